@@ -1,0 +1,1 @@
+"""AEVis Dash: explains why a convolutional network misclassifies an adversarial example."""

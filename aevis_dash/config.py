@@ -1,0 +1,86 @@
+"""The parameter sets of every method: the one source of defaults, of the command line's help and of the docs."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[float, str], None]
+"""Called with the share done (0 to 1) and what is being done now; may raise to cancel."""
+
+
+def silent(_share: float, _what: str) -> None:
+    """A progress that tells nobody."""
+
+
+def _parameter(default: float | int | str, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class AttackParameters:
+    """MI-FGSM (Dong et al., CVPR 2018); lengths in grey levels of 255."""
+
+    epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255")
+    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps")
+    momentum: float = _parameter(1.0, "decay factor mu of the accumulated gradient")
+
+
+@dataclass(frozen=True)
+class ExtractionParameters:
+    """Eq. 5 with its size term divided by n and its distances by sqrt(n), so that they mean the same in any network."""
+
+    method: str = _parameter("constrained", "extraction method")
+    sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher gives smaller datapaths")
+    coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
+    iterations: int = _parameter(14, "solver steps, one pass each")
+    learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
+    hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
+    candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for")
+    null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
+    seed: int = _parameter(0, "which images the null band takes")
+    batch: int = _parameter(7, "images in memory at once")
+
+
+@dataclass(frozen=True)
+class ContributionParameters:
+    """Eq. 7 and 8, normalised as in Eq. 5 and by the size of the effect, ||f(x)||^2."""
+
+    sparsity: float = _parameter(0.1, "lambda: weight of the mean gate; higher names fewer causes")
+    coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
+    iterations: int = _parameter(60, "solver steps, one pass of the part between the two layers each")
+    learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
+
+
+@dataclass(frozen=True)
+class FeatureParameters:
+    """Learned features: the reference patches that activate a map most."""
+
+    patches: int = _parameter(9, "patches kept for each map")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server needs to know."""
+
+    workspace: Path
+    host: str = "127.0.0.1"
+    port: int = 8050
+
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def resource(name: str) -> Path:
+    """A folder that ships with the project (`assets`, `models`), from a checkout or an installed wheel."""
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parent / name
+
+
+def embedded_workspace() -> Path:
+    """Where the drawn world's workspace lies: $AEVIS_CACHE, the checkout's cache/, or the user's cache folder."""
+    chosen = os.environ.get("AEVIS_CACHE")
+    checkout = PACKAGE.parent / "cache"
+    base = Path(chosen) if chosen else checkout if checkout.is_dir() else Path.home() / ".cache" / "aevis-dash"
+    return base / "drawn-world"

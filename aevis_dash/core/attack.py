@@ -1,0 +1,97 @@
+"""MI-FGSM (Dong et al., CVPR 2018), the paper's attack; a result counts only as the 8-bit image it is stored as."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aevis_dash.config import AttackParameters, Progress, silent
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.domain import AevisError
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """An 8-bit image (H, W, 3) and whether it fools the classifier after quantisation."""
+
+    image: np.ndarray
+    success: bool
+
+
+def mi_fgsm(
+    classifier: Classifier,
+    images: np.ndarray,
+    parameters: AttackParameters,
+    targets: np.ndarray | None = None,
+    progress: Progress = silent,
+) -> list[Attacked]:
+    """Attack 8-bit images (B, H, W, 3): away from the model's own prediction, or towards `targets` (B,).
+
+    Success: the stored 8-bit image is predicted as another class than the clean one, or as its target.
+    Raises AevisError for an epsilon or a number of steps that is not positive, or a model that gives NaN.
+    """
+    _check(parameters)
+    x = classifier.pixels(images)
+    clean = _predict(classifier, x)
+    wanted = clean if targets is None else torch.as_tensor(targets, device=x.device)
+    sign = 1.0 if targets is None else -1.0
+    adversarial, momentum = x, torch.zeros_like(x)
+    for step in range(parameters.steps):
+        progress(step / parameters.steps, "attacking")
+        gradient = sign * _loss_gradient(classifier, adversarial, wanted)
+        adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters)
+    stored = quantise(adversarial)
+    label = _predict(classifier, stored.to(x.dtype) / 255)
+    success = label != clean if targets is None else label == wanted
+    return [Attacked(_image(a), bool(s)) for a, s in zip(stored, success, strict=True)]
+
+
+def momentum_step(
+    x: Tensor, current: Tensor, momentum: Tensor, gradient: Tensor, parameters: AttackParameters
+) -> tuple[Tensor, Tensor]:
+    """One step: g <- mu g + grad / ||grad||_1, x <- clip to the epsilon ball and to [0, 1] of (x + alpha sign g).
+
+    All (B, 3, H, W), pixels in [0, 1]. An image whose gradient is zero keeps its momentum.
+    """
+    norm = gradient.abs().sum(dim=(1, 2, 3), keepdim=True)
+    momentum = parameters.momentum * momentum + gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    epsilon = parameters.epsilon / 255
+    moved = current + epsilon / parameters.steps * momentum.sign()
+    return moved.clamp(x - epsilon, x + epsilon).clamp(0, 1), momentum
+
+
+def quantise(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as the nearest 8-bit values."""
+    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _check(parameters: AttackParameters) -> None:
+    if parameters.epsilon <= 0 or parameters.steps < 1:
+        raise AevisError(
+            f"The attack needs an epsilon above 0 and at least 1 step, not epsilon {parameters.epsilon} "
+            f"and {parameters.steps} steps. Mend the [attack] table of workspace.toml or the options."
+        )
+
+
+def _predict(classifier: Classifier, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits = classifier.network.logits(classifier.normalise(pixels))
+    if torch.isnan(logits).any():
+        raise AevisError(
+            f"The model gives NaN for {int(torch.isnan(logits).any(1).sum())} of {len(logits)} images, "
+            "so nothing can be said of them. Check its weights and the preprocessing in workspace.toml."
+        )
+    return logits.argmax(1)
+
+
+def _loss_gradient(classifier: Classifier, pixels: Tensor, label: Tensor) -> Tensor:
+    pixels = pixels.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = F.cross_entropy(classifier.network.logits(classifier.normalise(pixels)), label, reduction="sum")
+        return torch.autograd.grad(loss, pixels)[0]
+
+
+def _image(pixels: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(pixels.movedim(0, -1).cpu().numpy())

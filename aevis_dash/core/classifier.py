@@ -1,0 +1,98 @@
+"""The classifier: a model with its preprocessing and class names. Outside it, pixels are [0, 1] everywhere."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aevis_dash.core.execution import Network
+from aevis_dash.core.layer_graph import trace_model
+from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing
+
+
+class Classifier:
+    """A frozen model, its layer graph and its fingerprint.
+
+    Raises AevisError when the model is in training mode, cannot be traced, has another number of outputs
+    than class names, or gives NaN.
+    """
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, class_names: Sequence[str]):
+        _refuse_training_mode(model)
+        self.preprocessing = preprocessing
+        self.class_names = tuple(class_names)
+        self.network = Network(trace_model(model, preprocessing.input_size))
+        self._check_outputs()
+        self.fingerprint = _fingerprint(self)
+
+    @property
+    def layers(self) -> LayerGraph:
+        return self.network.layers
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.network.traced.module.parameters()), torch.zeros(())).device
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [0, 1] as the model's input; differentiable."""
+        low, high = self.preprocessing.value_range
+        mean = pixels.new_tensor(self.preprocessing.mean).reshape(1, 3, 1, 1)
+        std = pixels.new_tensor(self.preprocessing.std).reshape(1, 3, 1, 1)
+        return (pixels * (high - low) + low - mean) / std
+
+    def pixels(self, images: np.ndarray) -> Tensor:
+        """8-bit images (B, H, W, 3) as pixels (B, 3, H, W) in [0, 1] on the model's device."""
+        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+        return tensor.movedim(-1, 1).to(torch.float32) / 255
+
+    def inputs(self, images: np.ndarray) -> Tensor:
+        """8-bit images (B, H, W, 3) as the model's input."""
+        return self.normalise(self.pixels(images))
+
+    def predict(self, images: np.ndarray, batch: int = 32) -> list[Prediction]:
+        """Predictions of 8-bit images (B, H, W, 3)."""
+        with torch.no_grad():
+            chunks = [
+                self.network.logits(self.inputs(images[i : i + batch])).softmax(1).cpu().numpy()
+                for i in range(0, len(images), batch)
+            ]
+        return [Prediction(row) for chunk in chunks for row in chunk]
+
+    def _check_outputs(self) -> None:
+        height, width = self.preprocessing.input_size
+        with torch.no_grad():
+            logits = self.network.logits(self.normalise(torch.full((1, 3, height, width), 0.5, device=self.device)))
+        if logits.dim() != 2 or logits.shape[1] != len(self.class_names):
+            raise AevisError(
+                f"The model gives {logits.shape[-1]} outputs but there are {len(self.class_names)} class names. "
+                "Give one class name per output, in the model's order."
+            )
+        if not torch.isfinite(logits).all():
+            raise AevisError(
+                "The model gives NaN or infinite logits for a plain grey image. Check its weights "
+                "(half-precision weights or missing batch-norm statistics are the usual causes)."
+            )
+
+
+def _refuse_training_mode(model: nn.Module) -> None:
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    if training:
+        raise AevisError(
+            f"The model is in training mode (first at {training[0]!r}), where batch norm and dropout change "
+            "with every call. Call model.eval() before handing it over."
+        )
+
+
+def _fingerprint(classifier: Classifier) -> str:
+    digest = hashlib.sha256()
+    module = classifier.network.traced.module
+    digest.update(module.code.encode())
+    digest.update("".join(repr(m) for m in module.children()).encode())
+    digest.update(json.dumps([vars(classifier.preprocessing), classifier.class_names], default=list).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,72 @@
+"""The adversarial score: K-density of the classifier head's input (Pang et al., NeurIPS 2018)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.domain import AevisError
+
+
+def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -> np.ndarray:
+    """h(x), the input of the classifier's head, of 8-bit images (B, H, W, 3): (B, d)."""
+    node = _head_input(classifier)
+    with torch.no_grad():
+        chunks = [
+            classifier.network.value_before(classifier.inputs(images[i : i + batch]), node).flatten(1)
+            for i in range(0, len(images), batch)
+        ]
+    return torch.cat(chunks).cpu().numpy()
+
+
+def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:
+    """sigma by the median rule: the median distance between two reference images of one class.
+
+    Falls back to all pairs where no class has two images; 1.0 where there is no pair at all.
+    """
+    distances = np.sqrt(_squared_distances(features, features))
+    upper = np.triu(np.ones(distances.shape, bool), 1)
+    same = upper & (labels[:, None] == labels[None, :])
+    chosen = distances[same] if same.any() else distances[upper]
+    median = float(np.median(chosen)) if chosen.size else 1.0
+    return median if median > 0 else 1.0
+
+
+def adversarial_score(features: np.ndarray, reference: np.ndarray, sigma: float) -> np.ndarray:
+    """-log K(x) (B,), K(x) = mean over reference (R, d) of exp(-||h(x) - h(x_i)||^2 / sigma^2).
+
+    `reference` are the clean images of the class predicted for x. Higher means more obviously adversarial;
+    NaN where there is no reference. Computed as a logsumexp, so that it cannot underflow.
+    """
+    if len(reference) == 0:
+        return np.full(len(features), np.nan)
+    exponent = -_squared_distances(features, reference) / sigma**2
+    top = exponent.max(axis=1, keepdims=True)
+    return -(top[:, 0] + np.log(np.exp(exponent - top).mean(axis=1)))
+
+
+def auroc(normal: Sequence[float], adversarial: Sequence[float]) -> float:
+    """Probability that an adversarial image scores above a normal one, ties counted half; NaN without either."""
+    a, b = (np.asarray(s, float)[np.isfinite(s)] for s in (normal, adversarial))
+    if not len(a) or not len(b):
+        return float("nan")
+    greater = (b[:, None] > a[None, :]).mean() + 0.5 * (b[:, None] == a[None, :]).mean()
+    return float(greater)
+
+
+def _head_input(classifier: Classifier) -> fx.Node:
+    module = classifier.network.traced.module
+    for node in reversed(list(module.graph.nodes)):
+        if node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), nn.Linear | nn.Conv2d):
+            return node.all_input_nodes[0]
+    raise AevisError(
+        "The model has no linear or convolutional layer to take as its head, so no adversarial score can be given."
+    )
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
+    return np.maximum(squared, 0)

@@ -1,0 +1,145 @@
+"""Running a traced model: with gates, recording activations, or only the part between two layers.
+
+One `torch.fx.Interpreter` does it all. It keeps its state per run, so the model is never touched and
+runs may overlap in several threads.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
+
+
+def apply_gate(value: Tensor, gate: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
+    """Multiply channel c of `value` (B, ..., n_l at `axis`, ...) by gate[:, c] where `mask` is true.
+
+    gate is (B, n_l) or (1, n_l); mask is a bool tensor over the remaining positions, None for everywhere.
+    """
+    shape = [1] * value.dim()
+    shape[0], shape[axis] = gate.shape
+    factor = gate.reshape(shape)
+    if mask is not None:
+        inside = mask.to(value.dtype).reshape(_mask_shape(value, axis))
+        factor = 1 - inside * (1 - factor)
+    return value * factor
+
+
+def _mask_shape(value: Tensor, axis: int) -> list[int]:
+    return [1 if i in (0, axis) else size for i, size in enumerate(value.shape)]
+
+
+class _Run(fx.Interpreter):
+    """One run: gates multiply the sites' outputs, the outputs (after the gate) of `keep` are recorded."""
+
+    def __init__(self, traced: TracedModel, gates: Mapping[fx.Node, Tensor], keep: Iterable[fx.Node]):
+        super().__init__(traced.module)
+        self._axes = dict(zip(traced.sites, traced.axes, strict=True))
+        self._gates = gates
+        self._keep = set(keep)
+        self.masks: Mapping[fx.Node, Tensor] = {}
+        self.kept: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n in self._gates:
+            value = apply_gate(value, self._gates[n], self._axes[n], self.masks.get(n))
+        if n in self._keep:
+            self.kept[n] = value
+        return value
+
+    def run_nodes(self, nodes: Iterable[fx.Node], env: Mapping[fx.Node, Any]) -> None:
+        """Run just these nodes, in order, taking everything else from `env`."""
+        self.env = dict(env)
+        for node in nodes:
+            self.env[node] = self.run_node(node)
+
+
+class Network:
+    """A traced model that can be run in full or in part; stateless between calls."""
+
+    def __init__(self, traced: TracedModel):
+        self.traced = traced
+        self.layers = traced.layers
+
+    def logits(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
+        """Logits (B, K) of normalised images (B, 3, H, W), with gates (B, n) or (1, n) on every feature map."""
+        return self.record(x, (), gates)[0]
+
+    def record(self, x: Tensor, layers: Iterable[int], gates: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
+        """Logits and the activations (after the gates) of the given layers, channels moved to dimension 1."""
+        nodes = {index: self.traced.sites[index] for index in layers}
+        run = _Run(self.traced, self._gates_by_node(gates), nodes.values())
+        logits = run.run(x)
+        return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
+
+    def activation(self, x: Tensor, layer: int) -> Tensor:
+        """Activation (B, n_l, ...) of one layer; runs no further than that layer."""
+        site = self.traced.sites[layer]
+        return self._channels_first(self._values(x, {site})[site], layer)
+
+    def part(self, first: int, last: int) -> "Part":
+        """The part of the graph that carries layer `first` to layer `last`."""
+        return Part(self, first, last)
+
+    def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
+        """The value of any node of the graph for images x."""
+        return self._values(x, {node})[node]
+
+    def _values(self, x: Tensor, nodes: set[fx.Node]) -> dict[fx.Node, Any]:
+        needed = set().union(*(ancestors(node) for node in nodes))
+        order = [n for n in self.traced.module.graph.nodes if n in needed and n.op != "placeholder"]
+        inputs = {n: x for n in self.traced.module.graph.nodes if n.op == "placeholder"}
+        run = _Run(self.traced, {}, nodes)
+        run.run_nodes(order, inputs)
+        return {node: run.env[node] for node in nodes}
+
+    def _gates_by_node(self, gates: Tensor | None) -> dict[fx.Node, Tensor]:
+        if gates is None:
+            return {}
+        widths = [layer.channels for layer in self.layers.layers]
+        return dict(zip(self.traced.sites, gates.split(widths, dim=1), strict=True))
+
+    def _channels_first(self, value: Tensor, layer: int) -> Tensor:
+        return value.movedim(self.traced.axes[layer], 1)
+
+
+@dataclass(frozen=True)
+class PartState:
+    """What a partial run starts from: the values at the part's border, for one batch of images."""
+
+    border: dict[fx.Node, Any]
+    start: Tensor
+
+
+class Part:
+    """Layer `first` to layer `last` and nothing else; what bypasses `first` by a skip connection is held fixed."""
+
+    def __init__(self, network: Network, first: int, last: int):
+        sites = network.traced.sites
+        self._network = network
+        self._first, self._last = sites[first], sites[last]
+        self._last_index, self._axis = last, network.traced.axes[first]
+        between = (descendants(self._first) & ancestors(self._last)) - {self._first}
+        self._nodes = [n for n in network.traced.module.graph.nodes if n in between]
+        self._border = {i for n in between for i in n.all_input_nodes if i not in between}
+        if not between:
+            names = [network.layers.layers[i].name for i in (first, last)]
+            raise ValueError(f"layer {names[0]} does not feed layer {names[1]}")
+
+    def prepare(self, x: Tensor) -> PartState:
+        """Run the images (B, 3, H, W) once up to the part's border, without gradients."""
+        with torch.no_grad():
+            border = self._network._values(x, self._border | {self._first})
+        return PartState(border, border[self._first])
+
+    def run(self, state: PartState, gate: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Activation (B, n_last, ...) of the last layer with gate (B, n_first) on the first one, inside `mask` only."""
+        env = dict(state.border)
+        env[self._first] = apply_gate(state.start, gate, self._axis, mask)
+        run = _Run(self._network.traced, {}, ())
+        run.run_nodes(self._nodes, env)
+        return self._network._channels_first(run.env[self._last], self._last_index)

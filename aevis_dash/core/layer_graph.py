@@ -1,0 +1,286 @@
+"""From a model to its layers: torch.fx call sites, found in the graph and never by module.
+
+A layer is the output of an activation function, or of a residual sum that no activation follows
+(where one follows, a non-negative gate on either is the same gate). One ReLU module that is called
+three times gives three layers; hooks on modules would see only one.
+"""
+
+import copy
+import operator
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
+
+from aevis_dash.domain import AevisError, Layer, LayerGraph
+
+ACTIVATION_MODULES = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Softplus,
+)
+_ACTIVATION_NAMES = (
+    "relu relu_ relu6 leaky_relu leaky_relu_ prelu rrelu elu elu_ selu celu gelu silu mish hardswish softplus"
+).split()
+ACTIVATION_FUNCTIONS = frozenset(
+    getattr(home, name) for home in (F, torch) for name in _ACTIVATION_NAMES if hasattr(home, name)
+)
+SUMS = frozenset({operator.add, torch.add})
+_OUT_OF_PLACE: dict[Any, Any] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """A model's pure (nowhere in-place) graph and its layers; it shares the model's parameters.
+
+    `sites` holds the graph node of each layer in `layers`, `axes` the dimension its channels run along,
+    `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width).
+    """
+
+    module: fx.GraphModule
+    layers: LayerGraph
+    sites: tuple[fx.Node, ...]
+    axes: tuple[int, ...]
+    shapes: dict[fx.Node, torch.Size]
+    input_size: tuple[int, int]
+
+
+def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
+    """Trace `model` (in eval mode) and find its layers for images of `input_size` (height, width).
+
+    Raises AevisError naming the line that torch.fx cannot trace, or when no layer is found.
+    """
+    module, names = _pure_graph(model)
+    shapes = _shapes(module, input_size)
+    carried = _carried(module, shapes)
+    sites = [node for node in module.graph.nodes if _is_site(node, module, carried)]
+    if not sites:
+        raise AevisError(
+            f"{type(model).__name__} has no activation function and no residual sum that torch.fx can see, "
+            "so there is no feature map to put a gate on. Call them as modules or functions of torch.nn."
+        )
+    axes = _channel_axes(module, sites, input_size, shapes)
+    layers = tuple(
+        _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
+    )
+    return TracedModel(module, LayerGraph(layers, _edges(sites)), tuple(sites), axes, shapes, input_size)
+
+
+def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
+    tracer = NodePathTracer()
+    try:
+        graph = tracer.trace(model)
+    except Exception as error:
+        raise AevisError(_untraceable(model, error)) from error
+    modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
+    root: dict[str, Any] = dict(modules)
+    for node in graph.nodes:
+        if _make_pure(node, model):
+            _use_result(node)
+        if node.op == "get_attr":
+            root[node.target] = operator.attrgetter(node.target)(model)
+    used = {node.target for node in graph.nodes if node.op in ("call_module", "get_attr")}
+    module = fx.GraphModule({k: v for k, v in root.items() if k in used}, graph).eval()
+    return module, dict(tracer.node_to_qualname)
+
+
+def _without_inplace(module: nn.Module) -> nn.Module:
+    """The module itself, or a shallow copy that shares everything but works out of place."""
+    if not getattr(module, "inplace", False):
+        return module
+    twin = copy.copy(module)
+    twin.inplace = False  # type: ignore[assignment]
+    return twin
+
+
+def _make_pure(node: fx.Node, model: nn.Module) -> bool:
+    """Make the node work out of place; says whether it worked in place before."""
+    target, kwargs = node.target, node.kwargs
+    if node.op == "call_module":
+        return bool(getattr(model.get_submodule(str(target)), "inplace", False))
+    if node.op == "call_function":
+        node.target = _out_of_place(target)
+    if node.op == "call_method" and isinstance(target, str) and re.fullmatch(r"[a-z]\w*[^_]_", target):
+        node.target = target[:-1]
+    if kwargs.get("inplace") is True:
+        node.kwargs = {**kwargs, "inplace": False}
+    return node.target != target or node.kwargs != kwargs
+
+
+def _out_of_place(function: Any) -> Any:
+    if function in _OUT_OF_PLACE:
+        return _OUT_OF_PLACE[function]
+    name = getattr(function, "__name__", "")
+    written = name.endswith("_") and any(getattr(home, name, None) is function for home in (torch, F))
+    return getattr(torch, name[:-1], None) or getattr(F, name[:-1], function) if written else function
+
+
+def _use_result(node: fx.Node) -> None:
+    """Let whoever read the tensor that `node` wrote over read the node's result: the write may be a bare statement."""
+    order = {other: i for i, other in enumerate(node.graph.nodes)}
+    written = node.args[0] if node.args else None
+    if isinstance(written, fx.Node):
+        for user in [u for u in written.users if order[u] > order[node]]:
+            user.replace_input_with(written, node)
+
+
+def _untraceable(model: nn.Module, error: Exception) -> str:
+    where = _frame_in_user_code(error.__traceback__)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"torch.fx cannot trace {type(model).__name__}{where}: {reason}. "
+        "Rewrite that line without branching on tensor values, or wrap it in a function marked with torch.fx.wrap."
+    )
+
+
+def _frame_in_user_code(trace: TracebackType | None) -> str:
+    ours = Path(__file__).parts[-3]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(trace)
+        if not any(part in ("torch", "fx", ours) for part in Path(frame.filename).parts[:-1])
+        and Path(frame.filename).name != "feature_extraction.py"
+    ]
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f" at {last.filename}, line {last.lineno} ({last.line})"
+
+
+def _is_activation(node: fx.Node, module: fx.GraphModule) -> bool:
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), ACTIVATION_MODULES)
+    if node.op == "call_function":
+        return node.target in ACTIVATION_FUNCTIONS
+    return node.op == "call_method" and node.target in _ACTIVATION_NAMES
+
+
+def _is_residual_sum(node: fx.Node, carried: set[fx.Node]) -> bool:
+    is_sum = (node.op == "call_function" and node.target in SUMS) or (node.op == "call_method" and node.target == "add")
+    terms = node.args[:2]
+    return is_sum and len(terms) == 2 and all(t in carried for t in terms)
+
+
+def _is_site(node: fx.Node, module: fx.GraphModule, carried: set[fx.Node]) -> bool:
+    if node not in carried:
+        return False
+    if _is_activation(node, module):
+        return True
+    users = list(node.users)
+    return _is_residual_sum(node, carried) and not (len(users) == 1 and _is_activation(users[0], module))
+
+
+def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
+    """The nodes whose value is a tensor with channels made of the image, neither a constant nor a size."""
+    images = [node for node in module.graph.nodes if node.op == "placeholder"]
+    made = set().union(*(descendants(node) for node in images))
+    return {node for node in made if len(shapes.get(node, ())) >= 2}
+
+
+def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node, torch.Size]:
+    """Shape of every tensor in the graph for one image."""
+    shapes: dict[fx.Node, torch.Size] = {}
+
+    class Shapes(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if isinstance(value, torch.Tensor):
+                shapes[n] = value.shape
+            return value
+
+    device = next(iter(module.parameters()), torch.zeros(())).device
+    with torch.no_grad():
+        Shapes(module).run(torch.zeros(1, 3, *input_size, device=device))
+    return shapes
+
+
+def _channel_axes(
+    module: fx.GraphModule, sites: list[fx.Node], size: tuple[int, int], shapes: dict[fx.Node, torch.Size]
+) -> tuple[int, ...]:
+    """The dimension of the channels: the first one that does not grow with the image.
+
+    Models that accept one image size only are taken as channels-last for tokens (rank 3), channels-first else.
+    """
+    try:
+        larger = _shapes(module, (size[0] + 64, size[1] + 64))
+    except Exception:  # any refusal of the larger image means just that: the model accepts one size only
+        larger = {}
+    return tuple(_channel_axis(shapes[site], larger.get(site)) for site in sites)
+
+
+def _channel_axis(shape: torch.Size, larger: torch.Size | None) -> int:
+    if larger is not None and len(larger) == len(shape):
+        fixed = [axis for axis in range(1, len(shape)) if shape[axis] == larger[axis]]
+        if fixed:
+            return fixed[0]
+    return 2 if len(shape) == 3 else 1
+
+
+def _layer(index: int, name: str, shape: torch.Size, axis: int) -> Layer:
+    rest = [size for i, size in enumerate(shape) if i not in (0, axis)]
+    height, width = (*rest, 1, 1)[:2] if len(rest) != 1 else (1, rest[0])
+    parts = name.split(".")[:-1]
+    group = tuple(".".join(parts[: i + 1]) for i in range(len(parts)))
+    return Layer(index, name, group, int(shape[axis]), int(height), int(width))
+
+
+def _edges(sites: list[fx.Node]) -> tuple[tuple[int, int], ...]:
+    index = {site: i for i, site in enumerate(sites)}
+    return tuple(sorted({(index[earlier], index[site]) for site in sites for earlier in _sites_before(site, index)}))
+
+
+def _sites_before(node: fx.Node, index: dict[fx.Node, int]) -> set[fx.Node]:
+    found, seen, queue = set(), set(), list(node.all_input_nodes)
+    while queue:
+        earlier = queue.pop()
+        if earlier in seen:
+            continue
+        seen.add(earlier)
+        if earlier in index:
+            found.add(earlier)
+        else:
+            queue.extend(earlier.all_input_nodes)
+    return found
+
+
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """Every node that `node` depends on, itself included."""
+    return _closure(node, lambda n: n.all_input_nodes)
+
+
+def descendants(node: fx.Node) -> set[fx.Node]:
+    """Every node that depends on `node`, itself included."""
+    return _closure(node, lambda n: list(n.users))
+
+
+def _closure(node: fx.Node, step: Callable[[fx.Node], list[fx.Node]]) -> set[fx.Node]:
+    seen, queue = {node}, [node]
+    while queue:
+        for other in step(queue.pop()):
+            if other not in seen:
+                seen.add(other)
+                queue.append(other)
+    return seen

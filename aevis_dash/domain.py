@@ -1,0 +1,321 @@
+"""The vocabulary: frozen values over numpy arrays. No torch, no Dash, no input or output.
+
+Notation of the docstrings: L layers, n_l feature maps in layer l, n = sum of n_l, K classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+
+class AevisError(Exception):
+    """Something the user can mend; the message says what is wrong, where, and what to do."""
+
+
+class Role(StrEnum):
+    """The part an image plays in a triplet."""
+
+    SOURCE = "source"
+    ADVERSARIAL = "adversarial"
+    TARGET = "target"
+
+    @property
+    def short(self) -> str:
+        """The paper's abbreviation: src, adv or tar."""
+        return {"source": "src", "adversarial": "adv", "target": "tar"}[self.value]
+
+
+ROLES = (Role.SOURCE, Role.ADVERSARIAL, Role.TARGET)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels in [0, 1] become the model's input.
+
+    `input_size` is (height, width); pixels are first scaled to `value_range`, then (x - mean) / std per channel.
+    """
+
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where a model comes from: `torchvision:NAME`, `timm:NAME` or `module:factory`, and its weights.
+
+    `weights` is a file, a name the model's library knows ("IMAGENET1K_V2"), or empty for those of the factory.
+    """
+
+    source: str
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call site whose output carries a gate per channel.
+
+    `name` is the call site's qualified name ("layer1.0.relu_1"), `group` the names of the modules
+    around it, outermost first ("layer1", "layer1.0"). `height` and `width` are in neurons; a layer
+    without positions (after a linear layer) is 1 x 1.
+    """
+
+    index: int
+    name: str
+    group: tuple[str, ...]
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, order=True)
+class FeatureMap:
+    """One channel of one layer's output."""
+
+    layer: int
+    channel: int
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """The layers in execution order and the edges between neighbours (skip connections included)."""
+
+    layers: tuple[Layer, ...]
+    edges: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each layer starts in a flat vector of n maps; L + 1 numbers, the last is n."""
+        return tuple(int(i) for i in np.cumsum([0, *(layer.channels for layer in self.layers)]))
+
+    @property
+    def n_maps(self) -> int:
+        """n, the number of feature maps of the network."""
+        return self.offsets[-1]
+
+    def part(self, flat: np.ndarray, layer: int) -> np.ndarray:
+        """The entries of one layer in a flat array (..., n): (..., n_l)."""
+        return flat[..., self.offsets[layer] : self.offsets[layer + 1]]
+
+    def parts(self, flat: np.ndarray) -> Iterator[np.ndarray]:
+        """The entries of every layer in turn."""
+        return (self.part(flat, layer.index) for layer in self.layers)
+
+    def find(self, name: str) -> Layer:
+        """The layer of that name; raises AevisError naming the nearest ones that exist."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise AevisError(f"There is no layer {name!r} in this network. {self._hint(name)}")
+
+    def _hint(self, name: str) -> str:
+        stem = name.split(".")[0]
+        near = [layer.name for layer in self.layers if layer.name.startswith(stem)]
+        names = near or [layer.name for layer in self.layers]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        return f"Choose one of: {', '.join(names[:4])}{more}."
+
+    def feature_map(self, layer_name: str, channel: int) -> FeatureMap:
+        """That map; raises AevisError when the layer or the channel does not exist."""
+        layer = self.find(layer_name)
+        if not 0 <= channel < layer.channels:
+            raise AevisError(
+                f"Layer {layer_name!r} has the feature maps 0 to {layer.channels - 1}; there is no map {channel}."
+            )
+        return FeatureMap(layer.index, channel)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the classifier says of one image: `probabilities` (K,), softmax."""
+
+    probabilities: np.ndarray
+
+    @property
+    def label(self) -> int:
+        return int(np.argmax(self.probabilities))
+
+    @property
+    def confidence(self) -> float:
+        return float(np.max(self.probabilities))
+
+    @property
+    def runner_up(self) -> int:
+        return int(np.argsort(self.probabilities)[-2])
+
+
+@dataclass(frozen=True)
+class Example:
+    """A normal source image and the adversarial image made of it, as listed in the workspace.
+
+    `source` and `adversarial` are file names relative to the workspace; `true_label` is the class index
+    given with the source image (None where unknown); `attack` says what made the image, for people.
+    """
+
+    id: str
+    source: str
+    adversarial: str
+    true_label: int | None
+    attack: str
+    target_label: int | None = None
+
+
+@dataclass(frozen=True)
+class JudgedExample:
+    """An example with what the classifier says of both images, and its adversarial score.
+
+    `score` is NaN where the class that the adversarial is taken for has no reference image.
+    """
+
+    example: Example
+    source: Prediction
+    adversarial: Prediction
+    score: float
+
+    @property
+    def misclassified(self) -> bool:
+        """The source is classified as its label says, and the adversarial as another class."""
+        right = self.example.true_label in (None, self.source.label)
+        return right and self.adversarial.label != self.source.label
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """The critical feature maps of one image's prediction.
+
+    gates        (n,) in [0, 1], the solution z of Eq. 5
+    critical     (n,) bool, the hard set: the maps of largest gate, down to `threshold`, the gate of the weakest
+    label        the class whose prediction the path explains
+    p_full, p_soft, p_hard   probability of `label` on the whole network, with the gates, with the hard set alone
+    keeps_soft, keeps_hard   whether `label` is still the top class with the gates, with the hard set alone
+    passes       forward + backward passes spent (a forward alone counts a third); seconds, wall clock
+    """
+
+    gates: np.ndarray
+    critical: np.ndarray
+    label: int
+    threshold: float
+    p_full: float
+    p_soft: float
+    p_hard: float
+    keeps_soft: bool
+    keeps_hard: bool
+    method: str
+    passes: float
+    seconds: float
+
+    @property
+    def size(self) -> int:
+        """Number of maps in the hard set."""
+        return int(self.critical.sum())
+
+
+@dataclass(frozen=True)
+class DatapathDistance:
+    """Distances between three datapaths at every layer, (L,) each; NaN where undefined.
+
+    d1 between source and target, d2 between adversarial and source, d3 between adversarial and target.
+    `null_share` (m, L): d2 / (d2 + d3) with the target replaced by m images of random other classes.
+    """
+
+    name: str
+    d1: np.ndarray
+    d2: np.ndarray
+    d3: np.ndarray
+    null_share: np.ndarray
+
+    @property
+    def share(self) -> np.ndarray:
+        """(L,) the adversarial's way from source (0) to target (1), d2 / (d2 + d3); 0.5 where both are 0."""
+        return share(self.d2, self.d3)
+
+
+def share(d2: np.ndarray, d3: np.ndarray) -> np.ndarray:
+    """d2 / (d2 + d3), and the middle (0.5) where both distances are zero."""
+    total = d2 + d3
+    return np.divide(d2, total, out=np.full_like(np.asarray(total, float), 0.5), where=total > 0)
+
+
+class Pattern(StrEnum):
+    """What the adversarial's datapath does along a stretch of layers."""
+
+    DIVERGING = "diverging"
+    TRANSITION = "transition"
+    MERGING = "merging"
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers first..last (both included) that show one pattern."""
+
+    pattern: Pattern
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class AreaOfInterest:
+    """A rectangle of neurons of one layer: rows top..bottom-1, columns left..right-1."""
+
+    layer: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def neurons(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """How much each map of an earlier layer contributes to the selected neurons (Eq. 7, 8).
+
+    values       (m, n_prev) in [0, 1], one row for each compared image, in the order the images were given
+    residual     (m,) what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2
+    effect       (m,) ||f(x)||: a row with effect 0 has nothing to explain, its values are all 0
+    """
+
+    target: FeatureMap
+    area: AreaOfInterest
+    layer: int
+    values: np.ndarray
+    residual: np.ndarray
+    effect: np.ndarray
+    passes: float
+    seconds: float
+
+    def ranking(self, row: int) -> np.ndarray:
+        """Channels of the earlier layer, largest contribution first."""
+        return np.argsort(-self.values[row], kind="stable")
+
+
+@dataclass(frozen=True)
+class LearnedFeatures:
+    """The reference image patches that activate each map most, k for each of the n maps, best first.
+
+    image    (n, k) index into the reference images, -1 where fewer than k images activate the map
+    row, col (n, k) the neuron that fires
+    value    (n, k) its activation
+    """
+
+    image: np.ndarray
+    row: np.ndarray
+    col: np.ndarray
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Region:
+    """The feature maps of a layer that belong to exactly these roles' datapaths."""
+
+    roles: frozenset[Role]
+    channels: tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Pure functions from domain and geometry values to plotly figures."""

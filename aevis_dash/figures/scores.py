@@ -1,0 +1,103 @@
+"""The histogram of adversarial scores over its range slider (Sec. 5.1)."""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from aevis_dash.domain import Role
+from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, faded
+
+HEIGHT = 120
+BINS = 24
+SIDE = 8
+
+
+def score_figure(
+    scores_source: np.ndarray,
+    scores_adversarial: np.ndarray,
+    chosen: tuple[float, float],
+    theme: Theme,
+) -> go.Figure:
+    """Scores of the (N,) source and (M,) adversarial images in shared bins, the chosen range shaded.
+
+    Scores that are not finite are left out, and counted nowhere. The axis spans exactly the finite
+    scores (see `bounds`), with 8 px beside it, so a slider of the same span stands right below.
+    """
+    kept = {
+        Role.SOURCE: scores_source[np.isfinite(scores_source)],
+        Role.ADVERSARIAL: scores_adversarial[np.isfinite(scores_adversarial)],
+    }
+    low, high = bounds(scores_source, scores_adversarial)
+    edges = np.linspace(low, high, BINS + 1)
+    counts = {role: np.histogram(scores, edges)[0] for role, scores in kept.items()}
+    figure = go.Figure(layout=_layout(low, high, max(int(c.max()) for c in counts.values()), theme))
+    for role, heights in counts.items():
+        figure.add_trace(_bars(role, edges, heights, theme))
+    figure.add_shape(_shade(chosen, theme))
+    return figure.update_layout(annotations=_labels(kept, theme))
+
+
+def bounds(*scores: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest finite score, 0.5 around it where all are equal, (0, 1) without any."""
+    finite = np.concatenate([part[np.isfinite(part)] for part in scores])
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _layout(low: float, high: float, highest: int, theme: Theme) -> dict[str, Any]:
+    return {
+        **base_layout(theme),
+        "height": HEIGHT,
+        "margin": {"l": SIDE, "r": SIDE, "t": 18, "b": 18},
+        "barmode": "overlay",
+        "bargap": 0,
+        "dragmode": False,
+        "hovermode": "closest",
+        "xaxis": {
+            "range": [low, high],
+            "fixedrange": True,
+            "showgrid": False,
+            "zeroline": False,
+            "nticks": 5,
+            "tickfont": {"color": theme.faint, "size": TEXT_SIZE - 2},
+        },
+        "yaxis": bare_axis(0, max(highest, 1) * 1.05),
+    }
+
+
+def _bars(role: Role, edges: np.ndarray, heights: np.ndarray, theme: Theme) -> go.Bar:
+    return go.Bar(
+        name=role.value,
+        x=(edges[1:] + edges[:-1]) / 2,
+        y=heights,
+        width=np.diff(edges),
+        marker={"color": faded(theme.role(role), 0.6), "line": {"width": 0}},
+        hovertemplate=f"%{{y}} {role.value} images with a score near %{{x:.3g}}<extra></extra>",
+    )
+
+
+def _shade(chosen: tuple[float, float], theme: Theme) -> dict[str, Any]:
+    box = {"type": "rect", "x0": chosen[0], "x1": chosen[1], "y0": 0, "y1": 1, "yref": "paper"}
+    line = {"color": theme.faint, "width": 1}
+    return {**box, "fillcolor": faded(theme.ink, 0.1), "line": line, "layer": "below"}
+
+
+def _labels(kept: dict[Role, np.ndarray], theme: Theme) -> list[dict[str, Any]]:
+    """A label above the plot for each histogram, the one with the lower scores at the left."""
+    filled = sorted((role for role in kept if kept[role].size), key=lambda role: np.median(kept[role]))
+    if not filled:
+        return [_text("No image has a score yet.", 0.5, "center", theme.faint)]
+    sides = ((0.0, "left"), (1.0, "right"))
+    return [
+        _text(f"{kept[role].size} {role.value}", x, anchor, theme.role(role))
+        for role, (x, anchor) in zip(filled, sides, strict=False)
+    ]
+
+
+def _text(text: str, x: float, anchor: str, color: str) -> dict[str, Any]:
+    place = {"x": x, "y": 1.0, "xref": "paper", "yref": "paper", "xanchor": anchor, "yanchor": "bottom"}
+    font = {"color": color, "size": TEXT_SIZE - 1}
+    return {"text": text, "font": font, "showarrow": False, "borderpad": 0, **place}

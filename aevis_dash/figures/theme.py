@@ -1,0 +1,165 @@
+"""Colours and manners that all figures share: three roles, one scale of activation, light and dark."""
+
+import html
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aevis_dash.domain import Role
+
+CLEAR = "rgba(0,0,0,0)"
+FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+TEXT_SIZE = 12
+CHARACTER = 6.3
+"""Mean width of a character in pixels at the text size."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one appearance, as #rrggbb. Backgrounds are transparent; `surface` is the page behind.
+
+    The three role colours stay apart for the colour-blind and on this surface; `scale` goes from no
+    activation (the surface's end) to the highest; `more` and `less` fill a cell whose activation
+    difference is positive or negative; `mark` is for what deserves a look.
+    """
+
+    name: str
+    source: str
+    adversarial: str
+    target: str
+    ink: str
+    faint: str
+    grid: str
+    surface: str
+    scale: tuple[str, ...]
+    more: str
+    less: str
+    mark: str
+
+    def role(self, role: Role) -> str:
+        """The colour of a role."""
+        return {
+            Role.SOURCE: self.source,
+            Role.ADVERSARIAL: self.adversarial,
+            Role.TARGET: self.target,
+        }[role]
+
+    def roles(self, roles: Iterable[Role]) -> str:
+        """The blended colour of a region that these roles share; a role's own colour for one."""
+        return blend([self.role(role) for role in sorted(roles)])
+
+    @property
+    def colorscale(self) -> list[list[float | str]]:
+        """`scale` as plotly takes it: [position in 0..1, colour]."""
+        last = len(self.scale) - 1
+        return [[place / last, colour] for place, colour in enumerate(self.scale)]
+
+
+LIGHT = Theme(
+    name="light",
+    source="#0072b2",
+    adversarial="#d55e00",
+    target="#008f6b",
+    ink="#1f2730",
+    faint="#66707b",
+    grid="#d5dae0",
+    surface="#ffffff",
+    scale=("#f5fbf2", "#cfeac4", "#93cf8c", "#4aa655", "#1a7a37", "#00441b"),
+    more="#58a84f",
+    less="#c2b8cf",
+    mark="#ffc933",
+)
+DARK = Theme(
+    name="dark",
+    source="#56b4e9",
+    adversarial="#ff8c42",
+    target="#35d0a5",
+    ink="#e8ecf0",
+    faint="#98a2ad",
+    grid="#3a424c",
+    surface="#16191d",
+    scale=("#121a14", "#173a20", "#1d6331", "#359349", "#7cc872", "#dcfcc9"),
+    more="#3d8a42",
+    less="#675a7a",
+    mark="#ffd84d",
+)
+
+
+def theme(dark: bool) -> Theme:
+    """The theme for the page's switch."""
+    return DARK if dark else LIGHT
+
+
+def channels(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0 to 255, of #rrggbb."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def blend(colours: list[str]) -> str:
+    """The mean of #rrggbb colours."""
+    parts = zip(*map(channels, colours), strict=True)
+    return "#" + "".join(f"{round(sum(part) / len(colours)):02x}" for part in parts)
+
+
+def faded(colour: str, opacity: float) -> str:
+    """The colour as rgba(...) with that opacity."""
+    red, green, blue = channels(colour)
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def base_layout(theme: Theme) -> dict[str, Any]:
+    """Layout that every figure starts from: no template, no legend, transparent, the theme's ink."""
+    return {
+        "template": "none",
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"family": FONT, "size": TEXT_SIZE, "color": theme.ink},
+        "showlegend": False,
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "hoverlabel": {
+            "bgcolor": theme.surface,
+            "bordercolor": theme.faint,
+            "font": {"family": FONT, "size": TEXT_SIZE, "color": theme.ink},
+            "align": "left",
+        },
+        "modebar": {"bgcolor": CLEAR, "color": theme.faint, "activecolor": theme.ink, "orientation": "v"},
+    }
+
+
+def graph_config(*buttons: str) -> dict[str, Any]:
+    """`config` of a dcc.Graph: nothing leaves the page, no wheel zoom, only the mode bar buttons named.
+
+    Without names the mode bar stays away. Names are plotly's: "toImage", "select2d", "lasso2d".
+    """
+    return {
+        "displaylogo": False,
+        "showSendToCloud": False,
+        "plotlyServerURL": "",
+        "scrollZoom": False,
+        "doubleClick": False,
+        "responsive": True,
+        "displayModeBar": "hover" if buttons else False,
+        "modeBarButtons": [list(buttons)] if buttons else [],
+    }
+
+
+def bare_axis(low: float, high: float) -> dict[str, Any]:
+    """An axis that is only a scale: nothing drawn, no zoom."""
+    return {"range": [low, high], "visible": False, "fixedrange": True}
+
+
+def caption(role: Role, names: Mapping[Role, str], characters: int = 22) -> str:
+    """A role and its class name, shortened: "adv · tabby cat"."""
+    return f"{role.short} · {plain(shortened(names[role], characters))}" if names.get(role) else role.short
+
+
+def shortened(text: str, characters: int) -> str:
+    """The text in at most so many characters, an ellipsis for the rest; nothing if that tells nothing."""
+    if len(text) <= characters:
+        return text
+    return text[: characters - 1].rstrip() + "…" if characters > 4 else ""
+
+
+def plain(text: str) -> str:
+    """Text in which plotly reads no markup."""
+    return html.escape(text, quote=False)

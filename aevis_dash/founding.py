@@ -1,0 +1,157 @@
+"""Making workspaces: of a user's model and images, and of the drawn world that ships with the project."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from aevis_dash.config import AttackParameters, Progress, resource, silent
+from aevis_dash.core import loading
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.workbench import Workbench
+from aevis_dash.workspace import (
+    ImageEntry,
+    Workspace,
+    WorkspaceSettings,
+    create,
+    find_images,
+    read_class_names,
+    read_image,
+    write_image,
+)
+from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
+from aevis_dash.world.network import MEAN, STD
+
+WORLD_WEIGHTS = "drawn-world.safetensors"
+WORLD_IMAGES, WORLD_ATTACKED = 240, 120
+_WORLD_SEED = 2020
+
+
+def init_workspace(
+    root: Path,
+    model: ModelSpec,
+    images: Path,
+    labels: Path | None = None,
+    classes: Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    skip_unreadable: bool = False,
+    progress: Progress = silent,
+) -> tuple[Workspace, list[str]]:
+    """A workspace of a model and a folder of images; nothing is written unless model and images are good.
+
+    Class names and preprocessing default to what torchvision publishes. Returns the workspace and what was
+    left out, a sentence each (`skip_unreadable`); without it the first bad image raises AevisError.
+    """
+    spec = replace(model, weights=_absolute(model.weights))
+    names = read_class_names(classes) if classes else _standard_names(spec)
+    chosen = preprocessing or loading.standard_preprocessing(spec.source)
+    if chosen is None:
+        raise AevisError(f"Nothing is known of the input of {spec.source}. Give --input-size, and --mean and --std.")
+    entries = find_images(images, labels, names)
+    Classifier(loading.load_model(spec), chosen, names)
+    good, refused = _readable(images, entries, chosen, skip_unreadable, progress)
+    settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
+    return create(root, settings, names, good), refused
+
+
+def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, int | float | str]:
+    """Read everything a workspace refers to and run the model; raises AevisError at the first thing that is wrong."""
+    workspace = bench.workspace
+    names = [entry.file for entry in workspace.images]
+    examples = workspace.examples()
+    judged = bench.judge([*names, *(e.adversarial for e in examples)], progress)
+    predicted = [int(np.argmax(j.probabilities)) for j in judged[: len(names)]]
+    labelled = [(e.label, p) for e, p in zip(workspace.images, predicted, strict=True) if e.label is not None]
+    fooled = sum(example.misclassified for example in bench.judged_examples())
+    return {
+        "workspace": str(workspace.root),
+        "model": workspace.settings.model.source,
+        "fingerprint": bench.classifier.fingerprint,
+        "layers": len(bench.layers),
+        "feature_maps": bench.layers.n_maps,
+        "classes": len(bench.class_names),
+        "images": len(names),
+        "labelled": len(labelled),
+        "accuracy": round(sum(a == b for a, b in labelled) / len(labelled), 4) if labelled else float("nan"),
+        "examples": len(examples),
+        "misclassified_examples": fooled,
+    }
+
+
+def make_world(root: Path, progress: Progress = silent) -> Workspace:
+    """The drawn world's workspace: drawings with their part masks, the shipped network, and attacks on half of them.
+
+    Goes on where an interrupted run stopped; a finished workspace is left as it is.
+    """
+    weights = resource("models") / WORLD_WEIGHTS
+    if not (root / "workspace.toml").exists():
+        entries = _draw_images(root, _scaled(progress, 0.0, 0.4))
+        shutil.copyfile(weights, root / WORLD_WEIGHTS)
+        settings = WorkspaceSettings(
+            model=ModelSpec("aevis_dash.world.network:drawn_world_resnet", WORLD_WEIGHTS),
+            preprocessing=Preprocessing((64, 64), MEAN, STD),
+            attack=AttackParameters(epsilon=8),
+        )
+        create(root, settings, CLASSES, entries)
+    bench = Workbench(Workspace(root))
+    bench.attack(bench.workspace.images[:WORLD_ATTACKED], progress=_scaled(progress, 0.4, 0.6))
+    return bench.workspace
+
+
+def _draw_images(root: Path, progress: Progress) -> list[ImageEntry]:
+    entries = []
+    for i, drawing in enumerate(draw_set(WORLD_IMAGES, _WORLD_SEED)):
+        progress(i / WORLD_IMAGES, f"drawing image {i + 1} of {WORLD_IMAGES}")
+        name = f"{CLASSES[drawing.label]}-{i // len(CLASSES):02d}.png"
+        write_image(root / "images" / name, drawing.image)
+        write_image(root / "parts" / name, _part_map(drawing))
+        entries.append(ImageEntry(name, drawing.label))
+    (root / "parts" / "names.txt").write_text("".join(f"{i} {part}\n" for i, part in enumerate(PARTS, 1)))
+    return entries
+
+
+def _part_map(drawing: Drawing) -> np.ndarray:
+    """(64, 64) uint8: the number of the part at each pixel, counted from 1 as in PARTS; 0 where there is none."""
+    numbers = np.zeros(drawing.image.shape[:2], np.uint8)
+    for part, visible in drawing.parts.items():
+        numbers[visible] = PARTS.index(part) + 1
+    return numbers
+
+
+def _standard_names(spec: ModelSpec) -> tuple[str, ...]:
+    names = loading.standard_class_names(spec.source)
+    if names is None:
+        raise AevisError(f"The class names of {spec.source} are not known. Give --classes FILE, one name a line.")
+    return names
+
+
+def _readable(
+    folder: Path,
+    entries: tuple[ImageEntry, ...],
+    preprocessing: Preprocessing,
+    skip_unreadable: bool,
+    progress: Progress,
+) -> tuple[list[ImageEntry], list[str]]:
+    good, refused = [], []
+    for i, entry in enumerate(entries):
+        progress(i / len(entries), f"reading image {i + 1} of {len(entries)}")
+        try:
+            read_image(folder / entry.file, preprocessing.input_size)
+            good.append(entry)
+        except AevisError as error:
+            if not skip_unreadable:
+                raise AevisError(f"{error} (Or leave out such images with --skip-unreadable.)") from error
+            refused.append(str(error))
+    if not good:
+        raise AevisError(f"None of the {len(entries)} images in {folder} can be used. The first: {refused[0]}")
+    return good, refused
+
+
+def _absolute(weights: str) -> str:
+    return str(Path(weights).resolve()) if weights and Path(weights).is_file() else weights
+
+
+def _scaled(progress: Progress, first: float, size: float) -> Progress:
+    return lambda share, what: progress(first + share * size, what)

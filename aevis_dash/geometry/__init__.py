@@ -1,0 +1,1 @@
+"""Numbers of the pictures: layouts and curves in numpy, no drawing."""

@@ -1,0 +1,1 @@
+"""Every component id of the page, once."""

@@ -1,0 +1,111 @@
+"""The store: results under a key made of what they were computed from.
+
+Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A file is
+written beside its place and moved there, so a reader sees all of it or nothing. No pickle.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def key_of(kind: str, version: int, **parts: Any) -> str:
+    """The key of a result: a digest of its kind, its method's version and everything it depends on.
+
+    Parts are JSON values or dataclasses of them.
+    """
+    text = json.dumps([kind, version, parts], sort_keys=True, default=_jsonable)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
+
+
+class Store:
+    """Results on disk; `folder` is made when the first result is kept."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def get(self, key: str, kind: type[T]) -> T | None:
+        """The result under that key, None where there is none or its file is damaged (it is then removed)."""
+        path = self._path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                tree = json.loads(file["tree"].tobytes())
+                return _decode(kind, tree, file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)
+            return None
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a dataclass of numbers, texts, arrays and such dataclasses."""
+        arrays: dict[str, np.ndarray] = {}
+        tree = json.dumps(_encode(value, arrays)).encode()
+        arrays["tree"] = np.frombuffer(tree, np.uint8)
+        path = self._path(key)
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+    def has(self, key: str) -> bool:
+        """Whether a result lies under that key."""
+        return self._path(key).is_file()
+
+    def remember(self, key: str, kind: type[T], compute: Callable[[], T]) -> T:
+        """The stored result, or the computed one, which is then kept."""
+        found = self.get(key, kind)
+        if found is None:
+            found = compute()
+            self.put(key, found)
+        return found
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key.split("-")[0] / f"{key}.npz"
+
+
+def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
+    """Call `write` with a binary file that takes `path`'s place once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _jsonable(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be part of a key")
+
+
+def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return name
+    if is_dataclass(value):
+        return {f.name: _encode(getattr(value, f.name), arrays) for f in fields(value)}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(kind: Any, tree: Any, arrays: Any) -> Any:
+    if kind is np.ndarray:
+        return arrays[tree]
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays) for f in fields(kind)})  # type: ignore[operator]
+    return tree

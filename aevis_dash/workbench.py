@@ -1,0 +1,481 @@
+"""The use cases, in the paper's words. Each asks the store first and computes only what is not there."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from aevis_dash.config import Progress, silent
+from aevis_dash.core import attack, contribution, datapath, detection, features, loading, receptive
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.distance import DISTANCES, Trace
+from aevis_dash.domain import (
+    AevisError,
+    AreaOfInterest,
+    Contribution,
+    Datapath,
+    DatapathDistance,
+    Example,
+    FeatureMap,
+    JudgedExample,
+    LayerGraph,
+    LearnedFeatures,
+    Prediction,
+    Role,
+)
+from aevis_dash.store import Store, key_of
+from aevis_dash.workspace import ImageEntry, Workspace
+
+VERSION = 1
+"""Of what is computed here; raised when a method's results change for the same parameters."""
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one forward run says of an image: `probabilities` (K,) and the head's input `features` (d,)."""
+
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Maxima:
+    """`values` (n,), the activation of every map on one image: its maximum over positions."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Maps:
+    """`values` (n_l, H_l, W_l), the activation maps of one layer on one image."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images an example is compared with: candidate targets and null targets, by file name."""
+
+    example: Example
+    adversarial_label: int
+    candidates: tuple[str, ...]
+    nulls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """An example's datapaths: adv, src given adv, and each candidate target given both.
+
+    `target` is the index of the candidate that is compared; the representative unless another was chosen.
+    `similarity` of each candidate to adv is 1 / ||z_adv - z_tar|| (Sec. 6.2.1).
+    """
+
+    plan: Plan
+    adversarial: Datapath
+    source: Datapath
+    candidates: tuple[Datapath, ...]
+    nulls: tuple[Datapath, ...]
+    target: int
+
+    def path(self, role: Role) -> Datapath:
+        return {Role.SOURCE: self.source, Role.ADVERSARIAL: self.adversarial}.get(role, self.candidates[self.target])
+
+    def image(self, role: Role) -> str:
+        """The file name of the role's image."""
+        example = self.plan.example
+        names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
+        return names.get(role, self.plan.candidates[self.target])
+
+    @property
+    def similarity(self) -> tuple[float, ...]:
+        distances = (datapath.distance(self.adversarial, c) for c in self.candidates)
+        return tuple(float(1 / d) if d > 0 else float("inf") for d in distances)
+
+    @property
+    def paths(self) -> tuple[Datapath, ...]:
+        return (self.adversarial, self.source, *self.candidates, *self.nulls)
+
+
+class Workbench:
+    """The analysis of one workspace. The model is loaded when first needed; methods may run in several threads."""
+
+    def __init__(self, workspace: Workspace):
+        self.workspace = workspace
+        self.store = Store(workspace.cache)
+        self._loading = threading.Lock()
+        self._judged: dict[str, Judgement] = {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.workspace.class_names
+
+    @property
+    def classifier(self) -> Classifier:
+        """The workspace's classifier; raises AevisError where it cannot be loaded."""
+        with self._loading:
+            return self._classifier
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        model = loading.load_model(self.workspace.model)
+        return Classifier(model, self.workspace.settings.preprocessing, self.class_names)
+
+    @property
+    def layers(self) -> LayerGraph:
+        return self.classifier.layers
+
+    # Predictions and scores
+
+    def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:
+        """Predictions and head features of images, given as in the tables."""
+        keys = {name: self._key("judgement", image=self.workspace.image_hash(name)) for name in names}
+        missing = [name for name in keys if not self._judgement(keys[name])]
+        for i in range(0, len(missing), _BATCH):
+            progress(i / len(missing), f"classifying image {i + 1} of {len(missing)}")
+            self._judge(missing[i : i + _BATCH], keys)
+        return [self._judged[keys[name]] for name in names]
+
+    def predict(self, names: Sequence[str]) -> list[Prediction]:
+        """What the classifier says of images."""
+        return [Prediction(j.probabilities) for j in self.judge(names)]
+
+    def judged_examples(self, progress: Progress = silent) -> list[JudgedExample]:
+        """Every example of the table with its predictions and its adversarial score."""
+        examples = self.workspace.examples()
+        adversarial = self._scored([e.adversarial for e in examples], [e.source for e in examples], progress)
+        source = self.judge([e.source for e in examples])
+        return [
+            JudgedExample(e, Prediction(s.probabilities), Prediction(a.probabilities), score)
+            for e, s, (a, score) in zip(examples, source, adversarial, strict=True)
+        ]
+
+    def source_scores(self, examples: Sequence[Example]) -> list[float]:
+        """Adversarial scores of the examples' normal sources, each compared with other images only."""
+        names = list(dict.fromkeys(e.source for e in examples))
+        return [score for _, score in self._scored(names, names, silent)]
+
+    def auroc(self, examples: Sequence[JudgedExample]) -> float:
+        """How well the score tells the misclassified adversarials from their sources."""
+        fooled = [e for e in examples if e.misclassified]
+        return detection.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
+
+    # Attacks
+
+    def attack(
+        self, entries: Sequence[ImageEntry], target: int | str | None = None, progress: Progress = silent
+    ) -> list[Example]:
+        """Attack normal images: untargeted, to a class index, or to "nearest", the likeliest wrong class with images.
+
+        Images that already have that attack are skipped; every result is kept, also where the attack failed.
+        """
+        made: list[Example] = []
+        done = {e.id for e in self.workspace.examples()}
+        for i in range(0, len(entries), _BATCH):
+            chunk = entries[i : i + _BATCH]
+            targets = self._attack_targets(chunk, target)
+            planned = [self._planned(e, t) for e, t in zip(chunk, targets, strict=True)]
+            todo = [k for k, example in enumerate(planned) if example.id not in done]
+            if todo:
+                inner = _scaled(progress, i, len(chunk), len(entries))
+                self._attack([planned[k] for k in todo], inner)
+            made += planned
+        progress(1.0, f"{len(made)} images attacked")
+        return made
+
+    # Datapaths
+
+    def plan(self, example: Example) -> Plan:
+        """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
+
+        Raises AevisError where the attack failed or no clean image has adv's class.
+        """
+        source, adversarial = self.predict([example.source, example.adversarial])
+        if source.label == adversarial.label:
+            raise AevisError(
+                f"The attack on {example.source} failed: both images are predicted as "
+                f"{self.class_names[source.label]!r}, so there is nothing to explain. Choose another example."
+            )
+        wanted = self.workspace.settings.extraction
+        candidates = self._candidates(example, adversarial.label)[: wanted.candidates]
+        if not candidates:
+            name = self.class_names[adversarial.label]
+            raise AevisError(
+                f"No clean image of the workspace is predicted as {name!r}, the class that {example.id} is taken for. "
+                f"Add images of {name!r}, or attack with `--target nearest`."
+            )
+        nulls = self._nulls(example, {source.label, adversarial.label}, wanted.null_targets)
+        return Plan(example, adversarial.label, candidates, nulls)
+
+    def triplet(self, example_id: str, target: str | None = None) -> Triplet | None:
+        """The example's datapaths where all of them are stored, None otherwise. `target` names a candidate's image."""
+        plan = self.plan(self.workspace.example(example_id))
+        keys = self._path_keys(plan)
+        found = [self.store.get(key, Datapath) for key in keys]
+        return _triplet(plan, found, target) if all(path is not None for path in found) else None
+
+    def extract(self, example_id: str, target: str | None = None, progress: Progress = silent) -> Triplet:
+        """The example's datapaths; what an interrupted run had finished is not done again."""
+        plan = self.plan(self.workspace.example(example_id))
+        keys = self._path_keys(plan)
+        count = len(keys)
+        adversarial = self._extract([plan.example.adversarial], keys[:1], [], _scaled(progress, 0, 1, count))
+        source = self._extract([plan.example.source], keys[1:2], [adversarial[0].gates], _scaled(progress, 1, 1, count))
+        given = [adversarial[0].gates, source[0].gates]
+        others = self._extract([*plan.candidates, *plan.nulls], keys[2:], given, _scaled(progress, 2, count - 2, count))
+        progress(1.0, f"{count} datapaths extracted")
+        return _triplet(plan, [*adversarial, *source, *others], target)
+
+    def distances(self, triplet: Triplet, name: str) -> DatapathDistance:
+        """How far the three datapaths lie apart at every layer, by "activations" or "gates"."""
+        if name not in DISTANCES:
+            raise AevisError(f"There is no distance {name!r}. Choose one of: {', '.join(DISTANCES)}.")
+        traces = {role: self._trace(triplet.image(role), triplet.path(role)) for role in Role}
+        nulls = [self._trace(n, path) for n, path in zip(triplet.plan.nulls, triplet.nulls, strict=True)]
+        return DISTANCES[name](self.layers, traces[Role.ADVERSARIAL], traces[Role.SOURCE], traces[Role.TARGET], nulls)
+
+    # Layers and maps
+
+    def maxima(self, name: str) -> np.ndarray:
+        """(n,) the activation of every map on an image."""
+        key = self._key("maxima", image=self.workspace.image_hash(name))
+        compute = lambda: Maxima(features.maximum_activations(self.classifier, self.workspace.read([name]))[0])  # noqa: E731
+        return self.store.remember(key, Maxima, compute).values
+
+    def activation_maps(self, name: str, layer: int) -> np.ndarray:
+        """(n_l, H_l, W_l) the activation maps of a layer on an image."""
+        key = self._key("maps", image=self.workspace.image_hash(name), layer=layer)
+        compute = lambda: Maps(features.activation_maps(self.classifier, self.workspace.read([name]), layer)[0])  # noqa: E731
+        return self.store.remember(key, Maps, compute).values
+
+    def learned_features(self, progress: Progress = silent) -> LearnedFeatures:
+        """The patches of the workspace's normal images that activate each map most."""
+        key = self._learned_key()
+        found = self.store.get(key, LearnedFeatures)
+        if found is None:
+            names = [entry.file for entry in self.workspace.images]
+            patches = self.workspace.settings.features.patches
+            found = features.learned_features(self.classifier, self.workspace.read(names), patches, progress)
+            self.store.put(key, found)
+        return found
+
+    def stored_learned_features(self) -> LearnedFeatures | None:
+        """The learned features where they are stored already."""
+        return self.store.get(self._learned_key(), LearnedFeatures)
+
+    def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
+        """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
+        flat = self.layers.offsets[chosen.layer] + chosen.channel
+        index = int(learned.image[flat, rank])
+        if index < 0:
+            return None
+        row, col = int(learned.row[flat, rank]), int(learned.col[flat, rank])
+        field = self.receptive_field(AreaOfInterest(chosen.layer, row, col, row + 1, col + 1))
+        image = self.workspace.read([self.workspace.images[index].file])[0]
+        return image[field.top : field.bottom, field.left : field.right]
+
+    def receptive_field(self, area: AreaOfInterest) -> AreaOfInterest:
+        """The rectangle of input pixels that can move an area of interest."""
+        return receptive.field_on_image(self.classifier.network.traced, area)
+
+    # Contributions
+
+    def contribution_sources(self, layer: int) -> tuple[int, ...]:
+        """The earlier layers that feed a layer, nearest first."""
+        feeding, queue = set(), [layer]
+        while queue:
+            later = queue.pop()
+            new = {a for a, b in self.layers.edges if b == later} - feeding
+            feeding |= new
+            queue.extend(new)
+        return tuple(sorted(feeding, reverse=True))
+
+    def stored_contribution(
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int
+    ) -> Contribution | None:
+        """The contributions where they are stored already."""
+        return self.store.get(self._contribution_key(triplet, target, area, layer), Contribution)
+
+    def contribute(
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, progress: Progress = silent
+    ) -> Contribution:
+        """Contributions of an earlier layer's maps to an area of a map, jointly for source, adversarial and target.
+
+        The rows of the result follow the order of Role: source, adversarial, target.
+        """
+        self._check_area(target, area)
+        key = self._contribution_key(triplet, target, area, layer)
+        images = self.workspace.read([triplet.image(role) for role in Role])
+        parameters = self.workspace.settings.contribution
+        return self.store.remember(
+            key,
+            Contribution,
+            lambda: contribution.contribute(self.classifier, images, target, area, layer, parameters, progress),
+        )
+
+    # Behind the use cases
+
+    def _key(self, kind: str, **parts: object) -> str:
+        return key_of(kind, VERSION, model=self.classifier.fingerprint, **parts)
+
+    def _judgement(self, key: str) -> Judgement | None:
+        if key not in self._judged:
+            found = self.store.get(key, Judgement)
+            if found is not None:
+                self._judged[key] = found
+        return self._judged.get(key)
+
+    def _judge(self, names: Sequence[str], keys: dict[str, str]) -> None:
+        images = self.workspace.read(names)
+        predictions = self.classifier.predict(images)
+        heads = detection.head_features(self.classifier, images)
+        for name, prediction, head in zip(names, predictions, heads, strict=True):
+            if not np.isfinite(prediction.probabilities).all():
+                raise AevisError(
+                    f"The model gives NaN for the image {name}. Check the model's weights, and the "
+                    "preprocessing in workspace.toml."
+                )
+            judgement = Judgement(prediction.probabilities, head)
+            self.store.put(keys[name], judgement)
+            self._judged[keys[name]] = judgement
+
+    def _scored(self, names: Sequence[str], own: Sequence[str], progress: Progress) -> list[tuple[Judgement, float]]:
+        """Judgements and scores of images, each compared with references other than its own source."""
+        files = [entry.file for entry in self.workspace.images]
+        judged = self.judge([*files, *names], progress)
+        reference, wanted = judged[: len(files)], judged[len(files) :]
+        heads = np.stack([j.features for j in reference]) if reference else np.zeros((0, 1))
+        labels = np.array([int(np.argmax(j.probabilities)) for j in reference], int)
+        right = np.array([e.label in (None, p) for e, p in zip(self.workspace.images, labels, strict=True)], bool)
+        sigma = detection.bandwidth(heads[right], labels[right])
+        scores = []
+        for judgement, source in zip(wanted, own, strict=True):
+            others = np.array([file != source for file in files], bool)
+            alike = right & others & (labels == int(np.argmax(judgement.probabilities)))
+            scores.append(float(detection.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
+        return list(zip(wanted, scores, strict=True))
+
+    def _clean(self) -> list[tuple[str, Prediction]]:
+        """The normal images that are predicted as their label says (or have none), with their predictions."""
+        entries = self.workspace.images
+        predictions = self.predict([entry.file for entry in entries])
+        return [(e.file, p) for e, p in zip(entries, predictions, strict=True) if e.label in (None, p.label)]
+
+    def _candidates(self, example: Example, label: int) -> tuple[str, ...]:
+        alike = [(f, p) for f, p in self._clean() if p.label == label and f != example.source]
+        return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
+
+    def _nulls(self, example: Example, taken: set[int], count: int) -> tuple[str, ...]:
+        others = [f for f, p in self._clean() if p.label not in taken]
+        seed = [self.workspace.settings.extraction.seed, *example.id.encode()]
+        order = np.random.default_rng(seed).permutation(len(others))
+        return tuple(others[i] for i in order[:count])
+
+    def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
+        if target is None or isinstance(target, int):
+            return [target] * len(entries)
+        offered = {p.label for _, p in self._clean()}
+        predictions = self.predict([entry.file for entry in entries])
+        return [self._nearest(p, offered - {p.label}) for p in predictions]
+
+    def _nearest(self, prediction: Prediction, offered: set[int]) -> int:
+        for label in np.argsort(-prediction.probabilities):
+            if int(label) in offered:
+                return int(label)
+        raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
+
+    def _planned(self, entry: ImageEntry, target: int | None) -> Example:
+        parameters = self.workspace.settings.attack
+        towards = "" if target is None else f"-to-{target}"
+        stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
+        name = f"{stem}-mifgsm{parameters.epsilon:g}x{parameters.steps}{towards}"
+        words = f"MI-FGSM {parameters.epsilon:g}/255, {parameters.steps} steps"
+        if target is not None:
+            words += f", towards {self.class_names[target]}"
+        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target)
+
+    def _attack(self, examples: Sequence[Example], progress: Progress) -> None:
+        images = self.workspace.read([e.source for e in examples])
+        targets = [e.target_label for e in examples]
+        wanted = None if targets[0] is None else np.array(targets)
+        results = attack.mi_fgsm(self.classifier, images, self.workspace.settings.attack, wanted, progress)
+        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(examples, results, strict=True)])
+
+    def _path_keys(self, plan: Plan) -> list[str]:
+        """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""
+        chosen = self.workspace.settings.extraction
+        parameters = asdict(replace(chosen, candidates=0, null_targets=0, seed=0, batch=1))
+        hashes = self.workspace.image_hash
+
+        def key(name: str, given: Sequence[str]) -> str:
+            return self._key("datapath", image=hashes(name), given=list(given), parameters=parameters)
+
+        adversarial = key(plan.example.adversarial, [])
+        source = key(plan.example.source, [adversarial])
+        others = [key(name, [adversarial, source]) for name in (*plan.candidates, *plan.nulls)]
+        return [adversarial, source, *others]
+
+    def _extract(
+        self, names: Sequence[str], keys: Sequence[str], given: Sequence[np.ndarray], progress: Progress
+    ) -> list[Datapath]:
+        found = {key: self.store.get(key, Datapath) for key in keys}
+        todo = [(name, key) for name, key in zip(names, keys, strict=True) if found[key] is None]
+        if todo:
+            images = self.workspace.read([name for name, _ in todo])
+            paths = datapath.extract(self.classifier, images, given, self.workspace.settings.extraction, progress)
+            for (_, key), path in zip(todo, paths, strict=True):
+                self.store.put(key, path)
+                found[key] = path
+        return [path for key in keys if (path := found[key]) is not None]
+
+    def _trace(self, name: str, path: Datapath) -> Trace:
+        return Trace(path, self.maxima(name))
+
+    def _learned_key(self) -> str:
+        hashes = [self.workspace.image_hash(entry.file) for entry in self.workspace.images]
+        return self._key("learned", images=hashes, parameters=self.workspace.settings.features)
+
+    def _contribution_key(self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int) -> str:
+        return self._key(
+            "contribution",
+            images=[self.workspace.image_hash(triplet.image(role)) for role in Role],
+            target=target,
+            area=area,
+            layer=layer,
+            parameters=self.workspace.settings.contribution,
+        )
+
+    def _check_area(self, target: FeatureMap, area: AreaOfInterest) -> None:
+        layer = self.layers.layers[target.layer]
+        inside = 0 <= area.top < area.bottom <= layer.height and 0 <= area.left < area.right <= layer.width
+        if area.layer != target.layer or not inside:
+            raise AevisError(
+                f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
+                f"{layer.width} columns. Draw it anew."
+            )
+
+
+def open_workbench(root: Path) -> Workbench:
+    """The workbench of a workspace folder."""
+    return Workbench(Workspace(root))
+
+
+def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:
+    found = [path for path in paths if path is not None]
+    count = len(plan.candidates)
+    candidates = tuple(found[2 : 2 + count])
+    if target is not None and target not in plan.candidates:
+        raise AevisError(
+            f"{target!r} is no candidate target of {plan.example.id}. Choose one of: {', '.join(plan.candidates)}."
+        )
+    chosen = datapath.representative(found[0], candidates) if target is None else plan.candidates.index(target)
+    return Triplet(plan, found[0], found[1], candidates, tuple(found[2 + count :]), chosen)
+
+
+def _scaled(progress: Progress, first: int, size: int, count: int) -> Progress:
+    """The progress of items first..first+size-1 out of count."""
+    scaled: Callable[[float, str], None] = lambda share, what: progress((first + share * size) / count, what)  # noqa: E731
+    return scaled

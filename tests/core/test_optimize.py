@@ -1,0 +1,97 @@
+"""Projected Adam over the box."""
+
+import pytest
+import torch
+
+from aevis_dash.core.optimize import root_mean_square, solve
+
+GOAL = torch.tensor([[-1.0, 0.25, 0.5, 3.0], [0.75, 2.0, -0.5, 1.0]])
+
+
+def quadratic(z):
+    return (z - GOAL).square().sum(1), torch.ones(2, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5, 1.0])
+def test_a_quadratic_is_solved_to_its_projection_on_the_box(start):
+    found = solve(quadratic, torch.full((2, 4), start), 300, 0.05)
+    torch.testing.assert_close(found, GOAL.clamp(0, 1), atol=2e-3, rtol=0)
+
+
+def test_no_iterate_leaves_the_box():
+    seen = []
+
+    def objective(z):
+        seen.append(z.detach().clone())
+        return quadratic(z)
+
+    solve(objective, torch.full((2, 4), 0.5), 20, 0.3)
+    assert len(seen) == 21
+    assert all(0 <= z.min() and z.max() <= 1 for z in seen)
+
+
+def test_the_best_accepted_iterate_of_each_row_is_kept():
+    seen = []
+
+    def objective(z):
+        loss = torch.stack([z[0].sum(), -z[1].sum()])
+        accepted = torch.tensor([bool(z[0].sum() > 1.0), bool(z[1].sum() < 2.5)])
+        seen.append((z.detach().clone(), loss.detach(), accepted))
+        return loss, accepted
+
+    found = solve(objective, torch.full((2, 4), 0.5), 10, 0.1)
+    for row in range(2):
+        accepted = [(float(loss[row]), z[row]) for z, loss, ok in seen if ok[row]]
+        assert len(accepted) < len(seen)
+        assert torch.equal(found[row], min(accepted, key=lambda pair: pair[0])[1])
+
+
+@pytest.mark.parametrize("broken", ["never accepted", "nan"])
+def test_the_start_where_nothing_is_acceptable(broken):
+    def objective(z):
+        loss = z.sum(1)
+        return (loss * float("nan"), loss > -1) if broken == "nan" else (loss, loss < -1)
+
+    start = torch.full((2, 3), 0.7)
+    assert torch.equal(solve(objective, start, 5, 0.1), start)
+    assert torch.equal(start, torch.full((2, 3), 0.7))
+
+
+def test_an_earlier_better_iterate_beats_the_last():
+    def objective(z):
+        return (z - 0.5).square().sum(1), torch.ones(1, dtype=torch.bool)
+
+    assert torch.equal(solve(objective, torch.full((1, 3), 0.5), 1, 0.3), torch.full((1, 3), 0.5))
+    far = solve(objective, torch.full((1, 3), 0.6), 1, 0.9)
+    assert torch.equal(far, torch.full((1, 3), 0.6))
+
+
+def test_the_last_iterate_counts():
+    found = solve(lambda z: (z.sum(1), torch.ones(1, dtype=torch.bool)), torch.ones(1, 3), 1, 0.25)
+    torch.testing.assert_close(found, torch.full((1, 3), 0.75))
+
+
+def test_an_exception_of_on_step_cancels():
+    class Stop(Exception):
+        pass
+
+    steps = []
+
+    def on_step(step):
+        steps.append(step)
+        if step == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        solve(quadratic, torch.zeros(2, 4), 10, 0.1, on_step)
+    assert steps == [0, 1, 2]
+
+
+def test_root_mean_square_has_no_nan_gradient_at_zero():
+    z = torch.zeros(2, 4, requires_grad=True)
+    with torch.no_grad():
+        z[1] = torch.tensor([3.0, 4.0, 0.0, 0.0])
+    value = root_mean_square(z)
+    torch.testing.assert_close(value, torch.tensor([0.0, 2.5]))
+    (gradient,) = torch.autograd.grad(value.sum(), z)
+    torch.testing.assert_close(gradient, torch.tensor([[0.0] * 4, [0.3, 0.4, 0.0, 0.0]]))

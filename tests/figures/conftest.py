@@ -1,0 +1,43 @@
+"""Small synthetic networks and distances for the figures."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from aevis_dash.domain import ROLES, DatapathDistance, Layer, LayerGraph, Role
+from aevis_dash.figures.network import river_figure
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.geometry.dag import columns
+from aevis_dash.geometry.river import river, stretches
+
+
+def _graph(n_layers: int) -> LayerGraph:
+    layers = tuple(Layer(i, f"stage{i // 5}.act{i}", (f"stage{i // 5}",), 16, 8, 8) for i in range(n_layers))
+    near = [(i, i + 1) for i in range(n_layers - 1)]
+    return LayerGraph(layers, (*near, *((i, i + 3) for i in range(0, n_layers - 3, 3))))
+
+
+def _distance(n_layers: int, null_rows: int = 4) -> DatapathDistance:
+    share = np.linspace(0.05, 0.85, n_layers)
+    null = np.linspace(0, 0.3, null_rows)[:, None] * np.ones(n_layers)
+    return DatapathDistance("cosine", np.full(n_layers, 0.6), share, 1 - share, null)
+
+
+def _draw(distance, graph=None, selected=None, names=None, theme=LIGHT):
+    graph = graph or _graph(len(distance.d1))
+    sizes = {role: np.arange(len(graph)) + place for place, role in enumerate(ROLES)}
+    names = names or {role: f"class {role.short}" for role in ROLES}
+    return river_figure(
+        graph, columns(graph), river(distance), distance, stretches(distance), selected, sizes, theme, names
+    )
+
+
+@pytest.fixture
+def net():
+    return SimpleNamespace(graph=_graph, distance=_distance, draw=_draw)
+
+
+@pytest.fixture
+def names():
+    return {Role.SOURCE: "ambulance", Role.ADVERSARIAL: "sign <b>", Role.TARGET: "street sign"}

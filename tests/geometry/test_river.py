@@ -1,0 +1,166 @@
+"""The river keeps the distances, the curve does not overshoot, the stretches are what they say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from aevis_dash.domain import DatapathDistance, Pattern
+from aevis_dash.geometry.river import river, smooth, spread, stretches
+
+DISTANCES = st.floats(0, 10).map(lambda d: 0.0 if d < 1e-3 else d)
+
+
+def distance(d1, d2, d3, null=None):
+    d1, d2, d3 = (np.asarray(d, float) for d in (d1, d2, d3))
+    return DatapathDistance("test", d1, d2, d3, np.zeros((0, len(d1))) if null is None else np.asarray(null))
+
+
+def shared(share):
+    share = np.asarray(share, float)
+    return distance(np.ones_like(share), share, 1 - share)
+
+
+@st.composite
+def distances(draw, values=DISTANCES):
+    size = draw(st.integers(1, 20))
+    d1, d2, d3 = (draw(arrays(float, size, elements=values)) for _ in range(3))
+    null = draw(arrays(float, (draw(st.integers(0, 4)), size), elements=st.floats(0, 1) | st.just(np.nan)))
+    return distance(d1, d2, d3, null)
+
+
+@settings(deadline=None, max_examples=80)
+@given(distances())
+def test_gap_is_proportional_to_d1_and_split_as_d2_to_d3(d):
+    r = river(d)
+    gap = r.src - r.tar
+    largest = d.d1.max()
+    np.testing.assert_allclose(gap * largest, 2 * d.d1, atol=1e-9)
+    np.testing.assert_allclose((r.src - r.adv) * d.d3, (r.adv - r.tar) * d.d2, atol=1e-9)
+    np.testing.assert_allclose(r.src, -r.tar)
+    if largest > 0:
+        assert r.src.max() == pytest.approx(1)
+
+
+def test_adversarial_runs_at_the_source_where_they_agree_and_in_the_middle_without_any_distance():
+    r = river(distance([2, 2, 1], [0, 2, 0], [2, 0, 0]))
+    np.testing.assert_allclose(r.adv, [1, -1, 0])
+
+
+@settings(deadline=None, max_examples=80)
+@given(distances(DISTANCES | st.just(np.nan)))
+def test_no_nan_comes_out_and_the_order_is_kept(d):
+    r = river(d)
+    assert np.all(np.isfinite(np.stack([r.src, r.adv, r.tar])))
+    assert np.all(r.src >= r.adv - 1e-12)
+    assert np.all(r.adv >= r.tar - 1e-12)
+    np.testing.assert_array_equal(r.measured, ~np.isnan(d.d1 + d.d2 + d.d3))
+    if r.band_low is not None:
+        assert np.all(r.tar - 1e-9 <= r.band_low)
+        assert np.all(r.band_low <= r.band_high + 1e-9)
+        assert np.all(r.band_high <= r.src + 1e-9)
+
+
+def test_an_undefined_layer_is_read_off_its_neighbours_not_pinched():
+    r = river(distance([1, np.nan, 1], [0, np.nan, 1], [1, np.nan, 0]))
+    np.testing.assert_allclose([r.src[1], r.adv[1], r.tar[1]], [1, 0, -1])
+    assert not river(distance([np.nan] * 3, [np.nan] * 3, [np.nan] * 3)).src.any()
+
+
+def test_band_holds_the_middle_eighty_percent_of_the_null():
+    null = np.linspace(0, 1, 11)[:, None] * np.ones((11, 2))
+    r = river(distance([1, 0.5], [1, 1], [1, 1], null))
+    np.testing.assert_allclose(r.band_high, [0.8, 0.4])
+    np.testing.assert_allclose(r.band_low, [-0.8, -0.4])
+    assert river(distance([1.0], [1.0], [1.0])).band_low is None
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_smooth_stays_between_the_knots(data):
+    steps = data.draw(st.lists(st.floats(0.1, 5), min_size=1, max_size=15))
+    x = np.cumsum(steps)
+    y = np.array(data.draw(st.lists(st.floats(-1, 1), min_size=len(x), max_size=len(x))))
+    xs, ys = smooth(x, y, 7)
+    assert len(xs) == len(ys) == 7 * (len(x) - 1) + 1
+    np.testing.assert_allclose(xs[::7], x)
+    np.testing.assert_allclose(ys[::7], y)
+    for i in range(len(x) - 1):
+        part = ys[7 * i : 7 * i + 8]
+        assert part.min() >= min(y[i], y[i + 1]) - 1e-9
+        assert part.max() <= max(y[i], y[i + 1]) + 1e-9
+        assert np.all(np.diff(part) * np.sign(y[i + 1] - y[i]) >= -1e-9)
+
+
+def test_smooth_is_a_curve_not_a_polygon_and_keeps_straight_lines():
+    xs, ys = smooth(np.arange(4.0), np.array([0.0, 0.0, 1.0, 1.0]), 4)
+    assert ys[5] < 0.25 < 0.75 < ys[7]
+    xs, ys = smooth(np.array([0.0, 1, 3]), np.array([0.0, 2, 6]), 5)
+    np.testing.assert_allclose(ys, 2 * xs)
+
+
+@settings(deadline=None, max_examples=80)
+@given(arrays(float, st.integers(1, 8), elements=st.floats(0, 10)))
+def test_spread_keeps_order_distance_and_bounds(positions):
+    placed = spread(positions, 1.0, 0.0, 10.0)
+    order = np.argsort(positions, kind="stable")
+    assert np.all(np.diff(placed[order]) >= 1 - 1e-9)
+    assert placed.min() >= -1e-9
+    assert placed.max() <= 10 + 1e-9
+    if np.all(np.diff(positions[order]) >= 1):
+        np.testing.assert_allclose(placed, positions, atol=1e-9)
+
+
+RISING = np.interp(np.arange(25), [0, 6, 16, 24], [0.03, 0.05, 0.5, 0.8])
+
+
+def named(found):
+    return [s.pattern for s in found]
+
+
+def test_a_river_that_leaves_crosses_and_joins():
+    found = stretches(shared(RISING))
+    assert named(found) == [Pattern.DIVERGING, Pattern.TRANSITION, Pattern.MERGING]
+    diverging, transition, merging = found
+    assert 6 <= diverging.first <= 8
+    assert transition.first <= 16 <= transition.last
+    assert merging.last >= 22
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_stretches_survive_noise(seed):
+    noisy = RISING + np.random.default_rng(seed).normal(0, 0.02, 25)
+    found = stretches(shared(noisy.clip(0, 1)))
+    assert named(found) == [Pattern.DIVERGING, Pattern.TRANSITION, Pattern.MERGING]
+
+
+@pytest.mark.parametrize(
+    "share", [np.zeros(9), np.full(9, 0.5), np.full(9, 0.2), np.full(9, 0.9), np.linspace(0.4, 0.1, 9)]
+)
+def test_nothing_is_marked_where_the_adversarial_keeps_its_side(share):
+    assert stretches(shared(share)) == ()
+
+
+def test_nothing_is_marked_without_distances():
+    assert stretches(distance(np.zeros(6), np.zeros(6), np.zeros(6))) == ()
+    assert stretches(distance(np.full(6, np.nan), np.full(6, np.nan), np.full(6, np.nan))) == ()
+
+
+def test_a_way_that_only_diverges_and_one_that_only_merges():
+    assert named(stretches(shared(np.linspace(0.05, 0.4, 12)))) == [Pattern.DIVERGING]
+    assert named(stretches(shared(np.linspace(0.56, 0.9, 12)))) == [Pattern.MERGING]
+
+
+def test_the_way_back_is_a_transition_too():
+    assert named(stretches(shared([0.9] * 5 + [0.1] * 5))) == [Pattern.TRANSITION]
+
+
+@settings(deadline=None, max_examples=150)
+@given(distances(DISTANCES | st.just(np.nan)))
+def test_stretches_are_ordered_and_do_not_overlap(d):
+    found = stretches(d)
+    layers = [layer for s in found for layer in range(s.first, s.last + 1)]
+    assert all(s.first <= s.last for s in found)
+    assert layers == sorted(set(layers))
+    assert set(layers) <= set(range(len(d.d1)))

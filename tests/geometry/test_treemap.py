@@ -1,0 +1,172 @@
+"""Areas are kept, nothing overlaps, and the order of regions is the best there is."""
+
+from itertools import combinations, pairwise, permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aevis_dash.domain import ROLES, Region, Role
+from aevis_dash.geometry.sets import regions
+from aevis_dash.geometry.treemap import Rect, cost, grid, inner, nested, squarify, treemap
+
+SLACK = 1e-6
+SUBSETS = [frozenset(group) for size in (1, 2, 3) for group in combinations(ROLES, size)]
+
+
+def made(counts):
+    """Regions with that many channels each, numbered through."""
+    starts = np.cumsum([0, *counts])
+    return tuple(
+        Region(roles, tuple(range(a, b)))
+        for roles, (a, b) in zip(SUBSETS, pairwise(starts.tolist()), strict=True)
+        if b > a
+    )
+
+
+COUNTS = st.lists(st.integers(0, 40) | st.just(0), min_size=7, max_size=7)
+SIDES = st.floats(40, 900)
+
+
+def inside(a, b):
+    return a.x >= b.x - SLACK and a.y >= b.y - SLACK and a.right <= b.right + SLACK and a.bottom <= b.bottom + SLACK
+
+
+def overlap(a, b):
+    across = min(a.right, b.right) - max(a.x, b.x)
+    down = min(a.bottom, b.bottom) - max(a.y, b.y)
+    return max(across, 0) * max(down, 0)
+
+
+def apart(rects):
+    return all(overlap(a, b) < 1e-3 for a, b in combinations(rects, 2))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0.5, 50), min_size=1, max_size=9), SIDES, SIDES, st.booleans())
+def test_squarify_tiles_in_proportion(sizes, width, height, tall):
+    whole = Rect(3.0, 5.0, width, height)
+    rects = squarify(sizes, whole, tall)
+    np.testing.assert_allclose([r.area for r in rects], np.array(sizes) * whole.area / sum(sizes), rtol=1e-6)
+    assert all(inside(r, whole) for r in rects)
+    assert apart(rects)
+
+
+def test_squarify_keeps_the_order_given_and_starts_as_told():
+    column = squarify([1, 1, 6], Rect(0, 0, 100, 100), True)
+    assert [round(r.x) for r in column] == [0, 0, 25]
+    row = squarify([1, 1, 6], Rect(0, 0, 100, 100), False)
+    assert [round(r.y) for r in row] == [0, 0, 25]
+
+
+@settings(deadline=None, max_examples=40)
+@given(COUNTS, SIDES, SIDES)
+def test_areas_are_proportional_and_everything_is_nested(counts, width, height):
+    given_regions = made(counts)
+    drawn = treemap(given_regions, width, height)
+    assert {region for region, _ in drawn.regions} == set(given_regions)
+    per_map = width * height / max(sum(counts), 1)
+    home = nested(given_regions)
+    assert set(home) == set(drawn.sets)
+    for region, rect in drawn.regions:
+        assert rect.area == pytest.approx(per_map * len(region.channels))
+        owner = next(role for role, regions in home.items() if region in regions)
+        assert owner in region.roles
+        assert inside(rect, drawn.sets[owner])
+    assert apart([rect for _, rect in drawn.regions])
+    assert apart(list(drawn.sets.values()))
+
+
+@settings(deadline=None, max_examples=25)
+@given(COUNTS, SIDES, SIDES)
+def test_cells_are_equal_apart_and_inside_their_region(counts, width, height):
+    drawn = treemap(made(counts), width, height)
+    cells = {cell.channel: cell.rect for cell in drawn.cells}
+    assert len(cells) == len(drawn.cells) == sum(counts)
+    for region, rect in drawn.regions:
+        mine = [cells[channel] for channel in region.channels]
+        assert all(inside(cell, inner(rect)) and inside(inner(rect), rect) for cell in mine)
+        assert all(cell.area == pytest.approx(mine[0].area) for cell in mine)
+        assert mine[0].area > 0
+        assert apart(mine)
+
+
+def every_layout(given_regions, whole):
+    """Slowly: all orders of sets and of the regions in each, and all directions of the first strips."""
+    home = nested(given_regions)
+    for roles in permutations(home):
+        orders = product(*(permutations(home[role]) for role in roles))
+        for order, talls in product(orders, product((False, True), repeat=len(roles) + 1)):
+            areas = [sum(len(r.channels) for r in inside_set) for inside_set in order]
+            sets = dict(zip(roles, squarify(areas, whole, talls[-1]), strict=True))
+            yield (
+                sets,
+                [
+                    placed
+                    for role, inside_set, tall in zip(roles, order, talls, strict=False)
+                    for placed in zip(
+                        inside_set,
+                        squarify([len(r.channels) for r in inside_set], sets[role], tall),
+                        strict=True,
+                    )
+                ],
+            )
+
+
+@settings(deadline=None, max_examples=4)
+@given(st.lists(st.integers(1, 9), min_size=7, max_size=7), st.floats(100, 300))
+def test_no_order_costs_less_than_the_chosen_one(counts, width):
+    whole = Rect(0, 0, width, 150)
+    drawn = treemap(made(counts), width, 150)
+    best = min(cost(*layout, whole.area) for layout in every_layout(made(counts), whole))
+    assert cost(drawn.sets, drawn.regions, whole.area) == pytest.approx(best)
+
+
+def test_cost_is_equation_6_and_an_aspect_penalty():
+    sets = {Role.SOURCE: Rect(0, 0, 10, 10), Role.TARGET: Rect(10, 0, 10, 10)}
+    shared = Region(frozenset(sets), (0,))
+    assert cost(sets, [(shared, Rect(4, 0, 2, 2))], 200.0) == pytest.approx((5**2 + 4**2) / 200)
+    alone = Region(frozenset({Role.SOURCE}), (1,))
+    assert cost(sets, [(alone, Rect(0, 0, 2, 2))], 200.0) == 0
+    assert cost(sets, [(alone, Rect(0, 0, 4, 1))], 200.0) > 0
+
+
+def test_shared_region_goes_to_the_larger_set_and_in_a_tie_to_the_adversarial():
+    both = frozenset({Role.SOURCE, Role.ADVERSARIAL})
+    shared, source = Region(both, (0,)), Region(frozenset({Role.SOURCE}), (1, 2))
+    adversarial = Region(frozenset({Role.ADVERSARIAL}), (3, 4))
+    assert shared in nested([source, shared, adversarial])[Role.ADVERSARIAL]
+    assert shared in nested([source, shared])[Role.SOURCE]
+
+
+def test_a_set_inside_another_has_no_rectangle():
+    both = frozenset({Role.SOURCE, Role.ADVERSARIAL})
+    drawn = treemap([Region(both, (0, 1)), Region(frozenset({Role.SOURCE}), (2,))], 100, 50)
+    assert set(drawn.sets) == {Role.SOURCE}
+
+
+def test_cells_go_from_the_largest_key_to_the_smallest_and_nan_last():
+    order = np.array([0.1, 3.0, np.nan, 2.0])
+    drawn = treemap([Region(frozenset({Role.SOURCE}), (0, 1, 2, 3))], 100, 100, order)
+    assert [cell.channel for cell in drawn.cells] == [1, 3, 0, 2]
+    places = [(cell.rect.y, cell.rect.x) for cell in drawn.cells]
+    assert places == sorted(places)
+
+
+def test_nothing_critical_is_an_empty_treemap():
+    drawn = treemap(regions({role: np.zeros(5, bool) for role in ROLES}), 100, 50)
+    assert (drawn.sets, drawn.regions, drawn.cells) == ({}, (), ())
+    assert (drawn.width, drawn.height) == (100, 50)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 500), SIDES, SIDES)
+def test_grid_has_room_for_all_and_no_empty_row(count, width, height):
+    across, down = grid(count, Rect(0, 0, width, height))
+    assert across * (down - 1) < count <= across * down
+
+
+def test_grid_is_near_square():
+    assert grid(100, Rect(0, 0, 100, 100)) == (10, 10)
+    assert grid(40, Rect(0, 0, 100, 10)) == (20, 2)
