@@ -36,7 +36,7 @@ class ExtractionParameters:
     coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
     iterations: int = _parameter(14, "solver steps, one pass each")
     learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
-    hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
+    hold: float = _parameter(0.5, "share of its probability that the label must keep on the hard set alone")
     candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for")
     null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
     seed: int = _parameter(0, "which images the null band takes")
@@ -58,15 +58,6 @@ class FeatureParameters:
     """Learned features: the reference patches that activate a map most."""
 
     patches: int = _parameter(9, "patches kept for each map")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a server needs to know."""
-
-    workspace: Path
-    host: str = "127.0.0.1"
-    port: int = 8050
 
 
 PACKAGE = Path(__file__).resolve().parent

@@ -10,7 +10,7 @@ from aevis_dash.config import AttackParameters, Progress, resource, silent
 from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
-from aevis_dash.workbench import Workbench
+from aevis_dash.workbench import Workbench, medium
 from aevis_dash.workspace import (
     ImageEntry,
     Workspace,
@@ -20,12 +20,14 @@ from aevis_dash.workspace import (
     read_class_names,
     read_image,
     write_image,
+    write_settings,
 )
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD
 
 WORLD_WEIGHTS = "drawn-world.safetensors"
 WORLD_IMAGES, WORLD_ATTACKED = 240, 120
+WORLD_EPSILONS = (4.0, 8.0)
 _WORLD_SEED = 2020
 
 
@@ -81,7 +83,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
 
 
 def make_world(root: Path, progress: Progress = silent) -> Workspace:
-    """The drawn world's workspace: drawings with their part masks, the shipped network, and attacks on half of them.
+    """The drawn world's workspace: drawings with their part masks, the shipped network, and attacks on half of them, weak and strong.
 
     Goes on where an interrupted run stopped; a finished workspace is left as it is.
     """
@@ -96,8 +98,23 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
         )
         create(root, settings, CLASSES, entries)
     bench = Workbench(Workspace(root))
-    bench.attack(bench.workspace.images[:WORLD_ATTACKED], progress=_scaled(progress, 0.4, 0.6))
-    return bench.workspace
+    attacked = bench.workspace.images[:WORLD_ATTACKED]
+    for i, epsilon in enumerate(WORLD_EPSILONS):
+        parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
+        bench.attack(attacked, parameters=parameters, progress=_scaled(progress, 0.4 + 0.25 * i, 0.25))
+    if not bench.workspace.settings.opens_on:
+        _choose_opening(bench)
+    return Workspace(root)
+
+
+def _choose_opening(bench: Workbench) -> None:
+    """The page opens on the paper's story: a panda of medium score that became a monkey."""
+    story = (CLASSES.index("panda"), CLASSES.index("monkey"))
+    pandas = [e for e in bench.judged_examples() if (e.source.label, e.adversarial.label) == story]
+    chosen = medium(pandas)
+    if chosen is not None:
+        settings = replace(bench.workspace.settings, opens_on=chosen.example.id)
+        write_settings(bench.workspace.root, settings)
 
 
 def _draw_images(root: Path, progress: Progress) -> list[ImageEntry]:

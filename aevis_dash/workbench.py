@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from aevis_dash.config import Progress, silent
+from aevis_dash.config import AttackParameters, Progress, silent
 from aevis_dash.core import attack, contribution, datapath, detection, features, loading, receptive
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
@@ -163,25 +163,37 @@ class Workbench:
         fooled = [e for e in examples if e.misclassified]
         return detection.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
 
+    def opening(self, examples: Sequence[JudgedExample]) -> JudgedExample | None:
+        """The example to begin with: the workspace's own choice, else the misclassified one of median score."""
+        wanted = self.workspace.settings.opens_on
+        chosen = [e for e in examples if e.example.id == wanted]
+        return chosen[0] if chosen else medium(examples)
+
     # Attacks
 
     def attack(
-        self, entries: Sequence[ImageEntry], target: int | str | None = None, progress: Progress = silent
+        self,
+        entries: Sequence[ImageEntry],
+        target: int | str | None = None,
+        parameters: AttackParameters | None = None,
+        progress: Progress = silent,
     ) -> list[Example]:
         """Attack normal images: untargeted, to a class index, or to "nearest", the likeliest wrong class with images.
 
         Images that already have that attack are skipped; every result is kept, also where the attack failed.
+        `parameters` default to the workspace's.
         """
+        chosen = parameters or self.workspace.settings.attack
         made: list[Example] = []
         done = {e.id for e in self.workspace.examples()}
         for i in range(0, len(entries), _BATCH):
             chunk = entries[i : i + _BATCH]
             targets = self._attack_targets(chunk, target)
-            planned = [self._planned(e, t) for e, t in zip(chunk, targets, strict=True)]
+            planned = [self._planned(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
             todo = [k for k, example in enumerate(planned) if example.id not in done]
             if todo:
                 inner = _scaled(progress, i, len(chunk), len(entries))
-                self._attack([planned[k] for k in todo], inner)
+                self._attack([planned[k] for k in todo], chosen, inner)
             made += planned
         progress(1.0, f"{len(made)} images attacked")
         return made
@@ -387,8 +399,7 @@ class Workbench:
                 return int(label)
         raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
 
-    def _planned(self, entry: ImageEntry, target: int | None) -> Example:
-        parameters = self.workspace.settings.attack
+    def _planned(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
         towards = "" if target is None else f"-to-{target}"
         stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
         name = f"{stem}-mifgsm{parameters.epsilon:g}x{parameters.steps}{towards}"
@@ -397,11 +408,11 @@ class Workbench:
             words += f", towards {self.class_names[target]}"
         return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target)
 
-    def _attack(self, examples: Sequence[Example], progress: Progress) -> None:
+    def _attack(self, examples: Sequence[Example], parameters: AttackParameters, progress: Progress) -> None:
         images = self.workspace.read([e.source for e in examples])
         targets = [e.target_label for e in examples]
         wanted = None if targets[0] is None else np.array(targets)
-        results = attack.mi_fgsm(self.classifier, images, self.workspace.settings.attack, wanted, progress)
+        results = attack.mi_fgsm(self.classifier, images, parameters, wanted, progress)
         self.workspace.keep_adversarials([(e, r.image) for e, r in zip(examples, results, strict=True)])
 
     def _path_keys(self, plan: Plan) -> list[str]:
@@ -456,6 +467,16 @@ class Workbench:
                 f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
                 f"{layer.width} columns. Draw it anew."
             )
+
+
+def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
+    """The misclassified example whose score is the median of theirs; None where there is none.
+
+    Very low scores belong to images that are ambiguous anyway, very high ones to images that are obviously odd.
+    """
+    scored = sorted((e for e in examples if e.misclassified and np.isfinite(e.score)), key=lambda e: e.score)
+    fooled = scored or [e for e in examples if e.misclassified]
+    return fooled[len(fooled) // 2] if fooled else None
 
 
 def open_workbench(root: Path) -> Workbench:

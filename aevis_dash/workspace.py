@@ -44,11 +44,15 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class WorkspaceSettings:
-    """What workspace.toml holds; folders are relative to it or absolute."""
+    """What workspace.toml holds; folders are relative to it or absolute.
+
+    `opens_on` is the id of the example that the page opens on; empty for one of medium score.
+    """
 
     model: ModelSpec
     preprocessing: Preprocessing
     images: str = "images"
+    opens_on: str = ""
     attack: AttackParameters = field(default_factory=AttackParameters)
     extraction: ExtractionParameters = field(default_factory=ExtractionParameters)
     contribution: ContributionParameters = field(default_factory=ContributionParameters)
@@ -152,8 +156,13 @@ def create(
         raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
     _write_text(root / "classes.txt", "".join(f"{name}\n" for name in class_names))
     _write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
-    _write_text(root / "workspace.toml", tomli_w.dumps(_as_toml(settings)))
+    write_settings(root, settings)
     return Workspace(root)
+
+
+def write_settings(root: Path, settings: WorkspaceSettings) -> None:
+    """Write workspace.toml anew."""
+    _write_text(root / "workspace.toml", tomli_w.dumps(_as_toml(settings)))
 
 
 def find_images(folder: Path, labels: Path | None, class_names: Sequence[str]) -> tuple[ImageEntry, ...]:
@@ -318,6 +327,7 @@ def _read_settings(root: Path) -> WorkspaceSettings:
         model=parameters_from(ModelSpec, model, f"{path}, [model]"),
         preprocessing=_preprocessing(_section(table, "preprocessing", path), path),
         images=str(_section(table, "images", path).get("folder", "images")),
+        opens_on=str(table.get("page", {}).get("opens_on", "")),
         attack=parameters_from(AttackParameters, table.get("attack", {}), f"{path}, [attack]"),
         extraction=parameters_from(ExtractionParameters, table.get("extraction", {}), f"{path}, [extraction]"),
         contribution=parameters_from(ContributionParameters, table.get("contribution", {}), f"{path}, [contribution]"),
@@ -394,6 +404,7 @@ def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
         "model": asdict(settings.model),
         "preprocessing": {k: list(v) for k, v in asdict(settings.preprocessing).items()},
         "images": {"folder": settings.images},
+        "page": {"opens_on": settings.opens_on},
         "attack": asdict(settings.attack),
         "extraction": asdict(settings.extraction),
         "contribution": asdict(settings.contribution),

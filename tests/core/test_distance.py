@@ -1,0 +1,101 @@
+"""Distances between three datapaths at every layer."""
+
+import hand_wired
+import numpy as np
+import pytest
+import reference
+
+from aevis_dash.config import ExtractionParameters
+from aevis_dash.core.datapath import extract
+from aevis_dash.core.distance import DISTANCES, Trace, by_activations, by_gates
+from aevis_dash.core.features import maximum_activations
+from aevis_dash.domain import Datapath, Layer, LayerGraph, share
+
+WIDTHS = (4, 9, 2)
+GRAPH = LayerGraph(tuple(Layer(i, f"l{i}", (), w, 1, 1) for i, w in enumerate(WIDTHS)), ((0, 1), (1, 2)))
+
+
+def trace(seed, critical=None):
+    rng, n = np.random.default_rng(seed), sum(WIDTHS)
+    chosen = rng.uniform(size=n) < 0.5 if critical is None else critical
+    gates = rng.uniform(size=n).astype(np.float32)
+    path = Datapath(gates, chosen, 0, 0.5, 1, 1, 1, True, True, "test", 1, 1)
+    return Trace(path, rng.uniform(size=n).astype(np.float32))
+
+
+def layers(flat):
+    return np.split(np.asarray(flat, float), np.cumsum(WIDTHS)[:-1])
+
+
+def gates_twin(a, b):
+    pairs = zip(layers(a.datapath.gates), layers(b.datapath.gates), strict=True)
+    return [reference.eq4_distance(u, v) / np.sqrt(len(u)) for u, v in pairs]
+
+
+def cosine_twin(a, b, three):
+    found = []
+    union = layers(np.any([t.datapath.critical for t in three], axis=0))
+    for u, v, at in zip(layers(a.activation), layers(b.activation), union, strict=True):
+        keep = [i for i in range(len(at)) if at[i]]
+        dot = sum(u[i] * v[i] for i in keep)
+        found.append(1 - dot / (reference.norm(u[keep]) * reference.norm(v[keep])) if keep else np.nan)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_equal_their_twins_and_each_null_takes_the_targets_place(seed):
+    adv, src, tar, *nulls = (trace(10 * seed + i) for i in range(5))
+    gates, cosine = by_gates(GRAPH, adv, src, tar, nulls), by_activations(GRAPH, adv, src, tar, nulls)
+    for found, pair in ((gates.d1, (src, tar)), (gates.d2, (adv, src)), (gates.d3, (adv, tar))):
+        np.testing.assert_allclose(found, gates_twin(*pair), rtol=1e-5)
+    for found, pair in ((cosine.d1, (src, tar)), (cosine.d2, (adv, src)), (cosine.d3, (adv, tar))):
+        np.testing.assert_allclose(found, cosine_twin(*pair, (adv, src, tar)), atol=1e-6)
+    assert gates.null_share.shape == cosine.null_share.shape == (2, 3)
+    for row, other in enumerate(nulls):
+        d2, d3 = np.array(gates_twin(adv, src)), np.array(gates_twin(adv, other))
+        np.testing.assert_allclose(gates.null_share[row], d2 / (d2 + d3), rtol=1e-5)
+        d2, d3 = (np.array(cosine_twin(adv, b, (adv, src, other))) for b in (src, other))
+        np.testing.assert_allclose(cosine.null_share[row], d2 / (d2 + d3), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_without_null_targets_there_is_no_null_row(name):
+    found = DISTANCES[name](GRAPH, trace(0), trace(1), trace(2), [])
+    assert found.null_share.shape == (0, 3)
+    assert found.name == name
+    np.testing.assert_allclose(found.share, found.d2 / (found.d2 + found.d3))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_the_adversarial_that_is_the_source_or_the_target_is_at_an_end(name):
+    src, tar = trace(1, np.ones(15, bool)), trace(2, np.ones(15, bool))
+    np.testing.assert_allclose(DISTANCES[name](GRAPH, src, src, tar, []).share, 0, atol=1e-7)
+    np.testing.assert_allclose(DISTANCES[name](GRAPH, tar, src, tar, []).share, 1, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_identical_images_are_nowhere_apart(name):
+    c = hand_wired.classifier(hand_wired.random_net(0))
+    images = np.repeat(hand_wired.images(0, 1), 3, axis=0)
+    paths, peaks = extract(c, images, [], ExtractionParameters()), maximum_activations(c, images)
+    found = DISTANCES[name](c.layers, *(Trace(p, a) for p, a in zip(paths, peaks, strict=True)), [])
+    for d in (found.d1, found.d2, found.d3):
+        np.testing.assert_allclose(np.nan_to_num(d), 0, atol=1e-9)
+
+
+def test_a_layer_without_critical_maps_has_no_cosine_distance():
+    critical = np.ones(15, bool)
+    critical[4:13] = False
+    found = by_activations(GRAPH, *(trace(i, critical) for i in range(3)), [trace(3, critical)])
+    for d in (found.d1, found.d2, found.d3, found.share, found.null_share[0]):
+        assert np.isnan(d).tolist() == [False, True, False]
+
+
+def test_silent_maps_are_equal_to_silent_ones_and_far_from_any_other():
+    silent, loud = (Trace(trace(0, np.ones(15, bool)).datapath, np.full(15, v, np.float32)) for v in (0.0, 1.0))
+    found = by_activations(GRAPH, silent, silent, loud)
+    assert (found.d1.tolist(), found.d2.tolist(), found.d3.tolist()) == ([1] * 3, [0] * 3, [1] * 3)
+
+
+def test_share_goes_from_the_source_to_the_target_by_the_middle():
+    np.testing.assert_array_equal(share(np.array([0.0, 1, 3, 0]), np.array([2.0, 1, 1, 0])), [0, 0.5, 0.75, 0.5])
