@@ -32,11 +32,11 @@ class ExtractionParameters:
     """Eq. 5 with its size term divided by n and its distances by sqrt(n), so that they mean the same in any network."""
 
     method: str = _parameter("constrained", "extraction method")
-    sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher gives smaller datapaths")
+    sparsity: float = _parameter(0.3, "lambda: weight of the mean gate; higher gives smaller datapaths")
     coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
     iterations: int = _parameter(14, "solver steps, one pass each")
     learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
-    hold: float = _parameter(0.5, "share of its probability that the label must keep on the hard set alone")
+    hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
     candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for")
     null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
     seed: int = _parameter(0, "which images the null band takes")

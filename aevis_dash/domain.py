@@ -191,7 +191,7 @@ class Datapath:
     """The critical feature maps of one image's prediction.
 
     gates        (n,) in [0, 1], the solution z of Eq. 5
-    critical     (n,) bool, the hard set: the maps of largest gate, down to `threshold`, the gate of the weakest
+    critical     (n,) bool, the hard set: the maps of largest gate in each layer, at gate 1, all others at 0
     label        the class whose prediction the path explains
     p_full, p_soft, p_hard   probability of `label` on the whole network, with the gates, with the hard set alone
     keeps_soft, keeps_hard   whether `label` is still the top class with the gates, with the hard set alone
@@ -201,7 +201,6 @@ class Datapath:
     gates: np.ndarray
     critical: np.ndarray
     label: int
-    threshold: float
     p_full: float
     p_soft: float
     p_hard: float

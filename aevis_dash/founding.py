@@ -26,8 +26,8 @@ from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD
 
 WORLD_WEIGHTS = "drawn-world.safetensors"
-WORLD_IMAGES, WORLD_ATTACKED = 240, 120
-WORLD_EPSILONS = (4.0, 8.0)
+WORLD_IMAGES, WORLD_ATTACKED = 240, 160
+WORLD_EPSILONS = (3.0, 5.0, 8.0)
 _WORLD_SEED = 2020
 
 
@@ -83,7 +83,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
 
 
 def make_world(root: Path, progress: Progress = silent) -> Workspace:
-    """The drawn world's workspace: drawings with their part masks, the shipped network, and attacks on half of them, weak and strong.
+    """The drawn world's workspace: drawings with their part masks, the shipped network, weak and strong attacks.
 
     Goes on where an interrupted run stopped; a finished workspace is left as it is.
     """
@@ -101,7 +101,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
     attacked = bench.workspace.images[:WORLD_ATTACKED]
     for i, epsilon in enumerate(WORLD_EPSILONS):
         parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
-        bench.attack(attacked, parameters=parameters, progress=_scaled(progress, 0.4 + 0.25 * i, 0.25))
+        bench.attack(attacked, parameters=parameters, progress=_scaled(progress, 0.4 + 0.2 * i, 0.2))
     if not bench.workspace.settings.opens_on:
         _choose_opening(bench)
     return Workspace(root)

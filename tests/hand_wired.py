@@ -79,8 +79,10 @@ def classifier(model, size=SIZE, class_names=CLASSES, **preprocessing):
 
 
 def images(seed, count=2, size=SIZE):
-    """8-bit noise (count, size, size, 3) whose every pixel is well above black."""
-    return np.random.default_rng(seed).integers(60, 256, (count, size, size, 3), dtype=np.uint8)
+    """8-bit images (count, size, size, 3) of four coloured squares with a little noise, every pixel well above black."""
+    rng = np.random.default_rng(seed)
+    squares = rng.integers(60, 236, (count, 2, 2, 3)).repeat(size // 2, 1).repeat(size // 2, 2)
+    return (squares + rng.integers(0, 20, squares.shape)).astype(np.uint8)
 
 
 def random_net(seed, widths=(5, 6, 5), skip=False):
@@ -89,9 +91,10 @@ def random_net(seed, widths=(5, 6, 5), skip=False):
     net = Chain(widths, skip)
     with torch.no_grad():
         for conv in net.convs:
-            conv.weight.mul_(2)
-            conv.bias.uniform_(0, 0.1)
-        net.head.weight.mul_(4)
+            nn.init.kaiming_normal_(conv.weight)
+            conv.bias.uniform_(0, 0.05)
+        nn.init.normal_(net.head.weight, std=3.0)
+        net.head.bias.zero_()
     return net.eval()
 
 

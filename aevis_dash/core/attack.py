@@ -1,5 +1,6 @@
 """MI-FGSM (Dong et al., CVPR 2018), the paper's attack; a result counts only as the 8-bit image it is stored as."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ def mi_fgsm(
         progress(step / parameters.steps, "attacking")
         gradient = sign * _loss_gradient(classifier, adversarial, wanted)
         adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters)
-    stored = quantise(adversarial)
+    stored = quantise(adversarial, x, parameters.epsilon)
     label = _predict(classifier, stored.to(x.dtype) / 255)
     success = label != clean if targets is None else label == wanted
     return [Attacked(_image(a), bool(s)) for a, s in zip(stored, success, strict=True)]
@@ -62,13 +63,14 @@ def momentum_step(
     return moved.clamp(x - epsilon, x + epsilon).clamp(0, 1), momentum
 
 
-def quantise(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1] as the nearest 8-bit values."""
-    return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
+    """Pixels in [0, 1] as the nearest 8-bit values that lie within `epsilon` grey levels of the 8-bit source x."""
+    source, reach = (x * 255).round(), math.floor(epsilon)
+    return (pixels * 255).round().clamp(source - reach, source + reach).clamp(0, 255).to(torch.uint8)
 
 
 def _check(parameters: AttackParameters) -> None:
-    if parameters.epsilon <= 0 or parameters.steps < 1:
+    if not parameters.epsilon > 0 or parameters.steps < 1:
         raise AevisError(
             f"The attack needs an epsilon above 0 and at least 1 step, not epsilon {parameters.epsilon} "
             f"and {parameters.steps} steps. Mend the [attack] table of workspace.toml or the options."

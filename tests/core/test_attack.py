@@ -76,10 +76,13 @@ def test_one_step_moves_every_pixel_with_a_gradient_by_epsilon():
     assert (result.image != 100).mean() > 0.9
 
 
-def test_pixels_are_stored_as_the_nearest_grey_level():
+def test_pixels_are_stored_as_the_nearest_grey_level_within_epsilon():
     levels = torch.arange(256) / 255
-    assert torch.equal(quantise(levels), torch.arange(256, dtype=torch.uint8))
-    assert quantise(torch.tensor([0.49, 0.51, 99.49, 99.51, -3.0, 270.0]) / 255).tolist() == [0, 1, 99, 100, 0, 255]
+    assert torch.equal(quantise(levels, levels, 1.0), torch.arange(256, dtype=torch.uint8))
+    source = torch.tensor([0.0, 1.0, 99.0, 99.0, 0.0, 255.0]) / 255
+    pixels = torch.tensor([0.49, 0.51, 99.49, 99.51, -3.0, 270.0]) / 255
+    assert quantise(pixels, source, 1.0).tolist() == [0, 1, 99, 100, 0, 255]
+    assert quantise(pixels, source, 0.9).tolist() == [0, 1, 99, 99, 0, 255]
 
 
 def labels(c, images):
