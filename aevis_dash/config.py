@@ -35,7 +35,7 @@ class ExtractionParameters:
     sparsity: float = _parameter(0.3, "lambda: weight of the mean gate; higher gives smaller datapaths")
     coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
     iterations: int = _parameter(14, "solver steps, one pass each")
-    learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
+    learning_rate: float = _parameter(0.1, "first step length of the solver, in units of a gate")
     hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
     candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for")
     null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
@@ -47,10 +47,10 @@ class ExtractionParameters:
 class ContributionParameters:
     """Eq. 7 and 8, normalised as in Eq. 5 and by the size of the effect, ||f(x)||^2."""
 
-    sparsity: float = _parameter(0.1, "lambda: weight of the mean gate; higher names fewer causes")
+    sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes")
     coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
-    iterations: int = _parameter(60, "solver steps, one pass of the part between the two layers each")
-    learning_rate: float = _parameter(0.1, "step length of the solver, in units of a gate")
+    iterations: int = _parameter(80, "solver steps, one pass of the part between the two layers each")
+    learning_rate: float = _parameter(0.1, "first step length of the solver, in units of a gate")
 
 
 @dataclass(frozen=True)

@@ -237,9 +237,9 @@ class DatapathDistance:
 
 
 def share(d2: np.ndarray, d3: np.ndarray) -> np.ndarray:
-    """d2 / (d2 + d3), and the middle (0.5) where both distances are zero."""
-    total = d2 + d3
-    return np.divide(d2, total, out=np.full_like(np.asarray(total, float), 0.5), where=total > 0)
+    """d2 / (d2 + d3), the middle (0.5) where both distances are zero, NaN where one is undefined."""
+    total = np.asarray(d2 + d3, float)
+    return np.divide(d2, total, out=np.where(np.isnan(total), np.nan, 0.5), where=total > 0)
 
 
 class Pattern(StrEnum):

@@ -1,6 +1,8 @@
 """Making workspaces: of a user's model and images, and of the drawn world that ships with the project."""
 
+import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from aevis_dash.workspace import (
     write_image,
     write_settings,
 )
+from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD
 
@@ -29,6 +32,7 @@ WORLD_WEIGHTS = "drawn-world.safetensors"
 WORLD_IMAGES, WORLD_ATTACKED = 240, 160
 WORLD_EPSILONS = (3.0, 5.0, 8.0)
 _WORLD_SEED = 2020
+FRESH_DRAWINGS = 2000
 
 
 def init_workspace(
@@ -82,15 +86,46 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
     }
 
 
-def make_world(root: Path, progress: Progress = silent) -> Workspace:
-    """The drawn world's workspace: drawings with their part masks, the shipped network, weak and strong attacks.
+def train_world(
+    root: Path, seed: int, drawings: int, epochs: int, progress: Progress = silent
+) -> dict[str, int | float]:
+    """Train the network of the drawn world anew into a folder where `make_world` then finds it; says how good it is.
 
-    Goes on where an interrupted run stopped; a finished workspace is left as it is.
+    What an earlier run of the same training wrote there is kept. Raises AevisError where a workspace of another
+    network lies there, or for numbers that allow no training.
     """
-    weights = resource("models") / WORLD_WEIGHTS
+    weights = root / WORLD_WEIGHTS
+    chosen = {"seed": seed, "drawings": drawings, "epochs": epochs}
+    if weights.exists() and (known := _facts(weights)) and chosen.items() <= known.items():
+        return known
+    if (root / "workspace.toml").exists():
+        raise AevisError(f"{root} holds a workspace whose adversarial images belong to its network. Take a new folder.")
+    begun = time.perf_counter()
+    try:
+        model = train.train(seed, drawings, epochs, progress)
+    except ValueError as error:
+        raise AevisError(f"No training with these numbers: {error}. Mend --seed, --drawings or --epochs.") from error
+    seconds = time.perf_counter() - begun
+    facts = chosen | {
+        "fresh_accuracy": train.accuracy(model, FRESH_DRAWINGS, seed),
+        "fresh_drawings": FRESH_DRAWINGS,
+        "seconds": round(seconds, 1),
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    train.save(model, weights, **facts)
+    return facts
+
+
+def make_world(root: Path, progress: Progress = silent) -> Workspace:
+    """The drawn world's workspace: drawings with their part masks, a network, weak and strong attacks.
+
+    The network is the one trained into `root` (`train_world`), else the shipped one. Goes on where an interrupted
+    run stopped; a finished workspace is left as it is.
+    """
     if not (root / "workspace.toml").exists():
         entries = _draw_images(root, _scaled(progress, 0.0, 0.4))
-        shutil.copyfile(weights, root / WORLD_WEIGHTS)
+        if not _facts(root / WORLD_WEIGHTS):
+            shutil.copyfile(resource("models") / WORLD_WEIGHTS, root / WORLD_WEIGHTS)
         settings = WorkspaceSettings(
             model=ModelSpec("aevis_dash.world.network:drawn_world_resnet", WORLD_WEIGHTS),
             preprocessing=Preprocessing((64, 64), MEAN, STD),
@@ -115,6 +150,14 @@ def _choose_opening(bench: Workbench) -> None:
     if chosen is not None:
         settings = replace(bench.workspace.settings, opens_on=chosen.example.id)
         write_settings(bench.workspace.root, settings)
+
+
+def _facts(weights: Path) -> dict[str, int | float]:
+    """What the training wrote beside its weights; nothing beside the shipped ones."""
+    try:
+        return json.loads(weights.with_suffix(".json").read_text(encoding="utf-8")) if weights.exists() else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def _draw_images(root: Path, progress: Progress) -> list[ImageEntry]:

@@ -108,6 +108,7 @@ class Workbench:
         self.store = Store(workspace.cache)
         self._loading = threading.Lock()
         self._judged: dict[str, Judgement] = {}
+        self._learned: dict[str, LearnedFeatures] = {}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -263,20 +264,34 @@ class Workbench:
         compute = lambda: Maps(features.activation_maps(self.classifier, self.workspace.read([name]), layer)[0])  # noqa: E731
         return self.store.remember(key, Maps, compute).values
 
+    def difference(self, triplet: Triplet, layer: int, first: Role, second: Role) -> np.ndarray:
+        """(n_l,) activation of each map of a layer on one role's image minus that on another's."""
+        difference = self.maxima(triplet.image(first)) - self.maxima(triplet.image(second))
+        return self.layers.part(difference, layer)
+
     def learned_features(self, progress: Progress = silent) -> LearnedFeatures:
         """The patches of the workspace's normal images that activate each map most."""
-        key = self._learned_key()
-        found = self.store.get(key, LearnedFeatures)
+        found = self.stored_learned_features()
         if found is None:
             names = [entry.file for entry in self.workspace.images]
             patches = self.workspace.settings.features.patches
             found = features.learned_features(self.classifier, self.workspace.read(names), patches, progress)
-            self.store.put(key, found)
+            self.store.put(self.learned_key, found)
         return found
+
+    @property
+    def learned_key(self) -> str:
+        """The key of the learned features: it changes with the model, the normal images and the parameters."""
+        hashes = [self.workspace.image_hash(entry.file) for entry in self.workspace.images]
+        return self._key("learned", images=hashes, parameters=self.workspace.settings.features)
 
     def stored_learned_features(self) -> LearnedFeatures | None:
         """The learned features where they are stored already."""
-        return self.store.get(self._learned_key(), LearnedFeatures)
+        key = self.learned_key
+        if key not in self._learned:
+            found = self.store.get(key, LearnedFeatures)
+            self._learned = {key: found} if found is not None else {}
+        return self._learned.get(key)
 
     def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
         """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
@@ -294,6 +309,15 @@ class Workbench:
         return receptive.field_on_image(self.classifier.network.traced, area)
 
     # Contributions
+
+    def check_area(self, area: AreaOfInterest) -> None:
+        """Raise AevisError where an area of interest leaves its layer."""
+        layer = self.layers.layers[area.layer]
+        if not (0 <= area.top < area.bottom <= layer.height and 0 <= area.left < area.right <= layer.width):
+            raise AevisError(
+                f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
+                f"{layer.width} columns. Draw it anew."
+            )
 
     def contribution_sources(self, layer: int) -> tuple[int, ...]:
         """The earlier layers that feed a layer, nearest first."""
@@ -318,7 +342,9 @@ class Workbench:
 
         The rows of the result follow the order of Role: source, adversarial, target.
         """
-        self._check_area(target, area)
+        if area.layer != target.layer:
+            raise ValueError("the area of interest must lie in the target map's layer")
+        self.check_area(area)
         key = self._contribution_key(triplet, target, area, layer)
         images = self.workspace.read([triplet.image(role) for role in Role])
         parameters = self.workspace.settings.contribution
@@ -445,10 +471,6 @@ class Workbench:
     def _trace(self, name: str, path: Datapath) -> Trace:
         return Trace(path, self.maxima(name))
 
-    def _learned_key(self) -> str:
-        hashes = [self.workspace.image_hash(entry.file) for entry in self.workspace.images]
-        return self._key("learned", images=hashes, parameters=self.workspace.settings.features)
-
     def _contribution_key(self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int) -> str:
         return self._key(
             "contribution",
@@ -458,15 +480,6 @@ class Workbench:
             layer=layer,
             parameters=self.workspace.settings.contribution,
         )
-
-    def _check_area(self, target: FeatureMap, area: AreaOfInterest) -> None:
-        layer = self.layers.layers[target.layer]
-        inside = 0 <= area.top < area.bottom <= layer.height and 0 <= area.left < area.right <= layer.width
-        if area.layer != target.layer or not inside:
-            raise AevisError(
-                f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
-                f"{layer.width} columns. Draw it anew."
-            )
 
 
 def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:

@@ -66,6 +66,7 @@ class Workspace:
         self.root = Path(root)
         self.settings = _read_settings(self.root)
         self.class_names = _read_class_names(self.root / "classes.txt")
+        self._hashes: dict[str, tuple[int, int, str]] = {}
 
     @property
     def cache(self) -> Path:
@@ -101,7 +102,7 @@ class Workspace:
                 return example
         raise AevisError(
             f"There is no example {example_id!r} in {self.root / 'examples.csv'}. "
-            "`aevis check WORKSPACE` lists what there is."
+            "`aevis score WORKSPACE` lists what there is."
         )
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
@@ -124,7 +125,12 @@ class Workspace:
     def image_hash(self, name: str) -> str:
         """A digest of an image's bytes; raises AevisError where it cannot be read."""
         try:
-            return hashlib.sha256(self.path(name).read_bytes()).hexdigest()[:32]
+            state = self.path(name).stat()
+            known = self._hashes.get(name)
+            if known is None or known[:2] != (state.st_mtime_ns, state.st_size):
+                digest = hashlib.sha256(self.path(name).read_bytes()).hexdigest()[:32]
+                known = self._hashes[name] = (state.st_mtime_ns, state.st_size, digest)
+            return known[2]
         except OSError as error:
             raise AevisError(
                 f"The image {self.path(name)} cannot be read ({error.strerror}). Put it back or drop its row."

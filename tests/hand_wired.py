@@ -4,6 +4,8 @@ Every net is 3x3 convolutions, each followed by a call of ONE ReLU module, then 
 head. Class 1 has a small bias: with every map at 0 the net says class 1.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -18,12 +20,12 @@ CLASSES = ("zero", "one", "two")
 class Chain(nn.Module):
     """conv -> relu, as often as `widths` has entries; with `skip` the first output is added before the last ReLU."""
 
-    def __init__(self, widths, skip=False, classes=len(CLASSES)):
+    def __init__(self, widths, skip=False):
         super().__init__()
         ends = [3, *widths]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(ends))
         self.relu = nn.ReLU()
-        self.head = nn.Linear(widths[-1], classes)
+        self.head = nn.Linear(widths[-1], len(CLASSES))
         self.skip = skip
 
     def forward(self, x):
@@ -79,7 +81,7 @@ def classifier(model, size=SIZE, class_names=CLASSES, **preprocessing):
 
 
 def images(seed, count=2, size=SIZE):
-    """8-bit images (count, size, size, 3) of four coloured squares with a little noise, every pixel well above black."""
+    """8-bit images (count, size, size, 3) of four coloured squares and a little noise, every pixel above black."""
     rng = np.random.default_rng(seed)
     squares = rng.integers(60, 236, (count, 2, 2, 3)).repeat(size // 2, 1).repeat(size // 2, 2)
     return (squares + rng.integers(0, 20, squares.shape)).astype(np.uint8)
@@ -121,7 +123,7 @@ def _wire(conv, source, target, weight=1.0):
 
 
 def route(a, b, c):
-    """4 maps in each of 3 layers; image -> a -> b -> c is the only way to class 0, every other map feeds class 1 or 2."""
+    """4 maps in each of 3 layers; image -> a -> b -> c is the only way to class 0; other maps feed class 1 or 2."""
     net = _silent((4, 4, 4))
     others = [[i for i in range(4) if i != at] for at in (a, b, c)]
     _wire(net.convs[0], 0, a)

@@ -1,4 +1,4 @@
-"""Slow twins of the core, written from the paper's formulas with loops over numpy arrays; they use nothing of the project."""
+"""Slow twins of the core, written from the paper's formulas with loops over numpy; they use nothing of the project."""
 
 import math
 
@@ -80,7 +80,7 @@ def mi_fgsm_step(source, current, momentum, gradient, epsilon, alpha, mu):
     moved, kept = np.empty(source.shape), np.empty(source.shape)
     for at in np.ndindex(source.shape):
         kept[at] = mu * momentum[at] + (gradient[at] / length if length else 0.0)
-        step = current[at] + alpha * ((kept[at] > 0) - (kept[at] < 0))
+        step = current[at] + alpha * (int(kept[at] > 0) - int(kept[at] < 0))
         nearest = min(max(step, source[at] - epsilon), source[at] + epsilon)
         moved[at] = min(max(nearest, 0.0), 1.0)
     return moved, kept

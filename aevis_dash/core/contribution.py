@@ -76,7 +76,7 @@ class ContributionProblem:
     def solve(self, progress: Progress) -> tuple[Tensor, Tensor]:
         """Gates (m, n_prev) and what they leave unexplained (m,)."""
         p = self._parameters
-        start = torch.full_like(self._wanted[:, :1].expand(-1, self._layer.channels), 0.5)
+        start = self._state.start.new_ones(len(self._wanted), self._layer.channels)
         gates = solve(
             self.objective,
             start,

@@ -32,6 +32,11 @@ def _mask_shape(value: Tensor, axis: int) -> list[int]:
     return [1 if i in (0, axis) else size for i, size in enumerate(value.shape)]
 
 
+def use_threads(count: int) -> None:
+    """How many threads torch may use in this process from now on."""
+    torch.set_num_threads(count)
+
+
 class _Run(fx.Interpreter):
     """One run: gates multiply the sites' outputs, the outputs (after the gate) of `keep` are recorded."""
 

@@ -22,6 +22,7 @@ def load_model(spec: ModelSpec) -> nn.Module:
             f"{spec.source!r} names no model. Write torchvision:NAME, timm:NAME or module:factory, "
             "for example torchvision:resnet50."
         )
+    _refuse_unmet_weights(source, spec)
     model = _MAKERS.get(source, lambda n, w: _from_factory(source, n, w))(name, spec.weights)
     path = Path(spec.weights) if spec.weights else None
     if path is not None and _is_file_name(spec.weights):
@@ -49,6 +50,16 @@ def standard_class_names(source: str) -> tuple[str, ...] | None:
     return tuple(_torchvision_weights(name).meta["categories"]) if kind == "torchvision" else None
 
 
+def _refuse_unmet_weights(source: str, spec: ModelSpec) -> None:
+    """A library's model without weights is random, anew each time; a factory knows no weights by name."""
+    if source in _MAKERS and not spec.weights:
+        raise AevisError(
+            f"{spec.source} without weights is a random network. Give --weights: a file, or a name such as DEFAULT."
+        )
+    if source not in _MAKERS and spec.weights and not _is_file_name(spec.weights):
+        raise AevisError(f"There is no weights file {spec.weights}. Mend `weights` in workspace.toml or --weights.")
+
+
 def _from_torchvision(name: str, weights: str) -> nn.Module:
     _torchvision_weights(name)
     options: dict[str, Any] = {"weights": None if _is_file_name(weights) or not weights else weights}
@@ -60,6 +71,8 @@ def _from_torchvision(name: str, weights: str) -> nn.Module:
         raise AevisError(
             f"torchvision has no weights {weights!r} for {name} and there is no such file: {error}."
         ) from error
+    except OSError as error:
+        raise AevisError(_not_downloaded(weights, name, error)) from error
 
 
 def _torchvision_weights(name: str) -> Any:
@@ -77,6 +90,15 @@ def _from_timm(name: str, weights: str) -> nn.Module:
         return timm.create_model(name, pretrained=bool(weights) and not _is_file_name(weights))
     except RuntimeError as error:
         raise AevisError(f"timm has no model {name!r}: {error}. See timm.list_models().") from error
+    except OSError as error:
+        raise AevisError(_not_downloaded(weights, name, error)) from error
+
+
+def _not_downloaded(weights: str, name: str, error: OSError) -> str:
+    return (
+        f"The weights {weights!r} of {name} cannot be downloaded ({error}). Connect to the internet, or give a file "
+        "with --weights."
+    )
 
 
 def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
@@ -84,7 +106,12 @@ def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
     factory = getattr(home, name, None)
     if not callable(factory):
         raise AevisError(f"The module {module!r} has no function {name!r} to make the model with.")
-    model = factory()
+    try:
+        model = factory()
+    except Exception as error:  # somebody else's code
+        raise AevisError(
+            f"{module}:{name}() failed with {type(error).__name__}: {error}. Mend the function."
+        ) from error
     if not isinstance(model, nn.Module):
         raise AevisError(f"{module}:{name} gave a {type(model).__name__}, not a torch.nn.Module. Return the model.")
     return model

@@ -18,6 +18,7 @@ def solve(
 ) -> Tensor:
     """Minimise the objective over the box [0, 1]^n by projected Adam, row by row.
 
+    The step length falls linearly from `learning_rate` to a tenth of it, so that the last steps settle.
     Returns the acceptable iterate of smallest loss for each row (B, n), the start where none was acceptable.
     Runs the objective `iterations` times with its gradient and once without. `on_step` may raise to cancel.
     """
@@ -26,6 +27,7 @@ def solve(
     adam = torch.optim.Adam([z], lr=learning_rate, betas=(0.9, 0.99))
     for step in range(iterations):
         on_step(step)
+        adam.param_groups[0]["lr"] = learning_rate * (1 - 0.9 * step / iterations)
         with torch.enable_grad():
             loss, accepted = objective(z)
             z.grad = torch.autograd.grad(loss.sum(), z)[0]

@@ -2,6 +2,7 @@
 
 The rectangle is carried backwards through the graph, operation by operation; what an operation reads is exact
 for convolutions, pooling and everything elementwise, and the whole extent for anything else, never too small.
+(Where dilation meets the zero padding, the rectangle may begin or end in a gap between what is read.)
 """
 
 from typing import Any
@@ -18,9 +19,23 @@ Span = tuple[int, int]
 Box = tuple[Span, Span]
 
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_MIXING = (nn.GroupNorm, nn.InstanceNorm2d, nn.ConvTranspose2d, nn.MultiheadAttention, nn.Upsample, nn.Conv1d)
+_MIXING = (
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    nn.ConvTranspose2d,
+    nn.MultiheadAttention,
+    nn.Upsample,
+    nn.Conv1d,
+    nn.Softmax,
+)
 _POOL_FUNCTIONS = (F.max_pool2d, F.avg_pool2d, torch.max_pool2d)
-_MIXING_FUNCTIONS = (F.conv2d, F.conv_transpose2d, F.interpolate, F.group_norm, F.instance_norm, torch.conv2d)
+_ELEMENTWISE = frozenset(
+    "add sub mul truediv div neg pow square sqrt rsqrt exp log abs clamp clip minimum maximum where sigmoid tanh relu "
+    "relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh softplus dropout dropout2d "
+    "feature_dropout alpha_dropout stochastic_depth batch_norm layer_norm linear cat concat permute contiguous clone "
+    "detach to float type_as".split()
+)
+"""Functions and methods that read each neuron's own position only (linear and layer_norm: over channels)."""
 
 
 def field_on_layer(traced: TracedModel, area: AreaOfInterest, layer: int) -> AreaOfInterest:
@@ -55,11 +70,15 @@ def _carry(traced: TracedModel, area: AreaOfInterest, start: fx.Node) -> Box:
 
 def _read(traced: TracedModel, node: fx.Node, earlier: fx.Node, box: Box) -> Box:
     module = traced.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if isinstance(module, nn.Conv2d) and module.padding_mode in ("circular", "reflect"):
+        return _whole(traced.shapes[earlier])
     if isinstance(module, _WINDOWS):
+        box = _cut(box, traced.shapes[node])
         return _window(box, module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1))
     if node.op == "call_function" and node.target in _POOL_FUNCTIONS:
-        return _pool_function(node, box)
-    mixing = isinstance(module, _MIXING) or node.target in _MIXING_FUNCTIONS
+        return _pool_function(node, _cut(box, traced.shapes[node]))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    mixing = isinstance(module, _MIXING) if module is not None else name not in _ELEMENTWISE
     if not mixing and _keeps_positions(traced.shapes.get(earlier), traced.shapes.get(node), node, module):
         return box
     return _whole(traced.shapes.get(earlier, torch.Size(())))
@@ -71,6 +90,12 @@ def _pool_function(node: fx.Node, box: Box) -> Box:
     kernel = given["kernel_size"]
     dilation = given.get("dilation", 1) if node.target is not F.avg_pool2d else 1
     return _window(box, kernel, given.get("stride") or kernel, given.get("padding", 0), dilation)
+
+
+def _cut(box: Box, shape: torch.Size) -> Box:
+    """The part of the box that lies on the map; what lies outside is padding, which reads nothing."""
+    rows, columns = ((max(lo, 0), min(hi, n)) for (lo, hi), n in zip(box, shape[2:], strict=True))
+    return rows, columns
 
 
 def _window(box: Box, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Box:

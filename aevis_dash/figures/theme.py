@@ -126,7 +126,7 @@ def base_layout(theme: Theme) -> dict[str, Any]:
     }
 
 
-def graph_config(*buttons: str) -> dict[str, Any]:
+def graph_config(*buttons: str) -> Any:
     """`config` of a dcc.Graph: nothing leaves the page, no wheel zoom, only the mode bar buttons named.
 
     Without names the mode bar stays away. Names are plotly's: "toImage", "select2d", "lasso2d".

@@ -1,6 +1,6 @@
 """Three datapaths as curves that part and meet along the network (Sec. 5.2, Fig. 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -46,6 +46,14 @@ def river(distance: DatapathDistance) -> River:
     adv = gap / 2 - gap * way(distance)
     measured = np.isfinite(distance.d1 + distance.d2 + distance.d3)
     return River(gap / 2, adv, -gap / 2, low, high, measured)
+
+
+def evened(distance: DatapathDistance) -> DatapathDistance:
+    """The same ways from source to target with every d1 at 1: how adv splits the gap, without how wide it is."""
+    part = distance.share
+    known = np.isfinite(distance.d1)
+    one, d2, d3 = (np.where(known, v, np.nan) for v in (np.ones(len(part)), part, 1 - part))
+    return replace(distance, d1=one, d2=d2, d3=d3)
 
 
 def way(distance: DatapathDistance) -> np.ndarray:

@@ -34,7 +34,8 @@ def test_the_objective_is_eq_5(given, skip):
     widths, n = widths_of(model), sum(widths_of(model))
     z, known = rng.uniform(size=(2, n)), rng.uniform(size=(given, n))
     problem = Problem(hand_wired.classifier(model), images, list(known), P)
-    loss, accepted = problem.objective(torch.tensor(z, dtype=torch.float32))
+    with torch.no_grad():
+        loss, accepted = problem.objective(torch.tensor(z, dtype=torch.float32))
     for i in range(2):
         full, gated = (twin_logits(model, images[i], g, widths) for g in (np.ones(n), z[i]))
         p, q = reference.softmax(full), reference.softmax(gated)
@@ -71,19 +72,24 @@ def test_the_only_route_is_the_datapath(route):
 
 @pytest.mark.parametrize("a", [0, 1, 2])
 def test_the_only_route_may_be_a_skip_connection(a):
+    """Every layer gives at least one map; which one the bypassed layer gives is all the same."""
     path = next(extract(hand_wired.classifier(hand_wired.skip_route(a)), hand_wired.images(1), [], P))
-    np.testing.assert_array_equal(path.critical, hand_wired.flat((0, a), (2, a), widths=(3, 3, 3)))
+    first, bypassed, last = np.split(path.critical, 3)
+    assert np.flatnonzero(first).tolist() == np.flatnonzero(last).tolist() == [a]
+    assert bypassed.sum() == 1
+    assert np.argsort(-path.gates)[:2].tolist() in ([a, 6 + a], [6 + a, a])
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 9, 40, 120])
-def test_the_shortest_prefix_is_found_exactly_where_it_can_be(n):
-    """A net that needs the first `need` maps of the order: every size up to n has to be found."""
+@pytest.mark.parametrize("need", [1, 2, 3, 4, 5])
+def test_the_smallest_share_of_every_layer_is_found(need):
+    """The label holds once `need` of the first layer's 5 maps are in; the 6 maps of the second go along."""
     problem = Problem(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0, 1), [], P)
-    for need in range(1, n + 1):
-        problem._holds = lambda critical, hold, need=need: critical[:, :need].all(1)
-        found = problem.shortest_prefix(torch.arange(n, 0, -1.0)[None], 0.5)
-        assert found.sum() == need
-        assert found[0, :need].all()
+    problem._holds = lambda critical, hold: critical[:, :5].sum(1) >= need
+    score = torch.rand(1, 16, generator=torch.Generator().manual_seed(need))
+    first, second, third = problem.smallest_share(score, 0.5)[0].split((5, 6, 5))
+    counts = [need, sum(k / 6 <= (need - 1) / 5 + 1e-3 for k in range(6)), need]
+    for chosen, own, count in zip((first, second, third), score[0].split((5, 6, 5)), counts, strict=True):
+        assert set(torch.nonzero(chosen).flatten().tolist()) == set(own.argsort(descending=True)[:count].tolist())
 
 
 @pytest.mark.parametrize("hold", [0.2, 0.5, 0.9])
@@ -99,12 +105,15 @@ def test_what_is_said_of_the_soft_and_the_hard_set_is_true(seed, hold):
             for z in (np.ones(sum(widths)), path.gates, path.critical)
         )
         assert path.label == full.argmax()
-        assert [path.p_full, path.p_soft, path.p_hard] == pytest.approx([p[path.label] for p in (full, soft, hard)], abs=1e-4)
+        assert [path.p_full, path.p_soft, path.p_hard] == pytest.approx(
+            [p[path.label] for p in (full, soft, hard)], abs=1e-4
+        )
         assert (path.keeps_soft, path.keeps_hard) == (soft.argmax() == path.label, hard.argmax() == path.label)
         assert path.keeps_soft
         assert path.keeps_hard
         assert path.p_hard >= hold * path.p_full
-        assert path.threshold == path.gates[path.critical].min() >= path.gates[~path.critical].max(initial=0)
+        for z, chosen in zip(np.split(path.gates, [5, 11]), np.split(path.critical, [5, 11]), strict=True):
+            assert z[chosen].min() >= z[~chosen].max(initial=0)
         assert 0 <= path.gates.min() <= path.gates.max() <= 1
         assert path.size == path.critical.sum()
 
@@ -153,7 +162,6 @@ def test_more_coherence_brings_the_gates_nearer_to_the_given(seed):
             distance(known, next(extract(c, src[None], [known.gates], ExtractionParameters(coherence=gamma))))
             for gamma in (0.0, 1.0, 20.0)
         ]
-        assert found[0] >= found[1] - 0.01
         assert found[2] < 0.7 * found[0]
 
 
@@ -228,7 +236,9 @@ def test_an_unknown_method_is_refused():
 
 def test_progress_never_falls_and_finished_paths_come_before_the_rest():
     c, said = hand_wired.classifier(hand_wired.random_net(0)), []
-    paths = extract(c, hand_wired.images(0, 3), [], ExtractionParameters(batch=1), lambda share, what: said.append(share))
+    paths = extract(
+        c, hand_wired.images(0, 3), [], ExtractionParameters(batch=1), lambda share, what: said.append(share)
+    )
     assert next(paths).label in (0, 1, 2)
     first = len(said)
     assert said == sorted(said)

@@ -52,7 +52,7 @@ def test_sigma_is_the_median_distance_within_a_class():
     ids=["no class with two", "one image", "no image", "equal images", "equal large images"],
 )
 def test_sigma_where_the_rule_has_nothing_to_go_by(features, labels, sigma):
-    array = np.array(features, np.float32).reshape(len(features), -1)
+    array = np.array(features, np.float32).reshape(len(features), len(features[0]) if features else 3)
     assert bandwidth(array, np.array(labels)) == pytest.approx(sigma)
 
 

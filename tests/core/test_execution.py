@@ -205,7 +205,11 @@ def _everything(model):
         for name, m in model.named_modules()
     }
     parameters = {name: (p.requires_grad, p.grad is None, id(p)) for name, p in model.named_parameters()}
-    values = {name: (id(v), v.numpy().tobytes()) for name, v in model.state_dict(keep_vars=True).items() if not v.requires_grad}
+    values = {
+        name: (id(v), v.numpy().tobytes())
+        for name, v in model.state_dict(keep_vars=True).items()
+        if not v.requires_grad
+    }
     weights = {name: p.detach().numpy().tobytes() for name, p in model.named_parameters()}
     return modules, parameters, values, weights
 

@@ -27,7 +27,7 @@ def test_no_iterate_leaves_the_box():
 
     solve(objective, torch.full((2, 4), 0.5), 20, 0.3)
     assert len(seen) == 21
-    assert all(0 <= z.min() and z.max() <= 1 for z in seen)
+    assert all(z.min() >= 0 and z.max() <= 1 for z in seen)
 
 
 def test_the_best_accepted_iterate_of_each_row_is_kept():

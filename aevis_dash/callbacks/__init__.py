@@ -1,0 +1,1 @@
+"""What happens on a click: parse ids, one workbench call, one figure call."""

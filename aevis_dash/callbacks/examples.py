@@ -1,0 +1,89 @@
+"""The examples: the gallery follows the slider and the filters."""
+
+import numpy as np
+from dash import Dash, Input, Output
+
+from aevis_dash import ids
+from aevis_dash.callbacks import addresses
+from aevis_dash.domain import JudgedExample
+from aevis_dash.figures.scores import bounds, score_figure
+from aevis_dash.figures.theme import theme
+from aevis_dash.layouts.examples import Card, ScoreRange, gallery
+from aevis_dash.workbench import Workbench
+
+SHOWN = 60
+"""Cards in the gallery at most."""
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the left column."""
+
+    @app.callback(
+        Output(ids.GALLERY, "children"),
+        Output(ids.COUNT, "children"),
+        Output(ids.SCORES, "figure"),
+        Input(ids.RANGE, "value"),
+        Input(ids.ONLY_MISCLASSIFIED, "value"),
+        Input(ids.CLASS_FROM, "value"),
+        Input(ids.CLASS_TO, "value"),
+        Input(ids.THEME, "data"),
+    )
+    def show_examples(between, only_misclassified, class_from, class_to, colours):
+        judged = bench.judged_examples()
+        chosen = [
+            e
+            for e in judged
+            if in_range(e, between)
+            and (e.misclassified or not only_misclassified)
+            and class_from in (None, e.source.label)
+            and class_to in (None, e.adversarial.label)
+        ]
+        chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
+        figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
+        cards = [_card(bench, e) for e in chosen[:SHOWN]]
+        return gallery(cards), _count(len(chosen), len(judged)), figure
+
+
+def score_range(bench: Workbench) -> ScoreRange:
+    """The slider's ends, begun at the middle half of the misclassified examples' scores."""
+    judged = bench.judged_examples()
+    low, high = bounds(*scores(bench, judged))
+    fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
+    start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if fooled else (low, high)
+    auroc = bench.auroc(judged)
+    note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
+    return ScoreRange(low, high, (start[0], start[1]), note)
+
+
+def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the normal sources and of the adversarial images."""
+    source = bench.source_scores([e.example for e in judged])
+    return np.array(source, float), np.array([e.score for e in judged], float)
+
+
+def in_range(example: JudgedExample, between: list[float]) -> bool:
+    """Whether the score lies in the range; an example without a score always does."""
+    return not np.isfinite(example.score) or between[0] <= example.score <= between[1]
+
+
+def _card(bench: Workbench, judged: JudgedExample) -> Card:
+    example, names = judged.example, bench.class_names
+    return Card(
+        id=example.id,
+        source=addresses.image(bench, example.source),
+        adversarial=addresses.image(bench, example.adversarial),
+        difference=addresses.difference(bench, example.id, example.adversarial),
+        labels=(names[judged.source.label], names[judged.adversarial.label]),
+        confidences=(judged.source.confidence, judged.adversarial.confidence),
+        score=judged.score,
+        fooled=judged.misclassified,
+    )
+
+
+def _count(chosen: int, all_: int) -> str:
+    if all_ == 0:
+        return "No examples yet: make some with `aevis attack WORKSPACE`, then reload."
+    if chosen == 0:
+        return f"None of {all_} examples: widen the slider or the filters."
+    more = f", the {SHOWN} nearest the middle shown" if chosen > SHOWN else ""
+    return f"{chosen} of {all_} examples{more}"

@@ -1,0 +1,80 @@
+"""The neuron: a map's learned features and activation maps, and the area of interest drawn on them."""
+
+from dash import Dash, Input, Output
+
+from aevis_dash import ids
+from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.layer import stored_triplet
+from aevis_dash.callbacks.view import View, area_of, from_data
+from aevis_dash.domain import Layer, Role
+from aevis_dash.figures.neuron import activation_figure
+from aevis_dash.figures.notice import notice
+from aevis_dash.figures.theme import theme
+from aevis_dash.layouts.neuron import learned
+from aevis_dash.workbench import Triplet, Workbench
+
+_HEIGHT = 190
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the neuron station."""
+
+    @app.callback(
+        Output(ids.NEURON_TITLE, "children"),
+        Output(ids.LEARNED, "children"),
+        Output(ids.ACTIVATIONS, "figure"),
+        Output(ids.AREA_TEXT, "children"),
+        Output(ids.WHOLE_MAP, "disabled"),
+        Output(ids.SOURCE_LAYER, "options"),
+        Output(ids.SOURCE_LAYER, "value"),
+        Output(ids.TRACE, "disabled"),
+        Input(ids.NEURON_VIEW, "data"),
+        Input(ids.READY, "data"),
+    )
+    def show_neuron(data, _ready):
+        view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
+        found = stored_triplet(bench, view)
+        if found is None or view.layer is None or view.map is None:
+            empty = notice("Click a feature map in the treemap.", colours, _HEIGHT)
+            return "", [], empty, "", True, [], None, True
+        layer = bench.layers.find(view.layer)
+        maps = {role: bench.activation_maps(found.image(role), layer.index)[view.map] for role in Role}
+        names = {role: bench.class_names[found.path(role).label] for role in Role}
+        area = area_of(bench.layers, view.layer, view.area) if view.area else None
+        figure = activation_figure(maps, area, colours, names)
+        sources = [bench.layers.layers[i].name for i in bench.contribution_sources(layer.index)]
+        return (
+            _title(found, bench, layer, view.map),
+            learned(_patches(bench, layer, view.map)),
+            figure,
+            _area_words(bench, view, layer),
+            view.area is None,
+            sources,
+            sources[0] if sources else None,
+            not sources,
+        )
+
+
+def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:
+    roles = [r.short for r in Role if bench.layers.part(found.path(r).critical, layer.index)[channel]]
+    return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
+
+
+def _patches(bench: Workbench, layer: Layer, channel: int) -> list[str]:
+    stored = bench.stored_learned_features()
+    if stored is None:
+        return []
+    row = stored.image[bench.layers.offsets[layer.index] + channel]
+    chosen = bench.layers.feature_map(layer.name, channel)
+    return [addresses.patch(bench, chosen, rank) for rank, image in enumerate(row) if image >= 0]
+
+
+def _area_words(bench: Workbench, view: View, layer: Layer) -> str:
+    if view.area is None:
+        return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"
+    top, left, bottom, right = view.area
+    field = bench.receptive_field(area_of(bench.layers, layer.name, view.area))
+    return (
+        f"area of interest: rows {top} to {bottom - 1}, columns {left} to {right - 1}; it sees "
+        f"{field.bottom - field.top} x {field.right - field.left} pixels of the image"
+    )

@@ -1,0 +1,47 @@
+"""Where a view begins: the layer and the map that are worth a look first."""
+
+import numpy as np
+
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import AevisError, Pattern, Role
+from aevis_dash.geometry.river import stretches
+from aevis_dash.workbench import Triplet, Workbench
+
+
+def settled(bench: Workbench, view: View) -> View:
+    """The view with its representative target, a layer and a map where it has none and they can be told.
+
+    Without a layer: the one where the adversarial begins to merge with the target. Without a map: the critical one
+    whose activation the attack raised most. Unchanged where the datapaths are not extracted or cannot be.
+    """
+    triplet = _stored(bench, view)
+    if triplet is None:
+        return view
+    view = view.but(target=triplet.image(Role.TARGET))
+    if view.layer is None:
+        view = view.but(layer=bench.layers.layers[telling_layer(bench, triplet)].name)
+    return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
+
+
+def telling_layer(bench: Workbench, triplet: Triplet) -> int:
+    """The first layer where adv merges with tar, else of the transition, else the last one."""
+    found = {s.pattern: s for s in reversed(stretches(bench.distances(triplet, "activations")))}
+    for pattern in (Pattern.MERGING, Pattern.TRANSITION):
+        if pattern in found:
+            return found[pattern].first
+    return len(bench.layers) - 1
+
+
+def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
+    """The view with the map of its layer, critical to adv, that fires most more on adv than on src."""
+    layer = bench.layers.find(view.layer or "").index
+    critical = bench.layers.part(triplet.adversarial.critical, layer)
+    raised = bench.difference(triplet, layer, Role.ADVERSARIAL, Role.SOURCE)
+    return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))), area=None)
+
+
+def _stored(bench: Workbench, view: View) -> Triplet | None:
+    try:
+        return bench.triplet(view.example, view.target) if view.example else None
+    except AevisError:
+        return None

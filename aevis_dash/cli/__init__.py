@@ -1,0 +1,241 @@
+"""The command line: one verb a use case; the same workbench as the page's.
+
+Here are the verbs' options and what becomes of their answers and errors; what they do is in `verbs`, which is
+loaded only when a verb runs, so that help and refusals do not wait for torch.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from aevis_dash.cli.output import Answer, ProgressLine, as_json
+from aevis_dash.config import AttackParameters, Progress, silent
+from aevis_dash.domain import AevisError
+
+REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
+INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on from there."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.verb is None:
+        parser.print_help()
+        return 0
+    try:
+        return _run(args)
+    except BrokenPipeError:
+        _silence_stdout()
+        return PIPE_CLOSED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole grammar: every verb and its options."""
+    parser = argparse.ArgumentParser(prog="aevis", description="Why does a CNN misclassify an adversarial example?")
+    parser.add_argument("--version", action="version", version=f"aevis-dash {_version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, (text, options) in _GRAMMAR.items():
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        options(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+        verb.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        _show(args, _answer(args))
+        return 0
+    except AevisError as error:
+        return _complain(args, f"aevis: {_one_line(error)}", _one_line(error), REFUSED)
+    except KeyboardInterrupt:
+        return _complain(args, INTERRUPTION, INTERRUPTION, INTERRUPTED)
+
+
+def _answer(args: argparse.Namespace) -> Answer:
+    from aevis_dash.cli import verbs
+
+    _find_modules_here()
+    line = None if args.json or args.quiet else ProgressLine(sys.stderr)
+    progress: Progress = line or silent
+    try:
+        return verbs.VERBS[args.verb](args, progress)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is None:
+            raise
+        raise AevisError(
+            f"{error.filename} cannot be read or written ({error.strerror}). Check the path, its permissions and "
+            "the free space."
+        ) from error
+    finally:
+        if line:
+            line.close()
+
+
+def _show(args: argparse.Namespace, answer: Answer) -> None:
+    text = as_json(answer.document) if args.json else answer.text
+    if text:
+        print(text, flush=True)
+
+
+def _complain(args: argparse.Namespace, text: str, error: str, status: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    if args.json:
+        print(as_json({"error": error}), flush=True)
+    return status
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _find_modules_here() -> None:
+    """`--model module:factory` finds modules of the current folder, as `python -m` does."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def _silence_stdout() -> None:
+    """Nobody reads any more; Python's own flush at exit must not complain about it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("aevis-dash")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+# Options
+
+
+def _serve(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    verb.add_argument("--port", type=_port, default=8050, help="default: %(default)s")
+
+
+def _init(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
+    verb.add_argument("--model", required=True, help="torchvision:NAME, timm:NAME or module:factory")
+    verb.add_argument("--weights", default="", help="a file of tensors, or a name that the model's library knows")
+    verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
+    verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
+    verb.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line; default: torchvision's")
+    verb.add_argument("--input-size", type=_size, metavar="N|HxW", help="the model's input in pixels")
+    verb.add_argument("--mean", type=_numbers(3), metavar="A,B,C", help="subtracted from each channel")
+    verb.add_argument("--std", type=_numbers(3), metavar="A,B,C", help="what each channel is divided by")
+    verb.add_argument("--value-range", type=_numbers(2), metavar="LO,HI", help="of the pixels; say --value-range=-1,1")
+    verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
+
+
+def _check(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path)
+
+
+def _attack(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--image", nargs="+", metavar="FILE", help="as in images.csv (default: all)")
+    verb.add_argument("--class", dest="class_name", metavar="NAME", help="only the images of that class")
+    verb.add_argument(
+        "--target", help="a class to end in, by name or index, or 'nearest': the likeliest wrong one that has images"
+    )
+    _parameters(verb, AttackParameters)
+
+
+def _score(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", nargs="+", metavar="ID", help="default: all")
+
+
+def _extract(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", nargs="+", metavar="ID", help="default: all that are misclassified")
+    _target_image(verb)
+    verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
+
+
+def _contribute(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", required=True, metavar="ID")
+    verb.add_argument("--layer", required=True, metavar="NAME", help="the layer of the feature map to explain")
+    verb.add_argument("--map", required=True, type=int, metavar="N", help="the feature map to explain")
+    verb.add_argument(
+        "--area", type=_numbers(4, int), metavar="TOP,LEFT,BOTTOM,RIGHT", help="neurons of it (default: all)"
+    )
+    verb.add_argument(
+        "--from", dest="earlier", metavar="LAYER", help="whose maps contribute (default: the nearest that feeds it)"
+    )
+    _target_image(verb)
+
+
+def _world(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
+    verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
+    verb.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    verb.add_argument("--drawings", type=int, default=8000, help="to train on (default: %(default)s)")
+    verb.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
+
+
+def _benchmark(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+
+
+def _target_image(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--target", metavar="FILE", help="the target image (default: the most similar candidate)")
+
+
+def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
+    """An option for each parameter of a method; the workspace's own holds where none is given."""
+    for parameter in fields(kind):
+        text = f"{parameter.metadata['help']} (default: the workspace's; {parameter.default} in a new one)"
+        name = "--" + parameter.name.replace("_", "-")
+        verb.add_argument(name, type=type(parameter.default), metavar="N", help=text)
+
+
+_Options = Callable[[argparse.ArgumentParser], None]
+_GRAMMAR: dict[str, tuple[str, _Options]] = {
+    "serve": ("serve the dashboard", _serve),
+    "init": ("make a workspace of a model and a folder of images", _init),
+    "check": ("read everything a workspace refers to and run its model", _check),
+    "attack": ("make adversarial images with MI-FGSM", _attack),
+    "score": ("list the examples with their predictions and adversarial scores", _score),
+    "extract": ("find the datapaths of examples", _extract),
+    "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
+    "world": ("make the drawn world's workspace", _world),
+    "benchmark": ("measure what the analysis costs, in passes and seconds", _benchmark),
+}
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192")
+    return int(parts[0]), int(parts[-1])
+
+
+def _numbers(count: int, kind: Callable[[str], Any] = float) -> Callable[[str], tuple[Any, ...]]:
+    def parse(text: str) -> tuple[Any, ...]:
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r} are not {count} numbers with commas between them")
+        return values
+
+    return parse

@@ -1,0 +1,138 @@
+"""From the workbench's values to what the verbs answer: plain documents, and tables of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aevis_dash.cli.output import fixed, table
+from aevis_dash.domain import Contribution, Datapath, Example, JudgedExample, Prediction, Role
+from aevis_dash.workbench import Triplet, Workbench
+
+TOP = 10
+"""Feature maps that a contribution lists for each role."""
+
+
+def outcome(bench: Workbench, example: Example, source: Prediction, adversarial: Prediction) -> dict[str, Any]:
+    """What became of one attack."""
+    wanted = example.target_label
+    fooled = adversarial.label != source.label if wanted is None else adversarial.label == wanted
+    return {
+        "example": example.id,
+        "source": bench.class_names[source.label],
+        "adversarial": bench.class_names[adversarial.label],
+        "success": fooled,
+    }
+
+
+def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
+    """An example with its predictions and score."""
+    return {
+        "example": judged.example.id,
+        "source": bench.class_names[judged.source.label],
+        "adversarial": bench.class_names[judged.adversarial.label],
+        "misclassified": judged.misclassified,
+        "score": judged.score,
+    }
+
+
+def extraction(bench: Workbench, triplet: Triplet) -> dict[str, Any]:
+    """The datapaths of an example."""
+    plan = triplet.plan
+    images = (plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls)
+    parts = ["adversarial", "source", *["candidate"] * len(plan.candidates), *["null"] * len(plan.nulls)]
+    return {
+        "example": plan.example.id,
+        "target": triplet.image(Role.TARGET),
+        "passes": sum(path.passes for path in triplet.paths),
+        "seconds": sum(path.seconds for path in triplet.paths),
+        "datapaths": [_datapath(bench, *each) for each in zip(parts, images, triplet.paths, strict=True)],
+    }
+
+
+def _datapath(bench: Workbench, part: str, image: str, path: Datapath) -> dict[str, Any]:
+    return {
+        "part": part,
+        "image": image,
+        "label": bench.class_names[path.label],
+        "size": path.size,
+        "share": path.size / bench.layers.n_maps,
+        "p_full": path.p_full,
+        "p_soft": path.p_soft,
+        "p_hard": path.p_hard,
+        "keeps_label": path.keeps_hard,
+        "passes": path.passes,
+        "seconds": path.seconds,
+    }
+
+
+def extraction_text(found: Mapping[str, Any]) -> str:
+    """The datapaths of one example as a table, or why there are none."""
+    if "refused" in found:
+        return f"{found['example']}: {found['refused']}"
+    rows = [_datapath_row(path, found["target"]) for path in found["datapaths"]]
+    head = "part image label maps share p.full p.soft p.hard keeps passes seconds".split()
+    return (
+        f"{found['example']}: target {found['target']}, {found['passes']:.1f} passes, {found['seconds']:.2f} s\n"
+        f"{table(head, rows)}"
+    )
+
+
+def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
+    part = "target" if path["part"] == "candidate" and path["image"] == target else path["part"]
+    chances = [fixed(path[name]) for name in ("p_full", "p_soft", "p_hard")]
+    costs = [fixed(path["passes"], 1), fixed(path["seconds"], 2)]
+    share = f"{path['share']:.1%}"
+    return [part, path["image"], path["label"], path["size"], share, *chances, path["keeps_label"], *costs]
+
+
+def contribution(bench: Workbench, triplet: Triplet, found: Contribution) -> dict[str, Any]:
+    """The strongest contributions for each role."""
+    area = found.area
+    return {
+        "example": triplet.plan.example.id,
+        "target": triplet.image(Role.TARGET),
+        "layer": bench.layers.layers[found.target.layer].name,
+        "map": found.target.channel,
+        "area": [area.top, area.left, area.bottom, area.right],
+        "from": bench.layers.layers[found.layer].name,
+        "passes": found.passes,
+        "seconds": found.seconds,
+        "roles": [_row(found, i, role) for i, role in enumerate(Role)],
+    }
+
+
+def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
+    maps = [int(m) for m in found.ranking(i)[:TOP]]
+    return {
+        "role": str(role),
+        "effect": found.effect[i],
+        "residual": found.residual[i],
+        "maps": [{"map": m, "contribution": found.values[i, m]} for m in maps],
+    }
+
+
+def contribution_text(document: Mapping[str, Any]) -> str:
+    """The ranking of each role, side by side."""
+    roles = document["roles"]
+    ranks = [
+        [i, *(cell for role in roles for cell in _ranked(role["maps"][i - 1]))]
+        for i in range(1, len(roles[0]["maps"]) + 1)
+    ]
+    head = ["rank", *(cell for role in roles for cell in (role["role"], "contribution"))]
+    notes = [
+        f"{role['role']}: effect {role['effect']:.3g}, {role['residual']:.1%} of it unexplained"
+        if role["effect"] > 0
+        else f"{role['role']}: the area does not fire, so there is nothing to explain"
+        for role in roles
+    ]
+    return "\n".join(
+        [
+            f"{document['example']}: {document['layer']}, map {document['map']}, area {document['area']}, "
+            f"from {document['from']}: {document['passes']:.1f} passes, {document['seconds']:.2f} s",
+            table(head, ranks),
+            *notes,
+        ]
+    )
+
+
+def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:
+    return f"map {ranked['map']}", fixed(float(ranked["contribution"]))

@@ -1,0 +1,239 @@
+"""The verbs: each takes its options and a progress, and gives its answer for machines and for people."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from aevis_dash import founding
+from aevis_dash.benchmark import benchmark as measure
+from aevis_dash.cli import answers
+from aevis_dash.cli.output import Answer, fixed, pairs, table
+from aevis_dash.config import AttackParameters, Progress, embedded_workspace
+from aevis_dash.core import loading
+from aevis_dash.domain import (
+    AevisError,
+    AreaOfInterest,
+    FeatureMap,
+    JudgedExample,
+    Layer,
+    ModelSpec,
+    Preprocessing,
+)
+from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workspace import ImageEntry
+
+
+def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
+    """Serve the page until interrupted; with --json its own words go to stderr."""
+    from aevis_dash.web import serve as serve_page
+
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        serve_page(args.workspace, args.host, args.port)
+    return Answer({"served": f"http://{args.host}:{args.port}"}, "")
+
+
+def init(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Make a workspace of a model and a folder of images."""
+    workspace, left_out = founding.init_workspace(
+        root=args.workspace,
+        model=ModelSpec(args.model, args.weights),
+        images=args.images,
+        labels=args.labels,
+        classes=args.classes,
+        preprocessing=_preprocessing(args),
+        skip_unreadable=args.skip_unreadable,
+        progress=progress,
+    )
+    facts = {
+        "workspace": str(workspace.root),
+        "model": workspace.settings.model.source,
+        "classes": len(workspace.class_names),
+        "images": len(workspace.images),
+        "labelled": sum(entry.label is not None for entry in workspace.images),
+    }
+    text = "\n".join([pairs(facts), *(f"left out: {sentence}" for sentence in left_out)])
+    return Answer({**facts, "left_out": left_out}, f"{text}\n\nNext: aevis attack {workspace.root} --target nearest")
+
+
+def check(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Read everything a workspace refers to and run its model."""
+    facts = founding.check_workspace(open_workbench(args.workspace), progress)
+    return Answer(facts, pairs(facts))
+
+
+def attack(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Attack normal images and say what became of each."""
+    bench = open_workbench(args.workspace)
+    target = _target(bench, args.target)
+    entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
+    if not entries:
+        raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
+    made = bench.attack(entries, target, _attack_parameters(bench, args), progress)
+    sources, adversarials = bench.predict([e.source for e in made]), bench.predict([e.adversarial for e in made])
+    outcomes = [answers.outcome(bench, *each) for each in zip(made, sources, adversarials, strict=True)]
+    fooled = sum(outcome["success"] for outcome in outcomes)
+    document = {"attacked": len(made), "successful": fooled, "examples": outcomes}
+    text = table(["example", "source", "adversarial", "success"], [list(outcome.values()) for outcome in outcomes])
+    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded.")
+
+
+def score(args: argparse.Namespace, progress: Progress) -> Answer:
+    """List the examples with their predictions and adversarial scores."""
+    bench = open_workbench(args.workspace)
+    chosen = _chosen(bench, bench.judged_examples(progress), args.example)
+    auroc = bench.auroc(chosen)
+    listed = [answers.scored(bench, judged) for judged in chosen]
+    text = table(
+        ["example", "source", "adversarial", "misclassified", "score"],
+        [[*list(row.values())[:-1], fixed(row["score"])] for row in listed],
+    )
+    document = {"examples": listed, "auroc": auroc}
+    return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {fixed(auroc)}")
+
+
+def extract(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Find the datapaths of examples, and last the learned features of every map."""
+    bench = open_workbench(args.workspace)
+    ids = args.example or [j.example.id for j in bench.judged_examples(progress) if j.misclassified]
+    if not ids:
+        raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
+    found: list[dict[str, Any]] = []
+    for i, example in enumerate(ids):
+        inner = _scaled(progress, i, len(ids) + 1, f"{example}: ")
+        found.append(_extracted(bench, example, args.target, inner, must=bool(args.example)))
+    if not args.no_features:
+        bench.learned_features(_scaled(progress, len(ids), len(ids) + 1))
+    if all("refused" in each for each in found):
+        raise AevisError(f"None of the {len(found)} examples can be explained. The first: {found[0]['refused']}")
+    return Answer({"examples": found}, "\n\n".join(answers.extraction_text(each) for each in found))
+
+
+def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Find which earlier feature maps make a feature map fire, extracting the example first where need be."""
+    bench = open_workbench(args.workspace)
+    target = bench.layers.feature_map(args.layer, args.map)
+    area = _area(bench.layers.layers[target.layer], args.area)
+    bench.check_area(area)
+    earlier = _earlier(bench, target, args.earlier)
+    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2))
+    result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2))
+    document = answers.contribution(bench, triplet, result)
+    return Answer(document, answers.contribution_text(document))
+
+
+def world(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Make the drawn world's workspace, with the shipped network or one trained anew."""
+    facts: dict[str, Any] = {"workspace": str(args.workspace)}
+    if args.train:
+        facts |= founding.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
+    workspace = founding.make_world(args.workspace, progress)
+    facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
+    return Answer(facts, f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}")
+
+
+def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Measure what the analysis costs."""
+    root = args.workspace or founding.make_world(embedded_workspace(), progress).root
+    measured = measure(open_workbench(root), progress)
+    facts = {name: value for name, value in measured.items() if name != "costs"}
+    rows = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
+    return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], rows)}")
+
+
+VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
+    {verb.__name__: verb for verb in (serve, init, check, attack, score, extract, contribute, world, benchmark)}
+)
+
+
+# From options to values
+
+
+def _preprocessing(args: argparse.Namespace) -> Preprocessing | None:
+    """What the options say, over what the model's library publishes; None where they say nothing."""
+    given = {name: getattr(args, name) for name in ("input_size", "mean", "std", "value_range")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return None
+    known = loading.standard_preprocessing(args.model)
+    if known is None and "input_size" not in given:
+        raise AevisError(f"Nothing is known of the input of {args.model}. Give --input-size too.")
+    return replace(known, **given) if known else Preprocessing(**given)
+
+
+def _entries(bench: Workbench, files: Sequence[str] | None, class_name: str | None) -> list[ImageEntry]:
+    entries = list(bench.workspace.images)
+    known = {entry.file: entry for entry in entries}
+    unknown = [file for file in files or () if file not in known]
+    if unknown:
+        raise AevisError(
+            f"There is no image {unknown[0]!r} in {bench.workspace.root / 'images.csv'}. Images are named as there, "
+            f"such as {next(iter(known), '(none)')!r}."
+        )
+    chosen = [known[file] for file in dict.fromkeys(files)] if files else entries
+    if class_name is None:
+        return chosen
+    label = _class(bench, class_name, "--class")
+    of_class = [entry for entry in chosen if entry.label == label]
+    if not of_class:
+        raise AevisError(f"No chosen image has the label {class_name!r} in images.csv. Choose another --class.")
+    return of_class
+
+
+def _target(bench: Workbench, target: str | None) -> int | str | None:
+    return target if target in (None, "nearest") else _class(bench, target, "--target")
+
+
+def _class(bench: Workbench, text: str, option: str) -> int:
+    if text in bench.class_names:
+        return bench.class_names.index(text)
+    if text.isdigit() and int(text) < len(bench.class_names):
+        return int(text)
+    raise AevisError(
+        f"{option} {text!r} is neither a class name nor an index from 0 to {len(bench.class_names) - 1}. "
+        f"The names stand in {bench.workspace.root / 'classes.txt'}."
+    )
+
+
+def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
+    given = {f.name: getattr(args, f.name) for f in fields(AttackParameters)}
+    return replace(bench.workspace.settings.attack, **{k: v for k, v in given.items() if v is not None})
+
+
+def _chosen(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
+    if not judged:
+        raise AevisError(f"{bench.workspace.root} has no example yet. Make some with `aevis attack`.")
+    known = {j.example.id: j for j in judged}
+    return [known[bench.workspace.example(i).id] for i in dict.fromkeys(ids)] if ids else judged
+
+
+def _area(layer: Layer, area: tuple[int, int, int, int] | None) -> AreaOfInterest:
+    return AreaOfInterest(layer.index, *(area or (0, 0, layer.height, layer.width)))
+
+
+def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
+    """The layer of that name, or the nearest that feeds the target's."""
+    layers = bench.layers.layers
+    if name is not None:
+        return bench.layers.find(name)
+    sources = bench.contribution_sources(target.layer)
+    if not sources:
+        raise AevisError(f"No layer feeds {layers[target.layer].name!r}, it is the first. Choose a later --layer.")
+    return layers[sources[0]]
+
+
+def _extracted(bench: Workbench, example: str, target: str | None, progress: Progress, must: bool) -> dict[str, Any]:
+    """One example's datapaths; an example that was not asked for by name may be refused, in words."""
+    try:
+        return answers.extraction(bench, bench.extract(example, target, progress))
+    except AevisError as error:
+        if must:
+            raise
+        return {"example": example, "refused": str(error)}
+
+
+def _scaled(progress: Progress, done: int, count: int, prefix: str = "") -> Progress:
+    return lambda share, what: progress((done + share) / count, prefix + what)

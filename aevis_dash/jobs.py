@@ -1,0 +1,90 @@
+"""Work that runs in another process: extraction and contribution analysis, one heavy job at a time.
+
+A job's process is forked from a fork server that has torch and the model loaded and has never started a thread:
+forking a process that has run torch with several threads would hang the child.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from aevis_dash.config import Progress
+from aevis_dash.core.execution import use_threads
+from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
+from aevis_dash.workbench import Triplet, Workbench, open_workbench
+
+WORKSPACE_VARIABLE = "AEVIS_JOB_WORKSPACE"
+"""Names the workspace to the job processes; set by the server before the first job."""
+
+
+def start(root: Path, preload: str) -> None:
+    """Start the fork server for jobs on a workspace; it imports the module `preload`. Once, before the first job.
+
+    Where the system has no fork server, jobs start from scratch and take a few seconds longer.
+    """
+    os.environ[WORKSPACE_VARIABLE] = str(root)
+    multiprocess: Any = importlib.import_module("multiprocess")  # dill's twin of multiprocessing, as Dash uses it
+    if "forkserver" not in multiprocess.get_all_start_methods():
+        multiprocess.set_start_method("spawn", force=True)
+        return
+    multiprocess.set_start_method("forkserver", force=True)
+    multiprocess.set_forkserver_preload([preload])
+    importlib.import_module("multiprocess.forkserver").ensure_running()
+
+
+def warm() -> None:
+    """Load the model of the workspace without starting a thread; what is wrong with it is said by the job."""
+    use_threads(1)
+    try:
+        _ = workbench().classifier
+    except AevisError:
+        workbench.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def workbench() -> Workbench:
+    """The workbench of the server's workspace."""
+    return open_workbench(Path(os.environ[WORKSPACE_VARIABLE]))
+
+
+def extract(example: str, target: str | None, progress: Progress) -> Triplet:
+    """Extract an example's datapaths, and find the learned features where that was not done before."""
+    bench = workbench()
+    with _turn(bench, progress):
+        triplet = bench.extract(example, target, lambda share, what: progress(share * 0.8, what))
+        bench.learned_features(lambda share, what: progress(0.8 + share * 0.2, what))
+        return triplet
+
+
+def contribute(
+    example: str, target: str | None, effect: FeatureMap, area: AreaOfInterest, layer: int, progress: Progress
+) -> Contribution:
+    """Trace an area of a map back to the maps of an earlier layer."""
+    bench = workbench()
+    with _turn(bench, progress):
+        triplet = bench.extract(example, target)
+        return bench.contribute(triplet, effect, area, layer, progress)
+
+
+@contextmanager
+def _turn(bench: Workbench, progress: Progress) -> Iterator[None]:
+    """Wait until no other job runs, then use all cores. The lock goes with the process, however that ends."""
+    bench.workspace.cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(bench.workspace.cache / "job.lock")
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            break
+        except Timeout:
+            progress(0.0, "waiting for another job to end")
+    try:
+        use_threads(os.cpu_count() or 1)
+        yield
+    finally:
+        lock.release()

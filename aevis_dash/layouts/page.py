@@ -1,0 +1,67 @@
+"""The page: a bar on top, the examples, the network over the layer, the neuron, and the trail."""
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from aevis_dash import ids
+from aevis_dash.layouts.examples import ScoreRange, examples_panel
+from aevis_dash.layouts.layer import layer_panel
+from aevis_dash.layouts.network import network_panel
+from aevis_dash.layouts.neuron import neuron_panel
+from aevis_dash.layouts.trail import trail_bar
+
+
+def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange) -> html.Div:
+    """The whole page, before anything is chosen; made anew for each load."""
+    return html.Div(
+        [
+            *_state(),
+            _top_bar(workspace, model, scores.note),
+            trail_bar(),
+            html.Main(
+                [
+                    examples_panel(class_names, scores),
+                    html.Div([network_panel(), layer_panel()], className="middle"),
+                    neuron_panel(),
+                ],
+                className="stations",
+            ),
+        ],
+        className="page",
+    )
+
+
+def _state() -> list:
+    names = (ids.VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.READY, ids.WANTED)
+    return [
+        dcc.Location(id=ids.URL, refresh=False),
+        dcc.Store(id=ids.PAGE, data=uuid4().hex),
+        dcc.Store(id=ids.THEME, data="light", storage_type="local"),
+        dcc.Store(id=ids.WIDTH, data=760),
+        *(dcc.Store(id=name) for name in names),
+    ]
+
+
+def _top_bar(workspace: str, model: str, note: str) -> html.Header:
+    return html.Header(
+        [
+            html.Span("AEVis Dash", className="brand"),
+            html.Span([workspace, html.Span(" · ", className="quiet"), model], title="workspace and model"),
+            html.Span(note, className="quiet"),
+            html.Div(
+                [
+                    html.Span(id=ids.JOB_TEXT, role="status"),
+                    dbc.Progress(id=ids.JOB_BAR, value=0, max=100, style={"visibility": "hidden"}),
+                    dbc.Button("Cancel", id=ids.CANCEL, size="sm", color="secondary", outline=True, disabled=True),
+                ],
+                className="job",
+                id=ids.JOB,
+            ),
+            dcc.Clipboard(id=ids.COPY_LINK, title="Copy a link to this view", className="copy"),
+            dbc.Switch(id=ids.THEME_SWITCH, label="dark", value=False, persistence=True),
+        ],
+        className="top",
+    )

@@ -1,0 +1,118 @@
+"""The only wiring: settings in, a Dash application out, and the server that serves it."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import diskcache
+from dash import Dash, DiskcacheManager
+from flask import Response
+from flask_compress import Compress
+
+from aevis_dash import jobs
+from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron
+from aevis_dash.config import embedded_workspace, resource
+from aevis_dash.domain import AevisError
+from aevis_dash.founding import make_world
+from aevis_dash.layouts.page import page
+from aevis_dash.workbench import Workbench, open_workbench
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; frame-ancestors 'self'"
+    ),
+}
+
+
+def create_app(bench: Workbench) -> Dash:
+    """The application for one workspace, warm: its first requests may come in parallel."""
+    scores = examples.score_range(bench)
+    workspace = bench.workspace
+    app = Dash(
+        "aevis_dash",
+        title="AEVis Dash",
+        update_title="",
+        assets_folder=str(resource("assets").resolve()),
+        serve_locally=True,
+        enable_mcp=False,
+    )
+    app.layout = lambda: page(workspace.root.name, workspace.settings.model.source, bench.class_names, scores)
+    browser.register(app)
+    for station in (examples, network, layer, neuron, navigation):
+        station.register(app, bench)
+    background.register(app, _manager(workspace.cache / "jobs"))
+    addresses.register(app.server, bench)
+    Compress(app.server)
+    app.server.after_request(_secure)
+    app.server.test_client().get("/_dash-layout")
+    return app
+
+
+def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:
+    """Serve a workspace, the drawn world's for None, until interrupted; raises AevisError for a port in use."""
+    from waitress import serve as serve_forever
+
+    _refuse_busy_port(host, port)
+    folder = root if root is not None else _embedded()
+    jobs.start(folder.resolve(), "aevis_dash.preload")
+    bench = open_workbench(folder)
+    _prepare_opening(bench)
+    app = create_app(bench)
+    _say(f"AEVis Dash serves {folder} at http://{host}:{port}  (Ctrl-C ends it)")
+    serve_forever(app.server, host=host, port=port, threads=8, ident=None)
+
+
+def _embedded() -> Path:
+    folder = embedded_workspace()
+    make_world(folder, lambda share, what: _tell(f"making the drawn world: {share:4.0%} {what}"))
+    return folder
+
+
+def _prepare_opening(bench: Workbench) -> None:
+    """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
+    story = bench.workspace.settings.opens_on
+    if story and bench.triplet(story) is None:
+        bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
+        bench.learned_features(lambda share, what: _tell(f"{what}: {share:4.0%}"))
+
+
+def _manager(folder: Path) -> DiskcacheManager:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return DiskcacheManager(diskcache.Cache(str(folder)))
+
+
+def _refuse_busy_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AevisError(
+                f"Port {port} of {host} cannot be used ({error.strerror}). Take another one with --port, "
+                f"for example --port {port + 1}."
+            ) from error
+
+
+def _secure(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _tell(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+    print(text, flush=True)

@@ -1,0 +1,54 @@
+// What the page does without the server; called from callbacks/browser.py.
+(function () {
+  const STATIONS = [
+    ["example", "target", "distance", "gap", "layer"],
+    ["example", "target", "layer", "map", "pair", "cause", "steps"],
+    ["example", "target", "layer", "map", "area"],
+  ];
+
+  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+  // Give each station its part of the view, and only where that part changed; keep the address in step.
+  function split(view, theme, width, ...before) {
+    if (!view) {
+      return Array(4).fill(window.dash_clientside.no_update);
+    }
+    const parts = STATIONS.map((fields, i) => {
+      const part = { theme };
+      if (i === 1) {
+        part.width = width;
+      }
+      fields.forEach((name) => (part[name] = view[name]));
+      return same(part, before[i]) ? window.dash_clientside.no_update : part;
+    });
+    if (window.location.search !== view.search) {
+      const first = window.location.search === "";
+      const write = first ? "replaceState" : "pushState";
+      window.history[write]({}, "", window.location.pathname + view.search);
+    }
+    return [...parts, window.location.href];
+  }
+
+  function theme(dark) {
+    const name = dark ? "dark" : "light";
+    document.documentElement.setAttribute("data-bs-theme", name);
+    return name;
+  }
+
+  // The treemap is laid out in pixels: tell the server how many there are.
+  function width() {
+    const place = document.getElementById("treemap");
+    return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
+  }
+
+  function mark(_cards, view) {
+    document.querySelectorAll("[data-example]").forEach((card) => {
+      card.classList.toggle("chosen", Boolean(view) && card.dataset.example === view.example);
+    });
+    return "gallery";
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, {
+    aevis: { split, theme, width, mark },
+  });
+})();

@@ -1,0 +1,221 @@
+"""Contribution analysis: Eq. 7 and 8, known causes, the receptive field, the coupling of the compared images."""
+
+import hand_wired
+import numpy as np
+import pytest
+import reference
+import torch
+from torch import nn
+
+from aevis_dash.config import ContributionParameters
+from aevis_dash.core.contribution import ContributionProblem, contribute
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
+
+P = ContributionParameters()
+WHOLE = (0, 0, 8, 8)
+
+
+def f_twin(model, image, first, last, channel, area, gate, inside=None):
+    """The selected neurons with `gate` on layer `first`, by the slow twin of the whole net."""
+    gates = [np.ones(conv.out_channels) for conv in model.convs]
+    weights, x = hand_wired.weights(model), image.transpose(2, 0, 1) / 255
+    if inside is None:
+        gates[first] = gate
+        value = reference.activations(weights, x, gates, model.skip)[last]
+    else:  # between neighbours: gate the first layer by hand, inside the field alone
+        value = reference.activations(weights, x, skip=model.skip)[first]
+        factor = np.where(inside[None], np.asarray(gate)[:, None, None], 1.0)
+        value = np.maximum(reference.conv3x3(value * factor, *weights["convs"][last]), 0)
+    top, left, bottom, right = area
+    return value[channel][top:bottom, left:right]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("first", "last", "skip"), [(0, 1, False), (0, 2, False), (0, 2, True), (1, 2, True)])
+def test_the_objective_is_eq_7_and_8(first, last, skip, count):
+    model, images = hand_wired.random_net(count, skip=skip), hand_wired.images(count, count)
+    n = model.convs[first].out_channels
+    full = [f_twin(model, i, first, last, c, WHOLE, np.ones(n)) for c in range(5) for i in images]
+    channel = next(c for c in range(5) if all(full[c * count + i].any() for i in range(count)))
+    problem = ContributionProblem(
+        hand_wired.classifier(model), images, FeatureMap(last, channel), AreaOfInterest(last, *WHOLE), first, P
+    )
+    z = np.random.default_rng(count).uniform(size=(count, n))
+    f = [f_twin(model, i, first, last, channel, WHOLE, np.ones(n)) for i in images]
+    gated = [f_twin(model, i, first, last, channel, WHOLE, g) for i, g in zip(images, z, strict=True)]
+    size = [reference.norm(values.ravel()) for values in f]
+    np.testing.assert_allclose(problem.effect, size, rtol=1e-4)
+    scaled = [[v / s for v, s in zip(side, size, strict=True)] for side in (f, gated)]
+    wanted = reference.eq7_8(*scaled, z, P.sparsity / n, P.coherence / np.sqrt(n))
+    with torch.no_grad():
+        loss, accepted = problem.objective(torch.tensor(z, dtype=torch.float32))
+    assert float(loss.sum()) == pytest.approx(wanted, rel=1e-4)
+    assert loss.shape == (count,)
+    assert len(set(loss.tolist())) == 1
+    assert accepted.all()
+
+
+@pytest.mark.parametrize("area", [(0, 0, 1, 1), (3, 2, 5, 6), (7, 7, 8, 8)])
+def test_gates_hold_inside_the_receptive_field_alone(area):
+    model, images = hand_wired.random_net(0), hand_wired.images(0, 1)
+    top, left, bottom, right = area
+    inside = np.zeros((8, 8), bool)
+    inside[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = True
+    channel = next(c for c in range(6) if f_twin(model, images[0], 0, 1, c, area, np.ones(5), ~inside).any())
+    problem = ContributionProblem(
+        hand_wired.classifier(model), images, FeatureMap(1, channel), AreaOfInterest(1, *area), 0, P
+    )
+    np.testing.assert_array_equal(problem._mask.numpy(), inside)
+    z = np.random.default_rng(0).uniform(size=(1, 5))
+    f, gated = (f_twin(model, images[0], 0, 1, channel, area, g, inside) for g in (np.ones(5), z[0]))
+    scale = reference.norm(f.ravel())
+    with torch.no_grad():
+        loss, _ = problem.objective(torch.tensor(z, dtype=torch.float32))
+    wanted = reference.eq7_8([f / scale], [gated / scale], z, P.sparsity / 5, P.coherence)
+    assert float(loss) == pytest.approx(wanted, rel=1e-4)
+
+
+class Mixed(nn.Module):
+    """A map of the second layer takes 1, 0.5, 0.25 and 0 times the maps of the first; a side branch feeds nothing of it."""
+
+    def __init__(self, weights=(1.0, 0.5, 0.25, 0.0), colours=(0, 0, 0, 0)):
+        super().__init__()
+        self.first, self.second, self.side = (nn.Conv2d(a, b, 1, bias=False) for a, b in ((3, 4), (4, 2), (4, 2)))
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+            for channel, colour in enumerate(colours):
+                self.first.weight[channel, colour] = 1.0
+            self.second.weight[0, :, 0, 0] = torch.tensor(weights)
+            self.side.weight.fill_(1.0)
+        self.relu, self.head = nn.ReLU(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.relu(self.first(x))
+        side, main = self.relu(self.side(x)), self.relu(self.second(x))
+        return self.head(torch.cat([main, side], 1).mean((2, 3)))
+
+
+FIRST, SIDE, MAIN = 0, 1, 2
+
+
+def run(model, images, area=WHOLE, target=(MAIN, 0), layer=FIRST, **parameters):
+    c = hand_wired.classifier(model)
+    return contribute(
+        c, images, FeatureMap(*target), AreaOfInterest(target[0], *area), layer, ContributionParameters(**parameters)
+    )
+
+
+def test_maps_rank_by_what_they_really_contribute():
+    found = run(Mixed(), hand_wired.images(0), iterations=200, learning_rate=0.05)
+    for row in range(2):
+        assert found.ranking(row).tolist() == [0, 1, 2, 3]
+        assert found.values[row, 0] > 0.9
+        assert found.values[row, 3] < 0.01
+    np.testing.assert_allclose(found.residual, 0, atol=0.05)
+    assert found.values.shape == (2, 4)
+    assert found.values.dtype == np.float32
+
+
+@pytest.mark.parametrize(("a", "b", "c"), [(0, 0, 0), (1, 2, 3), (3, 0, 1)])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_on_the_only_route_one_map_contributes(layer, a, b, c):
+    found = run(hand_wired.route(a, b, c), hand_wired.images(1), target=(2, c), layer=layer)
+    wanted = np.zeros((2, 4), bool)
+    wanted[:, (a, b)[layer]] = True
+    np.testing.assert_array_equal(found.values > 0.5, wanted)
+    assert found.values[~wanted].max() < 0.02
+
+
+def test_the_least_residual_is_told_truly():
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    channel = next(c for c in range(5) if all(f_twin(model, i, 0, 2, c, WHOLE, np.ones(5)).any() for i in images))
+    found = run(model, images, target=(2, channel), layer=0)
+    for i in range(2):
+        f, gated = (f_twin(model, images[i], 0, 2, channel, WHOLE, g) for g in (np.ones(5), found.values[i]))
+        assert found.residual[i] == pytest.approx(((f - gated) ** 2).sum() / (f**2).sum(), abs=1e-4)
+
+
+def test_a_map_that_fires_outside_the_field_alone_contributes_nothing():
+    """Red fires at the left, green at the right; both maps feed the target alike."""
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    images[:, :, :4, 0], images[:, :, 4:, 1] = 200, 220
+    model = Mixed((1.0, 1.0, 0.0, 0.0), (0, 1, 2, 2))
+    whole, left, right = (run(model, images, area) for area in (WHOLE, (0, 0, 8, 3), (2, 6, 4, 8)))
+    assert (whole.values[0, :2] > 0.8).all()
+    assert (left.values[0] > 0.8).tolist() == [True, False, False, False]
+    assert (right.values[0] > 0.8).tolist() == [False, True, False, False]
+    assert left.values[0, 1:].max() < 0.01
+    assert whole.ranking(0)[0] == 1
+    assert left.ranking(0)[0] == 0
+
+
+def test_an_image_without_an_effect_gives_zeros_and_takes_no_part():
+    images = hand_wired.images(3)
+    images[1] = 0
+    both, alone = run(Mixed(), images), run(Mixed(), images[:1])
+    assert both.effect[1] == 0
+    assert not both.values[1].any()
+    assert both.residual[1] == 0
+    np.testing.assert_allclose(both.values[0], alone.values[0], atol=1e-5)
+    nothing = run(Mixed(), np.zeros((2, 8, 8, 3), np.uint8))
+    assert not nothing.values.any()
+    assert not nothing.effect.any()
+    assert np.isfinite(nothing.residual).all()
+
+
+def test_the_compared_images_are_coupled():
+    """Red explains the first image and green the second; a strong coupling makes them give one answer."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[0, ..., 0], images[1, ..., 1] = 200, 200
+    model = Mixed((1.0, 1.0, 0.0, 0.0), (0, 1, 2, 2))
+    apart, tied = (run(model, images, coherence=gamma) for gamma in (0.0, 3.0))
+    assert (apart.values > 0.5).tolist() == [[True, False, False, False], [False, True, False, False]]
+    assert np.abs(tied.values[0] - tied.values[1]).max() < 0.1
+    assert np.abs(apart.values[0] - apart.values[1]).max() > 0.8
+
+
+def test_the_order_of_the_images_does_not_matter():
+    images = hand_wired.images(4, 3)
+    images[1, ..., 0] = 61
+    there, back = run(Mixed(), images), run(Mixed(), images[::-1])
+    np.testing.assert_allclose(there.values, back.values[::-1], atol=1e-5)
+
+
+def test_neurons_that_half_gates_silence_are_explained_too():
+    """The target fires only above 0.6 of the red image: at gates of one half it is dead and has no gradient."""
+    model, images = Mixed((1.0, 0.0, 0.0, 0.0)), np.full((2, 8, 8, 3), 200, np.uint8)
+    model.second.bias = nn.Parameter(torch.tensor([-0.6 * 200 / 255, 0.0]))
+    found = run(model, images)
+    assert (found.values > 0.6).tolist() == [[True, False, False, False]] * 2
+    assert found.residual.max() < 0.3
+
+
+@pytest.mark.parametrize("a", [0, 1, 2])
+def test_through_a_skip_connection(a):
+    """In the skip net the target is fed by the first layer alone, around the second."""
+    model, images = hand_wired.skip_route(a), hand_wired.images(5)
+    first = run(model, images, target=(2, a), layer=0)
+    assert (first.values > 0.5).tolist() == [[c == a for c in range(3)]] * 2
+    bypassed = run(model, images, target=(2, a), layer=1)
+    assert bypassed.values.max() < 0.01
+    np.testing.assert_allclose(bypassed.residual, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("layer", "target"), [(MAIN, FIRST), (SIDE, MAIN), (MAIN, MAIN)])
+def test_a_layer_that_does_not_feed_the_target_is_refused(layer, target):
+    with pytest.raises(AevisError, match="does not feed"):
+        run(Mixed(), hand_wired.images(0), target=(target, 0), layer=layer)
+
+
+def test_a_target_without_positions():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.ReLU(), nn.Linear(5, 3)
+    ).eval()
+    with torch.no_grad():
+        model[3].weight.abs_()
+    found = run(model, hand_wired.images(0), area=(0, 0, 1, 1), target=(1, 2), layer=0)
+    assert found.values.shape == (2, 4)
+    assert (found.effect > 0).all()
+    assert (found.residual < 1).all()
