@@ -11,7 +11,7 @@ from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.examples import Card, ScoreRange, gallery
 from aevis_dash.workbench import Workbench
 
-SHOWN = 60
+SHOWN = 40
 """Cards in the gallery at most."""
 
 

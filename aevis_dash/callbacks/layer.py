@@ -15,8 +15,9 @@ from aevis_dash.geometry.treemap import treemap
 from aevis_dash.layouts.layer import Winner, winners
 from aevis_dash.workbench import Triplet, Workbench
 
-HEIGHT = 300
-_SHOWN = 5
+HEIGHT = 270
+_SHOWN, _LEAST = 5, 0.05
+"""Strongest contributors named, and the contribution below which none is."""
 _ROLE_OF = {role.short: role for role in Role}
 
 
@@ -68,7 +69,7 @@ def _strongest(values: np.ndarray | None) -> list[int]:
     if values is None:
         return []
     ranked = np.argsort(-values, kind="stable")[:_SHOWN]
-    return [int(c) for c in ranked if values[c] > 0]
+    return [int(c) for c in ranked if values[c] >= _LEAST]
 
 
 def _winners(bench: Workbench, view: View, traced, values, strongest: list[int], critical: np.ndarray) -> list:
@@ -81,11 +82,11 @@ def _winners(bench: Workbench, view: View, traced, values, strongest: list[int],
         for c in strongest
     ]
     row = tuple(Role).index(Role(view.cause))
-    where = "its area" if step.area else "all"
+    where = "the area of" if step.area else "all of"
     if traced.effect[row] == 0:
-        return winners([], f"Map {step.map} of {step.layer} does not fire in {where} on the {view.cause} image.")
+        return winners([], f"The {view.cause} image does not make {where} map {step.map} of {step.layer} fire at all.")
     sentence = (
-        f"What makes {where} of map {step.map} of {step.layer} fire on the {view.cause} image "
+        f"What makes {where} map {step.map} of {step.layer} fire on the {view.cause} image "
         f"(unexplained {traced.residual[row]:.0%}):"
     )
     return winners(found, sentence)

@@ -15,7 +15,7 @@ from aevis_dash.geometry.river import evened, river, stretches
 from aevis_dash.layouts.network import Member, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
-_HEIGHT = 300
+_HEIGHT = 250
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -46,7 +46,7 @@ def register(app: Dash, bench: Workbench) -> None:
         distance = bench.distances(found, view.distance)
         figure = _river(bench, found, distance, view, colours)
         options, value = _targets(bench, found), found.image(Role.TARGET)
-        return figure, _note(found, distance), triplet(_members(bench, found)), options, value, no_update
+        return figure, _note(found), triplet(_members(bench, found)), options, value, no_update
 
 
 def _river(bench: Workbench, found: Triplet, distance: DatapathDistance, view: View, colours: Theme):
@@ -58,13 +58,9 @@ def _river(bench: Workbench, found: Triplet, distance: DatapathDistance, view: V
     return river_figure(graph, columns(graph), drawn, distance, stretches(distance), selected, sizes, colours, names)
 
 
-def _note(found: Triplet, distance: DatapathDistance) -> str:
-    nulls = f" Faint band: where adv would run for {len(found.nulls)} targets of other classes." if found.nulls else ""
-    passes = sum(p.passes for p in found.paths) / len(found.paths)
-    return (
-        f"adv lies between src and tar as its distances to them (by {distance.name}).{nulls} "
-        f"{len(found.paths)} datapaths, {passes:.1f} passes each. Click a layer."
-    )
+def _note(found: Triplet) -> str:
+    nulls = f" Faint band: adv's place for {len(found.nulls)} targets of other classes." if found.nulls else ""
+    return f"adv splits the gap as its distances to src and tar.{nulls} Click a layer."
 
 
 def _cost(bench: Workbench, view: View) -> str:
@@ -87,7 +83,7 @@ def _members(bench: Workbench, found: Triplet) -> list[Member]:
 
 
 def _path(path: Datapath) -> str:
-    return f"hard set {path.size} maps ({path.size / path.gates.size:.1%}), alone {path.p_hard:.0%}"
+    return f"hard set {path.size} maps, {path.size / path.gates.size:.1%}; alone {path.p_hard:.0%}"
 
 
 def _warning(path: Datapath) -> str:

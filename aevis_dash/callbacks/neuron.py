@@ -13,7 +13,7 @@ from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.neuron import learned
 from aevis_dash.workbench import Triplet, Workbench
 
-_HEIGHT = 190
+_HEIGHT = 200
 
 
 def register(app: Dash, bench: Workbench) -> None:

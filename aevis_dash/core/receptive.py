@@ -31,9 +31,9 @@ _MIXING = (
 _POOL_FUNCTIONS = (F.max_pool2d, F.avg_pool2d, torch.max_pool2d)
 _ELEMENTWISE = frozenset(
     "add sub mul truediv div neg pow square sqrt rsqrt exp log abs clamp clip minimum maximum where sigmoid tanh relu "
-    "relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh softplus dropout dropout2d "
-    "feature_dropout alpha_dropout stochastic_depth batch_norm layer_norm linear cat concat permute contiguous clone "
-    "detach to float type_as".split()
+    "relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh softplus dropout "
+    "dropout2d feature_dropout alpha_dropout stochastic_depth batch_norm layer_norm linear cat concat permute "
+    "contiguous clone detach to float type_as".split()
 )
 """Functions and methods that read each neuron's own position only (linear and layer_norm: over channels)."""
 

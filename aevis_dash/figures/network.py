@@ -21,7 +21,7 @@ from aevis_dash.figures.theme import (
 from aevis_dash.geometry.dag import Columns
 from aevis_dash.geometry.river import River, smooth, spread
 
-HEIGHT = 300
+HEIGHT = 250
 NOMINAL_WIDTH = 800
 """Pixels the layers are assumed to take when it is decided which label fits."""
 LABEL_ROOM = 168
@@ -46,7 +46,7 @@ def river_figure(
     theme: Theme,
     names: Mapping[Role, str],
 ) -> go.Figure:
-    """The river over the layers, read without a legend, 300 px high and as wide as its place.
+    """The river over the layers, read without a legend, 250 px high and as wide as its place.
 
     `sizes`: per role the (L,) numbers of maps of the hard set; `names`: class names of the roles. A click
     or hover anywhere over a layer meets the one trace "layers", whose customdata is [index, name].

@@ -8,6 +8,8 @@ import numpy as np
 from aevis_dash.domain import DatapathDistance, Pattern, Stretch, share
 
 NULL_QUANTILES = (0.1, 0.9)
+LEAST_GAP = 0.03
+"""Share of the largest d1 below which a layer says nothing of sides."""
 SIDE_MARGIN = 0.03
 """How far the share must be from one half before one distance counts as the smaller."""
 LEAST_RISE = 0.1
@@ -88,7 +90,8 @@ def stretches(distance: DatapathDistance) -> tuple[Stretch, ...]:
     """The stretches of layers that show a pattern (Sec. 5.2), in order, without overlap; may be empty.
 
     Read off s, the share d2 / (d2 + d3) averaged over 3 layers. A layer is at the source's side where
-    s <= 0.5 - SIDE_MARGIN, at the target's where s >= 0.5 + SIDE_MARGIN, undecided in between.
+    s <= 0.5 - SIDE_MARGIN, at the target's where s >= 0.5 + SIDE_MARGIN, undecided in between and where
+    src and tar are not apart yet (d1 under LEAST_GAP of its largest).
     Transition: the smaller of d2 and d3 changes, the undecided layers between two of opposite sides
     (the two themselves where they are neighbours). Diverging: the largest rise of s before a transition
     to the target's side, or before the end, where src is the nearer. Merging: the largest rise of s where
@@ -98,7 +101,8 @@ def stretches(distance: DatapathDistance) -> tuple[Stretch, ...]:
     if not np.isfinite(distance.d2 + distance.d3).any():
         return ()
     calm = _calm(way(distance))
-    sides = np.sign(calm - 0.5) * (np.abs(calm - 0.5) >= SIDE_MARGIN)
+    gap = filled(distance.d1, 0.0)
+    sides = np.sign(calm - 0.5) * (np.abs(calm - 0.5) >= SIDE_MARGIN) * (gap >= LEAST_GAP * gap.max())
     decided = np.flatnonzero(sides)
     if decided.size == 0:
         return ()

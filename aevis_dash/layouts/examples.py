@@ -22,7 +22,7 @@ class ScoreRange:
 
 @dataclass(frozen=True)
 class Card:
-    """What the gallery shows of an example."""
+    """What the gallery shows of an example; the amplified difference is fetched when the mouse is on the card."""
 
     id: str
     source: str
@@ -81,9 +81,10 @@ def _card(card: Card) -> html.Button:
             html.Span(
                 [
                     html.Img(src=card.adversarial, alt=f"adversarial, {adversarial}"),
-                    html.Img(src=card.difference, alt="difference, amplified", className="over"),
+                    html.Span(className="over"),
                 ],
                 className="stack",
+                style={"--difference": f"url({card.difference})"},
             ),
             html.Span(
                 [

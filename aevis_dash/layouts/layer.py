@@ -35,13 +35,15 @@ def layer_panel() -> html.Section:
                 [
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE),
-                    html.Label(["solid: activation ", _choice(ids.PAIR, PAIRS, "adv-src", "7rem")]),
-                    html.Label(["dotted: contribution ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6rem")]),
+                    html.Label(["solid fill: activation ", _choice(ids.PAIR, PAIRS, "adv-src", "8rem")]),
+                    html.Label(
+                        ["dotted fill: contribution ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.5rem")]
+                    ),
                 ],
                 className="head",
             ),
             html.Div(id=ids.WINNERS, className="winners"),
-            waiting_graph(ids.TREEMAP, 300),
+            waiting_graph(ids.TREEMAP, 270),
         ],
         className="panel layer",
     )

@@ -47,7 +47,7 @@ def network_panel() -> html.Section:
                 className="head",
             ),
             html.Div(id=ids.TRIPLET, className="triplet"),
-            waiting_graph(ids.RIVER, 300),
+            waiting_graph(ids.RIVER, 250),
             html.Div(id=ids.RIVER_NOTE, className="quiet"),
         ],
         className="panel network",

@@ -18,7 +18,7 @@ def neuron_panel() -> html.Section:
             html.H3("learned features"),
             html.Div(id=ids.LEARNED, className="learned"),
             html.H3("activation maps: draw a box for the area of interest"),
-            waiting_graph(ids.ACTIVATIONS, 190),
+            waiting_graph(ids.ACTIVATIONS, 200),
             html.Div(
                 [
                     html.Span(id=ids.AREA_TEXT),

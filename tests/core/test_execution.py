@@ -205,13 +205,8 @@ def _everything(model):
         for name, m in model.named_modules()
     }
     parameters = {name: (p.requires_grad, p.grad is None, id(p)) for name, p in model.named_parameters()}
-    values = {
-        name: (id(v), v.numpy().tobytes())
-        for name, v in model.state_dict(keep_vars=True).items()
-        if not v.requires_grad
-    }
-    weights = {name: p.detach().numpy().tobytes() for name, p in model.named_parameters()}
-    return modules, parameters, values, weights
+    values = {name: v.cpu().numpy().tobytes() for name, v in model.state_dict().items()}
+    return modules, parameters, values
 
 
 class Cancelled(Exception):

@@ -1,0 +1,66 @@
+"""A real server in its own process, and a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.chrome.options import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running dashboard."""
+
+    url: str
+    workspace: Path
+    process: subprocess.Popen
+
+
+def pytest_setup_options() -> Options:
+    """Chromium without a screen; as root it runs without its sandbox."""
+    options = Options()
+    options.binary_location = next((path for name in _BROWSERS if (path := shutil.which(name))), "")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,1040"):
+        options.add_argument(argument)
+    return options
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory) -> Iterator[Served]:
+    """`python app.py` on the drawn world, under the production server, in a fresh cache."""
+    yield from serve(tmp_path_factory.mktemp("cache"), [])
+
+
+def serve(cache: Path, arguments: list[str]) -> Iterator[Served]:
+    """Start the server, wait until it says its address, stop it at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (cache / "server.log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "app.py", *arguments, "--port", str(port)],
+        cwd=ROOT,
+        env=os.environ | {"AEVIS_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert "http://" in line, f"the server did not start: {(cache / 'server.log').read_text()}"
+        yield Served(f"http://127.0.0.1:{port}", Path(arguments[0]) if arguments else cache / "drawn-world", process)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+        log.close()

@@ -1,0 +1,94 @@
+"""A user's hands and eyes: drawn graphs are waited for, clicks go to viewport coordinates after a mouse move."""
+
+import time
+
+from selenium.webdriver.common.action_chains import ActionChains
+
+DRAWN = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+return Boolean(graph && graph.calcdata && graph.data.length && !graph._replotting);
+"""
+WHERE_BAR = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+const trace = graph.data.find((t) => t.name === arguments[1]);
+const at = trace.customdata.findIndex((c) => c[0] === arguments[2]);
+const box = graph.getBoundingClientRect(), size = graph._fullLayout._size;
+const x = graph._fullLayout.xaxis.d2p(trace.x[at]);
+const base = trace.base === undefined ? 0 : Array.isArray(trace.base) ? trace.base[at] : trace.base;
+const y = graph._fullLayout.yaxis.d2p(base + (Array.isArray(trace.y) ? trace.y[at] : trace.y) / 2);
+return [box.x + size.l + x, box.y + size.t + y];
+"""
+CHANNELS = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+return graph.data.find((t) => t.name === arguments[1]).customdata.map((c) => c[0]);
+"""
+PANEL = """
+const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[arguments[1]].getBoundingClientRect();
+return [box.x, box.y, box.width, box.height];
+"""
+
+
+class Walker:
+    """One visitor."""
+
+    def __init__(self, browser, url: str):
+        self.browser, self.driver = browser, browser.driver
+        self.driver.get(url)
+
+    def until(self, condition, what: str, seconds: float = 60):
+        """Wait for a condition; its value."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = condition()
+            if value:
+                return value
+            time.sleep(0.05)
+        raise AssertionError(f"waited {seconds} s in vain for: {what}; page says: {self.text('message')!r}")
+
+    def drawn(self, graph: str) -> None:
+        self.until(lambda: self.driver.execute_script(DRAWN, graph), f"{graph} drawn")
+
+    def text(self, element: str) -> str:
+        found = self.driver.find_elements("id", element)
+        return found[0].text if found else ""
+
+    def says(self, element: str, part: str) -> str:
+        """Wait until an element's text holds `part`; the text."""
+        return self.until(lambda: part in self.text(element) and self.text(element), f"{element} says {part!r}")
+
+    def click_at(self, x: float, y: float) -> None:
+        self._pointer(x, y).click().perform()
+
+    def click_bar(self, graph: str, trace: str, first: int) -> None:
+        """Click the bar of a trace whose customdata begins with `first`."""
+        self.click_at(*self.driver.execute_script(WHERE_BAR, graph, trace, first))
+
+    def channels(self, graph: str, trace: str) -> list[int]:
+        return self.driver.execute_script(CHANNELS, graph, trace)
+
+    def drag_box(self, graph: str, panel: int, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a box on a subplot, its corners as shares of the subplot's size."""
+        x, y, width, height = self.driver.execute_script(PANEL, graph, panel)
+        pointer = self._pointer(x + start[0] * width, y + start[1] * height).click_and_hold()
+        across, down = (end[0] - start[0]) * width, (end[1] - start[1]) * height
+        pointer.move_by_offset(int(across / 2), int(down / 2))
+        pointer.move_by_offset(int(across) - int(across / 2), int(down) - int(down / 2)).release().perform()
+
+    def press(self, element: str) -> None:
+        self.until(lambda: self.driver.find_element("id", element).is_enabled(), f"{element} enabled")
+        self.driver.find_element("id", element).click()
+
+    def complaints(self) -> list[str]:
+        """What the browser's console says of errors."""
+        return [entry["message"] for entry in self.browser.get_logs() or [] if entry["level"] == "SEVERE"]
+
+    def foreign_addresses(self) -> list[str]:
+        """Addresses outside the server that the page asked for."""
+        script = "return performance.getEntriesByType('resource').map((e) => e.name)"
+        here = self.driver.execute_script("return window.location.origin")
+        return [n for n in self.driver.execute_script(script) if not n.startswith((here, "data:", "blob:"))]
+
+    def _pointer(self, x: float, y: float) -> ActionChains:
+        actions = ActionChains(self.driver)
+        actions.w3c_actions.pointer_action.move_to_location(int(x), int(y))
+        return actions

@@ -1,0 +1,190 @@
+"""The store: whole or not at all, and never stale."""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from aevis_dash.store import Store, key_of, write_atomically
+
+
+@dataclass(frozen=True)
+class Inner:
+    count: int
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    share: float
+    right: bool
+    inner: Inner
+    mask: np.ndarray
+
+
+VALUE = Outer("höhle", 0.25, True, Inner(3, np.arange(6, dtype=np.float32).reshape(2, 3)), np.array([True, False]))
+KEY = key_of("thing", 1, image="abc")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def files(store):
+    return sorted(path.name for path in store.folder.rglob("*") if path.is_file())
+
+
+def test_what_is_kept_comes_back_the_same(store):
+    store.put(KEY, VALUE)
+    found = store.get(KEY, Outer)
+    assert (found.name, found.share, found.right, found.inner.count) == ("höhle", 0.25, True, 3)
+    assert found.inner.values.dtype == np.float32
+    np.testing.assert_array_equal(found.inner.values, VALUE.inner.values)
+    np.testing.assert_array_equal(found.mask, VALUE.mask)
+    assert found.mask.dtype == bool
+
+
+def test_scalars_of_numpy_come_back_as_pythons(store):
+    store.put(KEY, Inner(np.int64(7), np.zeros(1)))  # type: ignore[arg-type]
+    assert type(store.get(KEY, Inner).count) is int
+
+
+def test_nothing_is_made_before_something_is_kept(store):
+    assert store.get(KEY, Outer) is None
+    assert not store.has(KEY)
+    assert not store.folder.exists()
+
+
+def test_any_file_can_be_deleted_and_is_computed_again(store):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return VALUE
+
+    for _ in range(2):
+        store.remember(KEY, Outer, compute)
+    assert len(calls) == 1
+    next(store.folder.rglob("*.npz")).unlink()
+    assert store.get(KEY, Outer) is None
+    store.remember(KEY, Outer, compute)
+    assert len(calls) == 2
+    assert store.has(KEY)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "other fields", "missing array", "folder of text"])
+def test_a_damaged_file_is_a_miss_and_goes_away(store, damage):
+    store.put(KEY, VALUE)
+    path = next(store.folder.rglob("*.npz"))
+    whole = path.read_bytes()
+    if damage in ("other fields", "missing array"):
+        tree = {"name": "x"} if damage == "other fields" else {**_tree(path), "mask": "a9"}
+        np.savez(path, tree=np.frombuffer(json.dumps(tree).encode(), np.uint8))
+    else:
+        contents = {"empty": b"", "cut": whole[: len(whole) // 2], "noise": b"\x00" * 300, "folder of text": b"hello"}
+        path.write_bytes(contents[damage])
+    assert store.get(KEY, Outer) is None
+    assert not path.exists()
+    store.put(KEY, VALUE)
+    assert store.get(KEY, Outer) is not None
+
+
+def test_a_flipped_byte_in_an_array_is_a_miss(store):
+    store.put(KEY, Inner(1, np.random.default_rng(0).normal(size=400)))
+    path = next(store.folder.rglob("*.npz"))
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("a0.npy").header_offset + 200
+    broken = bytearray(path.read_bytes())
+    broken[place] ^= 0xFF
+    path.write_bytes(broken)
+    assert store.get(KEY, Inner) is None
+
+
+def test_a_pickle_in_the_store_is_not_opened(store, tmp_path):
+    store.put(KEY, Inner(1, np.zeros(1)))
+    path = next(store.folder.rglob("*.npz"))
+    trap = np.array([Trap(tmp_path / "ran")], dtype=object)
+    np.savez(path, a0=trap, tree=np.frombuffer(b'{"count": 1, "values": "a0"}', np.uint8))
+    assert store.get(KEY, Inner) is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_of_ours_is_a_pickle(store):
+    with pytest.raises(TypeError):
+        store.put(KEY, Inner(object(), np.zeros(1)))  # type: ignore[arg-type]
+    store.put(KEY, VALUE)
+    with zipfile.ZipFile(next(store.folder.rglob("*.npz"))) as archive:
+        for name in archive.namelist():
+            np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
+
+
+def test_a_crash_while_writing_leaves_the_old_and_no_litter(store):
+    store.put(KEY, VALUE)
+    path = next(store.folder.rglob("*.npz"))
+    before = path.read_bytes()
+
+    def crash(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, crash)
+    assert path.read_bytes() == before
+    assert files(store) == [path.name]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path, seen = tmp_path / "file", []
+
+    def write(file):
+        file.write(b"half")
+        file.flush()
+        seen.append(path.exists())
+        file.write(b" whole")
+
+    write_atomically(path, write)
+    assert seen == [False]
+    assert path.read_bytes() == b"half whole"
+
+
+def test_the_key_changes_with_every_part():
+    parts = {"image": "abc", "parameters": Inner(1, 2), "given": ["x"], "layer": np.int64(3)}  # type: ignore[arg-type]
+    keys = [
+        key_of("thing", 1, **parts),
+        key_of("other", 1, **parts),
+        key_of("thing", 2, **parts),
+        key_of("thing", 1, **parts | {"image": "abd"}),
+        key_of("thing", 1, **parts | {"parameters": Inner(1, 3)}),  # type: ignore[arg-type]
+        key_of("thing", 1, **parts | {"given": ["x", "x"]}),
+        key_of("thing", 1, **parts | {"layer": 4}),
+        key_of("thing", 1, **{k: v for k, v in parts.items() if k != "layer"}),
+        key_of("thing", 1, **parts | {"more": None}),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == key_of("thing", 1, **dict(reversed(parts.items())))
+    assert keys[0] == key_of("thing", 1, **parts | {"layer": 3})
+
+
+def test_what_has_no_plain_form_cannot_be_part_of_a_key():
+    with pytest.raises(TypeError, match="cannot be part of a key"):
+        key_of("thing", 1, image=object())
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def _tree(path):
+    with np.load(path) as file:
+        return json.loads(file["tree"].tobytes())
