@@ -9,6 +9,7 @@ LAYER_VIEW = "layer-view"
 NEURON_VIEW = "neuron-view"
 READY = "extraction-ready"
 WANTED = "extraction-wanted"
+DONE = "extraction-done"
 WIDTH = "layer-width"
 
 MESSAGE = "message"

@@ -39,7 +39,7 @@ class Store:
         """The result under that key, None where there is none or its file is damaged (it is then removed)."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 tree = json.loads(file["tree"].tobytes())
                 return _decode(kind, tree, file)
         except FileNotFoundError:

@@ -251,6 +251,8 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 def _as_type(kind: Any, value: Any) -> Any:
     if isinstance(value, bool) or (kind is str) != isinstance(value, str):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    if kind is int and value != int(value):
+        raise ValueError(f"{value!r} is not a whole number")
     return kind(value)
 
 

@@ -29,6 +29,16 @@
     return [...parts, window.location.href];
   }
 
+  // An extraction has ended: show it, unless the visitor has gone on to another example meanwhile.
+  function land(done, view) {
+    if (done && view && view.example === done.ready) {
+      setTimeout(() => {
+        window.dash_clientside.set_props("view", { data: done.view });
+        window.dash_clientside.set_props("extraction-ready", { data: done.ready });
+      }, 0);
+    }
+  }
+
   function theme(dark) {
     const name = dark ? "dark" : "light";
     document.documentElement.setAttribute("data-bs-theme", name);
@@ -49,6 +59,6 @@
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
-    aevis: { split, theme, width, mark },
+    aevis: { split, land, theme, width, mark },
   });
 })();

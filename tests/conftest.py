@@ -15,15 +15,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def drawn_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn world of 60 images, 20 of them attacked, judged already; for reading only."""
+    """A drawn world of 60 images, all attacked and judged, the opening example extracted; for reading only."""
     root = tmp_path_factory.mktemp("world") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(founding, "WORLD_IMAGES", 60)
-        patch.setattr(founding, "WORLD_ATTACKED", 20)
+        patch.setattr(founding, "WORLD_ATTACKED", 60)
         patch.setattr(founding, "WORLD_EPSILONS", (8.0,))
         made = founding.make_world(root)
     shrink(made)
-    open_workbench(root).judged_examples()
+    bench = open_workbench(root)
+    bench.judged_examples()
+    bench.extract(bench.workspace.settings.opens_on)
     return root
 
 

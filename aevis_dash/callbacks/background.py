@@ -33,8 +33,7 @@ def register(app: Dash, manager: Any) -> None:
         (Output(ids.JOB_BAR, "style"), visible, hidden),
     ]
     app.callback(
-        Output(ids.READY, "data"),
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.DONE, "data"),
         *_message(),
         Input(ids.WANTED, "data"),
         State(ids.VIEW, "data"),
@@ -55,15 +54,19 @@ def register(app: Dash, manager: Any) -> None:
 
 
 def extract_job(set_progress: SetProgress, wanted: dict | None, view_data: dict, _page: str) -> tuple:
-    """Extract the wanted example's datapaths; the view then gets a layer and a map to begin with."""
+    """Extract the wanted example's datapaths; the view then gets a layer and a map to begin with.
+
+    The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
+    itself anew through others, so the browser takes the view from that store (see `browser.py`).
+    """
     if not wanted:
-        return no_update, no_update, no_update, no_update
+        return no_update, no_update, no_update
     try:
-        triplet = jobs.extract(wanted["example"], wanted["target"], _told(set_progress))
+        jobs.extract(wanted["example"], wanted["target"], _told(set_progress))
         view = settled(jobs.workbench(), from_data(view_data))
     except Exception as error:  # whatever ends a job is told to the user in a sentence
-        return no_update, no_update, _sentence(error, "The extraction"), True
-    return {"example": triplet.plan.example.id}, view.to_data(), "", False
+        return no_update, _sentence(error, "The extraction"), True
+    return {"view": view.to_data(), "ready": wanted["example"]}, "", False
 
 
 def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, source: str, _page: str) -> tuple:

@@ -67,7 +67,7 @@ def _from_torchvision(name: str, weights: str) -> nn.Module:
         options |= {"init_weights": False}
     try:
         return torchvision.models.get_model(name, **options)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise AevisError(
             f"torchvision has no weights {weights!r} for {name} and there is no such file: {error}."
         ) from error

@@ -1,0 +1,171 @@
+"""A user's way through the page, by mouse, in a real browser, under the production server, with the network off."""
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from browser.conftest import serve
+from browser.walking import Walker
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def walker(dash_br, served) -> Walker:
+    return Walker(dash_br, served.url)
+
+
+def test_from_the_slider_to_the_cause(walker):
+    """Slider, example, layer, map, area, contribution, and a click on the winner."""
+    walker.drawn("river")
+    walker.drawn("treemap")
+    assert "panda" in walker.text("triplet")
+    assert "monkey" in walker.text("triplet"), "the page opens on a panda that became a monkey"
+    assert "Next:" in walker.text("hint")
+    first_address = walker.driver.current_url
+
+    before = walker.says("gallery-count", "of 480 examples")
+    handle = walker.driver.find_elements("css selector", "#score-range [role=slider]")[1]
+    handle.send_keys(*[Keys.ARROW_LEFT] * 5)
+    walker.until(lambda: walker.text("gallery-count") not in ("", before), "the slider changes the gallery")
+
+    opened = walker.text("triplet")
+    card = walker.driver.find_elements("css selector", ".card-button:not(.chosen)")[0]
+    chosen = card.get_attribute("data-example")
+    card.click()
+    walker.until(lambda: f"example={chosen}" in walker.driver.current_url, "the address names the example")
+    walker.until(lambda: walker.text("triplet") != opened, "the triplet changed")
+    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.drawn("river")
+
+    walker.click_bar("river", "layers", 16)
+    walker.says("layer-title", "layer3.1.relu_1")
+    walker.drawn("treemap")
+
+    channel = walker.channels("treemap", "maps")[-1]
+    walker.click_bar("treemap", "maps", channel)
+    walker.says("neuron-title", f"map {channel} of layer3.1.relu_1")
+    walker.until(lambda: len(walker.driver.find_elements("css selector", "#learned img")) >= 5, "learned features")
+    walker.drawn("activations")
+
+    walker.drag_box("activations", 1, (0.1, 0.1), (0.6, 0.6))
+    walker.says("area-text", "rows 1 to 4, columns 1 to 4")
+
+    walker.press("trace")
+    walker.until(lambda: walker.text("winners"), "the contributions are there")
+    walker.says("layer-title", "layer3.1.relu ")
+    winners = walker.driver.find_elements("css selector", ".winner")
+    assert winners or "does not make" in walker.text("winners")
+    assert f"map {channel} [1:5, 1:5]" in walker.text("trail")
+    if winners:
+        winners[0].click()
+        walker.says("neuron-title", "of layer3.1.relu ")
+
+    walker.driver.find_element("css selector", ".step").click()
+    walker.says("area-text", "rows 1 to 4, columns 1 to 4")
+    walker.driver.get(first_address)
+    walker.drawn("river")
+    walker.says("triplet", "monkey")
+
+    assert walker.foreign_addresses() == []
+    assert walker.complaints() == []
+
+
+def test_the_story_traces_to_winners(walker):
+    """The opening map fires, so tracing it names winners, the same ones from the link."""
+    walker.drawn("activations")
+    walker.press("trace")
+    first = walker.until(lambda: walker.text("winners"), "winners")
+    assert "★" in first
+    walker.driver.get(walker.driver.current_url)
+    walker.drawn("treemap")
+    assert walker.until(lambda: walker.text("winners"), "winners from the link") == first
+    assert walker.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("?example=nobody", "no example 'nobody'"),
+        ("?layer=layer9.relu", "no layer 'layer9.relu'"),
+        ("?layer=layer3.0.relu&map=999", "no map 999"),
+        ("?layer=layer3.0.relu&map=1&area=0,0,99,99", "outside layer"),
+        ("?map=panda", "link cannot be read"),
+        ("?distance=euclid", "no distance 'euclid'"),
+    ],
+)
+def test_a_bad_link_is_said_and_the_story_shown(dash_br, served, search, said):
+    walker = Walker(dash_br, served.url + "/" + search)
+    walker.says("message", said)
+    walker.drawn("river")
+    assert walker.complaints() == []
+
+
+def test_a_failed_attack_is_shown_as_failed(walker):
+    walker.drawn("river")
+    walker.driver.find_element("id", "only-misclassified").click()
+    walker.until(lambda: walker.driver.find_elements("css selector", ".card-button.failed"), "failed attacks listed")
+    card = walker.driver.find_element("css selector", ".card-button.failed")
+    assert "failed" in card.text
+    card.click()
+    walker.says("river-note", "nothing to explain")
+    assert walker.complaints() == []
+
+
+def test_a_job_can_be_cancelled_and_leaves_no_process(dash_br, served, tmp_path):
+    """A job that would take minutes is gone a moment after the click, and the next one works."""
+    slow = _slow_copy(served.workspace, tmp_path)
+    running = serve(tmp_path, [str(slow)])
+    try:
+        server = next(running)
+        walker = Walker(dash_br, server.url)
+        walker.drawn("activations")
+        walker.press("trace")
+        walker.says("job-text", "solving Eq. 7")
+        before = _processes(server.process.pid)
+        walker.press("cancel")
+        walker.until(lambda: len(_processes(server.process.pid)) < len(before), "the job's process is gone")
+        walker.until(lambda: walker.driver.find_element("id", "trace").is_enabled(), "the button is back")
+        walker.press("trace")
+        walker.says("job-text", "solving Eq. 7")
+        assert walker.complaints() == []
+    finally:
+        running.close()
+
+
+def test_a_job_that_dies_leaves_the_page_usable(dash_br, served, tmp_path):
+    slow = _slow_copy(served.workspace, tmp_path)
+    running = serve(tmp_path, [str(slow)])
+    try:
+        server = next(running)
+        walker = Walker(dash_br, server.url)
+        walker.drawn("activations")
+        before = set(_processes(server.process.pid))
+        walker.press("trace")
+        walker.says("job-text", "solving Eq. 7")
+        for pid in set(_processes(server.process.pid)) - before:
+            psutil.Process(pid).send_signal(signal.SIGKILL)
+        walker.press("cancel")
+        walker.until(lambda: walker.driver.find_element("id", "trace").is_enabled(), "the button is back")
+    finally:
+        running.close()
+
+
+def _slow_copy(workspace: Path, folder: Path) -> Path:
+    """The workspace with contributions that take minutes; everything computed so far is kept."""
+    import shutil
+
+    slow = folder / "slow"
+    shutil.copytree(workspace, slow, ignore=shutil.ignore_patterns("jobs", "job.lock"))
+    settings = slow / "workspace.toml"
+    text = settings.read_text()
+    assert "iterations = 80" in text
+    settings.write_text(text.replace("iterations = 80", "iterations = 1000000"))
+    return slow
+
+
+def _processes(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]

@@ -1,0 +1,58 @@
+"""The benchmark measures everything from scratch and leaves the workspace as it is."""
+
+import json
+import math
+
+import pytest
+
+from aevis_dash import benchmark as measuring
+from aevis_dash.cli import main
+from aevis_dash.domain import AevisError
+from aevis_dash.workbench import open_workbench
+
+
+def files(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def test_it_measures_from_scratch_and_touches_nothing(drawn_world, capsys):
+    before = files(drawn_world)
+    assert main(["benchmark", str(drawn_world), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert files(drawn_world) == before
+    costs = {cost["what"]: cost for cost in found["costs"]}
+    assert all(cost["seconds"] > 0 for cost in costs.values())
+    bench = open_workbench(drawn_world)
+    triplet = bench.triplet(bench.workspace.settings.opens_on)
+    assert triplet is not None
+    assert costs["extraction"]["passes"] == pytest.approx(sum(path.passes for path in triplet.paths))
+    assert costs["extraction"]["detail"] == f"5 datapaths of {triplet.plan.example.id}"
+    assert costs["a datapath"]["passes"] == pytest.approx(costs["extraction"]["passes"] / 5)
+    assert costs["reading a stored triplet"]["seconds"] < costs["extraction"]["seconds"]
+    assert costs["judging everything"]["passes"] is None
+    names = [layer.name for layer in bench.layers.layers]
+    near, far = (costs[f"contribution, {which}"] for which in ("neighbours", "half the network"))
+    assert near["detail"].endswith(f"from {names[23]}")
+    assert far["detail"].endswith(f"from {names[12]}")
+    assert near["passes"] > 0
+    assert {"torch", "torchvision", "numpy", "python", "threads", "cores", "device"} <= found.keys()
+    assert (found["layers"], found["feature_maps"]) == (25, bench.layers.n_maps)
+
+
+def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):
+    bench = open_workbench(drawn_world)
+    runs = []
+    monkeypatch.setattr(measuring, "_run_pass", lambda classifier, images: runs.append(images.shape))
+    example = bench.judged_examples()[0]
+    assert measuring._seconds_of_a_pass(bench, example) >= 0
+    assert runs == [(1, 64, 64, 3)] * (measuring.REPEATS + 1)
+    monkeypatch.undo()
+    gradient = measuring._run_pass(bench.classifier, bench.workspace.read([example.example.adversarial]))
+    assert math.isfinite(gradient)
+    assert gradient != 0
+
+
+def test_a_workspace_without_misclassified_examples_is_refused(world):
+    (world / "examples.csv").unlink()
+    with pytest.raises(AevisError, match=r"no misclassified example to measure on\. Make some with `aevis attack`"):
+        measuring.benchmark(open_workbench(world))

@@ -1,0 +1,597 @@
+"""The command line: one JSON document each, one line for what the user can mend, and nothing lost."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_workspace as bad
+import torch
+from conftest import shrink
+
+from aevis_dash import founding
+from aevis_dash.cli import main, make_parser, output
+from aevis_dash.config import AttackParameters, resource
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workspace import Workspace, write_image
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = resource("models") / founding.WORLD_WEIGHTS
+DRAWN = "aevis_dash.world.network:drawn_world_resnet"
+
+
+@pytest.fixture
+def aevis(capsys):
+    """Runs a command; gives its status, what it printed and what it complained of."""
+
+    def run(*argv):
+        capsys.readouterr()
+        status = main([str(a) for a in argv])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def document(aevis):
+    """Runs a command with --json that must succeed; gives its document."""
+
+    def run(*argv):
+        status, out, err = aevis(*argv, "--json")
+        assert (status, err) == (0, "")
+        assert out.count("\n") == 1
+        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    return run
+
+
+@pytest.fixture
+def refused(aevis):
+    """Runs a command that must be refused, in one line; gives that line. With --json it says the same."""
+
+    def run(*argv):
+        status, out, err = aevis(*argv)
+        assert status == 2
+        assert out == ""
+        assert err.startswith("aevis: ")
+        assert err.count("\n") == 1
+        assert err.rstrip()[-1] in ".)"
+        status, out, again = aevis(*argv, "--json")
+        assert status == 2
+        assert json.loads(out) == {"error": err.removeprefix("aevis: ").rstrip("\n")}
+        assert again == err
+        return err
+
+    return run
+
+
+def opening(root):
+    return Workspace(root).settings.opens_on
+
+
+def everything(root):
+    """Every file of a workspace but its results, with its bytes."""
+    return {p: p.read_bytes() for p in root.rglob("*") if p.is_file() and "cache" not in p.relative_to(root).parts}
+
+
+# The grammar
+
+
+def test_alone_it_helps(aevis):
+    status, out, _ = aevis()
+    assert status == 0
+    for verb in "serve init check attack score extract contribute world benchmark".split():
+        assert f"\n    {verb}" in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sing"],
+        ["check"],
+        ["init", "x", "--model", "m"],
+        ["serve", "--port", "0"],
+        ["serve", "--port", "http"],
+        ["attack", "x", "--epsilon", "big"],
+        ["init", "x", "--model", "m", "--images", "i", "--input-size", "3x4x5"],
+        ["init", "x", "--model", "m", "--images", "i", "--mean", "1,2"],
+        ["contribute", "x", "--example", "e", "--layer", "l", "--map", "1", "--area", "0,0,1.5,2"],
+        ["score", "x", "--exampel", "e"],
+    ],
+)
+def test_what_is_no_command_ends_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+    assert "usage: aevis" in capsys.readouterr().err
+
+
+def test_the_attacks_options_are_its_parameters(capsys):
+    args = make_parser().parse_args(["attack", "x", "--epsilon", "4", "--steps", "3", "--momentum", "0.5"])
+    assert AttackParameters(args.epsilon, args.steps, args.momentum) == AttackParameters(4.0, 3, 0.5)
+    with pytest.raises(SystemExit):
+        main(["attack", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "largest change of a pixel, in grey levels of 255 (default: the workspace's; 8.0 in a new one)" in said
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from aevis_dash.cli import main; main([]); sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("aevis-dash ")
+
+
+# The verbs
+
+
+def test_check(aevis, document, drawn_world):
+    found = document("check", drawn_world)
+    assert (found["images"], found["layers"], found["accuracy"]) == (60, 25, 1.0)
+    _, out, _ = aevis("check", drawn_world)
+    assert f"feature maps            {found['feature_maps']}\n" in out
+
+
+def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
+    bench = open_workbench(drawn_world)
+    judged = bench.judged_examples()
+    found = document("score", drawn_world)
+    assert [e["example"] for e in found["examples"]] == [j.example.id for j in judged]
+    assert [e["misclassified"] for e in found["examples"]] == [j.misclassified for j in judged]
+    np.testing.assert_allclose([e["score"] for e in found["examples"]], [j.score for j in judged])
+    assert found["auroc"] == pytest.approx(bench.auroc(judged))
+    chosen = judged[3]
+    status, out, _ = aevis("score", drawn_world, "--example", chosen.example.id)
+    assert status == 0
+    row = out.splitlines()[2].split()
+    names = [bench.class_names[p.label] for p in (chosen.source, chosen.adversarial)]
+    assert row == [chosen.example.id, *names, "yes" if chosen.misclassified else "no", f"{chosen.score:.3f}"]
+
+
+def test_attack_takes_the_workspaces_parameters_and_the_options(document, world):
+    entry = Workspace(world).images[0].file
+    first = document("attack", world, "--image", entry, "--epsilon", 2, "--target", "cat")
+    assert first["attacked"] == 1
+    assert [e["example"] for e in first["examples"]] == [f"{Path(entry).stem}-mifgsm2x10-to-2"]
+    bench = open_workbench(world)
+    made = bench.workspace.examples()[-1]
+    change = np.ptp(bench.workspace.read([made.adversarial, entry]).astype(int), axis=0)
+    assert change.max() == 2
+    (label,) = bench.predict([made.adversarial])
+    assert first["examples"][0]["success"] == (label.label == 2)
+    assert first["examples"][0]["adversarial"] == bench.class_names[label.label]
+
+
+def test_attack_by_class_leaves_out_images_of_the_target(document, refused, world):
+    found = document("attack", world, "--class", "panda", "--target", "1", "--steps", "2")
+    assert found["attacked"] == 6
+    assert {e["source"] for e in found["examples"]} == {"panda"}
+    assert "of the class 'panda' already" in refused("attack", world, "--class", "0", "--target", "panda")
+
+
+def test_extract_reports_each_datapath(aevis, document, drawn_world):
+    example = opening(drawn_world)
+    triplet = open_workbench(drawn_world).triplet(example)
+    assert triplet is not None
+    (found,) = document("extract", drawn_world, "--example", example, "--no-features")["examples"]
+    assert [d["part"] for d in found["datapaths"]] == ["adversarial", "source", "candidate", "candidate", "null"]
+    assert [d["size"] for d in found["datapaths"]] == [p.size for p in triplet.paths]
+    assert [d["image"] for d in found["datapaths"]][2:4] == list(triplet.plan.candidates)
+    assert [d["keeps_label"] for d in found["datapaths"]] == [p.keeps_hard for p in triplet.paths]
+    np.testing.assert_allclose([d["p_hard"] for d in found["datapaths"]], [p.p_hard for p in triplet.paths])
+    assert found["target"] == triplet.plan.candidates[triplet.target]
+    assert found["passes"] == pytest.approx(sum(p.passes for p in triplet.paths))
+    status, out, _ = aevis("extract", drawn_world, "--example", example, "--no-features")
+    assert status == 0
+    marked = [line for line in out.splitlines() if line.startswith("target ")]
+    assert len(marked) == 1
+    assert found["target"] in marked[0]
+
+
+def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, world):
+    few = [j.example for j in open_workbench(world).judged_examples() if not j.misclassified][:1]
+    few += [e for e in Workspace(world).examples() if e.id == opening(world)]
+    lonely = next(e for e in Workspace(world).examples() if e.source.startswith("bicycle"))
+    table = world / "examples.csv"
+    kept = [line for line in table.read_text().splitlines() if line.split(",")[0] in {e.id for e in [*few, lonely]}]
+    table.write_text("\n".join([table.read_text().splitlines()[0], *kept]) + "\n")
+    label = open_workbench(world).predict([lonely.adversarial])[0].label
+    name = Workspace(world).class_names[label]
+    images = world / "images.csv"
+    images.write_text("".join(x for x in images.read_text().splitlines(True) if not x.startswith(name)))
+    found = document("extract", world)["examples"]
+    assert {e["example"] for e in found} == {few[1].id, lonely.id}
+    said = next(e["refused"] for e in found if e["example"] == lonely.id)
+    assert f"No clean image of the workspace is predicted as {name!r}" in said
+    assert open_workbench(world).stored_learned_features() is not None
+
+
+def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world):
+    example, bench = opening(drawn_world), open_workbench(drawn_world)
+    layer, earlier = bench.layers.layers[20], bench.layers.layers[19]
+    argv = ["contribute", drawn_world, "--example", example, "--layer", layer.name, "--map", 7]
+    found = document(*argv)
+    assert (found["from"], found["area"]) == (earlier.name, [0, 0, layer.height, layer.width])
+    assert [r["role"] for r in found["roles"]] == ["source", "adversarial", "target"]
+    for row in found["roles"]:
+        values = [m["contribution"] for m in row["maps"]]
+        assert len(values) == 10
+        assert values == sorted(values, reverse=True)
+    part = document(*argv, "--area", "1,0,3,2", "--from", bench.layers.layers[17].name)
+    assert (part["from"], part["area"]) == (bench.layers.layers[17].name, [1, 0, 3, 2])
+    status, out, _ = aevis(*argv)
+    assert status == 0
+    tops = [row["maps"][0]["map"] for row in found["roles"]]
+    assert [w for w in out.splitlines()[3].split() if w.isdigit()][1:] == [str(m) for m in tops]
+
+
+def test_world_makes_and_finishes(document, tmp_path, monkeypatch):
+    for name, value in {
+        "WORLD_IMAGES": 10,
+        "WORLD_ATTACKED": 2,
+        "WORLD_EPSILONS": (8.0,),
+        "FRESH_DRAWINGS": 20,
+    }.items():
+        monkeypatch.setattr(founding, name, value)
+    found = document("world", tmp_path / "w", "--train", "--drawings", 64, "--epochs", 1)
+    assert (found["images"], found["examples"], found["drawings"]) == (10, 2, 64)
+    assert {"fresh_accuracy", "seconds"} <= found.keys()
+    assert (tmp_path / "w" / "drawn-world.safetensors").read_bytes() != WEIGHTS.read_bytes()
+    assert document("world", tmp_path / "v")["images"] == 10
+    assert (tmp_path / "v" / "drawn-world.safetensors").read_bytes() == WEIGHTS.read_bytes()
+
+
+def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
+    import aevis_dash.web
+
+    served = []
+
+    def serve(root, host, port):
+        print("serving")
+        served.append((root, host, port))
+
+    monkeypatch.setattr(aevis_dash.web, "serve", serve)
+    assert aevis("serve")[:2] == (0, "serving\n")
+    status, out, err = aevis("serve", tmp_path, "--port", 9000, "--json")
+    assert (status, json.loads(out), err) == (0, {"served": "http://127.0.0.1:9000"}, "serving\n")
+    assert served == [(None, "127.0.0.1", 8050), (tmp_path, "127.0.0.1", 9000)]
+
+
+# Bad input, each in one line that names the place
+
+
+@pytest.fixture
+def init(tmp_path):
+    """The options of an init that would work, to be spoilt; the last of the same name holds."""
+    photos = tmp_path / "photos"
+    for i, name in enumerate(("panda", "cat")):
+        write_image(photos / name / f"{i}.png", bad.picture(i, 64, 64))
+    classes = tmp_path / "names.txt"
+    classes.write_text("\n".join("panda monkey cat cannon racket bicycle fish umbrella clock tree".split()))
+    argv = ["init", tmp_path / "ws", "--model", DRAWN, "--weights", WEIGHTS, "--images", photos, "--classes", classes]
+    return [*argv, "--input-size", "64", "--mean", ".5,.5,.5", "--std", ".25,.25,.25"]
+
+
+def test_init_makes_what_check_accepts(document, init, tmp_path):
+    made = document(*init, "--value-range=0,1")
+    assert (made["images"], made["labelled"], made["left_out"]) == (2, 2, [])
+    settings = Workspace(tmp_path / "ws").settings.preprocessing
+    assert (settings.input_size, settings.mean, settings.std) == ((64, 64), (0.5,) * 3, (0.25,) * 3)
+    assert document("check", tmp_path / "ws")["images"] == 2
+
+
+class Trap:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_init_refuses_weights_that_do_not_fit(refused, init, tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"fc.weight": torch.zeros(2)}, path)
+    assert f"The weights in {path} do not fit {DRAWN}" in refused(*init, "--weights", path)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_init_does_not_run_a_pickle(refused, init, tmp_path):
+    path = tmp_path / "evil.pt"
+    torch.save({"fc.weight": Trap(tmp_path / "ran")}, path)
+    assert f"{path} is not a file of plain tensors, so it is not opened" in refused(*init, "--weights", path)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "ws").exists()
+
+
+def test_init_refuses_class_names_and_labels_that_do_not_match(refused, init, tmp_path):
+    two = tmp_path / "two.txt"
+    two.write_text("panda\ncat\n")
+    assert "10 outputs but there are 2 class names" in refused(*init, "--classes", two)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\n0.png,zebra\n")
+    assert f"{labels}, line 2: the label 'zebra'" in refused(*init, "--labels", labels)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_init_refuses_folders_that_cannot_be_used(refused, init, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert f"{tmp_path / 'empty'} holds no image" in refused(*init, "--images", tmp_path / "empty")
+    assert "There is no folder" in refused(*init, "--images", tmp_path / "nowhere")
+    assert "There is no folder" in refused(*init, "--images", tmp_path / "names.txt")
+    blocked = ["init", tmp_path / "names.txt" / "ws", *init[2:]]
+    assert "names.txt" in refused(*blocked)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "cmyk", "16-bit", "animated gif", "1x1", "huge"])
+def test_init_refuses_an_unusable_image_or_leaves_it_out(refused, document, init, tmp_path, kind):
+    path = bad.bad_image(tmp_path / "photos" / "cat", kind)
+    said = refused(*init)
+    assert str(path) in said
+    assert "--skip-unreadable" in said
+    assert not (tmp_path / "ws").exists()
+    made = document(*init, "--skip-unreadable")
+    assert made["images"] == 2
+    assert len(made["left_out"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("hand_wired:Branching", "hand_wired.py, line "),
+        ("hand_wired:nothing", "has no function 'nothing'"),
+        ("test_cli:nan_net", "gives NaN or infinite logits"),
+    ],
+)
+def test_init_refuses_a_model_that_cannot_be_explained(refused, init, tmp_path, factory, words):
+    argv = [a for a in init if a not in ("--weights", WEIGHTS)]
+    argv[argv.index("--model") + 1] = factory
+    names = tmp_path / "three.txt"
+    names.write_text("a\nb\nc\n")
+    assert words in refused(*argv, "--classes", names)
+    assert not (tmp_path / "ws").exists()
+
+
+def nan_net():
+    """A net of three classes whose logits are NaN."""
+    import hand_wired
+
+    net = hand_wired.random_net(0)
+    with torch.no_grad():
+        net.head.bias[0] = float("nan")
+    return net
+
+
+def test_an_existing_workspace_is_kept(refused, init, world):
+    before = everything(world)
+    assert "already holds a workspace" in refused("init", world, *init[2:])
+    assert everything(world) == before
+
+
+def test_a_failed_attack_is_refused_by_name(refused, world):
+    failed = [j.example for j in open_workbench(world).judged_examples() if not j.misclassified]
+    before = everything(world)
+    assert f"The attack on {failed[0].source} failed" in refused("extract", world, "--example", failed[0].id)
+    assert everything(world) == before
+
+
+def test_only_failed_attacks_are_refused(refused, world):
+    failed = [j.example.id for j in open_workbench(world).judged_examples() if not j.misclassified]
+    table = world / "examples.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(x for x in lines if x.split(",")[0] in [*failed, "id"]) + "\n")
+    assert "No example in" in refused("extract", world)
+    table.unlink()
+    assert "has no example yet. Make some with `aevis attack`" in refused("score", world)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--layer", "layer9", "--map", "1"], "no layer 'layer9' in this network. Choose one of: relu, "),
+        (["--layer", "layer1.0.relu", "--map", "16"], "feature maps 0 to 15; there is no map 16"),
+        (["--layer", "layer1.0.relu", "--map", "-1"], "there is no map -1"),
+        (["--layer", "layer1.0.relu", "--map", "1", "--area", "0,0,99,2"], "outside layer 'layer1.0.relu'"),
+        (["--layer", "layer1.0.relu", "--map", "1", "--from", "layer2"], "no layer 'layer2'"),
+        (["--layer", "layer1.0.relu", "--map", "1", "--from", "layer2.0.relu"], "does not feed layer 'layer1.0.relu'"),
+        (["--layer", "relu", "--map", "1"], "No layer feeds 'relu', it is the first"),
+    ],
+)
+def test_a_place_that_does_not_exist_is_refused(refused, drawn_world, argv, words):
+    assert words in refused("contribute", drawn_world, "--example", opening(drawn_world), *argv)
+
+
+def test_names_that_do_not_exist_are_refused(refused, world):
+    before = everything(world)
+    assert "no example 'x' in" in refused("score", world, "--example", "x")
+    assert "no example 'x' in" in refused("extract", world, "--example", "x")
+    assert "'x.png' is no candidate" in refused("extract", world, "--example", opening(world), "--target", "x.png")
+    assert "no image 'x.png' in" in refused("attack", world, "--image", "x.png")
+    assert "--class 'cow' is neither a class name nor an index from 0 to 9" in refused(
+        "attack", world, "--class", "cow"
+    )
+    assert "--target '10' is neither" in refused("attack", world, "--target", "10")
+    assert "epsilon above 0" in refused("attack", world, "--target", "3", "--epsilon", "-1")
+    assert "holds no workspace.toml" in refused("check", world / "images")
+    assert everything(world) == before
+
+
+def test_a_workspace_that_broke_is_refused_by_every_verb(refused, world):
+    (world / "drawn-world.safetensors").write_bytes(b"noise" * 5)
+    before = everything(world)
+    for verb in (["check"], ["score"], ["attack", "--steps", "1"], ["extract"], ["benchmark"]):
+        assert "drawn-world.safetensors is not a readable safetensors file" in refused(verb[0], world, *verb[1:])
+    assert everything(world) == before
+
+
+def test_a_lost_image_is_refused_by_name(refused, world):
+    gone = Workspace(world).examples()[4].adversarial
+    (world / gone).unlink()
+    assert gone in refused("score", world)
+
+
+# Interrupts, pipes, progress
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, aevis, drawn_world):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(founding, "check_workspace", interrupted)
+    words = "Interrupted; what was finished is kept. The same command goes on from there."
+    assert aevis("check", drawn_world) == (130, "", words + "\n")
+    status, out, _ = aevis("check", drawn_world, "--json")
+    assert (status, json.loads(out)) == (130, {"error": words})
+
+
+def test_a_reader_that_goes_away_is_no_error(drawn_world):
+    code = "import sys; from aevis_dash.cli import main; sys.exit(main())"
+    argv = [sys.executable, "-c", code, "score", str(drawn_world)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_is_one_line_that_goes_away():
+    screen = Terminal()
+    line = output.ProgressLine(screen)
+    line._pause = 0
+    line(0.1, "first")
+    line(0.5, "second")
+    line.close()
+    assert screen.getvalue() == "\r\x1b[K 10 %  first\r\x1b[K 50 %  second\r\x1b[K"
+
+
+def test_progress_elsewhere_is_a_plain_line_now_and_then():
+    log = io.StringIO()
+    line = output.ProgressLine(log, seconds_between_lines=0)
+    line(0.5, "half")
+    line.close()
+    patient = output.ProgressLine(log)
+    for share in range(100):
+        patient(share / 100, "often")
+    assert log.getvalue() == " 50 %  half\n"
+
+
+@pytest.mark.parametrize(("option", "said"), [("--json", False), ("--quiet", False), (None, True)])
+def test_progress_is_silent_where_asked(monkeypatch, aevis, drawn_world, option, said):
+    monkeypatch.setattr(output.ProgressLine.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(founding, "check_workspace", lambda bench, progress: progress(0.5, "half") or {"done": 1})
+    status, out, err = aevis("check", drawn_world, *([option] if option else []))
+    assert status == 0
+    assert ("half" in err) == said
+    assert "half" not in out
+
+
+def test_nan_and_infinity_become_null():
+    told = {"a": float("nan"), "b": [np.float32("inf"), np.array([1.5, np.nan])], "c": (True, None, np.int64(3))}
+    assert json.loads(output.as_json(told)) == {"a": None, "b": [None, [1.5, None]], "c": [True, None, 3]}
+
+
+def test_tables_are_aligned():
+    assert output.table(["name", "n"], [["a", 5], ["longer", 10.5], ["x", float("nan")]]).splitlines() == [
+        "name       n",
+        "------  ----",
+        "a          5",
+        "longer  10.5",
+        "x          -",
+    ]
+    assert output.table(["name"], []) == "name\n----"
+
+
+# app.py
+
+
+def test_python_app_py_is_serve(monkeypatch):
+    import app
+
+    seen = []
+    monkeypatch.setattr("aevis_dash.cli.main", lambda argv: seen.append(argv) or 0)
+    monkeypatch.setattr(sys, "argv", ["app.py", "--port", "9000"])
+    assert app.main() == 0
+    assert seen == [["serve", "--port", "9000"]]
+
+
+def test_app_py_says_what_is_missing_in_one_line(monkeypatch):
+    import app
+
+    def missing(_argv):
+        raise ModuleNotFoundError("No module named 'dash'", name="dash")
+
+    monkeypatch.setattr("aevis_dash.cli.main", missing)
+    with pytest.raises(SystemExit, match=r"^The package 'dash' is missing here\. Say `make run`"):
+        app.main()
+    monkeypatch.setattr(app, "OLDEST", (9, 0))
+    with pytest.raises(SystemExit, match=r"^AEVis Dash needs Python 3\.11 or newer; this is 3\."):
+        app.main()
+
+
+# The whole way on real photographs
+
+
+@pytest.mark.real
+def test_a_real_network_from_init_to_contribution(document, shared_data, tmp_path):
+    photos, data = tmp_path / "photos", shared_data / "nips17-dev"
+    photos.mkdir()
+    for name in chosen_photographs(data / "images.csv"):
+        shutil.copy(data / "images" / f"{name}.png", photos)
+    root, weights = tmp_path / "ws", shared_data / "weights" / "resnet18-imagenet.safetensors"
+    argv = ["init", root, "--model", "torchvision:resnet18", "--weights", weights, "--images", photos]
+    made = document(*argv, "--labels", data / "images.csv")
+    assert (made["images"], made["labelled"], made["classes"]) == (4, 4, 1000)
+    shrink(Workspace(root), candidates=2, null_targets=1)
+    entries = [e for e in Workspace(root).images if e.label == 1]
+    attacked = document("attack", root, "--image", *[e.file for e in entries], "--target", "nearest")
+    assert attacked["successful"] >= 1
+    fooled = [e for e in document("score", root)["examples"] if e["misclassified"]]
+    assert fooled
+    found = document("extract", root, "--example", fooled[0]["example"], "--no-features")["examples"][0]
+    assert all(0 < d["share"] < 1 and d["passes"] <= 25 for d in found["datapaths"])
+    assert found["datapaths"][0]["label"] != found["datapaths"][1]["label"]
+    assert found["datapaths"][2]["label"] == found["datapaths"][0]["label"]
+    traced = document(
+        "contribute",
+        root,
+        "--example",
+        fooled[0]["example"],
+        "--layer",
+        "layer3.1.relu_1",
+        "--map",
+        "5",
+        "--area",
+        "4,4,9,9",
+    )
+    assert (traced["from"], traced["area"]) == ("layer3.1.relu", [4, 4, 9, 9])
+    assert [r["role"] for r in traced["roles"]] == ["source", "adversarial", "target"]
+
+
+def chosen_photographs(table):
+    """Two goldfish and two of another class that a ResNet-18 gets right."""
+    import csv
+
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = {row["label"]: [r["image_id"] for r in rows if r["label"] == row["label"]] for row in rows}
+    other = next(label for label, ids in labels.items() if label != "1" and len(ids) >= 2)
+    return [*labels["1"][:2], *labels[other][:2]]

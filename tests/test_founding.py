@@ -1,0 +1,254 @@
+"""Making workspaces: of the drawn world, of a user's model; nothing half-made stays behind."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from aevis_dash import founding
+from aevis_dash.config import resource
+from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.founding import init_workspace, make_world, train_world
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workspace import Workspace, write_image
+from aevis_dash.world.draw import CLASSES, PARTS
+
+SHIPPED = resource("models") / founding.WORLD_WEIGHTS
+DRAWN = "aevis_dash.world.network:drawn_world_resnet"
+INPUT = Preprocessing((64, 64), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(founding, "WORLD_IMAGES", 20)
+    monkeypatch.setattr(founding, "WORLD_ATTACKED", 4)
+    monkeypatch.setattr(founding, "WORLD_EPSILONS", (3.0, 8.0))
+    monkeypatch.setattr(founding, "FRESH_DRAWINGS", 50)
+
+
+# The drawn world
+
+
+def test_the_world_is_drawings_with_their_parts_and_attacks(drawn_world):
+    workspace = Workspace(drawn_world)
+    assert workspace.class_names == CLASSES
+    assert [e.label for e in workspace.images] == [i % 10 for i in range(60)]
+    assert all(CLASSES[e.label] == e.file.split("-")[0] for e in workspace.images if e.label is not None)
+    assert [e.source for e in workspace.examples()] == [e.file for e in workspace.images]
+    names = dict(line.split(" ", 1) for line in (drawn_world / "parts" / "names.txt").read_text().splitlines())
+    assert tuple(names.values()) == PARTS
+    seen = {}
+    for entry in workspace.images[:10]:
+        numbers = np.asarray(Image.open(drawn_world / "parts" / entry.file))
+        assert numbers.shape == (64, 64)
+        seen[entry.file] = {names[str(n)] for n in np.unique(numbers) if n}
+    assert "eye patch" in seen["panda-00.png"]
+    assert "wheel" in seen["bicycle-00.png"]
+
+
+def test_the_world_opens_on_a_panda_that_became_a_monkey(drawn_world):
+    bench = open_workbench(drawn_world)
+    opening = bench.opening(bench.judged_examples())
+    assert opening is not None
+    assert opening.example.id == bench.workspace.settings.opens_on
+    turned = [CLASSES[p.label] for p in (opening.source, opening.adversarial)]
+    assert turned == ["panda", "monkey"]
+    assert opening.misclassified
+
+
+def test_an_interrupted_world_goes_on_and_a_finished_one_stays(small, tmp_path):
+    def interrupt(share, _what):
+        if share > 0.65:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_world(tmp_path, interrupt)
+    assert len(Workspace(tmp_path).examples()) == 4
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()}
+    make_world(tmp_path)
+    assert len(Workspace(tmp_path).examples()) == 8
+    texts = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()}
+    make_world(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.is_file()} == texts
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+def test_training_gives_the_world_its_own_network(small, tmp_path, monkeypatch):
+    facts = train_world(tmp_path, seed=3, drawings=64, epochs=1)
+    assert facts.items() >= {"seed": 3, "drawings": 64, "epochs": 1, "fresh_drawings": 50}.items()
+    assert 0 <= facts["fresh_accuracy"] <= 1
+    written = (tmp_path / founding.WORLD_WEIGHTS).read_bytes()
+    make_world(tmp_path)
+    assert (tmp_path / founding.WORLD_WEIGHTS).read_bytes() == written != SHIPPED.read_bytes()
+    monkeypatch.setattr("aevis_dash.world.train.train", lambda *_: pytest.fail("trained twice"))
+    assert train_world(tmp_path, seed=3, drawings=64, epochs=1) == facts
+    with pytest.raises(AevisError, match=r"belong to its network\. Take a new folder"):
+        train_world(tmp_path, seed=4, drawings=64, epochs=1)
+    assert (tmp_path / founding.WORLD_WEIGHTS).read_bytes() == written
+
+
+def test_a_world_of_the_shipped_network_is_not_trained_over(drawn_world):
+    with pytest.raises(AevisError, match="belong to its network"):
+        train_world(drawn_world, seed=0, drawings=64, epochs=1)
+
+
+def test_training_that_cannot_be_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(AevisError, match=r"drawings >= 64.*Mend --seed, --drawings or --epochs"):
+        train_world(tmp_path / "new", seed=0, drawings=3, epochs=1)
+    assert not (tmp_path / "new").exists()
+
+
+# A user's model
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    for i, name in enumerate(CLASSES[:4]):
+        colour = np.random.default_rng(i).integers(0, 256, (70, 64, 3), dtype=np.uint8)
+        write_image(folder / name / f"{i}.png", colour)
+    return folder
+
+
+@pytest.fixture
+def classes(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(CLASSES))
+    return path
+
+
+def init(tmp_path, photos, classes, model=DRAWN, weights=str(SHIPPED), **options):
+    return init_workspace(tmp_path / "ws", ModelSpec(model, weights), photos, None, classes, INPUT, **options)
+
+
+def test_a_workspace_of_a_model_and_a_folder(tmp_path, photos, classes, monkeypatch):
+    monkeypatch.chdir(SHIPPED.parent)
+    workspace, left_out = init(tmp_path, photos, classes, weights=SHIPPED.name)
+    assert left_out == []
+    assert [(e.file, e.label) for e in workspace.images] == [(f"{CLASSES[i]}/{i}.png", i) for i in (3, 2, 1, 0)]
+    monkeypatch.chdir(tmp_path)
+    facts = founding.check_workspace(open_workbench(tmp_path / "ws"))
+    assert (facts["layers"], facts["images"], facts["labelled"], facts["examples"]) == (25, 4, 4, 0)
+
+
+def nan_weights(path):
+    state = {k: v.float() for k, v in load_file(SHIPPED).items()}
+    state["fc.weight"][0, 0] = float("nan")
+    save_file(state, path)
+
+
+class Ran:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def evil(path):
+    torch.save({"conv1.weight": Ran(path.with_suffix(".ran"))}, path)
+
+
+def plain_evil(path):
+    path.write_bytes(pickle.dumps(Ran(path.with_suffix(".ran"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("other.safetensors", lambda p: save_file(nn.Linear(2, 2).state_dict(), p), "do not fit .*Give the weights of"),
+        ("narrow.pt", lambda p: torch.save(narrowed(), p), "do not fit .*size mismatch"),
+        ("nan.safetensors", nan_weights, "NaN or infinite logits"),
+        ("evil.pt", evil, "not a file of plain tensors, so it is not opened"),
+        ("plain.pkl.pth", plain_evil, "not a file of plain tensors, so it is not opened"),
+        ("list.pt", lambda p: torch.save([1, 2], p), "does not hold a state dict"),
+        ("noise.safetensors", lambda p: p.write_bytes(b"noise" * 9), "not a readable safetensors file"),
+        ("gone.pt", lambda p: None, "There is no weights file .*gone.pt"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused_and_nothing_is_made(tmp_path, photos, classes, name, write, words):
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(AevisError, match=words):
+        init(tmp_path, photos, classes, weights=str(path))
+    assert not (tmp_path / "ws").exists()
+    assert not list(tmp_path.glob("*.ran"))
+
+
+def narrowed():
+    state = load_file(SHIPPED)
+    return {k: v[:3] if k == "fc.weight" else v for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "words"),
+    [
+        ("resnet18", "", "names no model. Write torchvision:NAME"),
+        ("torchvision:resnet19", "x.pt", "no classification model 'resnet19'"),
+        ("torchvision:resnet18", "", "without weights is a random network. Give --weights"),
+        ("torchvision:resnet18", "IMAGENET9", "no weights 'IMAGENET9'"),
+        ("hand_wired:nothing", "", "has no function 'nothing'"),
+        ("no_such_module:make", "", "cannot be imported; run from the folder it lies in"),
+        ("hand_wired:classifier", "", r"hand_wired:classifier\(\) failed with TypeError"),
+        ("builtins:dict", "", "gave a dict, not a torch.nn.Module"),
+        ("hand_wired:Branching", "V1", "no weights file V1"),
+        ("hand_wired:Branching", "", r"Branching.*hand_wired\.py.*if x\.sum\(\) > 0"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_and_nothing_is_made(tmp_path, photos, classes, model, weights, words):
+    with pytest.raises(AevisError, match=f"(?s){words}"):
+        init(tmp_path, photos, classes, model, weights)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_class_names_that_do_not_match_are_refused(tmp_path, photos, classes):
+    classes.write_text("one\ntwo\n")
+    with pytest.raises(AevisError, match="10 outputs but there are 2 class names"):
+        init(tmp_path, photos, classes)
+    assert not (tmp_path / "ws").exists()
+    with pytest.raises(AevisError, match=r"class names of .*are not known\. Give --classes"):
+        init_workspace(tmp_path / "ws", ModelSpec(DRAWN, str(SHIPPED)), photos, preprocessing=INPUT)
+
+
+def test_an_unknown_input_is_asked_for(tmp_path, photos, classes):
+    with pytest.raises(AevisError, match="Give --input-size"):
+        init_workspace(tmp_path / "ws", ModelSpec(DRAWN, str(SHIPPED)), photos, classes=classes)
+
+
+def test_a_bad_image_stops_or_is_left_out_as_asked(tmp_path, photos, classes):
+    (photos / "panda" / "cut.png").write_bytes(b"\x89PNG")
+    with pytest.raises(AevisError, match=r"cut\.png cannot be read.*--skip-unreadable"):
+        init(tmp_path, photos, classes)
+    assert not (tmp_path / "ws").exists()
+    workspace, left_out = init(tmp_path, photos, classes, skip_unreadable=True)
+    assert len(workspace.images) == 4
+    assert len(left_out) == 1
+    assert "cut.png" in left_out[0]
+
+
+def test_nothing_but_bad_images_is_refused(tmp_path, photos, classes):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(AevisError, match=r"None of the 4 images .* can be used"):
+        init(tmp_path, photos, classes, skip_unreadable=True)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_check_finds_what_broke_since(world):
+    name = Workspace(world).images[7].file
+    (world / "images" / name).unlink()
+    with pytest.raises(AevisError, match=name):
+        founding.check_workspace(open_workbench(world))
+
+
+def test_check_counts(drawn_world):
+    facts = founding.check_workspace(open_workbench(drawn_world))
+    assert (facts["images"], facts["labelled"], facts["examples"], facts["classes"]) == (60, 60, 60, 10)
+    assert facts["accuracy"] == 1
+    assert 30 < facts["misclassified_examples"] < 60

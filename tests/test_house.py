@@ -1,0 +1,136 @@
+"""The house: its floors, its README, its tools."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aevis_dash.cli import make_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(p for folder in ("aevis_dash", "tests", "assets") for p in (ROOT / folder).rglob("*.*"))
+TEXTS = [p for p in [*SOURCES, *ROOT.glob("*.*"), ROOT / "Makefile"] if p.suffix in ("", ".py", ".md", ".toml", ".js")]
+
+
+def test_the_floors_hold():
+    """In a process of its own: import-linter changes the logging and the import path of the one it runs in."""
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Contracts: [1-9]\d* kept, 0 broken", done.stdout)
+
+
+def test_nothing_is_left_to_do():
+    unfinished = re.compile("TO" + "DO|FIX" + "ME|X" + "XX")
+    assert [p.name for p in TEXTS if p.is_file() and unfinished.search(p.read_text(encoding="utf-8"))] == []
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert not {p.stem for p in SOURCES} & {
+        "utils",
+        "util",
+        "helpers",
+        "helper",
+        "manager",
+        "handler",
+        "misc",
+        "common",
+    }
+
+
+def test_public_functions_of_the_package_say_what_they_do():
+    silent = []
+    for path in (ROOT / "aevis_dash").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            named = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if named and not ast.get_docstring(node):
+                silent.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert silent == []
+
+
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def commands() -> list[list[str]]:
+    """The lines of the README's code blocks as words, without prompts and comments."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := _words(line))]
+
+
+def _words(line: str) -> list[str]:
+    try:
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+    except ValueError:
+        return []
+    return words[1:] if words[:1] == ["time"] else words
+
+
+def test_the_readmes_commands_exist():
+    said = commands()
+    assert ["make", "run"] in said
+    assert ["make", "test"] in said
+    made = {word for words in said if words[0] == "make" for word in words[1:] if "=" not in word}
+    assert made <= makefile_targets()
+    variables = {w.split("=")[0] for words in said if words[0] == "make" for w in words[1:] if "=" in w}
+    assert variables <= {"PORT", "WORKSPACE", "PYTHON", "TORCH_INDEX"}
+    for words in said:
+        if words[0] == "aevis":
+            _parse(words[1:])
+
+
+def _parse(argv: list[str]) -> None:
+    try:
+        make_parser().parse_args(argv)
+    except SystemExit as end:
+        if end.code:
+            pytest.fail(f"the README says `aevis {' '.join(argv)}`, which is no command")
+
+
+def test_make_lists_its_targets():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("run", "test", "lint", "format", "clean", "help"):
+        assert re.search(rf"^ +make {target} +\S", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("exit 1", "Python 3.11 or newer is needed and .*make run PYTHON="),
+        ('[ "${2#import ensurepip}" = "$2" ]', "has no venv module. Install it .*python3-venv"),
+    ],
+)
+def test_make_run_says_in_one_line_what_is_missing(tmp_path, python, words):
+    for name in ("Makefile", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "sh").symlink_to("/bin/sh")
+    stand_in = tmp_path / "bin" / "python3"
+    stand_in.write_text(f"#!/bin/sh\n{python}\n")
+    stand_in.chmod(0o755)
+    make = subprocess.run(["/bin/sh", "-c", "command -v make"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [make.stdout.strip(), "run"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.search(words, done.stderr)
+    assert (done.stdout + done.stderr).count("\n") == 1
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_make_test():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "exec make test\n" in script.read_text(encoding="utf-8")
+    assert "make test" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")

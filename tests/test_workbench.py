@@ -1,0 +1,337 @@
+"""The use cases: nothing is computed twice, nothing finished is lost, and the images compared are the right ones."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from conftest import shrink
+
+from aevis_dash.core.execution import Network
+from aevis_dash.domain import AevisError, AreaOfInterest, Example, FeatureMap, Role
+from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workspace import write_image
+
+
+@pytest.fixture
+def bench(world):
+    return open_workbench(world)
+
+
+@pytest.fixture
+def fooled(bench):
+    """The id of a misclassified example whose adversarial class has clean images."""
+    return bench.workspace.settings.opens_on
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """How many times a network ran, in whole or in part."""
+    counted = []
+    for name in ("logits", "record", "activation", "part"):
+        original = getattr(Network, name)
+
+        def counting(self, *args, _original=original, _name=name, **options):
+            counted.append(_name)
+            return _original(self, *args, **options)
+
+        monkeypatch.setattr(Network, name, counting)
+    return counted
+
+
+def classifier_ready(bench):
+    return bench.classifier
+
+
+# Nothing twice
+
+
+def test_the_second_time_nothing_is_computed(world, fooled, runs):
+    shutil.rmtree(world / "cache")
+
+    def everything():
+        bench = open_workbench(world)
+        classifier_ready(bench)
+        runs.clear()
+        judged = bench.judged_examples()
+        triplet = bench.extract(fooled)
+        river = bench.distances(triplet, "activations")
+        area = AreaOfInterest(20, 0, 0, 2, 2)
+        traced = bench.contribute(triplet, FeatureMap(20, 1), area, 19)
+        maps = bench.activation_maps(triplet.image(Role.SOURCE), 3)
+        return [j.score for j in judged], triplet.source.gates, river.d2, traced.values, maps, bench.learned_features()
+
+    first = everything()
+    assert {"logits", "record", "part"} <= set(runs)
+    second = everything()
+    assert runs == []
+    for a, b in zip(first[:-1], second[:-1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(first[-1].image, second[-1].image)
+
+
+def test_a_deleted_result_is_computed_again_alone(bench, fooled, runs):
+    before = bench.extract(fooled)
+    path, *others = sorted((bench.workspace.cache / "datapath").iterdir())
+    times = [other.stat().st_mtime_ns for other in others]
+    path.unlink()
+    assert bench.triplet(fooled) is None
+    runs.clear()
+    again = bench.extract(fooled)
+    assert runs
+    assert path.exists()
+    assert [other.stat().st_mtime_ns for other in others] == times
+    for old, new in zip(before.paths, again.paths, strict=True):
+        np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
+
+
+def test_a_changed_image_is_judged_anew(bench, runs):
+    name = bench.workspace.images[0].file
+    (before,) = bench.predict([name])
+    runs.clear()
+    write_image(bench.workspace.path(name), np.full((64, 65, 3), 200, np.uint8))
+    (after,) = bench.predict([name])
+    assert runs
+    assert not np.allclose(before.probabilities, after.probabilities)
+
+
+def test_other_parameters_are_another_extraction(world, bench, fooled):
+    bench.extract(fooled)
+    settings = bench.workspace.settings
+    more = dataclasses.replace(settings.extraction, sparsity=settings.extraction.sparsity * 2)
+    bench.workspace.settings = dataclasses.replace(settings, extraction=more)
+    assert bench.triplet(fooled) is None
+    bench.workspace.settings = dataclasses.replace(
+        settings, extraction=dataclasses.replace(settings.extraction, batch=2, null_targets=0)
+    )
+    assert bench.triplet(fooled) is not None
+
+
+# Nothing lost
+
+
+def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, monkeypatch):
+    shrink(bench.workspace, candidates=4, null_targets=1)
+    settings = open_workbench(bench.workspace.root).workspace.settings
+    one_at_a_time = dataclasses.replace(settings.extraction, batch=1)
+    bench.workspace.settings = dataclasses.replace(settings, extraction=one_at_a_time)
+    shutil.rmtree(bench.workspace.cache / "datapath")
+    total = len(bench.plan(bench.workspace.example(fooled)).candidates) + 3
+
+    def interrupt(share, _what):
+        if share > 3.5 / total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.extract(fooled, progress=interrupt)
+    kept = {path: path.stat().st_mtime_ns for path in (bench.workspace.cache / "datapath").iterdir()}
+    assert 2 <= len(kept) < total
+    solved = []
+    original = Workbench._extract
+
+    def counting(self, names, keys, given, progress):
+        solved.extend(name for name, key in zip(names, keys, strict=True) if not self.store.has(key))
+        return original(self, names, keys, given, progress)
+
+    monkeypatch.setattr(Workbench, "_extract", counting)
+    triplet = bench.extract(fooled)
+    assert len(solved) == total - len(kept)
+    assert len(triplet.paths) == total
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_an_interrupted_attack_keeps_what_was_attacked(bench):
+    entries = bench.workspace.images[:40]
+    parameters = dataclasses.replace(bench.workspace.settings.attack, steps=3)
+    before = len(bench.workspace.examples())
+
+    def interrupt(share, _what):
+        if share > 0.9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.attack(entries, parameters=parameters, progress=interrupt)
+    kept = bench.workspace.examples()[before:]
+    assert [e.source for e in kept] == [e.file for e in entries[:32]]
+    bench.workspace.read([e.adversarial for e in kept])
+    made = bench.attack(entries, parameters=parameters)
+    assert [e.source for e in made] == [e.file for e in entries]
+    assert len(bench.workspace.examples()) == before + len(entries)
+
+
+def test_an_attack_that_was_made_is_not_made_again(bench, runs):
+    entries = bench.workspace.images
+    classifier_ready(bench)
+    runs.clear()
+    made = bench.attack(entries)
+    assert runs == []
+    assert list(made) == list(bench.workspace.examples())
+
+
+# Attacks
+
+
+def test_the_nearest_class_is_the_likeliest_wrong_one_with_images(bench):
+    entry = bench.workspace.images[0]
+    (prediction,) = bench.predict([entry.file])
+    (made,) = bench.attack([entry], "nearest")
+    assert made.target_label == prediction.runner_up
+    gone = bench.class_names[prediction.runner_up]
+    kept = tuple(e for e in bench.workspace.images if not e.file.startswith(gone))
+    bench.workspace.__dict__["images"] = kept
+    (other,) = bench.attack([entry], "nearest")
+    assert other.target_label == int(np.argsort(prediction.probabilities)[-3])
+    assert f"towards {bench.class_names[other.target_label]}" in other.attack
+
+
+def test_attacks_of_one_image_are_told_apart(bench):
+    entry, chosen = bench.workspace.images[0], bench.workspace.settings.attack
+    weak, fast = dataclasses.replace(chosen, epsilon=1.5), dataclasses.replace(chosen, steps=2)
+    made = [bench.attack([entry], target, p)[0] for target in (None, 3, 4) for p in (chosen, weak, fast)]
+    assert len({e.id for e in made}) == len({e.adversarial for e in made}) == len({e.attack for e in made}) == 9
+    clean = bench.workspace.read([entry.file])[0].astype(int)
+    assert np.abs(bench.workspace.read([made[1].adversarial])[0] - clean).max() == 1
+    assert 5 <= np.abs(bench.workspace.read([made[0].adversarial])[0] - clean).max() <= 8
+
+
+def test_images_of_one_name_in_two_folders_are_two_examples(bench):
+    root = bench.workspace.root / "images"
+    entries = []
+    for i, folder in enumerate("ab"):
+        write_image(root / folder / "x.png", np.full((64, 64, 3), 90 + 60 * i, np.uint8))
+        entries.append(dataclasses.replace(bench.workspace.images[0], file=f"{folder}/x.png", label=None))
+    made = bench.attack(entries)
+    assert made[0].adversarial != made[1].adversarial
+
+
+# Which images are compared
+
+
+def test_a_score_is_never_taken_against_the_images_own_source(bench):
+    judged = [j for j in bench.judged_examples() if j.misclassified]
+    assert judged
+    chosen = judged[0]
+    turned = chosen.adversarial.label
+    alone = dataclasses.replace(chosen.example, source=_one_of(bench, turned))
+    others = tuple(e for e in bench.workspace.images if e.label != turned or e.file == alone.source)
+    bench.workspace.__dict__["images"] = others
+    bench.workspace.examples = lambda: (alone,)
+    assert np.isnan(bench.judged_examples()[0].score)
+    assert np.isnan(bench.source_scores([alone])[0])
+
+
+def _one_of(bench, label):
+    return next(e.file for e in bench.workspace.images if e.label == label)
+
+
+def test_candidates_are_clean_images_of_the_adversarial_class_surest_first(bench, fooled):
+    shrink(bench.workspace, candidates=50, null_targets=50)
+    bench = open_workbench(bench.workspace.root)
+    wrong = "fish-05.png"
+    write_image(bench.workspace.root / "images" / wrong, bench.workspace.read([_of(bench, "monkey")])[0])
+    example = bench.workspace.example(fooled)
+    plan = bench.plan(example)
+    judged = dict(zip(plan.candidates, bench.predict(plan.candidates), strict=True))
+    labels = {e.file: e.label for e in bench.workspace.images}
+    assert plan.adversarial_label == bench.predict([example.adversarial])[0].label
+    assert {p.label for p in judged.values()} == {plan.adversarial_label}
+    assert all(labels[file] == plan.adversarial_label for file in plan.candidates)
+    confidences = [p.confidence for p in judged.values()]
+    assert confidences == sorted(confidences, reverse=True)
+    source = bench.predict([example.source])[0].label
+    nulls = {labels[file] for file in plan.nulls}
+    assert nulls == set(range(10)) - {source, plan.adversarial_label}
+    assert wrong not in (*plan.candidates, *plan.nulls)
+    assert len(set(plan.nulls)) == len(plan.nulls)
+
+
+def _of(bench, name):
+    return next(e.file for e in bench.workspace.images if e.file.startswith(name))
+
+
+def test_the_source_is_never_its_own_candidate(bench):
+    """An example whose source is taken for the class of its adversarial's candidates."""
+    panda, monkey = _of(bench, "panda"), _of(bench, "monkey")
+    swapped = Example("swapped", panda, f"../images/{monkey}", None, "by hand")
+    plan = bench.plan(dataclasses.replace(swapped, adversarial=monkey))
+    assert monkey in bench._candidates(swapped, plan.adversarial_label)
+    assert monkey not in bench._candidates(dataclasses.replace(swapped, source=monkey), plan.adversarial_label)
+
+
+def test_nulls_depend_on_the_seed_and_the_example_only(bench, fooled):
+    shrink(bench.workspace, null_targets=5)
+    first, again = (open_workbench(bench.workspace.root) for _ in range(2))
+    examples = [e for e in bench.workspace.examples() if e.id == fooled]
+    assert first.plan(examples[0]).nulls == again.plan(examples[0]).nulls
+    settings = again.workspace.settings
+    other = dataclasses.replace(settings.extraction, seed=1)
+    again.workspace.settings = dataclasses.replace(settings, extraction=other)
+    assert first.plan(examples[0]).nulls != again.plan(examples[0]).nulls
+    renamed = dataclasses.replace(examples[0], id="another")
+    assert first.plan(examples[0]).nulls != first.plan(renamed).nulls
+
+
+def test_the_triplet_holds_the_given_paths_and_the_chosen_target(bench, fooled):
+    triplet = bench.extract(fooled)
+    plan = triplet.plan
+    assert triplet.path(Role.ADVERSARIAL).label == plan.adversarial_label
+    assert triplet.path(Role.TARGET).label == plan.adversarial_label
+    assert triplet.path(Role.SOURCE).label == bench.predict([plan.example.source])[0].label
+    assert triplet.target == int(np.argmax(triplet.similarity))
+    other = plan.candidates[1 - triplet.target]
+    chosen = bench.extract(fooled, other)
+    assert chosen.image(Role.TARGET) == other
+    assert chosen.path(Role.TARGET) is chosen.candidates[1 - triplet.target]
+    with pytest.raises(
+        AevisError, match=r"'nope\.png' is no candidate target of .*Choose one of: " + plan.candidates[0]
+    ):
+        bench.extract(fooled, "nope.png")
+
+
+# Refusals
+
+
+def test_a_failed_attack_is_refused_in_words(bench):
+    entry = bench.workspace.images[0]
+    failed = Example("failed", entry.file, "adversarial/failed.png", entry.label, "none")
+    bench.workspace.keep_adversarials([(failed, bench.workspace.read([entry.file])[0])])
+    with pytest.raises(AevisError, match=r"attack on panda-00\.png failed: both .*'panda'.*Choose another example"):
+        bench.extract("failed")
+    assert not next(j for j in bench.judged_examples() if j.example.id == "failed").misclassified
+
+
+def test_a_class_without_clean_images_is_refused_in_words(bench, fooled):
+    label = bench.plan(bench.workspace.example(fooled)).adversarial_label
+    bench.workspace.__dict__["images"] = tuple(e for e in bench.workspace.images if e.label != label)
+    with pytest.raises(AevisError, match=r"No clean image .*'monkey'.*Add images of 'monkey', or attack with"):
+        bench.extract(fooled)
+
+
+def test_an_area_outside_its_layer_is_refused(bench, fooled):
+    last = bench.layers.layers[-1]
+    assert (last.height, last.width) == (4, 4)
+    triplet = bench.extract(fooled)
+    for corners in [(0, 0, 5, 4), (-1, 0, 2, 2), (2, 2, 2, 3), (3, 0, 1, 2), (0, 0, 4, 5)]:
+        with pytest.raises(AevisError, match=rf"outside layer '{last.name}', which has 4 rows and 4 columns"):
+            bench.contribute(triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1)
+
+
+def test_an_unknown_distance_is_refused(bench, fooled):
+    with pytest.raises(AevisError, match=r"no distance 'x'\. Choose one of: "):
+        bench.distances(bench.extract(fooled), "x")
+
+
+def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):
+    learned = bench.learned_features()
+    chosen = FeatureMap(2, 5)
+    flat = bench.layers.offsets[2] + 5
+    names = [e.file for e in bench.workspace.images]
+    strongest = np.argmax([bench.maxima(name)[flat] for name in names])
+    assert learned.image[flat, 0] == strongest
+    patch = bench.patch(learned, chosen, 0)
+    row, col = int(learned.row[flat, 0]), int(learned.col[flat, 0])
+    field = bench.receptive_field(AreaOfInterest(2, row, col, row + 1, col + 1))
+    image = bench.workspace.read([names[strongest]])[0]
+    np.testing.assert_array_equal(patch, image[field.top : field.bottom, field.left : field.right])
+    maps = bench.activation_maps(names[strongest], 2)
+    assert maps[5, row, col] == maps[5].max()
