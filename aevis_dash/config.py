@@ -50,7 +50,7 @@ class ContributionParameters:
     sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes")
     coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
     iterations: int = _parameter(80, "solver steps, one pass of the part between the two layers each")
-    learning_rate: float = _parameter(0.1, "first step length of the solver, in units of a gate")
+    learning_rate: float = _parameter(0.03, "first step length of the solver, in units of a gate")
 
 
 @dataclass(frozen=True)

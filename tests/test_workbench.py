@@ -118,14 +118,17 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
     shutil.rmtree(bench.workspace.cache / "datapath")
     total = len(bench.plan(bench.workspace.example(fooled)).candidates) + 3
 
-    def interrupt(share, _what):
-        if share > 3.5 / total:
+    found = []
+
+    def interrupt(_share, what):
+        found.extend([what] * (what == "datapath found"))
+        if len(found) == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         bench.extract(fooled, progress=interrupt)
     kept = {path: path.stat().st_mtime_ns for path in (bench.workspace.cache / "datapath").iterdir()}
-    assert 2 <= len(kept) < total
+    assert (len(kept), total) == (3, 7)
     solved = []
     original = Workbench._extract
 
@@ -218,6 +221,16 @@ def test_a_score_is_never_taken_against_the_images_own_source(bench):
     bench.workspace.examples = lambda: (alone,)
     assert np.isnan(bench.judged_examples()[0].score)
     assert np.isnan(bench.source_scores([alone])[0])
+
+
+def test_a_score_is_taken_against_rightly_classified_images_only(bench):
+    wrong = "fish-05.png"
+    write_image(bench.workspace.root / "images" / wrong, bench.workspace.read([_of(bench, "monkey")])[0])
+    chosen = tuple(e for e in bench.workspace.examples() if e.source != wrong)
+    bench.workspace.examples = lambda: chosen
+    with_wrong = [j.score for j in bench.judged_examples()]
+    bench.workspace.__dict__["images"] = tuple(e for e in bench.workspace.images if e.file != wrong)
+    np.testing.assert_array_equal(with_wrong, [j.score for j in bench.judged_examples()])
 
 
 def _one_of(bench, label):

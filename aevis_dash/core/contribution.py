@@ -76,10 +76,9 @@ class ContributionProblem:
     def solve(self, progress: Progress) -> tuple[Tensor, Tensor]:
         """Gates (m, n_prev) and what they leave unexplained (m,)."""
         p = self._parameters
-        start = self._state.start.new_ones(len(self._wanted), self._layer.channels)
         gates = solve(
             self.objective,
-            start,
+            self.start(),
             p.iterations,
             p.learning_rate,
             lambda step: progress(step / p.iterations, "solving Eq. 7"),
@@ -87,6 +86,21 @@ class ContributionProblem:
         gates = torch.where(self._alive[:, None], gates, torch.zeros_like(gates))
         with torch.no_grad():
             return gates, self._unexplained(gates)
+
+    def start(self) -> Tensor:
+        """(m, n_prev) 0 or 1: for each image the fewest maps that explain f to first order at z = 1.
+
+        Map k's share of f is <f, df/dz_k> / ||f||^2, and the shares of a linear part add up to 1. From all ones
+        the gates would sink together, each by the same step, before any stands out.
+        """
+        ones = self._state.start.new_ones(len(self._wanted), self._layer.channels, requires_grad=True)
+        with torch.enable_grad():
+            inner = (self._selected(ones) * self._wanted).sum()
+            share = torch.autograd.grad(inner, ones)[0] / self.effect.square()[:, None].clamp_min(1e-30)
+        ranked, order = torch.sort(share, dim=1, descending=True, stable=True)
+        before = ranked.cumsum(1) - ranked
+        wanted = torch.minimum(share.clamp_min(0).sum(1, keepdim=True), share.new_ones(1))
+        return torch.zeros_like(share).scatter(1, order, (before < 0.999 * wanted).to(share.dtype))
 
     def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of Eq. 7 and 8, one and the same total for each row (B,); every row is acceptable."""

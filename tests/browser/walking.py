@@ -10,12 +10,12 @@ return Boolean(graph && graph.calcdata && graph.data.length && !graph._replottin
 """
 WHERE_BAR = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
-const trace = graph.data.find((t) => t.name === arguments[1]);
+const trace = graph._fullData.find((t) => t.name === arguments[1]);
 const at = trace.customdata.findIndex((c) => c[0] === arguments[2]);
 const box = graph.getBoundingClientRect(), size = graph._fullLayout._size;
 const x = graph._fullLayout.xaxis.d2p(trace.x[at]);
-const base = trace.base === undefined ? 0 : Array.isArray(trace.base) ? trace.base[at] : trace.base;
-const y = graph._fullLayout.yaxis.d2p(base + (Array.isArray(trace.y) ? trace.y[at] : trace.y) / 2);
+const of = (values) => (values === undefined ? 0 : typeof values === "number" ? values : values[at]);
+const y = graph._fullLayout.yaxis.d2p(of(trace.base) + of(trace.y) / 2);
 return [box.x + size.l + x, box.y + size.t + y];
 """
 CHANNELS = """
