@@ -91,7 +91,8 @@ class ContributionProblem:
         """(m, n_prev) 0 or 1: for each image the fewest maps that explain f to first order at z = 1.
 
         Map k's share of f is <f, df/dz_k> / ||f||^2, and the shares of a linear part add up to 1. From all ones
-        the gates would sink together, each by the same step, before any stands out.
+        the gates would sink together, each by the same step, before any stands out. That is still better than a
+        start that leaves most of f unexplained: neurons that it silences have no gradient.
         """
         ones = self._state.start.new_ones(len(self._wanted), self._layer.channels, requires_grad=True)
         with torch.enable_grad():
@@ -100,7 +101,10 @@ class ContributionProblem:
         ranked, order = torch.sort(share, dim=1, descending=True, stable=True)
         before = ranked.cumsum(1) - ranked
         wanted = torch.minimum(share.clamp_min(0).sum(1, keepdim=True), share.new_ones(1))
-        return torch.zeros_like(share).scatter(1, order, (before < 0.999 * wanted).to(share.dtype))
+        fewest = torch.zeros_like(share).scatter(1, order, (before < 0.999 * wanted).to(share.dtype))
+        with torch.no_grad():
+            poor = self._unexplained(fewest) > 0.5
+        return torch.where(poor[:, None], torch.ones_like(fewest), fewest)
 
     def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of Eq. 7 and 8, one and the same total for each row (B,); every row is acceptable."""

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from selenium.webdriver.common.keys import Keys
-
 from browser.conftest import serve
 from browser.walking import Walker
+from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
 
