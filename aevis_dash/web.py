@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import diskcache
-from dash import Dash, DiskcacheManager
+from dash import Dash
 from flask import Response
 from flask_compress import Compress
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron
+from aevis_dash.callbacks.manager import JobManager
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
 from aevis_dash.founding import make_world
@@ -81,10 +82,10 @@ def _prepare_opening(bench: Workbench) -> None:
         bench.learned_features(lambda share, what: _tell(f"{what}: {share:4.0%}"))
 
 
-def _manager(folder: Path) -> DiskcacheManager:
+def _manager(folder: Path) -> JobManager:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    return DiskcacheManager(diskcache.Cache(str(folder)))
+    return JobManager(diskcache.Cache(str(folder)))
 
 
 def _refuse_busy_port(host: str, port: int) -> None:
