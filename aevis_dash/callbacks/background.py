@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.settle import settled
@@ -25,6 +25,7 @@ def register(app: Dash, manager: Any) -> None:
         "progress_default": list(_FINISHED),
         "cancel": [Input(ids.CANCEL, "n_clicks")],
         "interval": 150,
+        "on_error": say_it_died,
         "prevent_initial_call": True,
     }
     visible, hidden = {"visibility": "visible"}, {"visibility": "hidden"}
@@ -82,6 +83,12 @@ def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, so
         return no_update, _sentence(error, "The contribution analysis"), True
     kept = view.steps if view.traced is not None or not view.steps else ()
     return view.but(layer=source, map=None, area=None, steps=(*kept, step)).to_data(), "", False
+
+
+def say_it_died(_error: Exception) -> None:
+    """Tell the visitor of a job whose process was killed."""
+    sentence = "The job ended without a result (killed, or out of memory). What was finished is kept; try again."
+    set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
 
 
 def _message() -> list[Output]:
