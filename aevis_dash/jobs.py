@@ -6,12 +6,14 @@ forking a process that has run torch with several threads would hang the child.
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from aevis_dash.config import Progress
@@ -19,8 +21,8 @@ from aevis_dash.core.execution import use_threads
 from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
-WORKSPACE_VARIABLE = "AEVIS_JOB_WORKSPACE"
-"""Names the workspace to the job processes; set by the server before the first job."""
+WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
+"""Name the workspace and the server's process to the jobs; set by the server before the first job."""
 
 
 def start(root: Path, preload: str) -> None:
@@ -29,6 +31,7 @@ def start(root: Path, preload: str) -> None:
     Where the system has no fork server, jobs start from scratch and take a few seconds longer.
     """
     os.environ[WORKSPACE_VARIABLE] = str(root)
+    os.environ[SERVER_VARIABLE] = str(os.getpid())
     multiprocess: Any = importlib.import_module("multiprocess")  # dill's twin of multiprocessing, as Dash uses it
     if "forkserver" not in multiprocess.get_all_start_methods():
         multiprocess.set_start_method("spawn", force=True)
@@ -41,6 +44,7 @@ def start(root: Path, preload: str) -> None:
 def warm() -> None:
     """Load the model of the workspace without starting a thread; what is wrong with it is said by the job."""
     use_threads(1)
+    _server()
     try:
         _ = workbench().classifier
     except AevisError:
@@ -53,9 +57,25 @@ def workbench() -> Workbench:
     return open_workbench(Path(os.environ[WORKSPACE_VARIABLE]))
 
 
+@lru_cache(maxsize=1)
+def _server() -> psutil.Process:
+    return psutil.Process(int(os.environ[SERVER_VARIABLE]))
+
+
+def _served(progress: Progress) -> Progress:
+    """The progress of a job that ends with its server, however that ends."""
+
+    def told(share: float, what: str) -> None:
+        if not _server().is_running():
+            sys.exit("the server is gone, so nobody waits for this job")
+        progress(share, what)
+
+    return told
+
+
 def extract(example: str, target: str | None, progress: Progress) -> Triplet:
     """Extract an example's datapaths, and find the learned features where that was not done before."""
-    bench = workbench()
+    bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         triplet = bench.extract(example, target, lambda share, what: progress(share * 0.8, what))
         bench.learned_features(lambda share, what: progress(0.8 + share * 0.2, what))
@@ -66,7 +86,7 @@ def contribute(
     example: str, target: str | None, effect: FeatureMap, area: AreaOfInterest, layer: int, progress: Progress
 ) -> Contribution:
     """Trace an area of a map back to the maps of an earlier layer."""
-    bench = workbench()
+    bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         triplet = bench.extract(example, target)
         return bench.contribute(triplet, effect, area, layer, progress)

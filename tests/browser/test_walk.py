@@ -116,7 +116,7 @@ def test_a_failed_attack_is_shown_as_failed(walker):
 
 
 def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
-    """A job that would take minutes is gone a moment after the click; one that is killed is told; the next one works."""
+    """A job is gone a moment after the click; a killed one is told; the next works, and ends with its server."""
     slow = _slow_copy(served.workspace, tmp_path)
     running = serve(tmp_path, [str(slow)])
     try:
@@ -139,8 +139,10 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
         walker.press("trace")
         walker.says("job-text", "solving Eq. 7")
         assert walker.complaints() == []
+        started = [psutil.Process(pid) for pid in _processes(server.process.pid)]
     finally:
         running.close()
+    assert psutil.wait_procs(started, timeout=15)[1] == [], "jobs and fork server end with the server"
 
 
 def _slow_copy(workspace: Path, folder: Path) -> Path:
