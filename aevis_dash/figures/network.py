@@ -22,7 +22,7 @@ from aevis_dash.geometry.dag import Columns
 from aevis_dash.geometry.river import River, smooth, spread
 
 HEIGHT = 250
-NOMINAL_WIDTH = 800
+NOMINAL_WIDTH = 540
 """Pixels the layers are assumed to take when it is decided which label fits."""
 LABEL_ROOM = 168
 SAMPLES = 8

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
@@ -90,7 +91,7 @@ def _card(card: Card) -> html.Button:
                 [
                     html.Span(f"{source} {card.confidences[0]:.0%}", className="src"),
                     html.Span(f"→ {adversarial} {card.confidences[1]:.0%}", className="adv"),
-                    html.Span(f"score {card.score:.2f}{verdict}", className="quiet"),
+                    html.Span(_score(card.score) + verdict, className="quiet"),
                 ],
                 className="words",
             ),
@@ -101,3 +102,7 @@ def _card(card: Card) -> html.Button:
         n_clicks=0,
         **{"data-example": card.id},  # type: ignore[arg-type]
     )
+
+
+def _score(score: float) -> str:
+    return f"score {score:.2f}" if isfinite(score) else "no score (no clean image of that class)"

@@ -35,10 +35,8 @@ def layer_panel() -> html.Section:
                 [
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE),
-                    html.Label(["solid fill: activation ", _choice(ids.PAIR, PAIRS, "adv-src", "8rem")]),
-                    html.Label(
-                        ["dotted fill: contribution ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.5rem")]
-                    ),
+                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "8rem")]),
+                    html.Label(["⣿ contribution ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.5rem")]),
                 ],
                 className="head",
             ),
@@ -55,7 +53,7 @@ def winners(found: Sequence[Winner], sentence: str) -> list:
 
 
 def _winner(found: Winner) -> html.Button:
-    place = "" if found.critical else " · outside the datapaths"
+    place = "" if found.critical else " · in no datapath"
     return html.Button(
         [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {found.value:.2f}{place}")],
         id=ids.winner(found.channel),
