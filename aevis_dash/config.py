@@ -14,6 +14,11 @@ def silent(_share: float, _what: str) -> None:
     """A progress that tells nobody."""
 
 
+def part_of(progress: Progress, first: float, size: float) -> Progress:
+    """The progress of a part of some work that begins at the share `first` and makes up the share `size` of it."""
+    return lambda share, what: progress(first + share * size, what)
+
+
 def _parameter(default: float | int | str, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
 

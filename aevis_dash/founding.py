@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, resource, silent
+from aevis_dash.config import AttackParameters, Progress, part_of, resource, silent
 from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
@@ -123,7 +123,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
     run stopped; a finished workspace is left as it is.
     """
     if not (root / "workspace.toml").exists():
-        entries = _draw_images(root, _scaled(progress, 0.0, 0.4))
+        entries = _draw_images(root, part_of(progress, 0.0, 0.4))
         if not _facts(root / WORLD_WEIGHTS):
             shutil.copyfile(resource("models") / WORLD_WEIGHTS, root / WORLD_WEIGHTS)
         settings = WorkspaceSettings(
@@ -136,7 +136,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
     attacked = bench.workspace.images[:WORLD_ATTACKED]
     for i, epsilon in enumerate(WORLD_EPSILONS):
         parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
-        bench.attack(attacked, parameters=parameters, progress=_scaled(progress, 0.4 + 0.2 * i, 0.2))
+        bench.attack(attacked, parameters=parameters, progress=part_of(progress, 0.4 + 0.2 * i, 0.2))
     if not bench.workspace.settings.opens_on:
         _choose_opening(bench)
     return Workspace(root)
@@ -211,7 +211,3 @@ def _readable(
 
 def _absolute(weights: str) -> str:
     return str(Path(weights).resolve()) if weights and Path(weights).is_file() else weights
-
-
-def _scaled(progress: Progress, first: float, size: float) -> Progress:
-    return lambda share, what: progress(first + share * size, what)

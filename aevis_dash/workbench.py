@@ -1,14 +1,14 @@
 """The use cases, in the paper's words. Each asks the store first and computes only what is not there."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, silent
+from aevis_dash.config import AttackParameters, Progress, part_of, silent
 from aevis_dash.core import attack, contribution, datapath, detection, features, loading, receptive
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
@@ -193,7 +193,7 @@ class Workbench:
             planned = [self._planned(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
             todo = [k for k, example in enumerate(planned) if example.id not in done]
             if todo:
-                inner = _scaled(progress, i, len(chunk), len(entries))
+                inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
                 self._attack([planned[k] for k in todo], chosen, inner)
             made += planned
         progress(1.0, f"{len(made)} images attacked")
@@ -235,10 +235,14 @@ class Workbench:
         plan = self.plan(self.workspace.example(example_id))
         keys = self._path_keys(plan)
         count = len(keys)
-        adversarial = self._extract([plan.example.adversarial], keys[:1], [], _scaled(progress, 0, 1, count))
-        source = self._extract([plan.example.source], keys[1:2], [adversarial[0].gates], _scaled(progress, 1, 1, count))
+        adversarial = self._extract([plan.example.adversarial], keys[:1], [], part_of(progress, 0.0, 1 / count))
+        source = self._extract(
+            [plan.example.source], keys[1:2], [adversarial[0].gates], part_of(progress, 1 / count, 1 / count)
+        )
         given = [adversarial[0].gates, source[0].gates]
-        others = self._extract([*plan.candidates, *plan.nulls], keys[2:], given, _scaled(progress, 2, count - 2, count))
+        others = self._extract(
+            [*plan.candidates, *plan.nulls], keys[2:], given, part_of(progress, 2 / count, (count - 2) / count)
+        )
         progress(1.0, f"{count} datapaths extracted")
         return _triplet(plan, [*adversarial, *source, *others], target)
 
@@ -507,9 +511,3 @@ def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -
         )
     chosen = datapath.representative(found[0], candidates) if target is None else plan.candidates.index(target)
     return Triplet(plan, found[0], found[1], candidates, tuple(found[2 + count :]), chosen)
-
-
-def _scaled(progress: Progress, first: int, size: int, count: int) -> Progress:
-    """The progress of items first..first+size-1 out of count."""
-    scaled: Callable[[float, str], None] = lambda share, what: progress((first + share * size) / count, what)  # noqa: E731
-    return scaled

@@ -12,9 +12,8 @@ with respect to their gates (gradient x activation), that gives the label with `
 
 Balance. A set may take the same share of every layer's maps, best first, at least one, or compare maps across
 layers. Compared across layers, early layers come out empty: batch norm's shift lets late maps fire on nothing, and
-the label is kept by a path that the image never entered. Balanced sets are complete paths and, on ResNet-18,
-smaller: the ranking needs 1-2 % of the maps in place of 5 % to hold 90 % of the probability. So both the start and
-the hard set (the best maps of each layer by the solved gates that hold the label) are balanced.
+the label is kept by a path that the image never entered. So both the start and the hard set (the best maps of each
+layer by the solved gates that hold the label) are balanced: complete paths, with something to see in every layer.
 """
 
 import time
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aevis_dash.config import ExtractionParameters, Progress, silent
+from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.optimize import root_mean_square, solve
 from aevis_dash.domain import AevisError, Datapath
@@ -52,7 +51,8 @@ def extract(
         raise AevisError(f"There is no method {parameters.method!r}. Choose one of: {', '.join(METHODS)}.")
     for i in range(0, len(images), parameters.batch):
         chunk = images[i : i + parameters.batch]
-        yield from METHODS[parameters.method](classifier, chunk, given, parameters, progress)
+        inner = part_of(progress, i / len(images), len(chunk) / len(images))
+        yield from METHODS[parameters.method](classifier, chunk, given, parameters, inner)
 
 
 def constrained(
