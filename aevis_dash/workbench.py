@@ -235,14 +235,12 @@ class Workbench:
         plan = self.plan(self.workspace.example(example_id))
         keys = self._path_keys(plan)
         count = len(keys)
-        adversarial = self._extract([plan.example.adversarial], keys[:1], [], part_of(progress, 0.0, 1 / count))
-        source = self._extract(
-            [plan.example.source], keys[1:2], [adversarial[0].gates], part_of(progress, 1 / count, 1 / count)
-        )
+        first, second = (part_of(progress, i / count, 1 / count) for i in (0, 1))
+        adversarial = self._extract([plan.example.adversarial], keys[:1], [], first)
+        source = self._extract([plan.example.source], keys[1:2], [adversarial[0].gates], second)
         given = [adversarial[0].gates, source[0].gates]
-        others = self._extract(
-            [*plan.candidates, *plan.nulls], keys[2:], given, part_of(progress, 2 / count, (count - 2) / count)
-        )
+        rest = part_of(progress, 2 / count, (count - 2) / count)
+        others = self._extract([*plan.candidates, *plan.nulls], keys[2:], given, rest)
         progress(1.0, f"{count} datapaths extracted")
         return _triplet(plan, [*adversarial, *source, *others], target)
 
