@@ -12,7 +12,7 @@ from flask_compress import Compress
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron
-from aevis_dash.callbacks.manager import JobManager
+from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
 from aevis_dash.founding import make_world
