@@ -1,8 +1,12 @@
 """The only wiring: settings in, a Dash application out, and the server that serves it."""
 
+import atexit
 import os
+import shutil
+import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import diskcache
@@ -46,7 +50,7 @@ def create_app(bench: Workbench) -> Dash:
     browser.register(app)
     for station in (examples, network, layer, neuron, navigation):
         station.register(app, bench)
-    background.register(app, _manager(workspace.cache / "jobs"))
+    background.register(app, _manager())
     addresses.register(app.server, bench)
     Compress(app.server)
     app.server.after_request(_secure)
@@ -59,6 +63,7 @@ def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:
     from waitress import serve as serve_forever
 
     _refuse_busy_port(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = root if root is not None else _embedded()
     jobs.start(folder.resolve(), "aevis_dash.preload")
     bench = open_workbench(folder)
@@ -82,10 +87,11 @@ def _prepare_opening(bench: Workbench) -> None:
         bench.learned_features(lambda share, what: _tell(f"{what}: {share:4.0%}"))
 
 
-def _manager(folder: Path) -> JobManager:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return JobManager(diskcache.Cache(str(folder)))
+def _manager() -> JobManager:
+    """Jobs talk to the server through a folder of this server's own: what lies there is unpickled."""
+    folder = tempfile.mkdtemp(prefix="aevis-jobs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return JobManager(diskcache.Cache(folder))
 
 
 def _refuse_busy_port(host: str, port: int) -> None:
@@ -96,8 +102,8 @@ def _refuse_busy_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise AevisError(
-                f"Port {port} of {host} cannot be used ({error.strerror}). Take another one with --port, "
-                f"for example --port {port + 1}."
+                f"Port {port} of {host} cannot be used ({error.strerror}). Take another one: "
+                f"--port {port + 1}, or make run PORT={port + 1}."
             ) from error
 
 

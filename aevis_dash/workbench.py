@@ -430,7 +430,11 @@ class Workbench:
     def _planned(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
         towards = "" if target is None else f"-to-{target}"
         stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
-        name = f"{stem}-mifgsm{parameters.epsilon:g}x{parameters.steps}{towards}"
+        made_from = self._key(
+            "attack", image=self.workspace.image_hash(entry.file), file=entry.file, parameters=parameters
+        )
+        digest = made_from.removeprefix("attack-")[:6]
+        name = f"{stem}-mifgsm{parameters.epsilon:g}x{parameters.steps}{towards}-{digest}"
         words = f"MI-FGSM {parameters.epsilon:g}/255, {parameters.steps} steps"
         if target is not None:
             words += f", towards {self.class_names[target]}"

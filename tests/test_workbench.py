@@ -2,15 +2,19 @@
 
 import dataclasses
 import shutil
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 from conftest import shrink
+from PIL import Image
 
+from aevis_dash.config import AttackParameters
 from aevis_dash.core.execution import Network
 from aevis_dash.domain import AevisError, AreaOfInterest, Example, FeatureMap, Role
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workspace import write_image
+from aevis_dash.workspace import ImageEntry, write_image
 
 
 @pytest.fixture
@@ -348,3 +352,16 @@ def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):
     np.testing.assert_array_equal(patch, image[field.top : field.bottom, field.left : field.right])
     maps = bench.activation_maps(names[strongest], 2)
     assert maps[5, row, col] == maps[5].max()
+
+
+def test_attacks_of_other_images_parameters_and_names_never_share_an_id(world):
+    """Two images that differ in suffix only, and two momenta, give four examples."""
+    bench = open_workbench(world)
+    first = bench.workspace.images[0]
+    twin = ImageEntry(str(PurePosixPath(first.file).with_suffix(".bmp")), first.label)
+    Image.open(bench.workspace.path(first.file)).save(bench.workspace.path(twin.file))
+    weak = AttackParameters(epsilon=1, steps=1)
+    made = bench.attack([first, twin], parameters=weak)
+    made += bench.attack([first, twin], parameters=replace(weak, momentum=0.0))
+    assert len({e.id for e in made}) == len({e.adversarial for e in made}) == 4
+    assert bench.attack([first], parameters=weak) == made[:1], "the same again is the same"

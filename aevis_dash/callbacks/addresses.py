@@ -6,7 +6,7 @@ from urllib.parse import quote
 import numpy as np
 from flask import Flask, Response, abort
 
-from aevis_dash.domain import AevisError, FeatureMap
+from aevis_dash.domain import AevisError, Example, FeatureMap
 from aevis_dash.workbench import Workbench
 from aevis_dash.workspace import png_bytes
 
@@ -18,9 +18,10 @@ def image(bench: Workbench, name: str) -> str:
     return f"/image/{bench.workspace.image_hash(name)}/{quote(name)}"
 
 
-def difference(bench: Workbench, example_id: str, adversarial: str) -> str:
+def difference(bench: Workbench, example: Example) -> str:
     """Address of the amplified difference between an example's images."""
-    return f"/difference/{bench.workspace.image_hash(adversarial)}/{quote(example_id, safe='')}"
+    digests = [bench.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+    return f"/difference/{'-'.join(digests)}/{quote(example.id, safe='')}"
 
 
 def patch(bench: Workbench, chosen: FeatureMap, rank: int) -> str:
@@ -34,7 +35,8 @@ def register(server: Flask, bench: Workbench) -> None:
 
     @server.get("/image/<digest>/<path:name>")
     def _image(digest: str, name: str) -> Response:
-        known = {e.file for e in bench.workspace.images} | {e.adversarial for e in bench.workspace.examples()}
+        examples = bench.workspace.examples()
+        known = {e.file for e in bench.workspace.images} | {n for e in examples for n in (e.source, e.adversarial)}
         return _png(lambda: bench.workspace.read([name])[0]) if name in known else abort(404)
 
     @server.get("/difference/<digest>/<path:example_id>")

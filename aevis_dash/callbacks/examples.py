@@ -72,7 +72,7 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
         id=example.id,
         source=addresses.image(bench, example.source),
         adversarial=addresses.image(bench, example.adversarial),
-        difference=addresses.difference(bench, example.id, example.adversarial),
+        difference=addresses.difference(bench, example),
         labels=(names[judged.source.label], names[judged.adversarial.label]),
         confidences=(judged.source.confidence, judged.adversarial.confidence),
         score=judged.score,

@@ -27,9 +27,11 @@ def register(app: Dash, bench: Workbench) -> None:
         try:
             view = from_search(search)
             check(view, bench)
+            view = settled(bench, view) if view.example else opening(bench)
+            check(view, bench)
         except AevisError as error:
             return opening(bench).to_data(), str(error), True
-        return (settled(bench, view) if view.example else opening(bench)).to_data(), "", False
+        return view.to_data(), "", False
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),

@@ -1,7 +1,7 @@
 """The network: the river of the chosen triplet."""
 
 import numpy as np
-from dash import Dash, Input, Output, no_update
+from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
@@ -39,6 +39,9 @@ def register(app: Dash, bench: Workbench) -> None:
             found = bench.triplet(view.example, view.target)
         except AevisError as error:
             return notice("There is no river to draw.", colours, _HEIGHT), str(error), [], [], None, no_update
+        if found is None and any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered):
+            changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
+            return notice(changed, colours, _HEIGHT), "", [], [], None, no_update
         if found is None:
             wanted = {"example": view.example, "target": view.target}
             waiting = notice("Extracting the datapaths of this example …", colours, _HEIGHT)

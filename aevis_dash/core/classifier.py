@@ -65,6 +65,11 @@ class Classifier:
         height, width = self.preprocessing.input_size
         with torch.no_grad():
             logits = self.network.logits(self.normalise(torch.full((1, 3, height, width), 0.5, device=self.device)))
+        if not isinstance(logits, torch.Tensor):
+            raise AevisError(
+                f"The model gives a {type(logits).__name__} in place of a tensor of logits. "
+                "Wrap it in a module that returns the logits alone."
+            )
         if logits.dim() != 2 or logits.shape[1] != len(self.class_names):
             raise AevisError(
                 f"The model gives {logits.shape[-1]} outputs but there are {len(self.class_names)} class names. "

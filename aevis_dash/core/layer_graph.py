@@ -74,7 +74,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     Raises AevisError naming the line that torch.fx cannot trace, or when no layer is found.
     """
     module, names = _pure_graph(model)
-    shapes = _shapes(module, input_size)
+    shapes = _shapes_or_refusal(model, module, input_size)
     carried = _carried(module, shapes)
     sites = [node for node in module.graph.nodes if _is_site(node, module, carried)]
     if not sites:
@@ -198,6 +198,19 @@ def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[f
     images = [node for node in module.graph.nodes if node.op == "placeholder"]
     made = set().union(*(descendants(node) for node in images))
     return {node for node in made if len(shapes.get(node, ())) >= 2}
+
+
+def _shapes_or_refusal(
+    model: nn.Module, module: fx.GraphModule, input_size: tuple[int, int]
+) -> dict[fx.Node, torch.Size]:
+    try:
+        return _shapes(module, input_size)
+    except Exception as error:  # whatever the model's own operations raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AevisError(
+            f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: {reason}. "
+            "Mend the input size (--input-size, or workspace.toml); the model must take three channels."
+        ) from error
 
 
 def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node, torch.Size]:

@@ -123,8 +123,8 @@ _MAKERS: dict[str, Callable[[str, str], nn.Module]] = {"torchvision": _from_torc
 def _import(name: str, otherwise: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise AevisError(f"{otherwise} ({error}).") from error
+    except Exception as error:  # a module of the user's may raise anything
+        raise AevisError(f"{otherwise} ({type(error).__name__}: {error}).") from error
 
 
 def _is_file_name(weights: str) -> bool:

@@ -100,3 +100,18 @@ def test_predictions_are_the_models_softmax_in_order(batch):
     np.testing.assert_allclose([p.probabilities for p in found], wanted, atol=1e-6)
     assert [p.label for p in found] == wanted.argmax(1).tolist()
     assert len(c.predict(images[:0])) == 0
+
+
+class _Pair(torch.nn.Module):
+    def forward(self, x):
+        y = torch.relu(x).mean((2, 3))
+        return y, y
+
+
+def test_models_that_take_or_give_something_else_are_refused_in_a_sentence():
+    grey = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(3))
+    grey(torch.zeros(1, 1, 8, 8))
+    with pytest.raises(AevisError, match="cannot take an RGB image of 8 x 8"):
+        Classifier(grey.eval(), Preprocessing((8, 8)), "abc")
+    with pytest.raises(AevisError, match="a tuple in place of a tensor of logits"):
+        Classifier(_Pair().eval(), Preprocessing((8, 8)), "abc")
