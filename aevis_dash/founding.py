@@ -133,12 +133,13 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
         )
         create(root, settings, CLASSES, entries)
     bench = Workbench(Workspace(root))
+    if bench.workspace.settings.opens_on:
+        return bench.workspace
     attacked = bench.workspace.images[:WORLD_ATTACKED]
     for i, epsilon in enumerate(WORLD_EPSILONS):
         parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
         bench.attack(attacked, parameters=parameters, progress=part_of(progress, 0.4 + 0.2 * i, 0.2))
-    if not bench.workspace.settings.opens_on:
-        _choose_opening(bench)
+    _choose_opening(bench)
     return Workspace(root)
 
 
