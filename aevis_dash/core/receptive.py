@@ -11,31 +11,40 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
+from aevis_dash.core.layer_graph import ACTIVATION_MODULES, TracedModel, ancestors, descendants
 from aevis_dash.domain import AreaOfInterest
 
 Span = tuple[int, int]
 """Half-open range of positions along one axis, before it is cut to the extent."""
 Box = tuple[Span, Span]
 
+Axes = dict[fx.Node, int | None]
+
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_MIXING = (
-    nn.GroupNorm,
-    nn.InstanceNorm2d,
-    nn.ConvTranspose2d,
-    nn.MultiheadAttention,
-    nn.Upsample,
-    nn.Conv1d,
-    nn.Softmax,
+_POINTWISE = (
+    *ACTIVATION_MODULES,
+    nn.Sigmoid,
+    nn.LogSigmoid,
+    nn.Hardsigmoid,
+    nn.Tanh,
+    nn.Hardtanh,
+    nn.Softsign,
+    nn.Tanhshrink,
+    nn.Hardshrink,
+    nn.Softshrink,
+    nn.Threshold,
+    nn.Identity,
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.dropout._DropoutNd,
 )
 _POOL_FUNCTIONS = (F.max_pool2d, F.avg_pool2d, torch.max_pool2d)
 _ELEMENTWISE = frozenset(
     "add sub mul truediv div neg pow square sqrt rsqrt exp log abs clamp clip minimum maximum where sigmoid tanh relu "
     "relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh softplus dropout "
-    "dropout2d feature_dropout alpha_dropout stochastic_depth batch_norm layer_norm linear cat concat permute "
+    "dropout2d feature_dropout alpha_dropout stochastic_depth batch_norm cat concat "
     "contiguous clone detach to float type_as".split()
 )
-"""Functions and methods that read each neuron's own position only (linear and layer_norm: over channels)."""
+"""Functions and methods that read each neuron's own position only."""
 
 
 def field_on_layer(traced: TracedModel, area: AreaOfInterest, layer: int) -> AreaOfInterest:
@@ -57,31 +66,41 @@ def _carry(traced: TracedModel, area: AreaOfInterest, start: fx.Node) -> Box:
     between = ancestors(end) & descendants(start)
     if end not in between:
         raise ValueError("the earlier layer does not feed the area's layer")
+    axes = _channel_axes(traced)
     boxes: dict[fx.Node, Box] = {end: ((area.top, area.bottom), (area.left, area.right))}
     for node in reversed([n for n in traced.module.graph.nodes if n in between]):
         if node is start:
             break
         for earlier in node.all_input_nodes:
             if earlier in between:
-                read = _read(traced, node, earlier, boxes[node])
+                read = _read(traced, axes, node, earlier, boxes[node])
                 boxes[earlier] = _hull(boxes[earlier], read) if earlier in boxes else read
     return boxes[start]
 
 
-def _read(traced: TracedModel, node: fx.Node, earlier: fx.Node, box: Box) -> Box:
-    module = traced.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+def _read(traced: TracedModel, axes: Axes, node: fx.Node, earlier: fx.Node, box: Box) -> Box:
+    module = _module(traced, node)
+    whole = _whole(traced.shapes.get(earlier, torch.Size(())))
     if isinstance(module, nn.Conv2d) and module.padding_mode in ("circular", "reflect"):
-        return _whole(traced.shapes[earlier])
-    if isinstance(module, _WINDOWS):
+        return whole
+    if isinstance(module, _WINDOWS) and 3 not in (axes.get(earlier), axes.get(node)):
         box = _cut(box, traced.shapes[node])
         return _window(box, module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1))
-    if node.op == "call_function" and node.target in _POOL_FUNCTIONS:
+    if node.op == "call_function" and node.target in _POOL_FUNCTIONS and axes.get(earlier) != 3:
         return _pool_function(node, _cut(box, traced.shapes[node]))
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    mixing = isinstance(module, _MIXING) if module is not None else name not in _ELEMENTWISE
-    if not mixing and _keeps_positions(traced.shapes.get(earlier), traced.shapes.get(node), node, module):
-        return box
-    return _whole(traced.shapes.get(earlier, torch.Size(())))
+    return box if _keeps_positions(traced, axes, node, earlier) else whole
+
+
+def _module(traced: TracedModel, node: fx.Node) -> nn.Module | None:
+    return traced.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _argument(node: fx.Node, place: int, name: str) -> Any:
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name)
 
 
 def _pool_function(node: fx.Node, box: Box) -> Box:
@@ -112,14 +131,87 @@ def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _keeps_positions(
-    before: torch.Size | None, after: torch.Size | None, node: fx.Node, module: nn.Module | None
-) -> bool:
-    if before is None or after is None or len(before) != 4 or len(after) != 4:
+def _keeps_positions(traced: TracedModel, axes: Axes, node: fx.Node, earlier: fx.Node) -> bool:
+    """Whether each position of `node` reads that very position of `earlier` and no other."""
+    if node not in axes or earlier not in axes:
         return False
-    if "permute" in str(node.target).lower() or "permute" in type(module).__name__.lower():
-        return True
-    return before[2:] == after[2:] or before[1:3] == after[1:3]
+    before, after = traced.shapes[earlier], traced.shapes[node]
+    known = {axis for axis in (axes[earlier], axes[node]) if axis is not None}
+    if _name(node) == "permute":
+        return axes[earlier] is not None and axes[node] == _permuted(node, axes[earlier])
+    if len(known) > 1 or not (_is_pointwise(traced, node) or (_is_channels_last(traced, node) and known == {3})):
+        return False
+    return before == after or any(before[:i] + before[i + 1 :] == after[:i] + after[i + 1 :] for i in known)
+
+
+def _is_pointwise(traced: TracedModel, node: fx.Node) -> bool:
+    module = _module(traced, node)
+    if module is None:
+        in_batch = _name(node) == "batch_norm" and _argument(node, 5, "training")
+        return node.op != "get_attr" and _name(node) in _ELEMENTWISE and not in_batch
+    in_batch = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+    return isinstance(module, _POINTWISE) and not in_batch
+
+
+def _is_channels_last(traced: TracedModel, node: fx.Node) -> bool:
+    module = _module(traced, node)
+    if isinstance(module, nn.LayerNorm):
+        return len(module.normalized_shape) == 1
+    if node.op == "call_function" and _name(node) == "layer_norm":
+        shape = _argument(node, 1, "normalized_shape")
+        return isinstance(shape, list | tuple) and len(shape) == 1
+    return isinstance(module, nn.Linear) or (node.op == "call_function" and _name(node) == "linear")
+
+
+def _channel_axes(traced: TracedModel) -> Axes:
+    """The axis of the channels (1, 3 or unknown) of every map of rank 4; its positions run along the others."""
+    sites = dict(zip(traced.sites, traced.axes, strict=True))
+    axes: Axes = {}
+    for node in traced.module.graph.nodes:
+        if len(traced.shapes.get(node, ())) == 4:
+            axes[node] = sites[node] if node in sites else _channel_axis(traced, axes, sites, node)
+    return axes
+
+
+def _channel_axis(traced: TracedModel, axes: Axes, sites: dict[fx.Node, int], node: fx.Node) -> int | None:
+    if node.op == "placeholder" or _is_image_module(_module(traced, node)):
+        return 1
+    inputs = [axes[n] for n in node.all_input_nodes if axes.get(n) is not None]
+    if _name(node) == "permute":
+        return _permuted(node, inputs[0]) if inputs else None
+    if inputs and (_is_pointwise(traced, node) or _is_channels_last(traced, node)):
+        return inputs[0]
+    return _axis_read_later(traced, sites, node)
+
+
+def _axis_read_later(traced: TracedModel, sites: dict[fx.Node, int], node: fx.Node) -> int | None:
+    """The axis that whatever reads the node next takes for its channels."""
+    queue, seen = list(node.users), {node}
+    while queue:
+        user = queue.pop(0)
+        if user in sites and len(traced.shapes[user]) == 4:
+            return sites[user]
+        if _is_image_module(_module(traced, user)):
+            return 1
+        if user not in seen and (_is_pointwise(traced, user) or _is_channels_last(traced, user)):
+            queue.extend(user.users)
+        seen.add(user)
+    return None
+
+
+def _is_image_module(module: nn.Module | None) -> bool:
+    return isinstance(module, _WINDOWS) or type(module).__name__.endswith("2d")
+
+
+def _permuted(node: fx.Node, axis: int | None) -> int | None:
+    """Where the channels go, if the rows and the columns stay in order."""
+    given = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("dims"),)
+    dims = given[0] if len(given) == 1 else given
+    if not isinstance(dims, list | tuple) or not all(isinstance(d, int) for d in dims):
+        return None
+    order = [int(d) % 4 for d in dims if isinstance(d, int)]
+    others = [d for d in order if d != axis]
+    return order.index(axis) if axis in order and order[0] == 0 and others == sorted(others) else None
 
 
 def _whole(shape: torch.Size) -> Box:

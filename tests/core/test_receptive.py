@@ -12,7 +12,7 @@ from torch import nn
 from aevis_dash.core.execution import Network
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.core.receptive import field_on_image, field_on_layer
-from aevis_dash.domain import AreaOfInterest
+from aevis_dash.domain import AevisError, AreaOfInterest
 
 
 class Stack(nn.Module):
@@ -91,7 +91,7 @@ def test_the_field_is_the_hull_of_what_the_gradient_reaches(specs, height, width
     x = torch.ones(1, 3, height, width)
     try:
         traced = trace_model(Stack(specs, twin=False).eval(), (height, width))
-    except RuntimeError:  # a window larger than what is left of the image
+    except (RuntimeError, AevisError):  # a window larger than what is left of the image
         assume(False)
     last = traced.layers.layers[-1]
     top, left = data.draw(st.integers(0, last.height - 1)), data.draw(st.integers(0, last.width - 1))
@@ -156,6 +156,61 @@ def test_global_pooling_reads_everything(pool):
     traced = trace_model(Functional(pool).eval(), (8, 8))
     assert corners(field_on_layer(traced, AreaOfInterest(1, 0, 0, 1, 1), 0)) == WHOLE
     assert corners(field_on_image(traced, AreaOfInterest(1, 0, 0, 1, 1))) == WHOLE
+
+
+class Coordinates(nn.Module):
+    """Coordinate attention: the map times what its rows and its columns hold on average."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.columns = nn.AdaptiveAvgPool2d((None, 1)), nn.AdaptiveAvgPool2d((1, None))
+        self.row_gate, self.column_gate = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.row_gate(self.rows(x))) * torch.sigmoid(self.column_gate(self.columns(x)))
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.linear(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
+class Squeeze(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pool, self.gate = nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.gate(self.pool(x)))
+
+
+@pytest.mark.parametrize(
+    ("step", "exact"),
+    [
+        (nn.AdaptiveAvgPool2d((None, 1)), False),
+        (Coordinates(), False),
+        (nn.ZeroPad2d((2, 0, 0, 0)), False),
+        (nn.LayerNorm([3, 12, 12]), True),
+        (nn.LayerNorm(12), False),
+        (nn.Linear(12, 12), False),
+        (Squeeze(), True),
+        (ChannelsLast(), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_field_covers_what_moves_other_positions(step, exact):
+    net = nn.Sequential(nn.ReLU(), step, nn.ReLU()).double().eval()
+    x = torch.rand(1, 3, 12, 12, dtype=torch.float64, requires_grad=True)
+    after = net[:2](x)
+    left = min(5, after.shape[3] - 1)
+    (gradient,) = torch.autograd.grad(after[:, 1, 5, left].sum(), x)
+    traced = trace_model(nn.Sequential(*net).float(), (12, 12))
+    found = corners(field_on_image(traced, AreaOfInterest(1, 5, left, 6, left + 1)))
+    assert found == hull(gradient) if exact else _covers(found, hull(gradient))
 
 
 @pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
