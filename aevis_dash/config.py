@@ -19,8 +19,8 @@ def part_of(progress: Progress, first: float, size: float) -> Progress:
     return lambda share, what: progress(first + share * size, what)
 
 
-def _parameter(default: float | int | str, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def _parameter(default: float | int | str, help_text: str, at_least: int = 0) -> Any:
+    return field(default=default, metadata={"help": help_text, "at_least": at_least})
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class AttackParameters:
     """MI-FGSM (Dong et al., CVPR 2018); lengths in grey levels of 255."""
 
     epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255")
-    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps")
+    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps", at_least=1)
     momentum: float = _parameter(1.0, "decay factor mu of the accumulated gradient")
 
 
@@ -39,13 +39,13 @@ class ExtractionParameters:
     method: str = _parameter("constrained", "extraction method")
     sparsity: float = _parameter(0.3, "lambda: weight of the mean gate; higher gives smaller datapaths")
     coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
-    iterations: int = _parameter(14, "solver steps, one pass each")
+    iterations: int = _parameter(14, "solver steps, one pass each", at_least=1)
     learning_rate: float = _parameter(0.1, "first step length of the solver, in units of a gate")
     hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
-    candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for")
+    candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for", at_least=1)
     null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
     seed: int = _parameter(0, "which images the null band takes")
-    batch: int = _parameter(7, "images in memory at once")
+    batch: int = _parameter(7, "images in memory at once", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ContributionParameters:
 
     sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes")
     coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
-    iterations: int = _parameter(80, "solver steps, one pass of the part between the two layers each")
+    iterations: int = _parameter(80, "solver steps, one pass of the part between the two layers each", at_least=1)
     learning_rate: float = _parameter(0.03, "first step length of the solver, in units of a gate")
 
 
@@ -62,7 +62,7 @@ class ContributionParameters:
 class FeatureParameters:
     """Learned features: the reference patches that activate a map most."""
 
-    patches: int = _parameter(9, "patches kept for each map")
+    patches: int = _parameter(9, "patches kept for each map", at_least=1)
 
 
 PACKAGE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ written beside its place and moved there, so a reader sees all of it or nothing.
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -75,13 +75,13 @@ class Store:
 def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     """Call `write` with a binary file that takes `path`'s place once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    part = path.parent / f".part-{uuid.uuid4().hex}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:  # not mkstemp, whose files only their owner may read
             write(file)
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -12,11 +12,11 @@ Every refusal of bad input that a workspace can hold is here.
 import csv
 import hashlib
 import io
+import math
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from aevis_dash.store import write_atomically
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 SMALLEST, MOST_PIXELS = 8, 50_000_000
+_OWN_FOLDER = "adversarial/"
 _EXAMPLE_COLUMNS = ("id", "source", "adversarial", "true_label", "attack", "target_label")
 T = TypeVar("T")
 
@@ -59,14 +60,25 @@ class WorkspaceSettings:
     features: FeatureParameters = field(default_factory=FeatureParameters)
 
 
+class _ImageTable:
+    """`Workspace.images`. Not a property, so that a table put in an instance's `__dict__` stands in for the file's."""
+
+    def __get__(self, workspace: "Workspace", _owner: type) -> tuple[ImageEntry, ...]:
+        return workspace._read_images()
+
+
 class Workspace:
     """A workspace on disk. Opening it reads the texts and tables; images are read when asked for."""
+
+    images = _ImageTable()
+    """The normal images with their labels, as the table has them now: it is read again when its file has changed."""
 
     def __init__(self, root: Path):
         self.root = Path(root)
         self.settings = _read_settings(self.root)
         self.class_names = _read_class_names(self.root / "classes.txt")
         self._hashes: dict[str, tuple[int, int, str]] = {}
+        self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
 
     @property
     def cache(self) -> Path:
@@ -80,20 +92,22 @@ class Workspace:
         local = self.root / weights
         return ModelSpec(self.settings.model.source, str(local) if weights and local.is_file() else weights)
 
-    @cached_property
-    def images(self) -> tuple[ImageEntry, ...]:
-        """The normal images with their labels."""
-        rows = _read_table(self.root / "images.csv", ("file", "label"))
-        return tuple(
-            ImageEntry(row["file"], self._label(row["label"], f"images.csv, line {i}")) for i, row in enumerate(rows, 2)
-        )
+    def _read_images(self) -> tuple[ImageEntry, ...]:
+        path = self.root / "images.csv"
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise _unreadable_table(path, error) from error
+        known = self._images
+        if known is None or known[0] != (state.st_mtime_ns, state.st_size):
+            rows = _read_table(path, ("file", "label")).rows
+            entries = (ImageEntry(r["file"], self._label(r["label"], f"images.csv, line {i}")) for i, r in rows)
+            known = self._images = ((state.st_mtime_ns, state.st_size), tuple(entries))
+        return known[1]
 
     def examples(self) -> tuple[Example, ...]:
         """The examples as the table has them now; none where there is no table yet."""
-        path = self.root / "examples.csv"
-        if not path.exists():
-            return ()
-        return tuple(self._example(row, i) for i, row in enumerate(_read_table(path, _EXAMPLE_COLUMNS), 2))
+        return tuple(self._example(row, line) for line, row in self._example_table().rows)
 
     def example(self, example_id: str) -> Example:
         """That example; raises AevisError where the table has none of that id."""
@@ -106,16 +120,23 @@ class Workspace:
         )
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
-        """Write adversarial images (H, W, 3) and add their rows to the table, or replace rows of the same id."""
+        """Write adversarial images (H, W, 3) and add their rows to the table, or replace rows of the same id.
+
+        Rows keep their order, and columns that are not ours their values.
+        """
+        self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
             write_image(self.root / example.adversarial, image)
-        table = {e.id: e for e in self.examples()} | {e.id: e for e, _ in made}
-        _write_table(self.root / "examples.csv", _EXAMPLE_COLUMNS, (asdict(e) for e in table.values()))
+        table = self._example_table()
+        rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
+        for example, _ in made:
+            rows[example.id] = rows.get(example.id, {}) | asdict(example)
+        _write_table(self.root / "examples.csv", table.columns, rows.values())
 
     def path(self, name: str) -> Path:
         """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
         inside = self.root / name
-        return inside if name.startswith("adversarial/") else self.root / self.settings.images / name
+        return inside if name.startswith(_OWN_FOLDER) else self.root / self.settings.images / name
 
     def read(self, names: Iterable[str]) -> np.ndarray:
         """8-bit images (B, H, W, 3) at the model's input size."""
@@ -135,6 +156,24 @@ class Workspace:
             raise AevisError(
                 f"The image {self.path(name)} cannot be read ({error.strerror}). Put it back or drop its row."
             ) from error
+
+    def _example_table(self) -> "_Table":
+        """The table of examples, whose ids are refused where they are empty or stand twice."""
+        path = self.root / "examples.csv"
+        if not path.exists():
+            return _Table(_EXAMPLE_COLUMNS, [])
+        table = _read_table(path, _EXAMPLE_COLUMNS)
+        lines: dict[str, int] = {}
+        for line, row in table.rows:
+            if not row["id"].strip():
+                raise AevisError(f"{path}, line {line}: the id is empty. Give each example an id of its own.")
+            if row["id"] in lines:
+                raise AevisError(
+                    f"{path}, line {line}: the id {row['id']!r} already stands in line {lines[row['id']]}. "
+                    "Give each example an id of its own."
+                )
+            lines[row["id"]] = line
+        return table
 
     def _example(self, row: Mapping[str, str], line: int) -> Example:
         where = f"examples.csv, line {line}"
@@ -160,6 +199,7 @@ def create(
     """Write a new workspace; refuses a folder that already holds one."""
     if (root / "workspace.toml").exists():
         raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
+    _refuse_own_folder(images, root / settings.images)
     _write_text(root / "classes.txt", "".join(f"{name}\n" for name in class_names))
     _write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)
@@ -179,7 +219,7 @@ def find_images(folder: Path, labels: Path | None, class_names: Sequence[str]) -
     """
     files = _image_files(folder)
     if labels is None:
-        return tuple(_from_folder(folder, file, class_names) for file in files)
+        return _refuse_own_folder(tuple(_from_folder(folder, file, class_names) for file in files), folder)
     table = _read_labels(labels, class_names)
     names = [file.relative_to(folder).as_posix() for file in files]
     found = [ImageEntry(n, table[k]) for n in names for k in (n, Path(n).name, Path(n).stem) if k in table]
@@ -189,7 +229,7 @@ def find_images(folder: Path, labels: Path | None, class_names: Sequence[str]) -
             f"No image in {folder} has a row in {labels}: images are called {names[0]!r}, rows {next(iter(table))!r}. "
             "The table needs the file's name, with or without its suffix."
         )
-    return tuple(unique.values())
+    return _refuse_own_folder(tuple(unique.values()), folder)
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -214,9 +254,10 @@ def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
             raise AevisError(f"There is no image {path}. Put it back, or drop its row from the table.") from error
         except Image.DecompressionBombError as error:
             raise AevisError(_too_large(path, "far more than")) from error
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # on damaged files Pillow raises IndexError, TypeError, struct.error and others
+            reason = str(error) or type(error).__name__
             raise AevisError(
-                f"The image {path} cannot be read ({error}); it is truncated or not an image. Save or copy it again."
+                f"The image {path} cannot be read ({reason}); it is truncated or not an image. Save or copy it again."
             ) from error
     if upright.size != (size[1], size[0]):
         upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -238,22 +279,45 @@ def png_bytes(image: np.ndarray) -> bytes:
 def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """A parameter set from a table of its fields; raises AevisError for names and values that do not fit."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(table, Mapping):
+        raise AevisError(
+            f"{where}: {table!r} is no table. Write its parameters there, a line each: {', '.join(known)}."
+        )
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise AevisError(f"{where}: there is no parameter {unknown[0]!r}. Known are: {', '.join(known)}.")
-    try:
-        values = {name: _as_type(known[name].type, value) for name, value in table.items()}
-    except (TypeError, ValueError) as error:
-        raise AevisError(f"{where}: {error}. Mend the value.") from error
+    needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in table]
+    if needed:
+        raise AevisError(f"{where}: the parameter {needed[0]!r} is missing. Add a line with it.")
+    values = {}
+    for name, value in table.items():
+        try:
+            values[name] = _as_type(known[name].type, value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise AevisError(f"{where}: {error}. Mend the value of {name!r}.") from error
+        least = known[name].metadata.get("at_least", 0)
+        if not isinstance(value, str) and value < least:
+            raise AevisError(f"{where}: {name} = {value!r} is too small. It must be at least {least}.")
     return kind(**values)
 
 
 def _as_type(kind: Any, value: Any) -> Any:
-    if isinstance(value, bool) or (kind is str) != isinstance(value, str):
+    if isinstance(value, bool) or not isinstance(value, str if kind is str else int | float):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
+    if not isinstance(value, str) and not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
     if kind is int and value != int(value):
         raise ValueError(f"{value!r} is not a whole number")
     return kind(value)
+
+
+def _refuse_own_folder(images: Sequence[ImageEntry], folder: Path) -> tuple[ImageEntry, ...]:
+    if any(image.file.startswith(_OWN_FOLDER) for image in images):
+        raise AevisError(
+            f"The folder {folder / _OWN_FOLDER} has the name under which a workspace keeps its own adversarial images. "
+            "Rename that folder."
+        )
+    return tuple(images)
 
 
 def _refuse_image(image: Image.Image, path: Path) -> None:
@@ -264,12 +328,21 @@ def _refuse_image(image: Image.Image, path: Path) -> None:
         raise AevisError(
             f"The image {path} has {width} x {height} pixels; under {SMALLEST} on a side nothing is seen. Leave it out."
         )
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's .jpg: the picture, then its previews
         raise AevisError(f"The image {path} is animated ({image.n_frames} frames). Save the frame you mean as PNG.")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
         raise AevisError(f"The image {path} is CMYK, whose colours a network never saw. Convert it to RGB.")
+    deep_png = image.format == "PNG" and _png_depth(path) > 8  # Pillow opens it as RGB, without a word
+    if deep_png or image.mode == "F" or image.mode.startswith("I"):
+        kind = "16-bit PNG" if deep_png else image.mode
+        raise AevisError(f"The image {path} has more than 8 bits a channel ({kind}). Convert it to 8-bit RGB.")
     if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "1"):
-        raise AevisError(f"The image {path} has more than 8 bits a channel ({image.mode}). Convert it to 8-bit RGB.")
+        raise AevisError(f"The image {path} is in the colour space {image.mode}. Convert it to RGB.")
+
+
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def _too_large(path: Path, what: str) -> str:
@@ -295,11 +368,11 @@ def _from_folder(folder: Path, file: Path, class_names: Sequence[str]) -> ImageE
 
 
 def _read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int | None]:
-    rows = _read_table(path, ())
-    columns = set(rows[0])
+    rows = _read_table(path, ()).rows
+    columns = set(rows[0][1])
     key = _first_of(("file", "filename", "image", "image_id", "id"), columns, path)
     value = _first_of(("label", "class", "true_label"), columns, path)
-    return {row[key]: _label(row[value], class_names, f"{path}, line {i}") for i, row in enumerate(rows, 2)}
+    return {row[key]: _label(row[value], class_names, f"{path}, line {i}") for i, row in rows}
 
 
 def _first_of(wanted: Sequence[str], columns: set[str], path: Path) -> str:
@@ -327,15 +400,16 @@ def _read_settings(root: Path) -> WorkspaceSettings:
     if not path.is_file():
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     model = _section(table, "model", path)
+    page = _section(table, "page", path) if "page" in table else {}
     return WorkspaceSettings(
         model=parameters_from(ModelSpec, model, f"{path}, [model]"),
         preprocessing=_preprocessing(_section(table, "preprocessing", path), path),
         images=str(_section(table, "images", path).get("folder", "images")),
-        opens_on=str(table.get("page", {}).get("opens_on", "")),
+        opens_on=str(page.get("opens_on", "")),
         attack=parameters_from(AttackParameters, table.get("attack", {}), f"{path}, [attack]"),
         extraction=parameters_from(ExtractionParameters, table.get("extraction", {}), f"{path}, [extraction]"),
         contribution=parameters_from(ContributionParameters, table.get("contribution", {}), f"{path}, [contribution]"),
@@ -353,7 +427,7 @@ def _section(table: Mapping[str, Any], name: str, path: Path) -> Mapping[str, An
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
     try:
         return Preprocessing(**{name: _pair_of_numbers(name, value) for name, value in table.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise AevisError(
             f"{path}, [preprocessing]: {error}. It takes input_size = [height, width], mean and std with three "
             "numbers each, and value_range = [low, high]."
@@ -365,12 +439,15 @@ def _pair_of_numbers(name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list) or len(value) != length:
         raise ValueError(f"{name} needs {length} numbers, not {value!r}")
     kind = int if name == "input_size" else float
-    return tuple(kind(v) for v in value)
+    numbers = tuple(_as_type(kind, v) for v in value)
+    if name in ("input_size", "std") and min(numbers) <= 0:
+        raise ValueError(f"{name} needs numbers above 0, not {value!r}")
+    return numbers
 
 
 def _read_class_names(path: Path) -> tuple[str, ...]:
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise AevisError(
             f"The class names in {path} cannot be read ({error}). Give a text, one name a line."
@@ -380,19 +457,36 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class _Table:
+    """The columns of a CSV file, and its rows with the line each ends in."""
+
+    columns: Sequence[str]
+    rows: list[tuple[int, dict[str, str]]]
+
+
+def _unreadable_table(path: Path, error: Exception) -> AevisError:
+    return AevisError(f"The table {path} cannot be read ({error}). It must be a CSV file in UTF-8.")
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> _Table:
+    """A table that has those columns; without any named, one that has a row at least."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a byte-order mark first
             reader = csv.DictReader(file)
-            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in reader]
+            read = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AevisError(f"The table {path} cannot be read ({error}). It must be a CSV file in UTF-8.") from error
+        raise _unreadable_table(path, error) from error
     missing = [c for c in columns if c not in (reader.fieldnames or ())]
     if missing:
         raise AevisError(f"The table {path} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
+    for line, row in read:
+        if columns and any(row.get(None) or ()):  # type: ignore[call-overload]
+            raise AevisError(f"{path}, line {line} has more values than columns. Quote a value that holds a comma.")
+    rows = [(line, {k: v or "" for k, v in row.items() if k is not None}) for line, row in read]
     if not rows and not columns:
         raise AevisError(f"The table {path} is empty. It needs a header line and a line for each image.")
-    return rows
+    return _Table(tuple(reader.fieldnames or ()), rows)
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 
@@ -150,6 +151,15 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     write_atomically(path, write)
     assert seen == [False]
     assert path.read_bytes() == b"half whole"
+
+
+def test_a_file_has_the_mode_that_any_new_file_gets(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "file", lambda file: file.write(b"x"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_the_key_changes_with_every_part():

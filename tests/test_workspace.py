@@ -1,5 +1,6 @@
 """The workspace: what it holds comes back, and every bad input is refused in a sentence that names the place."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aevis_dash.config import AttackParameters, ExtractionParameters
+from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import AevisError, Example, ModelSpec, Preprocessing
 from aevis_dash.workspace import (
     ImageEntry,
@@ -51,14 +52,14 @@ def example(name="cat-mifgsm", **changes):
     return dataclasses.replace(made, **changes)
 
 
-def png_head(width, height):
-    """A PNG that says a size and has no pixels."""
+def png(width, height, depth=8, pixels=b""):
+    """A PNG in RGB; without pixels it only says its size."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    ihdr = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 def test_what_is_written_comes_back(workspace):
@@ -83,6 +84,57 @@ def test_adversarials_are_added_and_replaced_by_id(workspace):
     workspace.keep_adversarials([(dataclasses.replace(first, attack="again"), picture(7))])
     assert workspace.examples() == (dataclasses.replace(first, attack="again"), second)
     np.testing.assert_array_equal(workspace.read([first.adversarial, second.adversarial]), [picture(7), picture(6)])
+
+
+def test_the_table_of_images_is_read_again_when_it_changes(workspace):
+    assert workspace.images is workspace.images
+    with (workspace.root / "images.csv").open("a") as file:
+        file.write("new.png,1\n")
+    assert workspace.images[-1] == ImageEntry("new.png", 1)
+
+
+def test_a_table_of_examples_keeps_what_others_wrote(workspace):
+    workspace.keep_adversarials([(example("b"), picture(5)), (example("a"), picture(6))])
+    table = workspace.root / "examples.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"note,{head}", f'"mine, ""b""",{rows[0]}', f"theirs,{rows[1]}"]) + "\n")
+    before = list(csv.reader(table.read_text().splitlines()))
+    workspace.keep_adversarials([(example("c"), picture(7)), (example("b", attack="again"), picture(8))])
+    after = list(csv.reader(table.read_text().splitlines()))
+    assert [row[:2] for row in after] == [["note", "id"], ['mine, "b"', "b"], ["theirs", "a"], ["", "c"]]
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert workspace.example("b").attack == "again"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("cat-mifgsm,a,b,,,", r"line 3: the id 'cat-mifgsm' already stands in line 2\. Give each"),
+        (",a,b,,,", r"examples\.csv, line 3: the id is empty"),
+        ("x,a,b,,,,surplus", r"examples\.csv, line 3 has more values than columns"),
+    ],
+)
+def test_a_table_that_cannot_be_rewritten_whole_is_left_alone(workspace, line, words):
+    workspace.keep_adversarials([(example(), picture(5))])
+    table = workspace.root / "examples.csv"
+    table.write_text(f"{table.read_text()}{line}\n")
+    before = table.read_bytes()
+    with pytest.raises(AevisError, match=words):
+        workspace.examples()
+    with pytest.raises(AevisError, match=words):
+        workspace.keep_adversarials([(example("new"), picture(6))])
+    assert table.read_bytes() == before
+    assert not (workspace.root / "adversarial" / "new.png").exists()
+
+
+@pytest.mark.parametrize("file", ["images.csv", "examples.csv", "classes.txt", "workspace.toml"])
+def test_a_byte_order_mark_is_no_part_of_a_text(workspace, file):
+    workspace.keep_adversarials([(example(), picture(5))])
+    before = read_all(workspace.root)
+    path = workspace.root / file
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_all(workspace.root) == before
+    assert Workspace(workspace.root).class_names == NAMES
 
 
 def test_a_failed_write_of_an_adversarial_keeps_the_table(workspace):
@@ -128,6 +180,13 @@ def test_an_unknown_example_is_refused(workspace):
         ("workspace.toml", "steps = 3", 'steps = "3"', r"\[attack\]: '3' is not of type int"),
         ("workspace.toml", "steps = 3", "stepps = 3", r"\[attack\]: there is no parameter 'stepps'\. Known are: eps"),
         ("workspace.toml", "steps = 3", "steps = true", r"\[attack\]: True is not of type int"),
+        ("workspace.toml", '[page]\nopens_on = "cat-mifgsm"', "", r"has no table \[page\]"),
+        ("workspace.toml", "[attack]", "[old]", r"\[attack\]: 3 is no table"),
+        ("workspace.toml", 'source = "somewhere:make"\n', "", r"\[model\]: the parameter 'source' is missing"),
+        ("workspace.toml", "steps = 3", "steps = [3]", r"\[attack\]: \[3\] is not of type int"),
+        ("workspace.toml", "steps = 3", "steps = inf", r"\[attack\]: inf is not a finite number"),
+        ("workspace.toml", "    16,", "    inf,", r"\[preprocessing\]: inf is not a finite number"),
+        ("workspace.toml", "    16,", "    0,", r"\[preprocessing\]: input_size needs numbers above 0"),
         ("workspace.toml", "    0.2,\n", "", r"\[preprocessing\]: mean needs 3 numbers"),
         ("workspace.toml", "input_size", "input_sise", r"\[preprocessing\]: .*input_sise"),
         ("classes.txt", "cat\ndog\ngrey fox\n", "\n \n", r"classes\.txt holds no class name"),
@@ -143,7 +202,8 @@ def test_a_broken_text_is_refused_by_name(workspace, file, old, new, words):
     workspace.keep_adversarials([(example(), picture(5))])
     path = workspace.root / file
     assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+    first = {"[old]": "attack = 3\n", "": "page = 3\n" if "[page]" in old else ""}.get(new, "")
+    path.write_text(first + path.read_text().replace(old, new))
     with pytest.raises(AevisError, match=words):
         read_all(workspace.root)
 
@@ -177,6 +237,33 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
     assert type(parameters_from(AttackParameters, {"epsilon": 4}, "here").epsilon) is float
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "words"),
+    [
+        (ExtractionParameters, "batch", 0, "batch = 0 is too small. It must be at least 1"),
+        (ExtractionParameters, "candidates", 0, "at least 1"),
+        (ExtractionParameters, "candidates", -1, "at least 1"),
+        (ExtractionParameters, "iterations", 0, "at least 1"),
+        (ExtractionParameters, "seed", -1, "at least 0"),
+        (ExtractionParameters, "learning_rate", float("nan"), "nan is not a finite number. Mend .*'learning_rate'"),
+        (ExtractionParameters, "sparsity", 10**400, "Mend the value of 'sparsity'"),
+        (ContributionParameters, "iterations", 0, "at least 1"),
+        (FeatureParameters, "patches", -1, "at least 1"),
+        (AttackParameters, "steps", 0, "at least 1"),
+        (AttackParameters, "epsilon", -8.0, "at least 0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(kind, name, value, words):
+    with pytest.raises(AevisError, match=f"^here: .*{words}"):
+        parameters_from(kind, {name: value}, "here")
+
+
+def test_nothing_is_a_legal_weight():
+    nothing = {"sparsity": 0, "coherence": 0, "null_targets": 0}
+    assert parameters_from(ExtractionParameters, nothing, "here").null_targets == 0
+    assert parameters_from(AttackParameters, {"momentum": 0}, "here").momentum == 0
+
+
 # Images
 
 
@@ -188,6 +275,8 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         ("empty", "truncated or not an image"),
         ("cmyk", "is CMYK, .*Convert it to RGB"),
         ("16-bit", "more than 8 bits a channel .*Convert it to 8-bit RGB"),
+        ("16-bit colour", "more than 8 bits a channel .*Convert it to 8-bit RGB"),
+        ("lab tiff", "colour space LAB. Convert it to RGB"),
         ("animated gif", r"is animated \(2 frames\)\. Save the frame you mean"),
         ("animated png", r"is animated \(2 frames\)"),
         ("1x1", "has 1 x 1 pixels"),
@@ -213,17 +302,51 @@ def bad_image(folder, kind):
         "empty": b"",
         "cmyk": saved(Image.new("CMYK", (32, 32)), "JPEG"),
         "16-bit": saved(Image.fromarray(np.zeros((32, 32), np.uint16)), "PNG"),
+        "16-bit colour": png(32, 32, 16, bytes((1 + 32 * 6) * 32)),
+        "lab tiff": saved(Image.new("LAB", (32, 32)), "TIFF"),
         "animated gif": animated("GIF"),
         "animated png": animated("PNG"),
         "1x1": png_bytes(picture(0, 1, 1)),
-        "huge": png_head(20_000, 20_000),
-        "large": png_head(8000, 7000),
+        "huge": png(20_000, 20_000),
+        "large": png(8000, 7000),
     }
     if kind == "folder":
         path.mkdir()
     elif kind != "missing":
         path.write_bytes(contents[kind])
     return path
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), TypeError(), struct.error("unpack")])
+def test_whatever_pillow_raises_is_a_refusal(tmp_path, monkeypatch, error):
+    def load(*_):
+        raise error
+
+    write_image(tmp_path / "a.png", picture())
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(AevisError, match=r"a\.png cannot be read \(.+\); it is truncated"):
+        read_image(tmp_path / "a.png", (16, 24))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_a_damaged_image_is_read_or_refused(tmp_path, kind):
+    whole = saved(Image.fromarray(picture(0, 32, 32)), kind)
+    for seed in range(150):
+        random = np.random.default_rng(seed)
+        broken = bytearray(whole)
+        for place in random.integers(0, len(whole) if seed % 2 else 60, 3):
+            broken[-place if kind == "TIFF" else place] = random.integers(256)
+        (tmp_path / "a").write_bytes(broken)
+        with contextlib.suppress(AevisError):
+            assert read_image(tmp_path / "a", (16, 16)).shape == (16, 16, 3)
+
+
+def test_a_phones_picture_is_read_without_its_previews(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(animated("MPO"))
+    Image.fromarray(picture(0, 32, 32)).save(tmp_path / "still.jpg")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.jpg", (32, 32)), read_image(tmp_path / "still.jpg", (32, 32))
+    )
 
 
 def saved(image, kind, **options):
@@ -270,6 +393,16 @@ def folder(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     return tmp_path / "photos"
+
+
+def test_a_folder_named_as_the_workspaces_own_is_refused(folder, tmp_path):
+    (folder / "adversarial").mkdir()
+    (folder / "dog" / "two.png").rename(folder / "adversarial" / "two.png")
+    with pytest.raises(AevisError, match=r"photos/adversarial has the name .*Rename that folder"):
+        find_images(folder, None, NAMES)
+    with pytest.raises(AevisError, match="Rename that folder"):
+        create(tmp_path / "new", SETTINGS, NAMES, [ImageEntry("adversarial/two.png", 0)])
+    assert not (tmp_path / "new").exists()
 
 
 def labels_file(folder, rows, head=("image_id", "label")):
