@@ -60,18 +60,8 @@ class WorkspaceSettings:
     features: FeatureParameters = field(default_factory=FeatureParameters)
 
 
-class _ImageTable:
-    """`Workspace.images`. Not a property, so that a table put in an instance's `__dict__` stands in for the file's."""
-
-    def __get__(self, workspace: "Workspace", _owner: type) -> tuple[ImageEntry, ...]:
-        return workspace._read_images()
-
-
 class Workspace:
     """A workspace on disk. Opening it reads the texts and tables; images are read when asked for."""
-
-    images = _ImageTable()
-    """The normal images with their labels, as the table has them now: it is read again when its file has changed."""
 
     def __init__(self, root: Path):
         self.root = Path(root)
@@ -92,7 +82,9 @@ class Workspace:
         local = self.root / weights
         return ModelSpec(self.settings.model.source, str(local) if weights and local.is_file() else weights)
 
-    def _read_images(self) -> tuple[ImageEntry, ...]:
+    @property
+    def images(self) -> tuple[ImageEntry, ...]:
+        """The normal images with their labels, as the table has them now (read again when its file has changed)."""
         path = self.root / "images.csv"
         try:
             state = path.stat()

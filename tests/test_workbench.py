@@ -185,7 +185,7 @@ def test_the_nearest_class_is_the_likeliest_wrong_one_with_images(bench):
     assert made.target_label == prediction.runner_up
     gone = bench.class_names[prediction.runner_up]
     kept = tuple(e for e in bench.workspace.images if not e.file.startswith(gone))
-    bench.workspace.__dict__["images"] = kept
+    _keep_images(bench, kept)
     (other,) = bench.attack([entry], "nearest")
     assert other.target_label == int(np.argsort(prediction.probabilities)[-3])
     assert f"towards {bench.class_names[other.target_label]}" in other.attack
@@ -221,7 +221,7 @@ def test_a_score_is_never_taken_against_the_images_own_source(bench):
     turned = chosen.adversarial.label
     alone = dataclasses.replace(chosen.example, source=_one_of(bench, turned))
     others = tuple(e for e in bench.workspace.images if e.label != turned or e.file == alone.source)
-    bench.workspace.__dict__["images"] = others
+    _keep_images(bench, others)
     bench.workspace.examples = lambda: (alone,)
     assert np.isnan(bench.judged_examples()[0].score)
     assert np.isnan(bench.source_scores([alone])[0])
@@ -233,7 +233,7 @@ def test_a_score_is_taken_against_rightly_classified_images_only(bench):
     chosen = tuple(e for e in bench.workspace.examples() if e.source != wrong)
     bench.workspace.examples = lambda: chosen
     with_wrong = [j.score for j in bench.judged_examples()]
-    bench.workspace.__dict__["images"] = tuple(e for e in bench.workspace.images if e.file != wrong)
+    _keep_images(bench, tuple(e for e in bench.workspace.images if e.file != wrong))
     np.testing.assert_array_equal(with_wrong, [j.score for j in bench.judged_examples()])
 
 
@@ -319,7 +319,7 @@ def test_a_failed_attack_is_refused_in_words(bench):
 
 def test_a_class_without_clean_images_is_refused_in_words(bench, fooled):
     label = bench.plan(bench.workspace.example(fooled)).adversarial_label
-    bench.workspace.__dict__["images"] = tuple(e for e in bench.workspace.images if e.label != label)
+    _keep_images(bench, tuple(e for e in bench.workspace.images if e.label != label))
     with pytest.raises(AevisError, match=r"No clean image .*'monkey'.*Add images of 'monkey', or attack with"):
         bench.extract(fooled)
 
@@ -365,3 +365,9 @@ def test_attacks_of_other_images_parameters_and_names_never_share_an_id(world):
     made += bench.attack([first, twin], parameters=replace(weak, momentum=0.0))
     assert len({e.id for e in made}) == len({e.adversarial for e in made}) == 4
     assert bench.attack([first], parameters=weak) == made[:1], "the same again is the same"
+
+
+def _keep_images(bench: Workbench, entries) -> None:
+    """Write the workspace's table of normal images anew."""
+    lines = [f"{e.file},{'' if e.label is None else e.label}\n" for e in entries]
+    (bench.workspace.root / "images.csv").write_text("file,label\n" + "".join(lines))
