@@ -41,6 +41,15 @@ def start(root: Path, preload: str) -> None:
     importlib.import_module("multiprocess.forkserver").ensure_running()
 
 
+def end() -> None:
+    """End the jobs and the fork server; an exiting server would otherwise wait for its jobs, and they for it."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
 def warm() -> None:
     """Load the model of the workspace without starting a thread; what is wrong with it is said by the job."""
     use_threads(1)

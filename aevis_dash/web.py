@@ -70,7 +70,10 @@ def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:
     _prepare_opening(bench)
     app = create_app(bench)
     _say(f"AEVis Dash serves {folder} at http://{host}:{port}  (Ctrl-C ends it)")
-    serve_forever(app.server, host=host, port=port, threads=8, ident=None)
+    try:
+        serve_forever(app.server, host=host, port=port, threads=8, ident=None)
+    finally:
+        jobs.end()
 
 
 def _embedded() -> Path:
