@@ -5,8 +5,9 @@ from dash import Dash, Input, Output
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View, cause_of, from_data
-from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
+from aevis_dash.domain import Contribution, FeatureMap, Role
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
@@ -50,14 +51,6 @@ def register(app: Dash, bench: Workbench) -> None:
         union = np.logical_or.reduce(list(critical.values()))
         title = f"{layer.name} · {int(union.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
         return figure, title, _winners(bench, view, traced, values, strongest, union)
-
-
-def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet where its datapaths are stored and it has any."""
-    try:
-        return bench.triplet(view.example, view.target) if view.example else None
-    except AevisError:
-        return None
 
 
 def _contribution(bench: Workbench, found: Triplet, view: View) -> Contribution | None:

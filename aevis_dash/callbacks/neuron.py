@@ -4,7 +4,7 @@ from dash import Dash, Input, Output
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.layer import stored_triplet
+from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View, area_of, from_data
 from aevis_dash.domain import Layer, Role
 from aevis_dash.figures.neuron import activation_figure

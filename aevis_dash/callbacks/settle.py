@@ -14,7 +14,7 @@ def settled(bench: Workbench, view: View) -> View:
     Without a layer: the one where the adversarial begins to merge with the target. Without a map: the critical one
     whose activation the attack raised most. Unchanged where the datapaths are not extracted or cannot be.
     """
-    triplet = _stored(bench, view)
+    triplet = stored_triplet(bench, view)
     if triplet is None:
         return view
     view = view.but(target=triplet.image(Role.TARGET))
@@ -40,7 +40,8 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
     return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))), area=None)
 
 
-def _stored(bench: Workbench, view: View) -> Triplet | None:
+def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
+    """The view's triplet where its datapaths are stored and it has any."""
     try:
         return bench.triplet(view.example, view.target) if view.example else None
     except AevisError:

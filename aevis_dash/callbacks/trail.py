@@ -1,6 +1,6 @@
 """The trail in words, and what to do next."""
 
-from aevis_dash.callbacks.layer import stored_triplet
+from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import Area, View
 from aevis_dash.workbench import Workbench
 
