@@ -74,11 +74,15 @@ def eq7_8(f, f_gated, z, lam, gamma):
     return total
 
 
-def mi_fgsm_step(source, current, momentum, gradient, epsilon, alpha, mu):
-    """One step of Dong et al. for one image, pixel by pixel; epsilon and alpha in pixels of [0, 1]."""
-    length = sum(abs(float(g)) for g in gradient.flat)
-    moved, kept = np.empty(source.shape), np.empty(source.shape)
-    for at in np.ndindex(source.shape):
+def mi_fgsm_step(source, current, momentum, gradient, epsilon, alpha, mu, region=None):
+    """One step of Dong et al. for one image, pixel by pixel; epsilon and alpha in pixels of [0, 1].
+
+    Outside `region` (H, W) the gradient counts as 0 and no pixel moves.
+    """
+    inside = [at for at in np.ndindex(source.shape) if region is None or region[at[1:]]]
+    length = sum(abs(float(gradient[at])) for at in inside)
+    moved, kept = current.copy(), mu * momentum
+    for at in inside:
         kept[at] = mu * momentum[at] + (gradient[at] / length if length else 0.0)
         step = current[at] + alpha * (int(kept[at] > 0) - int(kept[at] < 0))
         nearest = min(max(step, source[at] - epsilon), source[at] + epsilon)
@@ -104,3 +108,236 @@ def auroc(normal, adversarial):
         for b in adversarial:
             wins += 1.0 if b > a else 0.5 if b == a else 0.0
     return wins / (len(normal) * len(adversarial))
+
+
+def eq9_distance(a, b, norm_name):
+    """||a - b||_2, the same / sqrt(number of maps), or 1 - cosine, of the gates of one level."""
+    if norm_name == "l2":
+        return norm([u - v for u, v in zip(a, b, strict=True)])
+    if norm_name == "width":
+        return norm([u - v for u, v in zip(a, b, strict=True)]) / math.sqrt(len(a))
+    if norm(a) == 0 or norm(b) == 0:
+        return 0.0 if norm(a) == norm(b) else 1.0
+    return 1 - sum(float(u) * float(v) for u, v in zip(a, b, strict=True)) / (norm(a) * norm(b))
+
+
+def eq9(adv, src, tar, norm_name):
+    """diff(i) of every level i; the gates come as one array per level."""
+    found = []
+    for a, s, t in zip(adv, src, tar, strict=True):
+        found.append(eq9_distance(a, s, norm_name) - eq9_distance(a, t, norm_name))
+    return found
+
+
+def eq10(diff, r):
+    """n_l == r, n_l counting the growing steps among the last r levels, and diff(m) the maximum of all."""
+    n_l = 0
+    for i in range(len(diff) - r, len(diff)):
+        if diff[i] > diff[i - 1]:
+            n_l += 1
+    return n_l == r and all(diff[-1] >= d for d in diff)
+
+
+def growth_start(diff):
+    """The first level from which every later step grows."""
+    for start in range(len(diff)):
+        if all(diff[i] > diff[i - 1] for i in range(start + 1, len(diff))):
+            return start
+    raise AssertionError("the last level alone has no step")
+
+
+def top_k(patterns, similarities, k):
+    """How many of the k most similar show the pattern; the most similar is taken k times, the earliest of equals."""
+    left, hits = list(range(len(patterns))), 0
+    for _ in range(k):
+        best = left[0]
+        for i in left:
+            if similarities[i] > similarities[best]:
+                best = i
+        left.remove(best)
+        hits += int(patterns[best])
+    return hits
+
+
+def drift(d2, d3):
+    """Mean of d2 / (d2 + d3), 0.5 where both are 0, over the last third of the levels minus the first third."""
+    third = max(1, len(d2) // 3)
+    ways = [0.5 if a + b == 0 else a / (a + b) for a, b in zip(d2, d3, strict=True)]
+    first, last = ([w for w in part if not math.isnan(w)] for part in (ways[:third], ways[len(ways) - third :]))
+    return sum(last) / len(last) - sum(first) / len(first)
+
+
+def patched_logits(weights, receiver, donor, layer, chosen, skip=False):
+    """(K,) of the receiver (3, H, W) with the donor's activations at the maps of `layer` where `chosen` (n_l,) is true.
+
+    Layers before `layer` keep the receiver's values, also where a skip carries them around it.
+    """
+    found, others = activations(weights, receiver, skip=skip), activations(weights, donor, skip=skip)
+    for channel in range(len(chosen)):
+        if chosen[channel]:
+            found[layer][channel] = others[layer][channel]
+    for later in range(layer + 1, len(found)):
+        value = conv3x3(found[later - 1], *weights["convs"][later])
+        if skip and later == len(found) - 1:
+            value = value + found[0]
+        found[later] = np.maximum(value, 0)
+    matrix, bias = weights["head"]
+    return np.array([sum(w * m.mean() for w, m in zip(row, found[-1], strict=True)) for row in matrix]) + bias
+
+
+def quadratic(q, z, lam):
+    """||Q (1 - z)||^2 + lambda mean(z) for q of m rows of n numbers."""
+    lost = [sum(float(row[k]) * (1 - float(z[k])) for k in range(len(z))) for row in q]
+    return sum(v * v for v in lost) + lam * sum(float(v) for v in z) / len(z)
+
+
+def quadratic_by_enumeration(q, lam):
+    """The smallest of `quadratic` for one output: all gates but one in {0, 1}, the last at the foot of its parabola."""
+    n, best = len(q), math.inf
+    for corner in range(2**n):
+        z = [float(corner >> k & 1) for k in range(n)]
+        best = min(best, quadratic([q], z, lam))
+        for k in range(n):
+            if q[k] != 0:
+                others = sum(q[j] * (1 - z[j]) for j in range(n) if j != k)
+                foot = 1 - (lam / n / (2 * q[k]) - others) / q[k]
+                best = min(best, quadratic([q], [*z[:k], min(max(foot, 0.0), 1.0), *z[k + 1 :]], lam))
+    return best
+
+
+def quadratic_excess(q, z, lam):
+    """A bound on how far `quadratic` at z is above its smallest value: max over v in the box of <gradient, z - v>."""
+    lost = [sum(float(row[k]) * (1 - float(z[k])) for k in range(len(z))) for row in q]
+    excess = 0.0
+    for k in range(len(z)):
+        slope = lam / len(z) - 2 * sum(float(row[k]) * v for row, v in zip(q, lost, strict=True))
+        excess += slope * (float(z[k]) - (0.0 if slope > 0 else 1.0))
+    return excess
+
+
+def steered_logits(weights, image, gates, steps, differences, skip=False):
+    """(K,) of one image (3, H, W) where every map's value v becomes v * gate + (step - 1) * difference.
+
+    Gates and steps hold one array (n_l,) per layer, the differences one array (n_l, H, W).
+    """
+    value, first, last = image.astype(float), None, len(weights["convs"]) - 1
+    for layer, (kernel, bias) in enumerate(weights["convs"]):
+        value = conv3x3(value, kernel, bias)
+        if skip and layer == last:
+            value = value + first
+        value = np.maximum(value, 0)
+        for channel in range(len(value)):
+            moved = (steps[layer][channel] - 1) * differences[layer][channel]
+            value[channel] = value[channel] * gates[layer][channel] + moved
+        first = value if first is None else first
+    matrix, bias = weights["head"]
+    return np.array([sum(w * m.mean() for w, m in zip(row, value, strict=True)) for row in matrix]) + bias
+
+
+def slopes(function, at, step=1e-5):
+    """The derivative of a function of a vector by each entry, by central differences."""
+    found = []
+    for k in range(len(at)):
+        more, less = np.array(at, float), np.array(at, float)
+        more[k], less[k] = at[k] + step, at[k] - step
+        found.append((function(more) - function(less)) / (2 * step))
+    return np.array(found)
+
+
+def odds(logits, label):
+    """log p / (1 - p) of the label."""
+    p = softmax(logits)[label]
+    return math.log(p / (1 - p))
+
+
+def contrast(logits, label, rival):
+    """The mean of the label's odds and its lead over the rival; the odds alone where the rival is negative."""
+    lead = odds(logits, label) if rival < 0 else logits[label] - logits[rival]
+    return (odds(logits, label) + lead) / 2
+
+
+def against_foil(having, differing, fires):
+    """A third of the effects of having a map, two thirds of those of the difference, each over its sum of sizes."""
+    all_having, all_differing = (sum(abs(v) for v in values) for values in (having, differing))
+    found = []
+    for h, d, f in zip(having, differing, fires, strict=True):
+        found.append(h / all_having / 3 + 2 * d / all_differing / 3 if f else 0.0)
+    return found
+
+
+def best_first(order):
+    """The indices of a vector, largest first, the earliest of equals."""
+    return sorted(range(len(order)), key=lambda i: (-order[i], i))
+
+
+def complete_set(parts, share):
+    """Bools for every layer's part of an order: its best maps, the share of them rounded up, at least one."""
+    found = []
+    for part in parts:
+        chosen = set(best_first(part)[: max(1, math.ceil(share * len(part) - 1e-9))])
+        found += [i in chosen for i in range(len(part))]
+    return found
+
+
+def soft_cross_entropy(p, q):
+    return -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
+
+
+def best_of(iterates):
+    """Of triples (loss, accepted, z) the z of least loss among the accepted, the first of equals; z_0 where none is."""
+    best, found = math.inf, iterates[0][2]
+    for loss, accepted, z in iterates:
+        if accepted and loss < best:
+            best, found = loss, z
+    return found
+
+
+def sgd(look, start, steps, rate, momentum, upper):
+    """Gates of least accepted loss of SGD with momentum in the box [0, upper]; look(z) is loss, accepted, slopes."""
+    z, velocity, seen = np.array(start, float), np.zeros(len(start)), []
+    for step in range(steps + 1):
+        loss, accepted, slope = look(z)
+        seen.append((loss, accepted, z.copy()))
+        if step < steps:
+            velocity = momentum * velocity + slope
+            z = np.clip(z - rate * velocity, 0, upper)
+    return best_of(seen)
+
+
+def adam(look, start, steps, rate):
+    """The same by Adam (0.9, 0.99) in [0, 1], its step length falling linearly to a tenth of `rate`."""
+    z, first, second, seen = np.array(start, float), np.zeros(len(start)), np.zeros(len(start)), []
+    for step in range(steps + 1):
+        loss, accepted, slope = look(z)
+        seen.append((loss, accepted, z.copy()))
+        if step < steps:
+            first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
+            mean, spread = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.99 ** (step + 1))
+            z = np.clip(z - rate * (1 - 0.9 * step / steps) * mean / (np.sqrt(spread) + 1e-8), 0, 1)
+    return best_of(seen)
+
+
+def eliminated(start, rounds, look, drop=0.35):
+    """What elimination leaves of a set (n,): look(set) is whether it keeps the label, and the effects of its maps."""
+    kept = tried = [bool(v) for v in start]
+    effect, step = [0.0] * len(kept), drop
+    for _ in range(rounds):
+        good, now = look(np.array(tried))
+        if good:
+            kept, effect = tried, list(now)
+        else:
+            step /= 2
+        inside = sorted((i for i in range(len(kept)) if kept[i]), key=lambda i: (effect[i], i))
+        gone = inside[: min(max(int(len(inside) * step), 1), len(inside) - 1)]
+        tried = [v and i not in gone for i, v in enumerate(kept)]
+    return kept
+
+
+def spearman(first, second):
+    """Pearson's correlation of the ranks, equals sharing their mean rank."""
+
+    def ranks(values):
+        return np.array([(sum(w < v for w in values) + sum(w <= v for w in values) + 1) / 2 for v in values])
+
+    a, b = ranks(first) - ranks(first).mean(), ranks(second) - ranks(second).mean()
+    return float((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum()))
