@@ -46,12 +46,15 @@ class _Run(fx.Interpreter):
         self._gates = gates
         self._keep = set(keep)
         self.masks: Mapping[fx.Node, Tensor] = {}
+        self.moves: Mapping[fx.Node, Tensor] = {}
         self.kept: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n in self._gates:
             value = apply_gate(value, self._gates[n], self._axes[n], self.masks.get(n))
+        if n in self.moves:
+            value = value + self.moves[n]
         if n in self._keep:
             self.kept[n] = value
         return value
@@ -81,6 +84,21 @@ class Network:
         logits = run.run(x)
         return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
 
+    def steered(self, x: Tensor, gates: Tensor, steps: Tensor, differences: Mapping[int, Tensor]) -> Tensor:
+        """Logits (B, K) where every layer's value v is v * gate + (step - 1) * difference; gates and steps (B, n).
+
+        `differences` are (B, n_l, ...) by layer, channels at dimension 1. With gates and steps at 1 nothing changes;
+        the derivative by a step is then the effect of having the difference in that map.
+        """
+        axes, sites = self.traced.axes, self.traced.sites
+        weights = self._gates_by_node(steps - 1)
+        run = _Run(self.traced, self._gates_by_node(gates), ())
+        run.moves = {
+            sites[i]: apply_gate(difference.movedim(1, axes[i]), weights[sites[i]], axes[i])
+            for i, difference in differences.items()
+        }
+        return run.run(x)
+
     def activation(self, x: Tensor, layer: int) -> Tensor:
         """Activation (B, n_l, ...) of one layer; runs no further than that layer."""
         site = self.traced.sites[layer]
@@ -89,6 +107,10 @@ class Network:
     def part(self, first: int, last: int) -> "Part":
         """The part of the graph that carries layer `first` to layer `last`."""
         return Part(self, first, last)
+
+    def tail(self, layer: int) -> "Tail":
+        """The part of the graph that carries one layer to the logits."""
+        return Tail(self, layer)
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
         """The value of any node of the graph for images x."""
@@ -148,3 +170,66 @@ class Part:
         run = _Run(self._network.traced, {}, ())
         run.run_nodes(self._nodes, env)
         return self._network._channels_first(run.env[self._last], self._last_index)
+
+
+@dataclass(frozen=True)
+class TailState:
+    """What a run of a tail starts from, for one batch of images: the values at its border and `start` (B, n_l, ...)."""
+
+    images: Tensor
+    border: dict[fx.Node, Any]
+    start: Tensor
+
+
+class Tail:
+    """One layer to the logits; what bypasses the layer by a skip connection is held fixed.
+
+    Raises ValueError when the layer does not feed the logits.
+    """
+
+    def __init__(self, network: Network, layer: int):
+        nodes = network.traced.module.graph.nodes
+        self._network, self._layer, self._site = network, layer, network.traced.sites[layer]
+        self._output = next(n for n in nodes if n.op == "output")
+        after = (descendants(self._site) & ancestors(self._output)) - {self._site}
+        if not after:
+            raise ValueError(f"layer {network.layers.layers[layer].name} does not feed the logits")
+        self._nodes = [n for n in nodes if n in after]
+        self._border = {i for n in after for i in n.all_input_nodes} - after - {self._site}
+        made = set().union(*(descendants(n) for n in nodes if n.op == "placeholder"))
+        self._of_the_image = self._border & made
+
+    def prepare(self, x: Tensor) -> TailState:
+        """Run the images (B, 3, H, W) once up to the layer and the tail's border, without gradients."""
+        with torch.no_grad():
+            border = self._network._values(x, self._border | {self._site})
+        return TailState(x, border, self._network._channels_first(border.pop(self._site), self._layer))
+
+    def run(self, state: TailState, value: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits (m, K) with activation `value` (m, n_l, ...) at the layer, for the images at `rows` (m,).
+
+        An image may stand in `rows` as often as you like; None is each image once.
+        """
+        start = value.movedim(1, self._network.traced.axes[self._layer]).contiguous()
+        run = _Run(self._network.traced, {}, ())
+        run.env = {**self._border_at(state, rows), self._site: start}
+        for node in self._nodes:
+            run.env[node] = run.run_node(node)
+            for spent in run.user_to_last_uses.get(node, ()):
+                run.env.pop(spent, None)
+        return run.env[self._output]
+
+    def _border_at(self, state: TailState, rows: Tensor | None) -> dict[fx.Node, Any]:
+        """The border's values for the images at `rows`; what holds no row per image, such as a size, is run anew."""
+        if rows is None:
+            return state.border
+        count = len(state.images)
+        stacked = {n for n in self._of_the_image if _has_rows(state.border[n], count)}
+        picked = {n: state.border[n][rows] for n in stacked}
+        with torch.no_grad():
+            anew = self._network._values(state.images[rows], self._of_the_image - stacked)
+        return {**state.border, **picked, **anew}
+
+
+def _has_rows(value: Any, count: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == count

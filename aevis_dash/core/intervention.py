@@ -1,0 +1,195 @@
+"""Patching: put one run's activations of chosen feature maps into another run and watch the margin.
+
+This is the test that a datapath is causal. Everything after the layer is recomputed; what bypasses the layer
+by a skip connection is held at the receiver's values. Maps are exchanged at a layer's call site, all positions at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.problem import FORWARD
+
+Images = Tensor | np.ndarray
+"""Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
+BATCH = 32
+"""Images in one run, where the caller does not say."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an intervention gave, and its cost.
+
+    values    an array, as the function says
+    passes    forward + backward passes spent per pair of images, mean over the pairs (a forward run counts a third,
+              and as a whole one although only the part behind the layer runs)
+    """
+
+    values: np.ndarray
+    passes: float
+
+
+class Exchange:
+    """B pairs of images at one layer, prepared once: what `out_of` does there can be put into `into`.
+
+    Raises ValueError when the two are not of one shape, or when the layer does not feed the logits.
+    """
+
+    def __init__(self, classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int = BATCH):
+        receivers, donors = _inputs(classifier, into), _inputs(classifier, out_of)
+        if receivers.shape != donors.shape:
+            raise ValueError(f"receivers {tuple(receivers.shape)} and donors {tuple(donors.shape)} are not pairs")
+        self._tail = classifier.network.tail(layer)
+        self._state = self._tail.prepare(receivers)
+        with torch.no_grad():
+            self._donor = classifier.network.activation(donors, layer)
+        self._batch = batch
+        self.runs = 2 * len(receivers)
+        """Forward runs so far, counted per image."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of pairs B and of the layer's maps n_l."""
+        return self._donor.shape[0], self._donor.shape[1]
+
+    def logits(self, chosen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """The receivers' logits (m, K) with the donors' activations at the maps `chosen`, bool (m, n_l).
+
+        Pair rows[i] gives row i; without `rows` it is pair i, and m = B. Runs in batches; raises ValueError when
+        the shapes do not fit.
+        """
+        pairs, n_maps = self.shape
+        rows = np.arange(pairs) if rows is None else rows
+        if chosen.shape != (len(rows), n_maps) or chosen.dtype != bool:
+            raise ValueError(f"chosen is {chosen.dtype} {chosen.shape}, not bool {(len(rows), n_maps)}")
+        with torch.no_grad():
+            return np.concatenate([self._run(chosen[s], rows[s]) for s in _slices(len(rows), self._batch)])
+
+    def difference(self) -> np.ndarray:
+        """How far the two runs lie apart at every map, (B, n_l): the l2 norm over positions, 0 where they agree."""
+        apart = (self._donor - self._state.start).reshape(*self.shape, -1)
+        return torch.linalg.vector_norm(apart, dim=2).cpu().numpy()
+
+    def _run(self, chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        at = torch.from_numpy(rows).to(self._donor.device)
+        receiver, donor = self._state.start[at], self._donor[at]
+        where = torch.from_numpy(chosen).to(donor.device).reshape(*chosen.shape, *[1] * (donor.dim() - 2))
+        self.runs += len(rows)
+        return self._tail.run(self._state, torch.where(where, donor, receiver), at).cpu().numpy()
+
+
+def single_map_effects(
+    classifier: Classifier,
+    into: Images,
+    out_of: Images,
+    layer: int,
+    channels: np.ndarray,
+    labels_up: np.ndarray,
+    labels_down: np.ndarray,
+    batch: int = BATCH,
+) -> Measured:
+    """How patching each of the maps `channels` (B, c) alone changes logit[labels_up] - logit[labels_down]: (B, c).
+
+    Labels are (B,). Positive means that the donor's map speaks for `labels_up` in the receiver. A map that is the same
+    in both runs has exactly 0 and costs nothing. At most `batch` images run at once. Raises ValueError as `Exchange`.
+    """
+    effects, runs = np.zeros(channels.shape, np.float32), 0
+    for at, exchange in _exchanges(classifier, into, out_of, layer, batch):
+        effects[at] = _effects(exchange, channels[at], labels_up[at], labels_down[at], batch)
+        runs += exchange.runs
+    return Measured(effects, FORWARD * runs / len(into))
+
+
+def flip_sizes(
+    classifier: Classifier,
+    into: Images,
+    out_of: Images,
+    layer: int,
+    orders: np.ndarray,
+    labels: np.ndarray,
+    batch: int = BATCH,
+) -> Measured:
+    """How many maps, best first, must be patched until the receiver's top class is labels (B,): ints (o, B).
+
+    `orders` (o, B, n_l) holds channels, the best first. 0 where the receiver says the label unpatched, n_l + 1 where
+    the whole layer does not flip it (unlikely, but a smaller set may). Found by bisection, in about log2 n_l runs
+    per order: a prefix of the size found was run and flips, the one a map shorter was run and does not. As more maps
+    may also flip the label back, a smaller prefix that flips may exist. Raises ValueError when an order is no
+    permutation, and as `Exchange`.
+    """
+    if not (np.sort(orders, axis=-1) == np.arange(orders.shape[-1])).all():
+        raise ValueError("every order must hold every channel of the layer once")
+    sizes, runs = np.zeros(orders.shape[:2], int), 0
+    for at, exchange in _exchanges(classifier, into, out_of, layer, batch):
+        sizes[:, at] = _flips(exchange, orders[:, at], labels[at])
+        runs += exchange.runs
+    return Measured(sizes, FORWARD * runs / len(into))
+
+
+def random_order(count: int, n_maps: int, seed: int) -> np.ndarray:
+    """A control: for each of `count` pairs the channels in a random order of its own, (count, n_maps)."""
+    return np.random.default_rng(seed).permuted(np.tile(np.arange(n_maps), (count, 1)), axis=1)
+
+
+def difference_order(
+    classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int = BATCH
+) -> np.ndarray:
+    """A control: channels (B, n_l) by the l2 norm over positions of the two runs' difference, largest first.
+
+    Equal ones stay in the order of the channels. Raises ValueError as `Exchange`.
+    """
+    parts = _exchanges(classifier, into, out_of, layer, batch)
+    return np.concatenate([(-exchange.difference()).argsort(1, kind="stable") for _, exchange in parts])
+
+
+def _exchanges(
+    classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int
+) -> Iterator[tuple[slice, Exchange]]:
+    """The pairs in batches, one prepared at a time."""
+    if len(into) != len(out_of):
+        raise ValueError(f"{len(into)} receivers and {len(out_of)} donors are not pairs")
+    for at in _slices(len(into), batch):
+        yield at, Exchange(classifier, into[at], out_of[at], layer, batch)
+
+
+def _effects(exchange: Exchange, channels: np.ndarray, up: np.ndarray, down: np.ndarray, batch: int) -> np.ndarray:
+    pairs, n_maps = exchange.shape
+
+    def margins(chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        logits, at = exchange.logits(chosen, rows), np.arange(len(rows))
+        return logits[at, up[rows]] - logits[at, down[rows]]
+
+    before = margins(np.zeros((pairs, n_maps), bool), np.arange(pairs))
+    effects = np.zeros(channels.shape, np.float32)
+    rows, columns = np.nonzero(np.take_along_axis(exchange.difference(), channels, axis=1))
+    for part in _slices(len(rows), batch):
+        row, column = rows[part], columns[part]
+        alone = channels[row, column, None] == np.arange(n_maps)
+        effects[row, column] = margins(alone, row) - before[row]
+    return effects
+
+
+def _flips(exchange: Exchange, orders: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    pairs, n_maps = exchange.shape
+    ranks = orders.argsort(2).reshape(-1, n_maps)
+    rows = np.tile(np.arange(pairs), len(orders))
+    unpatched, whole = (exchange.logits(np.full((pairs, n_maps), c)).argmax(1) == labels for c in (False, True))
+    high = np.select([unpatched, whole], [0, n_maps], n_maps + 1)[rows]
+    low = np.where(high == n_maps, 0, high - 1)
+    while len(at := np.flatnonzero(high - low > 1)):
+        middle = (low[at] + high[at]) // 2
+        flipped = exchange.logits(ranks[at] < middle[:, None], rows[at]).argmax(1) == labels[rows[at]]
+        high[at[flipped]], low[at[~flipped]] = middle[flipped], middle[~flipped]
+    return high.reshape(len(orders), pairs)
+
+
+def _inputs(classifier: Classifier, images: Images) -> Tensor:
+    return images if isinstance(images, Tensor) else classifier.inputs(images)
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
