@@ -1,0 +1,324 @@
+"""The paper's evaluation (Sec. 6.1, Table 1): does the adversarial's datapath leave src and join tar along the network?
+
+Every score comes with its null, the same score against images of random other classes, and the excess over it.
+Notation: n maps, m levels (the "layers" of Eq. 9), t targets and u nulls of one adversarial. Distances are of gates,
+without unit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from types import MappingProxyType
+
+import numpy as np
+
+from aevis_dash.domain import AevisError, LayerGraph, share
+
+Levels = tuple[tuple[int, ...], ...]
+
+GRANULARITIES: Mapping[str, int | None] = MappingProxyType({"layer": None, "block": -1, "stage": 0})
+"""Which of the names in `Layer.group` (outermost first) layers share to form one level; None: each its own."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The gates that one method found for one misclassified adversarial and the images it is compared with.
+
+    adv, src (n,); targets (t, n), normal images of the class that adv is taken for; nulls (u, n), normal images of
+    random other classes. A fair null has as many images as there are targets: the most similar of many are more
+    similar than the most similar of few.
+    """
+
+    adv: np.ndarray
+    src: np.ndarray
+    targets: np.ndarray
+    nulls: np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean (or median) over n adversarials with its bootstrap interval; NaN where n is 0."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A score, its null, and the excess: score - null of the adversarials that have both."""
+
+    score: Estimate
+    null: Estimate
+    excess: Estimate
+
+
+@dataclass(frozen=True)
+class Rivers:
+    """One adversarial against each of t images.
+
+    similarity    (t,) 1 / distance over all gates, infinite where equal
+    diff          (t, m) Eq. 9
+    pattern       (t,) bool, Eq. 10
+    growth_start  (t,) the level from which diff grows without a break to the end; m - 1 if the last step does not
+    drift         (t,) the drift score
+    """
+
+    similarity: np.ndarray
+    diff: np.ndarray
+    pattern: np.ndarray
+    growth_start: np.ndarray
+    drift: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of images towards which the strict pattern holds, 0 to t."""
+        return int(self.pattern.sum())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found for one adversarial, against its targets and against its nulls."""
+
+    targets: Rivers
+    nulls: Rivers
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation of one method: `top_k` by K, `drift`, and one outcome per trial in the order given."""
+
+    levels: Levels
+    r: int
+    norm: str
+    top_k: Mapping[int, Comparison]
+    drift: Comparison
+    outcomes: tuple[Outcome, ...]
+
+
+def levels(graph: LayerGraph, granularity: str) -> Levels:
+    """The layers' indices, grouped to the "layers" of Eq. 9: neighbours in the same group form one level.
+
+    The group is the layer itself ("layer"), its innermost module ("block") or its outermost one ("stage").
+    A layer without group is a level of its own. Raises AevisError for another granularity.
+    """
+    if granularity not in GRANULARITIES:
+        raise AevisError(f"There is no granularity {granularity!r}. Choose one of: {', '.join(GRANULARITIES)}.")
+    place = GRANULARITIES[granularity]
+    groups = [i if place is None or not layer.group else layer.group[place] for i, layer in enumerate(graph.layers)]
+    return tuple(tuple(members) for _, members in groupby(range(len(graph)), key=groups.__getitem__))
+
+
+def distances_by_level(graph: LayerGraph, levels: Levels, a: np.ndarray, b: np.ndarray, norm: str = "l2") -> np.ndarray:
+    """Distance of the gates a (n,) and b (n,) or (k, n) at every level: (m,) or (k, m).
+
+    "l2": one norm over the level's gates, Eq. 9 as printed; "width": that / sqrt(number of maps of the level);
+    "cosine": 1 - cosine, 0 where both are zero and 1 where one is. Raises AevisError for another norm, or where
+    the gates are not those of this network.
+    """
+    if norm not in NORMS:
+        raise AevisError(f"There is no norm {norm!r}. Choose one of: {', '.join(NORMS)}.")
+    a, b = _gates(graph, a), _gates(graph, b)
+    return np.stack([NORMS[norm](a[..., at], b[..., at]) for at in _maps(graph, levels)], axis=-1)
+
+
+def similarity(adv: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """1 / distance of the gates (n,) to (t, n), sqrt(n) / ||z_adv - z||_2: (t,), infinite where equal (Sec. 6.2.1)."""
+    distance = _width(np.asarray(adv, np.float64), np.asarray(others, np.float64))
+    return np.divide(1, distance, out=np.full(distance.shape, np.inf), where=distance != 0)
+
+
+def difference(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
+    """Eq. 9: ||z_adv - z_src|| - ||z_adv - z_tar|| from the distances (m,) and (..., m); positive = nearer to tar."""
+    return to_src - to_tar
+
+
+def pattern(diff: np.ndarray, r: int) -> np.ndarray:
+    """Eq. 10 of diff (..., m): it grows at each of the last r steps, and its last value is its maximum; bool (...).
+
+    Raises AevisError where r is below 1 or there are fewer than r + 1 levels.
+    """
+    _check_steps(diff.shape[-1], r)
+    growing = (np.diff(diff[..., -r - 1 :]) > 0).sum(axis=-1)
+    return (growing == r) & (diff[..., -1] == diff.max(axis=-1))
+
+
+def growth_start(diff: np.ndarray) -> np.ndarray:
+    """The level from which diff (..., m) grows without a break to the end: int (...), m - 1 if it never does."""
+    backwards = (np.diff(diff) > 0)[..., ::-1]
+    return diff.shape[-1] - 1 - np.cumprod(backwards, axis=-1, dtype=int).sum(axis=-1)
+
+
+def top_k(patterns: np.ndarray, similarities: np.ndarray, k: int) -> int:
+    """The number of patterns, 0 to k, among the k most similar of t targets; the earlier first where similarities tie.
+
+    Raises AevisError where k is below 1.
+    """
+    if k < 1:
+        raise AevisError(f"Top-K counts patterns among the K most similar targets; K = {k} must be at least 1.")
+    most_similar = np.argsort(-np.asarray(similarities, float), kind="stable")[:k]
+    return int(np.asarray(patterns, bool)[most_similar].sum())
+
+
+def drift(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
+    """How far the adversarial moves from src to tar along the network, -1 to 1, of the distances (m,) and (..., m).
+
+    Mean of d2 / (d2 + d3) over the last third of the levels minus the first third: (...). A third is m // 3 levels,
+    at least one. Levels that are NaN are left out; NaN where a third has no other.
+    """
+    way = share(to_src, to_tar)
+    third = max(1, way.shape[-1] // 3)
+    return _known_mean(way[..., -third:]) - _known_mean(way[..., :third])
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray, seed: int, draws: int = 2000, level: float = 0.95, statistic: str = "mean"
+) -> Estimate:
+    """Mean (or "median") of one value per adversarial and its percentile interval over resampled adversarials.
+
+    NaN values are dropped, n counts the others. Raises AevisError for another statistic.
+    """
+    if statistic not in STATISTICS:
+        raise AevisError(f"There is no statistic {statistic!r}. Choose one of: {', '.join(STATISTICS)}.")
+    kept, of = _known(np.asarray(values, float)), STATISTICS[statistic]
+    if not kept.size:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    drawn = kept[np.random.default_rng(seed).integers(kept.size, size=(draws, kept.size))]
+    low, high = np.quantile(of(drawn, axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(of(kept)), float(low), float(high), kept.size)
+
+
+def compare(
+    score: Sequence[float] | np.ndarray, null: Sequence[float] | np.ndarray, seed: int, draws: int = 2000
+) -> Comparison:
+    """Score, null and excess over it, of one value per adversarial each; the excess is resampled in pairs."""
+    excess = np.asarray(score, float) - np.asarray(null, float)
+    return Comparison(*(bootstrap(values, seed, draws) for values in (score, null, excess)))
+
+
+def evaluate(
+    graph: LayerGraph,
+    trials: Sequence[Trial],
+    *,
+    r: int = 8,
+    granularity: str = "block",
+    norm: str = "l2",
+    ks: Sequence[int] = (1, 3, 5),
+    seed: int = 0,
+    draws: int = 2000,
+) -> Evaluation:
+    """Table 1 of one method: Top-K and drift with null and excess; the drift of an adversarial is its targets' mean.
+
+    An adversarial with fewer targets or nulls than K is scored on the smaller number, the same for both. One without
+    nulls counts in the scores only, one without targets in the nulls only. Raises AevisError as its parts do.
+    """
+    grouping = levels(graph, granularity)
+    _check_steps(len(grouping), r)
+    outcomes = tuple(outcome(graph, grouping, trial, r, norm) for trial in trials)
+    return summarise(outcomes, grouping, r, norm, ks, seed, draws)
+
+
+def summarise(
+    outcomes: Sequence[Outcome],
+    grouping: Levels,
+    r: int,
+    norm: str,
+    ks: Sequence[int] = (1, 3, 5),
+    seed: int = 0,
+    draws: int = 2000,
+) -> Evaluation:
+    """`evaluate` of outcomes that were found before, by that grouping, r and norm."""
+    top = {k: _compared([_hits(o, k) for o in outcomes], seed, draws) for k in ks}
+    drifts = _compared([_drifts(o) for o in outcomes], seed, draws)
+    return Evaluation(grouping, r, norm, top, drifts, tuple(outcomes))
+
+
+def outcome(graph: LayerGraph, grouping: Levels, trial: Trial, r: int, norm: str) -> Outcome:
+    """One adversarial against its targets and against its nulls. Raises AevisError as its parts do."""
+    to_src = distances_by_level(graph, grouping, trial.adv, trial.src, norm)
+
+    def rivers(others: np.ndarray) -> Rivers:
+        to_tar = distances_by_level(graph, grouping, trial.adv, others, norm)
+        diff = difference(to_src, to_tar)
+        similar = similarity(trial.adv, others)
+        return Rivers(similar, diff, pattern(diff, r), growth_start(diff), drift(to_src, to_tar))
+
+    return Outcome(rivers(trial.targets), rivers(trial.nulls))
+
+
+def _hits(outcome: Outcome, k: int) -> list[float]:
+    """Top-K of the targets and of the nulls, NaN for the one that has no image."""
+    both = outcome.targets, outcome.nulls
+    shared = min([k, *(len(rivers.pattern) for rivers in both if len(rivers.pattern))])
+    return [top_k(x.pattern, x.similarity, shared) if len(x.pattern) else float("nan") for x in both]
+
+
+def _drifts(outcome: Outcome) -> list[float]:
+    return [float(_known_mean(rivers.drift)) for rivers in (outcome.targets, outcome.nulls)]
+
+
+def _compared(pairs: list[list[float]], seed: int, draws: int) -> Comparison:
+    score, null = np.array(pairs, float).reshape(-1, 2).T
+    return compare(score, null, seed, draws)
+
+
+def _check_steps(count: int, r: int) -> None:
+    if r < 1:
+        raise AevisError(f"Eq. 10 looks at the last r steps; r = {r} must be at least 1.")
+    if count < r + 1:
+        smaller = f" or r = {count - 1}" if count > 1 else ""
+        raise AevisError(
+            f"Eq. 10 with r = {r} needs {r + 1} levels and there {'is' if count == 1 else 'are'} {count}. "
+            f"Choose a finer granularity{smaller}."
+        )
+
+
+def _gates(graph: LayerGraph, gates: np.ndarray) -> np.ndarray:
+    if np.shape(gates)[-1:] != (graph.n_maps,):
+        raise AevisError(
+            f"Gates of shape {np.shape(gates)} were given for a network of {graph.n_maps} feature maps. "
+            "Give one gate per map of the network whose layers these are."
+        )
+    return np.asarray(gates, np.float64)
+
+
+def _maps(graph: LayerGraph, levels: Levels) -> list[np.ndarray]:
+    starts = graph.offsets
+    return [np.concatenate([np.arange(starts[i], starts[i + 1]) for i in level]) for level in levels]
+
+
+def _l2(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(a - b).sum(axis=-1))
+
+
+def _width(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(a - b).mean(axis=-1))
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    in_a, in_b = np.square(a).sum(axis=-1), np.square(b).sum(axis=-1)
+    alike = np.where((in_a == 0) & (in_b == 0), 1.0, 0.0)
+    scale = np.sqrt(in_a * in_b)
+    return np.clip(1 - np.divide((a * b).sum(axis=-1), scale, out=alike, where=scale > 0), 0, 2)
+
+
+NORMS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = MappingProxyType(
+    {"l2": _l2, "width": _width, "cosine": _cosine}
+)
+"""Every distance of two gate vectors within a level, by name, over the last axis."""
+
+STATISTICS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType({"mean": np.mean, "median": np.median})
+"""What `bootstrap` can estimate."""
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without the NaN; NaN where there is nothing else."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=-1)
+    total = values.sum(axis=-1, where=known)
+    return np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
