@@ -27,14 +27,17 @@ def mi_fgsm(
     parameters: AttackParameters,
     targets: np.ndarray | None = None,
     progress: Progress = silent,
+    region: np.ndarray | None = None,
 ) -> list[Attacked]:
     """Attack 8-bit images (B, H, W, 3): away from the model's own prediction, or towards `targets` (B,).
 
+    `region`, bool (B, H, W): the pixels that may change; all may where it is None.
     Success: the stored 8-bit image is predicted as another class than the clean one, or as its target.
-    Raises AevisError for an epsilon or a number of steps that is not positive, or a model that gives NaN.
+    Raises AevisError for an epsilon or a number of steps that is not positive, or a model that gives NaN, ValueError
+    for a region that is not one of these images.
     """
     _check(parameters)
-    x = classifier.pixels(images)
+    x, free = classifier.pixels(images), _free(classifier, images, region)
     clean = _predict(classifier, x)
     wanted = clean if targets is None else torch.as_tensor(targets, device=x.device)
     sign = 1.0 if targets is None else -1.0
@@ -42,7 +45,7 @@ def mi_fgsm(
     for step in range(parameters.steps):
         progress(step / parameters.steps, "attacking")
         gradient = sign * _loss_gradient(classifier, adversarial, wanted)
-        adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters)
+        adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters, free)
     stored = quantise(adversarial, x, parameters.epsilon)
     label = _predict(classifier, stored.to(x.dtype) / 255)
     success = label != clean if targets is None else label == wanted
@@ -50,17 +53,25 @@ def mi_fgsm(
 
 
 def momentum_step(
-    x: Tensor, current: Tensor, momentum: Tensor, gradient: Tensor, parameters: AttackParameters
+    x: Tensor,
+    current: Tensor,
+    momentum: Tensor,
+    gradient: Tensor,
+    parameters: AttackParameters,
+    free: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step: g <- mu g + grad / ||grad||_1, x <- clip to the epsilon ball and to [0, 1] of (x + alpha sign g).
 
-    All (B, 3, H, W), pixels in [0, 1]. An image whose gradient is zero keeps its momentum.
+    All (B, 3, H, W), pixels in [0, 1]. An image whose gradient is zero keeps its momentum. Pixels where `free`, bool
+    (B, 1, H, W), is false stay as they are, and their gradient counts as zero, also in the norm.
     """
+    free = torch.ones_like(gradient, dtype=torch.bool) if free is None else free
+    gradient = torch.where(free, gradient, torch.zeros_like(gradient))
     norm = gradient.abs().sum(dim=(1, 2, 3), keepdim=True)
     momentum = parameters.momentum * momentum + gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny)
     epsilon = parameters.epsilon / 255
     moved = current + epsilon / parameters.steps * momentum.sign()
-    return moved.clamp(x - epsilon, x + epsilon).clamp(0, 1), momentum
+    return torch.where(free, moved.clamp(x - epsilon, x + epsilon).clamp(0, 1), current), momentum
 
 
 def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
@@ -75,6 +86,15 @@ def _check(parameters: AttackParameters) -> None:
             f"The attack needs an epsilon above 0 and at least 1 step, not epsilon {parameters.epsilon} "
             f"and {parameters.steps} steps. Mend the [attack] table of workspace.toml or the options."
         )
+
+
+def _free(classifier: Classifier, images: np.ndarray, region: np.ndarray | None) -> Tensor | None:
+    """The region as (B, 1, H, W)."""
+    if region is None:
+        return None
+    if region.shape != images.shape[:3] or region.dtype != bool:
+        raise ValueError(f"region is {region.dtype} {region.shape}, not bool {images.shape[:3]}")
+    return torch.from_numpy(np.ascontiguousarray(region[:, None])).to(classifier.device)
 
 
 def _predict(classifier: Classifier, pixels: Tensor) -> Tensor:

@@ -181,3 +181,50 @@ def test_a_cancel_from_progress_gets_through():
         mi_fgsm(
             hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), AttackParameters(), progress=cancel
         )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_step_within_a_region_equals_the_formula_and_leaves_every_other_pixel(seed):
+    rng = np.random.default_rng(seed)
+    shape, p = (2, 3, 4, 4), AttackParameters(epsilon=8.0, steps=4, momentum=0.7)
+    source = rng.integers(0, 256, shape) / 255
+    current = np.clip(source + rng.uniform(-1, 1, shape) * 8 / 255, 0, 1)
+    momentum, gradient = rng.normal(size=shape) * 0.02, rng.normal(size=shape)
+    region = rng.random((2, 4, 4)) < 0.4
+    tensors = [torch.from_numpy(a) for a in (source, current, momentum, gradient)]
+    moved, kept = momentum_step(*tensors, p, torch.from_numpy(region[:, None]))
+    for i in range(2):
+        own = [a[i] for a in (source, current, momentum, gradient)]
+        wanted = reference.mi_fgsm_step(*own, 8 / 255, 8 / 255 / 4, 0.7, region[i])
+        np.testing.assert_allclose(moved[i], wanted[0], atol=1e-12)
+        np.testing.assert_allclose(kept[i], wanted[1], atol=1e-12)
+        assert np.array_equal(moved.numpy()[i][:, ~region[i]], current[i][:, ~region[i]])
+
+
+@pytest.mark.parametrize("epsilon", [0.7, 8.0, 200.0])
+def test_pixels_outside_the_region_are_the_same_to_the_bit(epsilon):
+    c = hand_wired.classifier(hand_wired.random_net(2))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    region = np.random.default_rng(1).random((5, 8, 8)) < 0.3
+    region[4] = False
+    results = mi_fgsm(c, images, AttackParameters(epsilon=epsilon), region=region)
+    for result, image, inside in zip(results, images, region, strict=True):
+        assert np.array_equal(result.image[~inside], image[~inside])
+        assert np.abs(result.image.astype(int) - image).max() <= epsilon
+        assert (result.image[inside] != image[inside]).any() == (epsilon >= 1 and inside.any())
+    assert not results[4].success
+
+
+def test_the_whole_picture_as_region_is_no_region():
+    c, images = hand_wired.classifier(hand_wired.random_net(4)), hand_wired.images(4, 3)
+    anywhere = mi_fgsm(c, images, AttackParameters())
+    for a, b in zip(anywhere, mi_fgsm(c, images, AttackParameters(), region=np.ones((3, 8, 8), bool)), strict=True):
+        assert np.array_equal(a.image, b.image)
+        assert a.success == b.success
+
+
+@pytest.mark.parametrize("region", [np.ones((1, 8, 8), bool), np.ones((2, 8, 8))], ids=["shape", "type"])
+def test_a_region_that_is_not_one_of_the_images_is_refused(region):
+    with pytest.raises(ValueError, match=r"not bool \(2, 8, 8\)"):
+        mi_fgsm(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), AttackParameters(), None,
+                region=region)  # fmt: skip
