@@ -49,7 +49,7 @@ def _cosine_triplet(graph: LayerGraph, adv: Trace, src: Trace, tar: Trace) -> tu
     union = adv.datapath.critical | src.datapath.critical | tar.datapath.critical
     pairs = ((src, tar), (adv, src), (adv, tar))
     return tuple(
-        np.array([_cosine_distance(a.activation[at], b.activation[at]) for at in _places(graph, union)])
+        np.array([cosine_distance(a.activation[at], b.activation[at]) for at in _places(graph, union)])
         for a, b in pairs
     )
 
@@ -63,7 +63,8 @@ def _places(graph: LayerGraph, chosen: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(part) + graph.offsets[i] for i, part in enumerate(graph.parts(chosen))]
 
 
-def _cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """1 - cosine, 0 to 2: 0 where both are zero, 1 where one is, NaN for empty vectors."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     scale = np.linalg.norm(a) * np.linalg.norm(b)
     if scale > 0:
