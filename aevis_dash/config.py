@@ -1,5 +1,6 @@
 """The parameter sets of every method: the one source of defaults, of the command line's help and of the docs."""
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ def part_of(progress: Progress, first: float, size: float) -> Progress:
     return lambda share, what: progress(first + share * size, what)
 
 
-def _parameter(default: float | int | str, help_text: str, at_least: int = 0) -> Any:
-    return field(default=default, metadata={"help": help_text, "at_least": at_least})
+def _parameter(default: float | int | str, help_text: str, at_least: int = 0, at_most: float = math.inf) -> Any:
+    return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,23 @@ class AttackParameters:
 
 @dataclass(frozen=True)
 class ExtractionParameters:
-    """Eq. 5 with its size term divided by n and its distances by sqrt(n), so that they mean the same in any network."""
+    """Datapath extraction. One choice is the user's: `share`. The others belong to the methods that name them.
 
-    method: str = _parameter("constrained", "extraction method")
-    sparsity: float = _parameter(0.3, "lambda: weight of the mean gate; higher gives smaller datapaths")
-    coherence: float = _parameter(0.2, "gamma: weight of the distance to the datapaths already found")
-    iterations: int = _parameter(14, "solver steps, one pass each", at_least=1)
+    Eq. 5 has its size term divided by n and its distances by sqrt(n), so that they mean the same in any network.
+    """
+
+    method: str = _parameter("elimination", "extraction method")
+    share: float = _parameter(0.0, "share of each layer's maps in the hard set; 0: as few as keep the label", at_most=1)
+    hold: float = _parameter(0.9, "share of its probability that the label keeps on as few maps as do", at_most=1)
+    coherence: float = _parameter(0.2, "gamma: how much the datapaths already found count")
+    samples: int = _parameter(8, "elimination: points that the ranking averages, one pass each", at_least=1)
+    rounds: int = _parameter(10, "elimination: rounds, one pass each")
+    sparsity: float = _parameter(0.3, "lambda of Eq. 5: weight of the mean gate; higher gives smaller datapaths")
+    iterations: int = _parameter(14, "solver steps of Eq. 5, one pass each", at_least=1)
     learning_rate: float = _parameter(0.1, "first step length of the solver, in units of a gate")
-    hold: float = _parameter(0.9, "share of its probability that the label must keep on the hard set alone")
     candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for", at_least=1)
     null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
-    seed: int = _parameter(0, "which images the null band takes")
+    seed: int = _parameter(0, "which images the null band takes, and of the methods that draw")
     batch: int = _parameter(7, "images in memory at once", at_least=1)
 
 

@@ -188,27 +188,37 @@ class JudgedExample:
 
 @dataclass(frozen=True)
 class Datapath:
-    """The critical feature maps of one image's prediction.
+    """The critical feature maps of one image's prediction, or of a set of images of one prediction.
 
-    gates        (n,) in [0, 1], the solution z of Eq. 5
+    gates        (n,) in [0, 1], how critical each map is: the solution z of Eq. 5, or the method's own order
     critical     (n,) bool, the hard set: the maps of largest gate in each layer, at gate 1, all others at 0
-    label        the class whose prediction the path explains
+    core         (n,) bool, the fewest maps found that keep the label, compared across layers
+    label        the class whose prediction the path explains; `rival` the class against which, -1 for all others
     p_full, p_soft, p_hard   probability of `label` on the whole network, with the gates, with the hard set alone
-    keeps_soft, keeps_hard   whether `label` is still the top class with the gates, with the hard set alone
+    keeps_soft   whether `label` is still the top class with the gates
+    images, kept how many images the path explains, and on how many the hard set alone keeps `label`
     passes       forward + backward passes spent (a forward alone counts a third); seconds, wall clock
     """
 
     gates: np.ndarray
     critical: np.ndarray
+    core: np.ndarray
     label: int
+    rival: int
     p_full: float
     p_soft: float
     p_hard: float
     keeps_soft: bool
-    keeps_hard: bool
+    images: int
+    kept: int
     method: str
     passes: float
     seconds: float
+
+    @property
+    def keeps_hard(self) -> bool:
+        """Whether the hard set alone keeps the label, on every image."""
+        return self.kept == self.images
 
     @property
     def size(self) -> int:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, part_of, silent
+from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import attack, contribution, datapath, detection, features, loading, receptive
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
+from aevis_dash.core.problem import Foil
 from aevis_dash.domain import (
     AevisError,
     AreaOfInterest,
@@ -29,7 +31,7 @@ from aevis_dash.domain import (
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
 
-VERSION = 1
+VERSION = 2
 """Of what is computed here; raised when a method's results change for the same parameters."""
 _BATCH = 16
 
@@ -61,6 +63,7 @@ class Plan:
     """Which images an example is compared with: candidate targets and null targets, by file name."""
 
     example: Example
+    source_label: int
     adversarial_label: int
     candidates: tuple[str, ...]
     nulls: tuple[str, ...]
@@ -159,6 +162,11 @@ class Workbench:
         names = list(dict.fromkeys(e.source for e in examples))
         return [score for _, score in self._scored(names, names, silent)]
 
+    def perturbation(self, example: Example) -> int:
+        """The largest change of a pixel that the attack made, in grey levels of 255."""
+        images = self.workspace.read([example.source, example.adversarial]).astype(int)
+        return int(np.abs(images[1] - images[0]).max())
+
     def auroc(self, examples: Sequence[JudgedExample]) -> float:
         """How well the score tells the misclassified adversarials from their sources."""
         fooled = [e for e in examples if e.misclassified]
@@ -201,7 +209,7 @@ class Workbench:
 
     # Datapaths
 
-    def plan(self, example: Example) -> Plan:
+    def plan(self, example: Example, wanted: ExtractionParameters | None = None) -> Plan:
         """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
 
         Raises AevisError where the attack failed or no clean image has adv's class.
@@ -212,7 +220,7 @@ class Workbench:
                 f"The attack on {example.source} failed: both images are predicted as "
                 f"{self.class_names[source.label]!r}, so there is nothing to explain. Choose another example."
             )
-        wanted = self.workspace.settings.extraction
+        wanted = wanted or self.workspace.settings.extraction
         candidates = self._candidates(example, adversarial.label)[: wanted.candidates]
         if not candidates:
             name = self.class_names[adversarial.label]
@@ -220,29 +228,59 @@ class Workbench:
                 f"No clean image of the workspace is predicted as {name!r}, the class that {example.id} is taken for. "
                 f"Add images of {name!r}, or attack with `--target nearest`."
             )
-        nulls = self._nulls(example, {source.label, adversarial.label}, wanted.null_targets)
-        return Plan(example, adversarial.label, candidates, nulls)
+        nulls = self._nulls(example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
+        return Plan(example, source.label, adversarial.label, candidates, nulls)
 
-    def triplet(self, example_id: str, target: str | None = None) -> Triplet | None:
-        """The example's datapaths where all of them are stored, None otherwise. `target` names a candidate's image."""
-        plan = self.plan(self.workspace.example(example_id))
-        keys = self._path_keys(plan)
+    def triplet(
+        self, example_id: str, target: str | None = None, wanted: ExtractionParameters | None = None
+    ) -> Triplet | None:
+        """The example's datapaths where all of them are stored, None otherwise. `target` names a candidate's image,
+        `wanted` are the extraction parameters, the workspace's by default."""
+        wanted = wanted or self.workspace.settings.extraction
+        plan = self.plan(self.workspace.example(example_id), wanted)
+        keys = self._path_keys(plan, wanted)
         found = [self.store.get(key, Datapath) for key in keys]
         return _triplet(plan, found, target) if all(path is not None for path in found) else None
 
-    def extract(self, example_id: str, target: str | None = None, progress: Progress = silent) -> Triplet:
-        """The example's datapaths; what an interrupted run had finished is not done again."""
-        plan = self.plan(self.workspace.example(example_id))
-        keys = self._path_keys(plan)
-        count = len(keys)
-        first, second = (part_of(progress, i / count, 1 / count) for i in (0, 1))
-        adversarial = self._extract([plan.example.adversarial], keys[:1], [], first)
-        source = self._extract([plan.example.source], keys[1:2], [adversarial[0].gates], second)
-        given = [adversarial[0].gates, source[0].gates]
-        rest = part_of(progress, 2 / count, (count - 2) / count)
-        others = self._extract([*plan.candidates, *plan.nulls], keys[2:], given, rest)
-        progress(1.0, f"{count} datapaths extracted")
-        return _triplet(plan, [*adversarial, *source, *others], target)
+    def extract(
+        self,
+        example_id: str,
+        target: str | None = None,
+        progress: Progress = silent,
+        wanted: ExtractionParameters | None = None,
+    ) -> Triplet:
+        """The example's datapaths; what an interrupted run had finished is not done again.
+
+        adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
+        "joint", adv, src and the candidates are solved together (Eq. 3), and the nulls held near adv and src.
+        """
+        wanted = wanted or self.workspace.settings.extraction
+        plan = self.plan(self.workspace.example(example_id), wanted)
+        keys = self._path_keys(plan, wanted)
+        names = [plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls]
+        found: list[Datapath] = []
+        for first, last in _batches(plan, wanted):
+            inner = part_of(progress, first / len(keys), (last - first) / len(keys))
+            given = [path.gates for path in found[:2]]
+            foils = [_foil(plan, i) for i in range(first, last)]
+            found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner)
+        progress(1.0, f"{len(keys)} datapaths extracted")
+        return _triplet(plan, found, target)
+
+    def extract_set(
+        self,
+        names: Sequence[str],
+        wanted: ExtractionParameters | None = None,
+        progress: Progress = silent,
+    ) -> Datapath:
+        """One datapath for a set of images of one predicted class, as the 2018 system has it; without a foil."""
+        if not names:
+            raise AevisError("There is no image to find a datapath of. Choose at least one.")
+        wanted = wanted or self.workspace.settings.extraction
+        hashes = [self.workspace.image_hash(name) for name in names]
+        key = self._key("datapath", images=hashes, parameters=_method_of(wanted))
+        compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
+        return self.store.remember(key, Datapath, compute)
 
     def distances(self, triplet: Triplet, name: str) -> DatapathDistance:
         """How far the three datapaths lie apart at every layer, by "activations" or "gates"."""
@@ -408,10 +446,9 @@ class Workbench:
         alike = [(f, p) for f, p in self._clean() if p.label == label and f != example.source]
         return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
 
-    def _nulls(self, example: Example, taken: set[int], count: int) -> tuple[str, ...]:
+    def _nulls(self, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
         others = [f for f, p in self._clean() if p.label not in taken]
-        seed = [self.workspace.settings.extraction.seed, *example.id.encode()]
-        order = np.random.default_rng(seed).permutation(len(others))
+        order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
         return tuple(others[i] for i in order[:count])
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
@@ -447,31 +484,44 @@ class Workbench:
         results = attack.mi_fgsm(self.classifier, images, parameters, wanted, progress)
         self.workspace.keep_adversarials([(e, r.image) for e, r in zip(examples, results, strict=True)])
 
-    def _path_keys(self, plan: Plan) -> list[str]:
+    def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
         """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""
-        chosen = self.workspace.settings.extraction
-        parameters = asdict(replace(chosen, candidates=0, null_targets=0, seed=0, batch=1))
         hashes = self.workspace.image_hash
+        together = [hashes(name) for name in plan.candidates] if wanted.method == "joint" else []
 
-        def key(name: str, given: Sequence[str]) -> str:
-            return self._key("datapath", image=hashes(name), given=list(given), parameters=parameters)
+        def key(place: int, name: str, given: Sequence[str]) -> str:
+            label, image = _foil(plan, place)
+            made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
+            return self._key("datapath", **made_of, together=together, parameters=_method_of(wanted))
 
-        adversarial = key(plan.example.adversarial, [])
-        source = key(plan.example.source, [adversarial])
-        others = [key(name, [adversarial, source]) for name in (*plan.candidates, *plan.nulls)]
+        adversarial = key(0, plan.example.adversarial, [])
+        source = key(1, plan.example.source, [adversarial])
+        others = [key(2, name, [adversarial, source]) for name in (*plan.candidates, *plan.nulls)]
         return [adversarial, source, *others]
 
+    def _foils(self, foils: Sequence[tuple[int, str]]) -> list[Foil]:
+        images = self.workspace.read([name for _, name in foils])
+        return [Foil(label, image) for (label, _), image in zip(foils, images, strict=True)]
+
     def _extract(
-        self, names: Sequence[str], keys: Sequence[str], given: Sequence[np.ndarray], progress: Progress
+        self,
+        names: Sequence[str],
+        keys: Sequence[str],
+        given: Sequence[np.ndarray],
+        wanted: ExtractionParameters,
+        foils: Sequence[tuple[int, str]],
+        progress: Progress,
     ) -> list[Datapath]:
         found = {key: self.store.get(key, Datapath) for key in keys}
-        todo = [(name, key) for name, key in zip(names, keys, strict=True) if found[key] is None]
+        todo = [i for i, key in enumerate(keys) if found[key] is None]
+        if wanted.method == "joint" and todo:
+            todo = list(range(len(keys)))
         if todo:
-            images = self.workspace.read([name for name, _ in todo])
-            paths = datapath.extract(self.classifier, images, given, self.workspace.settings.extraction, progress)
-            for (_, key), path in zip(todo, paths, strict=True):
-                self.store.put(key, path)
-                found[key] = path
+            images, against = self.workspace.read([names[i] for i in todo]), self._foils([foils[i] for i in todo])
+            paths = datapath.extract(self.classifier, images, given, wanted, progress, against)
+            for i, path in zip(todo, paths, strict=True):
+                self.store.put(keys[i], path)
+                found[keys[i]] = path
         return [path for key in keys if (path := found[key]) is not None]
 
     def _trace(self, name: str, path: Datapath) -> Trace:
@@ -501,6 +551,26 @@ def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
 def open_workbench(root: Path) -> Workbench:
     """The workbench of a workspace folder."""
     return Workbench(Workspace(root))
+
+
+def _batches(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
+    """What is extracted together, as places among adv, src, candidates and nulls: first, and one past the last."""
+    chain, end = 2 + len(plan.candidates), 2 + len(plan.candidates) + len(plan.nulls)
+    if wanted.method == "joint":
+        return [(0, chain)] + ([(chain, end)] if plan.nulls else [])
+    return [(0, 1), (1, 2), (2, end)]
+
+
+def _foil(plan: Plan, place: int) -> tuple[int, str]:
+    """The class and the image that adv (0), src (1) or a target (2 and more) is explained against."""
+    if place == 1:
+        return plan.adversarial_label, plan.example.adversarial
+    return plan.source_label, plan.example.source
+
+
+def _method_of(wanted: ExtractionParameters) -> dict[str, Any]:
+    """What a datapath depends on: not on how many images are compared, nor on how many are in memory at once."""
+    return asdict(replace(wanted, candidates=1, null_targets=0, batch=1))
 
 
 def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:

@@ -290,6 +290,9 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         least = known[name].metadata.get("at_least", 0)
         if not isinstance(value, str) and value < least:
             raise AevisError(f"{where}: {name} = {value!r} is too small. It must be at least {least}.")
+        most = known[name].metadata.get("at_most", math.inf)
+        if not isinstance(value, str) and value > most:
+            raise AevisError(f"{where}: {name} = {value!r} is too large. It must be at most {most}.")
     return kind(**values)
 
 

@@ -7,10 +7,13 @@ head. Class 1 has a small bias: with every map at 0 the net says class 1.
 from itertools import pairwise
 
 import numpy as np
+import reference
 import torch
 from torch import nn
 
+from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.problem import Problem
 from aevis_dash.domain import Preprocessing
 
 SIZE = 8
@@ -176,3 +179,72 @@ def flat(*picks, widths):
     for layer, channel in picks:
         chosen[starts[layer] + channel] = True
     return chosen
+
+
+def with_dead_maps(seed, dead, widths=(5, 6, 5)):
+    """A random net whose channels `dead` (layer, channel) never fire."""
+    net = random_net(seed, widths)
+    with torch.no_grad():
+        for layer, channel in dead:
+            net.convs[layer].weight[channel] = 0
+            net.convs[layer].bias[channel] = -1
+    return net
+
+
+def duplicated(seed, widths=(4, 5, 4)):
+    """A random net each of whose maps stands twice, at k and at n_l + k: either of a pair does the job of both."""
+    single, double = random_net(seed, widths), Chain([2 * width for width in widths])
+    with torch.no_grad():
+        for i, (one, two) in enumerate(zip(single.convs, double.convs, strict=True)):
+            inputs = 1 if i == 0 else 2
+            two.weight.copy_(one.weight.repeat(2, inputs, 1, 1) / inputs)
+            two.bias.copy_(one.bias.repeat(2))
+        double.head.weight.copy_(single.head.weight.repeat(1, 2) / 2)
+        double.head.bias.copy_(single.head.bias)
+    return double.eval()
+
+
+def problem(model, pictures, given=(), foils=None, groups=None, **parameters):
+    """An extraction problem of a net of this module."""
+    return Problem(classifier(model), pictures, given, ExtractionParameters(**parameters), foils, groups)
+
+
+def widths(model):
+    return [conv.out_channels for conv in model.convs]
+
+
+def parts(model, flat):
+    """The entries of every layer of a flat array (n,)."""
+    return np.split(np.asarray(flat, float), np.cumsum(widths(model))[:-1])
+
+
+def pixels(image):
+    """(3, H, W) as `classifier` gives an 8-bit image to its net."""
+    return image.transpose(2, 0, 1) / 255
+
+
+def logits_twin(model, image, gates=None):
+    """(K,) of an 8-bit image with gates (n,), by the slow twin."""
+    inside = None if gates is None else parts(model, gates)
+    return reference.logits(weights(model), pixels(image), inside, model.skip)
+
+
+def plain_logits(model, image, gates):
+    """(m, K) float64 of one 8-bit image with each of the gates (m, n), in plain torch; differentiable by the gates."""
+    value = torch.from_numpy(pixels(image))[None].expand(len(gates), -1, -1, -1)
+    first, last = None, len(model.convs) - 1
+    for i, (conv, gate) in enumerate(zip(model.convs, gates.double().split(widths(model), 1), strict=True)):
+        value = nn.functional.conv2d(value, conv.weight.detach().double(), conv.bias.detach().double(), padding=1)
+        value = value + first if model.skip and i == last else value
+        value = value.clamp_min(0) * gate[:, :, None, None]
+        first = value if first is None else first
+    return nn.functional.linear(
+        value.mean((2, 3)), model.head.weight.detach().double(), model.head.bias.detach().double()
+    )
+
+
+def of_one_class(model, seed, count):
+    """`count` images that the net predicts as one class."""
+    found = images(seed, 12 * count)
+    labels = np.array([p.label for p in classifier(model).predict(found)])
+    return found[labels == np.bincount(labels).argmax()][:count]

@@ -11,6 +11,7 @@ from conftest import shrink
 from PIL import Image
 
 from aevis_dash.config import AttackParameters
+from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
 from aevis_dash.domain import AevisError, AreaOfInterest, Example, FeatureMap, Role
 from aevis_dash.workbench import Workbench, open_workbench
@@ -102,9 +103,12 @@ def test_a_changed_image_is_judged_anew(bench, runs):
 def test_other_parameters_are_another_extraction(world, bench, fooled):
     bench.extract(fooled)
     settings = bench.workspace.settings
-    more = dataclasses.replace(settings.extraction, sparsity=settings.extraction.sparsity * 2)
-    bench.workspace.settings = dataclasses.replace(settings, extraction=more)
-    assert bench.triplet(fooled) is None
+    for change in ({"sparsity": settings.extraction.sparsity * 2}, {"method": "gradient"}, {"share": 0.05}):
+        other = dataclasses.replace(settings.extraction, **change)
+        assert bench.triplet(fooled, wanted=other) is None
+        bench.workspace.settings = dataclasses.replace(settings, extraction=other)
+        assert bench.triplet(fooled) is None
+        assert bench.triplet(fooled, wanted=settings.extraction) is not None
     bench.workspace.settings = dataclasses.replace(
         settings, extraction=dataclasses.replace(settings.extraction, batch=2, null_targets=0)
     )
@@ -136,9 +140,9 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
     solved = []
     original = Workbench._extract
 
-    def counting(self, names, keys, given, progress):
+    def counting(self, names, keys, *others):
         solved.extend(name for name, key in zip(names, keys, strict=True) if not self.store.has(key))
-        return original(self, names, keys, given, progress)
+        return original(self, names, keys, *others)
 
     monkeypatch.setattr(Workbench, "_extract", counting)
     triplet = bench.extract(fooled)
@@ -303,6 +307,79 @@ def test_the_triplet_holds_the_given_paths_and_the_chosen_target(bench, fooled):
         AevisError, match=r"'nope\.png' is no candidate target of .*Choose one of: " + plan.candidates[0]
     ):
         bench.extract(fooled, "nope.png")
+
+
+# Methods
+
+
+@pytest.fixture
+def solved(monkeypatch):
+    """How many images each call of the extraction was given, how many datapaths to hold near, and the foils."""
+    calls = []
+    original = datapath.extract
+
+    def counting(classifier, images, given, parameters, progress, foils):
+        calls.append((len(images), len(given), [foil.label for foil in foils]))
+        return original(classifier, images, given, parameters, progress, foils)
+
+    monkeypatch.setattr(datapath, "extract", counting)
+    return calls
+
+
+def test_adv_and_targets_are_explained_against_src_and_src_against_adv(bench, fooled, solved):
+    quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.05)
+    triplet = bench.extract(fooled, wanted=quick)
+    plan = triplet.plan
+    adv, src = plan.adversarial_label, plan.source_label
+    assert solved == [(1, 0, [src]), (1, 1, [adv]), (3, 2, [src] * 3)]
+    assert [path.rival for path in triplet.paths] == [src, adv, src, src, src]
+    assert [path.label for path in triplet.paths[:3]] == [adv, src, adv]
+    assert {path.method for path in triplet.paths} == {"gradient"}
+    solved.clear()
+    bench.extract(fooled, wanted=quick)
+    assert solved == []
+
+
+def test_joint_solves_adv_src_and_candidates_together_and_the_nulls_near_them(bench, fooled, solved):
+    joint = dataclasses.replace(bench.workspace.settings.extraction, method="joint", iterations=3, batch=1)
+    before = bench.extract(fooled, wanted=joint)
+    assert [call[:2] for call in solved] == [(4, 0), (1, 2)]
+    plan = before.plan
+    keys = bench._path_keys(plan, joint)
+    next(path for path in (bench.workspace.cache / "datapath").iterdir() if keys[2].endswith(path.stem)).unlink()
+    assert bench.triplet(fooled, wanted=joint) is None
+    solved.clear()
+    again = bench.extract(fooled, wanted=joint)
+    assert [call[:2] for call in solved] == [(4, 0)], "one that is lost is solved with the others again"
+    for old, new in zip(before.paths, again.paths, strict=True):
+        np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
+    fewer = dataclasses.replace(plan, candidates=plan.candidates[:1])
+    assert bench._path_keys(fewer, joint)[0] != keys[0], "solved together, the datapaths depend on one another"
+
+
+def test_a_set_of_images_has_one_datapath_and_it_is_kept(bench, runs):
+    images = [e.file for e in bench.workspace.images if e.label == 0][:3]
+    quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.5)
+    found = bench.extract_set(images, quick)
+    assert (found.label, found.rival, found.images, found.method) == (0, -1, 3, "gradient")
+    assert 0 <= found.kept <= 3
+    assert found.keeps_hard == (found.kept == 3)
+    assert 0 < found.core.sum() < len(found.core)
+    runs.clear()
+    again = bench.extract_set(images, quick)
+    assert runs == []
+    np.testing.assert_array_equal(again.critical, found.critical)
+    assert bench.extract_set(images, dataclasses.replace(quick, share=0.05)).size < found.size
+    with pytest.raises(
+        AevisError, match=r"these are predicted as monkey, panda\. Choose images of one predicted class"
+    ):
+        bench.extract_set([_of(bench, "panda"), _of(bench, "monkey")], quick)
+
+
+def test_an_unknown_method_is_refused(bench, fooled):
+    wrong = dataclasses.replace(bench.workspace.settings.extraction, method="guess")
+    with pytest.raises(AevisError, match=r"no method 'guess'\. Choose one of: elimination, "):
+        bench.extract(fooled, wanted=wrong)
 
 
 # Refusals

@@ -249,6 +249,8 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "sparsity", 10**400, "Mend the value of 'sparsity'"),
         (ContributionParameters, "iterations", 0, "at least 1"),
         (FeatureParameters, "patches", -1, "at least 1"),
+        (ExtractionParameters, "share", 7, "share = 7 is too large. It must be at most 1"),
+        (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
         (AttackParameters, "epsilon", -8.0, "at least 0"),
     ],

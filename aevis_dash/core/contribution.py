@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aevis_dash.config import ContributionParameters, Progress, silent
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.optimize import root_mean_square, solve
+from aevis_dash.core.optimize import Descent, root_mean_square, solve
 from aevis_dash.core.receptive import field_on_layer
 from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
 
@@ -79,8 +79,7 @@ class ContributionProblem:
         gates = solve(
             self.objective,
             self.start(),
-            p.iterations,
-            p.learning_rate,
+            Descent(p.iterations, p.learning_rate),
             lambda step: progress(step / p.iterations, "solving Eq. 7"),
         )
         gates = torch.where(self._alive[:, None], gates, torch.zeros_like(gates))

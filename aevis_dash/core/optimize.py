@@ -1,6 +1,7 @@
 """The one solver loop, shared by datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,32 +10,46 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Gates (B, n) to the loss of each row (B,), differentiable, and whether the row is acceptable (B,) bool."""
 
 
-def solve(
-    objective: Objective,
-    start: Tensor,
-    iterations: int,
-    learning_rate: float,
-    on_step: Callable[[int], None] = lambda step: None,
-) -> Tensor:
-    """Minimise the objective over the box [0, 1]^n by projected Adam, row by row.
+@dataclass(frozen=True)
+class Descent:
+    """How to descend: Adam with a step length that falls linearly to a tenth, so that the last steps settle, or
+    plain SGD with momentum at a constant one; `upper` is the highest gate allowed."""
 
-    The step length falls linearly from `learning_rate` to a tenth of it, so that the last steps settle.
+    iterations: int
+    learning_rate: float
+    momentum: float | None = None
+    upper: float = 1.0
+
+    def optimizer(self, z: Tensor) -> torch.optim.Optimizer:
+        if self.momentum is None:
+            return torch.optim.Adam([z], lr=self.learning_rate, betas=(0.9, 0.99))
+        return torch.optim.SGD([z], lr=self.learning_rate, momentum=self.momentum)
+
+    def rate(self, step: int) -> float:
+        falling = 0.9 * step / self.iterations if self.momentum is None else 0.0
+        return self.learning_rate * (1 - falling)
+
+
+def solve(
+    objective: Objective, start: Tensor, descent: Descent, on_step: Callable[[int], None] = lambda step: None
+) -> Tensor:
+    """Minimise the objective over the box [0, upper]^n by projected gradient steps, row by row.
+
     Returns the acceptable iterate of smallest loss for each row (B, n), the start where none was acceptable.
     Runs the objective `iterations` times with its gradient and once without. `on_step` may raise to cancel.
     """
     z = start.detach().clone().requires_grad_()
-    best = _Best(start)
-    adam = torch.optim.Adam([z], lr=learning_rate, betas=(0.9, 0.99))
-    for step in range(iterations):
+    best, optimizer = _Best(start), descent.optimizer(z)
+    for step in range(descent.iterations):
         on_step(step)
-        adam.param_groups[0]["lr"] = learning_rate * (1 - 0.9 * step / iterations)
+        optimizer.param_groups[0]["lr"] = descent.rate(step)
         with torch.enable_grad():
             loss, accepted = objective(z)
             z.grad = torch.autograd.grad(loss.sum(), z)[0]
         best.offer(z, loss, accepted)
-        adam.step()
+        optimizer.step()
         with torch.no_grad():
-            z.clamp_(0, 1)
+            z.clamp_(0, descent.upper)
     with torch.no_grad():
         best.offer(z, *objective(z))
     return best.gates

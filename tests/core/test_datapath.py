@@ -1,4 +1,4 @@
-"""Datapath extraction: Eq. 5, the hard set, known routes, coherence, stability."""
+"""Datapath extraction through its one interface: every method, known routes, sets of images, what the results say."""
 
 import dataclasses
 
@@ -8,219 +8,358 @@ import pytest
 import reference
 import torch
 import torchvision
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.core.datapath import METHODS, Problem, distance, extract, representative
-from aevis_dash.core.execution import Network
+from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative
+from aevis_dash.core.problem import NO_RIVAL, Foil, Found
 from aevis_dash.domain import AevisError
 
 P = ExtractionParameters()
+FIND_THE_ROUTE = [name for name in METHODS if name not in ("straight-through", "activation", "random")]
+"""Straight-through gates all close at once where the prediction is sure, and these nets have no way back."""
+METHOD = pytest.mark.parametrize("method", METHODS)
 
 
-def twin_logits(model, image, gates, widths):
-    parts = np.split(np.asarray(gates, float), np.cumsum(widths)[:-1])
-    x = image.transpose(2, 0, 1) / 255
-    return reference.logits(hand_wired.weights(model), x, parts, model.skip)
+def found(model, images, given=(), foils=None, **parameters):
+    chosen = ExtractionParameters(**parameters)
+    return list(extract(hand_wired.classifier(model), images, given, chosen, foils=foils))
 
 
-def widths_of(model):
-    return [conv.out_channels for conv in model.convs]
+def same(first, second):
+    np.testing.assert_allclose(first.gates, second.gates, atol=1e-5)
+    np.testing.assert_array_equal(first.critical, second.critical)
+    np.testing.assert_array_equal(first.core, second.core)
 
 
-@pytest.mark.parametrize("skip", [False, True])
-@pytest.mark.parametrize("given", [0, 1, 2])
-def test_the_objective_is_eq_5(given, skip):
-    rng, model, images = np.random.default_rng(given), hand_wired.random_net(given, skip=skip), hand_wired.images(given)
-    widths, n = widths_of(model), sum(widths_of(model))
-    z, known = rng.uniform(size=(2, n)), rng.uniform(size=(given, n))
-    problem = Problem(hand_wired.classifier(model), images, list(known), P)
-    with torch.no_grad():
-        loss, accepted = problem.objective(torch.tensor(z, dtype=torch.float32))
-    for i in range(2):
-        full, gated = (twin_logits(model, images[i], g, widths) for g in (np.ones(n), z[i]))
-        p, q = reference.softmax(full), reference.softmax(gated)
-        wanted = reference.eq5(p, q, z[i], known, P.sparsity / n, P.coherence / np.sqrt(n))
-        assert float(loss[i]) == pytest.approx(wanted, abs=1e-4)
-        assert bool(accepted[i]) == (p.argmax() == q.argmax())
+def test_the_default_method_is_the_first():
+    assert next(iter(METHODS)) == P.method
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_rank_is_what_a_little_less_of_a_map_takes_from_the_labels_logit(seed):
-    model, images, step = hand_wired.random_net(seed, skip=True), hand_wired.images(seed), 1e-5
-    widths, n = widths_of(model), sum(widths_of(model))
-    rank = Problem(hand_wired.classifier(model), images, [], P).rank()
-    for i in range(2):
-        whole = twin_logits(model, images[i], np.ones(n), widths)
-        label = whole.argmax()
-        for k in range(n):
-            less = np.ones(n)
-            less[k] -= step
-            change = (whole - twin_logits(model, images[i], less, widths))[label] / step
-            assert float(rank[i, k]) == pytest.approx(change, abs=1e-3)
-
-
-@pytest.mark.parametrize("route", [(0, 0, 0), (1, 2, 3), (3, 0, 1), (2, 3, 2)])
-def test_the_only_route_is_the_datapath(route):
-    paths = list(extract(hand_wired.classifier(hand_wired.route(*route)), hand_wired.images(1), [], P))
-    wanted = hand_wired.flat(*enumerate(route), widths=(4, 4, 4))
+@METHOD
+def test_every_method_has_one_interface(method):
+    model, images = hand_wired.random_net(0, skip=True), hand_wired.images(0, 3)
+    rivals = [Foil(1, images[1]), Foil(), Foil(NO_RIVAL, images[0])]
+    paths = found(model, images, [np.full(16, 0.5, np.float32)], rivals, method=method)
+    assert [path.label for path in paths] == [hand_wired.logits_twin(model, image).argmax() for image in images]
+    assert [path.rival for path in paths] == [1, NO_RIVAL, NO_RIVAL]
     for path in paths:
-        assert path.label == 0
+        assert (path.method, path.images) == (method, 1)
+        assert (path.gates.dtype, path.gates.shape) == (np.float32, (16,))
+        assert 0 <= path.gates.min() < path.gates.max() <= 1
+        for chosen in (path.critical, path.core):
+            assert (chosen.dtype, chosen.shape) == (bool, (16,))
         assert path.keeps_hard
+        assert path.size == path.critical.sum()
+        assert path.seconds > 0
+        for z, chosen in zip(hand_wired.parts(model, path.gates), hand_wired.parts(model, path.critical), strict=True):
+            inside = chosen > 0
+            assert inside.any()
+            assert z[inside].min() >= z[~inside].max(initial=0)
+
+
+@METHOD
+def test_what_is_said_of_the_hard_sets_is_true(method):
+    model, images = hand_wired.random_net(1, skip=True), hand_wired.images(1, 3)
+    for image, path in zip(images, found(model, images, method=method, hold=0.6), strict=True):
+        full, hard, core = (
+            reference.softmax(hand_wired.logits_twin(model, image, z)) for z in (None, path.critical, path.core)
+        )
+        assert path.label == full.argmax()
+        assert [path.p_full, path.p_hard] == pytest.approx([p[path.label] for p in (full, hard)], abs=1e-4)
+        assert (path.kept, path.keeps_hard) == (1, True)
+        assert path.p_hard >= 0.6 * path.p_full - 1e-5
+        assert hard.argmax() == core.argmax() == path.label
+
+
+@pytest.mark.parametrize("method", ["elimination", "soft", "gradient"])
+def test_the_soft_prediction_is_of_the_gates(method):
+    model, images = hand_wired.random_net(3), hand_wired.images(3, 3)
+    for image, path in zip(images, found(model, images, method=method), strict=True):
+        soft = reference.softmax(hand_wired.logits_twin(model, image, path.gates))
+        assert path.p_soft == pytest.approx(soft[path.label], abs=1e-4)
+        assert path.keeps_soft == (soft.argmax() == path.label)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 1.0])
+def test_the_users_share_is_taken_of_every_layer_whether_it_holds_or_not(share):
+    model, images, kept = hand_wired.random_net(2), hand_wired.images(2, 6), []
+    for image, path in zip(images, found(model, images, share=share), strict=True):
+        assert path.critical.tolist() == reference.complete_set(hand_wired.parts(model, path.gates), share)
+        hard = reference.softmax(hand_wired.logits_twin(model, image, path.critical))
+        assert path.p_hard == pytest.approx(hard[path.label], abs=1e-4)
+        assert path.keeps_hard == (hard.argmax() == path.label)
+        assert path.kept == int(path.keeps_hard)
+        kept.append(path.keeps_hard)
+    assert all(kept) or share < 1
+
+
+def test_more_hold_takes_larger_sets():
+    model, images = hand_wired.random_net(2), hand_wired.images(2, 4)
+    sizes = [[path.size for path in found(model, images, hold=hold, method="gradient")] for hold in (0.0, 0.9)]
+    assert np.less(*sizes).all()
+
+
+@pytest.mark.parametrize("method", FIND_THE_ROUTE)
+@pytest.mark.parametrize("route", [(0, 0, 0), (1, 2, 3), (3, 0, 1)])
+def test_the_only_route_is_the_datapath(route, method):
+    wanted = hand_wired.flat(*enumerate(route), widths=(4, 4, 4))
+    for path in found(hand_wired.route(*route), hand_wired.images(1), method=method):
+        assert path.label == 0
         np.testing.assert_array_equal(path.critical, wanted)
-        assert path.gates[wanted].min() > 10 * path.gates[~wanted].max()
+        np.testing.assert_array_equal(path.core, wanted)
+        assert path.gates[wanted].min() > 1.2 * path.gates[~wanted].max()
 
 
+@pytest.mark.parametrize("method", FIND_THE_ROUTE)
 @pytest.mark.parametrize("a", [0, 1, 2])
-def test_the_only_route_may_be_a_skip_connection(a):
+def test_the_only_route_may_be_a_skip_connection(a, method):
     """Every layer gives at least one map; which one the bypassed layer gives is all the same."""
-    path = next(extract(hand_wired.classifier(hand_wired.skip_route(a)), hand_wired.images(1), [], P))
+    path = found(hand_wired.skip_route(a), hand_wired.images(1), method=method)[0]
     first, bypassed, last = np.split(path.critical, 3)
     assert np.flatnonzero(first).tolist() == np.flatnonzero(last).tolist() == [a]
     assert bypassed.sum() == 1
-    assert np.argsort(-path.gates)[:2].tolist() in ([a, 6 + a], [6 + a, a])
-
-
-@pytest.mark.parametrize("need", [1, 2, 3, 4, 5])
-def test_the_smallest_share_of_every_layer_is_found(need):
-    """The label holds once `need` of the first layer's 5 maps are in; the 6 maps of the second go along."""
-    problem = Problem(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0, 1), [], P)
-    problem._holds = lambda critical, hold: critical[:, :5].sum(1) >= need
-    score = torch.rand(1, 16, generator=torch.Generator().manual_seed(need))
-    first, second, third = problem.smallest_share(score, 0.5)[0].split((5, 6, 5))
-    counts = [need, sum(k / 6 <= (need - 1) / 5 + 1e-3 for k in range(6)), need]
-    for chosen, own, count in zip((first, second, third), score[0].split((5, 6, 5)), counts, strict=True):
-        assert set(torch.nonzero(chosen).flatten().tolist()) == set(own.argsort(descending=True)[:count].tolist())
-
-
-@pytest.mark.parametrize("hold", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_said_of_the_soft_and_the_hard_set_is_true(seed, hold):
-    model, images = hand_wired.random_net(seed, skip=seed % 2 == 1), hand_wired.images(seed, 3)
-    widths = widths_of(model)
-    for image, path in zip(
-        images, extract(hand_wired.classifier(model), images, [], ExtractionParameters(hold=hold)), strict=True
-    ):
-        full, soft, hard = (
-            reference.softmax(twin_logits(model, image, z, widths))
-            for z in (np.ones(sum(widths)), path.gates, path.critical)
-        )
-        assert path.label == full.argmax()
-        assert [path.p_full, path.p_soft, path.p_hard] == pytest.approx(
-            [p[path.label] for p in (full, soft, hard)], abs=1e-4
-        )
-        assert (path.keeps_soft, path.keeps_hard) == (soft.argmax() == path.label, hard.argmax() == path.label)
-        assert path.keeps_soft
-        assert path.keeps_hard
-        assert path.p_hard >= hold * path.p_full
-        for z, chosen in zip(np.split(path.gates, [5, 11]), np.split(path.critical, [5, 11]), strict=True):
-            assert z[chosen].min() >= z[~chosen].max(initial=0)
-        assert 0 <= path.gates.min() <= path.gates.max() <= 1
-        assert path.size == path.critical.sum()
+    assert np.flatnonzero(path.core).tolist() == [a, 6 + a]
+    assert set(np.argsort(-path.gates)[:2].tolist()) == {a, 6 + a}
 
 
 def test_a_hard_set_that_fails_is_not_said_to_hold():
-    c = hand_wired.classifier(hand_wired.route(1, 2, 3))
-    problem = Problem(c, hand_wired.images(0, 1), [], P)
-    wrong = torch.zeros(1, 12, dtype=torch.bool)
+    problem = hand_wired.problem(hand_wired.route(1, 2, 3), hand_wired.images(0, 1))
+    wrong, all_maps = torch.zeros(1, 12, dtype=torch.bool), torch.ones(1, 12, dtype=torch.bool)
     wrong[0, 0] = True
-    path = problem.datapaths(torch.ones(1, 12), wrong, 0.0)[0]
-    assert (path.label, path.keeps_soft, path.keeps_hard) == (0, True, False)
+    path = datapaths(problem, Found(torch.ones(1, 12)), wrong, all_maps, 0.0)[0]
+    assert (path.label, path.keeps_soft, path.keeps_hard, path.kept) == (0, True, False, 0)
     assert path.p_hard < 0.5 < path.p_soft == pytest.approx(path.p_full)
-    other = problem.datapaths(torch.zeros(1, 12), ~wrong | wrong, 0.0)[0]
+    assert path.core.all()
+    other = datapaths(problem, Found(torch.zeros(1, 12)), all_maps, wrong, 0.0)[0]
     assert (other.keeps_soft, other.keeps_hard) == (False, True)
+    softened = datapaths(problem, Found(torch.zeros(1, 12), soft=torch.ones(1, 12)), all_maps, wrong, 0.0)[0]
+    assert softened.keeps_soft, "the soft gates, where a method has them, make the soft prediction"
+    assert not softened.gates.any()
 
 
-def test_passes_are_counted_and_few(monkeypatch):
-    counted = {"forward": 0, "backward": 0}
-    record, grad = Network.record, torch.autograd.grad
+class Convolutions(TorchDispatchMode):
+    """Counts what really runs."""
 
-    def counting_record(*args, **kwargs):
-        counted["forward"] += 1
-        return record(*args, **kwargs)
+    forward = backward = 0
 
-    def counting_grad(*args, **kwargs):
-        counted["backward"] += 1
-        return grad(*args, **kwargs)
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.forward += func is torch.ops.aten.convolution.default
+        self.backward += func is torch.ops.aten.convolution_backward.default
+        return func(*args, **(kwargs or {}))
 
+
+@METHOD
+def test_passes_are_those_that_run(method):
+    """A net of 3 convolutions: a forward run makes all, a backward run those behind the first layer's gates."""
+    c, images = hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0, 3)
+    with Convolutions() as seen:
+        paths = list(extract(c, images, [np.zeros(16, np.float32)], ExtractionParameters(method=method)))
+    assert seen.forward % 3 == seen.backward % 2 == 0
+    assert [path.passes for path in paths] == pytest.approx([seen.forward / 3 / 3 + seen.backward / 2 * 2 / 3] * 3)
+    first, rest = (extract(c, part, [], ExtractionParameters(method=method)) for part in (images[:1], images[1:]))
+    assert next(first).passes == pytest.approx(next(rest).passes), "of an image, however many go together"
+
+
+def test_the_default_costs_at_most_25_passes():
     model = torchvision.models.resnet18(weights=None, num_classes=3).eval()
-    c, images = hand_wired.classifier(model, size=32), hand_wired.images(0, 3, 32)
-    monkeypatch.setattr(Network, "record", counting_record)
-    monkeypatch.setattr(torch.autograd, "grad", counting_grad)
-    given = [np.zeros(c.layers.n_maps, np.float32)] * 2
-    paths = list(extract(c, images, given, ExtractionParameters()))
-    passes = counted["backward"] + (counted["forward"] - counted["backward"]) / 3
-    assert counted["backward"] >= ExtractionParameters().iterations
-    assert [path.passes for path in paths] == pytest.approx([passes] * 3)
-    assert passes <= 25
+    c, images = hand_wired.classifier(model, size=32), hand_wired.images(0, 1, 32)
+    against = [Foil((p.label + 1) % 3, images[0]) for p in c.predict(images)]
+    with Convolutions() as seen:
+        paths = list(extract(c, images, [np.zeros(c.layers.n_maps)] * 2, P, foils=against))
+    assert [path.passes for path in paths] == pytest.approx([seen.forward / 20 / 3 + seen.backward / 19 * 2 / 3])
+    assert paths[0].passes <= 25 + 1e-9
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_more_coherence_brings_the_gates_nearer_to_the_given(seed):
-    c, (adv, src) = hand_wired.classifier(hand_wired.random_net(seed)), hand_wired.images(seed)
-    given = next(extract(c, adv[None], [], P))
-    away = dataclasses.replace(given, gates=1 - given.gates)
-    for known in (given, away):
-        found = [
-            distance(known, next(extract(c, src[None], [known.gates], ExtractionParameters(coherence=gamma))))
-            for gamma in (0.0, 1.0, 20.0)
-        ]
-        assert found[2] < 0.7 * found[0]
-
-
-def test_with_coherence_the_same_twin_is_picked_in_both_images():
-    c, images = hand_wired.classifier(hand_wired.twins()), hand_wired.images(2)
-    images[0, ..., 1:], images[1, ..., 1:] = (255, 20), (20, 255)
-    adv = next(extract(c, images[:1], [], P))
-    free, held = (
-        next(extract(c, images[1:], [adv.gates], ExtractionParameters(coherence=gamma))) for gamma in (0.0, 5.0)
-    )
-    twins = [tuple(np.flatnonzero(path.critical[:2])) for path in (adv, free, held)]
-    assert twins == [(0,), (1,), (0,)]
-
-
-def test_given_datapaths_hold_all_images_of_a_batch_but_not_one_another():
-    c, images = hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0, 2)
-    given = [np.random.default_rng(0).uniform(size=c.layers.n_maps).astype(np.float32)]
-    strong = ExtractionParameters(coherence=20.0)
-    both = list(extract(c, images, given, strong))
-    alone = [next(extract(c, images[i : i + 1], given, strong)) for i in range(2)]
-    for a, b in zip(both, alone, strict=True):
-        np.testing.assert_allclose(a.gates, b.gates, atol=1e-5)
-
-
-@pytest.mark.parametrize("batch", [1, 2, 7])
-@pytest.mark.parametrize("seed", [3, 5])
-def test_an_image_alone_has_the_datapath_it_has_in_a_batch(seed, batch):
-    c, images = hand_wired.classifier(hand_wired.random_net(seed)), hand_wired.images(seed, 8)[1:6:2]
-    assert len({p.label for p in c.predict(images)}) == 2
-    together = list(extract(c, images, [], ExtractionParameters(batch=batch)))
+@METHOD
+def test_an_image_alone_has_the_datapath_it_has_in_a_batch(method):
+    """All methods but the joint one, in which a neighbour counts."""
+    model, images = hand_wired.random_net(3), hand_wired.images(3, 8)[1:6:2]
+    assert len({hand_wired.logits_twin(model, image).argmax() for image in images}) == 2
+    given = [np.random.default_rng(0).uniform(size=16).astype(np.float32)]
+    foils = [Foil(), Foil(1, images[0]), Foil(2, images[1])]
+    alone = [found(model, images[i : i + 1], given, foils[i : i + 1], method=method)[0] for i in range(3)]
+    together = found(model, images, given, foils, method=method, batch=2)
     assert len(together) == 3
-    for i, path in enumerate(together):
-        alone = next(extract(c, images[i : i + 1], [], P))
-        np.testing.assert_allclose(path.gates, alone.gates, atol=1e-5)
-        np.testing.assert_array_equal(path.critical, alone.critical)
+    if method == "joint":
+        assert max(distance(a, b) for a, b in zip(alone, together, strict=True)) > 1e-3
+    else:
+        for one, other in zip(alone, together, strict=True):
+            same(one, other)
 
 
-def test_identical_images_have_identical_paths():
+def test_the_joint_method_takes_all_images_at_once():
+    model, images = hand_wired.random_net(3), hand_wired.images(3, 4)
+    small, large = (found(model, images, method="joint", batch=batch) for batch in (1, 7))
+    for one, other in zip(small, large, strict=True):
+        np.testing.assert_array_equal(one.gates, other.gates)
+    back = found(model, images[::-1].copy(), method="joint")
+    for one, other in zip(small, back[::-1], strict=True):
+        assert distance(one, other) < 0.05, "the order does not matter, but for rounding at the kink of the distance"
+
+
+@METHOD
+def test_identical_images_have_identical_paths(method):
     images = np.repeat(hand_wired.images(4, 1), 2, axis=0)
-    first, second = extract(hand_wired.classifier(hand_wired.random_net(4)), images, [], P)
+    first, second = found(hand_wired.random_net(4), images, method=method)
     np.testing.assert_array_equal(first.gates, second.gates)
     np.testing.assert_array_equal(first.critical, second.critical)
+    np.testing.assert_array_equal(first.core, second.core)
     assert distance(first, second) == 0
 
 
-def test_other_weights_give_another_path():
+@METHOD
+def test_the_same_question_has_the_same_answer(method):
+    model, images = hand_wired.random_net(4), hand_wired.images(4)
+    for one, other in zip(*(found(model, images, method=method) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(one.gates, other.gates)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("random", "straight-through")])
+def test_other_weights_destroy_the_path(method):
     images = hand_wired.images(5, 1)
-    paths = [next(extract(hand_wired.classifier(hand_wired.route(*r)), images, [], P)) for r in ((0, 1, 2), (3, 2, 1))]
-    assert not (paths[0].critical & paths[1].critical).any()
-    random = [next(extract(hand_wired.classifier(hand_wired.random_net(s)), images, [], P)) for s in (0, 1)]
-    assert distance(*random) > 0.1
+    routes = [found(hand_wired.route(*r), images, method=method)[0] for r in ((0, 1, 2), (3, 2, 1))]
+    if method in FIND_THE_ROUTE:
+        assert not (routes[0].critical & routes[1].critical).any()
+    ranks = [found(hand_wired.random_net(s, (12, 12, 12)), images, method=method)[0].gates for s in (0, 1, 2)]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert reference.spearman(ranks[i], ranks[j]) < 0.5
+
+
+@pytest.mark.parametrize("method", ["elimination", "constrained", "joint", "size-squared"])
+@pytest.mark.parametrize("seed", range(3))
+def test_given_datapaths_move_the_methods_that_hear_of_them(seed, method):
+    model, images = hand_wired.random_net(seed), hand_wired.images(seed, 1)
+    given = np.random.default_rng(seed).uniform(size=16).astype(np.float32)
+    free, held = (found(model, images, [given], method=method, coherence=gamma)[0] for gamma in (0.0, 20.0))
+    assert reference.spearman(held.gates, given) > reference.spearman(free.gates, given)
+
+
+@pytest.mark.parametrize(
+    "method", [n for n in METHODS if n not in ("elimination", "constrained", "joint", "size-squared")]
+)
+def test_the_other_methods_do_not_hear_of_given_datapaths(method):
+    model, images = hand_wired.random_net(1), hand_wired.images(1)
+    given = [np.random.default_rng(1).uniform(size=16).astype(np.float32)]
+    for one, other in zip(*(found(model, images, g, method=method, coherence=20.0) for g in ([], given)), strict=True):
+        same(one, other)
+
+
+def test_foils_are_the_images_own_whatever_the_batch():
+    model, images = hand_wired.random_net(6), hand_wired.images(6, 4)
+    foils = [Foil((i + 1) % 3, hand_wired.images(50 + i, 1)[0]) for i in range(4)]
+    for batch in (1, 3):
+        for i, path in enumerate(found(model, images, foils=foils, batch=batch)):
+            same(path, found(model, images[i : i + 1], foils=foils[i : i + 1])[0])
+            assert path.rival == (i + 1) % 3
+    plain = found(model, images)
+    assert max(distance(a, b) for a, b in zip(plain, found(model, images, foils=foils), strict=True)) > 0.05
+
+
+@METHOD
+def test_a_set_of_images_has_one_datapath(method):
+    """The 2018 system's "11 of 11"."""
+    model = hand_wired.random_net(1)
+    images = hand_wired.of_one_class(model, 1, 4)
+    c, chosen = hand_wired.classifier(model), ExtractionParameters(method=method)
+    path = extract_set(c, images, [], chosen)
+    assert (path.images, path.kept, path.keeps_hard) == (4, 4, True)
+    assert path.gates.shape == path.critical.shape == path.core.shape == (16,)
+    for image in images:
+        for z in (path.critical, path.core):
+            assert hand_wired.logits_twin(model, image, z).argmax() == path.label
+    chances = [
+        np.mean([reference.softmax(hand_wired.logits_twin(model, image, z))[path.label] for image in images])
+        for z in (None, path.critical)
+    ]
+    assert [path.p_full, path.p_hard] == pytest.approx(chances, abs=1e-4)
+    single = next(extract(c, images[:1], [], chosen))
+    same(extract_set(c, images[:1], [], chosen), single)
+    assert path.passes == pytest.approx(4 * single.passes)
+
+
+def test_a_set_says_on_how_many_of_its_images_it_holds():
+    model, said = hand_wired.random_net(1), set()
+    images = hand_wired.of_one_class(model, 2, 6)
+    for share in (0.01, 0.3, 0.5, 0.7, 1.0):
+        path = extract_set(hand_wired.classifier(model), images, [], ExtractionParameters(share=share, method="random"))
+        kept = sum(hand_wired.logits_twin(model, image, path.critical).argmax() == path.label for image in images)
+        assert (path.images, path.kept, path.keeps_hard) == (6, kept, kept == 6)
+        soft = [reference.softmax(hand_wired.logits_twin(model, image, path.gates)) for image in images]
+        assert path.p_soft == pytest.approx(np.mean([p[path.label] for p in soft]), abs=1e-4)
+        assert path.keeps_soft == all(p.argmax() == path.label for p in soft)
+        said.add(kept)
+    assert len(said) > 1
+
+
+def test_a_set_of_repeated_images_has_the_images_path():
+    model, image = hand_wired.random_net(2), hand_wired.images(2, 1)
+    alone = found(model, image)[0]
+    path = extract_set(hand_wired.classifier(model), np.repeat(image, 3, axis=0), [], P)
+    same(path, alone)
+    assert path.p_full == pytest.approx(alone.p_full)
+
+
+def test_a_set_of_different_predictions_or_of_nothing_is_refused():
+    model, images = hand_wired.random_net(3), hand_wired.images(3, 8)
+    c = hand_wired.classifier(model)
+    assert len({p.label for p in c.predict(images)}) > 1
+    with pytest.raises(AevisError, match="one predicted class"):
+        extract_set(c, images, [], P)
+    with pytest.raises(AevisError, match="at least one"):
+        extract_set(c, images[:0], [], P)
+    assert list(extract(c, images[:0], [], P)) == []
+    assert list(extract(c, images[:0], [], ExtractionParameters(method="joint"))) == []
+
+
+@pytest.mark.parametrize("ask", [lambda *a: next(extract(*a)), extract_set])
+def test_an_unknown_method_is_refused(ask):
+    c = hand_wired.classifier(hand_wired.random_net(0))
+    with pytest.raises(AevisError, match=f"'magic'.*{next(iter(METHODS))}"):
+        ask(c, hand_wired.images(0, 1), [], ExtractionParameters(method="magic"))
+
+
+@METHOD
+def test_progress_never_falls_and_finished_paths_come_before_the_rest(method):
+    c, said = hand_wired.classifier(hand_wired.random_net(0)), []
+    chosen = ExtractionParameters(batch=1, method=method)
+    paths = extract(c, hand_wired.images(0, 3), [], chosen, lambda share, what: said.append((share, what)))
+    assert next(paths).label in (0, 1, 2)
+    first = len(said)
+    assert said[-1][0] == pytest.approx(1.0 if method == "joint" else 1 / 3), "a third of the images are done"
+    assert len(list(paths)) == 2
+    assert len(said) == first * (1 if method == "joint" else 3)
+    shares = [share for share, _ in said]
+    assert shares == sorted(shares)
+    assert shares[0] >= 0
+    assert shares[-1] == pytest.approx(1)
+    assert all(what for _, what in said)
+
+
+@METHOD
+def test_progress_may_cancel(method):
+    class Stop(Exception):
+        pass
+
+    def cancel(share, what):
+        raise Stop
+
+    with pytest.raises(Stop):
+        next(
+            extract(
+                hand_wired.classifier(hand_wired.random_net(0)),
+                hand_wired.images(0),
+                [],
+                ExtractionParameters(method=method),
+                cancel,
+            )
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_representative_is_the_candidate_of_the_smallest_distance(seed):
     rng = np.random.default_rng(seed)
-    path = next(extract(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0, 1), [], P))
+    path = found(hand_wired.random_net(0), hand_wired.images(0, 1))[0]
     adv, *candidates = (
         dataclasses.replace(path, gates=rng.uniform(size=len(path.gates)).astype(np.float32)) for _ in range(6)
     )
@@ -229,24 +368,3 @@ def test_the_representative_is_the_candidate_of_the_smallest_distance(seed):
     root = np.sqrt(len(path.gates))
     np.testing.assert_allclose([distance(adv, c) * root for c in candidates], far, rtol=1e-5)
     assert representative(adv, [*candidates, adv]) == 5
-
-
-def test_an_unknown_method_is_refused():
-    c = hand_wired.classifier(hand_wired.random_net(0))
-    with pytest.raises(AevisError, match=f"'magic'.*{next(iter(METHODS))}"):
-        next(iter(extract(c, hand_wired.images(0), [], ExtractionParameters(method="magic"))))
-
-
-def test_progress_never_falls_and_finished_paths_come_before_the_rest():
-    c, said = hand_wired.classifier(hand_wired.random_net(0)), []
-    paths = extract(
-        c, hand_wired.images(0, 3), [], ExtractionParameters(batch=1), lambda share, what: said.append(share)
-    )
-    assert next(paths).label in (0, 1, 2)
-    first = len(said)
-    assert said[-1] == pytest.approx(1 / 3), "a third of the images are done"
-    assert len(list(paths)) == 2
-    assert len(said) == 3 * first
-    assert said == sorted(said)
-    assert said[0] == 0
-    assert said[-1] == pytest.approx(1)

@@ -96,6 +96,37 @@ def test_random_gates_equal_the_twin(seed, skip):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("skip", [False, True])
+def test_steered_runs_equal_the_twin(skip):
+    """The net calls one ReLU module three times: what sits on modules in place of call sites is told apart here."""
+    model = hand_wired.random_net(2, skip=skip)
+    network, x, other = Network(trace_model(model, (8, 8))), noise(2, size=8), noise(3, size=8)
+    gates, steps = random_gates(4, network), 2 * random_gates(5, network)
+    own, foil = (network.record(v, range(3))[1] for v in (x, other))
+    found = network.steered(x, gates, steps, {i: own[i] - foil[i] for i in range(3)})
+    weights = hand_wired.weights(model)
+    for i in range(2):
+        sides = [reference.activations(weights, v[i].numpy(), skip=skip) for v in (x, other)]
+        differences = [a - b for a, b in zip(*sides, strict=True)]
+        inside = [list(network.layers.parts(v[i].numpy())) for v in (gates, steps)]
+        twin = reference.steered_logits(weights, x[i].numpy(), *inside, differences, skip)
+        np.testing.assert_allclose(found[i], twin, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [resnet18, lambda: torchvision.models.convnext_tiny(weights=None).eval()])
+def test_steering_by_nothing_changes_nothing_and_taking_the_whole_value_is_a_gate(make):
+    network, x = Network(trace_model(make(), (64, 64))), noise(6)
+    ones, some = torch.ones(2, network.layers.n_maps), random_gates(7, network)
+    values = network.record(x, range(len(network.layers)))[1]
+    assert torch.equal(network.steered(x, ones, ones, values), network.logits(x))
+    last = {len(network.layers) - 1: values[len(network.layers) - 1]}
+    start = network.layers.offsets[-2]
+    gates = torch.cat([ones[:, :start], some[:, start:]], 1)
+    torch.testing.assert_close(network.steered(x, ones, gates, last), network.logits(x, gates), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize(("first", "last"), [(0, 1), (0, 16), (2, 7), (7, 8), (15, 16)])
 def test_a_partial_run_equals_the_whole_one(first, last):
     network, x = Network(trace_model(resnet18(), (64, 64))), noise(4)
@@ -219,7 +250,8 @@ def _cancel(share, what):
 
 
 def _success(c):
-    list(extract(c, hand_wired.images(0), [], ExtractionParameters(iterations=3)))
+    for method in ("elimination", "constrained", "straight-through"):
+        list(extract(c, hand_wired.images(0), [], ExtractionParameters(method, iterations=3, samples=2, rounds=3)))
     contribute(c, hand_wired.images(0), FeatureMap(2, 0), AreaOfInterest(2, 0, 0, 8, 8), 0, ContributionParameters())
 
 

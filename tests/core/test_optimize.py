@@ -1,9 +1,11 @@
-"""Projected Adam over the box."""
+"""Projected Adam and SGD over the box."""
 
+import numpy as np
 import pytest
+import reference
 import torch
 
-from aevis_dash.core.optimize import root_mean_square, solve
+from aevis_dash.core.optimize import Descent, root_mean_square, solve
 
 GOAL = torch.tensor([[-1.0, 0.25, 0.5, 3.0], [0.75, 2.0, -0.5, 1.0]])
 
@@ -14,7 +16,7 @@ def quadratic(z):
 
 @pytest.mark.parametrize("start", [0.0, 0.5, 1.0])
 def test_a_quadratic_is_solved_to_its_projection_on_the_box(start):
-    found = solve(quadratic, torch.full((2, 4), start), 300, 0.05)
+    found = solve(quadratic, torch.full((2, 4), start), Descent(300, 0.05))
     torch.testing.assert_close(found, GOAL.clamp(0, 1), atol=2e-3, rtol=0)
 
 
@@ -25,9 +27,43 @@ def test_no_iterate_leaves_the_box():
         seen.append(z.detach().clone())
         return quadratic(z)
 
-    solve(objective, torch.full((2, 4), 0.5), 20, 0.3)
+    solve(objective, torch.full((2, 4), 0.5), Descent(20, 0.3))
     assert len(seen) == 21
     assert all(z.min() >= 0 and z.max() <= 1 for z in seen)
+
+
+@pytest.mark.parametrize("upper", [1.0, 5.0])
+def test_sgd_with_momentum_equals_the_twin_and_stays_in_its_box(upper):
+    seen, goal = [], GOAL[0] * 4
+
+    def objective(z):
+        seen.append(z.detach().clone())
+        return (z - goal).square().sum(1), z.detach()[:, 2] > 0.5
+
+    def look(z):
+        return ((z - goal.numpy()) ** 2).sum(), z[2] > 0.5, 2 * (z - goal.numpy())
+
+    found = solve(objective, torch.full((1, 4), 0.7), Descent(12, 0.1, momentum=0.9, upper=upper))
+    wanted = reference.sgd(look, np.full(4, 0.7), 12, 0.1, 0.9, upper)
+    np.testing.assert_allclose(found[0], wanted, atol=1e-5)
+    assert max(float(z.max()) for z in seen) == upper, "the box is reached"
+    assert min(float(z.min()) for z in seen) == 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_adam_equals_the_twin(steps):
+    scale = torch.tensor([[1.0, 5.0, 0.2, 3.0]])
+
+    def look(z):
+        side = (scale.double() * (torch.from_numpy(z) - GOAL[0]))[0].numpy()
+        return (side**2).sum(), True, 2 * side * scale[0].double().numpy()
+
+    found = solve(
+        lambda z: ((scale * (z - GOAL[0])).square().sum(1), torch.ones(1, dtype=torch.bool)),
+        torch.full((1, 4), 0.7),
+        Descent(steps, 0.1),
+    )
+    np.testing.assert_allclose(found[0], reference.adam(look, np.full(4, 0.7), steps, 0.1), atol=1e-5)
 
 
 def test_the_best_accepted_iterate_of_each_row_is_kept():
@@ -39,7 +75,7 @@ def test_the_best_accepted_iterate_of_each_row_is_kept():
         seen.append((z.detach().clone(), loss.detach(), accepted))
         return loss, accepted
 
-    found = solve(objective, torch.full((2, 4), 0.5), 10, 0.1)
+    found = solve(objective, torch.full((2, 4), 0.5), Descent(10, 0.1))
     for row in range(2):
         accepted = [(float(loss[row]), z[row]) for z, loss, ok in seen if ok[row]]
         assert len(accepted) < len(seen)
@@ -53,7 +89,7 @@ def test_the_start_where_nothing_is_acceptable(broken):
         return (loss * float("nan"), loss > -1) if broken == "nan" else (loss, loss < -1)
 
     start = torch.full((2, 3), 0.7)
-    assert torch.equal(solve(objective, start, 5, 0.1), start)
+    assert torch.equal(solve(objective, start, Descent(5, 0.1)), start)
     assert torch.equal(start, torch.full((2, 3), 0.7))
 
 
@@ -61,13 +97,13 @@ def test_an_earlier_better_iterate_beats_the_last():
     def objective(z):
         return (z - 0.5).square().sum(1), torch.ones(1, dtype=torch.bool)
 
-    assert torch.equal(solve(objective, torch.full((1, 3), 0.5), 1, 0.3), torch.full((1, 3), 0.5))
-    far = solve(objective, torch.full((1, 3), 0.6), 1, 0.9)
+    assert torch.equal(solve(objective, torch.full((1, 3), 0.5), Descent(1, 0.3)), torch.full((1, 3), 0.5))
+    far = solve(objective, torch.full((1, 3), 0.6), Descent(1, 0.9))
     assert torch.equal(far, torch.full((1, 3), 0.6))
 
 
 def test_the_last_iterate_counts():
-    found = solve(lambda z: (z.sum(1), torch.ones(1, dtype=torch.bool)), torch.ones(1, 3), 1, 0.25)
+    found = solve(lambda z: (z.sum(1), torch.ones(1, dtype=torch.bool)), torch.ones(1, 3), Descent(1, 0.25))
     torch.testing.assert_close(found, torch.full((1, 3), 0.75))
 
 
@@ -83,7 +119,7 @@ def test_an_exception_of_on_step_cancels():
             raise Stop
 
     with pytest.raises(Stop):
-        solve(quadratic, torch.zeros(2, 4), 10, 0.1, on_step)
+        solve(quadratic, torch.zeros(2, 4), Descent(10, 0.1), on_step)
     assert steps == [0, 1, 2]
 
 

@@ -1,0 +1,70 @@
+"""What a hard set is worth: whether it keeps the label, says it of other images too, holds maps that do not fire."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.domain import Datapath, LayerGraph
+
+
+def jaccard(first: np.ndarray, second: np.ndarray) -> float:
+    """|A and B| / |A or B| of two bool vectors; 1 where both are empty."""
+    union = (first | second).sum()
+    return float((first & second).sum() / union) if union else 1.0
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation, ties sharing their mean rank; 0 where one of the two is constant."""
+    a, b = pd.Series(first).rank(), pd.Series(second).rank()
+    if a.nunique() < 2 or b.nunique() < 2:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def complete_set(graph: LayerGraph, gates: np.ndarray, share: float) -> np.ndarray:
+    """(n,) bool: the best maps of every layer by the gates (n,), the share of it rounded up."""
+    chosen = np.zeros(len(gates), bool)
+    for layer, part in zip(graph.layers, graph.parts(gates), strict=True):
+        size = int(np.ceil(share * layer.channels - 1e-9))
+        chosen[graph.offsets[layer.index] + np.argsort(-part, kind="stable")[:size]] = True
+    return chosen
+
+
+class Gauge:
+    """Hard sets tried on one image (1, H, W, 3), and on other images (m, H, W, 3) that are predicted otherwise."""
+
+    def __init__(self, classifier: Classifier, image: np.ndarray, others: np.ndarray):
+        self._classifier = classifier
+        self._x = classifier.inputs(image)
+        self._others = classifier.inputs(others) if len(others) else None
+        with torch.no_grad():
+            logits, maps = classifier.network.record(self._x, range(len(classifier.layers)))
+        self._full = logits.log_softmax(1)
+        peaks = [value[0].reshape(value.shape[1], -1).abs().amax(1) for value in maps.values()]
+        self._fires = torch.cat(peaks).cpu().numpy()
+
+    def at_shares(self, path: Datapath, shares: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """(s,) whether the complete set of each share keeps the label, and (s,) KL(p || p(hard)) in nats."""
+        sets = [complete_set(self._classifier.layers, path.gates, share) for share in shares]
+        found = [self._log_probabilities(self._x, chosen) for chosen in sets]
+        kept = np.array([float(p.argmax(1)[0] == path.label) for p in found])
+        return kept, np.array([float((self._full.exp() * (self._full - p)).sum()) for p in found])
+
+    def said_of_others(self, chosen: np.ndarray, label: int) -> float:
+        """Share of the other images that the hard set (n,) alone says to be of the class too; NaN without others."""
+        if self._others is None:
+            return float("nan")
+        return float((self._log_probabilities(self._others, chosen).argmax(1) == label).float().mean())
+
+    def dead_share(self, chosen: np.ndarray) -> float:
+        """Share of the hard set's maps (n,) whose activation is 0 at every position of the image."""
+        return float((self._fires[chosen] == 0).mean()) if chosen.any() else 0.0
+
+    def _log_probabilities(self, x: Tensor, chosen: np.ndarray) -> Tensor:
+        gates = torch.from_numpy(chosen).to(x)[None]
+        with torch.no_grad():
+            return self._classifier.network.logits(x, gates).log_softmax(1)

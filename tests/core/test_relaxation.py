@@ -1,0 +1,242 @@
+"""Eq. 3 and 5 and the published variants: their objectives, starts and whole descents against slow twins."""
+
+import hand_wired
+import numpy as np
+import pytest
+import reference
+import torch
+
+from aevis_dash.config import ExtractionParameters, silent
+from aevis_dash.core import relaxation
+from aevis_dash.core.datapath import METHODS
+from aevis_dash.core.hard_sets import smallest_complete
+from aevis_dash.core.optimize import Descent
+from aevis_dash.core.problem import label_logit
+from aevis_dash.core.ranking import first_order
+
+P = ExtractionParameters()
+OF_EQ_5 = ("constrained", "joint", "unconstrained", "size-squared")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a method asks of the solver: objective, start, descent; and what it makes of the gates that come back."""
+
+    def ask(name, problem, answer=None):
+        seen = []
+
+        def solve(*arguments):
+            seen.extend(arguments[:3])
+            return arguments[1] if answer is None else answer
+
+        with monkeypatch.context() as patch:
+            patch.setattr(relaxation, "solve", solve)
+            found = METHODS[name](problem, silent)
+        return (*seen, found)
+
+    return ask
+
+
+def gates(seed, rows, n=16):
+    return np.random.default_rng(seed).uniform(size=(rows, n))
+
+
+def predictions(model, image, z):
+    return [reference.softmax(hand_wired.logits_twin(model, image, g)) for g in (None, z)]
+
+
+def size_term(name, z):
+    mean = sum(abs(v) for v in z) / len(z)
+    return P.sparsity * mean * (mean if name == "size-squared" else 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("given", [0, 1, 2])
+@pytest.mark.parametrize("name", OF_EQ_5)
+def test_the_objective_is_the_papers(asked, name, given, skip):
+    """Eq. 5; Eq. 3 with every pair from both sides; gamma 0; the size squared."""
+    model, images = hand_wired.random_net(given, skip=skip), hand_wired.images(given, 3)
+    z, known = gates(given, 3), gates(given + 9, given)
+    objective = asked(name, hand_wired.problem(model, images, known))[0]
+    loss, accepted = objective(torch.tensor(z, dtype=torch.float32))
+    for i, image in enumerate(images):
+        p, q = predictions(model, image, z[i])
+        others = [*known, *(z[j] for j in range(3) if j != i)] if name == "joint" else known
+        gamma = 0.0 if name == "unconstrained" else P.coherence / 4
+        wanted = reference.eq5(p, q, z[i], others, 0.0, gamma) + size_term(name, z[i])
+        assert float(loss[i]) == pytest.approx(wanted, abs=1e-4)
+        assert bool(accepted[i]) == (p.argmax() == q.argmax())
+
+
+@torch.no_grad()
+def test_of_a_set_the_objective_takes_the_mean_difference_and_the_label_of_all(asked):
+    model = hand_wired.random_net(1)
+    images, said = hand_wired.of_one_class(model, 1, 3), []
+    for seed in range(12):
+        z = 1 - gates(seed, 1) * 0.12 * seed
+        objective = asked("constrained", hand_wired.problem(model, images, groups=[0, 0, 0]))[0]
+        loss, accepted = objective(torch.tensor(z, dtype=torch.float32))
+        pairs = [predictions(model, image, z[0]) for image in images]
+        wanted = np.mean([((p - q) ** 2).sum() for p, q in pairs]) + size_term("constrained", z[0])
+        assert float(loss) == pytest.approx(wanted, abs=1e-4)
+        said.append(sum(bool(p.argmax() == q.argmax()) for p, q in pairs))
+        assert bool(accepted) == (said[-1] == 3)
+    assert len(set(said)) > 1
+
+
+@pytest.mark.parametrize("name", OF_EQ_5)
+def test_the_start_is_the_smallest_complete_set_of_the_gradient(asked, name):
+    problem = hand_wired.problem(hand_wired.random_net(2), hand_wired.images(2), iterations=7, learning_rate=0.25)
+    _, start, descent, _ = asked(name, problem)
+    wanted = smallest_complete(problem, first_order(problem, label_logit), P.hold)
+    assert torch.equal(start, wanted.float())
+    assert descent == Descent(7, 0.25)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "price"), [("soft", 3.0 / 16), ("straight-through", 3.0 / 16), ("dgr", 0.05)])
+def test_the_objective_is_soft_cross_entropy_and_the_size(asked, name, price):
+    model, images = hand_wired.random_net(3), hand_wired.images(3, 3)
+    z = gates(3, 3)
+    objective, start, descent, _ = asked(name, hand_wired.problem(model, images, coherence=9.0, sparsity=9.0))
+    loss, accepted = objective(torch.tensor(z, dtype=torch.float32))
+    run = (z > 0.5).astype(float) if name == "straight-through" else z
+    for i, image in enumerate(images):
+        p, q = predictions(model, image, run[i])
+        wanted = reference.soft_cross_entropy(p, q) + price * run[i].sum()
+        assert float(loss[i]) == pytest.approx(wanted, abs=1e-3)
+        assert bool(accepted[i]) == (p.argmax() == q.argmax())
+    if name == "dgr":
+        assert descent == Descent(30, 0.1, momentum=0.9, upper=5.0)
+    else:
+        assert (descent.learning_rate, descent.momentum, descent.upper) == (0.1, None, 1.0)
+        assert descent.iterations == P.iterations + 5
+    if name == "straight-through":
+        assert 0.5 <= start.min() < start.max() <= 0.6
+        assert torch.equal(start[0], start[2])
+    else:
+        assert torch.equal(start, torch.ones(3, 16))
+
+
+def test_straight_through_runs_hard_gates_and_passes_their_gradient_straight(asked):
+    model, images = hand_wired.random_net(4), hand_wired.images(4, 1)
+    problem = hand_wired.problem(model, images)
+    objective = asked("straight-through", problem)[0]
+    z = torch.tensor(gates(4, 1), dtype=torch.float32, requires_grad=True)
+    (found,) = torch.autograd.grad(objective(z)[0].sum(), z)
+    p = reference.softmax(hand_wired.logits_twin(model, images[0]))
+
+    def loss(v):
+        q = hand_wired.plain_logits(model, images[0], torch.tensor(v)[None]).softmax(1)[0]
+        return reference.soft_cross_entropy(p, q.tolist()) + 3.0 * np.abs(v).mean()  # slope 0 of |z| at 0
+
+    hard = (z[0] > 0.5).double().detach().numpy()
+    np.testing.assert_allclose(found[0], reference.slopes(loss, hard), atol=2e-3)
+
+
+def test_straight_through_starts_by_the_seed(asked):
+    starts = [
+        asked("straight-through", hand_wired.problem(hand_wired.random_net(4), hand_wired.images(4), seed=s))[1]
+        for s in (0, 0, 1)
+    ]
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_dgr_is_clamped_by_the_kind_of_the_network_and_its_gates_are_over_their_largest(asked, skip):
+    problem = hand_wired.problem(hand_wired.random_net(5, skip=skip), hand_wired.images(5))
+    raw = torch.full((2, 16), 0.5)
+    raw[0, 3], raw[0, 4] = 4.0, 0.0
+    _, _, descent, found = asked("dgr", problem, raw)
+    assert descent.upper == (100.0 if skip else 5.0)
+    assert torch.equal(found.soft, raw)
+    torch.testing.assert_close(found.gates[0], raw[0] / 4)
+    torch.testing.assert_close(found.gates[1], raw[1])
+
+
+def look(model, image, objective):
+    """Loss, acceptance and slopes at gates, in float64 by the plain run: objective(p, q, z) is a tensor."""
+    full = hand_wired.plain_logits(model, image, torch.ones(1, 16)).softmax(1)[0]
+
+    def at(z):
+        gate = torch.tensor(z, requires_grad=True)
+        q = hand_wired.plain_logits(model, image, gate[None])[0].softmax(0)
+        loss = objective(full, q, gate)
+        (slope,) = torch.autograd.grad(loss, gate)
+        return loss.item(), bool(q.argmax() == full.argmax()), slope.numpy()
+
+    return at
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_whole_descent_of_dgr_equals_the_twin(seed, skip):
+    """30 steps of SGD with momentum, a fresh one for each image, the lowest loss that keeps the top class."""
+    model, images = hand_wired.random_net(seed, skip=skip), hand_wired.images(seed, 3)
+    found = METHODS["dgr"](hand_wired.problem(model, images), silent)
+    for row, image in zip(found.soft, images, strict=True):
+        run = look(model, image, lambda p, q, z: -(p * q.log()).sum() + 0.05 * z.sum())
+        wanted = reference.sgd(run, np.ones(16), 30, 0.1, 0.9, 100.0 if skip else 5.0)
+        np.testing.assert_allclose(row, wanted, atol=2e-3)
+    assert (found.soft < 0.9).any()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_whole_descent_of_the_soft_gates_equals_the_twin(seed):
+    model, images = hand_wired.random_net(seed), hand_wired.images(seed, 3)
+    found = METHODS["soft"](hand_wired.problem(model, images), silent)
+    for row, image in zip(found.gates, images, strict=True):
+        run = look(model, image, lambda p, q, z: -(p * q.log()).sum() + 3.0 * z.mean())
+        np.testing.assert_allclose(row, reference.adam(run, np.ones(16), P.iterations + 5, 0.1), atol=5e-3)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip):
+    model, images = hand_wired.random_net(seed, skip=skip), hand_wired.images(seed, 3)
+    known = gates(seed, 2)
+    problem = hand_wired.problem(model, images, known)
+    found = METHODS["constrained"](problem, silent)
+    starts = smallest_complete(problem, first_order(problem, label_logit), P.hold)
+
+    def eq5(p, q, z):
+        far = sum(torch.linalg.vector_norm(torch.tensor(k) - z) for k in known) / 4
+        return (p - q).square().sum() + P.sparsity * z.abs().mean() + P.coherence * far  # slope 0 of |z| at 0
+
+    for row, start, image in zip(found.soft, starts, images, strict=True):
+        wanted = reference.adam(look(model, image, eq5), start.double().numpy(), P.iterations, P.learning_rate)
+        np.testing.assert_allclose(row, wanted, atol=5e-3)
+    assert (found.gates - found.soft).abs().max() <= 1e-3
+
+
+def test_joint_solves_all_rows_to_one_answer_where_only_their_distance_counts():
+    model, images = hand_wired.random_net(5), hand_wired.images(5, 3)
+    apart, tied = (
+        METHODS["joint"](hand_wired.problem(model, images, coherence=gamma), silent).soft for gamma in (0.0, 0.5)
+    )
+    spread = [float((z[:, None] - z[None]).square().mean().sqrt()) for z in (apart, tied)]
+    assert spread[1] < 0.6 * spread[0]
+
+
+@pytest.mark.parametrize(("name", "seed"), [("constrained", 0), ("constrained", 1), ("joint", 2), ("size-squared", 2)])
+def test_more_coherence_brings_the_gates_nearer_to_the_given(name, seed):
+    model, (adv, src) = hand_wired.random_net(seed), hand_wired.images(seed)
+    given = METHODS[name](hand_wired.problem(model, adv[None]), silent).gates[0].numpy()
+    for known in (given, 1 - given):
+        found = [
+            METHODS[name](hand_wired.problem(model, src[None], [known], coherence=gamma), silent).gates[0].numpy()
+            for gamma in (0.0, 1.0, 20.0)
+        ]
+        far = [reference.eq4_distance(known, z) for z in found]
+        assert far[2] < 0.7 * far[0]
+
+
+def test_unconstrained_does_not_hear_of_the_given():
+    model, images = hand_wired.random_net(7), hand_wired.images(7)
+    alone, beside = (
+        METHODS["unconstrained"](hand_wired.problem(model, images, known, coherence=5.0), silent).gates
+        for known in ([], list(gates(7, 2)))
+    )
+    assert torch.equal(alone, beside)
