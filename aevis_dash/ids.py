@@ -32,6 +32,8 @@ COUNT = "gallery-count"
 
 TRIPLET = "triplet"
 TARGET = "target"
+METHOD = "method"
+SHARE = "share"
 DISTANCE = "distance"
 GAP = "gap"
 RIVER = "river"

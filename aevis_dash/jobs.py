@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from aevis_dash.config import Progress
+from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
 from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
@@ -82,22 +82,28 @@ def _served(progress: Progress) -> Progress:
     return told
 
 
-def extract(example: str, target: str | None, progress: Progress) -> Triplet:
+def extract(example: str, target: str | None, wanted: ExtractionParameters, progress: Progress) -> Triplet:
     """Extract an example's datapaths, and find the learned features where that was not done before."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        triplet = bench.extract(example, target, lambda share, what: progress(share * 0.8, what))
+        triplet = bench.extract(example, target, lambda share, what: progress(share * 0.8, what), wanted)
         bench.learned_features(lambda share, what: progress(0.8 + share * 0.2, what))
         return triplet
 
 
 def contribute(
-    example: str, target: str | None, effect: FeatureMap, area: AreaOfInterest, layer: int, progress: Progress
+    example: str,
+    target: str | None,
+    wanted: ExtractionParameters,
+    effect: FeatureMap,
+    area: AreaOfInterest,
+    layer: int,
+    progress: Progress,
 ) -> Contribution:
     """Trace an area of a map back to the maps of an earlier layer."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        triplet = bench.extract(example, target)
+        triplet = bench.extract(example, target, wanted=wanted)
         return bench.contribute(triplet, effect, area, layer, progress)
 
 

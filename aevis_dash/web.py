@@ -15,11 +15,12 @@ from flask import Response
 from flask_compress import Compress
 
 from aevis_dash import jobs
-from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron
+from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron, view
 from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
 from aevis_dash.founding import make_world
+from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -38,6 +39,8 @@ def create_app(bench: Workbench) -> Dash:
     """The application for one workspace, warm: its first requests may come in parallel."""
     scores = examples.score_range(bench)
     workspace = bench.workspace
+    own, model = workspace.settings.extraction, workspace.settings.model.source
+    methods = Methods(view.methods(own), view.shares(own), own.share)
     app = Dash(
         "aevis_dash",
         title="AEVis Dash",
@@ -46,7 +49,7 @@ def create_app(bench: Workbench) -> Dash:
         serve_locally=True,
         enable_mcp=False,
     )
-    app.layout = lambda: page(workspace.root.name, workspace.settings.model.source, bench.class_names, scores)
+    app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods)
     browser.register(app)
     for station in (examples, network, layer, neuron, navigation):
         station.register(app, bench)

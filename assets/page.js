@@ -1,9 +1,9 @@
 // What the page does without the server; called from callbacks/browser.py.
 (function () {
   const STATIONS = [
-    ["example", "target", "distance", "gap", "layer"],
-    ["example", "target", "layer", "map", "pair", "cause", "steps"],
-    ["example", "target", "layer", "map", "area"],
+    ["example", "target", "method", "share", "distance", "gap", "layer"],
+    ["example", "target", "method", "share", "layer", "map", "pair", "cause", "steps"],
+    ["example", "target", "method", "share", "layer", "map", "area"],
   ];
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -29,9 +29,9 @@
     return [...parts, window.location.href];
   }
 
-  // An extraction has ended: show it, unless the visitor has gone on to another example meanwhile.
+  // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
   function land(done, view) {
-    if (done && view && view.example === done.ready) {
+    if (done && view && ["example", "method", "share"].every((name) => view[name] === done.ready[name])) {
       setTimeout(() => {
         window.dash_clientside.set_props("view", { data: done.view });
         window.dash_clientside.set_props("extraction-ready", { data: done.ready });

@@ -8,8 +8,8 @@ from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.view import Step, cause_of, from_data
-from aevis_dash.config import Progress
+from aevis_dash.callbacks.view import Step, View, cause_of, from_data, wanted_of
+from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.domain import AevisError
 
 SetProgress = Callable[[tuple[float, str]], None]
@@ -57,17 +57,20 @@ def register(app: Dash, manager: Any) -> None:
 def extract_job(set_progress: SetProgress, wanted: dict | None, view_data: dict, _page: str) -> tuple:
     """Extract the wanted example's datapaths; the view then gets a layer and a map to begin with.
 
+    What is wanted is the part of the view that names the datapaths: see `network.datapaths_of`. The method and the
+    share are among it, so that two visitors who ask for different ones are two jobs.
     The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
     itself anew through others, so the browser takes the view from that store (see `browser.py`).
     """
     if not wanted:
         return no_update, no_update, no_update
     try:
-        jobs.extract(wanted["example"], wanted["target"], _told(set_progress))
+        asked = from_data(wanted)
+        jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress))
         view = settled(jobs.workbench(), from_data(view_data))
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         return no_update, _sentence(error, "The extraction"), True
-    return {"view": view.to_data(), "ready": wanted["example"]}, "", False
+    return {"view": view.to_data(), "ready": wanted}, "", False
 
 
 def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, source: str, _page: str) -> tuple:
@@ -78,7 +81,7 @@ def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, so
     step = Step(view.layer, view.map, view.area, source)
     try:
         effect, area, layer = cause_of(jobs.workbench().layers, step)
-        jobs.contribute(view.example, view.target, effect, area, layer, _told(set_progress))
+        jobs.contribute(view.example, view.target, _wanted(view), effect, area, layer, _told(set_progress))
     except Exception as error:  # as above
         return no_update, _sentence(error, "The contribution analysis"), True
     kept = view.steps if view.traced is not None or not view.steps else ()
@@ -89,6 +92,10 @@ def say_it_died(_error: Exception) -> None:
     """Tell the visitor of a job whose process was killed."""
     sentence = "The job ended without a result (killed, or out of memory). What was finished is kept; try again."
     set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
+
+
+def _wanted(view: View) -> ExtractionParameters:
+    return wanted_of(view, jobs.workbench().workspace.settings.extraction)
 
 
 def _message() -> list[Output]:

@@ -7,7 +7,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.trail import here, hint, steps_in_words
-from aevis_dash.callbacks.view import View, check, from_data, from_search
+from aevis_dash.callbacks.view import View, check, from_data, from_search, wanted_of, without_own
 from aevis_dash.domain import AevisError
 from aevis_dash.figures.neuron import snap_area
 from aevis_dash.layouts.trail import trail
@@ -16,6 +16,7 @@ from aevis_dash.workbench import Workbench
 
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the view."""
+    own = bench.workspace.settings.extraction
 
     @app.callback(
         Output(ids.VIEW, "data"),
@@ -27,6 +28,7 @@ def register(app: Dash, bench: Workbench) -> None:
         try:
             view = from_search(search)
             check(view, bench)
+            view = without_own(view, own)
             view = settled(bench, view) if view.example else opening(bench)
             check(view, bench)
         except AevisError as error:
@@ -44,8 +46,8 @@ def register(app: Dash, bench: Workbench) -> None:
         if clicked is None:
             return no_update
         kept = from_data(data)
-        fresh = View(distance=kept.distance, gap=kept.gap, pair=kept.pair, cause=kept.cause)
-        return settled(bench, fresh.but(example=clicked)).to_data()
+        fresh = kept.but(example=clicked, target=None, layer=None, map=None, area=None, steps=())
+        return settled(bench, fresh).to_data()
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -103,6 +105,8 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input(ids.TARGET, "value"),
+        Input(ids.METHOD, "value"),
+        Input(ids.SHARE, "value"),
         Input(ids.DISTANCE, "value"),
         Input(ids.GAP, "value"),
         Input(ids.PAIR, "value"),
@@ -110,10 +114,11 @@ def register(app: Dash, bench: Workbench) -> None:
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_how(target, distance, gap, pair, cause, data):
+    def choose_how(target, method, share, distance, gap, pair, cause, data):
         view = from_data(data)
         changed = view.but(target=target or view.target, distance=distance, gap=gap, pair=pair, cause=cause)
-        return changed.to_data() if changed != view else no_update
+        changed = without_own(changed.but(method=method, share=float(share)), own)
+        return settled(bench, changed).to_data() if changed != view else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -131,6 +136,8 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.TRAIL, "children"),
         Output(ids.HINT, "children"),
+        Output(ids.METHOD, "value"),
+        Output(ids.SHARE, "value"),
         Output(ids.DISTANCE, "value"),
         Output(ids.GAP, "value"),
         Output(ids.PAIR, "value"),
@@ -140,8 +147,8 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_trail(data, _ready):
         view = from_data(data)
-        line = trail(steps_in_words(view), here(view))
-        return line, hint(bench, view), view.distance, view.gap, view.pair, view.cause
+        line, how = trail(steps_in_words(view), here(view)), wanted_of(view, own)
+        return line, hint(bench, view), how.method, how.share, view.distance, view.gap, view.pair, view.cause
 
 
 def opening(bench: Workbench) -> View:

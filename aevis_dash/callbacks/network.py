@@ -5,6 +5,7 @@ from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.settle import triplet_of
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, Role
 from aevis_dash.figures.network import river_figure
@@ -16,6 +17,7 @@ from aevis_dash.layouts.network import Member, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
 _HEIGHT = 250
+_CAUTION = "Hard sets say their label of almost any image: no proof of cause."
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -36,20 +38,24 @@ def register(app: Dash, bench: Workbench) -> None:
         if view.example is None:
             return notice("Choose an example on the left.", colours, _HEIGHT), "", [], [], None, no_update
         try:
-            found = bench.triplet(view.example, view.target)
+            found = triplet_of(bench, view)
         except AevisError as error:
             return notice("There is no river to draw.", colours, _HEIGHT), str(error), [], [], None, no_update
         if found is None and any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered):
             changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
             return notice(changed, colours, _HEIGHT), "", [], [], None, no_update
         if found is None:
-            wanted = {"example": view.example, "target": view.target}
             waiting = notice("Extracting the datapaths of this example …", colours, _HEIGHT)
-            return waiting, _cost(bench, view), _members_of_plan(bench, view), [], None, wanted
+            return waiting, _cost(bench, view), _members_of_plan(bench, view), [], None, datapaths_of(view)
         distance = bench.distances(found, view.distance)
         figure = _river(bench, found, distance, view, colours)
         options, value = _targets(bench, found), found.image(Role.TARGET)
         return figure, _note(found), triplet(_members(bench, found)), options, value, no_update
+
+
+def datapaths_of(view: View) -> dict[str, str | float | None]:
+    """The part of the view that says which datapaths are shown: what a job is asked for."""
+    return {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
 
 
 def _river(bench: Workbench, found: Triplet, distance: DatapathDistance, view: View, colours: Theme):
@@ -63,7 +69,7 @@ def _river(bench: Workbench, found: Triplet, distance: DatapathDistance, view: V
 
 def _note(found: Triplet) -> str:
     nulls = f" Faint band: adv's place for {len(found.nulls)} targets of other classes." if found.nulls else ""
-    return f"adv splits the gap as its distances to src and tar.{nulls} Click a layer."
+    return f"adv splits the gap as its distances to src and tar.{nulls} Click a layer. {_CAUTION}"
 
 
 def _cost(bench: Workbench, view: View) -> str:
@@ -86,7 +92,12 @@ def _members(bench: Workbench, found: Triplet) -> list[Member]:
 
 
 def _path(path: Datapath) -> str:
-    return f"hard set {path.size} maps, {path.size / path.gates.size:.1%}; alone {path.p_hard:.0%}"
+    share = path.size / path.gates.size
+    return f"hard set {_maps(path.size)}, {share:.1%}; alone {path.p_hard:.0%}; core {_maps(int(path.core.sum()))}"
+
+
+def _maps(count: int) -> str:
+    return f"{count} map" + "s" * (count != 1)
 
 
 def _warning(path: Datapath) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.view import View, wanted_of
 from aevis_dash.domain import AevisError, Pattern, Role
 from aevis_dash.geometry.river import stretches
 from aevis_dash.workbench import Triplet, Workbench
@@ -40,9 +40,16 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
     return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))), area=None)
 
 
+def triplet_of(bench: Workbench, view: View) -> Triplet | None:
+    """The view's triplet, extracted as the view says, where its datapaths are stored; raises AevisError where it
+    can have none."""
+    wanted = wanted_of(view, bench.workspace.settings.extraction)
+    return bench.triplet(view.example, view.target, wanted) if view.example else None
+
+
 def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
     """The view's triplet where its datapaths are stored and it has any."""
     try:
-        return bench.triplet(view.example, view.target) if view.example else None
+        return triplet_of(bench, view)
     except AevisError:
         return None

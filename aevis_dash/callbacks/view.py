@@ -1,10 +1,12 @@
 """What the page shows, as ids and parameters only: kept in the browser, written to the address, read from a link."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+from aevis_dash.config import ExtractionParameters
+from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.distance import DISTANCES
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, LayerGraph, Role
 from aevis_dash.workbench import Workbench
@@ -13,9 +15,11 @@ Area = tuple[int, int, int, int]
 """top, left, bottom, right; rows and columns of neurons, the ends not included."""
 
 
-_TEXTS = ("example", "target", "layer", "distance", "gap", "pair", "cause")
+_TEXTS = ("example", "target", "method", "layer", "distance", "gap", "pair", "cause")
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
+SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,15 @@ class Step:
 class View:
     """The state of one visitor's page.
 
-    `gap` says whether the river's width shows d1; `pair` is the pair of roles whose activations are compared;
-    `cause` is the role whose contributions are shown.
+    `method` and `share` say how the datapaths are extracted, None as the workspace does; `gap` whether the river's
+    width shows d1; `pair` is the pair of roles whose activations are compared; `cause` the role whose contributions
+    are shown.
     """
 
     example: str | None = None
     target: str | None = None
+    method: str | None = None
+    share: float | None = None
     distance: str = "activations"
     gap: str = "measured"
     layer: str | None = None
@@ -57,11 +64,11 @@ class View:
 
     def to_search(self) -> str:
         """As the query part of an address."""
-        fields = {"example": self.example, "target": self.target, "layer": self.layer, "map": self.map}
+        fields = {"example": self.example, "target": self.target, "method": self.method}
+        fields |= {"share": None if self.share is None else f"{self.share:g}", "layer": self.layer, "map": self.map}
         fields |= {"area": _join(self.area), "steps": "~".join(_step_text(s) for s in self.steps)}
-        default = View()
         for name in ("distance", "gap", "pair", "cause"):
-            fields[name] = None if getattr(self, name) == getattr(default, name) else getattr(self, name)
+            fields[name] = None if getattr(self, name) == getattr(_PLAIN, name) else getattr(self, name)
         return "?" + urlencode({k: v for k, v in fields.items() if v not in (None, "")})
 
     @property
@@ -69,6 +76,9 @@ class View:
         """The step whose contributions the shown layer carries, None where it carries none."""
         last = self.steps[-1] if self.steps else None
         return last if last is not None and last.source == self.layer else None
+
+
+_PLAIN = View()
 
 
 def from_data(data: Mapping[str, Any] | None) -> View:
@@ -84,21 +94,23 @@ def from_search(search: str) -> View:
     fields = {k: v[0] for k, v in parse_qs((search or "").lstrip("?")).items()}
     try:
         number = int(fields["map"]) if "map" in fields else None
+        share = float(fields["share"]) if "share" in fields else None
         area = _area([int(n) for n in fields["area"].split(",")]) if "area" in fields else None
         steps = tuple(_step(text) for text in fields.get("steps", "").split("~") if text)
     except (ValueError, IndexError) as error:
         raise AevisError(f"The link cannot be read ({error}). Copy it again, or choose an example here.") from error
     texts: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
-    return View(**texts, map=number, area=area, steps=steps)
+    return View(**texts, share=share, map=number, area=area, steps=steps)
 
 
 def check(view: View, bench: Workbench) -> None:
-    """Raise AevisError where the view names an example, layer, map or area that does not exist."""
+    """Raise AevisError where the view names an example, layer, map, area or way to show them that does not exist."""
     if view.example is not None:
         bench.workspace.example(view.example)
-    for name, allowed in (("distance", tuple(DISTANCES)), ("gap", GAPS), ("pair", PAIRS), ("cause", tuple(Role))):
-        if getattr(view, name) not in allowed:
-            raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {', '.join(allowed)}.")
+    for name, allowed in _choices(bench.workspace.settings.extraction).items():
+        if getattr(view, name) not in (*allowed, getattr(_PLAIN, name)):
+            known = ", ".join(a if isinstance(a, str) else f"{a:g}" for a in allowed)
+            raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {known}.")
     places = [(view.layer, view.map, view.area), *((s.layer, s.map, s.area) for s in view.steps)]
     for layer, channel, area in places:
         if layer is not None:
@@ -106,6 +118,28 @@ def check(view: View, bench: Workbench) -> None:
             bench.check_area(area_of(bench.layers, layer, area))
     for step in view.steps:
         bench.layers.find(step.source)
+
+
+def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:
+    """How the view's datapaths are extracted in a workspace whose own parameters are `own`."""
+    share = own.share if view.share is None else view.share
+    return replace(own, method=view.method or own.method, share=share)
+
+
+def without_own(view: View, own: ExtractionParameters) -> View:
+    """The view with a method and a share only where they are not the workspace's own."""
+    method = None if view.method == own.method else view.method
+    return view.but(method=method, share=None if view.share == own.share else view.share)
+
+
+def methods(own: ExtractionParameters) -> tuple[str, ...]:
+    """The extraction methods to choose from, the workspace's own first."""
+    return tuple(dict.fromkeys((own.method, *METHODS)))
+
+
+def shares(own: ExtractionParameters) -> tuple[float, ...]:
+    """The sizes of the hard set to choose from, the workspace's own among them."""
+    return tuple(sorted({*SHARES, own.share}))
 
 
 def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:
@@ -117,6 +151,11 @@ def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInte
 def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
     """A step as what `Workbench.contribute` takes: the target map, the area, the earlier layer."""
     return graph.feature_map(step.layer, step.map), area_of(graph, step.layer, step.area), graph.find(step.source).index
+
+
+def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
+    named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
+    return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role)}
 
 
 def _area(values: Any) -> Area | None:

@@ -22,6 +22,15 @@ GAPS = [
 
 
 @dataclass(frozen=True)
+class Methods:
+    """The extraction methods, the workspace's own first, and the sizes of the hard set, of which `share` is its own."""
+
+    names: Sequence[str]
+    shares: Sequence[float]
+    share: float
+
+
+@dataclass(frozen=True)
 class Member:
     """What is shown of one image of the triplet; `path` says its datapath in words, "" where there is none yet."""
 
@@ -33,18 +42,25 @@ class Member:
     warning: str = ""
 
 
-def network_panel() -> html.Section:
+def network_panel(methods: Methods) -> html.Section:
     """The upper half of the middle column."""
     return html.Section(
         [
             html.Div(
                 [
                     html.H2("Network"),
-                    html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", "9.5rem")]),
-                    html.Label([_choice(ids.GAP, GAPS, "measured", "10rem")]),
-                    html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False, style={"width": "12rem"})]),
+                    html.Label(["method ", _choice(ids.METHOD, methods.names, methods.names[0], "10rem")]),
+                    html.Label(["size ", _choice(ids.SHARE, _sizes(methods.shares), methods.share, "14rem")]),
                 ],
                 className="head",
+            ),
+            html.Div(
+                [
+                    html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", "8.5rem")]),
+                    html.Label([_choice(ids.GAP, GAPS, "measured", "11rem")]),
+                    html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False, style={"width": "100%"})]),
+                ],
+                className="head one-line",
             ),
             html.Div(id=ids.TRIPLET, className="triplet"),
             waiting_graph(ids.RIVER, 250),
@@ -57,6 +73,10 @@ def network_panel() -> html.Section:
 def triplet(members: Sequence[Member]) -> list[html.Div]:
     """Source, adversarial and target side by side."""
     return [_member(member) for member in members]
+
+
+def _sizes(shares: Sequence[float]) -> list[dict]:
+    return [{"label": f"{100 * s:g} % of each layer" if s else "as few as keep the label", "value": s} for s in shares]
 
 
 def _member(member: Member) -> html.Div:
@@ -72,5 +92,5 @@ def _member(member: Member) -> html.Div:
     )
 
 
-def _choice(name: str, options: list, value: str, width: str) -> dcc.Dropdown:
-    return dcc.Dropdown(options, value, id=name, clearable=False, searchable=False, style={"width": width})
+def _choice(name: str, options: Sequence, value: str | float, width: str) -> dcc.Dropdown:
+    return dcc.Dropdown(list(options), value, id=name, clearable=False, searchable=False, style={"width": width})

@@ -9,12 +9,12 @@ from dash import dcc, html
 from aevis_dash import ids
 from aevis_dash.layouts.examples import ScoreRange, examples_panel
 from aevis_dash.layouts.layer import layer_panel
-from aevis_dash.layouts.network import network_panel
+from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
 from aevis_dash.layouts.trail import trail_bar
 
 
-def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange) -> html.Div:
+def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange, methods: Methods) -> html.Div:
     """The whole page, before anything is chosen; made anew for each load."""
     return html.Div(
         [
@@ -24,7 +24,7 @@ def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRa
             html.Main(
                 [
                     examples_panel(class_names, scores),
-                    html.Div([network_panel(), layer_panel()], className="middle"),
+                    html.Div([network_panel(methods), layer_panel()], className="middle"),
                     neuron_panel(),
                 ],
                 className="stations",

@@ -86,6 +86,42 @@ def test_the_story_traces_to_winners(walker):
     assert walker.complaints() == []
 
 
+def test_another_method_is_another_river(walker):
+    """The method and the size are chosen, extracted by jobs, kept in the address, and there again after a reload."""
+    walker.drawn("river")
+    assert walker.text("method") == "elimination"
+    own, opened = walker.drawing("river"), walker.text("triplet")
+
+    walker.choose("method", "gradient")
+    walker.until(lambda: "method=gradient" in walker.driver.current_url, "the address names the method")
+    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.choose("share", "5 % of each layer")
+    walker.until(lambda: "share=0.05" in walker.driver.current_url, "the address names the size")
+    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.until(lambda: walker.text("triplet").count(", 5.") == 3, "5 % of the maps, and of small layers one")
+    walker.until(lambda: walker.drawing("river") != own, "the river is another")
+    chosen, words, address = walker.drawing("river"), walker.text("triplet"), walker.driver.current_url
+
+    walker.driver.get(address)
+    walker.drawn("river")
+    walker.until(lambda: walker.drawing("river") == chosen, "the same river from the link")
+    assert walker.text("triplet") == words
+    assert (walker.text("method"), walker.text("share")) == ("gradient", "5 % of each layer")
+    assert walker.driver.current_url == address
+
+    walker.choose("share", "as few as keep the label")
+    walker.choose("method", "elimination")
+    walker.until(lambda: walker.text("triplet") == opened, "the workspace's own again")
+    walker.until(lambda: walker.drawing("river") == own, "its river")
+    assert "method=" not in walker.driver.current_url
+    assert "share=" not in walker.driver.current_url
+    walker.driver.back()
+    walker.until(lambda: "method=gradient" in walker.driver.current_url, "one step back")
+    walker.until(lambda: walker.text("method") == "gradient", "the dropdown goes back too")
+    walker.until(lambda: walker.text("triplet") not in ("", opened), "and the datapaths")
+    assert walker.complaints() == []
+
+
 BAD_LINKS = {
     "?example=nobody": "no example 'nobody'",
     "?layer=layer9.relu": "no layer 'layer9.relu'",
@@ -93,6 +129,8 @@ BAD_LINKS = {
     "?layer=layer3.0.relu&map=1&area=0,0,99,99": "outside layer",
     "?map=panda": "link cannot be read",
     "?distance=euclid": "no distance 'euclid'",
+    "?method=guess": "no method 'guess'. It is one of: elimination, constrained,",
+    "?share=0.3": "no share 0.3. It is one of: 0, 0.005, 0.01,",
 }
 
 

@@ -22,6 +22,11 @@ CHANNELS = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
 return graph.data.find((t) => t.name === arguments[1]).customdata.map((c) => c[0]);
 """
+DRAWING = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+return JSON.stringify(graph.data.map((t) => [t.name, t.x, t.y]));
+"""
+OPTIONS = ".dash-dropdown-content .dash-options-list-option"
 PANEL = """
 const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[arguments[1]].getBoundingClientRect();
 return [box.x, box.y, box.width, box.height];
@@ -73,6 +78,16 @@ class Walker:
         across, down = (end[0] - start[0]) * width, (end[1] - start[1]) * height
         pointer.move_by_offset(int(across / 2), int(down / 2))
         pointer.move_by_offset(int(across) - int(across / 2), int(down) - int(down / 2)).release().perform()
+
+    def choose(self, dropdown: str, label: str) -> None:
+        """Open a dropdown and take the option of that label."""
+        self.press(dropdown)
+        options = lambda: [o for o in self.driver.find_elements("css selector", OPTIONS) if o.text == label]  # noqa: E731
+        self.until(options, f"{dropdown} offers {label!r}")[0].click()
+
+    def drawing(self, graph: str) -> str:
+        """What a graph shows, to be compared with another drawing."""
+        return self.driver.execute_script(DRAWING, graph)
 
     def press(self, element: str) -> None:
         self.until(lambda: self.driver.find_element("id", element).is_enabled(), f"{element} enabled")

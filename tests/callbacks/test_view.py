@@ -1,16 +1,33 @@
-"""The view: what is written to the address is read back, and what is no view is refused in a sentence."""
+"""The view: what is written to the address is read back, and what is no view is refused in a sentence; it names
+which datapaths are shown, everywhere alike."""
 
 import json
 
 import pytest
 
-from aevis_dash.callbacks.view import Step, View, check, from_data, from_search
+from aevis_dash.callbacks import background
+from aevis_dash.callbacks.network import datapaths_of
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.view import (
+    Step,
+    View,
+    check,
+    from_data,
+    from_search,
+    methods,
+    shares,
+    wanted_of,
+    without_own,
+)
+from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import open_workbench
 
 FULL = View(
     example="panda-00-mifgsm8x10",
     target="monkey 1.png",
+    method="gradient",
+    share=0.005,
     distance="gates",
     gap="equal",
     layer="layer1.0.relu",
@@ -22,7 +39,7 @@ FULL = View(
 )
 
 
-@pytest.mark.parametrize("view", [View(), FULL, View(example="a", map=0)])
+@pytest.mark.parametrize("view", [View(), FULL, View(example="a", map=0), View(share=0.0)])
 def test_an_address_and_a_store_give_the_view_back(view):
     assert from_search(view.to_search()) == view
     assert from_data(json.loads(json.dumps(view.to_data()))) == view
@@ -33,13 +50,73 @@ def test_only_the_last_step_to_the_shown_layer_is_traced():
     assert FULL.but(layer="relu").traced == FULL.steps[-1]
 
 
-@pytest.mark.parametrize("search", ["?map=panda", "?area=1,2,3", "?steps=only:two", "?area=a,b,c,d"])
+@pytest.mark.parametrize("search", ["?map=panda", "?area=1,2,3", "?steps=only:two", "?area=a,b,c,d", "?share=few"])
 def test_what_is_no_view_is_refused(search):
     with pytest.raises(AevisError, match="link cannot be read"):
         from_search(search)
 
 
-@pytest.mark.parametrize("change", [{"distance": "x"}, {"gap": "x"}, {"pair": "tar-tar"}, {"cause": "me"}])
+@pytest.mark.parametrize(
+    "change", [{"distance": "x"}, {"gap": "x"}, {"pair": "tar-tar"}, {"cause": "me"}, {"share": 0.3}]
+)
 def test_unknown_choices_in_a_link_are_refused(change, drawn_world):
     with pytest.raises(AevisError, match="The link names no"):
         check(View(**change), open_workbench(drawn_world))
+
+
+def test_an_unknown_method_or_size_is_refused_with_the_choices(drawn_world):
+    bench = open_workbench(drawn_world)
+    with pytest.raises(AevisError, match=r"no method 'guess'\. It is one of: elimination, constrained, .*, random\.$"):
+        check(View(method="guess"), bench)
+    for share in (0.3, -1.0, float("nan")):
+        with pytest.raises(AevisError, match=r"no share .*It is one of: 0, 0\.005, 0\.01, 0\.02, 0\.05, 0\.1, 0\.2\.$"):
+            check(View(share=share), bench)
+    check(View(method="gradient", share=0.0), bench)
+
+
+def test_the_workspaces_own_method_and_size_are_no_part_of_the_address():
+    own = ExtractionParameters(method="gradient", share=0.03)
+    assert without_own(View(method="gradient", share=0.03), own) == View()
+    assert without_own(View(method="random", share=0.0), own) == View(method="random", share=0.0)
+    assert View(method="random", share=0.0).to_search() == "?method=random&share=0"
+    assert (methods(own)[0], len(set(methods(own)))) == ("gradient", len(methods(own)))
+    assert shares(own) == (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+
+
+def test_a_view_asks_for_the_workspaces_parameters_but_for_what_it_names():
+    own = ExtractionParameters(method="gradient", share=0.05, hold=0.7)
+    assert wanted_of(View(), own) == own
+    assert wanted_of(View(method="random"), own) == ExtractionParameters(method="random", share=0.05, hold=0.7)
+    assert wanted_of(View(share=0.0), own) == ExtractionParameters(method="gradient", share=0.0, hold=0.7)
+
+
+def test_each_method_and_size_has_its_own_datapaths(world):
+    bench = open_workbench(world)
+    view = View(example=bench.workspace.settings.opens_on)
+    other = view.but(method="gradient", share=0.05)
+    own = stored_triplet(bench, view)
+    assert own is not None
+    assert own.adversarial.method == "elimination"
+    assert stored_triplet(bench, other) is None
+    bench.extract(other.example, wanted=wanted_of(other, bench.workspace.settings.extraction))
+    found = stored_triplet(bench, other)
+    assert found is not None
+    assert found.adversarial.method == "gradient"
+    assert stored_triplet(bench, view.but(method="gradient")) is None
+
+
+def test_jobs_are_asked_for_the_datapaths_that_the_view_names(monkeypatch, drawn_world):
+    """What the page wants is the job's identity, so visitors of two methods never share one."""
+    bench, asked = open_workbench(drawn_world), []
+    monkeypatch.setattr(background.jobs, "workbench", lambda: bench)
+    monkeypatch.setattr(background.jobs, "extract", lambda *told: asked.append(told[:3]))
+    monkeypatch.setattr(background.jobs, "contribute", lambda *told: asked.append(told[:3]))
+    own = bench.workspace.settings.extraction
+    plain = View(example=bench.workspace.settings.opens_on, layer="layer3.0.relu", map=1)
+    for view in (plain, plain.but(method="gradient"), plain.but(method="gradient", share=0.05)):
+        data = json.loads(json.dumps(datapaths_of(view)))
+        done, _, failed = background.extract_job(lambda _: None, data, view.to_data(), "page")
+        assert (failed, done["ready"]) == (False, data)
+        background.trace_job(lambda _: None, 1, view.to_data(), "relu", "page")
+        assert asked[-2:] == [(view.example, None, wanted_of(view, own))] * 2
+    assert len({json.dumps(datapaths_of(v)) for v in (plain, plain.but(method="gradient"), plain.but(share=0.1))}) == 3
