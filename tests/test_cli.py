@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,13 @@ def test_extract_reports_each_datapath(aevis, document, drawn_world):
     np.testing.assert_allclose([d["p_hard"] for d in found["datapaths"]], [p.p_hard for p in triplet.paths])
     assert found["target"] == triplet.plan.candidates[triplet.target]
     assert found["passes"] == pytest.approx(sum(p.passes for p in triplet.paths))
+    assert (found["method"], found["asked_share"]) == ("elimination", 0)
+    assert [d["core"] for d in found["datapaths"]] == [p.core.sum() for p in triplet.paths]
+    assert [(d["label"], d["rival"]) for d in found["datapaths"]][:3] == [
+        ("monkey", "panda"),
+        ("panda", "monkey"),
+        ("monkey", "panda"),
+    ]
     status, out, _ = aevis("extract", drawn_world, "--example", example, "--no-features")
     assert status == 0
     marked = [line for line in out.splitlines() if line.startswith("target ")]
@@ -237,6 +245,79 @@ def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world)
     assert status == 0
     tops = [row["maps"][0]["map"] for row in found["roles"]]
     assert [w for w in out.splitlines()[3].split() if w.isdigit()][1:] == [str(m) for m in tops]
+
+
+def test_the_method_and_the_size_are_chosen_by_name(aevis, document, world):
+    example, argv = opening(world), ["--method", "gradient", "--share", "0.05"]
+    (found,) = document("extract", world, "--example", example, "--no-features", *argv)["examples"]
+    assert (found["method"], found["asked_share"]) == ("gradient", 0.05)
+    assert {d["method"] for d in found["datapaths"]} == {"gradient"}
+    widths = [layer.channels for layer in open_workbench(world).layers.layers]
+    assert {d["size"] for d in found["datapaths"]} == {sum(int(np.ceil(0.05 * width)) for width in widths)}
+    _, out, _ = aevis("extract", world, "--example", example, "--no-features", *argv)
+    assert "by gradient, 0.05 of each layer, " in out
+    paths = world / "cache" / "datapath"
+    stored = set(paths.iterdir())
+    traced = ["contribute", world, "--example", example, "--layer", "layer3.1.relu_1", "--map", 7]
+    of_method = document(*traced, *argv)
+    assert (of_method["method"], of_method["asked_share"]) == ("gradient", 0.05)
+    assert set(paths.iterdir()) == stored, "the stored datapaths are those"
+    assert document(*traced)["method"] == "elimination"
+
+
+def test_one_datapath_for_a_set_of_examples(aevis, document, refused, world):
+    by_class: dict[str, list[str]] = {}
+    for row in document("score", world)["examples"]:
+        if row["misclassified"]:
+            by_class.setdefault(row["adversarial"], []).append(row["example"])
+    name, ids = max(by_class.items(), key=lambda item: len(item[1]))
+    ids = ids[:3]
+    argv = ["extract", world, "--set", "--no-features", "--share", "0.5", "--method", "gradient"]
+    found = document(*argv, "--example", *ids)
+    assert (found["examples"], found["images"]) == (ids, 3)
+    assert (found["method"], found["asked_share"]) == ("gradient", 0.5)
+    path = found["datapath"]
+    assert (path["label"], path["rival"]) == (name, None)
+    assert path["keeps_label"] == (found["kept"] == 3)
+    bench = open_workbench(world)
+    again = bench.extract_set(
+        [bench.workspace.example(i).adversarial for i in ids],
+        replace(bench.workspace.settings.extraction, method="gradient", share=0.5),
+    )
+    assert (again.size, int(again.core.sum()), again.kept) == (path["size"], path["core"], found["kept"])
+    _, out, _ = aevis(*argv, "--example", *ids)
+    assert f"{found['kept']} of 3 keep the label {name!r}: hard set {path['size']} maps " in out
+    assert f"core {path['core']}\n" in out
+    assert "Choose images of one predicted class" in refused(*argv)
+    assert "Leave out --set or --target" in refused(*argv, "--example", *ids, "--target", "panda-00.png")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--method", "guess"], "no method 'guess'. Choose one of: elimination, constrained, "),
+        (["--share", "-0.1"], "share = -0.1 is too small. It must be at least 0."),
+        (["--share", "1.5"], "share = 1.5 is too large. It must be at most 1"),
+        (["--share", "nan"], "nan is not a finite number"),
+    ],
+)
+def test_methods_and_sizes_that_do_not_exist_are_refused(refused, drawn_world, option, words):
+    assert words in refused("extract", drawn_world, *option)
+    argv = ["contribute", drawn_world, "--example", opening(drawn_world), "--layer", "layer3.1.relu_1", "--map", 7]
+    assert words in refused(*argv, *option)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 0."),
+        (["--epsilon", "inf"], "inf is not a finite number"),
+        (["--steps", "0"], "steps = 0 is too small. It must be at least 1."),
+        (["--momentum", "-2"], "momentum = -2.0 is too small"),
+    ],
+)
+def test_an_attack_out_of_range_is_refused(refused, drawn_world, option, words):
+    assert words in refused("attack", drawn_world, *option)
 
 
 def test_world_makes_and_finishes(document, tmp_path, monkeypatch):
@@ -426,7 +507,7 @@ def test_names_that_do_not_exist_are_refused(refused, world):
         "attack", world, "--class", "cow"
     )
     assert "--target '10' is neither" in refused("attack", world, "--target", "10")
-    assert "epsilon above 0" in refused("attack", world, "--target", "3", "--epsilon", "-1")
+    assert "epsilon above 0" in refused("attack", world, "--target", "3", "--epsilon", "0")
     assert "holds no workspace.toml" in refused("check", world / "images")
     assert everything(world) == before
 

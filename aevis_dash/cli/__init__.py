@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
-from aevis_dash.config import AttackParameters, Progress, silent
+from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -160,6 +160,12 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", nargs="+", metavar="ID", help="default: all that are misclassified")
     _target_image(verb)
+    _method(verb)
+    verb.add_argument(
+        "--set",
+        action="store_true",
+        help="one datapath for the adversarial images of all examples together, which must be of one predicted class",
+    )
     verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
 
 
@@ -175,6 +181,7 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
         "--from", dest="earlier", metavar="LAYER", help="whose maps contribute (default: the nearest that feeds it)"
     )
     _target_image(verb)
+    _method(verb)
 
 
 def _world(verb: argparse.ArgumentParser) -> None:
@@ -186,11 +193,66 @@ def _world(verb: argparse.ArgumentParser) -> None:
 
 
 def _benchmark(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("what", nargs="?", metavar="WHAT", help="costs (default), datapaths or truth: the methods judged")
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+    _study(verb)
+    verb.add_argument("--repeats", type=_count, default=12, metavar="N", help="how many of them for stability too")
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
+
+
+def _evaluate(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    _study(verb)
+    verb.add_argument(
+        "--targets", type=_count, default=5, metavar="N", help="at most for an example, and as many nulls"
+    )
+    verb.add_argument("--r", type=_count, default=8, metavar="N", help="Eq. 10: steps of growth (default: %(default)s)")
+    verb.add_argument("--granularity", default="block", help="layer, block or stage (default: %(default)s)")
+    verb.add_argument("--norm", default="l2", help="l2 as printed, width or cosine (default: %(default)s)")
+
+
+def _diverge(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    _study(verb, methods=False)
+    verb.add_argument("--method", metavar="NAME", help="on the critical maps by that extraction (default: on all maps)")
+    verb.add_argument(
+        "--band",
+        choices=("class", "noise"),
+        default="class",
+        help="other clean images of src's class, or noise of the attack's size (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--by",
+        choices=("source", "adversarial", "attack", "perturbation"),
+        default="attack",
+        help="what the counts are split by (default: %(default)s)",
+    )
+
+
+def _study(verb: argparse.ArgumentParser, methods: bool = True) -> None:
+    """What all runs over a whole workspace have in common."""
+    if methods:
+        verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
+    verb.add_argument("--examples", type=_count, default=60, metavar="N", help="at random (default: %(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    verb.add_argument("--weakest", action="store_true", help="of each source only the smallest that succeeds")
+    verb.add_argument("--processes", type=_count, metavar="N", help="default: one for each core")
+    verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="write every figure into this table")
 
 
 def _target_image(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--target", metavar="FILE", help="the target image (default: the most similar candidate)")
+
+
+def _method(verb: argparse.ArgumentParser) -> None:
+    """How datapaths are extracted; the workspace's own holds where nothing is said."""
+    kind = {f.name: f for f in fields(ExtractionParameters)}
+    own = "(default: the workspace's; {} in a new one)"
+    text = f"extraction method {own.format(kind['method'].default)}; for a list give a wrong name"
+    verb.add_argument("--method", metavar="NAME", help=text)
+    text = f"{kind['share'].metadata['help']}, 1 for all {own.format(kind['share'].default)}"
+    verb.add_argument("--share", type=float, metavar="S", help=text)
 
 
 def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
@@ -211,13 +273,21 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
     "extract": ("find the datapaths of examples", _extract),
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
     "world": ("make the drawn world's workspace", _world),
-    "benchmark": ("measure what the analysis costs, in passes and seconds", _benchmark),
+    "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
+    "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),
+    "benchmark": ("measure what the analysis costs, or how good each extraction method is", _benchmark),
 }
 
 
 def _port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give 1 or more")
     return int(text)
 
 

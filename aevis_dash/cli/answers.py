@@ -1,9 +1,10 @@
 """From the workbench's values to what the verbs answer: plain documents, and tables of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aevis_dash.cli.output import fixed, table
+from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import Contribution, Datapath, Example, JudgedExample, Prediction, Role
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -34,7 +35,7 @@ def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
     }
 
 
-def extraction(bench: Workbench, triplet: Triplet) -> dict[str, Any]:
+def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters) -> dict[str, Any]:
     """The datapaths of an example."""
     plan = triplet.plan
     images = (plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls)
@@ -42,6 +43,7 @@ def extraction(bench: Workbench, triplet: Triplet) -> dict[str, Any]:
     return {
         "example": plan.example.id,
         "target": triplet.image(Role.TARGET),
+        **_asked(wanted),
         "passes": sum(path.passes for path in triplet.paths),
         "seconds": sum(path.seconds for path in triplet.paths),
         "datapaths": [_datapath(bench, *each) for each in zip(parts, images, triplet.paths, strict=True)],
@@ -52,9 +54,18 @@ def _datapath(bench: Workbench, part: str, image: str, path: Datapath) -> dict[s
     return {
         "part": part,
         "image": image,
+        **_explained(bench, path),
+    }
+
+
+def _explained(bench: Workbench, path: Datapath) -> dict[str, Any]:
+    return {
         "label": bench.class_names[path.label],
+        "rival": bench.class_names[path.rival] if path.rival >= 0 else None,
+        "method": path.method,
         "size": path.size,
         "share": path.size / bench.layers.n_maps,
+        "core": int(path.core.sum()),
         "p_full": path.p_full,
         "p_soft": path.p_soft,
         "p_hard": path.p_hard,
@@ -64,16 +75,46 @@ def _datapath(bench: Workbench, part: str, image: str, path: Datapath) -> dict[s
     }
 
 
+def _asked(wanted: ExtractionParameters) -> dict[str, Any]:
+    return {"method": wanted.method, "asked_share": wanted.share}
+
+
+def _asked_text(found: Mapping[str, Any]) -> str:
+    share = found["asked_share"]
+    return f"by {found['method']}, " + (f"{share:.3g} of each layer" if share else "as few maps as keep the label")
+
+
+def set_extraction(
+    bench: Workbench, examples: Sequence[Example], path: Datapath, wanted: ExtractionParameters
+) -> dict[str, Any]:
+    """One datapath for the adversarial images of several examples."""
+    return {
+        "examples": [e.id for e in examples],
+        **_asked(wanted),
+        "images": path.images,
+        "kept": path.kept,
+        "datapath": _explained(bench, path),
+    }
+
+
+def set_extraction_text(found: Mapping[str, Any]) -> str:
+    """How many images the hard set alone keeps, and its size and the core's."""
+    path = found["datapath"]
+    return (
+        f"{found['kept']} of {found['images']} keep the label {path['label']!r}: hard set {path['size']} maps "
+        f"({path['share']:.1%}), core {path['core']}\n"
+        f"{_asked_text(found)}: {path['passes']:.1f} passes, {path['seconds']:.2f} s"
+    )
+
+
 def extraction_text(found: Mapping[str, Any]) -> str:
     """The datapaths of one example as a table, or why there are none."""
     if "refused" in found:
         return f"{found['example']}: {found['refused']}"
     rows = [_datapath_row(path, found["target"]) for path in found["datapaths"]]
-    head = "part image label maps share p.full p.soft p.hard keeps passes seconds".split()
-    return (
-        f"{found['example']}: target {found['target']}, {found['passes']:.1f} passes, {found['seconds']:.2f} s\n"
-        f"{table(head, rows)}"
-    )
+    head = "part image label rival maps share core p.full p.soft p.hard keeps passes seconds".split()
+    costs = f"{found['passes']:.1f} passes, {found['seconds']:.2f} s"
+    return f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}\n{table(head, rows)}"
 
 
 def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
@@ -81,15 +122,19 @@ def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
     chances = [fixed(path[name]) for name in ("p_full", "p_soft", "p_hard")]
     costs = [fixed(path["passes"], 1), fixed(path["seconds"], 2)]
     share = f"{path['share']:.1%}"
-    return [part, path["image"], path["label"], path["size"], share, *chances, path["keeps_label"], *costs]
+    sizes = [path["size"], share, path["core"]]
+    return [part, path["image"], path["label"], path["rival"] or "-", *sizes, *chances, path["keeps_label"], *costs]
 
 
-def contribution(bench: Workbench, triplet: Triplet, found: Contribution) -> dict[str, Any]:
+def contribution(
+    bench: Workbench, triplet: Triplet, found: Contribution, wanted: ExtractionParameters
+) -> dict[str, Any]:
     """The strongest contributions for each role."""
     area = found.area
     return {
         "example": triplet.plan.example.id,
         "target": triplet.image(Role.TARGET),
+        **_asked(wanted),
         "layer": bench.layers.layers[found.target.layer].name,
         "map": found.target.channel,
         "area": [area.top, area.left, area.bottom, area.right],

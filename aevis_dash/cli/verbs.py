@@ -4,16 +4,16 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from aevis_dash import founding
-from aevis_dash.benchmark import benchmark as measure
-from aevis_dash.cli import answers
+from aevis_dash.cli import answers, studies
 from aevis_dash.cli.output import Answer, fixed, pairs, table
-from aevis_dash.config import AttackParameters, Progress, embedded_workspace
+from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core import loading
+from aevis_dash.core.datapath import METHODS
 from aevis_dash.domain import (
     AevisError,
     AreaOfInterest,
@@ -24,7 +24,9 @@ from aevis_dash.domain import (
     Preprocessing,
 )
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workspace import ImageEntry
+from aevis_dash.workspace import ImageEntry, parameters_from
+
+P = TypeVar("P", AttackParameters, ExtractionParameters)
 
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
@@ -101,15 +103,32 @@ def extract(args: argparse.Namespace, progress: Progress) -> Answer:
     ids = args.example or [j.example.id for j in bench.judged_examples(progress) if j.misclassified]
     if not ids:
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
+    wanted = _wanted(bench, args)
+    if args.set:
+        return _extract_set(bench, args, ids, wanted, progress)
     found: list[dict[str, Any]] = []
     for i, example in enumerate(ids):
         inner = _scaled(progress, i, len(ids) + 1, f"{example}: ")
-        found.append(_extracted(bench, example, args.target, inner, must=bool(args.example)))
+        found.append(_extracted(bench, example, args.target, wanted, inner, must=bool(args.example)))
     if not args.no_features:
         bench.learned_features(_scaled(progress, len(ids), len(ids) + 1))
     if all("refused" in each for each in found):
         raise AevisError(f"None of the {len(found)} examples can be explained. The first: {found[0]['refused']}")
     return Answer({"examples": found}, "\n\n".join(answers.extraction_text(each) for each in found))
+
+
+def _extract_set(
+    bench: Workbench, args: argparse.Namespace, ids: Sequence[str], wanted: ExtractionParameters, progress: Progress
+) -> Answer:
+    """One datapath for the adversarial images of several examples."""
+    if args.target is not None:
+        raise AevisError("--set explains the adversarial images alone, without a target. Leave out --set or --target.")
+    examples = [bench.workspace.example(i) for i in dict.fromkeys(ids)]
+    path = bench.extract_set([e.adversarial for e in examples], wanted, _scaled(progress, 0, 2))
+    if not args.no_features:
+        bench.learned_features(_scaled(progress, 1, 2))
+    document = answers.set_extraction(bench, examples, path, wanted)
+    return Answer(document, answers.set_extraction_text(document))
 
 
 def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
@@ -119,9 +138,10 @@ def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
     area = _area(bench.layers.layers[target.layer], args.area)
     bench.check_area(area)
     earlier = _earlier(bench, target, args.earlier)
-    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2))
+    wanted = _wanted(bench, args)
+    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted)
     result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2))
-    document = answers.contribution(bench, triplet, result)
+    document = answers.contribution(bench, triplet, result, wanted)
     return Answer(document, answers.contribution_text(document))
 
 
@@ -135,17 +155,9 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(facts, f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}")
 
 
-def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Measure what the analysis costs."""
-    root = args.workspace or founding.make_world(embedded_workspace(), progress).root
-    measured = measure(open_workbench(root), progress)
-    facts = {name: value for name, value in measured.items() if name != "costs"}
-    rows = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
-    return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], rows)}")
-
-
+_HERE = (serve, init, check, attack, score, extract, contribute, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {verb.__name__: verb for verb in (serve, init, check, attack, score, extract, contribute, world, benchmark)}
+    {verb.__name__: verb for verb in (*_HERE, studies.diverge, studies.evaluate, studies.benchmark)}
 )
 
 
@@ -199,8 +211,21 @@ def _class(bench: Workbench, text: str, option: str) -> int:
 
 
 def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
-    given = {f.name: getattr(args, f.name) for f in fields(AttackParameters)}
-    return replace(bench.workspace.settings.attack, **{k: v for k, v in given.items() if v is not None})
+    return _given(args, bench.workspace.settings.attack, [f.name for f in fields(AttackParameters)])
+
+
+def _wanted(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
+    """The extraction parameters, of the workspace where no option says otherwise."""
+    wanted = _given(args, bench.workspace.settings.extraction, ["method", "share"])
+    if wanted.method not in METHODS:
+        raise AevisError(f"There is no method {wanted.method!r}. Choose one of: {', '.join(METHODS)}.")
+    return wanted
+
+
+def _given(args: argparse.Namespace, own: P, names: Sequence[str]) -> P:
+    """The workspace's own parameters with those that options of these names give; refuses what does not fit."""
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return parameters_from(type(own), {**asdict(own), **given}, "The options")
 
 
 def _chosen(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
@@ -225,10 +250,12 @@ def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
     return layers[sources[0]]
 
 
-def _extracted(bench: Workbench, example: str, target: str | None, progress: Progress, must: bool) -> dict[str, Any]:
+def _extracted(
+    bench: Workbench, example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, must: bool
+) -> dict[str, Any]:
     """One example's datapaths; an example that was not asked for by name may be refused, in words."""
     try:
-        return answers.extraction(bench, bench.extract(example, target, progress))
+        return answers.extraction(bench, bench.extract(example, target, progress, wanted), wanted)
     except AevisError as error:
         if must:
             raise

@@ -1,0 +1,205 @@
+"""The verbs that run over a whole workspace: the benches and the paper's evaluation, as tables for people."""
+
+import argparse
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from aevis_dash import comparison, divergences, founding
+from aevis_dash.benchmark import benchmark as measure
+from aevis_dash.cli.output import Answer, fixed, pairs, table
+from aevis_dash.config import Progress, embedded_workspace
+from aevis_dash.core.datapath import METHODS
+from aevis_dash.core.evaluation import Estimate
+from aevis_dash.domain import AevisError
+from aevis_dash.figures.bench import bench_figure
+from aevis_dash.groundtruth import ground_truth
+from aevis_dash.store import write_atomically
+from aevis_dash.survey import Question, lines, rows, survey
+from aevis_dash.workbench import Workbench, open_workbench
+
+Lines = Mapping[str, Mapping[str, Estimate]]
+
+
+def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Measure: `costs`, or the bench of the extraction methods, `datapaths`."""
+    what, workspace = _what(args)
+    root = workspace or embedded_workspace()
+    if workspace is None:
+        founding.make_world(root, progress=progress)
+    return BENCHES[what](open_workbench(root), args, progress)
+
+
+def costs(bench: Workbench, _args: argparse.Namespace, progress: Progress) -> Answer:
+    """What the analysis costs."""
+    measured = measure(bench, progress)
+    facts = {name: value for name, value in measured.items() if name != "costs"}
+    listed = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
+    return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], listed)}")
+
+
+def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """Every method beside every other and the controls."""
+    found = comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
+    lines = {**found.methods, "(controls)": found.controls}
+    document = _document(bench, found.examples, lines)
+    _write(args, document, lambda: bench_figure(found.methods, comparison.FIGURE_LINES))
+    text = [
+        f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
+        f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
+        *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
+        _depths(found),
+        "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
+    ]
+    return Answer(document, "\n\n".join(text))
+
+
+def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
+    """The paper's Eq. 9 and 10 over a workspace, beside the null."""
+    bench = open_workbench(args.workspace)
+    question = Question(args.r, args.granularity, args.norm)
+    found = survey(bench, _methods(args), args.targets, _sample(args), question, progress)
+    by_method = {method: lines(evaluated) for method, evaluated in found.methods.items()}
+    each = rows(found, [layer.name for layer in bench.layers.layers])
+    document = _document(bench, found.examples, by_method)
+    document |= {"question": asdict(found.question), "refused": dict(found.refused), "outcomes": each}
+    if args.csv:
+        _as_csv(args.csv, each)
+    head = ["method", *next(iter(by_method.values()))]
+    listed = [[method, *(_interval(e) for e in of_method.values())] for method, of_method in by_method.items()]
+    text = [f"{len(found.examples)} adversarials", table(head, listed)]
+    if found.refused:
+        text.append(f"{len(found.refused)} were left out. The first: {next(iter(found.refused.values()))}")
+    return Answer(document, "\n\n".join(text))
+
+
+def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Where the adversarials of a workspace leave their sources, and which maps recur as culprits."""
+    bench = open_workbench(args.workspace)
+    found = divergences.divergences(bench, _sample(args), args.method, progress)
+    listed = divergences.rows(bench, found)
+    counted = divergences.by_layer(bench, listed, args.band, args.by)
+    recurring = [
+        {"map": divergences.map_name(bench, flat), "pairs": count}
+        for flat, count in divergences.culprits(found, args.band)
+    ]
+    if args.csv:
+        _as_csv(args.csv, listed)
+    words = [
+        f"{len(listed)} pairs; how many leave the band of {args.band} for good at each layer, by {args.by}",
+        table(list(counted[0]), [list(row.values()) for row in counted]),
+        "The maps that differ most beyond the band where pairs leave it:",
+        table(["map", "pairs"], [list(row.values()) for row in recurring[:_CULPRITS]]),
+    ]
+    return Answer({"pairs": listed, "by_layer": counted, "culprits": recurring}, "\n\n".join(words))
+
+
+def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """In the drawn world: do the maps named as cause detect the part that alone was attacked?"""
+    wanted = bench.workspace.settings.extraction
+    found = ground_truth(bench.classifier, _methods(args), args.examples, args.seed, wanted, progress)
+    document = _document(bench, [], found)
+    drawn = {line: line for line in _TRUTH if all(line in of_method for of_method in found.values())}
+    _write(args, document, lambda: bench_figure(found, drawn))
+    listed = [[m, *(_interval(of[line]) if line in of else "-" for line in _TRUTH)] for m, of in found.items()]
+    return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *_TRUTH], listed)}")
+
+
+BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
+    {"costs": costs, "datapaths": datapaths, "truth": truth}
+)
+
+_CULPRITS = 10
+_TRUTH = ("precision", "base rate", "excess", "recall", "specific", "carried", "diverging off")
+_SIZES = {
+    "core %": ("core", 100, 2),
+    "hard set %": ("size", 100, 2),
+    "kept": ("keeps", 100, 0),
+    "others": ("others", 100, 0),
+    "core: others": ("core_others", 100, 0),
+    **{f"kept {s:.1%}".replace(".0%", "%"): (f"kept {s:.1%}", 100, 0) for s in comparison.SHARES},
+    **{f"KL {s:.1%}".replace(".0%", "%"): (f"kl {s:.1%}", 1, 2) for s in comparison.SHARES},
+    "dead %": ("dead", 100, 2),
+}
+_TRUST = {
+    "noise": ("noise", 1, 2),
+    "rank, noise": ("noise_rank", 1, 3),
+    "seeds": ("seeds", 1, 2),
+    "order": ("order", 1, 2),
+    "halved": ("halved", 1, 2),
+    "doubled": ("doubled", 1, 2),
+    "causal": ("causal", 1, 2),
+    "flip %": ("flip last stage", 100, 1),
+    "flip / control": ("flip / better control", 1, 2),
+    "passes": ("passes", 1, 1),
+    "seconds": ("seconds", 1, 2),
+    "MiB": ("memory", 1, 0),
+}
+
+
+def _what(args: argparse.Namespace) -> tuple[str, Path | None]:
+    """Which bench, and of which workspace: both may be left out."""
+    if args.what in BENCHES or args.what is None:
+        return args.what or "costs", args.workspace
+    if args.workspace is not None:
+        raise AevisError(f"There is no benchmark {args.what!r}. Choose one of: {', '.join(BENCHES)}.")
+    return "costs", Path(args.what)
+
+
+def _sample(args: argparse.Namespace) -> comparison.Sample:
+    return comparison.Sample(args.examples, args.seed, args.weakest, args.processes, args.scheduler)
+
+
+def _methods(args: argparse.Namespace) -> list[str]:
+    return list(dict.fromkeys(args.methods)) if args.methods else list(METHODS)
+
+
+def _side_by_side(methods: Lines, columns: Mapping[str, tuple[str, float, int]]) -> str:
+    listed = [
+        [method, *(fixed(found[line].mean * scale, digits) for line, scale, digits in columns.values())]
+        for method, found in methods.items()
+    ]
+    return table(["method", *columns], listed)
+
+
+def _depths(found: comparison.Comparison) -> str:
+    """The share of each stage's last layer that flips the label back, in percent."""
+    count = sum(name.startswith("flip random") for name in found.controls)
+    listed = [[m, *(fixed(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
+    listed += [
+        [f"({name})", *(fixed(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
+        for name in ("random", "difference")
+    ]
+    return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)
+
+
+def _document(bench: Workbench, examples: Sequence[str], found: Lines) -> dict[str, Any]:
+    listed = [
+        {"method": method, "line": line, **asdict(estimate)}
+        for method, of_method in found.items()
+        for line, estimate in of_method.items()
+    ]
+    model = bench.workspace.settings.model.source
+    return {"workspace": str(bench.workspace.root), "model": model, "examples": list(examples), "lines": listed}
+
+
+def _write(args: argparse.Namespace, document: Mapping[str, Any], figure: Callable[[], Any]) -> None:
+    if args.csv:
+        _as_csv(args.csv, document["lines"])
+    if args.figure:
+        text = figure().to_html(include_plotlyjs=True)
+        write_atomically(args.figure, lambda file: file.write(text.encode()))
+
+
+def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(listed[0]))
+        writer.writeheader()
+        writer.writerows(listed)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{fixed(estimate.mean)} [{fixed(estimate.low)}, {fixed(estimate.high)}]"

@@ -1,0 +1,140 @@
+"""The whole set at once: where every adversarial of a workspace leaves its source, and which maps recur as culprits.
+
+The cheap way compares activations, a few forward runs a pair, for thousands of pairs; the full one compares them on
+the critical maps of the pair's datapaths by an extraction method, for a sample.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aevis_dash import comparison, tasks
+from aevis_dash.config import ExtractionParameters, Progress, silent
+from aevis_dash.core import divergence, features
+from aevis_dash.core.divergence import Divergence
+from aevis_dash.domain import Example
+from aevis_dash.store import key_of
+from aevis_dash.workbench import VERSION, Workbench
+
+NEVER = "never"
+NOISES, OTHERS = 8, 8
+"""Draws of noise, and other clean images of src's class, that a pair is compared with at most."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One adversarial and its source; `wanted` the extraction of the full way, None for the cheap one."""
+
+    example: str
+    wanted: ExtractionParameters | None = None
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """What was found for the examples, in their order."""
+
+    examples: tuple[Example, ...]
+    found: tuple[Divergence, ...]
+
+
+def divergences(
+    bench: Workbench, sample: comparison.Sample, method: str | None = None, progress: Progress = silent
+) -> Divergences:
+    """Compare the pairs of a sample: on their activations, or with `method` on the critical maps of its datapaths.
+
+    Raises AevisError for an unknown method and where no example is misclassified.
+    """
+    comparison.check_methods([method] if method else [])
+    examples = comparison.chosen(bench, sample)
+    wanted = comparison.method_of(bench, method) if method else None
+    pairs = [Pair(e.id, wanted) for e in examples]
+    run = tasks.run(diverge, bench.workspace.root, pairs, sample.processes, sample.scheduler, progress)
+    return Divergences(tuple(examples), tuple(comparison.in_order(run)))
+
+
+def diverge(bench: Workbench, pair: Pair) -> Divergence:
+    """The task: one pair, from the store where it was compared before."""
+    example = bench.workspace.example(pair.example)
+    others = _others(bench, example)
+    hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
+    wanted = pair.wanted and comparison.datapath_parameters(pair.wanted)
+    key = key_of("divergence", VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
+    return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
+
+
+def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
+    """One row for every pair: its classes, its attack, where it leaves either band, and the culprits there.
+
+    A layer is "never" where adv stays within the band and "" where there is no other image of the class.
+    """
+    labels = [bench.predict([e.source, e.adversarial]) for e in found.examples]
+    return [
+        {
+            "example": example.id,
+            "source": bench.class_names[source.label],
+            "adversarial": bench.class_names[adversarial.label],
+            "attack": example.attack,
+            "perturbation": bench.perturbation(example),
+            **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
+            **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
+        }
+        for example, each, (source, adversarial) in zip(found.examples, found.found, labels, strict=True)
+    ]
+
+
+def culprits(found: Divergences, band: str) -> list[tuple[int, int]]:
+    """Maps as flat indices with the number of pairs that name them, the most frequent first."""
+    counted = Counter(int(flat) for each in found.found for flat in each.departure(band).culprits)
+    return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, group: str) -> list[dict[str, Any]]:
+    """How many pairs leave a band at every layer, by the values of another column: one row a layer, never last."""
+    groups = sorted({str(row[group]) for row in listed})
+    layers = [*(layer.name for layer in bench.layers.layers), NEVER]
+    counted = Counter((row[f"leaves_{band}"], str(row[group])) for row in listed)
+    return [{"layer": layer, **{g: counted[layer, g] for g in groups}} for layer in layers]
+
+
+def map_name(bench: Workbench, flat: int) -> str:
+    """A map of the flat vector as LAYER:CHANNEL."""
+    layer = int(np.searchsorted(bench.layers.offsets, flat, side="right")) - 1
+    return f"{bench.layers.layers[layer].name}:{flat - bench.layers.offsets[layer]}"
+
+
+def _layer_name(bench: Workbench, layer: int) -> str:
+    return "" if layer < 0 else NEVER if layer == len(bench.layers) else bench.layers.layers[layer].name
+
+
+def _names(bench: Workbench, flats: np.ndarray) -> str:
+    return " ".join(map_name(bench, int(flat)) for flat in flats)
+
+
+def _others(bench: Workbench, example: Example) -> list[str]:
+    """Other clean images predicted as src's class, at most OTHERS, in the table's order."""
+    label = bench.predict([example.source])[0].label
+    names = [entry.file for entry in bench.workspace.images if entry.file != example.source]
+    alike = [name for name, p in zip(names, bench.predict(names), strict=True) if p.label == label]
+    return alike[:OTHERS]
+
+
+def _diverge(
+    bench: Workbench, example: Example, others: Sequence[str], wanted: ExtractionParameters | None
+) -> Divergence:
+    source, adversarial = bench.workspace.read([example.source, example.adversarial])
+    noisy = divergence.shuffled(source, adversarial, NOISES, seed=0)
+    critical = None
+    if wanted is not None:
+        adv, src = comparison.ImagePair(bench, example.id).chain(wanted)
+        critical = adv.critical | src.critical
+    return divergence.diverge(
+        bench.layers,
+        bench.maxima(example.source),
+        bench.maxima(example.adversarial),
+        features.maximum_activations(bench.classifier, noisy),
+        np.array([bench.maxima(name) for name in others]).reshape(-1, bench.layers.n_maps),
+        critical,
+    )

@@ -1,0 +1,374 @@
+"""Ground truth for datapaths, from the drawn world: perturb the pixels of one part only, then ask for the cause.
+
+What is known for certain: the perturbation lies in one part (an ear, a wheel, a net), so that only maps that see the
+part carry it. Two questions follow. (1) Are the maps that a method names as cause detectors of that part, rather than
+of the other parts in the picture? (2) Does the river say that adv leaves src where the perturbation really comes to
+more than noise?
+
+What it cannot say. A detector is known by where it fires on normal drawings, not by what it does: the attack may as
+well wake maps that detect a part of the wrong class there, and these count as errors here. So even a perfect method
+stays far below a precision of 1; compare methods with one another, with the base rate and with the two controls.
+Nor is there one true layer at which a perturbation begins to matter: it exceeds equally large noise from the first
+layer on and grows steadily, so the layer depends on the factor (`LOUDER`) at which one calls it more than noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
+from aevis_dash.core import datapath, distance, evaluation, features, measures
+from aevis_dash.core.attack import mi_fgsm
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.problem import Foil
+from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern
+from aevis_dash.geometry.river import stretches
+from aevis_dash.world.draw import CLASSES, PARTS, SIZE, Drawing, draw_set
+from aevis_dash.world.truth import overlap, part_numbers
+
+EPSILONS = (16.0, 32.0, 64.0)
+"""Grey levels tried in turn: this is for truth, not for stealth, and a part is a small place."""
+DETECTS = 0.1
+"""The intersection over union from which a map is a detector of a part; chance is below 0.04 for every part."""
+NAMED = 0.1
+"""Share of each layer's maps, best first, that count as named."""
+LOUDER = 2.0
+"""How many times the largest noise adv's difference from src must be: noise then explains less than half of it."""
+DIFFERENCE, RANDOM = "control: largest difference", "control: random"
+REFERENCE = 60
+"""Drawings by which detectors are told; the candidate targets are among them too."""
+_LEAST_PIXELS, _LEAST_DETECTORS, _NOISES, _CANDIDATES, _BATCH = 40, 10, 8, 3, 20
+_DRAWINGS_EACH = 6
+
+
+@dataclass(frozen=True)
+class PartAttack:
+    """A drawing and its misclassified adversarial, (H, W, 3) 8-bit each, that differ within `region` (H, W) only.
+
+    `region` are the pixels of `part`, `others` the parts seen elsewhere in the drawing; label and adversarial_label are
+    what the classifier says.
+    """
+
+    source: np.ndarray
+    adversarial: np.ndarray
+    part: str
+    others: tuple[str, ...]
+    region: np.ndarray
+    label: int
+    adversarial_label: int
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of an attack, whatever the method.
+
+    detects     (n,) bool: the maps that detect the part
+    elsewhere   (n,) bool: those that detect another part of the drawing, and not this one
+    fires       (n,) bool: those that are not 0 everywhere on both images
+    difference  (n,) l2 norm over positions of adv - src; it is 0 outside the part's cone by construction
+    departs     the layer from which adv differs from src by more than noise, NaN where none (see `departure`)
+    """
+
+    detects: np.ndarray
+    elsewhere: np.ndarray
+    fires: np.ndarray
+    difference: np.ndarray
+    departs: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the maps that a method names stand to the truth; NaN where there is nothing to count.
+
+    precision  share of the named maps that detect the part
+    base rate  the precision expected of naming as many firing maps of every layer at random
+    recall     share of the firing detectors that are named (over its expectation at random, it is the same number as
+               precision over base rate)
+    recall_elsewhere   the same for the detectors of the drawing's other parts, whose pixels nobody touched: what a
+               method reaches that names whatever the picture makes fire
+    carried    how much of adv's difference from src the named maps carry, over the most that as many could, mean over
+               the layers; the control by the largest difference has 1
+    unmoved    share of the named maps that are the same on adv and src: these are no causes for certain
+    """
+
+    precision: float
+    base_rate: float
+    recall: float
+    recall_elsewhere: float
+    carried: float
+    unmoved: float
+
+
+def ground_truth(
+    classifier: Classifier,
+    methods: Sequence[str],
+    count: int = 24,
+    seed: int = 0,
+    wanted: ExtractionParameters | None = None,
+    progress: Progress = silent,
+) -> dict[str, dict[str, evaluation.Estimate]]:
+    """The table: every line (means with bootstrap intervals) of each method and of the two controls, over `count` part
+    attacks that the seed alone settles.
+
+    Lines beside those of `Verdict`: "excess", precision - base rate; "beyond difference", precision - that of the
+    largest difference; "specific", recall - recall elsewhere; "diverging found", the share of attacks where the river
+    has a diverging stretch; "diverging error", its first layer minus the true one, in layers; "diverging off", the size
+    of that; "constant off", the size that naming the median true layer of these very attacks always would have.
+    Raises AevisError where the classifier is not one of the drawn world, for an unknown method, or where no attack
+    succeeds.
+    """
+    _check(classifier, methods, count, seed)
+    wanted = wanted or ExtractionParameters()
+    reference = list(draw_set(REFERENCE, _reference_set(seed)))
+    iou = detectors(classifier, reference, part_of(progress, 0, 0.05))
+    attacks = part_attacks(classifier, iou, count, seed, part_of(progress, 0.05, 0.15))
+    truths = [truth(classifier, attack, iou, seed + i) for i, attack in enumerate(attacks)]
+    orders = {
+        DIFFERENCE: [t.difference for t in truths],
+        RANDOM: [t.fires * (1 + np.random.default_rng([seed, i]).random(len(t.fires))) for i, t in enumerate(truths)],
+    }
+    diverging: dict[str, list[float]] = {}
+    for i, method in enumerate(methods):
+        inner = part_of(progress, 0.2 + 0.8 * i / len(methods), 0.8 / len(methods))
+        rivers = _rivers(classifier, attacks, reference, replace(wanted, method=method), inner)
+        orders[method] = [order for order, _ in rivers]
+        diverging[method] = [first for _, first in rivers]
+    verdicts = {
+        name: [judge(classifier.layers, order, t) for order, t in zip(of_name, truths, strict=True)]
+        for name, of_name in orders.items()
+    }
+    difference = np.array([v.precision for v in verdicts[DIFFERENCE]])
+    departs = np.array([t.departs for t in truths])
+    return {
+        name: _lines(verdicts[name], difference, seed) | _layer_lines(diverging.get(name), departs, seed)
+        for name in (*methods, DIFFERENCE, RANDOM)
+    }
+
+
+def detectors(classifier: Classifier, drawings: Sequence[Drawing], progress: Progress = silent) -> np.ndarray:
+    """(n, P) how well each feature map detects each part of PARTS over the drawings (see `world.truth.overlap`)."""
+    graph, images = classifier.layers, np.stack([drawing.image for drawing in drawings])
+    numbers, found = part_numbers(drawings), []
+    for layer in graph.layers:
+        progress(layer.index / len(graph), "finding what the feature maps detect")
+        chunks = [
+            features.activation_maps(classifier, images[i : i + _BATCH], layer.index)
+            for i in range(0, len(images), _BATCH)
+        ]
+        found.append(overlap(np.concatenate(chunks).astype(np.float32), numbers))
+    return np.concatenate(found)
+
+
+def part_attacks(
+    classifier: Classifier, iou: np.ndarray, count: int, seed: int, progress: Progress = silent
+) -> list[PartAttack]:
+    """Up to `count` misclassified attacks, one for each drawing: on the part of it that was tried least so far.
+
+    A part is tried where it has at least 40 pixels and 10 maps detect it; without detectors there is no truth to find.
+    The smallest of EPSILONS that fools the classifier is taken. Raises AevisError where none does.
+    """
+    known = {part for part, maps in zip(PARTS, (iou >= DETECTS).sum(0), strict=True) if maps >= _LEAST_DETECTORS}
+    tries, made = dict.fromkeys(PARTS, 0), []
+    for drawing in draw_set(_DRAWINGS_EACH * count, _attacked_set(seed)):
+        progress(len(made) / count, f"{len(made)} of {count} parts attacked")
+        large = [p for p in PARTS if p in known and p in drawing.parts and drawing.parts[p].sum() >= _LEAST_PIXELS]
+        if large and classifier.predict(drawing.image[None])[0].label == drawing.label:
+            part = min(large, key=tries.__getitem__)
+            tries[part] += 1
+            made += _attacked(classifier, drawing, part)
+        if len(made) == count:
+            break
+    if not made:
+        raise AevisError(
+            "No attack on a single part fooled this network, so there is nothing to judge. Train the drawn world's "
+            "network for longer, or attack more parts."
+        )
+    return made
+
+
+def truth(classifier: Classifier, attack: PartAttack, iou: np.ndarray, seed: int = 0) -> Truth:
+    """What is known of the attack, from the (n, P) overlaps that `detectors` gives; the noise is the seed's."""
+    detect = iou >= DETECTS
+    here, other = detect[:, PARTS.index(attack.part)], detect[:, [PARTS.index(part) for part in attack.others]]
+    both = _activations(classifier, np.stack([attack.source, attack.adversarial]))
+    return Truth(
+        detects=here,
+        elsewhere=other.any(1) & ~here,
+        fires=np.concatenate([value.any(axis=(0, 2)) for value in both]),
+        difference=np.concatenate([np.linalg.norm(value[1] - value[0], axis=1) for value in both]),
+        departs=departure(classifier, attack, seed),
+    )
+
+
+def departure(classifier: Classifier, attack: PartAttack, seed: int = 0) -> float:
+    """The first layer from which, to the last, adv differs from src at least LOUDER times as much as any noise does.
+
+    Noise is the same perturbation with a random sign for every pixel and colour: within the same region and of the
+    same size by every norm (8 draws; not clipped to the colours there are). Differences are l2 over all maps and
+    positions of a layer, which are those of the part's cone. NaN where not even the last layer differs so much.
+    """
+    source, adversarial = (image[None].astype(np.float32) for image in (attack.source, attack.adversarial))
+    signs = np.random.default_rng(seed).choice((-1, 1), (_NOISES, *attack.source.shape)).astype(np.float32)
+    every = _activations(classifier, np.concatenate([source, adversarial, source + (adversarial - source) * signs]))
+    sizes = np.array([np.linalg.norm((a[1:] - a[:1]).reshape(len(a) - 1, -1), axis=1) for a in every])
+    loud = (sizes[:, 0] > 0) & (sizes[:, 0] >= LOUDER * sizes[:, 1:].max(axis=1))
+    quiet = np.flatnonzero(~loud)
+    first = int(quiet[-1]) + 1 if quiet.size else 0
+    return float(first) if first < len(loud) else float("nan")
+
+
+def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> Verdict:
+    """How the maps named by `order` (n,), the best share NAMED of every layer, stand to the truth.
+
+    For a method the order is the sum of adv's and src's gates, as in the bench's flip-back: what either prediction
+    rests on. It is not multiplied by the difference of the activations, which would mix the method with a control.
+    """
+    named = measures.complete_set(graph, order, NAMED)
+    right, elsewhere = known.detects & known.fires, known.elsewhere & known.fires
+    most = measures.complete_set(graph, known.difference, NAMED)
+    expected, carried = [], []
+    for layer in graph.layers:
+        chosen, fires, true, moved, largest = (
+            graph.part(values, layer.index) for values in (named, known.fires, right, known.difference, most)
+        )
+        expected.append(chosen.sum() * true.sum() / fires.sum() if fires.any() else 0.0)
+        carried.append(_ratio(moved[chosen].sum(), moved[largest].sum()))
+    return Verdict(
+        precision=_ratio((right & named).sum(), named.sum()),
+        base_rate=_ratio(float(np.sum(expected)), named.sum()),
+        recall=_ratio((right & named).sum(), right.sum()),
+        recall_elsewhere=_ratio((elsewhere & named).sum(), elsewhere.sum()),
+        carried=_known_mean(carried),
+        unmoved=_ratio((named & (known.difference == 0)).sum(), named.sum()),
+    )
+
+
+def diverging(found: DatapathDistance) -> float:
+    """The first layer of the river's first diverging stretch, NaN where it has none."""
+    firsts = [stretch.first for stretch in stretches(found) if stretch.pattern is Pattern.DIVERGING]
+    return float(firsts[0]) if firsts else float("nan")
+
+
+def triplet(
+    classifier: Classifier, attack: PartAttack, candidates: np.ndarray, wanted: ExtractionParameters
+) -> tuple[Datapath, Datapath, Datapath, int]:
+    """adv, src given adv, the most similar of the targets given both, and its place among `candidates` (t, H, W, 3)."""
+    against_src, against_adv = Foil(attack.label, attack.source), Foil(attack.adversarial_label, attack.adversarial)
+    foils = [against_src, against_adv, *[against_src] * len(candidates)]
+    images = np.stack([attack.adversarial, attack.source, *candidates])
+    paths: list[Datapath] = []
+    for first, last in [(0, len(images))] if wanted.method == "joint" else [(0, 1), (1, 2), (2, len(images))]:
+        given = [path.gates for path in paths]
+        paths += datapath.extract(classifier, images[first:last], given, wanted, foils=foils[first:last])
+    chosen = datapath.representative(paths[0], paths[2:])
+    return paths[0], paths[1], paths[2 + chosen], chosen
+
+
+def _rivers(
+    classifier: Classifier,
+    attacks: Sequence[PartAttack],
+    reference: Sequence[Drawing],
+    wanted: ExtractionParameters,
+    progress: Progress,
+) -> list[tuple[np.ndarray, float]]:
+    """For each attack the order in which the method names maps, and the layer where its river diverges.
+
+    Each has a seed of its own: one draw of a random method for all would not be as many draws as there are attacks.
+    """
+    found = []
+    for i, attack in enumerate(attacks):
+        progress(i / len(attacks), f"judging {wanted.method}")
+        targets = _targets(classifier, reference, attack.adversarial_label)
+        own = replace(wanted, seed=wanted.seed + i)
+        adv, src, tar, chosen = triplet(classifier, attack, targets, own)
+        images = np.stack([attack.adversarial, attack.source, targets[chosen]])
+        peaks = features.maximum_activations(classifier, images)
+        of_adv, of_src, of_tar = (distance.Trace(p, peak) for p, peak in zip((adv, src, tar), peaks, strict=True))
+        apart = distance.by_activations(classifier.layers, of_adv, of_src, of_tar)
+        found.append((adv.gates + src.gates, diverging(apart)))
+    return found
+
+
+def _targets(classifier: Classifier, reference: Sequence[Drawing], label: int) -> np.ndarray:
+    """(t, H, W, 3) the first drawings of that class; by preference those that are predicted as it."""
+    drawn = [drawing.image for drawing in reference if drawing.label == label]
+    right = [p.label == label for p in classifier.predict(np.stack(drawn))]
+    order = np.argsort(~np.array(right), kind="stable")[:_CANDIDATES]
+    return np.stack(drawn)[order]
+
+
+def _attacked(classifier: Classifier, drawing: Drawing, part: str) -> list[PartAttack]:
+    """The weakest successful attack on the part, if any."""
+    region = drawing.parts[part]
+    for epsilon in EPSILONS:
+        found = mi_fgsm(classifier, drawing.image[None], AttackParameters(epsilon=epsilon), region=region[None])[0]
+        if found.success:
+            label = classifier.predict(found.image[None])[0].label
+            others = tuple(name for name in drawing.parts if name != part)
+            return [PartAttack(drawing.image, found.image, part, others, region, drawing.label, label, epsilon)]
+    return []
+
+
+def _activations(classifier: Classifier, images: np.ndarray) -> list[np.ndarray]:
+    """(B, n_l, positions) of every layer for images (B, H, W, 3) of grey levels, whole or not."""
+    _, found = classifier.network.record(classifier.inputs(images), range(len(classifier.layers)))
+    shapes = [(len(images), layer.channels, -1) for layer in classifier.layers.layers]
+    return [found[i].detach().reshape(shape).cpu().numpy() for i, shape in enumerate(shapes)]
+
+
+def _lines(verdicts: Sequence[Verdict], difference: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
+    of = {name: np.array([getattr(v, name) for v in verdicts]) for name in Verdict.__dataclass_fields__}
+    lines = {name.replace("_", " "): values for name, values in of.items()}
+    lines["excess"] = of["precision"] - of["base_rate"]
+    lines["specific"] = of["recall"] - of["recall_elsewhere"]
+    lines["beyond difference"] = of["precision"] - difference
+    return {name: evaluation.bootstrap(values, seed) for name, values in lines.items()}
+
+
+def _layer_lines(found: Sequence[float] | None, departs: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
+    if found is None:
+        return {}
+    firsts = np.array(found)
+    error = firsts - departs
+    both = np.isfinite(error)
+    constant = np.abs(departs[both] - np.median(departs[both])) if both.any() else departs[both]
+    lines = {
+        "diverging found": np.isfinite(firsts).astype(float),
+        "diverging error": error,
+        "diverging off": np.abs(error),
+        "constant off": constant,
+    }
+    return {name: evaluation.bootstrap(values, seed) for name, values in lines.items()}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _reference_set(seed: int) -> int:
+    """An odd number, as for all sets that no training draws."""
+    return 20001 + 4 * seed
+
+
+def _attacked_set(seed: int) -> int:
+    return 20003 + 4 * seed
+
+
+def _check(classifier: Classifier, methods: Sequence[str], count: int, seed: int) -> None:
+    if classifier.class_names != CLASSES or classifier.preprocessing.input_size != (SIZE, SIZE):
+        raise AevisError(
+            "The truth about parts is known for the drawn world only, and this is another classifier. "
+            "Give a workspace of the drawn world."
+        )
+    unknown = [method for method in methods if method not in datapath.METHODS]
+    if unknown:
+        raise AevisError(f"There is no method {unknown[0]!r}. Choose from: {', '.join(datapath.METHODS)}.")
+    if count < 1 or seed < 0:
+        raise AevisError(f"At least 1 attack and a seed of 0 or above are needed, not {count} and {seed}.")

@@ -1,0 +1,140 @@
+"""The paper's evaluation over a whole workspace (Sec. 6.1, Table 1), for any methods, each beside its null.
+
+A *task* extracts one example's datapaths by one method and compares them. The datapaths are kept in the store, so a run
+that was interrupted goes on, other r, norms and granularities cost next to nothing, and the page opens what was found.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from aevis_dash import comparison, tasks
+from aevis_dash.config import ExtractionParameters, Progress, silent
+from aevis_dash.core import evaluation
+from aevis_dash.core.evaluation import Evaluation, Outcome
+from aevis_dash.domain import AevisError
+from aevis_dash.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class Question:
+    """How Eq. 9 and 10 are asked: growth over the last `r` levels, what a level is, and by which norm."""
+
+    r: int = 8
+    granularity: str = "block"
+    norm: str = "l2"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`methods`: each one's evaluation over the examples that have targets; `refused` says why the others have none."""
+
+    question: Question
+    examples: tuple[str, ...]
+    methods: Mapping[str, Evaluation]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Item:
+    example: str
+    wanted: ExtractionParameters
+    question: Question
+
+
+def survey(
+    bench: Workbench,
+    methods: Sequence[str],
+    targets: int,
+    sample: comparison.Sample,
+    question: Question | None = None,
+    progress: Progress = silent,
+) -> Survey:
+    """Evaluate methods on a sample of misclassified examples with up to `targets` targets and as many nulls each.
+
+    Raises AevisError for an unknown method, norm or granularity, where r does not fit the network, and where no
+    example has a target.
+    """
+    asked = question or Question()
+    grouping = _check(bench, methods, asked)
+    examples = [e.id for e in comparison.chosen(bench, sample)]
+    base = replace(bench.workspace.settings.extraction, candidates=targets, null_targets=targets, seed=sample.seed)
+    items = [_Item(e, replace(base, method=m), asked) for m in methods for e in examples]
+    found = dict(tasks.run(examine, bench.workspace.root, items, sample.processes, sample.scheduler, progress))
+    refused = {items[i].example: r.message for i, r in found.items() if isinstance(r, tasks.Refused)}
+    known = tuple(e for e in examples if e not in refused)
+    if not known:
+        raise AevisError(f"None of {len(examples)} examples can be evaluated. {next(iter(refused.values()))}")
+    done = {m: _summarised(_of(m, items, found, known), grouping, asked, sample.seed) for m in methods}
+    return Survey(asked, known, done, refused)
+
+
+def examine(bench: Workbench, item: _Item) -> Outcome:
+    """The task: one example's datapaths by one method, from the store where they are, compared by Eq. 9 and 10."""
+    found = bench.extract(item.example, wanted=item.wanted)
+    shared = min(len(found.candidates), len(found.nulls)) if found.nulls else 0
+    trial = evaluation.Trial(
+        found.adversarial.gates,
+        found.source.gates,
+        np.stack([path.gates for path in found.candidates]),
+        np.stack([path.gates for path in found.nulls[:shared]]) if shared else np.zeros((0, bench.layers.n_maps)),
+    )
+    asked = item.question
+    grouping = evaluation.levels(bench.layers, asked.granularity)
+    return evaluation.outcome(bench.layers, grouping, trial, asked.r, asked.norm)
+
+
+def lines(found: Evaluation) -> dict[str, evaluation.Estimate]:
+    """One method's lines: score, null and excess of every Top-K and of the drift."""
+    compared = {f"top-{k}": value for k, value in found.top_k.items()} | {"drift": found.drift}
+    return {
+        f"{name} {part}": getattr(value, part)
+        for name, value in compared.items()
+        for part in ("score", "null", "excess")
+    }
+
+
+def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for every method, adversarial and target or null: what was found, to be explored afterwards.
+
+    `starts` names the first layer of the level from which Eq. 9 grows without a break to the end.
+    """
+    return [
+        {
+            "method": method,
+            "example": example,
+            "against": against,
+            "rank": rank,
+            "similarity": float(rivers.similarity[i]),
+            "pattern": bool(rivers.pattern[i]),
+            "starts": layer_names[evaluated.levels[int(rivers.growth_start[i])][0]],
+            "drift": float(rivers.drift[i]),
+        }
+        for method, evaluated in found.methods.items()
+        for example, outcome in zip(found.examples, evaluated.outcomes, strict=True)
+        for against, rivers in (("target", outcome.targets), ("null", outcome.nulls))
+        for rank, i in enumerate(np.argsort(-rivers.similarity, kind="stable"), start=1)
+    ]
+
+
+def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluation.Levels:
+    comparison.check_methods(methods)
+    grouping = evaluation.levels(bench.layers, asked.granularity)
+    if asked.norm not in evaluation.NORMS:
+        raise AevisError(f"There is no norm {asked.norm!r}. Choose one of: {', '.join(evaluation.NORMS)}.")
+    evaluation.pattern(np.zeros(len(grouping)), asked.r)
+    return grouping
+
+
+def _of(
+    method: str, items: Sequence[_Item], found: Mapping[int, Outcome | tasks.Refused], known: Sequence[str]
+) -> list[Outcome]:
+    """The outcomes of one method in the order of the examples, without those that were refused by any method."""
+    mine = [found[i] for i, item in enumerate(items) if item.wanted.method == method and item.example in known]
+    return [outcome for outcome in mine if isinstance(outcome, Outcome)]
+
+
+def _summarised(outcomes: Sequence[Outcome], grouping: evaluation.Levels, asked: Question, seed: int) -> Evaluation:
+    return evaluation.summarise(outcomes, grouping, asked.r, asked.norm, seed=seed)

@@ -1,0 +1,234 @@
+"""The bench of extraction methods: what it says of a method is what one finds by hand, and nothing is done twice."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from aevis_dash import comparison
+from aevis_dash.comparison import SHARES, Measures, Sample, Trial, Yardstick, chosen, compare, measure, yardstick
+from aevis_dash.config import ExtractionParameters
+from aevis_dash.core import datapath
+from aevis_dash.core.problem import Foil
+from aevis_dash.domain import AevisError
+from aevis_dash.workbench import open_workbench
+
+GRADIENT = ExtractionParameters(method="gradient")
+
+
+@pytest.fixture(scope="module")
+def bench(drawn_world):
+    return open_workbench(drawn_world)
+
+
+@pytest.fixture(scope="module")
+def example(bench):
+    return bench.workspace.example(bench.workspace.settings.opens_on)
+
+
+@pytest.fixture(scope="module")
+def measured(bench, example):
+    return measure(bench, Trial(example.id, GRADIENT, True))
+
+
+def probabilities(bench, names, chosen_maps):
+    x = bench.classifier.inputs(bench.workspace.read(names))
+    with torch.no_grad():
+        return bench.classifier.network.logits(x, torch.from_numpy(chosen_maps)[None].float()).softmax(1).numpy()
+
+
+def adversarial_path(bench, example, wanted=GRADIENT, noise=None):
+    images = bench.workspace.read([example.adversarial, example.source])
+    label = bench.predict([example.source])[0].label
+    image = images[:1] if noise is None else noise
+    return next(datapath.extract(bench.classifier, image, [], wanted, foils=[Foil(label, images[1])]))
+
+
+def test_sizes_and_what_is_kept_are_those_of_the_datapath(bench, example, measured):
+    path = adversarial_path(bench, example)
+    assert measured.size == pytest.approx(path.size / bench.layers.n_maps)
+    assert measured.core == pytest.approx(path.core.sum() / bench.layers.n_maps)
+    assert measured.keeps == path.keeps_hard
+    assert measured.passes == pytest.approx(path.passes)
+    full = bench.predict([example.adversarial])[0].probabilities
+    for share, kept, kl in zip(SHARES, measured.kept, measured.kl, strict=True):
+        best = np.zeros(bench.layers.n_maps, bool)
+        for layer in bench.layers.layers:
+            start = bench.layers.offsets[layer.index]
+            order = sorted(range(layer.channels), key=lambda c, start=start: -path.gates[start + c])
+            best[[start + c for c in order[: max(1, -(-round(share * 1000) * layer.channels // 1000))]]] = True
+        p = probabilities(bench, [example.adversarial], best)[0]
+        assert kept == (p.argmax() == path.label)
+        assert kl == pytest.approx(float((full * np.log(full / p)).sum()), abs=1e-3)
+
+
+def test_what_a_hard_set_says_of_other_images_is_asked_of_other_classes(bench, example, measured):
+    path = adversarial_path(bench, example)
+    pair = comparison.ImagePair(bench, example.id)
+    others = pair.others(4)
+    said = bench.classifier.predict(others)
+    taken = {p.label for p in bench.predict([example.source, example.adversarial])}
+    assert not {p.label for p in said} & taken
+    x = bench.classifier.inputs(others)
+    with torch.no_grad():
+        logits = bench.classifier.network.logits(x, torch.from_numpy(path.critical)[None].float())
+    assert measured.others == pytest.approx(float((logits.argmax(1) == path.label).float().mean()))
+
+
+def test_the_dead_are_counted(bench, example, measured):
+    path = adversarial_path(bench, example)
+    silent = bench.maxima(example.adversarial) == 0
+    assert measured.dead == pytest.approx((path.critical & silent).sum() / path.size)
+    assert silent.any()
+    every = measure(bench, Trial(example.id, ExtractionParameters(method="gradient", share=1.0), False))
+    assert every.dead == pytest.approx(silent.mean())
+
+
+def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_map(bench, example):
+    rod = yardstick(bench, example.id)
+    adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
+    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    network, x, y = bench.classifier.network, bench.classifier.inputs(adv), bench.classifier.inputs(src)
+    layer, channel, effect = int(rod.layers[0]), int(rod.channels[0, 3]), rod.effects[0, 3]
+    tail = network.tail(layer)
+    state, donor = tail.prepare(x), network.activation(y, layer)
+    patched = state.start.clone()
+    patched[:, channel] = donor[:, channel]
+    before, after = (tail.run(state, value)[0].detach() for value in (state.start, patched))
+    margin = [float(logits[labels[0]] - logits[labels[1]]) for logits in (before, after)]
+    assert effect == pytest.approx(margin[0] - margin[1], abs=1e-4)
+    assert rod.effects.shape == rod.channels.shape == (4, 32)
+    assert rod.layers[-1] == len(bench.layers) - 1
+    fires = np.maximum(bench.maxima(example.adversarial), bench.maxima(example.source))
+    for at, channels in zip(rod.layers, rod.channels, strict=True):
+        assert (bench.layers.part(fires, int(at))[channels] > 0).all()
+        assert len(set(channels.tolist())) == 32
+
+
+def test_the_difference_flips_with_fewer_maps_than_chance_and_gates_by_their_sum(bench, example, measured):
+    rod = yardstick(bench, example.id)
+    assert (rod.difference <= rod.random).all()
+    assert [bench.layers.layers[i].name for i in rod.depths][-1] == bench.layers.layers[-1].name
+    pair = comparison.ImagePair(bench, example.id)
+    adv, src = pair.chain(GRADIENT)
+    assert measured.flips == pytest.approx(pair.flips(rod, adv.gates + src.gates))
+    worst = pair.flips(rod, -(adv.gates + src.gates))
+    assert worst.mean() > measured.flips.mean()
+
+
+def test_stability_is_the_jaccard_of_hard_sets_found_again(bench, example, measured):
+    pair = comparison.ImagePair(bench, example.id)
+    noisy = pair.noisy()
+    step = noisy.astype(int) - bench.workspace.read([example.adversarial]).astype(int)
+    assert set(np.unique(step)) == {-1, 0, 1}
+    one, two = adversarial_path(bench, example), adversarial_path(bench, example, noise=noisy)
+    assert measured.noise == pytest.approx((one.critical & two.critical).sum() / (one.critical | two.critical).sum())
+    assert (measured.seeds, measured.order, measured.halved, measured.doubled) == (1, 1, 1, 1), "it draws nothing"
+    assert 0.9 < measured.noise_rank <= 1
+    random = measure(bench, Trial(example.id, ExtractionParameters(method="random", share=0.2), True))
+    assert random.noise == 1
+    assert random.seeds < 0.5
+    paper = measure(bench, Trial(example.id, ExtractionParameters(method="constrained"), True))
+    assert min(paper.order, paper.halved, paper.doubled) < 1
+    alone = measure(bench, Trial(example.id, GRADIENT, False))
+    assert np.isnan([alone.noise, alone.seeds, alone.order, alone.halved, alone.doubled, alone.noise_rank]).all()
+
+
+def test_the_default_agrees_with_true_interventions_where_a_random_order_does_not(bench):
+    ids = [e.id for e in chosen(bench, Sample(4))]
+    causal = {
+        name: np.mean([measure(bench, Trial(i, ExtractionParameters(method=name), False)).causal for i in ids])
+        for name in ("elimination", "gradient", "random")
+    }
+    assert causal["elimination"] > 0.5
+    assert causal["elimination"] > causal["gradient"] + 0.15
+    assert abs(causal["random"]) < 0.2
+
+
+def test_nothing_is_measured_twice(bench, example, measured, monkeypatch):
+    def again(*_args, **_kwargs):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(comparison, "_measure", again)
+    monkeypatch.setattr(comparison, "_yardstick", again)
+    same = measure(bench, Trial(example.id, dataclasses.replace(GRADIENT, batch=3, candidates=9), True))
+    for f in dataclasses.fields(Measures):
+        np.testing.assert_equal(getattr(same, f.name), getattr(measured, f.name))
+    yardstick(bench, example.id)
+    with pytest.raises(AssertionError, match="measured again"):
+        measure(bench, Trial(example.id, dataclasses.replace(GRADIENT, hold=0.5), True))
+
+
+def made(core, flip):
+    numbers = dict.fromkeys((f.name for f in dataclasses.fields(Measures)), 1.0)
+    arrays = {
+        "kept": np.ones(6),
+        "kl": np.zeros(6),
+        "causal": np.array([0.1, np.nan, 0.3]),
+        "flips": np.array([1, flip]),
+    }
+    return Measures(**(numbers | arrays | {"core": core, "keeps": core < 0.5}))
+
+
+def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
+    results = [made(core, flip) for core, flip in ((0.1, 0.2), (0.2, 0.3), (0.9, 0.4))]
+    rods = [
+        Yardstick(np.arange(3), np.zeros((3, 2)), np.zeros((3, 2)), np.arange(2), np.array([1, r]), np.array([1, d]))
+        for r, d in ((0.5, 0.4), (0.6, 0.9), (0.4, 0.8))
+    ]
+    lines = comparison.summary(results, rods)
+    assert lines["core"].mean == pytest.approx(0.2)
+    assert lines["keeps"].mean == pytest.approx(2 / 3)
+    assert lines["causal"].mean == pytest.approx(0.2), "layers that say nothing are left out"
+    assert lines["flip last stage"].mean == pytest.approx(0.3)
+    assert lines["flip / better control"].mean == pytest.approx(0.5), "the median of 0.2/0.4, 0.3/0.6, 0.4/0.4"
+    assert lines["kept 0.5%"].mean == lines["kept 20.0%"].mean == 1
+    assert all(e.low <= e.mean <= e.high and e.n == 3 for e in lines.values())
+    assert [comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", "difference")] == pytest.approx(
+        [0.5, 0.8]
+    )
+
+
+def test_every_method_is_held_against_the_same_examples(bench):
+    methods = ("gradient", "random")
+    found = compare(bench, methods, 1, Sample(3, processes=1))
+    assert list(found.methods) == list(methods)
+    assert found.examples == tuple(e.id for e in chosen(bench, Sample(3)))
+    for name in methods:
+        each = [
+            measure(bench, Trial(e, ExtractionParameters(method=name), k < 1)) for k, e in enumerate(found.examples)
+        ]
+        assert found.methods[name]["core"].mean == pytest.approx(np.median([m.core for m in each]))
+        assert found.methods[name]["noise"].n == 1
+        assert found.methods[name]["causal"].n == 3
+        assert 0 < found.methods[name]["memory"].mean < 2000
+    with pytest.raises(AevisError, match="no method 'magic'"):
+        compare(bench, ["magic"], 1, Sample(3))
+
+
+def test_the_weakest_attack_of_every_source_is_chosen(bench, monkeypatch):
+    judged = [j for j in bench.judged_examples() if j.misclassified][:2]
+    twin = dataclasses.replace(judged[0], example=dataclasses.replace(judged[0].example, id="weaker"))
+    sizes = {"weaker": 2, judged[0].example.id: 5, judged[1].example.id: 9}
+    monkeypatch.setattr(bench, "judged_examples", lambda: [judged[0], twin, judged[1]])
+    monkeypatch.setattr(bench, "perturbation", lambda example: sizes[example.id])
+    assert {e.id for e in chosen(bench, Sample(5, weakest=True))} == {"weaker", judged[1].example.id}
+    assert len(chosen(bench, Sample(5))) == 3
+    assert len(chosen(bench, Sample(1))) == 1
+    monkeypatch.setattr(bench, "judged_examples", list)
+    with pytest.raises(AevisError, match="Make some with `aevis attack`"):
+        chosen(bench, Sample(5))
+
+
+def test_the_perturbation_is_the_largest_change_of_a_pixel(bench, example):
+    assert bench.perturbation(example) == 8
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(25, 4), (17, 4), (100, 4), (3, 4), (1, 4)])
+def test_layers_are_sampled_along_the_network(count, wanted):
+    layers = comparison.sampled_layers(count, wanted)
+    assert layers[-1] == count - 1
+    assert len(layers) == min(wanted, count) or count < wanted
+    assert (layers >= 0).all()
+    assert (layers < count).all()

@@ -1,0 +1,106 @@
+"""The whole set at once: every pair compared once, counted by layer, with the maps that recur."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from aevis_dash import divergences as whole
+from aevis_dash.cli import main
+from aevis_dash.comparison import Sample
+from aevis_dash.config import ExtractionParameters
+from aevis_dash.core.divergence import leaves
+from aevis_dash.domain import AevisError
+from aevis_dash.workbench import open_workbench
+
+HERE = Sample(6, processes=1)
+
+
+@pytest.fixture(scope="module")
+def bench(drawn_world):
+    return open_workbench(drawn_world)
+
+
+@pytest.fixture(scope="module")
+def found(bench):
+    return whole.divergences(bench, HERE)
+
+
+def test_every_pair_is_compared_with_its_source(bench, found):
+    example, each = found.examples[0], found.found[0]
+    src, adv = (bench.maxima(name) for name in (example.source, example.adversarial))
+    for layer in (0, 12, 24):
+        a, b = (bench.layers.part(v, layer).astype(float) for v in (src, adv))
+        assert each.adversarial[layer] == pytest.approx(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
+    assert each.noise.shape == (whole.NOISES, 25)
+    label = bench.predict([example.source])[0].label
+    names = [e.file for e in bench.workspace.images if e.file != example.source]
+    alike = [n for n, p in zip(names, bench.predict(names), strict=True) if p.label == label]
+    assert len(each.others) == min(len(alike), whole.OTHERS)
+    assert each.departure("class").layer == leaves(each.adversarial, np.median(each.others, axis=0))
+
+
+def test_the_attack_moves_the_signal_farther_than_noise_of_its_size(found):
+    last = [(each.adversarial[-1], each.noise[:, -1].max()) for each in found.found]
+    assert all(adv > noise for adv, noise in last)
+
+
+def test_the_counts_are_those_of_the_rows(bench, found):
+    listed = whole.rows(bench, found)
+    assert [row["example"] for row in listed] == [e.id for e in found.examples]
+    assert all(row["perturbation"] == 8 for row in listed)
+    for band in ("class", "noise"):
+        counted = whole.by_layer(bench, listed, band, "source")
+        assert [row["layer"] for row in counted] == [*(layer.name for layer in bench.layers.layers), "never"]
+        assert sum(v for row in counted for k, v in row.items() if k != "layer") == len(listed)
+        named = [name for row in listed for name in row[f"culprits_{band}"].split()]
+        recurring = whole.culprits(found, band)
+        assert [count for _, count in recurring] == sorted((named.count(n) for n in set(named)), reverse=True)
+        assert {whole.map_name(bench, flat) for flat, _ in recurring} == set(named)
+        for row in listed:
+            assert all(name.split(":")[0] == row[f"leaves_{band}"] for name in row[f"culprits_{band}"].split())
+
+
+def test_a_map_is_named_by_its_layer_and_channel(bench):
+    for flat in (0, 15, 16, bench.layers.n_maps - 1):
+        name, channel = whole.map_name(bench, flat).split(":")
+        assert bench.layers.offsets[bench.layers.find(name).index] + int(channel) == flat
+
+
+def test_the_full_way_looks_at_the_critical_maps(bench, found):
+    full = whole.divergences(bench, Sample(2, processes=1), "gradient")
+    assert [e.id for e in full.examples] == [e.id for e in found.examples[:2]]
+    pair = whole.comparison.ImagePair(bench, full.examples[0].id)
+    adv, src = pair.chain(whole.comparison.method_of(bench, "gradient"))
+    kept = adv.critical | src.critical
+    for each in full.found:
+        assert not np.allclose(each.adversarial, found.found[0].adversarial)
+    named = full.found[0].departure("class").culprits
+    assert kept[named].all()
+    with pytest.raises(AevisError, match="no method 'magic'"):
+        whole.divergences(bench, HERE, "magic")
+
+
+def test_nothing_is_compared_twice(bench, found, monkeypatch):
+    monkeypatch.setattr(whole, "_diverge", None)
+    again = whole.divergences(bench, HERE)
+    np.testing.assert_array_equal(again.found[3].adversarial, found.found[3].adversarial)
+    other = whole.Pair(found.examples[0].id, ExtractionParameters(method="gradient", hold=0.4))
+    with pytest.raises(TypeError):
+        whole.diverge(bench, other)
+
+
+def test_the_verb_prints_the_distribution(drawn_world, bench, found, tmp_path, capsys):
+    into = tmp_path / "pairs.csv"
+    said = [str(drawn_world), "--examples", "6", "--processes", "1", "--by", "source"]
+    assert main(["diverge", *said, "--csv", str(into)]) == 0
+    text = capsys.readouterr().out
+    listed = whole.rows(bench, found)
+    head = next(line for line in text.splitlines() if line.startswith("layer "))
+    assert head.split()[1:] == sorted({row["source"] for row in listed})
+    with into.open() as file:
+        assert [row["leaves_class"] for row in csv.DictReader(file)] == [row["leaves_class"] for row in listed]
+    assert main(["diverge", *said, "--band", "noise", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["by_layer"] == whole.by_layer(bench, listed, "noise", "source")
