@@ -29,6 +29,12 @@ def drawn_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def filling_world(drawn_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small drawn world to whose store tests add results; its tables and images stay as they are."""
+    return Path(shutil.copytree(drawn_world, tmp_path_factory.mktemp("filling") / "world"))
+
+
 @pytest.fixture
 def world(drawn_world: Path, tmp_path: Path) -> Path:
     """A copy of the small drawn world, to do with as a test likes."""

@@ -18,8 +18,8 @@ GRADIENT = ExtractionParameters(method="gradient")
 
 
 @pytest.fixture(scope="module")
-def bench(drawn_world):
-    return open_workbench(drawn_world)
+def bench(filling_world):
+    return open_workbench(filling_world)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,8 @@ def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_m
     fires = np.maximum(bench.maxima(example.adversarial), bench.maxima(example.source))
     for at, channels in zip(rod.layers, rod.channels, strict=True):
         assert (bench.layers.part(fires, int(at))[channels] > 0).all()
-        assert len(set(channels.tolist())) == 32
+        firing = int((bench.layers.part(fires, int(at)) > 0).sum())
+        assert len(set(channels.tolist())) == 32 or firing < 32
 
 
 def test_the_difference_flips_with_fewer_maps_than_chance_and_gates_by_their_sum(bench, example, measured):

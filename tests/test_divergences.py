@@ -18,8 +18,8 @@ HERE = Sample(6, processes=1)
 
 
 @pytest.fixture(scope="module")
-def bench(drawn_world):
-    return open_workbench(drawn_world)
+def bench(filling_world):
+    return open_workbench(filling_world)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +91,9 @@ def test_nothing_is_compared_twice(bench, found, monkeypatch):
         whole.diverge(bench, other)
 
 
-def test_the_verb_prints_the_distribution(drawn_world, bench, found, tmp_path, capsys):
+def test_the_verb_prints_the_distribution(filling_world, bench, found, tmp_path, capsys):
     into = tmp_path / "pairs.csv"
-    said = [str(drawn_world), "--examples", "6", "--processes", "1", "--by", "source"]
+    said = [str(filling_world), "--examples", "6", "--processes", "1", "--by", "source"]
     assert main(["diverge", *said, "--csv", str(into)]) == 0
     text = capsys.readouterr().out
     listed = whole.rows(bench, found)

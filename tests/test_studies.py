@@ -14,8 +14,8 @@ SAID = ["--methods", "gradient", "random", "--examples", "3", "--repeats", "1", 
 
 
 @pytest.fixture(scope="module")
-def found(drawn_world):
-    return compare(open_workbench(drawn_world), ["gradient", "random"], 1, Sample(3, processes=1))
+def found(filling_world):
+    return compare(open_workbench(filling_world), ["gradient", "random"], 1, Sample(3, processes=1))
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,10 @@ def same_memory(found, monkeypatch):
     monkeypatch.setattr("aevis_dash.comparison.peak_memory", lambda bench, e, wanted: found.methods["random"]["memory"])
 
 
-def test_the_table_holds_the_figures(drawn_world, found, tmp_path, capsys):
+def test_the_table_holds_the_figures(filling_world, found, tmp_path, capsys):
     table, picture = tmp_path / "bench.csv", tmp_path / "bench.html"
     files = ["--csv", str(table), "--figure", str(picture)]
-    assert main(["benchmark", "datapaths", str(drawn_world), *SAID, *files]) == 0
+    assert main(["benchmark", "datapaths", str(filling_world), *SAID, *files]) == 0
     text = capsys.readouterr().out
     rows = [line.split() for line in text.splitlines() if line.startswith("gradient")]
     gradient = found.methods["gradient"]
@@ -43,8 +43,8 @@ def test_the_table_holds_the_figures(drawn_world, found, tmp_path, capsys):
     assert "causal rank agreement" in picture.read_text()
 
 
-def test_machines_get_every_line(drawn_world, found, capsys):
-    assert main(["benchmark", "datapaths", str(drawn_world), *SAID, "--json"]) == 0
+def test_machines_get_every_line(filling_world, found, capsys):
+    assert main(["benchmark", "datapaths", str(filling_world), *SAID, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["examples"] == list(found.examples)
     assert {line["line"] for line in document["lines"] if line["method"] == "random"} == set(found.methods["random"])
@@ -58,22 +58,22 @@ def test_machines_get_every_line(drawn_world, found, capsys):
         (["benchmark", "datapaths", "no-such-folder"], "no-such-folder"),
     ],
 )
-def test_what_is_not_there_is_refused(drawn_world, said, words, capsys):
-    assert main([str(drawn_world) if word == "WORLD" else word for word in said]) == 2
+def test_what_is_not_there_is_refused(filling_world, said, words, capsys):
+    assert main([str(filling_world) if word == "WORLD" else word for word in said]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_workspace_alone_is_measured_for_its_costs(drawn_world, monkeypatch, capsys):
+def test_a_workspace_alone_is_measured_for_its_costs(filling_world, monkeypatch, capsys):
     monkeypatch.setattr(
         studies, "measure", lambda bench, progress: {"workspace": str(bench.workspace.root), "costs": []}
     )
-    assert main(["benchmark", str(drawn_world), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["workspace"] == str(drawn_world)
-    assert main(["benchmark", "costs", str(drawn_world), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["workspace"] == str(drawn_world)
+    assert main(["benchmark", str(filling_world), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["workspace"] == str(filling_world)
+    assert main(["benchmark", "costs", str(filling_world), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["workspace"] == str(filling_world)
 
 
-def test_the_truth_is_printed_beside_its_controls(drawn_world, monkeypatch, tmp_path, capsys):
+def test_the_truth_is_printed_beside_its_controls(filling_world, monkeypatch, tmp_path, capsys):
     estimate = Estimate(0.25, 0.125, 0.5, 3)
     every = dict.fromkeys(studies._TRUTH, estimate)
     asked = {}
@@ -85,7 +85,7 @@ def test_the_truth_is_printed_beside_its_controls(drawn_world, monkeypatch, tmp_
     monkeypatch.setattr(studies, "ground_truth", measured)
     picture = tmp_path / "truth.html"
     said = ["--methods", "gradient", "--examples", "5", "--seed", "3", "--figure", str(picture)]
-    assert main(["benchmark", "truth", str(drawn_world), *said]) == 0
+    assert main(["benchmark", "truth", str(filling_world), *said]) == 0
     text = capsys.readouterr().out
     assert asked == {"methods": ["gradient"], "count": 5, "seed": 3}
     assert text.count("0.250 [0.125, 0.500]") == 2 * len(studies._TRUTH) - 1

@@ -21,8 +21,8 @@ HERE = Sample(4, processes=1)
 
 
 @pytest.fixture(scope="module")
-def bench(drawn_world):
-    return open_workbench(drawn_world)
+def bench(filling_world):
+    return open_workbench(filling_world)
 
 
 @pytest.fixture(scope="module")
@@ -130,17 +130,17 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_computed(bench, meth
         survey(bench, methods, 2, HERE, question)
 
 
-def test_the_verb_prints_the_table_and_writes_the_pairs(drawn_world, found, tmp_path, capsys):
+def test_the_verb_prints_the_table_and_writes_the_pairs(filling_world, found, tmp_path, capsys):
     into = tmp_path / "pairs.csv"
     said = ["--methods", "gradient", "--examples", "4", "--targets", "2", "--r", "2", "--granularity", "stage"]
-    assert main(["evaluate", str(drawn_world), *said, "--processes", "1", "--csv", str(into)]) == 0
+    assert main(["evaluate", str(filling_world), *said, "--processes", "1", "--csv", str(into)]) == 0
     text = capsys.readouterr().out
     score = lines(found.methods["gradient"])["drift score"]
     assert f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" in text
     with into.open() as file:
         listed = list(csv.DictReader(file))
     assert {row["example"] for row in listed} == set(found.examples)
-    assert main(["evaluate", str(drawn_world), *said, "--processes", "1", "--json"]) == 0
+    assert main(["evaluate", str(filling_world), *said, "--processes", "1", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {line["line"] for line in document["lines"]} == set(lines(found.methods["gradient"]))
     assert len(document["outcomes"]) == len(listed)

@@ -15,6 +15,8 @@ from aevis_dash.core.problem import label_logit
 from aevis_dash.core.ranking import first_order
 
 P = ExtractionParameters()
+FAR = {"learning_rate": 0.1, "sparsity": 0.3}
+"""Long steps and a small price, so that the distance between datapaths decides where the gates end."""
 OF_EQ_5 = ("constrained", "joint", "unconstrained", "size-squared")
 
 
@@ -74,7 +76,7 @@ def test_of_a_set_the_objective_takes_the_mean_difference_and_the_label_of_all(a
     model = hand_wired.random_net(1)
     images, said = hand_wired.of_one_class(model, 1, 3), []
     for seed in range(12):
-        z = 1 - gates(seed, 1) * 0.12 * seed
+        z = np.maximum(1 - gates(seed, 1) * 0.12 * seed, 0)
         objective = asked("constrained", hand_wired.problem(model, images, groups=[0, 0, 0]))[0]
         loss, accepted = objective(torch.tensor(z, dtype=torch.float32))
         pairs = [predictions(model, image, z[0]) for image in images]
@@ -129,7 +131,7 @@ def test_straight_through_runs_hard_gates_and_passes_their_gradient_straight(ask
 
     def loss(v):
         q = hand_wired.plain_logits(model, images[0], torch.tensor(v)[None]).softmax(1)[0]
-        return reference.soft_cross_entropy(p, q.tolist()) + 3.0 * np.abs(v).mean()  # slope 0 of |z| at 0
+        return reference.soft_cross_entropy(p, q.tolist()) + 3.0 * np.mean(v)
 
     hard = (z[0] > 0.5).double().detach().numpy()
     np.testing.assert_allclose(found[0], reference.slopes(loss, hard), atol=2e-3)
@@ -203,7 +205,7 @@ def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip):
 
     def eq5(p, q, z):
         far = sum(torch.linalg.vector_norm(torch.tensor(k) - z) for k in known) / 4
-        return (p - q).square().sum() + P.sparsity * z.abs().mean() + P.coherence * far  # slope 0 of |z| at 0
+        return (p - q).square().sum() + P.sparsity * z.mean() + P.coherence * far
 
     for row, start, image in zip(found.soft, starts, images, strict=True):
         wanted = reference.adam(look(model, image, eq5), start.double().numpy(), P.iterations, P.learning_rate)
@@ -214,7 +216,7 @@ def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip):
 def test_joint_solves_all_rows_to_one_answer_where_only_their_distance_counts():
     model, images = hand_wired.random_net(5), hand_wired.images(5, 3)
     apart, tied = (
-        METHODS["joint"](hand_wired.problem(model, images, coherence=gamma), silent).soft for gamma in (0.0, 0.5)
+        METHODS["joint"](hand_wired.problem(model, images, coherence=gamma, **FAR), silent).soft for gamma in (0.0, 0.5)
     )
     spread = [float((z[:, None] - z[None]).square().mean().sqrt()) for z in (apart, tied)]
     assert spread[1] < 0.6 * spread[0]
@@ -226,7 +228,9 @@ def test_more_coherence_brings_the_gates_nearer_to_the_given(name, seed):
     given = METHODS[name](hand_wired.problem(model, adv[None]), silent).gates[0].numpy()
     for known in (given, 1 - given):
         found = [
-            METHODS[name](hand_wired.problem(model, src[None], [known], coherence=gamma), silent).gates[0].numpy()
+            METHODS[name](hand_wired.problem(model, src[None], [known], coherence=gamma, **FAR), silent)
+            .gates[0]
+            .numpy()
             for gamma in (0.0, 1.0, 20.0)
         ]
         far = [reference.eq4_distance(known, z) for z in found]
