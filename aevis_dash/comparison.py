@@ -22,7 +22,7 @@ from aevis_dash.core import datapath, evaluation, intervention, measures
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import AevisError, Datapath, Example, JudgedExample
 from aevis_dash.store import key_of
-from aevis_dash.workbench import VERSION, Workbench, open_workbench
+from aevis_dash.workbench import VERSION, Workbench, datapath_parameters, open_workbench
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Of each layer's maps: the sizes at which all methods are compared."""
@@ -139,7 +139,7 @@ def compare(
 
     Raises AevisError for an unknown method and where no example is misclassified.
     """
-    check_methods(methods)
+    datapath.check_methods(methods)
     examples = [e.id for e in chosen(bench, sample)]
     wanted = {m: method_of(bench, m) for m in methods}
     trials = [Trial(e, wanted[m], k < repeated) for m in methods for k, e in enumerate(examples)]
@@ -157,13 +157,6 @@ def compare(
 def method_of(bench: Workbench, method: str) -> ExtractionParameters:
     """The workspace's extraction parameters with another method."""
     return replace(bench.workspace.settings.extraction, method=method)
-
-
-def check_methods(methods: Sequence[str]) -> None:
-    """Raises AevisError for a method that does not exist."""
-    unknown = [m for m in methods if m not in datapath.METHODS]
-    if unknown:
-        raise AevisError(f"There is no method {unknown[0]!r}. Choose of: {', '.join(datapath.METHODS)}.")
 
 
 def peak_memory(bench: Workbench, example_id: str, wanted: ExtractionParameters) -> evaluation.Estimate:
@@ -219,11 +212,6 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
     """The task: the true effects and the controls of one example, from the store where they were measured before."""
     return bench.store.remember(_key(bench, "yardstick", example_id), Yardstick, lambda: _yardstick(bench, example_id))
-
-
-def datapath_parameters(wanted: ExtractionParameters) -> ExtractionParameters:
-    """The parameters without those that no datapath depends on."""
-    return replace(wanted, candidates=1, null_targets=0, batch=1)
 
 
 def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 0) -> dict[str, evaluation.Estimate]:

@@ -367,8 +367,6 @@ def _check(classifier: Classifier, methods: Sequence[str], count: int, seed: int
             "The truth about parts is known for the drawn world only, and this is another classifier. "
             "Give a workspace of the drawn world."
         )
-    unknown = [method for method in methods if method not in datapath.METHODS]
-    if unknown:
-        raise AevisError(f"There is no method {unknown[0]!r}. Choose from: {', '.join(datapath.METHODS)}.")
+    datapath.check_methods(methods)
     if count < 1 or seed < 0:
         raise AevisError(f"At least 1 attack and a seed of 0 or above are needed, not {count} and {seed}.")

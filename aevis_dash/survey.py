@@ -13,6 +13,7 @@ import numpy as np
 from aevis_dash import comparison, tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import evaluation
+from aevis_dash.core.datapath import check_methods
 from aevis_dash.core.evaluation import Evaluation, Outcome
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench
@@ -120,7 +121,7 @@ def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluation.Levels:
-    comparison.check_methods(methods)
+    check_methods(methods)
     grouping = evaluation.levels(bench.layers, asked.granularity)
     if asked.norm not in evaluation.NORMS:
         raise AevisError(f"There is no norm {asked.norm!r}. Choose one of: {', '.join(evaluation.NORMS)}.")

@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -278,7 +277,7 @@ class Workbench:
             raise AevisError("There is no image to find a datapath of. Choose at least one.")
         wanted = wanted or self.workspace.settings.extraction
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self._key("datapath", images=hashes, parameters=_method_of(wanted))
+        key = self._key("datapath", images=hashes, parameters=datapath_parameters(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -492,7 +491,7 @@ class Workbench:
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = _foil(plan, place)
             made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
-            return self._key("datapath", **made_of, together=together, parameters=_method_of(wanted))
+            return self._key("datapath", **made_of, together=together, parameters=datapath_parameters(wanted))
 
         adversarial = key(0, plan.example.adversarial, [])
         source = key(1, plan.example.source, [adversarial])
@@ -568,9 +567,9 @@ def _foil(plan: Plan, place: int) -> tuple[int, str]:
     return plan.source_label, plan.example.source
 
 
-def _method_of(wanted: ExtractionParameters) -> dict[str, Any]:
+def datapath_parameters(wanted: ExtractionParameters) -> ExtractionParameters:
     """What a datapath depends on: not on how many images are compared, nor on how many are in memory at once."""
-    return asdict(replace(wanted, candidates=1, null_targets=0, batch=1))
+    return replace(wanted, candidates=1, null_targets=0, batch=1)
 
 
 def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:

@@ -15,7 +15,6 @@ from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.domain import AevisError
-from aevis_dash.figures.bench import bench_figure
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.store import write_atomically
 from aevis_dash.survey import Question, lines, rows, survey
@@ -46,7 +45,7 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
     found = comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
     lines = {**found.methods, "(controls)": found.controls}
     document = _document(bench, found.examples, lines)
-    _write(args, document, lambda: bench_figure(found.methods, comparison.FIGURE_LINES))
+    _write(args, document, found.methods, comparison.FIGURE_LINES)
     text = [
         f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
         f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
@@ -103,7 +102,7 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     found = ground_truth(bench.classifier, _methods(args), args.examples, args.seed, wanted, progress)
     document = _document(bench, [], found)
     drawn = {line: line for line in _TRUTH if all(line in of_method for of_method in found.values())}
-    _write(args, document, lambda: bench_figure(found, drawn))
+    _write(args, document, found, drawn)
     listed = [[m, *(_interval(of[line]) if line in of else "-" for line in _TRUTH)] for m, of in found.items()]
     return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *_TRUTH], listed)}")
 
@@ -186,11 +185,14 @@ def _document(bench: Workbench, examples: Sequence[str], found: Lines) -> dict[s
     return {"workspace": str(bench.workspace.root), "model": model, "examples": list(examples), "lines": listed}
 
 
-def _write(args: argparse.Namespace, document: Mapping[str, Any], figure: Callable[[], Any]) -> None:
+def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, drawn: Mapping[str, str]) -> None:
+    """The files that were asked for; Plotly is loaded for a figure only, not for every verb."""
     if args.csv:
         _as_csv(args.csv, document["lines"])
     if args.figure:
-        text = figure().to_html(include_plotlyjs=True)
+        from aevis_dash.figures.bench import bench_figure
+
+        text = bench_figure(found, drawn).to_html(include_plotlyjs=True)
         write_atomically(args.figure, lambda file: file.write(text.encode()))
 
 

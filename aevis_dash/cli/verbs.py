@@ -13,7 +13,7 @@ from aevis_dash.cli import answers, studies
 from aevis_dash.cli.output import Answer, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core import loading
-from aevis_dash.core.datapath import METHODS
+from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
     AevisError,
     AreaOfInterest,
@@ -217,8 +217,7 @@ def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackPara
 def _wanted(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
     """The extraction parameters, of the workspace where no option says otherwise."""
     wanted = _given(args, bench.workspace.settings.extraction, ["method", "share"])
-    if wanted.method not in METHODS:
-        raise AevisError(f"There is no method {wanted.method!r}. Choose one of: {', '.join(METHODS)}.")
+    check_methods([wanted.method])
     return wanted
 
 

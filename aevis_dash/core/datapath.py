@@ -38,6 +38,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """Every extraction method by name, all with one interface; the first is the default."""
 
 
+def check_methods(names: Sequence[str]) -> None:
+    """Raises AevisError for a method that does not exist."""
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise AevisError(f"There is no method {unknown[0]!r}. Choose one of: {', '.join(METHODS)}.")
+
+
 def extract(
     classifier: Classifier,
     images: np.ndarray,
@@ -80,8 +87,7 @@ def extract_set(
 
 def _solved(problem: Problem, progress: Progress) -> list[Datapath]:
     wanted = problem.parameters
-    if wanted.method not in METHODS:
-        raise AevisError(f"There is no method {wanted.method!r}. Choose one of: {', '.join(METHODS)}.")
+    check_methods([wanted.method])
     begun = time.perf_counter()
     found = METHODS[wanted.method](problem, progress)
     core = smallest_core(problem, found.gates) if found.core is None else found.core

@@ -2,11 +2,11 @@
 
 (1) Rank. Along the straight path from the foil (adv's source, src's adversarial image) to the image, at `samples`
 points, take the first-order effect of every map on the contrast of the label (half its odds against all other
-classes, half its margin over the rival). Two effects are added, each over the sum of its sizes: a
-third of having the map at all, gradient x activation, and two thirds of having it as it is on the image rather than on
-the foil, the integrated gradient of patching the one run into the other. An image without a foil has the first alone.
-Maps that do not fire on the image come last, and
-those that the datapaths already found hold are raised by the share `coherence` of their gates (the place of Eq. 4).
+classes, half its margin over the rival). Two effects are added, each over the sum of its sizes: a third of having the
+map at all, gradient x activation, and two thirds of having it as it is on the image rather than on the foil, the
+integrated gradient of patching the one run into the other. An image without a foil has the first alone. Maps that do
+not fire on the image come last, and those that the datapaths already found hold are raised by the share `coherence` of
+their gates (the place of Eq. 4).
 (2) Eliminate. From the smallest complete set of the ranking that keeps the label: rank again by the gradient of the
 gated network, drop the lowest third, keep the drop only where the label holds, else halve the step. What is left is
 the core; every step has been checked, so it never fails.
@@ -16,8 +16,7 @@ without effect last. A place has no scale to tune and orders all n maps, so sets
 Why this is the default (`aevis benchmark datapaths` prints the figures): hard sets say their label of almost any image,
 so that keeping the label cannot tell a cause; the effect of patching single maps from src into adv can. Gradient x
 activation of the label's logit hardly agrees with it, the effect against the foil does, and the flip-back it ranks
-takes a fraction of the controls' maps. The path makes the
-sets stable.
+takes the fewest maps of all methods. The path makes the sets stable.
 """
 
 import math
