@@ -6,7 +6,7 @@ the network, of a layer where a layer is named.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from aevis_dash.core import datapath, evaluation, intervention, measures
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import AevisError, Datapath, Example, JudgedExample
 from aevis_dash.store import key_of
-from aevis_dash.workbench import VERSION, Workbench, datapath_parameters, open_workbench
+from aevis_dash.workbench import VERSION, Workbench, open_workbench
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Of each layer's maps: the sizes at which all methods are compared."""
@@ -71,6 +71,8 @@ class Yardstick:
     layers   (c,) the layers sampled; channels, effects (c, k): the true change of logit_adv - logit_src that patching
              one of src's maps into adv makes, with its sign turned, so that what adv's prediction rests on is positive
     depths   (d,) the last layer of every stage; random, difference (d,) the shares that the two controls flip at
+    single   the share that the last stage flips at with its maps by the true effect of each alone, tried one by one:
+             what an order could reach that knew every single map's effect
     """
 
     layers: np.ndarray
@@ -79,6 +81,7 @@ class Yardstick:
     depths: np.ndarray
     random: np.ndarray
     difference: np.ndarray
+    single: float
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def chosen(bench: Workbench, sample: Sample) -> list[Example]:
 
 def measure(bench: Workbench, trial: Trial) -> Measures:
     """The task: one method on one example, from the store where it was measured before."""
-    key = _key(bench, "measures", trial.example, wanted=datapath_parameters(trial.wanted), variants=trial.variants)
+    key = _key(bench, "measures", trial.example, wanted=datapath.used(trial.wanted), variants=trial.variants)
     return bench.store.remember(key, Measures, lambda: _measure(bench, trial))
 
 
@@ -233,12 +236,13 @@ def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 
 
 
 def controls(rods: Sequence[Yardstick], seed: int = 0) -> dict[str, evaluation.Estimate]:
-    """The two controls of the flip-back at every stage, shares of the stage's last layer."""
+    """The two controls of the flip-back at every stage, shares of the stage's last layer; in the last one also what
+    the order of all true single-map effects takes."""
     lines = {}
     for name in ("random", "difference"):
         for i in range(len(rods[0].depths)):
             lines[f"flip {name} {i}"] = _median([getattr(r, name)[i] for r in rods], seed)
-    return lines
+    return lines | {"flip single": _median([r.single for r in rods], seed)}
 
 
 _LINES = {
@@ -343,7 +347,8 @@ def _yardstick(bench: Workbench, example_id: str) -> Yardstick:
     effects = np.array([-pair.effects(int(layer), some) for layer, some in zip(layers, channels, strict=True)])
     depths = np.array([level[-1] for level in evaluation.levels(graph, "stage")])
     random, difference = zip(*(pair.controls(int(layer)) for layer in depths), strict=True)
-    return Yardstick(layers, channels, effects, depths, np.array(random), np.array(difference))
+    single = pair.by_true_effects(int(depths[-1]))
+    return Yardstick(layers, channels, effects, depths, np.array(random), np.array(difference), single)
 
 
 def sampled_layers(count: int, wanted: int) -> np.ndarray:
@@ -364,6 +369,7 @@ class ImagePair:
         )
         self._foils = [Foil(source.label, self.src_image[0]), Foil(adversarial.label, self.adv_image[0])]
         self._seed = [0, *example_id.encode()]
+        self._found: dict[Hashable, Datapath] = {}
 
     def adversarial(
         self, wanted: ExtractionParameters, image: np.ndarray | None = None, given: Sequence[np.ndarray] = ()
@@ -422,6 +428,11 @@ class ImagePair:
         shares = self._flip(layer, np.stack([*random, largest]))
         return float(np.median(shares[:-1])), float(shares[-1])
 
+    def by_true_effects(self, layer: int) -> float:
+        """The share of the layer that flips adv back with its maps by what patching each alone does."""
+        effects = self.effects(layer, np.arange(self._bench.layers.layers[layer].channels))
+        return float(self._flip(layer, np.argsort(effects, kind="stable")[None, None])[0])
+
     def flips(self, rod: Yardstick, order: np.ndarray) -> np.ndarray:
         """(d,) the share of each depth's maps that flips adv back, best first by `order` (n,)."""
         parts = [self._bench.layers.part(order, int(layer)) for layer in rod.depths]
@@ -438,7 +449,14 @@ class ImagePair:
     def _path(
         self, image: np.ndarray, wanted: ExtractionParameters, given: Sequence[np.ndarray], foil: Foil
     ) -> Datapath:
-        return next(datapath.extract(self._bench.classifier, image, list(given), wanted, foils=[foil]))
+        """Extracted once: another seed, or other given datapaths, are no other question to methods that have none."""
+        parameters = datapath.used(wanted)
+        held = list(given) if "coherence" in parameters else []
+        question = (image.tobytes(), tuple(z.tobytes() for z in held), foil.label, tuple(parameters.items()))
+        if question not in self._found:
+            found = datapath.extract(self._bench.classifier, image, held, wanted, foils=[foil])
+            self._found[question] = next(found)
+        return self._found[question]
 
 
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:

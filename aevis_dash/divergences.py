@@ -13,12 +13,11 @@ import numpy as np
 
 from aevis_dash import comparison, tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
-from aevis_dash.core import divergence, features
-from aevis_dash.core.datapath import check_methods
+from aevis_dash.core import datapath, divergence, features
 from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.store import key_of
-from aevis_dash.workbench import VERSION, Workbench, datapath_parameters
+from aevis_dash.workbench import VERSION, Workbench
 
 NEVER = "never"
 NOISES, OTHERS = 8, 8
@@ -48,7 +47,7 @@ def divergences(
 
     Raises AevisError for an unknown method and where no example is misclassified.
     """
-    check_methods([method] if method else [])
+    datapath.check_methods([method] if method else [])
     examples = comparison.chosen(bench, sample)
     wanted = comparison.method_of(bench, method) if method else None
     pairs = [Pair(e.id, wanted) for e in examples]
@@ -61,7 +60,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     example = bench.workspace.example(pair.example)
     others = _others(bench, example)
     hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
-    wanted = pair.wanted and datapath_parameters(pair.wanted)
+    wanted = pair.wanted and datapath.used(pair.wanted)
     key = key_of("divergence", VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 

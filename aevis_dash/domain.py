@@ -191,7 +191,9 @@ class Datapath:
     """The critical feature maps of one image's prediction, or of a set of images of one prediction.
 
     gates        (n,) in [0, 1], how critical each map is: the solution z of Eq. 5, or the method's own order
-    critical     (n,) bool, the hard set: the maps of largest gate in each layer, at gate 1, all others at 0
+    supports     (n,) bool, the maps that speak for the label by firing; a map may be critical because it does not fire
+    critical     (n,) bool, the hard set: the maps of largest gate in each layer, those that support the label first, at
+                 gate 1, all others at 0
     core         (n,) bool, the fewest maps found that keep the label, compared across layers
     label        the class whose prediction the path explains; `rival` the class against which, -1 for all others
     p_full, p_soft, p_hard   probability of `label` on the whole network, with the gates, with the hard set alone
@@ -201,6 +203,7 @@ class Datapath:
     """
 
     gates: np.ndarray
+    supports: np.ndarray
     critical: np.ndarray
     core: np.ndarray
     label: int
@@ -219,6 +222,11 @@ class Datapath:
     def keeps_hard(self) -> bool:
         """Whether the hard set alone keeps the label, on every image."""
         return self.kept == self.images
+
+    @property
+    def hard_order(self) -> np.ndarray:
+        """(n,) the order in which hard sets take the maps, highest first: gates, those without support after all."""
+        return np.where(self.supports, self.gates, self.gates - 2)
 
     @property
     def size(self) -> int:

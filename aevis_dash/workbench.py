@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,7 @@ from aevis_dash.domain import (
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
 
-VERSION = 2
+VERSION = 3
 """Of what is computed here; raised when a method's results change for the same parameters."""
 _BATCH = 16
 
@@ -277,7 +277,7 @@ class Workbench:
             raise AevisError("There is no image to find a datapath of. Choose at least one.")
         wanted = wanted or self.workspace.settings.extraction
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self._key("datapath", images=hashes, parameters=datapath_parameters(wanted))
+        key = self._key("datapath", images=hashes, parameters=datapath.used(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -491,7 +491,7 @@ class Workbench:
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = _foil(plan, place)
             made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
-            return self._key("datapath", **made_of, together=together, parameters=datapath_parameters(wanted))
+            return self._key("datapath", **made_of, together=together, parameters=datapath.used(wanted))
 
         adversarial = key(0, plan.example.adversarial, [])
         source = key(1, plan.example.source, [adversarial])
@@ -565,11 +565,6 @@ def _foil(plan: Plan, place: int) -> tuple[int, str]:
     if place == 1:
         return plan.adversarial_label, plan.example.adversarial
     return plan.source_label, plan.example.source
-
-
-def datapath_parameters(wanted: ExtractionParameters) -> ExtractionParameters:
-    """What a datapath depends on: not on how many images are compared, nor on how many are in memory at once."""
-    return replace(wanted, candidates=1, null_targets=0, batch=1)
 
 
 def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:

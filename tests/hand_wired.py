@@ -172,6 +172,16 @@ def twins():
     return net
 
 
+def against():
+    """One layer of 3 maps: a (red) makes class 0, b (green) works against it, c (blue) helps it a little."""
+    net = _silent((3,))
+    for colour in range(3):
+        _wire(net.convs[0], colour, colour)
+    with torch.no_grad():
+        net.head.weight[0] = torch.tensor([8.0, -6.0, 0.5])
+    return net
+
+
 def flat(*picks, widths):
     """A bool vector over all maps, true at the (layer, channel) pairs in `picks`."""
     starts = np.cumsum([0, *widths])

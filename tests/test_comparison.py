@@ -118,6 +118,39 @@ def test_the_difference_flips_with_fewer_maps_than_chance_and_gates_by_their_sum
     assert worst.mean() > measured.flips.mean()
 
 
+def test_the_order_of_all_true_effects_flips_with_few_maps(bench, example):
+    """Against adding the maps one by one, each map's own effect found by patching it alone."""
+    rod, layer = yardstick(bench, example.id), len(bench.layers) - 1
+    adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
+    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    network, width = bench.classifier.network, bench.layers.layers[layer].channels
+    tail = network.tail(layer)
+    state = tail.prepare(bench.classifier.inputs(adv))
+    donor = network.activation(bench.classifier.inputs(src), layer)
+
+    def patched(channels):
+        value = state.start.clone()
+        value[:, channels] = donor[:, channels]
+        with torch.no_grad():
+            return tail.run(state, value)[0].numpy()
+
+    margins = [patched([c])[labels[0]] - patched([c])[labels[1]] for c in range(width)]
+    order = np.argsort(margins, kind="stable").tolist()
+    size = round(rod.single * width)
+    assert patched(order[:size]).argmax() == labels[1] != patched(order[: size - 1]).argmax()
+    assert rod.single < rod.random[-1]
+
+
+def test_no_extraction_is_done_twice(bench, example, monkeypatch):
+    """Neither for another seed where nothing is drawn, nor for given datapaths where none is held near."""
+    asked, real = [], datapath.extract
+    monkeypatch.setattr(datapath, "extract", lambda *a, **k: asked.append(a) or real(*a, **k))
+    for method, times in (("gradient", 3), ("random", 4), ("quadratic", 5), ("constrained", 7)):
+        comparison._measure(bench, Trial(example.id, ExtractionParameters(method=method, iterations=2), True))
+        assert len(asked) == times, method
+        asked.clear()
+
+
 def test_stability_is_the_jaccard_of_hard_sets_found_again(bench, example, measured):
     pair = comparison.ImagePair(bench, example.id)
     noisy = pair.noisy()
@@ -175,8 +208,8 @@ def made(core, flip):
 def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     results = [made(core, flip) for core, flip in ((0.1, 0.2), (0.2, 0.3), (0.9, 0.4))]
     rods = [
-        Yardstick(np.arange(3), np.zeros((3, 2)), np.zeros((3, 2)), np.arange(2), np.array([1, r]), np.array([1, d]))
-        for r, d in ((0.5, 0.4), (0.6, 0.9), (0.4, 0.8))
+        Yardstick(np.arange(3), np.zeros((3, 2)), np.zeros((3, 2)), np.arange(2), np.array([1, r]), np.array([1, d]), s)
+        for r, d, s in ((0.5, 0.4, 0.1), (0.6, 0.9, 0.3), (0.4, 0.8, 0.2))
     ]
     lines = comparison.summary(results, rods)
     assert lines["core"].mean == pytest.approx(0.2)
@@ -189,6 +222,7 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     assert [comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", "difference")] == pytest.approx(
         [0.5, 0.8]
     )
+    assert comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
 
 
 def test_every_method_is_held_against_the_same_examples(bench):

@@ -104,16 +104,16 @@ def test_a_changed_image_is_judged_anew(bench, runs):
 def test_other_parameters_are_another_extraction(world, bench, fooled):
     bench.extract(fooled)
     settings = bench.workspace.settings
-    for change in ({"sparsity": settings.extraction.sparsity * 2}, {"method": "gradient"}, {"share": 0.05}):
+    for change in ({"samples": 5}, {"method": "gradient"}, {"share": 0.05}):
         other = dataclasses.replace(settings.extraction, **change)
         assert bench.triplet(fooled, wanted=other) is None
         bench.workspace.settings = dataclasses.replace(settings, extraction=other)
         assert bench.triplet(fooled) is None
         assert bench.triplet(fooled, wanted=settings.extraction) is not None
     bench.workspace.settings = dataclasses.replace(
-        settings, extraction=dataclasses.replace(settings.extraction, batch=2, null_targets=0)
+        settings, extraction=dataclasses.replace(settings.extraction, batch=2, null_targets=0, sparsity=9.0)
     )
-    assert bench.triplet(fooled) is not None
+    assert bench.triplet(fooled) is not None, "neither how it is computed nor what other methods use matters"
 
 
 # Nothing lost

@@ -172,6 +172,7 @@ def _depths(found: comparison.Comparison) -> str:
         [f"({name})", *(fixed(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
         for name in ("random", "difference")
     ]
+    listed.append(["(true effects)", *["-"] * (count - 1), fixed(100 * found.controls["flip single"].mean, 1)])
     return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)
 
 

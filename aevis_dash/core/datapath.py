@@ -37,6 +37,33 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 """Every extraction method by name, all with one interface; the first is the default."""
 
+_SOLVER = frozenset({"sparsity", "iterations", "learning_rate", "hold"})
+USES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "elimination": frozenset({"coherence", "samples", "rounds"}),
+        "constrained": _SOLVER | {"coherence"},
+        "joint": _SOLVER | {"coherence"},
+        "unconstrained": _SOLVER,
+        "size-squared": _SOLVER | {"coherence"},
+        "soft": frozenset({"iterations"}),
+        "straight-through": frozenset({"iterations", "seed"}),
+        "quadratic": frozenset({"sparsity"}),
+        "quadratic-several": frozenset({"sparsity"}),
+        "random": frozenset({"seed"}),
+    }
+)
+"""The parameters that a method's gates depend on; those of the others depend on none."""
+
+
+def used(wanted: ExtractionParameters) -> dict[str, float | int | str]:
+    """The parameters that a datapath depends on, by name: those of its method, and the size of its hard set.
+
+    Raises AevisError for an unknown method.
+    """
+    check_methods([wanted.method])
+    names = {"method", "share", *([] if wanted.share > 0 else ["hold"]), *USES.get(wanted.method, ())}
+    return {name: getattr(wanted, name) for name in sorted(names)}
+
 
 def check_methods(names: Sequence[str]) -> None:
     """Raises AevisError for a method that does not exist."""
@@ -90,18 +117,18 @@ def _solved(problem: Problem, progress: Progress) -> list[Datapath]:
     check_methods([wanted.method])
     begun = time.perf_counter()
     found = METHODS[wanted.method](problem, progress)
-    core = smallest_core(problem, found.gates) if found.core is None else found.core
-    critical = _critical(problem, found.gates)
+    core = smallest_core(problem, found.hard_order) if found.core is None else found.core
+    critical = _critical(problem, found.hard_order)
     paths = datapaths(problem, found, critical, core, begun)
     progress(1.0, "datapath found")
     return paths
 
 
-def _critical(problem: Problem, gates: Tensor) -> Tensor:
+def _critical(problem: Problem, order: Tensor) -> Tensor:
     wanted = problem.parameters
     if wanted.share > 0:
-        return of_share(problem, gates, wanted.share)
-    return smallest_complete(problem, gates, wanted.hold)
+        return of_share(problem, order, wanted.share)
+    return smallest_complete(problem, order, wanted.hold)
 
 
 def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, begun: float) -> list[Datapath]:
@@ -110,6 +137,7 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
         problem.probabilities(z.to(found.gates.dtype))
         for z in (found.gates if found.soft is None else found.soft, critical)
     )
+    supports = torch.ones_like(critical) if found.supports is None else found.supports
     seconds = (time.perf_counter() - begun) / len(critical)
     label = problem.labels[problem.rows][:, None]
     chances = torch.stack([problem.mean(p.gather(1, label)[:, 0]) for p in (problem.full, soft, hard)], dim=1)
@@ -117,6 +145,7 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
     return [
         Datapath(
             gates=found.gates[row].cpu().numpy().astype(np.float32),
+            supports=supports[row].cpu().numpy(),
             critical=critical[row].cpu().numpy(),
             core=core[row].cpu().numpy(),
             label=int(problem.labels[row]),

@@ -7,9 +7,12 @@ map at all, gradient x activation, and two thirds of having it as it is on the i
 integrated gradient of patching the one run into the other. An image without a foil has the first alone. Maps that do
 not fire on the image come last, and those that the datapaths already found hold are raised by the share `coherence` of
 their gates (the place of Eq. 4).
-(2) Eliminate. From the smallest complete set of the ranking that keeps the label: rank again by the gradient of the
-gated network, drop the lowest third, keep the drop only where the label holds, else halve the step. What is left is
-the core; every step has been checked, so it never fails.
+A map that is critical because the foil fires it and the image does not, or little, works against the label where it is
+alone on: hard sets take those maps last, whatever their gates. The maps whose effect of being there at all is
+positive *support* the label.
+(2) Eliminate. From the smallest complete set that keeps the label: rank again by the gradient of the gated network,
+drop the lowest third, keep the drop only where the label holds, else halve the step. What is left is the core; every
+step has been checked, so it never fails.
 (3) Gates. 1 for the first map, falling with the logarithm of the place to 0 for the last; the core comes first, maps
 without effect last. A place has no scale to tune and orders all n maps, so sets of every size come from one run.
 
@@ -26,7 +29,7 @@ from torch import Tensor
 
 from aevis_dash.config import Progress, part_of
 from aevis_dash.core.hard_sets import places, smallest_complete
-from aevis_dash.core.problem import Found, Problem, contrast, odds
+from aevis_dash.core.problem import Found, Problem, contrast, odds, supported_first
 
 OF_FOIL = 2 / 3
 """Weight of the effect against the foil beside that of having the map at all."""
@@ -36,15 +39,16 @@ DROP = 0.35
 
 def elimination(problem: Problem, progress: Progress) -> Found:
     """Rank, then eliminate (see the module's text)."""
-    effect = against_foils(problem, part_of(progress, 0, 0.4))
+    effect, supports = against_foils(problem, part_of(progress, 0, 0.4))
     order = cohering(problem, effect)
-    start = smallest_complete(problem, order, 0.0)
+    start = smallest_complete(problem, supported_first(by_place(order), supports), 0.0)
     core = eliminate(problem, start, part_of(progress, 0.5, 0.5))
-    return Found(by_place(order + core * 2 * order.abs().amax(1, keepdim=True)), core=core)
+    return Found(by_place(order + core * 2 * order.abs().amax(1, keepdim=True)), core=core, supports=supports)
 
 
-def against_foils(problem: Problem, progress: Progress) -> Tensor:
-    """(R, n) the effects of step (1), of sizes summing to at most 1; 0 for maps that do not fire. A pass a sample."""
+def against_foils(problem: Problem, progress: Progress) -> tuple[Tensor, Tensor]:
+    """(R, n) the effects of step (1), of sizes summing to at most 1, 0 for maps that do not fire; and (R, n) bool which
+    maps support the label. A pass a sample."""
     samples, beside = problem.parameters.samples, problem.contrast()
     having, differing = torch.zeros_like(problem.whole()), torch.zeros_like(problem.whole())
     for k in range(samples):
@@ -53,7 +57,7 @@ def against_foils(problem: Problem, progress: Progress) -> Tensor:
         first, second = problem.effects(between, beside, contrast)
         having, differing = having + first, differing + second
     effect = _shares(having) * (1 - OF_FOIL) + _shares(differing) * OF_FOIL
-    return effect.masked_fill(~beside.fires, 0)
+    return effect.masked_fill(~beside.fires, 0), (having > 0) & beside.fires
 
 
 def cohering(problem: Problem, effect: Tensor) -> Tensor:

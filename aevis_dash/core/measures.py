@@ -25,10 +25,10 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def complete_set(graph: LayerGraph, gates: np.ndarray, share: float) -> np.ndarray:
-    """(n,) bool: the best maps of every layer by the gates (n,), the share of it rounded up."""
-    chosen = np.zeros(len(gates), bool)
-    for layer, part in zip(graph.layers, graph.parts(gates), strict=True):
+def complete_set(graph: LayerGraph, order: np.ndarray, share: float) -> np.ndarray:
+    """(n,) bool: the best maps of every layer by `order` (n,), the share of it rounded up."""
+    chosen = np.zeros(len(order), bool)
+    for layer, part in zip(graph.layers, graph.parts(order), strict=True):
         size = int(np.ceil(share * layer.channels - 1e-9))
         chosen[graph.offsets[layer.index] + np.argsort(-part, kind="stable")[:size]] = True
     return chosen
@@ -49,7 +49,7 @@ class Gauge:
 
     def at_shares(self, path: Datapath, shares: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """(s,) whether the complete set of each share keeps the label, and (s,) KL(p || p(hard)) in nats."""
-        sets = [complete_set(self._classifier.layers, path.gates, share) for share in shares]
+        sets = [complete_set(self._classifier.layers, path.hard_order, share) for share in shares]
         found = [self._log_probabilities(self._x, chosen) for chosen in sets]
         kept = np.array([float(p.argmax(1)[0] == path.label) for p in found])
         return kept, np.array([float((self._full.exp() * (self._full - p)).sum()) for p in found])

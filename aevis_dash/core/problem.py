@@ -38,12 +38,24 @@ class Found:
     """What a method finds: `gates` (R, n) in [0, 1], higher is more critical.
 
     `soft` are the gates that its soft prediction is made with, None for `gates`. `core` (R, n) bool is a small set
-    that keeps the label, None where the method looks for none of its own.
+    that keeps the label, None where the method looks for none of its own. `supports` (R, n) bool are the maps that
+    speak for the label by firing, None for all maps; hard sets take all others last.
     """
 
     gates: Tensor
     soft: Tensor | None = None
     core: Tensor | None = None
+    supports: Tensor | None = None
+
+    @property
+    def hard_order(self) -> Tensor:
+        """(R, n) the order in which hard sets take the maps, highest first."""
+        return self.gates if self.supports is None else supported_first(self.gates, self.supports)
+
+
+def supported_first(gates: Tensor, supports: Tensor) -> Tensor:
+    """Gates (R, n) as an order whose maps outside `supports` (R, n) come after all others."""
+    return torch.where(supports, gates, gates - 2)
 
 
 @dataclass(frozen=True)

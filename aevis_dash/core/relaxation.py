@@ -56,13 +56,20 @@ def straight_through(problem: Problem, progress: Progress) -> Found:
     """Hard gates in the forward run, their gradient passed straight to soft ones; the start is random by the seed.
 
     All maps are open at first, so that there is a prediction to follow, and close as their gates fall below one half.
-    The gates are those of lowest loss whose hard set keeps the label.
+    The gates are those of the smallest hard set that keeps the label, of all that the descent came by.
     """
     generator = torch.Generator().manual_seed(problem.parameters.seed)
     start = 0.5 + 0.1 * torch.rand(1, problem.shape[1], generator=generator).to(problem.x)
     steps = problem.parameters.iterations + _SPARED
     inner = _cross_entropy_and_size(problem)
-    gates = _descend(problem, lambda z: inner(_through(z)), start.expand(problem.shape), Descent(steps, 0.1), progress)
+
+    def objective(z: Tensor) -> tuple[Tensor, Tensor]:
+        """The slope is the loss's, by which it descends; the value is the size, by which iterates are chosen."""
+        hard = _through(z)
+        loss, kept = inner(hard)
+        return hard.detach().mean(1) + loss - loss.detach(), kept
+
+    gates = _descend(problem, objective, start.expand(problem.shape), Descent(steps, 0.1), progress)
     return Found(gates, soft=(gates > 0.5).to(gates.dtype), core=gates > 0.5)
 
 

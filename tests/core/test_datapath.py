@@ -11,7 +11,7 @@ import torchvision
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative
+from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative, used
 from aevis_dash.core.problem import NO_RIVAL, Foil, Found
 from aevis_dash.domain import AevisError
 
@@ -52,10 +52,13 @@ def test_every_method_has_one_interface(method):
         assert path.keeps_hard
         assert path.size == path.critical.sum()
         assert path.seconds > 0
-        for z, chosen in zip(hand_wired.parts(model, path.gates), hand_wired.parts(model, path.critical), strict=True):
+        assert path.supports.all() or method == "elimination"
+        order = np.where(path.supports, path.gates, path.gates - 2)
+        np.testing.assert_array_equal(path.hard_order, order)
+        for z, chosen in zip(hand_wired.parts(model, order), hand_wired.parts(model, path.critical), strict=True):
             inside = chosen > 0
             assert inside.any()
-            assert z[inside].min() >= z[~inside].max(initial=0)
+            assert z[inside].min() >= z[~inside].max(initial=-2)
 
 
 @METHOD
@@ -85,13 +88,33 @@ def test_the_soft_prediction_is_of_the_gates(method):
 def test_the_users_share_is_taken_of_every_layer_whether_it_holds_or_not(share):
     model, images, kept = hand_wired.random_net(2), hand_wired.images(2, 6), []
     for image, path in zip(images, found(model, images, share=share), strict=True):
-        assert path.critical.tolist() == reference.complete_set(hand_wired.parts(model, path.gates), share)
+        order = [z if s else z - 9 for z, s in zip(path.gates, path.supports, strict=True)]
+        assert path.critical.tolist() == reference.complete_set(hand_wired.parts(model, order), share)
         hard = reference.softmax(hand_wired.logits_twin(model, image, path.critical))
         assert path.p_hard == pytest.approx(hard[path.label], abs=1e-4)
         assert path.keeps_hard == (hard.argmax() == path.label)
         assert path.kept == int(path.keeps_hard)
         kept.append(path.keeps_hard)
     assert all(kept) or share < 1
+
+
+OTHER = {"coherence": 9.0, "samples": 3, "rounds": 1, "sparsity": 90.0, "iterations": 40, "learning_rate": 0.4}
+OTHER |= {"seed": 5, "candidates": 1, "null_targets": 0, "batch": 1, "hold": 0.3}
+
+
+@METHOD
+@pytest.mark.parametrize("parameter", OTHER)
+def test_gates_depend_on_the_parameters_that_their_method_is_said_to_use_and_on_no_others(method, parameter):
+    model, images = hand_wired.random_net(3, (20, 20, 20)), hand_wired.images(3, 6)
+    given = [np.random.default_rng(1).uniform(size=60).astype(np.float32)]
+    one, other = (
+        found(model, images, given, [Foil(-1, image) for image in images[::-1]], method=method, share=0.2, **changed)
+        for changed in ({}, {parameter: OTHER[parameter]})
+    )
+    moved = max(np.abs(a.gates - b.gates).max() for a, b in zip(one, other, strict=True))
+    uses = used(ExtractionParameters(method=method, share=0.2))
+    assert (moved > 1e-4) == (parameter in uses)
+    assert set(used(ExtractionParameters(method=method))) == {*uses, "hold"}
 
 
 def test_more_hold_takes_larger_sets():

@@ -19,7 +19,7 @@ def trace(seed, critical=None):
     rng, n = np.random.default_rng(seed), sum(WIDTHS)
     chosen = rng.uniform(size=n) < 0.5 if critical is None else critical
     gates = rng.uniform(size=n).astype(np.float32)
-    path = Datapath(gates, chosen, chosen, 0, -1, 1, 1, 1, True, 1, 1, "test", 1, 1)
+    path = Datapath(gates, chosen | True, chosen, chosen, 0, -1, 1, 1, 1, True, 1, 1, "test", 1, 1)
     return Trace(path, rng.uniform(size=n).astype(np.float32))
 
 

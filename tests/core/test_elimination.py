@@ -8,7 +8,9 @@ import pytest
 import reference
 import torch
 
+from aevis_dash.config import ExtractionParameters as P
 from aevis_dash.config import silent
+from aevis_dash.core.datapath import extract
 from aevis_dash.core.elimination import against_foils, by_place, cohering, eliminate, elimination
 from aevis_dash.core.hard_sets import smallest_complete, smallest_core
 from aevis_dash.core.problem import NO_RIVAL, Foil, odds
@@ -24,7 +26,7 @@ def test_the_ranking_is_the_mean_of_two_effects_along_the_path_from_the_foil(see
     label = hand_wired.logits_twin(model, images[0]).argmax()
     against = [Foil((label + 1) % 3, other), Foil()]
     problem = hand_wired.problem(model, images, foils=against, samples=SAMPLES)
-    found, weights, n = against_foils(problem, silent), hand_wired.weights(model), 13
+    (found, supports), weights, n = against_foils(problem, silent), hand_wired.weights(model), 13
     for i, foil in enumerate(against):
         image = hand_wired.pixels(images[i])
         start = image if foil.image is None else hand_wired.pixels(foil.image)
@@ -49,6 +51,7 @@ def test_the_ranking_is_the_mean_of_two_effects_along_the_path_from_the_foil(see
             sides.append(total)
         fires = [m.max() > 0 for layer in own for m in layer]
         np.testing.assert_allclose(found[i], reference.against_foil(*sides, fires), atol=1e-3)
+        assert supports[i].tolist() == [f and having > 0 for f, having in zip(fires, sides[0], strict=True)]
     assert found[0].abs().sum() <= 1 + 1e-5
     assert found[1].abs().sum() == pytest.approx(1, abs=1e-5), "without a foil both effects are one"
 
@@ -61,7 +64,27 @@ def test_maps_that_do_not_fire_have_no_effect_whatever_their_foil_does():
     problem = hand_wired.problem(model, image[None], foils=[Foil(NO_RIVAL, foil)])
     beside = problem.contrast()
     assert beside.differences[0][0, 2].abs().max() > 0
-    assert against_foils(problem, silent)[0, ~beside.fires[0]].abs().max() == 0
+    effect, supports = against_foils(problem, silent)
+    assert effect[0, ~beside.fires[0]].abs().max() == 0
+    assert not supports[0, ~beside.fires[0]].any()
+
+
+def test_a_map_that_is_critical_by_firing_less_than_on_the_foil_is_in_no_small_set():
+    """Map a makes class 0, map b works against it; the foil is greener, so that b is why the image is of class 0."""
+    model = hand_wired.against()
+    image, foil = np.full((2, 8, 8, 3), 20, np.uint8)
+    image[..., 0] = foil[..., 0] = 200
+    foil[..., 1] = 250
+    problem = hand_wired.problem(model, image[None], foils=[Foil(1, foil)])
+    found = elimination(problem, silent)
+    assert found.gates[0].argmax() == found.core[0].nonzero() == 0
+    assert found.gates[0].argsort(descending=True).tolist() == [0, 1, 2]
+    assert found.supports.tolist() == [[True, False, True]]
+    assert found.hard_order[0].argsort(descending=True).tolist() == [0, 2, 1]
+    for share, taken in ((0.3, [0]), (0.6, [0, 2]), (1.0, [0, 1, 2])):
+        path = next(extract(problem.classifier, image[None], [], P(share=share), foils=problem.foils))
+        assert np.flatnonzero(path.critical).tolist() == taken
+        assert np.flatnonzero(reference.complete_set([path.hard_order], share)).tolist() == taken
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.2, 3.0])
@@ -172,7 +195,7 @@ def test_the_core_comes_first_and_the_order_of_the_ranking_is_kept_elsewhere(see
     model, images = hand_wired.random_net(seed, (8, 8, 8)), hand_wired.images(seed, 2)
     against = [Foil(NO_RIVAL, image) for image in images[::-1]]
     problem = hand_wired.problem(model, images, foils=against)
-    found, order = elimination(problem, silent), cohering(problem, against_foils(problem, silent))
+    found, order = elimination(problem, silent), cohering(problem, against_foils(problem, silent)[0])
     for z, core, rank in zip(found.gates, found.core, order, strict=True):
         assert z[core].min() > z[~core].max()
         for inside in (core, ~core):
@@ -188,7 +211,7 @@ def test_dead_maps_come_last_and_are_critical_only_where_their_layer_has_nothing
     problem = hand_wired.problem(model, images, foils=[Foil(NO_RIVAL, image) for image in images[::-1]])
     found, fires = elimination(problem, silent), problem.contrast().fires.numpy()
     assert not fires[:, gone].any()
-    complete = smallest_complete(problem, found.gates, 0.9).numpy()
+    complete = smallest_complete(problem, found.hard_order, 0.9).numpy()
     for z, chosen, alive, core in zip(found.gates.numpy(), complete, fires, found.core.numpy(), strict=True):
         assert z[~alive].max() < z[alive].min()
         assert not core[~alive].any()
@@ -201,7 +224,7 @@ def test_a_layer_that_is_all_dead_still_gives_one_map(seed):
     """The second layer is silent, so that the bias decides; its one map is forced."""
     model = hand_wired.with_dead_maps(seed, [(1, c) for c in range(6)])
     problem = hand_wired.problem(model, hand_wired.images(seed, 1))
-    complete = smallest_complete(problem, elimination(problem, silent).gates, 0.9)[0]
+    complete = smallest_complete(problem, elimination(problem, silent).hard_order, 0.9)[0]
     assert hand_wired.parts(model, complete)[1].sum() >= 1
     assert problem.holds(complete[None], 0.9)
 
@@ -228,9 +251,9 @@ def test_of_duplicated_maps_coherence_picks_the_ones_that_are_held(seed):
     model, images = hand_wired.duplicated(seed), hand_wired.images(seed, 1)
     held = np.concatenate([np.repeat([0.0, 1.0], width) for width in (4, 5, 4)])
     order = cohering(
-        problem := hand_wired.problem(model, images, [held], coherence=0.2), against_foils(problem, silent)
+        problem := hand_wired.problem(model, images, [held], coherence=0.2), against_foils(problem, silent)[0]
     )[0]
-    free = against_foils(hand_wired.problem(model, images), silent)[0]
+    free = against_foils(hand_wired.problem(model, images), silent)[0][0]
     pairs = [part.split(len(part) // 2) for part in order.split((8, 10, 8))]
     equal = [part.split(len(part) // 2) for part in free.split((8, 10, 8))]
     for (first, second), (one, other) in zip(pairs, equal, strict=True):

@@ -41,7 +41,7 @@ def test_the_gauge_says_what_hard_sets_do_on_the_image_and_on_others(seed):
     kept, kl = gauge.at_shares(path, shares)
     p = reference.softmax(hand_wired.logits_twin(model, image))
     for i, share in enumerate(shares):
-        chosen = complete_set(c.layers, path.gates, share)
+        chosen = complete_set(c.layers, path.hard_order, share)
         q = reference.softmax(hand_wired.logits_twin(model, image, chosen))
         assert kept[i] == float(q.argmax() == p.argmax())
         assert kl[i] == pytest.approx(sum(a * np.log(a / b) for a, b in zip(p, q, strict=True)), abs=1e-4)
