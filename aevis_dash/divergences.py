@@ -20,6 +20,8 @@ from aevis_dash.store import key_of
 from aevis_dash.workbench import VERSION, Workbench
 
 NEVER = "never"
+GROUPINGS = ("attack", "perturbation", "source", "adversarial")
+"""The columns that pairs can be counted by."""
 NOISES, OTHERS = 8, 8
 """Draws of noise, and other clean images of src's class, that a pair is compared with at most."""
 
@@ -38,6 +40,13 @@ class Divergences:
 
     examples: tuple[Example, ...]
     found: tuple[Divergence, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The `rows` of every misclassified example of a workspace, compared the cheap way."""
+
+    rows: list[dict[str, Any]]
 
 
 def divergences(
@@ -65,6 +74,23 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 
 
+def listing(bench: Workbench, progress: Progress = silent) -> Listing:
+    """Every misclassified example, compared the cheap way in this process; what was finished is not done again."""
+    examples = _misclassified(bench)
+    found = []
+    for i, example in enumerate(examples):
+        progress(i / len(examples), f"comparing pair {i + 1} of {len(examples)}")
+        found.append(diverge(bench, Pair(example.id)))
+    listed = Listing(rows(bench, Divergences(tuple(examples), tuple(found))))
+    bench.store.put(_listing_key(bench, examples), listed)
+    return listed
+
+
+def stored_listing(bench: Workbench) -> Listing | None:
+    """The listing where it is stored and speaks of the examples that there are now."""
+    return bench.store.get(_listing_key(bench, _misclassified(bench)), Listing)
+
+
 def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
     """One row for every pair: its classes, its attack, where it leaves either band, and the culprits there.
 
@@ -76,7 +102,7 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
             "example": example.id,
             "source": bench.class_names[source.label],
             "adversarial": bench.class_names[adversarial.label],
-            "attack": example.attack,
+            "attack": _attack(bench, example),
             "perturbation": bench.perturbation(example),
             **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
             **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
@@ -85,9 +111,9 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
     ]
 
 
-def culprits(found: Divergences, band: str) -> list[tuple[int, int]]:
-    """Maps as flat indices with the number of pairs that name them, the most frequent first."""
-    counted = Counter(int(flat) for each in found.found for flat in each.departure(band).culprits)
+def culprits(listed: Sequence[dict[str, Any]], band: str) -> list[tuple[str, int]]:
+    """Maps as LAYER:CHANNEL with the number of pairs that name them, the most frequent first."""
+    counted = Counter(name for row in listed for name in row[f"culprits_{band}"].split())
     return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
@@ -99,10 +125,40 @@ def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, grou
     return [{"layer": layer, **{g: counted[layer, g] for g in groups}} for layer in layers]
 
 
+def those(
+    listed: Sequence[dict[str, Any]], band: str, layer: str = "", by: str = "", group: str = "", culprit: str = ""
+) -> list[str]:
+    """The examples that leave the band at a layer, belong to a group by another column, name a map; "" asks nothing."""
+    return [
+        row["example"]
+        for row in listed
+        if layer in ("", row[f"leaves_{band}"])
+        and (not by or group in ("", str(row[by])))
+        and (not culprit or culprit in row[f"culprits_{band}"].split())
+    ]
+
+
 def map_name(bench: Workbench, flat: int) -> str:
     """A map of the flat vector as LAYER:CHANNEL."""
     layer = int(np.searchsorted(bench.layers.offsets, flat, side="right")) - 1
     return f"{bench.layers.layers[layer].name}:{flat - bench.layers.offsets[layer]}"
+
+
+def _misclassified(bench: Workbench) -> list[Example]:
+    return [judged.example for judged in bench.judged_examples() if judged.misclassified]
+
+
+def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
+    images = [[bench.workspace.image_hash(name) for name in (e.source, e.adversarial)] for e in examples]
+    normal = [bench.workspace.image_hash(entry.file) for entry in bench.workspace.images]
+    words = [[e.id, e.attack] for e in examples]
+    return key_of("listing", VERSION, model=bench.classifier.fingerprint, images=images, words=words, normal=normal)
+
+
+def _attack(bench: Workbench, example: Example) -> str:
+    """The attack in words, without the class that it aims at: that is another column."""
+    aim = "" if example.target_label is None else f", towards {bench.class_names[example.target_label]}"
+    return example.attack.removesuffix(aim)
 
 
 def _layer_name(bench: Workbench, layer: int) -> str:

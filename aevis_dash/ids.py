@@ -30,6 +30,20 @@ CLASS_TO = "class-to"
 GALLERY = "gallery"
 COUNT = "gallery-count"
 
+DEPARTURES = "departures"
+DEPARTURES_PANEL = "departures-panel"
+DEPARTURES_NOTE = "departures-note"
+BAND = "departures-band"
+BY = "departures-by"
+COMPARE = "compare-pairs"
+COMPARED = "pairs-compared"
+CULPRITS = "culprits"
+LEGEND = "departures-legend"
+PICKED = "picked"
+PICKED_LINE = "picked-line"
+PICKED_TEXT = "picked-text"
+UNPICK = "unpick"
+
 TRIPLET = "triplet"
 TARGET = "target"
 METHOD = "method"
@@ -57,6 +71,11 @@ TRACE = "trace"
 def card(example_id: str) -> dict[str, str]:
     """The gallery card of an example."""
     return {"type": "card", "index": example_id}
+
+
+def culprit(name: str) -> dict[str, str]:
+    """The button of a map that recurs where pairs leave, by its name LAYER:CHANNEL."""
+    return {"type": "culprit", "index": name}
 
 
 def winner(channel: int) -> dict[str, str | int]:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from aevis_dash import divergences
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
 from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
@@ -105,6 +106,13 @@ def contribute(
     with _turn(bench, progress):
         triplet = bench.extract(example, target, wanted=wanted)
         return bench.contribute(triplet, effect, area, layer, progress)
+
+
+def compare_pairs(progress: Progress) -> None:
+    """Compare every misclassified adversarial with its source, for the whole set's view."""
+    bench, progress = workbench(), _served(progress)
+    with _turn(bench, progress):
+        divergences.listing(bench, progress)
 
 
 @contextmanager

@@ -15,7 +15,18 @@ from flask import Response
 from flask_compress import Compress
 
 from aevis_dash import jobs
-from aevis_dash.callbacks import addresses, background, browser, examples, layer, navigation, network, neuron, view
+from aevis_dash.callbacks import (
+    addresses,
+    background,
+    browser,
+    departures,
+    examples,
+    layer,
+    navigation,
+    network,
+    neuron,
+    view,
+)
 from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
@@ -51,7 +62,7 @@ def create_app(bench: Workbench) -> Dash:
     )
     app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods)
     browser.register(app)
-    for station in (examples, network, layer, neuron, navigation):
+    for station in (examples, departures, network, layer, neuron, navigation):
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)

@@ -55,9 +55,9 @@ def test_the_counts_are_those_of_the_rows(bench, found):
         assert [row["layer"] for row in counted] == [*(layer.name for layer in bench.layers.layers), "never"]
         assert sum(v for row in counted for k, v in row.items() if k != "layer") == len(listed)
         named = [name for row in listed for name in row[f"culprits_{band}"].split()]
-        recurring = whole.culprits(found, band)
+        recurring = whole.culprits(listed, band)
         assert [count for _, count in recurring] == sorted((named.count(n) for n in set(named)), reverse=True)
-        assert {whole.map_name(bench, flat) for flat, _ in recurring} == set(named)
+        assert dict(recurring) == {name: named.count(name) for name in named}
         for row in listed:
             assert all(name.split(":")[0] == row[f"leaves_{band}"] for name in row[f"culprits_{band}"].split())
 
@@ -89,6 +89,38 @@ def test_nothing_is_compared_twice(bench, found, monkeypatch):
     other = whole.Pair(found.examples[0].id, ExtractionParameters(method="gradient", hold=0.4))
     with pytest.raises(TypeError):
         whole.diverge(bench, other)
+
+
+def test_the_listing_holds_every_misclassified_example_and_is_kept(bench, monkeypatch):
+    fooled = [j.example for j in bench.judged_examples() if j.misclassified]
+    said = []
+    listed = whole.listing(bench, lambda share, what: said.append((share, what)))
+    assert [row["example"] for row in listed.rows] == [e.id for e in fooled]
+    sampled = whole.rows(bench, whole.divergences(bench, Sample(len(fooled), processes=1)))
+    assert sorted(listed.rows, key=str) == sorted(sampled, key=str)
+    assert [share for share, _ in said] == sorted(share for share, _ in said)
+    assert whole.stored_listing(bench) == listed
+    fewer = bench.judged_examples()[1:]
+    monkeypatch.setattr(bench, "judged_examples", lambda: fewer)
+    assert whole.stored_listing(bench) is None, "of other examples it says nothing"
+
+
+def test_examples_are_found_by_layer_group_and_culprit(bench, found):
+    listed = whole.rows(bench, found)
+    first = listed[0]
+    for band in whole.divergence.BANDS:
+        layer, named = first[f"leaves_{band}"], first[f"culprits_{band}"].split()
+        assert whole.those(listed, band) == [row["example"] for row in listed]
+        at = whole.those(listed, band, layer)
+        assert at == [row["example"] for row in listed if row[f"leaves_{band}"] == layer]
+        both = whole.those(listed, band, layer, "source", first["source"])
+        alike = {row["example"] for row in listed if row["source"] == first["source"]}
+        assert both == [example for example in at if example in alike]
+        if named:
+            assert first["example"] in whole.those(listed, band, culprit=named[0])
+            assert whole.those(listed, band, culprit=named[0] + "0") == []
+    assert whole.those(listed, "noise", by="perturbation", group="8") == [row["example"] for row in listed]
+    assert whole.those(listed, "noise", by="perturbation", group="3") == []
 
 
 def test_the_verb_prints_the_distribution(filling_world, bench, found, tmp_path, capsys):

@@ -52,6 +52,14 @@ def register(app: Dash, manager: Any) -> None:
         running=[*running, (Output(ids.TRACE, "disabled"), True, False)],
         **common,
     )(trace_job)
+    app.callback(
+        Output(ids.COMPARED, "data"),
+        *_message(),
+        Input(ids.COMPARE, "n_clicks"),
+        State(ids.PAGE, "data"),
+        running=[*running, (Output(ids.COMPARE, "disabled"), True, False)],
+        **common,
+    )(compare_job)
 
 
 def extract_job(set_progress: SetProgress, wanted: dict | None, view_data: dict, _page: str) -> tuple:
@@ -86,6 +94,17 @@ def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, so
         return no_update, _sentence(error, "The contribution analysis"), True
     kept = view.steps if view.traced is not None or not view.steps else ()
     return view.but(layer=source, map=None, area=None, steps=(*kept, step)).to_data(), "", False
+
+
+def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tuple:
+    """Compare all pairs of the workspace; the number of the click tells the page that there is something to draw."""
+    if not clicks:
+        return no_update, no_update, no_update
+    try:
+        jobs.compare_pairs(_told(set_progress))
+    except Exception as error:  # as above
+        return no_update, _sentence(error, "The comparison of the pairs"), True
+    return clicks, "", False
 
 
 def say_it_died(_error: Exception) -> None:

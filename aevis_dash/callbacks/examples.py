@@ -5,6 +5,7 @@ from dash import Dash, Input, Output
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.departures import narrowed
 from aevis_dash.domain import JudgedExample
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
@@ -26,14 +27,17 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.ONLY_MISCLASSIFIED, "value"),
         Input(ids.CLASS_FROM, "value"),
         Input(ids.CLASS_TO, "value"),
+        Input(ids.PICKED, "data"),
+        Input(ids.COMPARED, "data"),
         Input(ids.THEME, "data"),
     )
-    def show_examples(between, only_misclassified, class_from, class_to, colours):
-        judged = bench.judged_examples()
+    def show_examples(between, only_misclassified, class_from, class_to, picked, _compared, colours):
+        judged, among = bench.judged_examples(), narrowed(bench, picked)
         chosen = [
             e
             for e in judged
-            if in_range(e, between)
+            if (among is not None or in_range(e, between))
+            and (among is None or e.example.id in among)
             and (e.misclassified or not only_misclassified)
             and class_from in (None, e.source.label)
             and class_to in (None, e.adversarial.label)

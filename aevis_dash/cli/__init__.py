@@ -223,7 +223,7 @@ def _diverge(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--by",
-        choices=("source", "adversarial", "attack", "perturbation"),
+        choices=("attack", "perturbation", "source", "adversarial"),
         default="attack",
         help="what the counts are split by (default: %(default)s)",
     )

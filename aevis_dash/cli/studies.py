@@ -81,10 +81,7 @@ def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
     found = divergences.divergences(bench, _sample(args), args.method, progress)
     listed = divergences.rows(bench, found)
     counted = divergences.by_layer(bench, listed, args.band, args.by)
-    recurring = [
-        {"map": divergences.map_name(bench, flat), "pairs": count}
-        for flat, count in divergences.culprits(found, args.band)
-    ]
+    recurring = [{"map": name, "pairs": count} for name, count in divergences.culprits(listed, args.band)]
     if args.csv:
         _as_csv(args.csv, listed)
     words = [

@@ -8,6 +8,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
+from aevis_dash.layouts.departures import departures_panel, picked
 from aevis_dash.layouts.graph import waiting_graph
 
 
@@ -61,6 +62,8 @@ def examples_panel(class_names: Sequence[str], scores: ScoreRange) -> html.Secti
                 className="filters",
             ),
             dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
+            departures_panel(),
+            picked(),
             html.Div(id=ids.COUNT, className="quiet"),
             html.Div(id=ids.GALLERY, className="gallery"),
         ],

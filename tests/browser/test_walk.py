@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from browser.conftest import serve
-from browser.walking import Walker
+from browser.walking import BARS, Walker
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -119,6 +119,36 @@ def test_another_method_is_another_river(walker):
     walker.until(lambda: "method=gradient" in walker.driver.current_url, "one step back")
     walker.until(lambda: walker.text("method") == "gradient", "the dropdown goes back too")
     walker.until(lambda: walker.text("triplet") not in ("", opened), "and the datapaths")
+    assert walker.complaints() == []
+
+
+def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
+    """A job compares all pairs; a click on a bar, then on a map that recurs, narrows the gallery."""
+    walker.drawn("scores")
+    everything = walker.says("gallery-count", "of 480 examples")
+    walker.driver.find_element("css selector", "#departures-panel summary").click()
+    walker.press("compare-pairs")
+    walker.says("departures-note", "pairs, by the layer where")
+    walker.drawn("departures")
+    figure = walker.driver.execute_script(BARS, "departures")
+    assert sorted(name for name, _, _ in figure) == ["3", "5", "8"], "by perturbation"
+    name, layer, pairs = max(
+        ((n, c, y) for n, cs, ys in figure for c, y in zip(cs, ys, strict=True)), key=lambda b: b[2]
+    )
+
+    walker.click_bar("departures", name, layer[0])
+    walker.says("picked-text", f"leave at {layer[0]} · perturbation {name}")
+    walker.says("gallery-count", f"{pairs} of 480 examples")
+    walker.choose("departures-by", "source class")
+    walker.says("gallery-count", everything)
+
+    chip = walker.driver.find_element("css selector", ".culprit")
+    named, times = chip.text.split(" ×")
+    chip.click()
+    walker.says("picked-text", f"differ most in map {named}")
+    walker.says("gallery-count", f"{times} of 480 examples")
+    walker.press("unpick")
+    walker.says("gallery-count", everything)
     assert walker.complaints() == []
 
 

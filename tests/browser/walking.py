@@ -26,6 +26,10 @@ DRAWING = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
 return JSON.stringify(graph.data.map((t) => [t.name, t.x, t.y]));
 """
+BARS = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+return graph._fullData.map((t) => [t.name, t.customdata, Array.from(t.y)]);
+"""
 OPTIONS = ".dash-dropdown-content .dash-options-list-option"
 PANEL = """
 const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[arguments[1]].getBoundingClientRect();

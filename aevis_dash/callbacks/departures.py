@@ -1,0 +1,97 @@
+"""The whole set at once: the distribution of departures follows its choices, and a click narrows the gallery."""
+
+from typing import Any
+
+import numpy as np
+from dash import ALL, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import divergences, ids
+from aevis_dash.figures.departures import HEIGHT, colours_of, departure_figure, largest
+from aevis_dash.figures.notice import notice
+from aevis_dash.figures.theme import theme
+from aevis_dash.layouts.departures import Culprit, culprits, legend
+from aevis_dash.workbench import Workbench
+
+SHOWN = 4
+"""Culprits shown at most."""
+_HIDDEN = {"display": "none"}
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the whole set."""
+
+    @app.callback(
+        Output(ids.DEPARTURES, "figure"),
+        Output(ids.DEPARTURES_NOTE, "children"),
+        Output(ids.LEGEND, "children"),
+        Output(ids.CULPRITS, "children"),
+        Output(ids.COMPARE, "style"),
+        Input(ids.BAND, "value"),
+        Input(ids.BY, "value"),
+        Input(ids.PICKED, "data"),
+        Input(ids.COMPARED, "data"),
+        Input(ids.THEME, "data"),
+    )
+    def show_departures(band, by, picked, _compared, colours):
+        stored, shade = divergences.stored_listing(bench), theme(colours == "dark")
+        if stored is None:
+            return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
+        counted = divergences.by_layer(bench, stored.rows, band, by)
+        groups = [name for name in counted[0] if name != "layer"]
+        counts = np.array([[row[group] for row in counted] for group in groups], int).reshape(-1, len(counted))
+        figure = departure_figure([row["layer"] for row in counted], groups, counts, _chosen(picked, by), shade)
+        named = [Culprit(*pair) for pair in divergences.culprits(stored.rows, band)[:SHOWN]]
+        named_groups = zip(largest(groups, counts)[0], colours_of(shade), strict=False)
+        return figure, _note(stored.rows, band, named), legend(list(named_groups)), culprits(named), _HIDDEN
+
+    @app.callback(
+        Output(ids.PICKED, "data"),
+        Input(ids.DEPARTURES, "clickData"),
+        Input({"type": "culprit", "index": ALL}, "n_clicks"),
+        Input(ids.UNPICK, "n_clicks"),
+        Input(ids.BAND, "value"),
+        Input(ids.BY, "value"),
+        State(ids.PICKED, "data"),
+        prevent_initial_call=True,
+    )
+    def pick(click, _culprits, _unpick, band, by, before):
+        pressed = ctx.triggered_id
+        if pressed == ids.DEPARTURES:
+            layer, group = click["points"][0]["customdata"]
+            return {"band": band, "layer": layer, "by": by, "group": group}
+        if isinstance(pressed, dict):
+            return {"band": band, "culprit": pressed["index"]} if ctx.triggered[0]["value"] else no_update
+        return None if before else no_update
+
+    @app.callback(Output(ids.PICKED_TEXT, "children"), Output(ids.PICKED_LINE, "style"), Input(ids.PICKED, "data"))
+    def say_what_is_picked(picked):
+        return (_words(picked), {}) if picked else ("", _HIDDEN)
+
+
+def narrowed(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:
+    """The ids of the examples that were picked from the whole set; None where nothing is, or nothing is known."""
+    stored = divergences.stored_listing(bench) if picked else None
+    return set(divergences.those(stored.rows, **picked)) if stored is not None and picked else None
+
+
+_COST = "Compares every misclassified pair by its activations: a few forward runs each, kept for the next time."
+
+
+def _note(listed: list[dict[str, Any]], band: str, named: list[Culprit]) -> str:
+    without = sum(row[f"leaves_{band}"] == "" for row in listed)
+    missing = f", {without} without another image of the class" if without else ""
+    recurring = " Maps that recur where they leave:" if named else ""
+    return f"{len(listed)} pairs{missing}, by the layer where they leave. Click a bar to list them.{recurring}"
+
+
+def _chosen(picked: dict[str, str] | None, by: str) -> tuple[str, str] | None:
+    if not picked or "layer" not in picked:
+        return None
+    return picked["layer"], picked["group"] if picked["by"] == by else ""
+
+
+def _words(picked: dict[str, str]) -> str:
+    if "culprit" in picked:
+        return f"differ most in map {picked['culprit']}"
+    where = "never leave" if picked["layer"] == divergences.NEVER else f"leave at {picked['layer']}"
+    return f"{where} · {picked['by']} {picked['group']}" if picked["group"] else where

@@ -1,0 +1,91 @@
+"""The whole set at once: at which layer the adversarials leave their sources, stacked by groups."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, faded, plain
+
+HEIGHT = 150
+GROUPS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+"""Colours of the largest groups (Okabe and Ito's, apart for the colour-blind); all others share the faint one."""
+OTHERS = "others"
+
+
+def departure_figure(
+    layers: Sequence[str],
+    groups: Sequence[str],
+    counts: np.ndarray,
+    chosen: tuple[str, str] | None,
+    theme: Theme,
+) -> go.Figure:
+    """Stacked bars, one for each of `layers`, of `counts` (g, l): how many pairs of each group leave there.
+
+    The largest groups have a colour each, the rest stands together as "others". `chosen` is the (layer, group) whose
+    bar is picked out; its group is "" for all. A bar's customdata is [layer, group], the group "" for the others.
+    """
+    named, drawn = largest(groups, counts)
+    highest = max(int(drawn.sum(axis=0).max(initial=0)), 1)
+    figure = go.Figure(layout=_layout(layers, highest, theme))
+    for i, (group, heights) in enumerate(zip(named, drawn, strict=True)):
+        figure.add_trace(_bars(layers, group, heights, colours_of(theme)[i], chosen, i == len(GROUPS)))
+    return figure
+
+
+def colours_of(theme: Theme) -> tuple[str, ...]:
+    """The colours of `largest`'s groups in their order, that of the others last."""
+    return (*GROUPS, theme.faint)
+
+
+def largest(groups: Sequence[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The groups of most pairs with their counts, and the sum of the others as the last row where there are any."""
+    order = np.argsort(-counts.sum(axis=1), kind="stable")
+    first, rest = order[: len(GROUPS)], order[len(GROUPS) :]
+    names, rows = [str(groups[i]) for i in first], counts[first]
+    if not len(rest):
+        return names, rows
+    return [*names, OTHERS], np.concatenate([rows, counts[rest].sum(axis=0, keepdims=True)])
+
+
+def _bars(
+    layers: Sequence[str],
+    group: str,
+    heights: np.ndarray,
+    colour: str,
+    chosen: tuple[str, str] | None,
+    rest: bool,
+) -> go.Bar:
+    asked = "" if rest else group
+    lit = [chosen is None or (chosen[0] in ("", layer) and chosen[1] in ("", asked)) for layer in layers]
+    return go.Bar(
+        name=plain(group),
+        x=list(range(len(layers))),
+        y=heights.tolist(),
+        marker={"color": [faded(colour, 1.0 if on else 0.25) for on in lit], "line": {"width": 0}},
+        customdata=[[layer, asked] for layer in layers],
+        hovertemplate=f"%{{y}} of {plain(group)}<br>%{{customdata[0]}}<extra></extra>",
+    )
+
+
+def _layout(layers: Sequence[str], highest: int, theme: Theme) -> dict:
+    ends = {"color": theme.faint, "size": TEXT_SIZE - 2}
+    return {
+        **base_layout(theme),
+        "height": HEIGHT,
+        "margin": {"l": 24, "r": 18, "t": 6, "b": 20},
+        "barmode": "stack",
+        "bargap": 0.15,
+        "dragmode": False,
+        "hovermode": "closest",
+        "xaxis": {
+            "range": [-0.5, len(layers) - 0.5],
+            "fixedrange": True,
+            "showgrid": False,
+            "zeroline": False,
+            "tickvals": [0, len(layers) - 1],
+            "ticktext": ["first", layers[-1]],
+            "tickfont": ends,
+        },
+        "yaxis": {**bare_axis(0, highest * 1.05), "visible": True, "nticks": 3, "tickfont": ends},
+    }
