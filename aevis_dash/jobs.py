@@ -52,9 +52,14 @@ def end() -> None:
 
 
 def warm() -> None:
-    """Load the model of the workspace without starting a thread; what is wrong with it is said by the job."""
+    """Load the model of the workspace without starting a thread; what is wrong with it is said by the job.
+
+    Only on the CPU: a process forked from one that has begun to use a GPU cannot use it.
+    """
     use_threads(1)
     _server()
+    if os.environ.get("AEVIS_DEVICE", "cpu") != "cpu":
+        return
     try:
         _ = workbench().classifier
     except AevisError:

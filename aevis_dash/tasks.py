@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-import torch
 
 from aevis_dash.config import Progress, silent
 from aevis_dash.core.execution import use_threads
+from aevis_dash.core.loading import device
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -58,7 +58,7 @@ def run(
     in the workbench's store. An AevisError becomes a `Refused`; any other exception ends the run and names its item in
     a note. Iterate over it directly: leaving the loop, however, ends what is still running.
 
-    On this machine `processes` (one per core unless said; one where there is a GPU, which they would have to share)
+    On this machine `processes` (one per core unless said; one on a GPU, which they would have to share)
     divide the cores among their torch threads. That is faster than one process with all threads, since small models
     leave most of a thread's time unused, but each process holds a model: memory is what bounds `processes`. With one
     process or one item everything runs in this process, with the threads that torch has here.
@@ -122,7 +122,7 @@ def cores() -> int:
 def _process_count(wanted: int | None, items: int) -> int:
     if wanted is not None and wanted < 1:
         raise AevisError(f"A run needs at least one process, not {wanted}.")
-    usual = 1 if torch.cuda.is_available() else cores()
+    usual = cores() if device().type == "cpu" else 1
     return min(wanted or usual, items)
 
 

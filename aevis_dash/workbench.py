@@ -124,7 +124,7 @@ class Workbench:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        model = loading.load_model(self.workspace.model)
+        model = loading.load_model(self.workspace.model).to(loading.device())
         return Classifier(model, self.workspace.settings.preprocessing, self.class_names)
 
     @property

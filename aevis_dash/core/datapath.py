@@ -83,15 +83,34 @@ def extract(
     """Datapaths of 8-bit images (B, H, W, 3), each held near the gates (n,) in `given`.
 
     `foils` (B,) are what the predictions are explained against, where a method asks for it. The datapaths come in
-    order, `parameters.batch` at a time, so that finished ones can be kept when the rest is interrupted; the method
-    "joint" alone takes all images at once and holds them near one another too. Raises AevisError for an unknown method.
+    order, `parameters.batch` at a time, so that finished ones can be kept when the rest is interrupted; on a GPU as
+    many at a time as fit. The method "joint" alone takes all images at once and holds them near one another too.
+    Raises AevisError for an unknown method, and where the GPU's memory is too small.
     """
-    step = len(images) if parameters.method == "joint" else parameters.batch
+    whole = parameters.method == "joint"
+    step = len(images) if whole or classifier.device.type != "cpu" else parameters.batch
     against = [Foil()] * len(images) if foils is None else list(foils)
-    for i in range(0, len(images), max(step, 1)):
-        chunk = images[i : i + step]
-        inner = part_of(progress, i / len(images), len(chunk) / len(images))
-        yield from _solved(Problem(classifier, chunk, given, parameters, against[i : i + step]), inner)
+    done = 0
+    while done < len(images):
+        at = slice(done, done + step)
+        inner = part_of(progress, done / len(images), len(images[at]) / len(images))
+        try:
+            found = _solved(Problem(classifier, images[at], given, parameters, against[at]), inner)
+        except torch.OutOfMemoryError as error:
+            step = _smaller(step, whole, error)
+            continue
+        yield from found
+        done += len(found)
+
+
+def _smaller(step: int, whole: bool, error: Exception) -> int:
+    if whole or step == 1:
+        raise AevisError(
+            f"The GPU's memory is too small for {step} image{'s' * (step > 1)} at once. End what else uses it, or "
+            "unset AEVIS_DEVICE to run on the CPU."
+        ) from error
+    torch.cuda.empty_cache()
+    return (step + 1) // 2
 
 
 def extract_set(

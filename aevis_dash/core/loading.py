@@ -1,6 +1,7 @@
 """A model by name: `torchvision:NAME`, `timm:NAME` or `module:factory`, with weights from a file or by name."""
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def load_model(spec: ModelSpec) -> nn.Module:
     if path is not None and _is_file_name(spec.weights):
         _load_weights(model, path, spec.source)
     return model.float().eval()
+
+
+def device() -> torch.device:
+    """Where models run: $AEVIS_DEVICE, such as cuda or cuda:1, else the CPU. Raises AevisError where there is none."""
+    name = os.environ.get("AEVIS_DEVICE") or "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AevisError(
+            f"AEVIS_DEVICE={name} cannot be used ({str(error).splitlines()[0]}). Name a device that torch can use "
+            "here, such as cuda, or unset it for the CPU."
+        ) from error
 
 
 def standard_preprocessing(source: str) -> Preprocessing | None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, Preprocessing
 
@@ -33,6 +34,16 @@ def test_broken_weights_are_refused(value):
         model.head.weight[0, 0] = value
     with pytest.raises(AevisError, match="NaN or infinite"):
         Classifier(model, PLAIN, hand_wired.CLASSES)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "panda"])
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(monkeypatch, name):
+    monkeypatch.setenv("AEVIS_DEVICE", name)
+    with pytest.raises(AevisError, match=f"AEVIS_DEVICE={name} cannot be used"):
+        loading.device()
+    for same in ("", "cpu"):
+        monkeypatch.setenv("AEVIS_DEVICE", same)
+        assert loading.device() == torch.device("cpu")
 
 
 class Strided(nn.Module):

@@ -1,6 +1,7 @@
 """Datapath extraction through its one interface: every method, known routes, sets of images, what the results say."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import hand_wired
 import numpy as np
@@ -11,6 +12,8 @@ import torchvision
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aevis_dash.config import ExtractionParameters
+from aevis_dash.core import datapath, ranking
+from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative, used
 from aevis_dash.core.problem import NO_RIVAL, Foil, Found
 from aevis_dash.domain import AevisError
@@ -267,6 +270,40 @@ def test_the_other_methods_do_not_hear_of_given_datapaths(method):
     given = [np.random.default_rng(1).uniform(size=16).astype(np.float32)]
     for one, other in zip(*(found(model, images, g, method=method, coherence=20.0) for g in ([], given)), strict=True):
         same(one, other)
+
+
+def test_where_memory_is_short_fewer_images_are_taken_at_once(monkeypatch):
+    """As many as fit, from all of them on a GPU: halved until they do; nothing is lost, nothing found twice."""
+    model, images = hand_wired.random_net(1), hand_wired.images(1, 6)
+    wanted, tried, room = found(model, images, method="gradient"), [], [2]
+
+    def gradient(problem, progress):
+        tried.append(len(problem.x))
+        if len(problem.x) > room[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ranking.gradient(problem, progress)
+
+    monkeypatch.setattr(datapath, "METHODS", dict(METHODS) | {"gradient": gradient, "joint": gradient})
+    for one, other in zip(wanted, found(model, images, method="gradient", batch=6), strict=True):
+        same(one, other)
+    assert tried == [6, 3, 2, 2, 2]
+    with pytest.raises(AevisError, match="too small for 6 images at once"):
+        found(model, images, method="joint")
+    room[0] = 0
+    with pytest.raises(AevisError, match="too small for 1 image at once"):
+        found(model, images, method="gradient")
+
+
+def test_a_gpu_takes_all_images_at_once_unless_they_do_not_fit(monkeypatch):
+    images, tried = hand_wired.images(1, 9), []
+    c = hand_wired.classifier(hand_wired.random_net(1))
+    gradient = lambda problem, progress: tried.append(len(problem.x)) or ranking.gradient(problem, progress)  # noqa: E731
+    monkeypatch.setattr(datapath, "METHODS", dict(METHODS) | {"gradient": gradient})
+    list(extract(c, images, [], ExtractionParameters(method="gradient", batch=4)))
+    monkeypatch.setattr(Classifier, "device", SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(Classifier, "inputs", lambda self, some: torch.from_numpy(some).movedim(-1, 1) / 255)
+    list(extract(c, images, [], ExtractionParameters(method="gradient", batch=4)))
+    assert tried == [4, 4, 1, 9]
 
 
 def test_foils_are_the_images_own_whatever_the_batch():
