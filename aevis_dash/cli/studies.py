@@ -50,6 +50,7 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
         f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
         f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
         *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
+        _intervals(found.methods),
         _depths(found),
         "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
     ]
@@ -109,6 +110,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
 )
 
 _CULPRITS = 10
+_CLAIMS = ("core %", "hard set %", "noise", "causal", "flip %", "flip / control")
 _TRUTH = ("precision", "base rate", "excess", "recall", "specific", "carried", "diverging off")
 _SIZES = {
     "core %": ("core", 100, 2),
@@ -159,6 +161,22 @@ def _side_by_side(methods: Lines, columns: Mapping[str, tuple[str, float, int]])
         for method, found in methods.items()
     ]
     return table(["method", *columns], listed)
+
+
+def _intervals(methods: Lines) -> str:
+    """What is claimed most, with its interval; those of all lines are in the files."""
+    columns = {name: line for name, line in (_SIZES | _TRUST).items() if name in _CLAIMS}
+    listed = [
+        [
+            method,
+            *(
+                f"{fixed(found[line].low * scale, digits)} to {fixed(found[line].high * scale, digits)}"
+                for line, scale, digits in columns.values()
+            ),
+        ]
+        for method, found in methods.items()
+    ]
+    return table(["95 % interval of", *columns], listed)
 
 
 def _depths(found: comparison.Comparison) -> str:
