@@ -316,6 +316,54 @@ class Contribution:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What replacing maps of one layer in a run did to its prediction, beside chance (flip-back).
+
+    replacement  what took the maps' place: "source", "adversarial", "zero", "mean", "resample"
+    before, wanted   the receiver's class, and the one that it should become, -1 for any other
+    maps         (k,) channels in the order in which they were replaced, all positions at once
+    margins      (k + 1,) logit[wanted] - logit[before] with none, one, ... all of them replaced
+    labels       (k + 1,) the class predicted then
+    turned       whether the label is turned with all of them replaced
+    chance       (r,) margins of random sets of as many maps that differ; `chance_turned` the share that turn the label
+    difference   the margin of as many maps of largest difference; `difference_turned` whether they turn it
+    whole        the margin with the whole layer replaced; `whole_turned` whether that turns it
+    others       size of a set of the layer's other maps that turns it too; -1 where none was found, or the maps do not
+    width        maps of the layer
+    runs         forward runs spent, one with its gradient counted as three
+    """
+
+    layer: int
+    replacement: str
+    before: int
+    wanted: int
+    maps: np.ndarray
+    margins: np.ndarray
+    labels: np.ndarray
+    turned: bool
+    chance: np.ndarray
+    chance_turned: float
+    difference: float
+    difference_turned: bool
+    whole: float
+    whole_turned: bool
+    others: int
+    width: int
+    runs: int
+
+    @property
+    def percentile(self) -> float:
+        """Share of the random sets whose margin is below that of the maps."""
+        return float((self.chance < self.margins[-1]).mean())
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the maps turn the label, at most one random set in 20 does, and as many of largest difference
+        do not."""
+        return self.turned and self.chance_turned <= 0.05 and not self.difference_turned
+
+
+@dataclass(frozen=True)
 class LearnedFeatures:
     """The reference image patches that activate each map most, k for each of the n maps, best first.
 

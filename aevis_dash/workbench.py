@@ -9,7 +9,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
-from aevis_dash.core import attack, contribution, datapath, detection, features, loading, receptive
+from aevis_dash.core import (
+    attack,
+    contribution,
+    datapath,
+    detection,
+    evaluation,
+    features,
+    flipback,
+    loading,
+    receptive,
+)
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
 from aevis_dash.core.problem import Foil
@@ -26,13 +36,18 @@ from aevis_dash.domain import (
     LearnedFeatures,
     Prediction,
     Role,
+    Verification,
 )
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
 
 VERSION = 3
 """Of what is computed here; raised when a method's results change for the same parameters."""
+REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
+"""What may take the place of a run's maps; see `Workbench.verify`."""
 _BATCH = 16
+_REFERENCES = 32
+"""Normal images that a mean is taken over."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +230,7 @@ class Workbench:
         """
         source, adversarial = self.predict([example.source, example.adversarial])
         if source.label == adversarial.label:
-            raise AevisError(
-                f"The attack on {example.source} failed: both images are predicted as "
-                f"{self.class_names[source.label]!r}, so there is nothing to explain. Choose another example."
-            )
+            raise self._failed(example, source.label)
         wanted = wanted or self.workspace.settings.extraction
         candidates = self._candidates(example, adversarial.label)[: wanted.candidates]
         if not candidates:
@@ -393,7 +405,67 @@ class Workbench:
             lambda: contribution.contribute(self.classifier, images, target, area, layer, parameters, progress),
         )
 
+    # Flip-back
+
+    def verify(
+        self,
+        example_id: str,
+        layer: int,
+        maps: Sequence[int] | None = None,
+        replacement: str = "source",
+        randoms: int = 200,
+        seed: int = 0,
+    ) -> Verification | None:
+        """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
+
+        `replacement`, one of REPLACEMENTS: "source" puts the source's activations into the adversarial's run and wants
+        the source's class back; "adversarial" the other way round; "zero", "mean" (over normal images) and "resample"
+        (one normal image of a third class) take the maps' place in the adversarial's run, and want its class gone.
+        Without `maps` a small set that does it is searched; None where no set of the layer does. Raises AevisError as
+        `core.flipback.verify`, for an unknown replacement, and where the attack failed.
+        """
+        if replacement not in REPLACEMENTS:
+            raise AevisError(f"There is no replacement {replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}.")
+        example = self.workspace.example(example_id)
+        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+        asked = {"layer": layer, "maps": None if maps is None else [int(m) for m in maps], "replacement": replacement}
+        key = self._key("verification", images=hashes, randoms=randoms, seed=seed, **asked)
+        found = self.store.get(key, Verification)
+        if found is None:
+            question = self._question(example, layer, replacement, seed)
+            chosen = flipback.searched(self.classifier, question) if maps is None else maps
+            if chosen is None:
+                return None
+            found = flipback.verify(self.classifier, question, chosen, replacement, randoms, seed)
+            self.store.put(key, found)
+        return found
+
+    def depths(self) -> tuple[int, ...]:
+        """The last layer of every stage."""
+        return tuple(level[-1] for level in evaluation.levels(self.layers, "stage"))
+
     # Behind the use cases
+
+    def _question(self, example: Example, layer: int, replacement: str, seed: int) -> flipback.Question:
+        source, adversarial = self.predict([example.source, example.adversarial])
+        if source.label == adversarial.label:
+            raise self._failed(example, source.label)
+        src, adv = (self.workspace.read([name]) for name in (example.source, example.adversarial))
+        if replacement == "source":
+            return flipback.Question(adv, src, layer, adversarial.label, source.label)
+        if replacement == "adversarial":
+            return flipback.Question(src, adv, layer, source.label, adversarial.label)
+        names = self._nulls(example, {source.label, adversarial.label}, _REFERENCES, seed)
+        if not names and replacement != "zero":
+            raise AevisError(f"The workspace has no normal image of a third class to take the {replacement} of.")
+        donor = flipback.stand_in(self.classifier, self.workspace.read(names or [example.source]), layer, replacement)
+        return flipback.Question(adv, donor, layer, adversarial.label)
+
+    def _failed(self, example: Example, label: int) -> AevisError:
+        return AevisError(
+            f"The attack on {example.source} failed: both images are predicted as "
+            f"{self.class_names[label]!r}, so there is nothing to explain. Choose another example."
+        )
 
     def _key(self, kind: str, **parts: object) -> str:
         return key_of(kind, VERSION, model=self.classifier.fingerprint, **parts)

@@ -87,7 +87,7 @@ def everything(root):
 def test_alone_it_helps(aevis):
     status, out, _ = aevis()
     assert status == 0
-    for verb in "serve init check attack score extract contribute world benchmark".split():
+    for verb in "serve init check attack score extract contribute verify world diverge evaluate benchmark".split():
         assert f"\n    {verb}" in out
 
 
@@ -245,6 +245,27 @@ def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world)
     assert status == 0
     tops = [row["maps"][0]["map"] for row in found["roles"]]
     assert [w for w in out.splitlines()[3].split() if w.isdigit()][1:] == [str(m) for m in tops]
+
+
+def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, filling_world):
+    example, bench = opening(filling_world), open_workbench(filling_world)
+    argv = ["verify", filling_world, "--example", example, "--random", 20]
+    found = document(*argv)["layers"]
+    assert [each["layer"] for each in found] == [bench.layers.layers[i].name for i in bench.depths()]
+    for each in found:
+        assert each["labels"][0] == each["before"] == "monkey"
+        assert each["labels"][-1] == each["wanted"] == "panda"
+        assert len(each["margins"]) == len(each["maps"]) + 1
+        assert each["margins"][0] < 0 < each["margins"][-1]
+        assert each["random"]["sets"] == 20
+    status, out, _ = aevis(*argv)
+    assert status == 0
+    rows = [line.split() for line in out.splitlines()[3:8]]
+    assert [(row[0], row[1]) for row in rows] == [(each["layer"], str(len(each["maps"]))) for each in found]
+    one = document(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0", "--replace", "zero")["layers"]
+    assert [(each["maps"], each["wanted"]) for each in one] == [([1, 0], None)]
+    _, out, _ = aevis(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0")
+    assert "They do not turn it. Maps 1 0." in out
 
 
 def test_the_method_and_the_size_are_chosen_by_name(aevis, document, world):
@@ -495,6 +516,21 @@ def test_only_failed_attacks_are_refused(refused, world):
 )
 def test_a_place_that_does_not_exist_is_refused(refused, drawn_world, argv, words):
     assert words in refused("contribute", drawn_world, "--example", opening(drawn_world), *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--map", "1"], "--map names maps of one layer"),
+        (["--layer", "relu", "layer1.0.relu", "--map", "1"], "--map names maps of one layer"),
+        (["--layer", "relu", "--map", "16"], "there is no map 16"),
+        (["--layer", "layer9"], "no layer 'layer9'"),
+        (["--replace", "magic"], "no replacement 'magic'. Choose one of: source, adversarial, zero, mean, resample"),
+        (["--layer", "layer4.2.relu_1", "--map", *map(str, range(128))], "no evidence. Choose fewer"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused(refused, drawn_world, argv, words):
+    assert words in refused("verify", drawn_world, "--example", opening(drawn_world), *argv)
 
 
 def test_names_that_do_not_exist_are_refused(refused, world):

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
+import torch
 from conftest import shrink
 from PIL import Image
 
@@ -14,7 +15,7 @@ from aevis_dash.config import AttackParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
 from aevis_dash.domain import AevisError, AreaOfInterest, Example, FeatureMap, Role
-from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workbench import REPLACEMENTS, Workbench, open_workbench
 from aevis_dash.workspace import ImageEntry, write_image
 
 
@@ -409,6 +410,45 @@ def test_an_area_outside_its_layer_is_refused(bench, fooled):
     for corners in [(0, 0, 5, 4), (-1, 0, 2, 2), (2, 2, 2, 3), (3, 0, 1, 2), (0, 0, 4, 5)]:
         with pytest.raises(AevisError, match=rf"outside layer '{last.name}', which has 4 rows and 4 columns"):
             bench.contribute(triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1)
+
+
+def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled):
+    """Against patching by hand; the second time nothing is computed."""
+    layer, example = len(bench.layers) - 1, bench.workspace.example(fooled)
+    src, adv = (bench.predict([name])[0] for name in (example.source, example.adversarial))
+    images = bench.classifier.inputs(bench.workspace.read([example.source, example.adversarial]))
+    own = bench.classifier.network.activation(images, layer).detach().numpy()
+    head = {"source": own[0], "adversarial": own[1], "zero": np.zeros_like(own[0])}
+    for replacement in ("source", "adversarial", "zero", "mean", "resample"):
+        found = bench.verify(fooled, layer, replacement=replacement, randoms=10)
+        assert found is not None
+        assert found.turned
+        before, wanted = (src, adv) if replacement == "adversarial" else (adv, src)
+        assert found.before == before.label
+        assert found.wanted == (wanted.label if replacement in ("source", "adversarial") else -1)
+        if (donor := head.get(replacement)) is None:
+            continue
+        receiver = own[0 if replacement == "adversarial" else 1].copy()
+        receiver[found.maps] = donor[found.maps]
+        tail = bench.classifier.network.tail(layer)
+        state = tail.prepare(bench.classifier.inputs(bench.workspace.read([example.adversarial])))
+        with torch.no_grad():
+            logits = tail.run(state, torch.from_numpy(receiver)[None])[0].numpy()
+        assert logits.argmax() == found.labels[-1] != before.label
+    assert bench.verify(fooled, layer, [3, 1], randoms=10).maps.tolist() == [3, 1]
+    different = {r: bench.verify(fooled, layer, [3, 1], r, randoms=10).margins[-1] for r in REPLACEMENTS}
+    assert len({round(float(v), 4) for v in different.values()}) == 5
+
+
+def test_what_was_verified_is_not_verified_again(bench, fooled, runs):
+    first = bench.verify(fooled, 24, randoms=5)
+    classifier_ready(bench)
+    runs.clear()
+    again = bench.verify(fooled, 24, randoms=5)
+    assert runs == []
+    np.testing.assert_array_equal(first.margins, again.margins)
+    bench.verify(fooled, 24, randoms=6)
+    assert runs
 
 
 def test_an_unknown_distance_is_refused(bench, fooled):

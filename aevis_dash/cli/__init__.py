@@ -184,6 +184,28 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
     _method(verb)
 
 
+def _verify(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", required=True, metavar="ID")
+    verb.add_argument(
+        "--layer", nargs="+", metavar="NAME", help="where maps are replaced (default: every stage's last)"
+    )
+    verb.add_argument(
+        "--map", nargs="+", type=int, metavar="N", help="which, in this order (default: a small set that does it)"
+    )
+    verb.add_argument(
+        "--replace",
+        default="source",
+        metavar="WHAT",
+        help="by what: source (into the adversarial's run), adversarial (into the source's), or zero, mean, resample "
+        "in the adversarial's (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--random", type=_count, default=200, metavar="N", help="random sets beside (default: %(default)s)"
+    )
+    verb.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+
+
 def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
@@ -272,6 +294,7 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
+    "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
     "world": ("make the drawn world's workspace", _world),
     "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
     "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),

@@ -5,7 +5,7 @@ from typing import Any
 
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.domain import Contribution, Datapath, Example, JudgedExample, Prediction, Role
+from aevis_dash.domain import Contribution, Datapath, Example, JudgedExample, Prediction, Role, Verification
 from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
@@ -176,6 +176,92 @@ def contribution_text(document: Mapping[str, Any]) -> str:
             table(head, ranks),
             *notes,
         ]
+    )
+
+
+def verification(
+    bench: Workbench, example: str, replacement: str, layers: Sequence[int], found: Sequence[Verification | None]
+) -> dict[str, Any]:
+    """What replacing maps did at each layer; where no set turns the label, only that."""
+    return {
+        "example": example,
+        "replacement": replacement,
+        "layers": [_verified(bench, layer, each) for layer, each in zip(layers, found, strict=True)],
+    }
+
+
+def _verified(bench: Workbench, layer: int, found: Verification | None) -> dict[str, Any]:
+    where = {"layer": bench.layers.layers[layer].name, "width": bench.layers.layers[layer].channels}
+    if found is None:
+        return {**where, "maps": None, "turned": False}
+    names = bench.class_names
+    return {
+        **where,
+        "maps": found.maps,
+        "before": names[found.before],
+        "wanted": names[found.wanted] if found.wanted >= 0 else None,
+        "labels": [names[int(label)] for label in found.labels],
+        "margins": found.margins,
+        "turned": found.turned,
+        "random": {"sets": len(found.chance), "turn": found.chance_turned, "percentile": found.percentile},
+        "largest_difference": {"margin": found.difference, "turns": found.difference_turned},
+        "whole_layer": {"margin": found.whole, "turns": found.whole_turned},
+        "others": found.others if found.others >= 0 else None,
+        "beats_chance": found.beats_chance,
+        "runs": found.runs,
+    }
+
+
+def verification_text(document: Mapping[str, Any]) -> str:
+    """A line for each layer, what each set is, and a verdict that says no more than the figures."""
+    head = [
+        "layer",
+        "maps",
+        "of",
+        "margin before",
+        "after",
+        "label",
+        "random turn",
+        "percentile",
+        "difference turns",
+        "others",
+    ]
+    listed = [each for each in document["layers"] if each["maps"] is not None]
+    rows = [
+        [
+            each["layer"],
+            len(each["maps"]),
+            each["width"],
+            *(fixed(float(each["margins"][i]), 2) for i in (0, -1)),
+            each["labels"][-1],
+            f"{each['random']['turn']:.0%}",
+            f"{each['random']['percentile']:.0%}",
+            each["largest_difference"]["turns"],
+            each["others"],
+        ]
+        for each in listed
+    ]
+    none = [
+        f"{each['layer']}: no set of its maps was found that turns it."
+        for each in document["layers"]
+        if each not in listed
+    ]
+    sets = [f"{each['layer']}: {_verdict(each)} Maps {' '.join(map(str, each['maps']))}." for each in listed]
+    return "\n".join(
+        [f"{document['example']}: maps replaced by {document['replacement']}", table(head, rows), *sets, *none]
+    )
+
+
+def _verdict(each: Mapping[str, Any]) -> str:
+    if not each["turned"]:
+        return "They do not turn it."
+    if each["beats_chance"]:
+        others = (
+            f"{each['others']} others of the layer do it" if each["others"] else "no set of the others was found to"
+        )
+        return f"They turn it; as many random maps, or of largest difference, do not. Without them {others}."
+    return "They turn it, but so do as many maps of " + (
+        "largest difference." if each["largest_difference"]["turns"] else "random choice."
     )
 
 

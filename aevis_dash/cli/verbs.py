@@ -145,6 +145,20 @@ def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(document, answers.contribution_text(document))
 
 
+def verify(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Replace feature maps of one run by another's and see whether the prediction turns, beside chance."""
+    bench = open_workbench(args.workspace)
+    if args.map and len(args.layer or ()) != 1:
+        raise AevisError("--map names maps of one layer. Say which, with one --layer.")
+    layers = [bench.layers.find(name).index for name in args.layer] if args.layer else bench.depths()
+    found = []
+    for i, layer in enumerate(layers):
+        progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")
+        found.append(bench.verify(args.example, layer, args.map, args.replace, args.random, args.seed))
+    document = answers.verification(bench, args.example, args.replace, layers, found)
+    return Answer(document, answers.verification_text(document))
+
+
 def world(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make the drawn world's workspace, with the shipped network or one trained anew."""
     facts: dict[str, Any] = {"workspace": str(args.workspace)}
@@ -155,7 +169,7 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(facts, f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}")
 
 
-_HERE = (serve, init, check, attack, score, extract, contribute, world)
+_HERE = (serve, init, check, attack, score, extract, contribute, verify, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {verb.__name__: verb for verb in (*_HERE, studies.diverge, studies.evaluate, studies.benchmark)}
 )

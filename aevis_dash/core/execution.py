@@ -199,6 +199,11 @@ class Tail:
         made = set().union(*(descendants(n) for n in nodes if n.op == "placeholder"))
         self._of_the_image = self._border & made
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether all that depends on the image passes through the layer: nothing bypasses it."""
+        return not self._of_the_image
+
     def prepare(self, x: Tensor) -> TailState:
         """Run the images (B, 3, H, W) once up to the layer and the tail's border, without gradients."""
         with torch.no_grad():

@@ -4,7 +4,7 @@ This is the test that a datapath is causal. Everything after the layer is recomp
 by a skip connection is held at the receiver's values. Maps are exchanged at a layer's call site, all positions at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,17 +36,28 @@ class Measured:
 class Exchange:
     """B pairs of images at one layer, prepared once: what `out_of` does there can be put into `into`.
 
-    Raises ValueError when the two are not of one shape, or when the layer does not feed the logits.
+    In place of what `out_of` does there, an activation (B, n_l, ...) may be given as the `donor`. Raises ValueError
+    when the two are not of one shape, or when the layer does not feed the logits.
     """
 
-    def __init__(self, classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int = BATCH):
+    def __init__(
+        self,
+        classifier: Classifier,
+        into: Images,
+        out_of: Images,
+        layer: int,
+        batch: int = BATCH,
+        donor: Tensor | None = None,
+    ):
         receivers, donors = _inputs(classifier, into), _inputs(classifier, out_of)
         if receivers.shape != donors.shape:
             raise ValueError(f"receivers {tuple(receivers.shape)} and donors {tuple(donors.shape)} are not pairs")
         self._tail = classifier.network.tail(layer)
         self._state = self._tail.prepare(receivers)
         with torch.no_grad():
-            self._donor = classifier.network.activation(donors, layer)
+            self._donor = classifier.network.activation(donors, layer) if donor is None else donor
+        if self._donor.shape != self._state.start.shape:
+            raise ValueError(f"the donor is {tuple(self._donor.shape)}, the layer {tuple(self._state.start.shape)}")
         self._batch = batch
         self.runs = 2 * len(receivers)
         """Forward runs so far, counted per image."""
@@ -68,6 +79,23 @@ class Exchange:
             raise ValueError(f"chosen is {chosen.dtype} {chosen.shape}, not bool {(len(rows), n_maps)}")
         with torch.no_grad():
             return np.concatenate([self._run(chosen[s], rows[s]) for s in _slices(len(rows), self._batch)])
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether everything passes through the layer, so that replacing all of it gives the donor's logits."""
+        return self._tail.is_cut
+
+    def slopes(self, chosen: np.ndarray, output: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """(B, n_l) first-order effect on `output`, logits (B, K) to numbers (B,), of exchanging each map, where the
+        maps `chosen`, bool (B, n_l), are exchanged already; positive speaks for exchanging it."""
+        shape = (*self.shape, *[1] * (self._donor.dim() - 2))
+        gate = torch.from_numpy(chosen).to(self._donor).requires_grad_()
+        apart = self._donor - self._state.start
+        with torch.enable_grad():
+            logits = self._tail.run(self._state, self._state.start + gate.reshape(shape) * apart)
+            found = torch.autograd.grad(output(logits).sum(), gate)[0]
+        self.runs += 3 * len(chosen)
+        return found.cpu().numpy()
 
     def difference(self) -> np.ndarray:
         """How far the two runs lie apart at every map, (B, n_l): the l2 norm over positions, 0 where they agree."""

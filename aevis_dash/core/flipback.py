@@ -1,0 +1,286 @@
+"""Flip-back: which maps of a layer, replaced in one run, turn its prediction; and how often chance turns it.
+
+A *receiver* (adv, say) runs with some of a layer's maps replaced by a donor's activations (src's), at the layer's call
+site, all positions at once. The margin is logit[wanted] - logit[before]; the label is turned where the receiver is
+predicted as `wanted`, or, where any other class will do (wanted = ANY), as anything but `before`, and the margin is
+then the best other logit minus logit[before].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.intervention import BATCH, Exchange
+from aevis_dash.domain import AevisError, Verification
+
+ANY = -1
+GROWTH = 0.25
+"""Share of the set by which a search adds maps at once."""
+EXACT = 64
+"""Sets up to this size are thinned by trying every map; larger ones by the slopes."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One receiver, an 8-bit image (1, H, W, 3), and what replaces its maps at a layer: a donor image or activation.
+
+    `before` is what the receiver is predicted as, `wanted` what it should become, ANY for anything else.
+    """
+
+    receiver: np.ndarray
+    donor: np.ndarray | Tensor
+    layer: int
+    before: int
+    wanted: int = ANY
+
+
+class Bench:
+    """Tries sets of maps on one question; every answer is for sets (m, n_l) bool."""
+
+    def __init__(self, classifier: Classifier, question: Question, batch: int = BATCH):
+        self._question = question
+        donor = question.donor
+        images = question.receiver if isinstance(donor, Tensor) else donor
+        activation = donor if isinstance(donor, Tensor) else None
+        self._exchange = Exchange(classifier, question.receiver, images, question.layer, batch, activation)
+
+    @property
+    def width(self) -> int:
+        """n_l, the number of maps of the layer."""
+        return self._exchange.shape[1]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether everything passes through the layer."""
+        return self._exchange.is_cut
+
+    @property
+    def runs(self) -> int:
+        """Forward runs so far; one with its gradient counts three times."""
+        return self._exchange.runs
+
+    def tried(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Margins (m,) and labels (m,) of sets."""
+        logits = self._exchange.logits(chosen, np.zeros(len(chosen), int))
+        return self._margin(torch.from_numpy(logits)).numpy(), logits.argmax(1)
+
+    def turned(self, chosen: np.ndarray) -> np.ndarray:
+        """(m,) bool: which sets turn the label."""
+        return self._is_turned(self.tried(chosen)[1])
+
+    def slopes(self, chosen: np.ndarray) -> np.ndarray:
+        """(n_l,) first-order effect on the margin of replacing each map, with the maps `chosen` (n_l,) replaced."""
+        return self._exchange.slopes(chosen[None], self._margin)[0]
+
+    def difference(self) -> np.ndarray:
+        """(n_l,) how far receiver and donor lie apart, l2 over positions."""
+        return self._exchange.difference()[0]
+
+    def _is_turned(self, labels: np.ndarray) -> np.ndarray:
+        wanted = self._question.wanted
+        return labels != self._question.before if wanted == ANY else labels == wanted
+
+    def _margin(self, logits: Tensor) -> Tensor:
+        before, wanted = self._question.before, self._question.wanted
+        if wanted != ANY:
+            return logits[:, wanted] - logits[:, before]
+        others = torch.cat([logits[:, :before], logits[:, before + 1 :]], dim=1)
+        return others.amax(1) - logits[:, before]
+
+
+def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None:
+    """A small set (n_l,) bool that turns the label, none of whose maps can be spared; None where the search finds none.
+
+    Of the maps `among` (n_l,), all by default. Grown twice, by the slopes and by the largest difference; the smaller is
+    thinned: as many as can go of the maps that matter least go, and again, until every one is needed.
+    """
+    allowed = np.ones(bench.width, bool) if among is None else among
+    grown = [found for found in (_grown(bench, allowed), _prefix(bench, allowed)) if found is not None]
+    if not grown:
+        return None
+    return thinned(bench, min(grown, key=lambda chosen: int(chosen.sum())))
+
+
+def searched(classifier: Classifier, question: Question) -> list[int] | None:
+    """A small set that turns the label as channels, those of steepest slope first; None where the search finds none."""
+    bench = Bench(classifier, question)
+    chosen = smallest(bench)
+    if chosen is None:
+        return None
+    slopes = bench.slopes(np.zeros(bench.width, bool))
+    return sorted(np.flatnonzero(chosen).tolist(), key=lambda channel: -slopes[channel])
+
+
+def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) -> Tensor:
+    """What takes the place of a layer's maps when they are ablated, (1, n_l, ...): "zero", the "mean" of their
+    activations on images (m, H, W, 3), or, "resample", those on the first of the images."""
+    with torch.no_grad():
+        first = classifier.network.activation(classifier.inputs(images[:1]), layer)
+        if kind == "zero":
+            return torch.zeros_like(first)
+        if kind == "resample":
+            return first
+        for i in range(1, len(images)):
+            first = first + classifier.network.activation(classifier.inputs(images[i : i + 1]), layer)
+        return first / len(images)
+
+
+def thinned(bench: Bench, chosen: np.ndarray) -> np.ndarray:
+    """What is left of a set that turns the label when no map more can be spared."""
+    while chosen.any():
+        order = _least_needed(bench, chosen)
+        count = _spared(bench, chosen, order)
+        if count == 0:
+            order, count = _single(bench, chosen)
+        if count == 0:
+            return chosen
+        chosen = _without(chosen, order[:count])
+    return chosen
+
+
+def verify(
+    classifier: Classifier,
+    question: Question,
+    maps: Sequence[int],
+    replacement: str,
+    randoms: int = 200,
+    seed: int = 0,
+) -> Verification:
+    """Replace maps one after the other, beside `randoms` random sets of as many maps that differ, and the largest
+    differences; and see whether the layer's other maps do it too.
+
+    That random sets do not turn the label says that sets which do are rare. It does not say that these maps are the
+    cause: a searched set is the best of many, and where others do it too, neither is.
+    Raises AevisError where there are no maps, one of them does not exist, or they are every map that differs of a
+    layer through which everything passes: replacing a whole cut always gives the donor's prediction, and proves
+    nothing.
+    """
+    bench = Bench(classifier, question)
+    order = _checked(classifier, question.layer, maps)
+    differ = bench.difference() > 0
+    whole, labels = bench.tried(np.ones((1, bench.width), bool))
+    if bench.is_cut and set(np.flatnonzero(differ)) <= set(order.tolist()):
+        raise AevisError(
+            f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
+            "two runs. Replacing all of a layer always carries the other prediction over, so it is no evidence. "
+            "Choose fewer."
+        )
+    margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
+    chance = _random_sets(differ, len(order), randoms, seed)
+    chance_margins, chance_said = bench.tried(chance)
+    largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
+    difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])
+    others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
+    return Verification(
+        layer=question.layer,
+        replacement=replacement,
+        before=question.before,
+        wanted=question.wanted,
+        maps=order,
+        margins=margins,
+        labels=said,
+        turned=bool(bench._is_turned(said)[-1]),
+        chance=chance_margins,
+        chance_turned=float(bench._is_turned(chance_said).mean()),
+        difference=float(difference[0]),
+        difference_turned=bool(bench._is_turned(difference_said)[0]),
+        whole=float(whole[0]),
+        whole_turned=bool(bench._is_turned(labels)[0]),
+        others=-1 if others is None else int(others.sum()),
+        width=bench.width,
+        runs=bench.runs,
+    )
+
+
+def _grown(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
+    chosen = np.zeros(bench.width, bool)
+    while not bench.turned(chosen[None])[0]:
+        left = np.flatnonzero(allowed & ~chosen)
+        if not len(left):
+            return None
+        best_first = left[np.argsort(-bench.slopes(chosen)[left], kind="stable")]
+        chosen = chosen | _set_of(bench.width, best_first[: max(1, int(GROWTH * chosen.sum()))])
+    return chosen
+
+
+def _prefix(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
+    """The shortest prefix, by bisection, of the allowed maps by difference that turns the label."""
+    left = np.flatnonzero(allowed)
+    best_first = left[np.argsort(-bench.difference()[left], kind="stable")]
+    fails, turns = -1, len(left)
+    if not bench.turned(allowed[None])[0]:
+        return None
+    while turns - fails > 1:
+        middle = (fails + turns) // 2
+        if bench.turned(_set_of(bench.width, best_first[:middle])[None])[0]:
+            turns = middle
+        else:
+            fails = middle
+    return _set_of(bench.width, best_first[:turns])
+
+
+def _least_needed(bench: Bench, chosen: np.ndarray) -> np.ndarray:
+    """The set's channels, those whose absence hurts the margin least first."""
+    inside = np.flatnonzero(chosen)
+    if len(inside) > EXACT:
+        return inside[np.argsort(bench.slopes(chosen)[inside], kind="stable")]
+    return inside[np.argsort(-_margins_without(bench, chosen, inside)[0], kind="stable")]
+
+
+def _margins_without(bench: Bench, chosen: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    without = np.tile(chosen, (len(inside), 1))
+    without[np.arange(len(inside)), inside] = False
+    margins, labels = bench.tried(without)
+    return margins, bench._is_turned(labels)
+
+
+def _single(bench: Bench, chosen: np.ndarray) -> tuple[np.ndarray, int]:
+    """A map that can be spared alone, found by trying every one: the channels, that one first, and 1; or 0."""
+    inside = np.flatnonzero(chosen)
+    margins, turned = _margins_without(bench, chosen, inside)
+    order = inside[np.argsort(-np.where(turned, margins, -np.inf), kind="stable")]
+    return order, int(turned.any())
+
+
+def _spared(bench: Bench, chosen: np.ndarray, order: np.ndarray) -> int:
+    """How many of the first channels of an order can go together; by bisection, so that more might."""
+    goes, stays = 0, len(order) + 1
+    while stays - goes > 1:
+        middle = (goes + stays) // 2
+        if bench.turned(_without(chosen, order[:middle])[None])[0]:
+            goes = middle
+        else:
+            stays = middle
+    return goes
+
+
+def _without(chosen: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    left = chosen.copy()
+    left[channels] = False
+    return left
+
+
+def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
+    return np.isin(np.arange(width), channels)
+
+
+def _random_sets(differ: np.ndarray, size: int, count: int, seed: int) -> np.ndarray:
+    """(count, n_l) random sets of `size` maps among those that differ: others would be spent on nothing."""
+    random, among = np.random.default_rng(seed), np.flatnonzero(differ)
+    sets = np.zeros((count, len(differ)), bool)
+    for row in sets:
+        row[random.permutation(among)[:size]] = True
+    return sets
+
+
+def _checked(classifier: Classifier, layer: int, maps: Sequence[int]) -> np.ndarray:
+    if not len(maps):
+        raise AevisError("There is no feature map to replace. Choose at least one.")
+    name = classifier.layers.layers[layer].name
+    for channel in maps:
+        classifier.layers.feature_map(name, int(channel))
+    return np.array(list(dict.fromkeys(int(c) for c in maps)))

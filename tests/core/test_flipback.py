@@ -1,0 +1,205 @@
+"""Flip-back: sets that turn a prediction, beside brute force, nets whose cause is known, and chance."""
+
+from itertools import combinations
+
+import hand_wired
+import numpy as np
+import pytest
+import reference
+import torch
+
+from aevis_dash.core.flipback import ANY, Bench, Question, smallest, thinned, verify
+from aevis_dash.domain import AevisError
+
+WIDTHS = (5, 6, 5)
+
+
+def drawn(seed, layer=1, skip=False, widths=WIDTHS):
+    """A net, a receiver, a donor that it predicts otherwise, and the question that turns the one into the other."""
+    net, images = hand_wired.random_net(seed, widths, skip), hand_wired.images(seed, 24)
+    return net, *asked(net, images, layer)
+
+
+def asked(net, images, layer):
+    """The classes are made equally likely over the images, so that some pair of them differs."""
+    with torch.no_grad():
+        net.head.bias -= net(torch.from_numpy(images).movedim(-1, 1) / 255).mean(0)
+    c = hand_wired.classifier(net)
+    labels = [p.label for p in c.predict(images)]
+    other = next(i for i, label in enumerate(labels) if label != labels[0])
+    return c, Question(images[:1], images[other : other + 1], layer, labels[0], labels[other])
+
+
+def patched(net, c, question, chosen):
+    receiver, donor = (c.inputs(image)[0].numpy() for image in (question.receiver, question.donor))
+    return np.array(
+        reference.patched_logits(hand_wired.weights(net), receiver, donor, question.layer, chosen, net.skip)
+    )
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_margins_and_labels_are_those_of_the_twin(layer, skip):
+    net, c, question = drawn(layer, layer, skip)
+    chosen = np.random.default_rng(layer).uniform(size=(4, WIDTHS[layer])) < 0.5
+    for wanted in (question.wanted, ANY):
+        either = Question(question.receiver, question.donor, layer, question.before, wanted)
+        margins, labels = Bench(c, either).tried(chosen)
+        for row, margin, label in zip(chosen, margins, labels, strict=True):
+            logits = patched(net, c, question, row)
+            others = np.delete(logits, question.before)
+            better = others.max() if wanted == ANY else logits[wanted]
+            assert margin == pytest.approx(better - logits[question.before], abs=1e-4)
+            assert label == logits.argmax()
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_slopes_are_the_derivative_of_the_margin_by_the_exchange(layer):
+    net, c, question = drawn(layer + 3, layer)
+    bench, chosen = Bench(c, question), np.arange(WIDTHS[layer]) % 3 == 0
+
+    own, other = (
+        reference.activations(hand_wired.weights(net), c.inputs(image)[0].numpy())[layer]
+        for image in (question.receiver, question.donor)
+    )
+
+    def margin(z):
+        value = torch.from_numpy(np.array(own) + np.reshape(z, (-1, 1, 1)) * (np.array(other) - np.array(own)))[None]
+        for conv in net.convs[layer + 1 :]:
+            value = torch.nn.functional.conv2d(value, conv.weight.double(), conv.bias.double(), padding=1).clamp_min(0)
+        logits = torch.nn.functional.linear(value.mean((2, 3)), net.head.weight.double(), net.head.bias.double())[0]
+        return float((logits[question.wanted] - logits[question.before]).detach())
+
+    wanted = reference.slopes(margin, chosen.astype(float))
+    np.testing.assert_allclose(bench.slopes(chosen), wanted, atol=2e-3)
+
+
+def by_force(bench):
+    """The size of the smallest of all sets that turns the label, None where none does."""
+    for size in range(bench.width + 1):
+        sets = np.array([np.isin(np.arange(bench.width), some) for some in combinations(range(bench.width), size)])
+        if bench.turned(sets).any():
+            return size
+    return None
+
+
+def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be_spared():
+    sizes = []
+    for seed in range(12):
+        _, c, question = drawn(seed, layer=seed % 3, widths=(10, 10, 10))
+        bench = Bench(c, question)
+        found, best = smallest(bench), by_force(bench)
+        assert found is not None
+        assert best is not None
+        assert bench.turned(found[None])[0]
+        for channel in np.flatnonzero(found):
+            assert not bench.turned((found & (np.arange(10) != channel))[None])[0]
+        sizes.append((int(found.sum()), best))
+        others = smallest(bench, ~found)
+        assert others is None or not (others & found).any()
+        assert others is not None or not bench.turned((~found)[None])[0]
+        told = verify(c, question, np.flatnonzero(found).tolist(), "source", randoms=1)
+        assert told.others == (-1 if others is None else others.sum())
+    found, best = np.array(sizes, float).T
+    assert (found >= best).all()
+    assert (found / np.maximum(best, 1)).mean() <= 1.25
+
+
+def test_nothing_is_replaced_where_the_label_is_the_wanted_one_already():
+    _, c, question = drawn(0)
+    content = Question(question.receiver, question.donor, 1, question.wanted, question.before)
+    found = smallest(Bench(c, content))
+    assert found is not None
+    assert not found.any()
+
+
+def test_a_layer_that_cannot_turn_the_label_says_so():
+    """All of the class's evidence goes around the second layer by the skip."""
+    net = hand_wired.skip_route(0)
+    c, images = hand_wired.classifier(net), np.full((2, 8, 8, 3), 20, np.uint8)
+    images[0, ..., 0], images[1, ..., 1] = 200, 200
+    labels = [p.label for p in c.predict(images)]
+    assert labels == [0, 2]
+    assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
+    found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
+    assert found is not None
+    assert np.flatnonzero(found).tolist() in ([0], [0, 1])
+
+
+def test_large_sets_are_thinned_by_slopes_and_end_where_every_map_is_needed():
+    _, c, question = drawn(1, layer=1, widths=(6, 150, 6))
+    bench = Bench(c, question)
+    found = thinned(bench, np.ones(150, bool))
+    assert bench.turned(found[None])[0]
+    assert found.sum() < 150
+    assert not any(bench.turned((found & (np.arange(150) != k))[None])[0] for k in np.flatnonzero(found))
+
+
+def test_the_steps_of_a_verification_and_its_controls():
+    net, c, question = drawn(2, layer=1)
+    maps = [4, 0, 3]
+    found = verify(c, question, maps, "source", randoms=40, seed=1)
+    assert found.maps.tolist() == maps
+    for k in range(4):
+        logits = patched(net, c, question, np.isin(np.arange(6), maps[:k]))
+        assert found.margins[k] == pytest.approx(logits[question.wanted] - logits[question.before], abs=1e-4)
+        assert found.labels[k] == logits.argmax()
+    assert found.turned == (found.labels[-1] == question.wanted)
+    every = Bench(c, question)
+    all_of_three = np.array([np.isin(np.arange(6), some) for some in combinations(range(6), 3)])
+    margins, said = every.tried(all_of_three)
+    assert len(found.chance) == 40
+    assert all(np.abs(margins - value).min() < 1e-4 for value in found.chance)
+    assert len({round(float(value), 4) for value in found.chance}) > 5
+    assert found.percentile == pytest.approx(np.mean([value < found.margins[-1] for value in found.chance]))
+    largest = np.isin(np.arange(6), np.argsort(-every.difference(), kind="stable")[:3])
+    margin, label = every.tried(largest[None])
+    assert found.difference == pytest.approx(float(margin[0]))
+    assert found.difference_turned == (label[0] == question.wanted)
+    places = [int(np.abs(margins - value).argmin()) for value in found.chance]
+    assert found.chance_turned == pytest.approx(np.mean([said[place] == question.wanted for place in places]))
+    assert (found.whole_turned, found.width) == (True, 6)
+    again = verify(c, question, maps, "source", randoms=40, seed=1)
+    np.testing.assert_array_equal(found.chance, again.chance)
+
+
+def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
+    """Of 4 maps two are dead on both images; one of the others is the cause."""
+    net = hand_wired.random_net(4, (4,))
+    with torch.no_grad():
+        for channel in (1, 2):
+            net.convs[0].weight[channel], net.convs[0].bias[channel] = 0, -1
+    c, question = asked(net, hand_wired.images(4, 30), 0)
+    found = verify(c, question, [0], "source", randoms=60)
+    margins, said = Bench(c, question).tried(np.eye(4, dtype=bool)[[0, 3]])
+    assert {round(float(v), 4) for v in found.chance} == {round(float(v), 4) for v in margins}
+    turned = said == question.wanted
+    shares = [np.isclose(found.chance, m, atol=1e-4).mean() for m in margins]
+    assert found.chance_turned == pytest.approx(float(np.dot(shares, turned)))
+    assert found.beats_chance == (found.turned and found.chance_turned <= 0.05 and not found.difference_turned)
+
+
+def test_an_activation_may_be_the_donor():
+    net, c, question = drawn(5, layer=1)
+    zeros = torch.zeros_like(c.network.activation(c.inputs(question.receiver), 1))
+    chosen = np.isin(np.arange(6), [1, 4])
+    gates = np.ones(16)
+    gates[5:11][chosen] = 0
+    ablated = Bench(c, Question(question.receiver, zeros, 1, question.before)).tried(chosen[None])
+    logits = hand_wired.logits_twin(net, question.receiver[0], gates)
+    others = np.delete(logits, question.before)
+    assert ablated[0][0] == pytest.approx(others.max() - logits[question.before], abs=1e-4)
+    with pytest.raises(ValueError, match="the donor is"):
+        Bench(c, Question(question.receiver, zeros[:, :3], 1, question.before))
+
+
+def test_a_whole_cut_is_no_evidence_and_what_is_not_there_is_refused():
+    _, c, question = drawn(6, layer=0, skip=True)
+    with pytest.raises(AevisError, match="no evidence"):
+        verify(c, question, range(5), "source")
+    bypassed = Question(question.receiver, question.donor, 1, question.before, question.wanted)
+    assert verify(c, bypassed, range(6), "source", randoms=2).width == 6, "around this one a skip connection leads"
+    with pytest.raises(AevisError, match="there is no map 6"):
+        verify(c, bypassed, [1, 6], "source")
+    with pytest.raises(AevisError, match="no feature map to replace"):
+        verify(c, bypassed, [], "source")
