@@ -415,36 +415,51 @@ class Workbench:
         replacement: str = "source",
         randoms: int = 200,
         seed: int = 0,
-    ) -> Verification | None:
+    ) -> Verification:
         """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
 
         `replacement`, one of REPLACEMENTS: "source" puts the source's activations into the adversarial's run and wants
         the source's class back; "adversarial" the other way round; "zero", "mean" (over normal images) and "resample"
         (one normal image of a third class) take the maps' place in the adversarial's run, and want its class gone.
-        Without `maps` a small set that does it is searched; None where no set of the layer does. Raises AevisError as
-        `core.flipback.verify`, for an unknown replacement, and where the attack failed.
+        Without `maps` a small set that does it is searched; there are no maps in the answer where none was found.
+        Raises AevisError as `core.flipback.verify`, for an unknown replacement, and where the attack failed.
         """
         if replacement not in REPLACEMENTS:
             raise AevisError(f"There is no replacement {replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}.")
-        example = self.workspace.example(example_id)
-        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
-        asked = {"layer": layer, "maps": None if maps is None else [int(m) for m in maps], "replacement": replacement}
-        key = self._key("verification", images=hashes, randoms=randoms, seed=seed, **asked)
-        found = self.store.get(key, Verification)
-        if found is None:
-            question = self._question(example, layer, replacement, seed)
-            chosen = flipback.searched(self.classifier, question) if maps is None else maps
-            if chosen is None:
-                return None
-            found = flipback.verify(self.classifier, question, chosen, replacement, randoms, seed)
-            self.store.put(key, found)
-        return found
+
+        def compute() -> Verification:
+            question = self._question(self.workspace.example(example_id), layer, replacement, seed)
+            if maps is None:
+                return flipback.search(self.classifier, question, replacement, randoms, seed)
+            return flipback.verify(self.classifier, question, maps, replacement, randoms, seed)
+
+        key = self._verification_key(example_id, layer, maps, replacement, randoms, seed)
+        return self.store.remember(key, Verification, compute)
+
+    def stored_flip(self, example_id: str, layer: int) -> Verification | None:
+        """What `verify` found at a layer by its defaults, where that is stored."""
+        return self.store.get(self._verification_key(example_id, layer), Verification)
 
     def depths(self) -> tuple[int, ...]:
         """The last layer of every stage."""
         return tuple(level[-1] for level in evaluation.levels(self.layers, "stage"))
 
     # Behind the use cases
+
+    def _verification_key(
+        self,
+        example_id: str,
+        layer: int,
+        maps: Sequence[int] | None = None,
+        replacement: str = "source",
+        randoms: int = 200,
+        seed: int = 0,
+    ) -> str:
+        example = self.workspace.example(example_id)
+        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+        chosen = None if maps is None else [int(m) for m in maps]
+        asked = {"layer": layer, "maps": chosen, "replacement": replacement, "randoms": randoms, "seed": seed}
+        return self._key("verification", images=hashes, **asked)
 
     def _question(self, example: Example, layer: int, replacement: str, seed: int) -> flipback.Question:
         source, adversarial = self.predict([example.source, example.adversarial])

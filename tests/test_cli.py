@@ -265,7 +265,7 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     one = document(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0", "--replace", "zero")["layers"]
     assert [(each["maps"], each["wanted"]) for each in one] == [([1, 0], None)]
     _, out, _ = aevis(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0")
-    assert "They do not turn it. Maps 1 0." in out
+    assert "Maps 1 0 do not turn it." in out
 
 
 def test_the_method_and_the_size_are_chosen_by_name(aevis, document, world):

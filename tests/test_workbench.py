@@ -421,7 +421,6 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
     head = {"source": own[0], "adversarial": own[1], "zero": np.zeros_like(own[0])}
     for replacement in ("source", "adversarial", "zero", "mean", "resample"):
         found = bench.verify(fooled, layer, replacement=replacement, randoms=10)
-        assert found is not None
         assert found.turned
         before, wanted = (src, adv) if replacement == "adversarial" else (adv, src)
         assert found.before == before.label

@@ -179,24 +179,16 @@ def contribution_text(document: Mapping[str, Any]) -> str:
     )
 
 
-def verification(
-    bench: Workbench, example: str, replacement: str, layers: Sequence[int], found: Sequence[Verification | None]
-) -> dict[str, Any]:
-    """What replacing maps did at each layer; where no set turns the label, only that."""
-    return {
-        "example": example,
-        "replacement": replacement,
-        "layers": [_verified(bench, layer, each) for layer, each in zip(layers, found, strict=True)],
-    }
+def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:
+    """What replacing maps did at each layer; no maps where no set was found that turns the label."""
+    return {"example": example, "replacement": replacement, "layers": [_verified(bench, each) for each in found]}
 
 
-def _verified(bench: Workbench, layer: int, found: Verification | None) -> dict[str, Any]:
-    where = {"layer": bench.layers.layers[layer].name, "width": bench.layers.layers[layer].channels}
-    if found is None:
-        return {**where, "maps": None, "turned": False}
+def _verified(bench: Workbench, found: Verification) -> dict[str, Any]:
     names = bench.class_names
     return {
-        **where,
+        "layer": bench.layers.layers[found.layer].name,
+        "width": found.width,
         "maps": found.maps,
         "before": names[found.before],
         "wanted": names[found.wanted] if found.wanted >= 0 else None,
@@ -226,7 +218,6 @@ def verification_text(document: Mapping[str, Any]) -> str:
         "difference turns",
         "others",
     ]
-    listed = [each for each in document["layers"] if each["maps"] is not None]
     rows = [
         [
             each["layer"],
@@ -239,30 +230,24 @@ def verification_text(document: Mapping[str, Any]) -> str:
             each["largest_difference"]["turns"],
             each["others"],
         ]
-        for each in listed
-    ]
-    none = [
-        f"{each['layer']}: no set of its maps was found that turns it."
         for each in document["layers"]
-        if each not in listed
     ]
-    sets = [f"{each['layer']}: {_verdict(each)} Maps {' '.join(map(str, each['maps']))}." for each in listed]
-    return "\n".join(
-        [f"{document['example']}: maps replaced by {document['replacement']}", table(head, rows), *sets, *none]
-    )
+    sets = [f"{each['layer']}: {_verdict(each)}" for each in document["layers"]]
+    return "\n".join([f"{document['example']}: maps replaced by {document['replacement']}", table(head, rows), *sets])
 
 
 def _verdict(each: Mapping[str, Any]) -> str:
+    if not len(each["maps"]):
+        return "No set of its maps was found that turns it."
+    maps = f"Maps {' '.join(map(str, each['maps']))}"
     if not each["turned"]:
-        return "They do not turn it."
-    if each["beats_chance"]:
-        others = (
-            f"{each['others']} others of the layer do it" if each["others"] else "no set of the others was found to"
-        )
-        return f"They turn it; as many random maps, or of largest difference, do not. Without them {others}."
-    return "They turn it, but so do as many maps of " + (
-        "largest difference." if each["largest_difference"]["turns"] else "random choice."
-    )
+        return f"{maps} do not turn it."
+    if each["largest_difference"]["turns"]:
+        return f"{maps} turn it, but so do as many of largest difference."
+    if not each["beats_chance"]:
+        return f"{maps} turn it, but so do as many at random in more than one case of 20."
+    others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"
+    return f"{maps} turn it; as many at random, or of largest difference, do not. Without them {others}."
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

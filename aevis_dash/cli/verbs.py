@@ -155,7 +155,7 @@ def verify(args: argparse.Namespace, progress: Progress) -> Answer:
     for i, layer in enumerate(layers):
         progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")
         found.append(bench.verify(args.example, layer, args.map, args.replace, args.random, args.seed))
-    document = answers.verification(bench, args.example, args.replace, layers, found)
+    document = answers.verification(bench, args.example, args.replace, found)
     return Answer(document, answers.verification_text(document))
 
 

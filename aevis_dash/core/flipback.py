@@ -105,14 +105,17 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
     return thinned(bench, min(grown, key=lambda chosen: int(chosen.sum())))
 
 
-def searched(classifier: Classifier, question: Question) -> list[int] | None:
-    """A small set that turns the label as channels, those of steepest slope first; None where the search finds none."""
+def search(
+    classifier: Classifier, question: Question, replacement: str, randoms: int = 200, seed: int = 0
+) -> Verification:
+    """A small set that turns the label, verified, its maps of steepest slope first; no maps where none was found."""
     bench = Bench(classifier, question)
     chosen = smallest(bench)
     if chosen is None:
-        return None
+        return _verified(bench, question, np.zeros(0, int), replacement, randoms, seed)
     slopes = bench.slopes(np.zeros(bench.width, bool))
-    return sorted(np.flatnonzero(chosen).tolist(), key=lambda channel: -slopes[channel])
+    order = np.array(sorted(np.flatnonzero(chosen).tolist(), key=lambda channel: -slopes[channel]), int)
+    return _verified(bench, question, order, replacement, randoms, seed)
 
 
 def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) -> Tensor:
@@ -161,16 +164,21 @@ def verify(
     """
     bench = Bench(classifier, question)
     order = _checked(classifier, question.layer, maps)
-    differ = bench.difference() > 0
-    whole, labels = bench.tried(np.ones((1, bench.width), bool))
-    if bench.is_cut and set(np.flatnonzero(differ)) <= set(order.tolist()):
+    if bench.is_cut and set(np.flatnonzero(bench.difference())) <= set(order.tolist()):
         raise AevisError(
             f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
             "two runs. Replacing all of a layer always carries the other prediction over, so it is no evidence. "
             "Choose fewer."
         )
+    return _verified(bench, question, order, replacement, randoms, seed)
+
+
+def _verified(
+    bench: Bench, question: Question, order: np.ndarray, replacement: str, randoms: int, seed: int
+) -> Verification:
+    whole, labels = bench.tried(np.ones((1, bench.width), bool))
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
-    chance = _random_sets(differ, len(order), randoms, seed)
+    chance = _random_sets(bench.difference() > 0, len(order), randoms, seed)
     chance_margins, chance_said = bench.tried(chance)
     largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
     difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])

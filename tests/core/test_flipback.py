@@ -8,7 +8,7 @@ import pytest
 import reference
 import torch
 
-from aevis_dash.core.flipback import ANY, Bench, Question, smallest, thinned, verify
+from aevis_dash.core.flipback import ANY, Bench, Question, search, smallest, thinned, verify
 from aevis_dash.domain import AevisError
 
 WIDTHS = (5, 6, 5)
@@ -121,6 +121,8 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     labels = [p.label for p in c.predict(images)]
     assert labels == [0, 2]
     assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
+    none = search(c, Question(images[:1], images[1:], 1, 0, 2), "source", randoms=4)
+    assert (len(none.maps), len(none.margins), none.turned, none.beats_chance, none.others) == (0, 1, False, False, -1)
     found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
     assert found is not None
     assert np.flatnonzero(found).tolist() in ([0], [0, 1])
