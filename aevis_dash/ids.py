@@ -66,6 +66,9 @@ AREA_TEXT = "area-text"
 WHOLE_MAP = "whole-map"
 SOURCE_LAYER = "source-layer"
 TRACE = "trace"
+FLIP = "flip-back"
+FLIPPED = "flipped"
+FLIP_TEXT = "flip-text"
 
 
 def card(example_id: str) -> dict[str, str]:
@@ -76,6 +79,11 @@ def card(example_id: str) -> dict[str, str]:
 def culprit(name: str) -> dict[str, str]:
     """The button of a map that recurs where pairs leave, by its name LAYER:CHANNEL."""
     return {"type": "culprit", "index": name}
+
+
+def flip(channel: int) -> dict[str, str | int]:
+    """The button of a map that turns the prediction with others."""
+    return {"type": "flip", "index": channel}
 
 
 def winner(channel: int) -> dict[str, str | int]:

@@ -53,6 +53,15 @@ def register(app: Dash, manager: Any) -> None:
         **common,
     )(trace_job)
     app.callback(
+        Output(ids.FLIPPED, "data"),
+        *_message(),
+        Input(ids.FLIP, "n_clicks"),
+        State(ids.VIEW, "data"),
+        State(ids.PAGE, "data"),
+        running=running,
+        **common,
+    )(flip_job)
+    app.callback(
         Output(ids.COMPARED, "data"),
         *_message(),
         Input(ids.COMPARE, "n_clicks"),
@@ -94,6 +103,18 @@ def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, so
         return no_update, _sentence(error, "The contribution analysis"), True
     kept = view.steps if view.traced is not None or not view.steps else ()
     return view.but(layer=source, map=None, area=None, steps=(*kept, step)).to_data(), "", False
+
+
+def flip_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> tuple:
+    """Search the maps of the shown layer that give the source's label back."""
+    view = from_data(view_data)
+    if not clicks or view.example is None or view.layer is None:
+        return no_update, no_update, no_update
+    try:
+        jobs.verify(view.example, jobs.workbench().layers.find(view.layer).index, _told(set_progress))
+    except Exception as error:  # as above
+        return no_update, _sentence(error, "The flip-back"), True
+    return clicks, "", False
 
 
 def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tuple:

@@ -66,10 +66,11 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input(ids.TREEMAP, "clickData"),
         Input({"type": "winner", "index": ALL}, "n_clicks"),
+        Input({"type": "flip", "index": ALL}, "n_clicks"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_map(click, _clicks, data):
+    def choose_map(click, _clicks, _flips, data):
         if ctx.triggered_id == ids.TREEMAP:
             place = _customdata(click)
             channel = int(place[0]) if place is not None else None

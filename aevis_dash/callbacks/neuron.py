@@ -1,19 +1,23 @@
 """The neuron: a map's learned features and activation maps, and the area of interest drawn on them."""
 
+from collections.abc import Sequence
+
 from dash import Dash, Input, Output
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View, area_of, from_data
-from aevis_dash.domain import Layer, Role
+from aevis_dash.domain import Layer, Role, Verification
 from aevis_dash.figures.neuron import activation_figure
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.neuron import learned
+from aevis_dash.layouts.neuron import flips, learned
 from aevis_dash.workbench import Triplet, Workbench
 
 _HEIGHT = 200
+SHOWN = 24
+"""Maps of a flip-back shown as buttons at most."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -53,6 +57,47 @@ def register(app: Dash, bench: Workbench) -> None:
             sources[0] if sources else None,
             not sources,
         )
+
+    @app.callback(
+        Output(ids.FLIP_TEXT, "children"),
+        Output(ids.FLIP, "disabled"),
+        Input(ids.NEURON_VIEW, "data"),
+        Input(ids.FLIPPED, "data"),
+        Input(ids.READY, "data"),
+    )
+    def show_flip(data, _flipped, _ready):
+        view = from_data(data)
+        if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
+            return [], True
+        found = bench.stored_flip(view.example, bench.layers.find(view.layer).index)
+        if found is None:
+            return flips(["Which maps, put from src's run into adv's, give the label back?"], [], None), False
+        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), True
+
+
+def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
+    """A flip-back in sentences that say no more than the figures."""
+    if not len(found.maps):
+        return [
+            f"No set of this layer's {found.width} maps was found that gives {class_names[found.wanted]} back: "
+            f"with all of them from src the margin is {found.whole:.2f}."
+        ]
+    count = len(found.maps)
+    each = "it" if count == 1 else "they"
+    said = [
+        f"{count} of {found.width} maps, put from src into adv, give {class_names[found.wanted]} back "
+        f"(margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}).",
+        f"Of {len(found.chance)} random sets of {count}, {found.chance_turned:.0%} do; "
+        f"the {count} of largest difference {'do' if found.difference_turned else 'do not'}.",
+    ]
+    if found.others >= 0:
+        return [*said, f"Not the only cause: without them, {found.others} others do it too."]
+    if not found.beats_chance:
+        return [
+            *said,
+            "No set of the other maps was found to do it, but chance or the plain difference finds one as well.",
+        ]
+    return [*said, f"No set of the other maps was found to do it, so {each} may be the cause at this layer."]
 
 
 def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:

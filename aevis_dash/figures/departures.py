@@ -87,5 +87,11 @@ def _layout(layers: Sequence[str], highest: int, theme: Theme) -> dict:
             "ticktext": ["first", layers[-1]],
             "tickfont": ends,
         },
-        "yaxis": {**bare_axis(0, highest * 1.05), "visible": True, "nticks": 3, "tickfont": ends},
+        "yaxis": {
+            **bare_axis(0, highest * 1.05),
+            "visible": True,
+            "nticks": 3,
+            "gridcolor": theme.grid,
+            "tickfont": ends,
+        },
     }

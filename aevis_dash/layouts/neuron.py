@@ -35,9 +35,26 @@ def neuron_panel() -> html.Section:
                 ],
                 className="trace",
             ),
+            html.H3("do maps of this layer cause it?"),
+            html.Div(
+                [
+                    dbc.Button("Flip back", id=ids.FLIP, color="primary", outline=True, disabled=True),
+                    html.Div(id=ids.FLIP_TEXT, className="flips"),
+                ],
+                className="trace",
+            ),
         ],
         className="panel neuron",
     )
+
+
+def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> list:
+    """What a flip-back found, in sentences, and its maps as buttons, the shown one marked."""
+    buttons = [
+        html.Button(f"map {c}", id=ids.flip(c), className="culprit chosen" if c == here else "culprit", n_clicks=0)
+        for c in channels
+    ]
+    return [*(html.Div(sentence) for sentence in words), html.Div(buttons, className="culprits")]
 
 
 def learned(patches: Sequence[str]) -> list:

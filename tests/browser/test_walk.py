@@ -86,6 +86,23 @@ def test_the_story_traces_to_winners(walker):
     assert walker.complaints() == []
 
 
+def test_the_layer_is_flipped_back_beside_chance(walker):
+    """A job finds the maps that give the panda back; the answer stays with the layer, its maps can be looked at."""
+    walker.drawn("activations")
+    walker.press("flip-back")
+    said = walker.says("flip-text", "give panda back")
+    assert "random sets" in said
+    assert any(words in said for words in ("others do it too", "may be the cause", "finds one as well"))
+    chip = walker.driver.find_elements("css selector", "#flip-text .culprit")[-1]
+    named = chip.text
+    chip.click()
+    walker.says("neuron-title", f"{named} of layer3.2.relu")
+    walker.until(lambda: walker.driver.find_element("css selector", "#flip-text .chosen").text == named, "it is marked")
+    walker.driver.get(walker.driver.current_url)
+    assert walker.says("flip-text", "give panda back") == said
+    assert walker.complaints() == []
+
+
 def test_another_method_is_another_river(walker):
     """The method and the size are chosen, extracted by jobs, kept in the address, and there again after a reload."""
     walker.drawn("river")

@@ -1,0 +1,62 @@
+"""A flip-back in words: no more than its figures say."""
+
+import numpy as np
+import pytest
+
+from aevis_dash.callbacks.neuron import in_words
+from aevis_dash.domain import Verification
+
+FOUND = Verification(
+    layer=3,
+    replacement="source",
+    before=1,
+    wanted=0,
+    maps=np.array([4, 2]),
+    margins=np.array([-3.0, -1.0, 0.5]),
+    labels=np.array([1, 1, 0]),
+    turned=True,
+    chance=np.full(200, -2.0),
+    chance_turned=0.02,
+    difference=-0.5,
+    difference_turned=False,
+    whole=4.0,
+    whole_turned=True,
+    others=-1,
+    width=64,
+    runs=300,
+)
+NAMES = ("panda", "monkey")
+
+
+def changed(**fields):
+    return " ".join(in_words(Verification(**(vars(FOUND) | fields)), NAMES))
+
+
+def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
+    text = changed()
+    assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
+    assert "Of 200 random sets of 2, 2% do; the 2 of largest difference do not" in text
+    assert "they may be the cause at this layer" in text
+    assert "it may be the cause" in changed(maps=np.array([4]))
+
+
+@pytest.mark.parametrize("others", [1, 17])
+def test_other_sets_that_do_it_too_are_told(others):
+    text = changed(others=others, difference_turned=True)
+    assert f"Not the only cause: without them, {others} others do it too." in text
+    assert "largest difference do." in text
+    assert "may be the cause" not in text
+
+
+@pytest.mark.parametrize("control", [{"difference_turned": True}, {"chance_turned": 0.3}])
+def test_what_a_control_does_as_well_is_no_cause(control):
+    text = changed(**control)
+    assert "may be the cause" not in text
+    assert "chance or the plain difference finds one as well" in text
+
+
+def test_a_layer_without_such_maps_says_what_all_of_it_does():
+    text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=-1.25)
+    assert text == (
+        "No set of this layer's 64 maps was found that gives panda back: with all of them from src the margin is -1.25."
+    )
