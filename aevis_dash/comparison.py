@@ -45,10 +45,11 @@ FIGURE_LINES = {
 class Sample:
     """Which examples a run over a workspace takes, and where it runs (see `tasks.run`).
 
-    `count` misclassified ones at random by the seed; with `weakest` only each source's smallest perturbation.
+    `count` misclassified ones at random by the seed, None for all; with `weakest` of each source only the smallest
+    perturbation.
     """
 
-    count: int
+    count: int | None
     seed: int = 0
     weakest: bool = False
     processes: int | None = None
@@ -85,6 +86,19 @@ class Yardstick:
 
 
 @dataclass(frozen=True)
+class CausalControls:
+    """The causal agreement (c,) that orders without any datapath have at the yardstick's layers, where they see src.
+
+    difference   maps by how far the two runs lie apart; patching: by the first-order effect of exchanging them on the
+                 margin (gradient x difference, attribution patching), which is the yardstick's own question, to first
+                 order, for two passes. Methods that are given no foil do not see src and cannot know it.
+    """
+
+    difference: np.ndarray
+    patching: np.ndarray
+
+
+@dataclass(frozen=True)
 class Measures:
     """One method on one example.
 
@@ -97,7 +111,8 @@ class Measures:
     flips          (d,) share of a stage's last layer that must be patched from src into adv to flip the label back,
                    best first by the sum of adv's and src's gates
     noise, seeds, order, halved, doubled   Jaccard of the hard set with that under one grey level of noise, another
-                   seed, src found before adv, lambda and gamma halved and doubled; NaN where not asked for
+                   seed, src found before adv, lambda and gamma halved and doubled; NaN where not asked for. The
+                   bench leaves out those that a method has no parameter for
     noise_rank     rank correlation of the gates under that noise
     passes, seconds   of adv's datapath
     """
@@ -149,12 +164,22 @@ def compare(
     root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
     first, rest = part_of(progress, 0, 0.1), part_of(progress, 0.1, 0.9)
     rods = in_order(tasks.run(yardstick, root, examples, workers, address, first))
+    blind = in_order(tasks.run(causal_controls, root, examples, workers, address))
     done = in_order(tasks.run(measure, root, trials, workers, address, rest))
     lines = {}
     for m in methods:
         of_method = [r for trial, r in zip(trials, done, strict=True) if trial.wanted.method == m]
         lines[m] = summary(of_method, rods, sample.seed) | {"memory": peak_memory(bench, examples[0], wanted[m])}
-    return Comparison(tuple(examples), lines, controls(rods, sample.seed))
+        lines[m] |= dict.fromkeys(_meaningless(wanted[m]), evaluation.bootstrap([], 0))
+    return Comparison(tuple(examples), lines, controls(rods, blind, sample.seed))
+
+
+def _meaningless(wanted: ExtractionParameters) -> list[str]:
+    """Lines of stability that say nothing of a method, as it has no such parameter."""
+    uses = datapath.used(wanted)
+    both = {"sparsity", "coherence"}
+    asked = {"seeds": {"seed"}, "order": {"coherence"}, "halved": both, "doubled": both}
+    return [line for line, parameters in asked.items() if not parameters & set(uses)]
 
 
 def method_of(bench: Workbench, method: str) -> ExtractionParameters:
@@ -208,13 +233,21 @@ def chosen(bench: Workbench, sample: Sample) -> list[Example]:
 
 def measure(bench: Workbench, trial: Trial) -> Measures:
     """The task: one method on one example, from the store where it was measured before."""
-    key = _key(bench, "measures", trial.example, wanted=datapath.used(trial.wanted), variants=trial.variants)
+    others = [bench.workspace.image_hash(name) for name in ImagePair(bench, trial.example).others(_OTHERS)]
+    asked = {"wanted": datapath.used(trial.wanted), "variants": trial.variants, "others": others}
+    key = _key(bench, "measures", trial.example, **asked)
     return bench.store.remember(key, Measures, lambda: _measure(bench, trial))
 
 
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
     """The task: the true effects and the controls of one example, from the store where they were measured before."""
     return bench.store.remember(_key(bench, "yardstick", example_id), Yardstick, lambda: _yardstick(bench, example_id))
+
+
+def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
+    """The task: the agreement of orders without a datapath, from the store where it was measured before."""
+    key = _key(bench, "controls", example_id)
+    return bench.store.remember(key, CausalControls, lambda: _causal_controls(bench, example_id))
 
 
 def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 0) -> dict[str, evaluation.Estimate]:
@@ -235,13 +268,17 @@ def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 
     return lines
 
 
-def controls(rods: Sequence[Yardstick], seed: int = 0) -> dict[str, evaluation.Estimate]:
+def controls(
+    rods: Sequence[Yardstick], blind: Sequence[CausalControls] = (), seed: int = 0
+) -> dict[str, evaluation.Estimate]:
     """The two controls of the flip-back at every stage, shares of the stage's last layer; in the last one also what
-    the order of all true single-map effects takes."""
+    the order of all true single-map effects takes; and the causal agreement of orders without a datapath."""
     lines = {}
     for name in ("random", "difference"):
         for i in range(len(rods[0].depths)):
             lines[f"flip {name} {i}"] = _median([getattr(r, name)[i] for r in rods], seed)
+    for name in ("difference", "patching"):
+        lines[f"causal {name}"] = _median([float(np.nanmean(getattr(each, name))) for each in blind], seed)
     return lines | {"flip single": _median([r.single for r in rods], seed)}
 
 
@@ -290,7 +327,7 @@ def _measure(bench: Workbench, trial: Trial) -> Measures:
     pair = ImagePair(bench, trial.example)
     adv, src = pair.chain(trial.wanted)
     rod = yardstick(bench, trial.example)
-    gauge = measures.Gauge(bench.classifier, pair.adv_image, pair.others(_OTHERS))
+    gauge = measures.Gauge(bench.classifier, pair.adv_image, bench.workspace.read(pair.others(_OTHERS)))
     kept, kl = gauge.at_shares(adv, SHARES)
     nothing = dict.fromkeys(("noise", "seeds", "order", "halved", "doubled", "noise_rank"), float("nan"))
     return Measures(
@@ -351,6 +388,22 @@ def _yardstick(bench: Workbench, example_id: str) -> Yardstick:
     return Yardstick(layers, channels, effects, depths, np.array(random), np.array(difference), single)
 
 
+def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
+    rod, pair = yardstick(bench, example_id), ImagePair(bench, example_id)
+    orders = [pair.orders(int(layer)) for layer in rod.layers]
+    return CausalControls(
+        *(
+            np.array(
+                [
+                    measures.rank_correlation(order[i][channels], effects)
+                    for order, channels, effects in zip(orders, rod.channels, rod.effects, strict=True)
+                ]
+            )
+            for i in range(2)
+        )
+    )
+
+
 def sampled_layers(count: int, wanted: int) -> np.ndarray:
     """`wanted` layers of `count`, evenly spread, the last one included."""
     return np.unique(np.linspace(count - 1, count // (2 * wanted), wanted).round().astype(int))
@@ -393,14 +446,13 @@ class ImagePair:
         noise = np.random.default_rng(self._seed).integers(-1, 2, self.adv_image.shape)
         return np.clip(self.adv_image.astype(int) + noise, 0, 255).astype(np.uint8)
 
-    def others(self, count: int) -> np.ndarray:
-        """Normal images predicted as neither of the two classes."""
+    def others(self, count: int) -> list[str]:
+        """The file names of normal images predicted as neither of the two classes."""
         entries = self._bench.workspace.images
         order = np.random.default_rng(self._seed).permutation(len(entries))
         names = [entries[i].file for i in order[: 4 * count]]
         taken = {int(label[0]) for label in self._labels}
-        fitting = [n for n, p in zip(names, self._bench.predict(names), strict=True) if p.label not in taken]
-        return self._bench.workspace.read(fitting[:count])
+        return [n for n, p in zip(names, self._bench.predict(names), strict=True) if p.label not in taken][:count]
 
     def alive(self, layer: int, count: int) -> np.ndarray:
         """`count` maps of a layer that fire on one of the two images, at random; with repetition where fewer do."""
@@ -419,6 +471,14 @@ class ImagePair:
         return intervention.single_map_effects(
             self._bench.classifier, self.adv_image, self.src_image, layer, channels[None], adv, src
         ).values[0]
+
+    def orders(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """How far the two runs lie apart at every map (n_l,), and the first-order effect (n_l,) of exchanging it on
+        logit_src - logit_adv."""
+        exchange = intervention.Exchange(self._bench.classifier, self.adv_image, self.src_image, layer)
+        (src,), (adv,) = self._labels
+        slopes = exchange.slopes(np.zeros(exchange.shape, bool), lambda logits: logits[:, src] - logits[:, adv])
+        return exchange.difference()[0], slopes[0]
 
     def controls(self, layer: int) -> tuple[float, float]:
         """Shares of the layer that random orders (their median) and the largest difference flip at."""

@@ -94,7 +94,8 @@ def stored_listing(bench: Workbench) -> Listing | None:
 def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
     """One row for every pair: its classes, its attack, where it leaves either band, and the culprits there.
 
-    A layer is "never" where adv stays within the band and "" where there is no other image of the class.
+    A layer is "never" where adv stays within the band and "" where there is no other image of the class. `innocent_`
+    lists where the band's own images leave the band of the others.
     """
     labels = [bench.predict([e.source, e.adversarial]) for e in found.examples]
     return [
@@ -106,6 +107,7 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
             "perturbation": bench.perturbation(example),
             **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
             **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
+            **{f"innocent_{band}": _layer_names(bench, each.innocents(band)) for band in divergence.BANDS},
         }
         for example, each, (source, adversarial) in zip(found.examples, found.found, labels, strict=True)
     ]
@@ -118,11 +120,34 @@ def culprits(listed: Sequence[dict[str, Any]], band: str) -> list[tuple[str, int
 
 
 def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, group: str) -> list[dict[str, Any]]:
-    """How many pairs leave a band at every layer, by the values of another column: one row a layer, never last."""
-    groups = sorted({str(row[group]) for row in listed})
+    """How many pairs leave a band at every layer, never last: `pairs` by the values of another column, and `innocent`,
+    how many would if adv were one of the band's own images.
+
+    Pairs without a band are counted nowhere; see `without_band`.
+    """
+    groups = sorted({row[group] for row in listed})
     layers = [*(layer.name for layer in bench.layers.layers), NEVER]
-    counted = Counter((row[f"leaves_{band}"], str(row[group])) for row in listed)
-    return [{"layer": layer, **{g: counted[layer, g] for g in groups}} for layer in layers]
+    counted = Counter((row[f"leaves_{band}"], row[group]) for row in listed)
+    innocent = dict.fromkeys(layers, 0.0)
+    for row in listed:
+        names = row[f"innocent_{band}"].split()
+        for name in names:
+            innocent[name] += 1 / len(names)
+    return [
+        {"layer": layer, "pairs": {str(g): counted[layer, g] for g in groups}, "innocent": innocent[layer]}
+        for layer in layers
+    ]
+
+
+def without_band(listed: Sequence[dict[str, Any]], band: str) -> int:
+    """How many pairs have no other image of the class to compare with."""
+    return sum(row[f"leaves_{band}"] == "" for row in listed)
+
+
+def innocent_share(listed: Sequence[dict[str, Any]], band: str) -> float:
+    """Share of the band's own images that leave the band of the others for good; NaN without any."""
+    names = [name for row in listed for name in row[f"innocent_{band}"].split()]
+    return sum(name != NEVER for name in names) / len(names) if names else float("nan")
 
 
 def those(
@@ -158,11 +183,15 @@ def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
 def _attack(bench: Workbench, example: Example) -> str:
     """The attack in words, without the class that it aims at: that is another column."""
     aim = "" if example.target_label is None else f", towards {bench.class_names[example.target_label]}"
-    return example.attack.removesuffix(aim)
+    return example.attack.removesuffix(aim) or "unnamed"
 
 
 def _layer_name(bench: Workbench, layer: int) -> str:
     return "" if layer < 0 else NEVER if layer == len(bench.layers) else bench.layers.layers[layer].name
+
+
+def _layer_names(bench: Workbench, layers: np.ndarray) -> str:
+    return " ".join(_layer_name(bench, int(layer)) for layer in layers)
 
 
 def _names(bench: Workbench, flats: np.ndarray) -> str:
@@ -170,11 +199,9 @@ def _names(bench: Workbench, flats: np.ndarray) -> str:
 
 
 def _others(bench: Workbench, example: Example) -> list[str]:
-    """Other clean images predicted as src's class, at most OTHERS, in the table's order."""
+    """Other clean images of src's class, at most OTHERS, in the table's order."""
     label = bench.predict([example.source])[0].label
-    names = [entry.file for entry in bench.workspace.images if entry.file != example.source]
-    alike = [name for name, p in zip(names, bench.predict(names), strict=True) if p.label == label]
-    return alike[:OTHERS]
+    return [name for name, p in bench.clean() if p.label == label and name != example.source][:OTHERS]
 
 
 def _diverge(

@@ -191,7 +191,7 @@ class Datapath:
     """The critical feature maps of one image's prediction, or of a set of images of one prediction.
 
     gates        (n,) in [0, 1], how critical each map is: the solution z of Eq. 5, or the method's own order
-    supports     (n,) bool, the maps that speak for the label by firing; a map may be critical because it does not fire
+    supports     (n,) bool, the maps that speak for the label by firing; others count by firing less than on a foil
     critical     (n,) bool, the hard set: the maps of largest gate in each layer, those that support the label first, at
                  gate 1, all others at 0
     core         (n,) bool, the fewest maps found that keep the label, compared across layers
@@ -358,9 +358,10 @@ class Verification:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the maps turn the label, at most one random set in 20 does, and as many of largest difference
-        do not."""
-        return self.turned and self.chance_turned <= 0.05 and not self.difference_turned
+        """Whether the maps turn the label, at most one random set in 20 does, of 20 or more, and as many of largest
+        difference do not."""
+        rare = len(self.chance) >= 20 and self.chance_turned <= 0.05
+        return self.turned and rare and not self.difference_turned
 
 
 @dataclass(frozen=True)

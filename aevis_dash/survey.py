@@ -1,7 +1,11 @@
 """The paper's evaluation over a whole workspace (Sec. 6.1, Table 1), for any methods, each beside its null.
 
 A *task* extracts one example's datapaths by one method and compares them. The datapaths are kept in the store, so a run
-that was interrupted goes on, other r, norms and granularities cost next to nothing, and the page opens what was found.
+that was interrupted goes on, other r, norms and granularities cost next to nothing, and what the page shows of an
+example begins with the datapaths found here.
+
+What a null does not exclude: targets are explained as adv's class, nulls as their own. Part of any excess is that two
+explanations of one class are alike, whatever the pictures show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,7 +83,7 @@ def examine(bench: Workbench, item: _Item) -> Outcome:
     trial = evaluation.Trial(
         found.adversarial.gates,
         found.source.gates,
-        np.stack([path.gates for path in found.candidates]),
+        np.stack([path.gates for path in found.candidates[: shared or None]]),
         np.stack([path.gates for path in found.nulls[:shared]]) if shared else np.zeros((0, bench.layers.n_maps)),
     )
     asked = item.question
@@ -100,7 +104,7 @@ def lines(found: Evaluation) -> dict[str, evaluation.Estimate]:
 def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
     """One row for every method, adversarial and target or null: what was found, to be explored afterwards.
 
-    `starts` names the first layer of the level from which Eq. 9 grows without a break to the end.
+    `starts` names the first layer of the level from which Eq. 9 grows without a break to the end; "" for none.
     """
     return [
         {
@@ -110,7 +114,7 @@ def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
             "rank": rank,
             "similarity": float(rivers.similarity[i]),
             "pattern": bool(rivers.pattern[i]),
-            "starts": layer_names[evaluated.levels[int(rivers.growth_start[i])][0]],
+            "starts": _start(evaluated, int(rivers.growth_start[i]), layer_names),
             "drift": float(rivers.drift[i]),
         }
         for method, evaluated in found.methods.items()
@@ -118,6 +122,10 @@ def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
         for against, rivers in (("target", outcome.targets), ("null", outcome.nulls))
         for rank, i in enumerate(np.argsort(-rivers.similarity, kind="stable"), start=1)
     ]
+
+
+def _start(evaluated: Evaluation, level: int, layer_names: Sequence[str]) -> str:
+    return "" if level == len(evaluated.levels) - 1 else layer_names[evaluated.levels[level][0]]
 
 
 def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluation.Levels:

@@ -171,6 +171,12 @@ class Workbench:
             for e, s, (a, score) in zip(examples, source, adversarial, strict=True)
         ]
 
+    def clean(self) -> list[tuple[str, Prediction]]:
+        """The normal images that are predicted as their label says (or have none), with their predictions."""
+        entries = self.workspace.images
+        predictions = self.predict([entry.file for entry in entries])
+        return [(e.file, p) for e, p in zip(entries, predictions, strict=True) if e.label in (None, p.label)]
+
     def source_scores(self, examples: Sequence[Example]) -> list[float]:
         """Adversarial scores of the examples' normal sources, each compared with other images only."""
         names = list(dict.fromkeys(e.source for e in examples))
@@ -263,7 +269,7 @@ class Workbench:
         """The example's datapaths; what an interrupted run had finished is not done again.
 
         adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
-        "joint", adv, src and the candidates are solved together (Eq. 3), and the nulls held near adv and src.
+        "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone.
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted)
@@ -289,7 +295,7 @@ class Workbench:
             raise AevisError("There is no image to find a datapath of. Choose at least one.")
         wanted = wanted or self.workspace.settings.extraction
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self._key("datapath", images=hashes, parameters=datapath.used(wanted))
+        key = self._key("datapath", images=sorted(hashes), parameters=datapath.used(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -428,7 +434,7 @@ class Workbench:
             raise AevisError(f"There is no replacement {replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}.")
 
         def compute() -> Verification:
-            question = self._question(self.workspace.example(example_id), layer, replacement, seed)
+            question = self._question(example_id, layer, replacement, seed)
             if maps is None:
                 return flipback.search(self.classifier, question, replacement, randoms, seed)
             return flipback.verify(self.classifier, question, maps, replacement, randoms, seed)
@@ -456,12 +462,24 @@ class Workbench:
         seed: int = 0,
     ) -> str:
         example = self.workspace.example(example_id)
-        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+        stand_ins = self._stand_ins(example, replacement, seed)
+        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial, *stand_ins)]
         chosen = None if maps is None else [int(m) for m in maps]
         asked = {"layer": layer, "maps": chosen, "replacement": replacement, "randoms": randoms, "seed": seed}
         return self._key("verification", images=hashes, **asked)
 
-    def _question(self, example: Example, layer: int, replacement: str, seed: int) -> flipback.Question:
+    def _stand_ins(self, example: Example, replacement: str, seed: int) -> tuple[str, ...]:
+        """The normal images of third classes whose activations take a run's maps' place."""
+        if replacement not in ("mean", "resample"):
+            return ()
+        taken = {p.label for p in self.predict([example.source, example.adversarial])}
+        names = self._nulls(example, taken, _REFERENCES if replacement == "mean" else 1, seed)
+        if not names:
+            raise AevisError(f"The workspace has no normal image of a third class to take the {replacement} of.")
+        return names
+
+    def _question(self, example_id: str, layer: int, replacement: str, seed: int) -> flipback.Question:
+        example = self.workspace.example(example_id)
         source, adversarial = self.predict([example.source, example.adversarial])
         if source.label == adversarial.label:
             raise self._failed(example, source.label)
@@ -470,10 +488,8 @@ class Workbench:
             return flipback.Question(adv, src, layer, adversarial.label, source.label)
         if replacement == "adversarial":
             return flipback.Question(src, adv, layer, source.label, adversarial.label)
-        names = self._nulls(example, {source.label, adversarial.label}, _REFERENCES, seed)
-        if not names and replacement != "zero":
-            raise AevisError(f"The workspace has no normal image of a third class to take the {replacement} of.")
-        donor = flipback.stand_in(self.classifier, self.workspace.read(names or [example.source]), layer, replacement)
+        names = self._stand_ins(example, replacement, seed) or (example.source,)
+        donor = flipback.stand_in(self.classifier, self.workspace.read(names), layer, replacement)
         return flipback.Question(adv, donor, layer, adversarial.label)
 
     def _failed(self, example: Example, label: int) -> AevisError:
@@ -522,25 +538,19 @@ class Workbench:
             scores.append(float(detection.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
         return list(zip(wanted, scores, strict=True))
 
-    def _clean(self) -> list[tuple[str, Prediction]]:
-        """The normal images that are predicted as their label says (or have none), with their predictions."""
-        entries = self.workspace.images
-        predictions = self.predict([entry.file for entry in entries])
-        return [(e.file, p) for e, p in zip(entries, predictions, strict=True) if e.label in (None, p.label)]
-
     def _candidates(self, example: Example, label: int) -> tuple[str, ...]:
-        alike = [(f, p) for f, p in self._clean() if p.label == label and f != example.source]
+        alike = [(f, p) for f, p in self.clean() if p.label == label and f != example.source]
         return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
 
     def _nulls(self, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
-        others = [f for f, p in self._clean() if p.label not in taken]
+        others = [f for f, p in self.clean() if p.label not in taken]
         order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
         return tuple(others[i] for i in order[:count])
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
             return [target] * len(entries)
-        offered = {p.label for _, p in self._clean()}
+        offered = {p.label for _, p in self.clean()}
         predictions = self.predict([entry.file for entry in entries])
         return [self._nearest(p, offered - {p.label}) for p in predictions]
 
@@ -573,7 +583,7 @@ class Workbench:
     def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
         """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""
         hashes = self.workspace.image_hash
-        together = [hashes(name) for name in plan.candidates] if wanted.method == "joint" else []
+        together = [hashes(name) for name in (*plan.candidates, *plan.nulls)] if wanted.method == "joint" else []
 
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = _foil(plan, place)
@@ -641,9 +651,9 @@ def open_workbench(root: Path) -> Workbench:
 
 def _batches(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
     """What is extracted together, as places among adv, src, candidates and nulls: first, and one past the last."""
-    chain, end = 2 + len(plan.candidates), 2 + len(plan.candidates) + len(plan.nulls)
+    end = 2 + len(plan.candidates) + len(plan.nulls)
     if wanted.method == "joint":
-        return [(0, chain)] + ([(chain, end)] if plan.nulls else [])
+        return [(0, end)]
     return [(0, 1), (1, 2), (2, end)]
 
 

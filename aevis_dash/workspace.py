@@ -131,9 +131,10 @@ class Workspace:
         return inside if name.startswith(_OWN_FOLDER) else self.root / self.settings.images / name
 
     def read(self, names: Iterable[str]) -> np.ndarray:
-        """8-bit images (B, H, W, 3) at the model's input size."""
+        """8-bit images (B, H, W, 3) at the model's input size; B may be 0."""
         size = self.settings.preprocessing.input_size
-        return np.stack([read_image(self.path(name), size) for name in names])
+        images = [read_image(self.path(name), size) for name in names]
+        return np.stack(images) if images else np.zeros((0, *size, 3), np.uint8)
 
     def image_hash(self, name: str) -> str:
         """A digest of an image's bytes; raises AevisError where it cannot be read."""

@@ -104,6 +104,8 @@ def test_alone_it_helps(aevis):
         ["init", "x", "--model", "m", "--images", "i", "--mean", "1,2"],
         ["contribute", "x", "--example", "e", "--layer", "l", "--map", "1", "--area", "0,0,1.5,2"],
         ["score", "x", "--exampel", "e"],
+        ["diverge", "x", "--seed", "-1"],
+        ["verify", "x", "--example", "e", "--seed", "1.5"],
     ],
 )
 def test_what_is_no_command_ends_with_2(argv, capsys):
@@ -262,6 +264,8 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     assert status == 0
     rows = [line.split() for line in out.splitlines()[3:8]]
     assert [(row[0], row[1]) for row in rows] == [(each["layer"], str(len(each["maps"]))) for each in found]
+    twice = document(*argv, "--layer", "layer4.2.relu_1", "layer4.2.relu_1")["layers"]
+    assert [each["layer"] for each in twice] == ["layer4.2.relu_1"]
     one = document(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0", "--replace", "zero")["layers"]
     assert [(each["maps"], each["wanted"]) for each in one] == [([1, 0], None)]
     _, out, _ = aevis(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0")

@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from aevis_dash import comparison
-from aevis_dash.comparison import SHARES, Measures, Sample, Trial, Yardstick, chosen, compare, measure, yardstick
+from aevis_dash.comparison import (
+    SHARES,
+    Measures,
+    Sample,
+    Trial,
+    Yardstick,
+    causal_controls,
+    chosen,
+    compare,
+    measure,
+    yardstick,
+)
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.problem import Foil
@@ -66,7 +77,7 @@ def test_sizes_and_what_is_kept_are_those_of_the_datapath(bench, example, measur
 def test_what_a_hard_set_says_of_other_images_is_asked_of_other_classes(bench, example, measured):
     path = adversarial_path(bench, example)
     pair = comparison.ImagePair(bench, example.id)
-    others = pair.others(4)
+    others = bench.workspace.read(pair.others(4))
     said = bench.classifier.predict(others)
     taken = {p.label for p in bench.predict([example.source, example.adversarial])}
     assert not {p.label for p in said} & taken
@@ -141,6 +152,26 @@ def test_the_order_of_all_true_effects_flips_with_few_maps(bench, example):
     assert rod.single < rod.random[-1]
 
 
+def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, example):
+    """Against the same questions asked by hand; attribution patching answers them almost exactly."""
+    rod, found = yardstick(bench, example.id), causal_controls(bench, example.id)
+    adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
+    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    network = bench.classifier.network
+    for i, layer in enumerate(rod.layers):
+        donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
+        apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
+        assert found.difference[i] == pytest.approx(comparison.measures.rank_correlation(apart, rod.effects[i]))
+        tail = network.tail(int(layer))
+        state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
+        logits = tail.run(state, value)[0]
+        (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)
+        first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
+        wanted = comparison.measures.rank_correlation(first_order, rod.effects[i])
+        assert found.patching[i] == pytest.approx(wanted, abs=1e-3)
+    assert np.nanmean(found.patching) > 0.8
+
+
 def test_no_extraction_is_done_twice(bench, example, monkeypatch):
     """Neither for another seed where nothing is drawn, nor for given datapaths where none is held near."""
     asked, real = [], datapath.extract
@@ -178,6 +209,23 @@ def test_the_default_agrees_with_true_interventions_where_a_random_order_does_no
     assert causal["elimination"] > 0.5
     assert causal["elimination"] > causal["gradient"] + 0.15
     assert abs(causal["random"]) < 0.2
+
+
+def test_other_images_are_another_measurement_and_none_are_no_error(world):
+    """What a hard set says of other images hangs on which there are; of none it says nothing."""
+    bench = open_workbench(world)
+    example = bench.workspace.example(bench.workspace.settings.opens_on)
+    trial = Trial(example.id, GRADIENT, False)
+    first = measure(bench, trial)
+    taken = {p.label for p in bench.predict([example.source, example.adversarial])}
+    table = world / "images.csv"
+    lines = table.read_text().splitlines()
+    kept = [e.file for e in bench.workspace.images if e.label in taken]
+    table.write_text("\n".join([lines[0], *(line for line in lines if line.split(",")[0] in kept)]) + "\n")
+    again = measure(bench, trial)
+    assert not np.isnan(first.others)
+    assert np.isnan(again.others)
+    assert first.core == again.core
 
 
 def test_nothing_is_measured_twice(bench, example, measured, monkeypatch):
@@ -236,6 +284,8 @@ def test_every_method_is_held_against_the_same_examples(bench):
         ]
         assert found.methods[name]["core"].mean == pytest.approx(np.median([m.core for m in each]))
         assert found.methods[name]["noise"].n == 1
+        assert found.methods[name]["seeds"].n == (name == "random"), "the other draws nothing"
+        assert found.methods[name]["order"].n == found.methods[name]["halved"].n == 0
         assert found.methods[name]["causal"].n == 3
         assert 0 < found.methods[name]["memory"].mean < 2000
     with pytest.raises(AevisError, match="no method 'magic'"):

@@ -35,8 +35,9 @@ def test_every_pair_is_compared_with_its_source(bench, found):
         assert each.adversarial[layer] == pytest.approx(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
     assert each.noise.shape == (whole.NOISES, 25)
     label = bench.predict([example.source])[0].label
-    names = [e.file for e in bench.workspace.images if e.file != example.source]
-    alike = [n for n, p in zip(names, bench.predict(names), strict=True) if p.label == label]
+    entries = [e for e in bench.workspace.images if e.file != example.source]
+    said = bench.predict([e.file for e in entries])
+    alike = [e for e, p in zip(entries, said, strict=True) if p.label == label and e.label in (None, label)]
     assert len(each.others) == min(len(alike), whole.OTHERS)
     assert each.departure("class").layer == leaves(each.adversarial, np.median(each.others, axis=0))
 
@@ -53,7 +54,14 @@ def test_the_counts_are_those_of_the_rows(bench, found):
     for band in ("class", "noise"):
         counted = whole.by_layer(bench, listed, band, "source")
         assert [row["layer"] for row in counted] == [*(layer.name for layer in bench.layers.layers), "never"]
-        assert sum(v for row in counted for k, v in row.items() if k != "layer") == len(listed)
+        assert sum(sum(row["pairs"].values()) for row in counted) == len(listed) - whole.without_band(listed, band)
+        with_innocents = [row[f"innocent_{band}"].split() for row in listed if row[f"innocent_{band}"]]
+        assert sum(row["innocent"] for row in counted) == pytest.approx(len(with_innocents))
+        wanted = sum(names.count("never") / len(names) for names in with_innocents)
+        assert counted[-1]["innocent"] == pytest.approx(wanted)
+        every = [name for names in with_innocents for name in names]
+        share = whole.innocent_share(listed, band)
+        assert share == pytest.approx(np.mean([name != "never" for name in every]))
         named = [name for row in listed for name in row[f"culprits_{band}"].split()]
         recurring = whole.culprits(listed, band)
         assert [count for _, count in recurring] == sorted((named.count(n) for n in set(named)), reverse=True)
@@ -105,6 +113,24 @@ def test_the_listing_holds_every_misclassified_example_and_is_kept(bench, monkey
     assert whole.stored_listing(bench) is None, "of other examples it says nothing"
 
 
+def test_pairs_without_another_image_of_the_class_are_told_and_counted_nowhere(bench, found):
+    listed = [dict(row) for row in whole.rows(bench, found)]
+    for row in listed[:2]:
+        row |= {"leaves_class": "", "culprits_class": "", "innocent_class": ""}
+    assert whole.without_band(listed, "class") == 2
+    counted = whole.by_layer(bench, listed, "class", "source")
+    assert sum(sum(row["pairs"].values()) for row in counted) == len(listed) - 2
+    lonely = [{**row, "innocent_class": ""} for row in listed]
+    assert np.isnan(whole.innocent_share(lonely, "class"))
+
+
+def test_a_group_may_have_any_name(bench, found):
+    listed = [{**row, "source": "layer"} for row in whole.rows(bench, found)]
+    counted = whole.by_layer(bench, listed, "noise", "source")
+    assert [row["layer"] for row in counted][-1] == "never"
+    assert sum(row["pairs"]["layer"] for row in counted) == len(listed)
+
+
 def test_examples_are_found_by_layer_group_and_culprit(bench, found):
     listed = whole.rows(bench, found)
     first = listed[0]
@@ -130,7 +156,10 @@ def test_the_verb_prints_the_distribution(filling_world, bench, found, tmp_path,
     text = capsys.readouterr().out
     listed = whole.rows(bench, found)
     head = next(line for line in text.splitlines() if line.startswith("layer "))
-    assert head.split()[1:] == sorted({row["source"] for row in listed})
+    assert head.split()[1:] == [*sorted({row["source"] for row in listed}), "(innocent)"]
+    fooled = sum(j.misclassified for j in bench.judged_examples())
+    assert f"6 of {fooled} pairs" in text
+    assert f"{whole.innocent_share(listed, 'class'):.0%} of them leave it for good somewhere" in text
     with into.open() as file:
         assert [row["leaves_class"] for row in csv.DictReader(file)] == [row["leaves_class"] for row in listed]
     assert main(["diverge", *said, "--band", "noise", "--json"]) == 0

@@ -65,6 +65,21 @@ def test_what_is_not_there_is_refused(filling_world, said, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--weakest"], ["--processes", "2"], ["--scheduler", "tcp://here:1"]])
+def test_options_that_mean_nothing_to_a_bench_are_refused(filling_world, option, capsys):
+    assert main(["benchmark", "truth", str(filling_world), "--examples", "1", *option]) == 2
+    assert "makes its own attacks" in capsys.readouterr().err
+
+
+def test_the_costs_are_written_where_asked(filling_world, monkeypatch, tmp_path, capsys):
+    cost = {"what": "a pass", "seconds": 0.5, "passes": 1.0, "detail": "one image"}
+    monkeypatch.setattr(studies, "measure", lambda bench, progress: {"workspace": "here", "costs": [cost]})
+    into = tmp_path / "new" / "costs.csv"
+    assert main(["benchmark", str(filling_world), "--csv", str(into)]) == 0
+    with into.open() as file:
+        assert [row["what"] for row in csv.DictReader(file)] == ["a pass"]
+
+
 def test_a_workspace_alone_is_measured_for_its_costs(filling_world, monkeypatch, capsys):
     monkeypatch.setattr(
         studies, "measure", lambda bench, progress: {"workspace": str(bench.workspace.root), "costs": []}

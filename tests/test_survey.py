@@ -11,6 +11,7 @@ import reference
 from aevis_dash import survey as surveys
 from aevis_dash.cli import main
 from aevis_dash.comparison import Sample, chosen
+from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.evaluation import levels
 from aevis_dash.domain import AevisError
 from aevis_dash.survey import Question, lines, rows, survey
@@ -74,7 +75,27 @@ def test_the_rows_say_what_was_found_for_every_pair(bench, found):
     ]
     assert [r["rank"] for r in mine] == list(range(1, len(mine) + 1))
     assert [r["similarity"] for r in mine] == sorted((r["similarity"] for r in mine), reverse=True)
-    assert all(r["starts"] in names for r in listed)
+    outcome = found.methods["gradient"].outcomes[0].targets
+    order = np.argsort(-outcome.similarity, kind="stable")
+    last = len(found.methods["gradient"].levels) - 1
+    for row, i in zip(mine, order, strict=True):
+        assert (row["starts"] == "") == (outcome.growth_start[i] == last)
+    assert {r["starts"] for r in listed} <= {*names, ""}
+    assert "" in {r["starts"] for r in listed}, "random gates never grow"
+
+
+def test_targets_and_nulls_are_as_many(bench, monkeypatch):
+    """The most similar of many are more similar than the most similar of few."""
+    seen, real = [], surveys.evaluation.outcome
+    monkeypatch.setattr(
+        surveys.evaluation, "outcome", lambda g, levels, trial, *a: seen.append(trial) or real(g, levels, trial, *a)
+    )
+    example = chosen(bench, HERE)[0]
+    for candidates, nulls in ((2, 1), (1, 2), (2, 0)):
+        wanted = ExtractionParameters(method="gradient", candidates=candidates, null_targets=nulls)
+        surveys.examine(bench, surveys._Item(example.id, wanted, ASKED))
+        shared = min(candidates, nulls) if nulls else candidates
+        assert (len(seen[-1].targets), len(seen[-1].nulls)) == (shared, shared if nulls else 0)
 
 
 def test_a_second_run_extracts_nothing(bench, found, monkeypatch):

@@ -342,21 +342,22 @@ def test_adv_and_targets_are_explained_against_src_and_src_against_adv(bench, fo
     assert solved == []
 
 
-def test_joint_solves_adv_src_and_candidates_together_and_the_nulls_near_them(bench, fooled, solved):
+def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, solved):
     joint = dataclasses.replace(bench.workspace.settings.extraction, method="joint", iterations=3, batch=1)
     before = bench.extract(fooled, wanted=joint)
-    assert [call[:2] for call in solved] == [(4, 0), (1, 2)]
+    assert [call[:2] for call in solved] == [(5, 0)]
     plan = before.plan
     keys = bench._path_keys(plan, joint)
     next(path for path in (bench.workspace.cache / "datapath").iterdir() if keys[2].endswith(path.stem)).unlink()
     assert bench.triplet(fooled, wanted=joint) is None
     solved.clear()
     again = bench.extract(fooled, wanted=joint)
-    assert [call[:2] for call in solved] == [(4, 0)], "one that is lost is solved with the others again"
+    assert [call[:2] for call in solved] == [(5, 0)], "one that is lost is solved with the others again"
     for old, new in zip(before.paths, again.paths, strict=True):
         np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
-    fewer = dataclasses.replace(plan, candidates=plan.candidates[:1])
-    assert bench._path_keys(fewer, joint)[0] != keys[0], "solved together, the datapaths depend on one another"
+    for fewer in ({"candidates": plan.candidates[:1]}, {"nulls": ()}):
+        other = bench._path_keys(dataclasses.replace(plan, **fewer), joint)
+        assert other[0] != keys[0], "solved together, the datapaths depend on one another"
 
 
 def test_a_set_of_images_has_one_datapath_and_it_is_kept(bench, runs):
@@ -437,6 +438,20 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
     assert bench.verify(fooled, layer, [3, 1], randoms=10).maps.tolist() == [3, 1]
     different = {r: bench.verify(fooled, layer, [3, 1], r, randoms=10).margins[-1] for r in REPLACEMENTS}
     assert len({round(float(v), 4) for v in different.values()}) == 5
+
+
+def test_what_stands_in_for_a_map_is_part_of_the_question(bench, fooled):
+    """Other normal images, another mean: an answer that hung on the old ones is not given again."""
+    first = bench.verify(fooled, 24, [3, 1], "mean", randoms=2)
+    _keep_images(bench, bench.workspace.images[::2])
+    again = bench.verify(fooled, 24, [3, 1], "mean", randoms=2)
+    assert first.margins[0] == pytest.approx(again.margins[0])
+    assert first.margins[-1] != pytest.approx(again.margins[-1])
+    taken = {p.label for p in bench.predict([bench.workspace.example(fooled).source])}
+    _keep_images(bench, tuple(e for e in bench.workspace.images if e.label in taken))
+    for replacement in ("mean", "resample"):
+        with pytest.raises(AevisError, match=f"no normal image of a third class to take the {replacement} of"):
+            bench.verify(fooled, 24, [3, 1], replacement)
 
 
 def test_what_was_verified_is_not_verified_again(bench, fooled, runs):

@@ -37,9 +37,10 @@ def register(app: Dash, bench: Workbench) -> None:
         if stored is None:
             return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
         counted = divergences.by_layer(bench, stored.rows, band, by)
-        groups = [name for name in counted[0] if name != "layer"]
-        counts = np.array([[row[group] for row in counted] for group in groups], int).reshape(-1, len(counted))
-        figure = departure_figure([row["layer"] for row in counted], groups, counts, _chosen(picked, by), shade)
+        groups = list(counted[0]["pairs"])
+        counts = np.array([[row["pairs"][group] for row in counted] for group in groups], int).reshape(-1, len(counted))
+        layers, innocent = [row["layer"] for row in counted], np.array([row["innocent"] for row in counted])
+        figure = departure_figure(layers, groups, counts, innocent, _chosen(picked, by), shade)
         named = [Culprit(*pair) for pair in divergences.culprits(stored.rows, band)[:SHOWN]]
         named_groups = zip(largest(groups, counts)[0], colours_of(shade), strict=False)
         return figure, _note(stored.rows, band, named), legend(list(named_groups)), culprits(named), _HIDDEN
@@ -63,9 +64,18 @@ def register(app: Dash, bench: Workbench) -> None:
             return {"band": band, "culprit": pressed["index"]} if ctx.triggered[0]["value"] else no_update
         return None if before else no_update
 
-    @app.callback(Output(ids.PICKED_TEXT, "children"), Output(ids.PICKED_LINE, "style"), Input(ids.PICKED, "data"))
-    def say_what_is_picked(picked):
-        return (_words(picked), {}) if picked else ("", _HIDDEN)
+    @app.callback(
+        Output(ids.PICKED_TEXT, "children"),
+        Output(ids.PICKED_LINE, "style"),
+        Input(ids.PICKED, "data"),
+        Input(ids.COUNT, "children"),
+    )
+    def say_what_is_picked(picked, _count):
+        """Whenever the gallery changes too: the examples may have changed since they were compared."""
+        if not picked:
+            return "", _HIDDEN
+        known = narrowed(bench, picked) is not None
+        return _words(picked) if known else "the examples changed: compare all pairs again", {}
 
 
 def narrowed(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:
@@ -78,10 +88,13 @@ _COST = "Compares every misclassified pair by its activations: a few forward run
 
 
 def _note(listed: list[dict[str, Any]], band: str, named: list[Culprit]) -> str:
-    without = sum(row[f"leaves_{band}"] == "" for row in listed)
+    without, share = divergences.without_band(listed, band), divergences.innocent_share(listed, band)
     missing = f", {without} without another image of the class" if without else ""
     recurring = " Maps that recur where they leave:" if named else ""
-    return f"{len(listed)} pairs{missing}, by the layer where they leave. Click a bar to list them.{recurring}"
+    innocent = f" Dotted: innocent pictures, of which {share:.0%} leave too." if share == share else ""
+    return (
+        f"{len(listed)} pairs{missing}, by the layer where they leave.{innocent} Click a bar to list them.{recurring}"
+    )
 
 
 def _chosen(picked: dict[str, str] | None, by: str) -> tuple[str, str] | None:

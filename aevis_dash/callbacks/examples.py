@@ -45,7 +45,7 @@ def register(app: Dash, bench: Workbench) -> None:
         chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
         cards = [_card(bench, e) for e in chosen[:SHOWN]]
-        return gallery(cards), _count(len(chosen), len(judged)), figure
+        return gallery(cards), _count(len(chosen), len(judged), among is not None), figure
 
 
 def score_range(bench: Workbench) -> ScoreRange:
@@ -84,9 +84,11 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
     )
 
 
-def _count(chosen: int, all_: int) -> str:
+def _count(chosen: int, all_: int, picked: bool) -> str:
     if all_ == 0:
         return "No examples yet: make some with `aevis attack WORKSPACE`, then reload."
+    if chosen == 0 and picked:
+        return f"None of {all_} examples: widen the filters, or show all again."
     if chosen == 0:
         return f"None of {all_} examples: widen the slider or the filters."
     more = f", the {SHOWN} nearest the middle shown" if chosen > SHOWN else ""

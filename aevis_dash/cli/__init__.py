@@ -203,13 +203,13 @@ def _verify(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--random", type=_count, default=200, metavar="N", help="random sets beside (default: %(default)s)"
     )
-    verb.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    verb.add_argument("--seed", type=_seed, default=0, help="of every draw (default: %(default)s)")
 
 
 def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
-    verb.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    verb.add_argument("--seed", type=_seed, default=0, help="of the training (default: %(default)s)")
     verb.add_argument("--drawings", type=int, default=8000, help="to train on (default: %(default)s)")
     verb.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
 
@@ -235,7 +235,7 @@ def _evaluate(verb: argparse.ArgumentParser) -> None:
 
 def _diverge(verb: argparse.ArgumentParser) -> None:
     _check(verb)
-    _study(verb, methods=False)
+    _study(verb, methods=False, examples=None)
     verb.add_argument("--method", metavar="NAME", help="on the critical maps by that extraction (default: on all maps)")
     verb.add_argument(
         "--band",
@@ -251,16 +251,17 @@ def _diverge(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _study(verb: argparse.ArgumentParser, methods: bool = True) -> None:
+def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | None = 60) -> None:
     """What all runs over a whole workspace have in common."""
     if methods:
         verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
-    verb.add_argument("--examples", type=_count, default=60, metavar="N", help="at random (default: %(default)s)")
-    verb.add_argument("--seed", type=int, default=0, help="of every draw (default: %(default)s)")
+    usual = "all" if examples is None else examples
+    verb.add_argument("--examples", type=_count, default=examples, metavar="N", help=f"at random (default: {usual})")
+    verb.add_argument("--seed", type=_seed, default=0, help="of every draw (default: %(default)s)")
     verb.add_argument("--weakest", action="store_true", help="of each source only the smallest that succeeds")
     verb.add_argument("--processes", type=_count, metavar="N", help="default: one for each core")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
-    verb.add_argument("--csv", type=Path, metavar="FILE", help="write every figure into this table")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="write what was measured into this table")
 
 
 def _target_image(verb: argparse.ArgumentParser) -> None:
@@ -300,6 +301,12 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
     "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),
     "benchmark": ("measure what the analysis costs, or how good each extraction method is", _benchmark),
 }
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give 0 or more")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -245,7 +245,8 @@ def _verdict(each: Mapping[str, Any]) -> str:
     if each["largest_difference"]["turns"]:
         return f"{maps} turn it, but so do as many of largest difference."
     if not each["beats_chance"]:
-        return f"{maps} turn it, but so do as many at random in more than one case of 20."
+        random = each["random"]
+        return f"{maps} turn it, but so do as many at random: {random['turn']:.0%} of {random['sets']} sets."
     others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"
     return f"{maps} turn it; as many at random, or of largest difference, do not. Without them {others}."
 

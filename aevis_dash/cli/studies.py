@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,9 +33,11 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
     return BENCHES[what](open_workbench(root), args, progress)
 
 
-def costs(bench: Workbench, _args: argparse.Namespace, progress: Progress) -> Answer:
+def costs(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """What the analysis costs."""
     measured = measure(bench, progress)
+    if args.csv:
+        _as_csv(args.csv, measured["costs"])
     facts = {name: value for name, value in measured.items() if name != "costs"}
     listed = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
     return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], listed)}")
@@ -52,6 +55,9 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
         *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
         _intervals(found.methods),
         _depths(found),
+        "Causal agreement of orders that see src, as the default does, but have no datapath: largest difference "
+        f"{fixed(found.controls['causal difference'].mean, 2)}, gradient x difference (attribution patching) "
+        f"{fixed(found.controls['causal patching'].mean, 2)}.",
         "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
     ]
     return Answer(document, "\n\n".join(text))
@@ -70,7 +76,18 @@ def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
         _as_csv(args.csv, each)
     head = ["method", *next(iter(by_method.values()))]
     listed = [[method, *(_interval(e) for e in of_method.values())] for method, of_method in by_method.items()]
-    text = [f"{len(found.examples)} adversarials", table(head, listed)]
+    asked = f"r = {question.r}, levels are {question.granularity}s, {question.norm}"
+    text = [
+        f"{len(found.examples)} of {_count_misclassified(bench)} adversarials, up to {args.targets} targets; {asked}",
+        table(head, listed),
+    ]
+    if not any(
+        of_method[f"top-{k} {part}"].mean
+        for of_method in by_method.values()
+        for k in (1, 3, 5)
+        for part in ("score", "null")
+    ):
+        text.append("The strict pattern of Eq. 10 never occurs, nor in the null: a smaller --r asks less.")
     if found.refused:
         text.append(f"{len(found.refused)} were left out. The first: {next(iter(found.refused.values()))}")
     return Answer(document, "\n\n".join(text))
@@ -85,9 +102,14 @@ def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
     recurring = [{"map": name, "pairs": count} for name, count in divergences.culprits(listed, args.band)]
     if args.csv:
         _as_csv(args.csv, listed)
+    heads = ["layer", *counted[0]["pairs"], "(innocent)"]
+    missing = divergences.without_band(listed, args.band)
     words = [
-        f"{len(listed)} pairs; how many leave the band of {args.band} for good at each layer, by {args.by}",
-        table(list(counted[0]), [list(row.values()) for row in counted]),
+        f"{len(listed)} of {_count_misclassified(bench)} pairs; how many leave the band of {args.band} for good at "
+        f"each layer, by {args.by}" + (f"; {missing} have no other image of the class" if missing else ""),
+        table(heads, [[r["layer"], *r["pairs"].values(), fixed(r["innocent"], 1)] for r in counted]),
+        f"(innocent): where as many of the band's own images leave the band of the others; "
+        f"{divergences.innocent_share(listed, args.band):.0%} of them leave it for good somewhere.",
         "The maps that differ most beyond the band where pairs leave it:",
         table(["map", "pairs"], [list(row.values()) for row in recurring[:_CULPRITS]]),
     ]
@@ -96,6 +118,10 @@ def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
 
 def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """In the drawn world: do the maps named as cause detect the part that alone was attacked?"""
+    if args.weakest or args.processes or args.scheduler:
+        raise AevisError(
+            "This bench makes its own attacks, one after the other. Leave out --weakest, --processes and --scheduler."
+        )
     wanted = bench.workspace.settings.extraction
     found = ground_truth(bench.classifier, _methods(args), args.examples, args.seed, wanted, progress)
     document = _document(bench, [], found)
@@ -136,6 +162,10 @@ _TRUST = {
     "seconds": ("seconds", 1, 2),
     "MiB": ("memory", 1, 0),
 }
+
+
+def _count_misclassified(bench: Workbench) -> int:
+    return sum(judged.misclassified for judged in bench.judged_examples())
 
 
 def _what(args: argparse.Namespace) -> tuple[str, Path | None]:
@@ -213,10 +243,11 @@ def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, 
 
 
 def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(listed[0]))
-        writer.writeheader()
-        writer.writerows(listed)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(listed[0]))
+    writer.writeheader()
+    writer.writerows(listed)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _interval(estimate: Estimate) -> str:

@@ -148,9 +148,10 @@ def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
 def verify(args: argparse.Namespace, progress: Progress) -> Answer:
     """Replace feature maps of one run by another's and see whether the prediction turns, beside chance."""
     bench = open_workbench(args.workspace)
-    if args.map and len(args.layer or ()) != 1:
+    if args.map and len(set(args.layer or ())) != 1:
         raise AevisError("--map names maps of one layer. Say which, with one --layer.")
-    layers = [bench.layers.find(name).index for name in args.layer] if args.layer else bench.depths()
+    names = dict.fromkeys(args.layer or ())
+    layers = [bench.layers.find(name).index for name in names] or bench.depths()
     found = []
     for i, layer in enumerate(layers):
         progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")

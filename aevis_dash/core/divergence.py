@@ -40,6 +40,17 @@ class Divergence:
     from_class: Departure
     from_noise: Departure
 
+    def innocents(self, band: str) -> np.ndarray:
+        """Where each of the band's own images leaves the band of the others: (m,) or (k,) layers, L for none.
+
+        What a departure is worth: innocent pictures leave as well. Empty where the band has fewer than two images.
+        """
+        images, statistic = {"class": (self.others, np.median), "noise": (self.noise, np.max)}[band]
+        if len(images) < 2:
+            return np.zeros(0, int)
+        rest = [statistic(np.delete(images, i, axis=0), axis=0) for i in range(len(images))]
+        return np.array([leaves(own, others) for own, others in zip(images, rest, strict=True)])
+
     def departure(self, band: str) -> Departure:
         """Where adv leaves one of BANDS."""
         return {"class": self.from_class, "noise": self.from_noise}[band]

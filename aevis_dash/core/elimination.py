@@ -49,7 +49,8 @@ def elimination(problem: Problem, progress: Progress) -> Found:
 def against_foils(problem: Problem, progress: Progress) -> tuple[Tensor, Tensor]:
     """(R, n) the effects of step (1), of sizes summing to at most 1, 0 for maps that do not fire; and (R, n) bool which
     maps support the label. A pass a sample."""
-    samples, beside = problem.parameters.samples, problem.contrast()
+    beside = problem.contrast()
+    samples = problem.parameters.samples if any(foil.image is not None for foil in problem.foils) else 1
     having, differing = torch.zeros_like(problem.whole()), torch.zeros_like(problem.whole())
     for k in range(samples):
         progress(k / samples, "ranking the feature maps")

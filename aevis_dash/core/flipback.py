@@ -108,10 +108,11 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
 def search(
     classifier: Classifier, question: Question, replacement: str, randoms: int = 200, seed: int = 0
 ) -> Verification:
-    """A small set that turns the label, verified, its maps of steepest slope first; no maps where none was found."""
+    """A small set that turns the label, verified, its maps of steepest slope first; no maps where none was found, or
+    only all that differ of a layer through which everything passes, which is no evidence."""
     bench = Bench(classifier, question)
     chosen = smallest(bench)
-    if chosen is None:
+    if chosen is None or _is_whole_cut(bench, np.flatnonzero(chosen)):
         return _verified(bench, question, np.zeros(0, int), replacement, randoms, seed)
     slopes = bench.slopes(np.zeros(bench.width, bool))
     order = np.array(sorted(np.flatnonzero(chosen).tolist(), key=lambda channel: -slopes[channel]), int)
@@ -164,13 +165,17 @@ def verify(
     """
     bench = Bench(classifier, question)
     order = _checked(classifier, question.layer, maps)
-    if bench.is_cut and set(np.flatnonzero(bench.difference())) <= set(order.tolist()):
+    if _is_whole_cut(bench, order):
         raise AevisError(
             f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
             "two runs. Replacing all of a layer always carries the other prediction over, so it is no evidence. "
             "Choose fewer."
         )
     return _verified(bench, question, order, replacement, randoms, seed)
+
+
+def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
+    return bench.is_cut and set(np.flatnonzero(bench.difference())) <= set(maps.tolist())
 
 
 def _verified(

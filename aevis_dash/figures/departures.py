@@ -17,19 +17,22 @@ def departure_figure(
     layers: Sequence[str],
     groups: Sequence[str],
     counts: np.ndarray,
+    innocent: np.ndarray,
     chosen: tuple[str, str] | None,
     theme: Theme,
 ) -> go.Figure:
     """Stacked bars, one for each of `layers`, of `counts` (g, l): how many pairs of each group leave there.
 
+    A dotted line shows `innocent` (l,), how many would if the attacked images were innocent ones.
     The largest groups have a colour each, the rest stands together as "others". `chosen` is the (layer, group) whose
     bar is picked out; its group is "" for all. A bar's customdata is [layer, group], the group "" for the others.
     """
     named, drawn = largest(groups, counts)
-    highest = max(int(drawn.sum(axis=0).max(initial=0)), 1)
+    highest = max(float(drawn.sum(axis=0).max(initial=0)), float(innocent.max(initial=0)), 1)
     figure = go.Figure(layout=_layout(layers, highest, theme))
     for i, (group, heights) in enumerate(zip(named, drawn, strict=True)):
         figure.add_trace(_bars(layers, group, heights, colours_of(theme)[i], chosen, i == len(GROUPS)))
+    figure.add_trace(_expected(innocent, theme))
     return figure
 
 
@@ -68,7 +71,18 @@ def _bars(
     )
 
 
-def _layout(layers: Sequence[str], highest: int, theme: Theme) -> dict:
+def _expected(innocent: np.ndarray, theme: Theme) -> go.Scatter:
+    return go.Scatter(
+        name="innocent",
+        x=list(range(len(innocent))),
+        y=innocent.tolist(),
+        mode="lines",
+        line={"shape": "hvh", "dash": "dot", "width": 1.5, "color": theme.ink},
+        hoverinfo="skip",
+    )
+
+
+def _layout(layers: Sequence[str], highest: float, theme: Theme) -> dict:
     ends = {"color": theme.faint, "size": TEXT_SIZE - 2}
     return {
         **base_layout(theme),

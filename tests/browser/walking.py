@@ -28,7 +28,7 @@ return JSON.stringify(graph.data.map((t) => [t.name, t.x, t.y]));
 """
 BARS = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
-return graph._fullData.map((t) => [t.name, t.customdata, Array.from(t.y)]);
+return graph._fullData.filter((t) => t.type === "bar").map((t) => [t.name, t.customdata, Array.from(t.y)]);
 """
 OPTIONS = ".dash-dropdown-content .dash-options-list-option"
 PANEL = """

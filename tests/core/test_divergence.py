@@ -60,6 +60,17 @@ def test_culprits_are_the_maps_that_moved_most_beyond_the_band():
     assert one.departure("noise").culprits.tolist() == [6]
 
 
+def test_innocents_are_the_bands_own_images_each_held_against_the_others():
+    far = [turned(5, 5, 5, 5), turned(9, 9, 9, 30), turned(1, 1, 1, 25)]
+    found = diverge(GRAPH, SRC, SRC, np.stack(far), np.stack(far))
+    # against the larger of the two others: inside; beyond at every layer; inside, as 25 < 30
+    assert found.innocents("noise").tolist() == [4, 0, 4]
+    # against the mean of the two: inside; beyond; beyond at the last layer, as 1 - cos 25 > that of 5 and 30
+    assert found.innocents("class").tolist() == [4, 0, 3]
+    assert diverge(GRAPH, SRC, SRC, np.stack(far[:1]), np.zeros((0, 12))).innocents("noise").size == 0
+    assert diverge(GRAPH, SRC, SRC, np.stack(far[:1]), np.zeros((0, 12))).innocents("class").size == 0
+
+
 def test_a_signal_that_stays_has_no_culprit():
     found = diverge(GRAPH, SRC, SRC, np.stack([turned(1, 1, 1, 1)]), np.stack([turned(9, 9, 9, 9)]))
     for band in BANDS:

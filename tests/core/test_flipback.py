@@ -8,6 +8,7 @@ import pytest
 import reference
 import torch
 
+from aevis_dash.core import flipback
 from aevis_dash.core.flipback import ANY, Bench, Question, search, smallest, thinned, verify
 from aevis_dash.domain import AevisError
 
@@ -126,6 +127,31 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
     assert found is not None
     assert np.flatnonzero(found).tolist() in ([0], [0, 1])
+
+
+def test_the_smaller_of_two_ways_to_grow_is_thinned(monkeypatch):
+    _, c, question = drawn(1, widths=(5, 10, 5))
+    bench, asked = Bench(c, question), []
+    small, large = np.arange(10) < 3, np.ones(10, bool)
+    monkeypatch.setattr(flipback, "thinned", lambda bench, chosen: asked.append(chosen) or chosen)
+    for one, other in ((small, large), (large, small), (None, small)):
+        monkeypatch.setattr(flipback, "_grown", lambda bench, allowed, one=one: one)
+        monkeypatch.setattr(flipback, "_prefix", lambda bench, allowed, other=other: other)
+        assert smallest(bench) is small
+
+
+def test_a_search_that_needs_the_whole_cut_names_no_maps():
+    """Two maps through which everything passes: either one of them does it, or there is nothing to name."""
+    whole = []
+    for seed in range(12):
+        _, c, question = drawn(seed, layer=0, widths=(2, 6, 5))
+        bench = Bench(c, question)
+        chosen, found = smallest(bench), search(c, question, "source", randoms=2)
+        assert chosen is not None
+        whole.append(bool(chosen[bench.difference() > 0].all()))
+        assert found.maps.tolist() == ([] if whole[-1] else np.flatnonzero(chosen).tolist())
+        assert (found.turned, found.whole_turned) == (not whole[-1], True)
+    assert 0 < sum(whole) < 12
 
 
 def test_large_sets_are_thinned_by_slopes_and_end_where_every_map_is_needed():
