@@ -69,6 +69,7 @@ class Workspace:
         self.class_names = _read_class_names(self.root / "classes.txt")
         self._hashes: dict[str, tuple[int, int, str]] = {}
         self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
+        self._examples: tuple[tuple[int, int], dict[str, Example]] | None = None
 
     @property
     def cache(self) -> Path:
@@ -98,14 +99,14 @@ class Workspace:
         return known[1]
 
     def examples(self) -> tuple[Example, ...]:
-        """The examples as the table has them now; none where there is no table yet."""
-        return tuple(self._example(row, line) for line, row in self._example_table().rows)
+        """The examples as the table has them now (read again when its file has changed); none where there is none."""
+        return tuple(self._examples_by_id().values())
 
     def example(self, example_id: str) -> Example:
         """That example; raises AevisError where the table has none of that id."""
-        for example in self.examples():
-            if example.id == example_id:
-                return example
+        found = self._examples_by_id().get(example_id)
+        if found is not None:
+            return found
         raise AevisError(
             f"There is no example {example_id!r} in {self.root / 'examples.csv'}. "
             "`aevis score WORKSPACE` lists what there is."
@@ -149,6 +150,17 @@ class Workspace:
             raise AevisError(
                 f"The image {self.path(name)} cannot be read ({error.strerror}). Put it back or drop its row."
             ) from error
+
+    def _examples_by_id(self) -> dict[str, Example]:
+        path = self.root / "examples.csv"
+        if not path.exists():
+            return {}
+        state = path.stat()
+        known = self._examples
+        if known is None or known[0] != (state.st_mtime_ns, state.st_size):
+            examples = {row["id"]: self._example(row, line) for line, row in self._example_table().rows}
+            known = self._examples = ((state.st_mtime_ns, state.st_size), examples)
+        return known[1]
 
     def _example_table(self) -> "_Table":
         """The table of examples, whose ids are refused where they are empty or stand twice."""
