@@ -315,6 +315,27 @@ class Contribution:
         return np.argsort(-self.values[row], kind="stable")
 
 
+REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """Maps of one layer of a run are replaced, to see whether the prediction turns.
+
+    `maps` are channels in the order they are replaced, None for a small set that turns it, which is searched.
+    `replacement`: "source" puts the source's activations into the adversarial's run and wants the source's class back;
+    "adversarial" the other way round; "zero", "mean" (over normal images) and "resample" (one normal image of a third
+    class) take the maps' place in the adversarial's run, and want its class gone. `randoms` random sets of as many maps
+    stand beside, drawn by the seed.
+    """
+
+    layer: int
+    maps: tuple[int, ...] | None = None
+    replacement: str = "source"
+    randoms: int = 200
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class Verification:
     """What replacing maps of one layer in a run did to its prediction, beside chance (flip-back).

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from aevis_dash import divergences
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
-from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap, Verification
+from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap, Intervention, Verification
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
@@ -118,7 +118,7 @@ def verify(example: str, layer: int, progress: Progress) -> Verification:
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         progress(0.1, f"searching maps of {bench.layers.layers[layer].name} that turn the prediction")
-        return bench.verify(example, layer)
+        return bench.verify(example, Intervention(layer))
 
 
 def compare_pairs(progress: Progress) -> None:

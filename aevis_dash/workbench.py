@@ -24,6 +24,7 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import (
+    REPLACEMENTS,
     AevisError,
     AreaOfInterest,
     Contribution,
@@ -31,6 +32,7 @@ from aevis_dash.domain import (
     DatapathDistance,
     Example,
     FeatureMap,
+    Intervention,
     JudgedExample,
     LayerGraph,
     LearnedFeatures,
@@ -43,8 +45,6 @@ from aevis_dash.workspace import ImageEntry, Workspace
 
 VERSION = 3
 """Of what is computed here; raised when a method's results change for the same parameters."""
-REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
-"""What may take the place of a run's maps; see `Workbench.verify`."""
 _BATCH = 16
 _REFERENCES = 32
 """Normal images that a mean is taken over."""
@@ -413,38 +413,23 @@ class Workbench:
 
     # Flip-back
 
-    def verify(
-        self,
-        example_id: str,
-        layer: int,
-        maps: Sequence[int] | None = None,
-        replacement: str = "source",
-        randoms: int = 200,
-        seed: int = 0,
-    ) -> Verification:
+    def verify(self, example_id: str, asked: Intervention) -> Verification:
         """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
 
-        `replacement`, one of REPLACEMENTS: "source" puts the source's activations into the adversarial's run and wants
-        the source's class back; "adversarial" the other way round; "zero", "mean" (over normal images) and "resample"
-        (one normal image of a third class) take the maps' place in the adversarial's run, and want its class gone.
-        Without `maps` a small set that does it is searched; there are no maps in the answer where none was found.
-        Raises AevisError as `core.flipback.verify`, for an unknown replacement, and where the attack failed.
+        Where a search found no set that does it, there are no maps in the answer. Raises AevisError as
+        `core.flipback.verify`, for an unknown replacement, and where the attack failed.
         """
-        if replacement not in REPLACEMENTS:
-            raise AevisError(f"There is no replacement {replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}.")
-
-        def compute() -> Verification:
-            question = self._question(example_id, layer, replacement, seed)
-            if maps is None:
-                return flipback.search(self.classifier, question, replacement, randoms, seed)
-            return flipback.verify(self.classifier, question, maps, replacement, randoms, seed)
-
-        key = self._verification_key(example_id, layer, maps, replacement, randoms, seed)
+        if asked.replacement not in REPLACEMENTS:
+            raise AevisError(
+                f"There is no replacement {asked.replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}."
+            )
+        key = self._verification_key(example_id, asked)
+        compute = lambda: flipback.verify(self.classifier, self._question(example_id, asked), asked)  # noqa: E731
         return self.store.remember(key, Verification, compute)
 
-    def stored_flip(self, example_id: str, layer: int) -> Verification | None:
-        """What `verify` found at a layer by its defaults, where that is stored."""
-        return self.store.get(self._verification_key(example_id, layer), Verification)
+    def stored_verification(self, example_id: str, asked: Intervention) -> Verification | None:
+        """What `verify` found, where that is stored."""
+        return self.store.get(self._verification_key(example_id, asked), Verification)
 
     def depths(self) -> tuple[int, ...]:
         """The last layer of every stage."""
@@ -452,45 +437,34 @@ class Workbench:
 
     # Behind the use cases
 
-    def _verification_key(
-        self,
-        example_id: str,
-        layer: int,
-        maps: Sequence[int] | None = None,
-        replacement: str = "source",
-        randoms: int = 200,
-        seed: int = 0,
-    ) -> str:
+    def _verification_key(self, example_id: str, asked: Intervention) -> str:
         example = self.workspace.example(example_id)
-        stand_ins = self._stand_ins(example, replacement, seed)
-        hashes = [self.workspace.image_hash(name) for name in (example.source, example.adversarial, *stand_ins)]
-        chosen = None if maps is None else [int(m) for m in maps]
-        asked = {"layer": layer, "maps": chosen, "replacement": replacement, "randoms": randoms, "seed": seed}
-        return self._key("verification", images=hashes, **asked)
+        names = (example.source, example.adversarial, *self._stand_ins(example, asked))
+        return self._key("verification", images=[self.workspace.image_hash(name) for name in names], asked=asked)
 
-    def _stand_ins(self, example: Example, replacement: str, seed: int) -> tuple[str, ...]:
+    def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
         """The normal images of third classes whose activations take a run's maps' place."""
-        if replacement not in ("mean", "resample"):
+        if asked.replacement not in ("mean", "resample"):
             return ()
         taken = {p.label for p in self.predict([example.source, example.adversarial])}
-        names = self._nulls(example, taken, _REFERENCES if replacement == "mean" else 1, seed)
+        names = self._nulls(example, taken, _REFERENCES if asked.replacement == "mean" else 1, asked.seed)
         if not names:
-            raise AevisError(f"The workspace has no normal image of a third class to take the {replacement} of.")
+            raise AevisError(f"The workspace has no normal image of a third class to take the {asked.replacement} of.")
         return names
 
-    def _question(self, example_id: str, layer: int, replacement: str, seed: int) -> flipback.Question:
+    def _question(self, example_id: str, asked: Intervention) -> flipback.Question:
         example = self.workspace.example(example_id)
         source, adversarial = self.predict([example.source, example.adversarial])
         if source.label == adversarial.label:
             raise self._failed(example, source.label)
         src, adv = (self.workspace.read([name]) for name in (example.source, example.adversarial))
-        if replacement == "source":
-            return flipback.Question(adv, src, layer, adversarial.label, source.label)
-        if replacement == "adversarial":
-            return flipback.Question(src, adv, layer, source.label, adversarial.label)
-        names = self._stand_ins(example, replacement, seed) or (example.source,)
-        donor = flipback.stand_in(self.classifier, self.workspace.read(names), layer, replacement)
-        return flipback.Question(adv, donor, layer, adversarial.label)
+        if asked.replacement == "source":
+            return flipback.Question(adv, src, asked.layer, adversarial.label, source.label)
+        if asked.replacement == "adversarial":
+            return flipback.Question(src, adv, asked.layer, source.label, adversarial.label)
+        images = self.workspace.read(self._stand_ins(example, asked) or (example.source,))
+        donor = flipback.stand_in(self.classifier, images, asked.layer, asked.replacement)
+        return flipback.Question(adv, donor, asked.layer, adversarial.label)
 
     def _failed(self, example: Example, label: int) -> AevisError:
         return AevisError(

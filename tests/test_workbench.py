@@ -14,8 +14,8 @@ from PIL import Image
 from aevis_dash.config import AttackParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
-from aevis_dash.domain import AevisError, AreaOfInterest, Example, FeatureMap, Role
-from aevis_dash.workbench import REPLACEMENTS, Workbench, open_workbench
+from aevis_dash.domain import REPLACEMENTS, AevisError, AreaOfInterest, Example, FeatureMap, Intervention, Role
+from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import ImageEntry, write_image
 
 
@@ -421,7 +421,7 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
     own = bench.classifier.network.activation(images, layer).detach().numpy()
     head = {"source": own[0], "adversarial": own[1], "zero": np.zeros_like(own[0])}
     for replacement in ("source", "adversarial", "zero", "mean", "resample"):
-        found = bench.verify(fooled, layer, replacement=replacement, randoms=10)
+        found = bench.verify(fooled, Intervention(layer, None, replacement, 10))
         assert found.turned
         before, wanted = (src, adv) if replacement == "adversarial" else (adv, src)
         assert found.before == before.label
@@ -435,33 +435,33 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
         with torch.no_grad():
             logits = tail.run(state, torch.from_numpy(receiver)[None])[0].numpy()
         assert logits.argmax() == found.labels[-1] != before.label
-    assert bench.verify(fooled, layer, [3, 1], randoms=10).maps.tolist() == [3, 1]
-    different = {r: bench.verify(fooled, layer, [3, 1], r, randoms=10).margins[-1] for r in REPLACEMENTS}
+    assert bench.verify(fooled, Intervention(layer, (3, 1), randoms=10)).maps.tolist() == [3, 1]
+    different = {r: bench.verify(fooled, Intervention(layer, (3, 1), r, 10)).margins[-1] for r in REPLACEMENTS}
     assert len({round(float(v), 4) for v in different.values()}) == 5
 
 
 def test_what_stands_in_for_a_map_is_part_of_the_question(bench, fooled):
     """Other normal images, another mean: an answer that hung on the old ones is not given again."""
-    first = bench.verify(fooled, 24, [3, 1], "mean", randoms=2)
+    first = bench.verify(fooled, Intervention(24, (3, 1), "mean", 2))
     _keep_images(bench, bench.workspace.images[::2])
-    again = bench.verify(fooled, 24, [3, 1], "mean", randoms=2)
+    again = bench.verify(fooled, Intervention(24, (3, 1), "mean", 2))
     assert first.margins[0] == pytest.approx(again.margins[0])
     assert first.margins[-1] != pytest.approx(again.margins[-1])
     taken = {p.label for p in bench.predict([bench.workspace.example(fooled).source])}
     _keep_images(bench, tuple(e for e in bench.workspace.images if e.label in taken))
     for replacement in ("mean", "resample"):
         with pytest.raises(AevisError, match=f"no normal image of a third class to take the {replacement} of"):
-            bench.verify(fooled, 24, [3, 1], replacement)
+            bench.verify(fooled, Intervention(24, (3, 1), replacement))
 
 
 def test_what_was_verified_is_not_verified_again(bench, fooled, runs):
-    first = bench.verify(fooled, 24, randoms=5)
+    first = bench.verify(fooled, Intervention(24, randoms=5))
     classifier_ready(bench)
     runs.clear()
-    again = bench.verify(fooled, 24, randoms=5)
+    again = bench.verify(fooled, Intervention(24, randoms=5))
     assert runs == []
     np.testing.assert_array_equal(first.margins, again.margins)
-    bench.verify(fooled, 24, randoms=6)
+    bench.verify(fooled, Intervention(24, randoms=6))
     assert runs
 
 

@@ -8,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View, area_of, from_data
-from aevis_dash.domain import Layer, Role, Verification
+from aevis_dash.domain import Intervention, Layer, Role, Verification
 from aevis_dash.figures.neuron import activation_figure
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
@@ -69,7 +69,7 @@ def register(app: Dash, bench: Workbench) -> None:
         view = from_data(data)
         if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
             return [], True
-        found = bench.stored_flip(view.example, bench.layers.find(view.layer).index)
+        found = bench.stored_verification(view.example, Intervention(bench.layers.find(view.layer).index))
         if found is None:
             return flips(["Which maps, put from src's run into adv's, give the label back?"], [], None), False
         return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), True

@@ -18,6 +18,7 @@ from aevis_dash.domain import (
     AevisError,
     AreaOfInterest,
     FeatureMap,
+    Intervention,
     JudgedExample,
     Layer,
     ModelSpec,
@@ -153,9 +154,10 @@ def verify(args: argparse.Namespace, progress: Progress) -> Answer:
     names = dict.fromkeys(args.layer or ())
     layers = [bench.layers.find(name).index for name in names] or bench.depths()
     found = []
+    maps = None if args.map is None else tuple(args.map)
     for i, layer in enumerate(layers):
         progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")
-        found.append(bench.verify(args.example, layer, args.map, args.replace, args.random, args.seed))
+        found.append(bench.verify(args.example, Intervention(layer, maps, args.replace, args.random, args.seed)))
     document = answers.verification(bench, args.example, args.replace, found)
     return Answer(document, answers.verification_text(document))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.intervention import BATCH, Exchange
-from aevis_dash.domain import AevisError, Verification
+from aevis_dash.domain import AevisError, Intervention, Verification
 
 ANY = -1
 GROWTH = 0.25
@@ -39,10 +39,10 @@ class Question:
 
 
 class Bench:
-    """Tries sets of maps on one question; every answer is for sets (m, n_l) bool."""
+    """Tries sets of maps on one `question`; every answer is for sets (m, n_l) bool."""
 
     def __init__(self, classifier: Classifier, question: Question, batch: int = BATCH):
-        self._question = question
+        self.question = question
         donor = question.donor
         images = question.receiver if isinstance(donor, Tensor) else donor
         activation = donor if isinstance(donor, Tensor) else None
@@ -81,11 +81,11 @@ class Bench:
         return self._exchange.difference()[0]
 
     def _is_turned(self, labels: np.ndarray) -> np.ndarray:
-        wanted = self._question.wanted
-        return labels != self._question.before if wanted == ANY else labels == wanted
+        wanted = self.question.wanted
+        return labels != self.question.before if wanted == ANY else labels == wanted
 
     def _margin(self, logits: Tensor) -> Tensor:
-        before, wanted = self._question.before, self._question.wanted
+        before, wanted = self.question.before, self.question.wanted
         if wanted != ANY:
             return logits[:, wanted] - logits[:, before]
         others = torch.cat([logits[:, :before], logits[:, before + 1 :]], dim=1)
@@ -103,20 +103,6 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
     if not grown:
         return None
     return thinned(bench, min(grown, key=lambda chosen: int(chosen.sum())))
-
-
-def search(
-    classifier: Classifier, question: Question, replacement: str, randoms: int = 200, seed: int = 0
-) -> Verification:
-    """A small set that turns the label, verified, its maps of steepest slope first; no maps where none was found, or
-    only all that differ of a layer through which everything passes, which is no evidence."""
-    bench = Bench(classifier, question)
-    chosen = smallest(bench)
-    if chosen is None or _is_whole_cut(bench, np.flatnonzero(chosen)):
-        return _verified(bench, question, np.zeros(0, int), replacement, randoms, seed)
-    slopes = bench.slopes(np.zeros(bench.width, bool))
-    order = np.array(sorted(np.flatnonzero(chosen).tolist(), key=lambda channel: -slopes[channel]), int)
-    return _verified(bench, question, order, replacement, randoms, seed)
 
 
 def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) -> Tensor:
@@ -146,53 +132,56 @@ def thinned(bench: Bench, chosen: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def verify(
-    classifier: Classifier,
-    question: Question,
-    maps: Sequence[int],
-    replacement: str,
-    randoms: int = 200,
-    seed: int = 0,
-) -> Verification:
-    """Replace maps one after the other, beside `randoms` random sets of as many maps that differ, and the largest
-    differences; and see whether the layer's other maps do it too.
+def verify(classifier: Classifier, question: Question, asked: Intervention) -> Verification:
+    """Replace maps one after the other, beside random sets of as many maps that differ, and the largest differences;
+    and see whether the layer's other maps do it too.
 
     That random sets do not turn the label says that sets which do are rare. It does not say that these maps are the
-    cause: a searched set is the best of many, and where others do it too, neither is.
+    cause: a searched set is the best of many, and where others do it too, neither is. A search names its maps of
+    steepest slope first, and none where it found no set.
+
     Raises AevisError where there are no maps, one of them does not exist, or they are every map that differs of a
     layer through which everything passes: replacing a whole cut always gives the donor's prediction, and proves
-    nothing.
+    nothing. A search that comes to a whole cut names no maps.
     """
     bench = Bench(classifier, question)
-    order = _checked(classifier, question.layer, maps)
+    if asked.maps is None:
+        return _verified(bench, _searched(bench), asked)
+    order = _checked(classifier, question.layer, asked.maps)
     if _is_whole_cut(bench, order):
         raise AevisError(
             f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
             "two runs. Replacing all of a layer always carries the other prediction over, so it is no evidence. "
             "Choose fewer."
         )
-    return _verified(bench, question, order, replacement, randoms, seed)
+    return _verified(bench, order, asked)
+
+
+def _searched(bench: Bench) -> np.ndarray:
+    chosen = smallest(bench)
+    if chosen is None or _is_whole_cut(bench, np.flatnonzero(chosen)):
+        return np.zeros(0, int)
+    maps = np.flatnonzero(chosen)
+    return maps[np.argsort(-bench.slopes(np.zeros(bench.width, bool))[maps], kind="stable")]
 
 
 def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
     return bench.is_cut and set(np.flatnonzero(bench.difference())) <= set(maps.tolist())
 
 
-def _verified(
-    bench: Bench, question: Question, order: np.ndarray, replacement: str, randoms: int, seed: int
-) -> Verification:
+def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
     whole, labels = bench.tried(np.ones((1, bench.width), bool))
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
-    chance = _random_sets(bench.difference() > 0, len(order), randoms, seed)
+    chance = _random_sets(bench.difference() > 0, len(order), asked.randoms, asked.seed)
     chance_margins, chance_said = bench.tried(chance)
     largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
     difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])
     others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
     return Verification(
-        layer=question.layer,
-        replacement=replacement,
-        before=question.before,
-        wanted=question.wanted,
+        layer=asked.layer,
+        replacement=asked.replacement,
+        before=bench.question.before,
+        wanted=bench.question.wanted,
         maps=order,
         margins=margins,
         labels=said,

@@ -9,8 +9,8 @@ import reference
 import torch
 
 from aevis_dash.core import flipback
-from aevis_dash.core.flipback import ANY, Bench, Question, search, smallest, thinned, verify
-from aevis_dash.domain import AevisError
+from aevis_dash.core.flipback import ANY, Bench, Question, smallest, thinned, verify
+from aevis_dash.domain import AevisError, Intervention
 
 WIDTHS = (5, 6, 5)
 
@@ -99,7 +99,7 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
         others = smallest(bench, ~found)
         assert others is None or not (others & found).any()
         assert others is not None or not bench.turned((~found)[None])[0]
-        told = verify(c, question, np.flatnonzero(found).tolist(), "source", randoms=1)
+        told = verify(c, question, Intervention(question.layer, tuple(np.flatnonzero(found)), randoms=1))
         assert told.others == (-1 if others is None else others.sum())
     found, best = np.array(sizes, float).T
     assert (found >= best).all()
@@ -122,7 +122,7 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     labels = [p.label for p in c.predict(images)]
     assert labels == [0, 2]
     assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
-    none = search(c, Question(images[:1], images[1:], 1, 0, 2), "source", randoms=4)
+    none = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, randoms=4))
     assert (len(none.maps), len(none.margins), none.turned, none.beats_chance, none.others) == (0, 1, False, False, -1)
     found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
     assert found is not None
@@ -146,7 +146,7 @@ def test_a_search_that_needs_the_whole_cut_names_no_maps():
     for seed in range(12):
         _, c, question = drawn(seed, layer=0, widths=(2, 6, 5))
         bench = Bench(c, question)
-        chosen, found = smallest(bench), search(c, question, "source", randoms=2)
+        chosen, found = smallest(bench), verify(c, question, Intervention(0, randoms=2))
         assert chosen is not None
         whole.append(bool(chosen[bench.difference() > 0].all()))
         assert found.maps.tolist() == ([] if whole[-1] else np.flatnonzero(chosen).tolist())
@@ -166,7 +166,7 @@ def test_large_sets_are_thinned_by_slopes_and_end_where_every_map_is_needed():
 def test_the_steps_of_a_verification_and_its_controls():
     net, c, question = drawn(2, layer=1)
     maps = [4, 0, 3]
-    found = verify(c, question, maps, "source", randoms=40, seed=1)
+    found = verify(c, question, Intervention(1, tuple(maps), randoms=40, seed=1))
     assert found.maps.tolist() == maps
     for k in range(4):
         logits = patched(net, c, question, np.isin(np.arange(6), maps[:k]))
@@ -187,7 +187,7 @@ def test_the_steps_of_a_verification_and_its_controls():
     places = [int(np.abs(margins - value).argmin()) for value in found.chance]
     assert found.chance_turned == pytest.approx(np.mean([said[place] == question.wanted for place in places]))
     assert (found.whole_turned, found.width) == (True, 6)
-    again = verify(c, question, maps, "source", randoms=40, seed=1)
+    again = verify(c, question, Intervention(1, tuple(maps), randoms=40, seed=1))
     np.testing.assert_array_equal(found.chance, again.chance)
 
 
@@ -198,7 +198,7 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
         for channel in (1, 2):
             net.convs[0].weight[channel], net.convs[0].bias[channel] = 0, -1
     c, question = asked(net, hand_wired.images(4, 30), 0)
-    found = verify(c, question, [0], "source", randoms=60)
+    found = verify(c, question, Intervention(0, (0,), randoms=60))
     margins, said = Bench(c, question).tried(np.eye(4, dtype=bool)[[0, 3]])
     assert {round(float(v), 4) for v in found.chance} == {round(float(v), 4) for v in margins}
     turned = said == question.wanted
@@ -224,10 +224,12 @@ def test_an_activation_may_be_the_donor():
 def test_a_whole_cut_is_no_evidence_and_what_is_not_there_is_refused():
     _, c, question = drawn(6, layer=0, skip=True)
     with pytest.raises(AevisError, match="no evidence"):
-        verify(c, question, range(5), "source")
+        verify(c, question, Intervention(0, tuple(range(5))))
     bypassed = Question(question.receiver, question.donor, 1, question.before, question.wanted)
-    assert verify(c, bypassed, range(6), "source", randoms=2).width == 6, "around this one a skip connection leads"
+    assert verify(c, bypassed, Intervention(1, tuple(range(6)), randoms=2)).width == 6, (
+        "around this one a skip connection leads"
+    )
     with pytest.raises(AevisError, match="there is no map 6"):
-        verify(c, bypassed, [1, 6], "source")
+        verify(c, bypassed, Intervention(1, (1, 6)))
     with pytest.raises(AevisError, match="no feature map to replace"):
-        verify(c, bypassed, [], "source")
+        verify(c, bypassed, Intervention(1, ()))
