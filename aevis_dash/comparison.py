@@ -522,4 +522,4 @@ class ImagePair:
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:
     example = bench.workspace.example(example_id)
     images = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source)]
-    return key_of(kind, VERSION, model=bench.classifier.fingerprint, images=images, **parts)
+    return key_of(kind, VERSION, model=bench.classifier.fingerprint, example=example_id, images=images, **parts)

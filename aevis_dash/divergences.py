@@ -22,6 +22,8 @@ from aevis_dash.workbench import VERSION, Workbench
 NEVER = "never"
 GROUPINGS = ("attack", "perturbation", "source", "adversarial")
 """The columns that pairs can be counted by."""
+_LISTING_VERSION = 4
+"""Raised when the columns of `rows` or how they are found changes."""
 NOISES, OTHERS = 8, 8
 """Draws of noise, and other clean images of src's class, that a pair is compared with at most."""
 
@@ -121,20 +123,22 @@ def culprits(listed: Sequence[dict[str, Any]], band: str) -> list[tuple[str, int
 
 def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, group: str) -> list[dict[str, Any]]:
     """How many pairs leave a band at every layer, never last: `pairs` by the values of another column, and `innocent`,
-    how many would if adv were one of the band's own images.
+    how many would if adv were one of the band's own images, held against the others of them.
 
-    Pairs without a band are counted nowhere; see `without_band`.
+    How many innocent images leave at all is no finding: half of the class band's, by the median, and one of the noise
+    band's. Where they leave is. Pairs without a band are counted nowhere; see `without_band`.
     """
     groups = sorted({row[group] for row in listed})
     layers = [*(layer.name for layer in bench.layers.layers), NEVER]
     counted = Counter((row[f"leaves_{band}"], row[group]) for row in listed)
     innocent = dict.fromkeys(layers, 0.0)
-    for row in listed:
-        names = row[f"innocent_{band}"].split()
+    compared = [row[f"innocent_{band}"].split() for row in listed if row[f"innocent_{band}"]]
+    for names in compared:
         for name in names:
             innocent[name] += 1 / len(names)
+    scale = (len(listed) - without_band(listed, band)) / max(len(compared), 1)
     return [
-        {"layer": layer, "pairs": {str(g): counted[layer, g] for g in groups}, "innocent": innocent[layer]}
+        {"layer": layer, "pairs": {str(g): counted[layer, g] for g in groups}, "innocent": innocent[layer] * scale}
         for layer in layers
     ]
 
@@ -142,12 +146,6 @@ def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, grou
 def without_band(listed: Sequence[dict[str, Any]], band: str) -> int:
     """How many pairs have no other image of the class to compare with."""
     return sum(row[f"leaves_{band}"] == "" for row in listed)
-
-
-def innocent_share(listed: Sequence[dict[str, Any]], band: str) -> float:
-    """Share of the band's own images that leave the band of the others for good; NaN without any."""
-    names = [name for row in listed for name in row[f"innocent_{band}"].split()]
-    return sum(name != NEVER for name in names) / len(names) if names else float("nan")
 
 
 def those(
@@ -175,9 +173,10 @@ def _misclassified(bench: Workbench) -> list[Example]:
 
 def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
     images = [[bench.workspace.image_hash(name) for name in (e.source, e.adversarial)] for e in examples]
-    normal = [bench.workspace.image_hash(entry.file) for entry in bench.workspace.images]
-    words = [[e.id, e.attack] for e in examples]
-    return key_of("listing", VERSION, model=bench.classifier.fingerprint, images=images, words=words, normal=normal)
+    normal = [[bench.workspace.image_hash(entry.file), entry.label] for entry in bench.workspace.images]
+    words = [[e.id, e.attack, e.target_label] for e in examples]
+    made_of = {"model": bench.classifier.fingerprint, "images": images, "words": words, "normal": normal}
+    return key_of("listing", _LISTING_VERSION, **made_of)
 
 
 def _attack(bench: Workbench, example: Example) -> str:

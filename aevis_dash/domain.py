@@ -342,7 +342,8 @@ class Verification:
 
     replacement  what took the maps' place: "source", "adversarial", "zero", "mean", "resample"
     before, wanted   the receiver's class, and the one that it should become, -1 for any other
-    maps         (k,) channels in the order in which they were replaced, all positions at once
+    maps         (k,) channels in the order in which they were replaced, all positions at once; none where a search
+                 found no set, or only the whole of a layer through which everything passes
     margins      (k + 1,) logit[wanted] - logit[before] with none, one, ... all of them replaced
     labels       (k + 1,) the class predicted then
     turned       whether the label is turned with all of them replaced
@@ -375,7 +376,7 @@ class Verification:
     @property
     def percentile(self) -> float:
         """Share of the random sets whose margin is below that of the maps."""
-        return float((self.chance < self.margins[-1]).mean())
+        return float((self.chance < self.margins[-1]).mean()) if len(self.chance) else float("nan")
 
     @property
     def beats_chance(self) -> bool:

@@ -269,7 +269,8 @@ class Workbench:
         """The example's datapaths; what an interrupted run had finished is not done again.
 
         adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
-        "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone.
+        "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone. So
+        the nulls pull on adv, src and the targets as these pull on one another.
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted)

@@ -105,6 +105,7 @@ def test_alone_it_helps(aevis):
         ["contribute", "x", "--example", "e", "--layer", "l", "--map", "1", "--area", "0,0,1.5,2"],
         ["score", "x", "--exampel", "e"],
         ["diverge", "x", "--seed", "-1"],
+        ["diverge", "x", "--seed", "99999999999999999999"],
         ["verify", "x", "--example", "e", "--seed", "1.5"],
     ],
 )
@@ -270,6 +271,9 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     assert [(each["maps"], each["wanted"]) for each in one] == [([1, 0], None)]
     _, out, _ = aevis(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0")
     assert "Maps 1 0 do not turn it." in out
+    few = [x if x != 20 else 5 for x in argv]
+    _, out, _ = aevis(*few, "--layer", "layer4.2.relu_1")
+    assert "0% of 5 sets of as many at random do, too few to tell." in out
 
 
 def test_the_method_and_the_size_are_chosen_by_name(aevis, document, world):

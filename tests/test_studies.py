@@ -71,6 +71,12 @@ def test_options_that_mean_nothing_to_a_bench_are_refused(filling_world, option,
     assert "makes its own attacks" in capsys.readouterr().err
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_anything_is_measured(filling_world, tmp_path, capsys):
+    for verb in (["benchmark", "datapaths"], ["evaluate"], ["diverge"]):
+        assert main([*verb, str(filling_world), "--csv", str(tmp_path)]) == 2
+        assert "is a folder or cannot be written" in capsys.readouterr().err
+
+
 def test_the_costs_are_written_where_asked(filling_world, monkeypatch, tmp_path, capsys):
     cost = {"what": "a pass", "seconds": 0.5, "passes": 1.0, "detail": "one image"}
     monkeypatch.setattr(studies, "measure", lambda bench, progress: {"workspace": "here", "costs": [cost]})

@@ -30,9 +30,10 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.BY, "value"),
         Input(ids.PICKED, "data"),
         Input(ids.COMPARED, "data"),
+        Input(ids.COUNT, "children"),
         Input(ids.THEME, "data"),
     )
-    def show_departures(band, by, picked, _compared, colours):
+    def show_departures(band, by, picked, _compared, _count, colours):
         stored, shade = divergences.stored_listing(bench), theme(colours == "dark")
         if stored is None:
             return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
@@ -88,12 +89,12 @@ _COST = "Compares every misclassified pair by its activations: a few forward run
 
 
 def _note(listed: list[dict[str, Any]], band: str, named: list[Culprit]) -> str:
-    without, share = divergences.without_band(listed, band), divergences.innocent_share(listed, band)
+    without = divergences.without_band(listed, band)
     missing = f", {without} without another image of the class" if without else ""
     recurring = " Maps that recur where they leave:" if named else ""
-    innocent = f" Dotted: innocent pictures, of which {share:.0%} leave too." if share == share else ""
+    innocent = "Dotted: as many innocent pictures, each against the others."
     return (
-        f"{len(listed)} pairs{missing}, by the layer where they leave.{innocent} Click a bar to list them.{recurring}"
+        f"{len(listed)} pairs{missing}, by the layer where they leave. {innocent} Click a bar to list them.{recurring}"
     )
 
 

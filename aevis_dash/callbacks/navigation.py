@@ -76,7 +76,8 @@ def register(app: Dash, bench: Workbench) -> None:
             channel = int(place[0]) if place is not None else None
         else:
             channel = _clicked()
-        return from_data(data).but(map=channel, area=None).to_data() if channel is not None else no_update
+        view = from_data(data)
+        return view.but(map=channel, area=None).to_data() if channel not in (None, view.map) else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),

@@ -77,27 +77,31 @@ def register(app: Dash, bench: Workbench) -> None:
 
 def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     """A flip-back in sentences that say no more than the figures."""
-    if not len(found.maps):
+    wanted, count = class_names[found.wanted], len(found.maps)
+    if not count and found.whole_turned:
         return [
-            f"No set of this layer's {found.width} maps was found that gives {class_names[found.wanted]} back: "
-            f"with all of them from src the margin is {found.whole:.2f}."
+            f"Only all {found.width} maps of this layer together give {wanted} back, which proves nothing: everything "
+            "passes through it."
         ]
-    count = len(found.maps)
-    each = "it" if count == 1 else "they"
+    if not count:
+        return [
+            f"No set of this layer's {found.width} maps gives {wanted} back: with all of them from src the margin is "
+            f"{found.whole:.2f}."
+        ]
+    give, those, do = ("gives", "the one", "does") if count == 1 else ("give", f"the {count}", "do")
     said = [
-        f"{count} of {found.width} maps, put from src into adv, give {class_names[found.wanted]} back "
+        f"{count} of {found.width} maps, put from src into adv, {give} {wanted} back "
         f"(margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}).",
-        f"Of {len(found.chance)} random sets of {count}, {found.chance_turned:.0%} do; "
-        f"the {count} of largest difference {'do' if found.difference_turned else 'do not'}.",
+        f"Of {len(found.chance)} random sets as large, {found.chance_turned:.0%} do; "
+        f"{those} of largest difference {do}{'' if found.difference_turned else ' not'}.",
     ]
+    more = [f"The first {SHOWN}:"] if count > SHOWN else []
     if found.others >= 0:
-        return [*said, f"Not the only cause: without them, {found.others} others do it too."]
+        return [*said, f"Not these alone: without them, {found.others} others do it too.", *more]
     if not found.beats_chance:
-        return [
-            *said,
-            "No set of the other maps was found to do it, but chance or the plain difference finds one as well.",
-        ]
-    return [*said, f"No set of the other maps was found to do it, so {each} may be the cause at this layer."]
+        return [*said, "No set of the other maps does it, but chance or the plain difference finds one as well.", *more]
+    each = "it" if count == 1 else "they"
+    return [*said, f"No set of the other maps was found to do it, so {each} may be the cause at this layer.", *more]
 
 
 def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:

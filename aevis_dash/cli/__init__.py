@@ -304,8 +304,8 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give 0 or more")
+    if not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give 0 to {2**32 - 1}")
     return int(text)
 
 

@@ -238,17 +238,22 @@ def verification_text(document: Mapping[str, Any]) -> str:
 
 def _verdict(each: Mapping[str, Any]) -> str:
     if not len(each["maps"]):
-        return "No set of its maps was found that turns it."
+        whole = each["whole_layer"]["turns"]
+        return (
+            "Only all of its maps together turn it, which proves nothing." if whole else "No set of its maps turns it."
+        )
     maps = f"Maps {' '.join(map(str, each['maps']))}"
     if not each["turned"]:
         return f"{maps} do not turn it."
     if each["largest_difference"]["turns"]:
         return f"{maps} turn it, but so do as many of largest difference."
+    random = each["random"]
+    chance = f"{random['turn']:.0%} of {random['sets']} sets of as many at random do"
     if not each["beats_chance"]:
-        random = each["random"]
-        return f"{maps} turn it, but so do as many at random: {random['turn']:.0%} of {random['sets']} sets."
+        few = ", too few to tell" if random["turn"] <= 0.05 else ""
+        return f"{maps} turn it, but {chance}{few}."
     others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"
-    return f"{maps} turn it; as many at random, or of largest difference, do not. Without them {others}."
+    return f"{maps} turn it; {chance}, as many of largest difference do not. Without them {others}."
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

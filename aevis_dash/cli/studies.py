@@ -2,7 +2,7 @@
 
 import argparse
 import csv
-import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ Lines = Mapping[str, Mapping[str, Estimate]]
 def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
     """Measure: `costs`, or the bench of the extraction methods, `datapaths`."""
     what, workspace = _what(args)
+    _check_files(args)
     root = workspace or embedded_workspace()
     if workspace is None:
         founding.make_world(root, progress=progress)
@@ -66,6 +67,7 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
 def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
     """The paper's Eq. 9 and 10 over a workspace, beside the null."""
     bench = open_workbench(args.workspace)
+    _check_files(args)
     question = Question(args.r, args.granularity, args.norm)
     found = survey(bench, _methods(args), args.targets, _sample(args), question, progress)
     by_method = {method: lines(evaluated) for method, evaluated in found.methods.items()}
@@ -81,12 +83,8 @@ def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
         f"{len(found.examples)} of {_count_misclassified(bench)} adversarials, up to {args.targets} targets; {asked}",
         table(head, listed),
     ]
-    if not any(
-        of_method[f"top-{k} {part}"].mean
-        for of_method in by_method.values()
-        for k in (1, 3, 5)
-        for part in ("score", "null")
-    ):
+    hits = [of[f"top-{k} {part}"].mean for of in by_method.values() for k in (1, 3, 5) for part in ("score", "null")]
+    if not any(hit > 0 for hit in hits):
         text.append("The strict pattern of Eq. 10 never occurs, nor in the null: a smaller --r asks less.")
     if found.refused:
         text.append(f"{len(found.refused)} were left out. The first: {next(iter(found.refused.values()))}")
@@ -96,6 +94,7 @@ def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
 def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
     """Where the adversarials of a workspace leave their sources, and which maps recur as culprits."""
     bench = open_workbench(args.workspace)
+    _check_files(args)
     found = divergences.divergences(bench, _sample(args), args.method, progress)
     listed = divergences.rows(bench, found)
     counted = divergences.by_layer(bench, listed, args.band, args.by)
@@ -108,8 +107,7 @@ def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
         f"{len(listed)} of {_count_misclassified(bench)} pairs; how many leave the band of {args.band} for good at "
         f"each layer, by {args.by}" + (f"; {missing} have no other image of the class" if missing else ""),
         table(heads, [[r["layer"], *r["pairs"].values(), fixed(r["innocent"], 1)] for r in counted]),
-        f"(innocent): where as many of the band's own images leave the band of the others; "
-        f"{divergences.innocent_share(listed, args.band):.0%} of them leave it for good somewhere.",
+        "(innocent): where as many of the band's own images leave the band of the others.",
         "The maps that differ most beyond the band where pairs leave it:",
         table(["map", "pairs"], [list(row.values()) for row in recurring[:_CULPRITS]]),
     ]
@@ -162,6 +160,15 @@ _TRUST = {
     "seconds": ("seconds", 1, 2),
     "MiB": ("memory", 1, 0),
 }
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Raise AevisError for a file that cannot be written, before anything is computed for it."""
+    for path in (args.csv, getattr(args, "figure", None)):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise AevisError(f"{path} is a folder or cannot be written. Name a file that can.")
 
 
 def _count_misclassified(bench: Workbench) -> int:
@@ -243,11 +250,10 @@ def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, 
 
 
 def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(listed[0]))
-    writer.writeheader()
-    writer.writerows(listed)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(listed[0]))
+        writer.writeheader()
+        writer.writerows(listed)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -65,6 +65,8 @@ class Bench:
 
     def tried(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Margins (m,) and labels (m,) of sets."""
+        if not len(chosen):
+            return np.zeros(0, np.float32), np.zeros(0, int)
         logits = self._exchange.logits(chosen, np.zeros(len(chosen), int))
         return self._margin(torch.from_numpy(logits)).numpy(), logits.argmax(1)
 
@@ -172,7 +174,7 @@ def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
 def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
     whole, labels = bench.tried(np.ones((1, bench.width), bool))
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
-    chance = _random_sets(bench.difference() > 0, len(order), asked.randoms, asked.seed)
+    chance = _random_sets(bench.difference() > 0, len(order), asked.randoms if len(order) else 0, asked.seed)
     chance_margins, chance_said = bench.tried(chance)
     largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
     difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])
@@ -185,9 +187,9 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
         maps=order,
         margins=margins,
         labels=said,
-        turned=bool(bench._is_turned(said)[-1]),
+        turned=len(order) > 0 and bool(bench._is_turned(said)[-1]),
         chance=chance_margins,
-        chance_turned=float(bench._is_turned(chance_said).mean()),
+        chance_turned=float(bench._is_turned(chance_said).mean()) if len(chance) else 0.0,
         difference=float(difference[0]),
         difference_turned=bool(bench._is_turned(difference_said)[0]),
         whole=float(whole[0]),

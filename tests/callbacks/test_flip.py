@@ -35,15 +35,20 @@ def changed(**fields):
 def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     text = changed()
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
-    assert "Of 200 random sets of 2, 2% do; the 2 of largest difference do not" in text
+    assert "Of 200 random sets as large, 2% do; the 2 of largest difference do not" in text
     assert "they may be the cause at this layer" in text
-    assert "it may be the cause" in changed(maps=np.array([4]))
+    alone = changed(maps=np.array([4]))
+    assert "1 of 64 maps, put from src into adv, gives panda back" in alone
+    assert "the one of largest difference does not" in alone
+    assert "it may be the cause" in alone
+    assert "The first 24:" in changed(maps=np.arange(25))
+    assert "The first" not in changed(maps=np.arange(24))
 
 
 @pytest.mark.parametrize("others", [1, 17])
 def test_other_sets_that_do_it_too_are_told(others):
     text = changed(others=others, difference_turned=True)
-    assert f"Not the only cause: without them, {others} others do it too." in text
+    assert f"Not these alone: without them, {others} others do it too." in text
     assert "largest difference do." in text
     assert "may be the cause" not in text
 
@@ -56,7 +61,10 @@ def test_what_a_control_does_as_well_is_no_cause(control):
 
 
 def test_a_layer_without_such_maps_says_what_all_of_it_does():
-    text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=-1.25)
-    assert text == (
-        "No set of this layer's 64 maps was found that gives panda back: with all of them from src the margin is -1.25."
-    )
+    text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=-1.25, whole_turned=False)
+    assert text == ("No set of this layer's 64 maps gives panda back: with all of them from src the margin is -1.25.")
+
+
+def test_a_whole_cut_is_told_apart_from_nothing():
+    text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=4.0)
+    assert text.startswith("Only all 64 maps of this layer together give panda back, which proves nothing")

@@ -124,6 +124,10 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
     none = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, randoms=4))
     assert (len(none.maps), len(none.margins), none.turned, none.beats_chance, none.others) == (0, 1, False, False, -1)
+    assert (len(none.chance), none.chance_turned) == (0, 0)
+    assert np.isnan(none.percentile)
+    bare = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, (0,), randoms=0))
+    assert len(bare.chance) == 0
     found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
     assert found is not None
     assert np.flatnonzero(found).tolist() in ([0], [0, 1])
