@@ -93,11 +93,10 @@ def test_the_layer_is_flipped_back_beside_chance(walker):
     said = walker.says("flip-text", "give panda back")
     assert "random sets" in said
     assert any(words in said for words in ("others do it too", "may be the cause", "finds one as well"))
-    chip = walker.driver.find_elements("css selector", "#flip-text .culprit")[-1]
-    named = chip.text
-    chip.click()
+    named = walker.click_any("#flip-text .culprit", -1)
     walker.says("neuron-title", f"{named} of layer3.2.relu")
-    walker.until(lambda: walker.driver.find_element("css selector", "#flip-text .chosen").text == named, "it is marked")
+    marked = "return document.querySelector('#flip-text .chosen')?.textContent"
+    walker.until(lambda: walker.driver.execute_script(marked) == named, "it is marked")
     walker.driver.get(walker.driver.current_url)
     assert walker.says("flip-text", "give panda back") == said
     assert walker.complaints() == []
@@ -159,9 +158,7 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     walker.choose("departures-by", "source class")
     walker.says("gallery-count", everything)
 
-    chip = walker.driver.find_element("css selector", ".culprit")
-    named, times = chip.text.split(" ×")
-    chip.click()
+    named, times = walker.click_any("#culprits .culprit").split(" ×")
     walker.says("picked-text", f"differ most in map {named}")
     walker.says("gallery-count", f"{times} of 480 examples")
     walker.press("unpick")

@@ -2,6 +2,7 @@
 
 import time
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 
 DRAWN = """
@@ -96,6 +97,20 @@ class Walker:
     def press(self, element: str) -> None:
         self.until(lambda: self.driver.find_element("id", element).is_enabled(), f"{element} enabled")
         self.driver.find_element("id", element).click()
+
+    def click_any(self, selector: str, which: int = 0) -> str:
+        """Click one of the elements of a CSS selector, found anew where the page has just drawn it again; its text."""
+
+        def clicked() -> str | None:
+            try:
+                element = self.driver.find_elements("css selector", selector)[which]
+                text = element.text
+                element.click()
+                return text
+            except (StaleElementReferenceException, IndexError):
+                return None
+
+        return self.until(clicked, f"{selector} clicked")
 
     def complaints(self) -> list[str]:
         """What the browser's console says of errors."""
