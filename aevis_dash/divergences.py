@@ -20,8 +20,6 @@ from aevis_dash.store import key_of
 from aevis_dash.workbench import VERSION, Workbench
 
 NEVER = "never"
-GROUPINGS = ("attack", "perturbation", "source", "adversarial")
-"""The columns that pairs can be counted by."""
 _LISTING_VERSION = 4
 """Raised when the columns of `rows` or how they are found changes."""
 NOISES, OTHERS = 8, 8

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from aevis_dash import divergences
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
+from aevis_dash.core.loading import device_name
 from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap, Intervention, Verification
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
@@ -58,7 +59,7 @@ def warm() -> None:
     """
     use_threads(1)
     _server()
-    if os.environ.get("AEVIS_DEVICE", "cpu") != "cpu":
+    if device_name() != "cpu":
         return
     try:
         _ = workbench().classifier

@@ -47,6 +47,7 @@ class Bench:
         images = question.receiver if isinstance(donor, Tensor) else donor
         activation = donor if isinstance(donor, Tensor) else None
         self._exchange = Exchange(classifier, question.receiver, images, question.layer, batch, activation)
+        self._difference = self._exchange.difference()[0]
 
     @property
     def width(self) -> int:
@@ -80,7 +81,7 @@ class Bench:
 
     def difference(self) -> np.ndarray:
         """(n_l,) how far receiver and donor lie apart, l2 over positions."""
-        return self._exchange.difference()[0]
+        return self._difference
 
     def _is_turned(self, labels: np.ndarray) -> np.ndarray:
         wanted = self.question.wanted

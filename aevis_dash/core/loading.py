@@ -31,9 +31,14 @@ def load_model(spec: ModelSpec) -> nn.Module:
     return model.float().eval()
 
 
+def device_name() -> str:
+    """The device as it was asked for, which may not be there; asking does not touch it."""
+    return os.environ.get("AEVIS_DEVICE") or "cpu"
+
+
 def device() -> torch.device:
     """Where models run: $AEVIS_DEVICE, such as cuda or cuda:1, else the CPU. Raises AevisError where there is none."""
-    name = os.environ.get("AEVIS_DEVICE") or "cpu"
+    name = device_name()
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

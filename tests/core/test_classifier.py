@@ -43,7 +43,7 @@ def test_a_device_that_is_not_there_is_refused_in_a_sentence(monkeypatch, name):
         loading.device()
     for same in ("", "cpu"):
         monkeypatch.setenv("AEVIS_DEVICE", same)
-        assert loading.device() == torch.device("cpu")
+        assert (loading.device_name(), loading.device()) == ("cpu", torch.device("cpu"))
 
 
 class Strided(nn.Module):
