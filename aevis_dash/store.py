@@ -1,23 +1,30 @@
 """The store: results under a key made of what they were computed from.
 
 Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A file is
-written beside its place and moved there, so a reader sees all of it or nothing. No pickle.
+written beside its place and moved there, so a reader sees all of it or nothing; what a killed writer leaves there is
+swept. No pickle.
 """
 
 import hashlib
 import json
 import os
+import socket
 import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from glob import glob
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
+import psutil
 
 T = TypeVar("T")
+_CLOCKS_APART = 3600
+"""Seconds by which a file's time and a process's may differ: they may come from two machines, and clocks are set."""
 
 
 def key_of(kind: str, version: int, **parts: Any) -> str:
@@ -49,7 +56,7 @@ class Store:
             return None
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a dataclass of numbers, texts, arrays and such dataclasses."""
+        """Keep a dataclass of numbers, texts, tuples of them, arrays and such dataclasses."""
         arrays: dict[str, np.ndarray] = {}
         tree = json.dumps(_encode(value, arrays)).encode()
         arrays["tree"] = np.frombuffer(tree, np.uint8)
@@ -68,6 +75,14 @@ class Store:
             self.put(key, found)
         return found
 
+    def sweep(self) -> None:
+        """Remove what killed writers of this machine left; what is still being written stays."""
+        for name in glob(f"*/{_part_prefix()}*", root_dir=self.folder):
+            part = self.folder / name
+            if _is_abandoned(part):
+                with suppress(OSError):  # another run was quicker, or it is not ours to remove
+                    part.unlink()
+
     def _path(self, key: str) -> Path:
         return self.folder / key.split("-")[0] / f"{key}.npz"
 
@@ -75,7 +90,7 @@ class Store:
 def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     """Call `write` with a binary file that takes `path`'s place once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".part-{uuid.uuid4().hex}"
+    part = path.parent / f"{_part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with part.open("xb") as file:  # not mkstemp, whose files only their owner may read
             write(file)
@@ -83,6 +98,27 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _part_prefix() -> str:
+    """What names of unfinished files begin with on this machine, or in a container that has its own process numbers."""
+    numbers = ""
+    with suppress(OSError):  # only Linux has it
+        numbers = os.readlink("/proc/self/ns/pid")
+    machine = hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:12]
+    return f".part-{machine}-"
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether its writer has ended; the process of that number may be another one, which began after the last write."""
+    try:
+        process = psutil.Process(int(part.name.split("-")[2]))
+        another = process.create_time() > part.stat().st_mtime + _CLOCKS_APART
+        return another or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OSError, ValueError):  # its writer may not be seen, or has just finished
+        return False
 
 
 def _jsonable(value: Any) -> Any:
@@ -109,4 +145,4 @@ def _decode(kind: Any, tree: Any, arrays: Any) -> Any:
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays) for f in fields(kind)})  # type: ignore[operator]
-    return tree
+    return tuple(tree) if get_origin(kind) is tuple else tree

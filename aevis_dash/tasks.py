@@ -70,18 +70,30 @@ def run(
     that join later help; without any the run waits for the first. A task that runs when the run is interrupted goes on
     to its end there, since dask cannot stop it; those that wait are cancelled.
     """
-    call = partial(_attempt, task, Path(root).resolve(), uuid.uuid4().hex)
+    root = Path(root).resolve()
+    call = partial(_attempt, task, root, uuid.uuid4().hex)
     if scheduler is None:
-        return _told(_on_this_machine(call, items, _process_count(processes, len(items))), len(items), progress)
-    if processes is not None:
+        results = _on_this_machine(call, items, _process_count(processes, len(items)))
+    elif processes is None:
+        results = _on_cluster(call, items, scheduler)
+    else:
         raise AevisError("Processes are counted on one machine only; on a cluster its workers say how many there are.")
-    return _told(_on_cluster(call, items, scheduler), len(items), progress)
+    return _told(_swept(results, root), len(items), progress)
 
 
 def _told(results: Iterator[tuple[int, Any]], total: int, progress: Progress) -> Iterator[tuple[int, Any]]:
     for done, found in enumerate(results, 1):
         progress(done / total, f"{done} of {total} done")
         yield found
+
+
+def _swept(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int, Any]]:
+    """The results; when they end, however that is, what killed workers of this machine left unfinished goes away."""
+    try:
+        yield from results
+    finally:
+        with suppress(AevisError):  # no workspace, as every item was told
+            open_workbench(root).store.sweep()
 
 
 # A task, wherever it runs

@@ -1,14 +1,22 @@
 """The store: whole or not at all, and never stale."""
 
+import errno
 import io
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from aevis_dash import store as module
 from aevis_dash.store import Store, key_of, write_atomically
 
 
@@ -137,6 +145,114 @@ def test_a_crash_while_writing_leaves_the_old_and_no_litter(store):
         write_atomically(path, crash)
     assert path.read_bytes() == before
     assert files(store) == [path.name]
+
+
+def test_a_full_disk_leaves_the_old_and_no_litter_and_the_next_try_works(store, monkeypatch):
+    store.put(KEY, VALUE)
+    before = files(store)
+
+    def full(file, **_arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    new = key_of("thing", 1, image="new")
+    with monkeypatch.context() as disk:
+        disk.setattr(np, "savez_compressed", full)
+        for key in (KEY, new):
+            with pytest.raises(OSError, match="No space left"):
+                store.put(key, VALUE)
+    assert files(store) == before
+    assert store.get(KEY, Outer) is not None
+    store.put(new, VALUE)
+    assert store.get(new, Outer).inner.count == 3
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from aevis_dash.store import write_atomically
+
+def write(file):
+    file.write(b"half")
+    print(flush=True)
+    time.sleep(60)
+
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.fixture
+def writer(store):
+    """A process that is in the middle of writing to the store."""
+    here = {"cwd": Path(__file__).parents[1], "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", WRITER, store.folder / "thing" / "file"], **here) as process:
+        assert process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(store, writer):
+    store.put(KEY, VALUE)
+    before = files(store)
+    store.sweep()
+    assert files(store) == before, "it is still being written"
+    writer.kill()
+    until = time.monotonic() + 10
+    while psutil.Process(writer.pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+    store.sweep()
+    assert files(store) == [f"{KEY}.npz"], "nobody waited for the killed one yet"
+
+
+def test_it_is_swept_when_nothing_is_known_of_its_writer(store, writer):
+    writer.kill()
+    writer.wait()
+    assert len(files(store)) == 1
+    store.sweep()
+    assert files(store) == []
+
+
+def left(store, pid, hours_before=0.0):
+    """A part of that process, last written so long before this process began."""
+    part = store.folder / "thing" / f"{module._part_prefix()}{pid}-0"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.touch()
+    if hours_before:
+        os.utime(part, times=(psutil.Process().create_time() - 3600 * hours_before,) * 2)
+    return part
+
+
+def test_a_number_given_to_another_process_since_is_no_writer(store):
+    """The clock of the file may be another, so a little before its process began is not before."""
+    parts = [left(store, f"{os.getpid()}-{hours}", hours) for hours in (0, 0.9, 1.1)]
+    store.sweep()
+    assert [part.exists() for part in parts] == [True, True, False]
+
+
+def test_a_writer_of_another_machine_is_left_alone(store, writer, monkeypatch):
+    """As is one of a container whose process numbers are its own."""
+    writer.kill()
+    writer.wait()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        store.sweep()
+    with monkeypatch.context() as container:
+        container.setattr(os, "readlink", lambda _: "pid:[1]")
+        store.sweep()
+    assert len(files(store)) == 1
+    store.sweep()
+    assert files(store) == []
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, "no-number"], ids=["written", "swept", "none of ours"])
+def test_sweeping_bears_what_others_do_meanwhile(store, pid, monkeypatch):
+    """Nothing was kept yet, a part is written or swept by others once it is listed, or is none of ours."""
+    store.sweep()
+    assert not store.folder.exists()
+    listed = [str(left(store, pid).relative_to(store.folder))]
+    monkeypatch.setattr(module, "glob", lambda *_, **__: listed)
+    (store.folder / listed[0]).unlink()
+    store.sweep()
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path):

@@ -148,6 +148,40 @@ def test_a_killed_worker_loses_nothing(untouched, log):
     assert given.written(log) == before, "a second run computes nothing"
 
 
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from aevis_dash.store import write_atomically
+write_atomically(Path(sys.argv[1]), lambda file: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.fixture
+def litter(world):
+    """What is left of a file by a process that was killed while it wrote to the workspace's store."""
+    folder = world / "cache" / "kept"
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, folder / "file"], cwd=HERE.parent, check=False)
+    (part,) = folder.iterdir()
+    return part
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_is_over_leaves_nothing_half_written(world, litter, processes):
+    assert len(list(run(given.odd, world, [1, 2], processes))) == 2
+    assert not litter.exists()
+
+
+def test_a_run_that_fails_or_is_left_leaves_nothing_half_written(world, litter):
+    half = litter.read_bytes()
+    with pytest.raises(ValueError, match="thirteen"):
+        list(run(given.odd, world, [13], processes=1))
+    assert not litter.exists()
+    litter.write_bytes(half)
+    for _ in run(given.odd, world, [1, 2], processes=1):
+        break
+    assert not litter.exists()
+
+
 def test_an_item_that_kills_every_worker_is_refused_in_words(untouched, log):
     items = works(log, 3, deaths=9)
     with pytest.raises(AevisError, match=r"ended from outside 2 times.*of 3 items.*fewer than 2 processes"):
@@ -251,6 +285,11 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(cluster, untouched, log):
     assert len(found) == len(items)
     assert dict(found) == done(items)
     assert_nothing_lost_or_done_twice(untouched, items, log)
+
+
+def test_a_run_on_a_cluster_leaves_nothing_half_written_here(cluster, world, litter):
+    assert dict(run(given.odd, world, [1], scheduler=cluster.scheduler_address)) == {0: 1}
+    assert not litter.exists()
 
 
 def test_a_cluster_refuses_and_fails_as_one_machine_does(cluster, drawn_world, tmp_path):
