@@ -5,6 +5,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -13,13 +14,27 @@ import numpy as np
 import torch
 import torchvision
 
+from aevis_dash import assistant
+from aevis_dash.comparison import in_fresh_process, peak_of
 from aevis_dash.config import Progress, silent
+from aevis_dash.core import contribution, evaluation, loading
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, JudgedExample, Role
+from aevis_dash.domain import (
+    PREDICTION,
+    WHOLE_PREDICTION,
+    AevisError,
+    AreaOfInterest,
+    FeatureMap,
+    Intervention,
+    JudgedExample,
+    Role,
+)
 from aevis_dash.store import Store
-from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 REPEATS = 5
+_EXACT = 256
+"""Maps of the layer, at most, from which contributions are found exactly."""
 T = TypeVar("T")
 
 
@@ -33,6 +48,85 @@ def benchmark(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
         fresh = Workbench(bench.workspace)
         fresh.store = Store(Path(folder))
         return _circumstances(fresh) | {"costs": _costs(fresh, progress)}
+
+
+def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
+    """What an explanation of an effect costs: contributions near and far by each way of finding them, flip-back, the
+    assistant, and the memory beside a training step's. As `benchmark` otherwise."""
+    with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
+        fresh = Workbench(bench.workspace)
+        fresh.store = Store(Path(folder))
+        example = _explainable(fresh, fresh.judged_examples(progress)).example.id
+        triplet = fresh.extract(example, progress=progress)
+        costs = [*_traces(fresh, triplet, progress), *_flips(fresh, example, progress)]
+        hops, seconds = _timed(lambda: assistant.propose(fresh, triplet, progress=progress))
+        costs.append(_cost("assistant, a way back", seconds, float("nan"), f"{len(hops)} hops"))
+        return _circumstances(fresh) | {"example": example, "costs": costs, "memory": _memory(fresh, triplet)}
+
+
+def _traces(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:
+    """To the map of `_effect`, from layers near and far, and to the prediction; exact ones from the nearest alone."""
+    target = _effect(bench, triplet)
+    sources = bench.contribution_sources(target.layer)
+    stage = next(level for level in evaluation.levels(bench.layers, "stage") if target.layer in level)
+    places = {
+        "neighbours": sources[0],
+        "one stage": min(i for i in sources if i in stage or i == sources[0]),
+        "half the network": min(sources, key=lambda layer: abs(layer - target.layer // 2)),
+        "the network": sources[-1],
+    }
+    named = [(what, target, layer) for what, layer in places.items()]
+    named.append(("the prediction, the network", PREDICTION, sources[-1]))
+    costs = [
+        _contribution(bench, triplet, effect, layer, f"{how}, {what}", progress, how)
+        for how in ("quadratic", "solved")
+        for what, effect, layer in named
+    ]
+    narrow = max((i for i in sources if bench.layers.layers[i].channels <= _EXACT), default=sources[0])
+    return [*costs, _contribution(bench, triplet, target, narrow, "exact, every map of a layer", progress, "exact")]
+
+
+def _flips(bench: Workbench, example: str, progress: Progress) -> list[dict[str, Any]]:
+    costs = []
+    for layer in bench.depths():
+        name = bench.layers.layers[layer].name
+        progress(0.5, f"searching maps of {name}")
+        found, seconds = _timed(lambda layer=layer: bench.verify(example, Intervention(layer)))
+        detail = f"{name}: {len(found.maps)} of {found.width} maps, {found.runs} forward runs"
+        costs.append(_cost("flip-back, search and controls", seconds, float("nan"), detail))
+    return costs
+
+
+def _memory(bench: Workbench, triplet: Triplet) -> dict[str, float]:
+    """MiB at the peak above the loaded model, each in a fresh process: solving across the network, and a training step
+    on the same images."""
+    root, names = str(bench.workspace.root), [triplet.image(role) for role in Role]
+    target = _effect(bench, triplet)
+    return {
+        "solved, the network": in_fresh_process(_peak_of_solving, root, names, target),
+        "a training step": in_fresh_process(_peak_of_training, root, names),
+    }
+
+
+def _peak_of_solving(root: str, names: list[str], target: FeatureMap) -> float:
+    bench = open_workbench(Path(root))
+    images, place = bench.workspace.read(names), bench.layers.layers[target.layer]
+    area = AreaOfInterest(place.index, 0, 0, place.height, place.width)
+    few = replace(bench.workspace.settings.contribution, iterations=3)
+    first = bench.contribution_sources(target.layer)[-1]
+    return peak_of(lambda: contribution.contribute(bench.classifier, images, target, area, first, few))
+
+
+def _peak_of_training(root: str, names: list[str]) -> float:
+    bench = open_workbench(Path(root))
+    x = bench.classifier.inputs(bench.workspace.read(names))
+    model = loading.load_model(bench.workspace.model).requires_grad_(True)
+
+    def step() -> None:
+        with torch.enable_grad():
+            model(x).logsumexp(1).sum().backward()
+
+    return peak_of(step)
 
 
 def _circumstances(bench: Workbench) -> dict[str, Any]:
@@ -119,14 +213,24 @@ def _effect(bench: Workbench, triplet: Triplet) -> FeatureMap:
 
 
 def _contribution(
-    bench: Workbench, triplet: Triplet, target: FeatureMap, layer: int, what: str, progress: Progress
+    bench: Workbench,
+    triplet: Triplet,
+    target: FeatureMap,
+    layer: int,
+    what: str,
+    progress: Progress,
+    how: str = "solved",
 ) -> dict[str, Any]:
-    place = bench.layers.layers[target.layer]
-    area = AreaOfInterest(place.index, 0, 0, place.height, place.width)
-    found, seconds = _timed(lambda: bench.contribute(triplet, target, area, layer, progress))
-    return _cost(
-        what, seconds, found.passes, f"{place.name} map {target.channel} from {bench.layers.layers[layer].name}"
-    )
+    area, effect = WHOLE_PREDICTION, "the prediction"
+    if target != PREDICTION:
+        place = bench.layers.layers[target.layer]
+        area, effect = (
+            AreaOfInterest(place.index, 0, 0, place.height, place.width),
+            f"{place.name} map {target.channel}",
+        )
+    found, seconds = _timed(lambda: bench.contribute(triplet, target, area, layer, progress, how))
+    source = bench.layers.layers[layer]
+    return _cost(what, seconds, found.passes, f"{effect} from {source.name}, {source.channels} maps")
 
 
 def _cost(what: str, seconds: float, passes: float, detail: str) -> dict[str, Any]:

@@ -6,12 +6,12 @@ the network, of a layer where a layer is named.
 """
 
 import threading
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -189,14 +189,26 @@ def method_of(bench: Workbench, method: str) -> ExtractionParameters:
 
 def peak_memory(bench: Workbench, example_id: str, wanted: ExtractionParameters) -> evaluation.Estimate:
     """MiB that one datapath takes at its peak, above the loaded model: resident memory of a fresh process."""
-    fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    with fresh:
-        peak = fresh.submit(_peak, str(bench.workspace.root), example_id, wanted).result()
-    return evaluation.bootstrap([peak], 0)
+    return evaluation.bootstrap([in_fresh_process(_peak, str(bench.workspace.root), example_id, wanted)], 0)
 
 
 def _peak(root: str, example_id: str, wanted: ExtractionParameters) -> float:
-    pair, process, done = ImagePair(open_workbench(Path(root)), example_id), psutil.Process(), threading.Event()
+    pair = ImagePair(open_workbench(Path(root)), example_id)
+    return peak_of(lambda: pair.adversarial(wanted))
+
+
+T = TypeVar("T")
+
+
+def in_fresh_process(work: Callable[..., T], *given: Any) -> T:
+    """What a function of a module's top level gives in a process of its own, which has done nothing before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(work, *given).result()
+
+
+def peak_of(work: Callable[[], object]) -> float:
+    """By how many MiB this process's resident memory rises at most while that is done."""
+    process, done = psutil.Process(), threading.Event()
     seen = [before := process.memory_info().rss]
 
     def watch() -> None:
@@ -205,7 +217,7 @@ def _peak(root: str, example_id: str, wanted: ExtractionParameters) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    pair.adversarial(wanted)
+    work()
     done.set()
     watcher.join()
     return (max(seen) - before) / 2**20

@@ -61,8 +61,8 @@ class ContributionParameters:
 
     sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes")
     coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
-    iterations: int = _parameter(80, "solver steps, one pass of the part between the two layers each", at_least=1)
-    learning_rate: float = _parameter(0.03, "first step length of the solver, in units of a gate")
+    iterations: int = _parameter(24, "solver steps, one pass of the part between the two layers each", at_least=1)
+    learning_rate: float = _parameter(0.15, "first step length of the solver, in units of a gate")
 
 
 @dataclass(frozen=True)

@@ -277,26 +277,64 @@ class Stretch:
     last: int
 
 
+PREDICTION = FeatureMap(-1, -1)
+"""The final prediction in the place of a feature map: the predicted label's logit over the mean of all logits."""
+
+
 @dataclass(frozen=True)
 class AreaOfInterest:
-    """A rectangle of neurons of one layer: rows top..bottom-1, columns left..right-1."""
+    """Neurons of one layer: those of a rectangle, rows top..bottom-1, columns left..right-1, or some of them.
+
+    `picked` holds the places of the chosen ones in the rectangle, counted row by row, ascending; () for all of it.
+    """
 
     layer: int
     top: int
     left: int
     bottom: int
     right: int
+    picked: tuple[int, ...] = ()
 
     @property
     def neurons(self) -> int:
-        return (self.bottom - self.top) * (self.right - self.left)
+        """How many neurons are chosen."""
+        return len(self.picked) or (self.bottom - self.top) * (self.right - self.left)
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """(bottom - top, right - left) bool, the chosen neurons of the rectangle."""
+        shape = (self.bottom - self.top, self.right - self.left)
+        if not self.picked:
+            return np.ones(shape, bool)
+        return np.isin(np.arange(shape[0] * shape[1]), self.picked).reshape(shape)
+
+
+def area_of_neurons(layer: int, chosen: np.ndarray) -> AreaOfInterest | None:
+    """The area of the chosen neurons (H, W) bool of a layer in its smallest rectangle; None where none is chosen."""
+    rows, columns = np.flatnonzero(chosen.any(1)), np.flatnonzero(chosen.any(0))
+    if not len(rows):
+        return None
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    inside = chosen[top:bottom, left:right].ravel()
+    picked = () if inside.all() else tuple(np.flatnonzero(inside).tolist())
+    return AreaOfInterest(layer, top, left, bottom, right, picked)
+
+
+WHOLE_PREDICTION = AreaOfInterest(PREDICTION.layer, 0, 0, 1, 1)
+"""All there is of the final prediction."""
+
+
+CONTRIBUTIONS = ("solved", "quadratic", "exact")
 
 
 @dataclass(frozen=True)
 class Contribution:
     """How much each map of an earlier layer contributes to the selected neurons (Eq. 7, 8).
 
-    values       (m, n_prev) in [0, 1], one row for each compared image, in the order the images were given
+    method       "solved" by descent; "quadratic", Eq. 7 on its first-order expansion; "exact", every map alone
+    values       (m, n_prev) gates in [0, 1], one row for each compared image, in the order the images were given
+    share        (m, n_prev) what each map alone has of the effect f: <f, df/dz_k> / ||f||^2 at z = 1, to first order;
+                 by "exact" <f, f - f without map k> / ||f||^2, with all gates 1
     residual     (m,) what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2
     effect       (m,) ||f(x)||: a row with effect 0 has nothing to explain, its values are all 0
     """
@@ -304,15 +342,21 @@ class Contribution:
     target: FeatureMap
     area: AreaOfInterest
     layer: int
+    method: str
     values: np.ndarray
+    share: np.ndarray
     residual: np.ndarray
     effect: np.ndarray
     passes: float
     seconds: float
 
+    def strength(self, row: int) -> np.ndarray:
+        """(n_prev,) gate times share, 0 where the map works against the effect: gates alone leave many equal firsts."""
+        return self.values[row] * np.maximum(self.share[row], 0)
+
     def ranking(self, row: int) -> np.ndarray:
-        """Channels of the earlier layer, largest contribution first."""
-        return np.argsort(-self.values[row], kind="stable")
+        """Channels of the earlier layer, largest strength first."""
+        return np.argsort(-self.strength(row), kind="stable")
 
 
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")

@@ -29,6 +29,7 @@ CLASS_FROM = "class-from"
 CLASS_TO = "class-to"
 GALLERY = "gallery"
 COUNT = "gallery-count"
+EXAMPLES = "examples-digest"
 
 DEPARTURES = "departures"
 DEPARTURES_PANEL = "departures-panel"
@@ -66,9 +67,25 @@ AREA_TEXT = "area-text"
 WHOLE_MAP = "whole-map"
 SOURCE_LAYER = "source-layer"
 TRACE = "trace"
+TRACE_PREDICTION = "trace-prediction"
+MOST_ACTIVE = "most-active"
+SEEN = "seen-on-images"
+HOW = "how"
+SOLVE = "solve-wanted"
+SOLVE_DONE = "solve-done"
+SOLVED = "solved"
+
+MAPS = "chosen-maps"
+ADD_MAP = "add-map"
+TAKE_WINNERS = "take-winners"
+REPLACEMENT = "replacement"
 FLIP = "flip-back"
 FLIPPED = "flipped"
 FLIP_TEXT = "flip-text"
+
+TREE = "tree"
+SUGGEST = "suggest"
+SUGGESTED = "suggested"
 
 
 def card(example_id: str) -> dict[str, str]:
@@ -89,6 +106,21 @@ def flip(channel: int) -> dict[str, str | int]:
 def winner(channel: int) -> dict[str, str | int]:
     """The button of a strongest contributor."""
     return {"type": "winner", "index": channel}
+
+
+def node(number: int) -> dict[str, str | int]:
+    """The button of a step in the tree, which shows its outcome."""
+    return {"type": "node", "index": number}
+
+
+def note(number: int) -> dict[str, str | int]:
+    """The user's words on a step."""
+    return {"type": "note", "index": number}
+
+
+def drop(number: int) -> dict[str, str | int]:
+    """The button that takes a step out of the trail."""
+    return {"type": "drop", "index": number}
 
 
 def step(number: int) -> dict[str, str | int]:

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from aevis_dash import divergences
+from aevis_dash import assistant, divergences
+from aevis_dash.assistant import Hop
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
 from aevis_dash.core.loading import device_name
@@ -105,21 +106,29 @@ def contribute(
     effect: FeatureMap,
     area: AreaOfInterest,
     layer: int,
+    how: str,
     progress: Progress,
 ) -> Contribution:
-    """Trace an area of a map back to the maps of an earlier layer."""
+    """Trace an area of a map, or the prediction, back to the maps of an earlier layer."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         triplet = bench.extract(example, target, wanted=wanted)
-        return bench.contribute(triplet, effect, area, layer, progress)
+        return bench.contribute(triplet, effect, area, layer, progress, how)
 
 
-def verify(example: str, layer: int, progress: Progress) -> Verification:
-    """Search the maps of a layer that give the source's label back, beside chance."""
+def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
+    """Replace maps of a layer, or search those that turn the prediction, beside chance."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        progress(0.1, f"searching maps of {bench.layers.layers[layer].name} that turn the prediction")
-        return bench.verify(example, Intervention(layer))
+        progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
+        return bench.verify(example, asked)
+
+
+def propose(example: str, target: str | None, wanted: ExtractionParameters, progress: Progress) -> tuple[Hop, ...]:
+    """Search a way back from the prediction, each hop tested by patching."""
+    bench, progress = workbench(), _served(progress)
+    with _turn(bench, progress):
+        return assistant.propose(bench, bench.extract(example, target, wanted=wanted), progress=progress)
 
 
 def compare_pairs(progress: Progress) -> None:

@@ -17,6 +17,7 @@ from aevis_dash.core import (
     evaluation,
     features,
     flipback,
+    intervention,
     loading,
     receptive,
 )
@@ -24,7 +25,10 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Trace
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import (
+    CONTRIBUTIONS,
+    PREDICTION,
     REPLACEMENTS,
+    WHOLE_PREDICTION,
     AevisError,
     AreaOfInterest,
     Contribution,
@@ -39,6 +43,7 @@ from aevis_dash.domain import (
     Prediction,
     Role,
     Verification,
+    area_of_neurons,
 )
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
@@ -370,15 +375,40 @@ class Workbench:
 
     def check_area(self, area: AreaOfInterest) -> None:
         """Raise AevisError where an area of interest leaves its layer."""
+        if area == WHOLE_PREDICTION:
+            return
         layer = self.layers.layers[area.layer]
         if not (0 <= area.top < area.bottom <= layer.height and 0 <= area.left < area.right <= layer.width):
             raise AevisError(
                 f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
                 f"{layer.width} columns. Draw it anew."
             )
+        places = (area.bottom - area.top) * (area.right - area.left)
+        if list(area.picked) != sorted(set(area.picked)) or not all(0 <= p < places for p in area.picked):
+            raise AevisError(f"The chosen neurons are no places of a rectangle of {places}. Choose them anew.")
+
+    def carried(self, area: AreaOfInterest, layer: int) -> AreaOfInterest | None:
+        """The neurons of an earlier layer that feed an area's, its whole for the prediction's; None where none does."""
+        extent = self.layers.layers[layer]
+        if area == WHOLE_PREDICTION:
+            return AreaOfInterest(layer, 0, 0, extent.height, extent.width)
+        if layer not in self.contribution_sources(area.layer):
+            return None
+        return area_of_neurons(layer, receptive.neurons_that_feed(self.classifier.network.traced, area, layer).numpy())
+
+    def most_active(self, name: str, chosen: FeatureMap, count: int) -> AreaOfInterest | None:
+        """The `count` neurons of a map that fire most on an image; None where none does."""
+        values = self.activation_maps(name, chosen.layer)[chosen.channel]
+        grid = values.reshape(1, -1) if values.ndim < 2 else values
+        order = np.argsort(-grid.ravel(), kind="stable")[:count]
+        firing = np.zeros(grid.size, bool)
+        firing[order[grid.ravel()[order] > 0]] = True
+        return area_of_neurons(chosen.layer, firing.reshape(grid.shape))
 
     def contribution_sources(self, layer: int) -> tuple[int, ...]:
-        """The earlier layers that feed a layer, nearest first."""
+        """The earlier layers that feed a layer, or the final prediction, nearest first."""
+        if layer == PREDICTION.layer:
+            return tuple(range(len(self.layers)))[::-1]
         feeding, queue = set(), [layer]
         while queue:
             later = queue.pop()
@@ -388,29 +418,38 @@ class Workbench:
         return tuple(sorted(feeding, reverse=True))
 
     def stored_contribution(
-        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str = "solved"
     ) -> Contribution | None:
         """The contributions where they are stored already."""
-        return self.store.get(self._contribution_key(triplet, target, area, layer), Contribution)
+        return self.store.get(self._contribution_key(triplet, target, area, layer, method), Contribution)
 
     def contribute(
-        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, progress: Progress = silent
+        self,
+        triplet: Triplet,
+        target: FeatureMap,
+        area: AreaOfInterest,
+        layer: int,
+        progress: Progress = silent,
+        method: str = "solved",
     ) -> Contribution:
-        """Contributions of an earlier layer's maps to an area of a map, jointly for source, adversarial and target.
+        """Contributions of an earlier layer's maps to an area of a map, or to the PREDICTION, jointly for source,
+        adversarial and target; `method` is one of CONTRIBUTIONS.
 
         The rows of the result follow the order of Role: source, adversarial, target.
         """
         if area.layer != target.layer:
             raise ValueError("the area of interest must lie in the target map's layer")
+        if method not in CONTRIBUTIONS:
+            raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
         self.check_area(area)
-        key = self._contribution_key(triplet, target, area, layer)
-        images = self.workspace.read([triplet.image(role) for role in Role])
+        key = self._contribution_key(triplet, target, area, layer, method)
         parameters = self.workspace.settings.contribution
-        return self.store.remember(
-            key,
-            Contribution,
-            lambda: contribution.contribute(self.classifier, images, target, area, layer, parameters, progress),
-        )
+
+        def compute() -> Contribution:
+            images = self.workspace.read([triplet.image(role) for role in Role])
+            return contribution.contribute(self.classifier, images, target, area, layer, parameters, progress, method)
+
+        return self.store.remember(key, Contribution, compute)
 
     # Flip-back
 
@@ -431,6 +470,20 @@ class Workbench:
     def stored_verification(self, example_id: str, asked: Intervention) -> Verification | None:
         """What `verify` found, where that is stored."""
         return self.store.get(self._verification_key(example_id, asked), Verification)
+
+    def single_effects(self, example_id: str, layer: int, maps: Sequence[int]) -> np.ndarray:
+        """(c,) how much each of the maps alone, put from src into adv, moves the margin towards src's class.
+
+        Raises AevisError where the attack failed.
+        """
+        if not len(maps):
+            return np.zeros(0, np.float32)
+        asked = self._question(example_id, Intervention(layer))
+        wanted, before = np.array([asked.wanted]), np.array([asked.before])
+        donor = np.asarray(asked.donor)
+        channels = np.array([maps])
+        found = intervention.single_map_effects(self.classifier, asked.receiver, donor, layer, channels, wanted, before)
+        return found.values[0]
 
     def depths(self) -> tuple[int, ...]:
         """The last layer of every stage."""
@@ -598,14 +651,18 @@ class Workbench:
     def _trace(self, name: str, path: Datapath) -> Trace:
         return Trace(path, self.maxima(name))
 
-    def _contribution_key(self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int) -> str:
+    def _contribution_key(
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str
+    ) -> str:
+        parameters = self.workspace.settings.contribution
         return self._key(
             "contribution",
             images=[self.workspace.image_hash(triplet.image(role)) for role in Role],
             target=target,
             area=area,
             layer=layer,
-            parameters=self.workspace.settings.contribution,
+            method=method,
+            parameters=parameters if method == "solved" else parameters.sparsity if method == "quadratic" else None,
         )
 
 

@@ -2,8 +2,8 @@
 (function () {
   const STATIONS = [
     ["example", "target", "method", "share", "distance", "gap", "layer"],
-    ["example", "target", "method", "share", "layer", "map", "pair", "cause", "steps"],
-    ["example", "target", "method", "share", "layer", "map", "area"],
+    ["example", "target", "method", "share", "layer", "map", "pair", "cause", "how", "maps", "steps", "at"],
+    ["example", "target", "method", "share", "layer", "map", "area", "maps", "replacement"],
   ];
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -39,6 +39,13 @@
     }
   }
 
+  // Contributions were found: the layer is drawn anew.
+  function solved(done) {
+    if (done) {
+      setTimeout(() => window.dash_clientside.set_props("solved", { data: done }), 0);
+    }
+  }
+
   function theme(dark) {
     const name = dark ? "dark" : "light";
     document.documentElement.setAttribute("data-bs-theme", name);
@@ -59,6 +66,6 @@
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
-    aevis: { split, land, theme, width, mark },
+    aevis: { split, land, solved, theme, width, mark },
   });
 })();

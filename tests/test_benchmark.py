@@ -32,11 +32,32 @@ def test_it_measures_from_scratch_and_touches_nothing(drawn_world, capsys):
     assert costs["judging everything"]["passes"] is None
     names = [layer.name for layer in bench.layers.layers]
     near, far = (costs[f"contribution, {which}"] for which in ("neighbours", "half the network"))
-    assert near["detail"].endswith(f"from {names[23]}")
-    assert far["detail"].endswith(f"from {names[12]}")
+    assert near["detail"].endswith(f"from {names[23]}, 128 maps")
+    assert far["detail"].endswith(f"from {names[12]}, 32 maps")
     assert near["passes"] > 0
     assert {"torch", "torchvision", "numpy", "python", "threads", "cores", "device"} <= found.keys()
     assert (found["layers"], found["feature_maps"]) == (25, bench.layers.n_maps)
+
+
+def test_the_costs_of_an_explanation(drawn_world, capsys):
+    before = files(drawn_world)
+    assert main(["benchmark", "contributions", str(drawn_world), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert files(drawn_world) == before
+    costs = found["costs"]
+    assert all(cost["seconds"] > 0 for cost in costs)
+    names = [cost["what"] for cost in costs]
+    for how in ("quadratic", "solved"):
+        for place in ("neighbours", "one stage", "half the network", "the network", "the prediction, the network"):
+            assert f"{how}, {place}" in names
+    passes = {cost["what"]: cost["passes"] for cost in costs}
+    assert passes["quadratic, the network"] < 2.1 < 24 < passes["solved, the network"] < 28
+    assert passes["exact, every map of a layer"] > 128 / 3
+    assert names.count("flip-back, search and controls") == 5
+    assert names[-1] == "assistant, a way back"
+    assert all(mebibytes > 0 for mebibytes in found["memory"].values())
+    assert main(["benchmark", "contributions", str(drawn_world)]) == 0
+    assert "a training step" in capsys.readouterr().out
 
 
 def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):

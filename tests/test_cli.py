@@ -250,6 +250,22 @@ def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world)
     assert [w for w in out.splitlines()[3].split() if w.isdigit()][1:] == [str(m) for m in tops]
 
 
+def test_contributions_to_single_neurons_and_to_the_prediction(aevis, document, drawn_world):
+    bench = open_workbench(drawn_world)
+    layer, argv = bench.layers.layers[20], ["contribute", drawn_world, "--example", opening(drawn_world)]
+    for how in ("solved", "quadratic", "exact"):
+        most = document(*argv, "--layer", layer.name, "--map", 7, "--most-active", 2, "--how", how)
+        assert (most["how"], most["neurons"]) == (how, 2)
+        whole = document(*argv, "--how", how, "--from", bench.layers.layers[23].name)
+        assert (whole["layer"], whole["map"], whole["from"]) == (None, None, bench.layers.layers[23].name)
+        source, adversarial, _ = whole["roles"]
+        assert source["effect"] > 0 < adversarial["effect"]
+    assert document(*argv)["from"] == bench.layers.layers[-1].name, "the nearest that feeds the prediction"
+    _, out, _ = aevis(*argv, "--how", "exact")
+    assert f"the prediction, from {bench.layers.layers[-1].name}, exact:" in out
+    assert "unexplained" not in out
+
+
 def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, filling_world):
     example, bench = opening(filling_world), open_workbench(filling_world)
     argv = ["verify", filling_world, "--example", example, "--random", 20]
@@ -520,6 +536,10 @@ def test_only_failed_attacks_are_refused(refused, world):
         (["--layer", "layer1.0.relu", "--map", "1", "--from", "layer2"], "no layer 'layer2'"),
         (["--layer", "layer1.0.relu", "--map", "1", "--from", "layer2.0.relu"], "does not feed layer 'layer1.0.relu'"),
         (["--layer", "relu", "--map", "1"], "No layer feeds 'relu', it is the first"),
+        (["--layer", "relu"], "Give both, or neither for the prediction"),
+        (["--area", "0,0,1,1"], "choose neurons of a feature map"),
+        (["--layer", "layer1.0.relu", "--map", "1", "--area", "0,0,1,1", "--most-active", "2"], "Leave one out"),
+        (["--how", "magic"], "There are no 'magic' contributions. Choose one of: solved, quadratic, exact."),
     ],
 )
 def test_a_place_that_does_not_exist_is_refused(refused, drawn_world, argv, words):

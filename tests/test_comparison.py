@@ -102,7 +102,7 @@ def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_m
     labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
     network, x, y = bench.classifier.network, bench.classifier.inputs(adv), bench.classifier.inputs(src)
     layer, channel, effect = int(rod.layers[0]), int(rod.channels[0, 3]), rod.effects[0, 3]
-    tail = network.tail(layer)
+    tail = network.part(layer, None)
     state, donor = tail.prepare(x), network.activation(y, layer)
     patched = state.start.clone()
     patched[:, channel] = donor[:, channel]
@@ -135,7 +135,7 @@ def test_the_order_of_all_true_effects_flips_with_few_maps(bench, example):
     adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
     labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
     network, width = bench.classifier.network, bench.layers.layers[layer].channels
-    tail = network.tail(layer)
+    tail = network.part(layer, None)
     state = tail.prepare(bench.classifier.inputs(adv))
     donor = network.activation(bench.classifier.inputs(src), layer)
 
@@ -162,7 +162,7 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
         apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
         assert found.difference[i] == pytest.approx(comparison.measures.rank_correlation(apart, rod.effects[i]))
-        tail = network.tail(int(layer))
+        tail = network.part(int(layer), None)
         state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
         logits = tail.run(state, value)[0]
         (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)

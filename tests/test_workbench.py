@@ -430,7 +430,7 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
             continue
         receiver = own[0 if replacement == "adversarial" else 1].copy()
         receiver[found.maps] = donor[found.maps]
-        tail = bench.classifier.network.tail(layer)
+        tail = bench.classifier.network.part(layer, None)
         state = tail.prepare(bench.classifier.inputs(bench.workspace.read([example.adversarial])))
         with torch.no_grad():
             logits = tail.run(state, torch.from_numpy(receiver)[None])[0].numpy()

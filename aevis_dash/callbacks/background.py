@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.view import Step, View, cause_of, from_data, wanted_of
+from aevis_dash.callbacks.steps import cause_of, intervention_of, step_from_data, steps_of
+from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.domain import AevisError
 
@@ -43,15 +45,13 @@ def register(app: Dash, manager: Any) -> None:
         **common,
     )(extract_job)
     app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.SOLVE_DONE, "data"),
         *_message(),
-        Input(ids.TRACE, "n_clicks"),
-        State(ids.VIEW, "data"),
-        State(ids.SOURCE_LAYER, "value"),
+        Input(ids.SOLVE, "data"),
         State(ids.PAGE, "data"),
-        running=[*running, (Output(ids.TRACE, "disabled"), True, False)],
+        running=running,
         **common,
-    )(trace_job)
+    )(solve_job)
     app.callback(
         Output(ids.FLIPPED, "data"),
         *_message(),
@@ -61,6 +61,15 @@ def register(app: Dash, manager: Any) -> None:
         running=running,
         **common,
     )(flip_job)
+    app.callback(
+        Output(ids.SUGGESTED, "data"),
+        *_message(),
+        Input(ids.SUGGEST, "n_clicks"),
+        State(ids.VIEW, "data"),
+        State(ids.PAGE, "data"),
+        running=[*running, (Output(ids.SUGGEST, "disabled"), True, False)],
+        **common,
+    )(suggest_job)
     app.callback(
         Output(ids.COMPARED, "data"),
         *_message(),
@@ -90,31 +99,50 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, view_data: dict,
     return {"view": view.to_data(), "ready": wanted}, "", False
 
 
-def trace_job(set_progress: SetProgress, clicks: int | None, view_data: dict, source: str, _page: str) -> tuple:
-    """Trace the area of interest to an earlier layer and go there."""
-    view = from_data(view_data)
-    if not clicks or view.example is None or view.layer is None or view.map is None or not source:
+def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
+    """Find the contributions that the layer's view asked for; until then it shows the quadratic approximation.
+
+    The result lands through the browser, as an extraction's does.
+    """
+    if not wanted:
         return no_update, no_update, no_update
-    step = Step(view.layer, view.map, view.area, source)
     try:
-        effect, area, layer = cause_of(jobs.workbench().layers, step)
-        jobs.contribute(view.example, view.target, _wanted(view), effect, area, layer, _told(set_progress))
+        view, graph = from_data(wanted), jobs.workbench().layers
+        step = step_from_data(wanted["step"])
+        jobs.contribute(
+            wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
+        )
     except Exception as error:  # as above
         return no_update, _sentence(error, "The contribution analysis"), True
-    kept = view.steps if view.traced is not None or not view.steps else ()
-    return view.but(layer=source, map=None, area=None, steps=(*kept, step)).to_data(), "", False
+    return wanted, "", False
 
 
 def flip_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> tuple:
-    """Search the maps of the shown layer that give the source's label back."""
+    """Replace the chosen maps of the shown layer, or search those that turn the prediction; a step of the trail."""
     view = from_data(view_data)
     if not clicks or view.example is None or view.layer is None:
         return no_update, no_update, no_update
+    step = flip_of(view)
     try:
-        jobs.verify(view.example, jobs.workbench().layers.find(view.layer).index, _told(set_progress))
+        jobs.verify(view.example, intervention_of(jobs.workbench().layers, step), _told(set_progress))
     except Exception as error:  # as above
         return no_update, _sentence(error, "The flip-back"), True
-    return clicks, "", False
+    return {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, "", False
+
+
+def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> tuple:
+    """Search a way back from the prediction and make it steps of the trail."""
+    view = from_data(view_data)
+    if not clicks or view.example is None:
+        return no_update, no_update, no_update
+    try:
+        hops = jobs.propose(view.example, view.target, _wanted(view), _told(set_progress))
+    except Exception as error:  # as above
+        return no_update, _sentence(error, "The search for a way back"), True
+    if not hops:
+        return no_update, "No map that contributes to the prediction moves the margin when src's takes its place.", True
+    steps = [asdict(step) for step in steps_of(jobs.workbench().layers, hops)]
+    return {"example": view.example, "steps": steps, "clicks": clicks}, "", False
 
 
 def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tuple:

@@ -30,10 +30,10 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.BY, "value"),
         Input(ids.PICKED, "data"),
         Input(ids.COMPARED, "data"),
-        Input(ids.COUNT, "children"),
+        Input(ids.EXAMPLES, "data"),
         Input(ids.THEME, "data"),
     )
-    def show_departures(band, by, picked, _compared, _count, colours):
+    def show_departures(band, by, picked, _compared, _examples, colours):
         stored, shade = divergences.stored_listing(bench), theme(colours == "dark")
         if stored is None:
             return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
@@ -63,16 +63,18 @@ def register(app: Dash, bench: Workbench) -> None:
             return {"band": band, "layer": layer, "by": by, "group": group}
         if isinstance(pressed, dict):
             return {"band": band, "culprit": pressed["index"]} if ctx.triggered[0]["value"] else no_update
-        return None if before else no_update
+        drawn_anew = pressed is None  # the buttons of culprits went away, which nobody pressed
+        return no_update if drawn_anew or not before else None
 
     @app.callback(
         Output(ids.PICKED_TEXT, "children"),
         Output(ids.PICKED_LINE, "style"),
         Input(ids.PICKED, "data"),
-        Input(ids.COUNT, "children"),
+        Input(ids.COMPARED, "data"),
+        Input(ids.EXAMPLES, "data"),
     )
-    def say_what_is_picked(picked, _count):
-        """Whenever the gallery changes too: the examples may have changed since they were compared."""
+    def say_what_is_picked(picked, _compared, _examples):
+        """Also whenever the examples are not those that were compared any longer, or are again."""
         if not picked:
             return "", _HIDDEN
         known = narrowed(bench, picked) is not None

@@ -1,7 +1,7 @@
 """The examples: the gallery follows the slider and the filters."""
 
 import numpy as np
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
@@ -10,6 +10,7 @@ from aevis_dash.domain import JudgedExample
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.examples import Card, ScoreRange, gallery
+from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
 SHOWN = 40
@@ -23,6 +24,7 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.GALLERY, "children"),
         Output(ids.COUNT, "children"),
         Output(ids.SCORES, "figure"),
+        Output(ids.EXAMPLES, "data"),
         Input(ids.RANGE, "value"),
         Input(ids.ONLY_MISCLASSIFIED, "value"),
         Input(ids.CLASS_FROM, "value"),
@@ -30,8 +32,9 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.PICKED, "data"),
         Input(ids.COMPARED, "data"),
         Input(ids.THEME, "data"),
+        State(ids.EXAMPLES, "data"),
     )
-    def show_examples(between, only_misclassified, class_from, class_to, picked, _compared, colours):
+    def show_examples(between, only_misclassified, class_from, class_to, picked, _compared, colours, known):
         judged, among = bench.judged_examples(), narrowed(bench, picked)
         chosen = [
             e
@@ -44,8 +47,9 @@ def register(app: Dash, bench: Workbench) -> None:
         ]
         chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
-        cards = [_card(bench, e) for e in chosen[:SHOWN]]
-        return gallery(cards), _count(len(chosen), len(judged), among is not None), figure
+        cards, count = [_card(bench, e) for e in chosen[:SHOWN]], _count(len(chosen), len(judged), among is not None)
+        digest = _digest(bench, judged)
+        return gallery(cards), count, figure, no_update if digest == known else digest
 
 
 def score_range(bench: Workbench) -> ScoreRange:
@@ -68,6 +72,12 @@ def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, n
 def in_range(example: JudgedExample, between: list[float]) -> bool:
     """Whether the score lies in the range; an example without a score always does."""
     return not np.isfinite(example.score) or between[0] <= example.score <= between[1]
+
+
+def _digest(bench: Workbench, judged: list[JudgedExample]) -> str:
+    """Of what the whole set is compared from. It changes seldom; what listens to it is not drawn at every filter."""
+    found = [[e.example, e.misclassified, e.score] for e in judged]
+    return key_of("examples", 1, judged=found, images=bench.workspace.images)
 
 
 def _card(bench: Workbench, judged: JudgedExample) -> Card:

@@ -1,12 +1,16 @@
 """The layer: the treemap of critical maps, with contributions where the layer was traced to."""
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View, cause_of, from_data
+from aevis_dash.callbacks.steps import THE_PREDICTION, Step, cause_of
+from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import Contribution, FeatureMap, Role
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.notice import notice
@@ -29,57 +33,98 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.TREEMAP, "figure"),
         Output(ids.LAYER_TITLE, "children"),
         Output(ids.WINNERS, "children"),
+        Output(ids.SOLVE, "data"),
         Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
+        Input(ids.SOLVED, "data"),
+        Input(ids.CANCEL, "n_clicks"),
     )
-    def show_layer(data, _ready):
+    def show_layer(data, _ready, solved, _cancel):
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
-            return notice("Click a layer of the river to see its feature maps.", colours, HEIGHT), "", []
+            return notice("Click a layer of the river to see its feature maps.", colours, HEIGHT), "", [], no_update
         layer = bench.layers.find(view.layer)
         critical = {role: bench.layers.part(found.path(role).critical, layer.index) for role in Role}
         first, second = (_ROLE_OF[name] for name in view.pair.split("-"))
         difference = bench.difference(found, layer.index, first, second)
         traced = _contribution(bench, found, view)
-        values = traced.values[tuple(Role).index(Role(view.cause))] if traced is not None else None
-        strongest = _strongest(values)
+        values = traced.strength(tuple(Role).index(Role(view.cause))) if traced is not None else None
+        named = strongest(values)
         order = np.abs(difference) if values is None else values
         drawn = treemap(regions(critical), data.get("width") or 760, HEIGHT, order)
         names = {role: bench.class_names[found.path(role).label] for role in Role}
-        figure = treemap_figure(drawn, difference, values, view.map, strongest, colours, names)
+        figure = treemap_figure(drawn, difference, values, view.map, named, colours, names, view.maps)
         union = np.logical_or.reduce(list(critical.values()))
         title = f"{layer.name} · {int(union.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
-        return figure, title, _winners(bench, view, traced, values, strongest, union)
+        asked = contributions_of(view) if traced is not None and traced.method != view.how else None
+        waiting = asked not in (None, solved) and ctx.triggered_id != ids.CANCEL
+        words = _winners(bench, view, traced, values, named, union, waiting)
+        return figure, title, words, asked if waiting else no_update
+
+
+def contributions_of(view: View) -> dict[str, Any]:
+    """What a job is asked for: the contributions that the view's step and its way of finding them name."""
+    step = asdict(view.traced) if view.traced is not None else {}
+    named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
+    return named | {"how": view.how, "step": step | {"note": "", "parent": -1}}
 
 
 def _contribution(bench: Workbench, found: Triplet, view: View) -> Contribution | None:
+    """The view's contributions where they are stored, else the quadratic approximation, which takes one pass."""
     step = view.traced
-    return bench.stored_contribution(found, *cause_of(bench.layers, step)) if step is not None else None
+    if step is None:
+        return None
+    cause = cause_of(bench.layers, step)
+    return bench.stored_contribution(found, *cause, view.how) or bench.contribute(found, *cause, method="quadratic")
 
 
-def _strongest(values: np.ndarray | None) -> list[int]:
+def strongest(values: np.ndarray | None) -> list[int]:
+    """The channels of the contributions that are named."""
     if values is None:
         return []
     ranked = np.argsort(-values, kind="stable")[:_SHOWN]
     return [int(c) for c in ranked if values[c] >= _LEAST]
 
 
-def _winners(bench: Workbench, view: View, traced, values, strongest: list[int], critical: np.ndarray) -> list:
+def _winners(
+    bench: Workbench,
+    view: View,
+    traced: Contribution | None,
+    values: np.ndarray | None,
+    named: list[int],
+    critical: np.ndarray,
+    waiting: bool,
+) -> list:
     step = view.traced
-    if traced is None or step is None:
+    if traced is None or step is None or values is None:
         return []
     layer = bench.layers.find(step.source).index
     found = [
-        Winner(c, float(values[c]), addresses.patch(bench, FeatureMap(layer, c), 0), bool(critical[c]))
-        for c in strongest
+        Winner(c, float(values[c]), addresses.patch(bench, FeatureMap(layer, c), 0), bool(critical[c])) for c in named
     ]
     row = tuple(Role).index(Role(view.cause))
-    where = "the area of" if step.area else "all of"
+    effect = _effect(step)
     if traced.effect[row] == 0:
-        return winners([], f"The {view.cause} image does not make {where} map {step.map} of {step.layer} fire at all.")
-    sentence = (
-        f"What makes {where} map {step.map} of {step.layer} fire on the {view.cause} image "
-        f"(unexplained {traced.residual[row]:.0%}):"
-    )
-    return winners(found, sentence)
+        return winners([], f"The {view.cause} image does not make {effect} fire at all.")
+    return winners(found, f"What makes {effect} on the {view.cause} image ({_how(traced, row, waiting)}):")
+
+
+def winners_of(bench: Workbench, view: View) -> list[int]:
+    """The channels of the strongest contributors that the view shows."""
+    found = stored_triplet(bench, view)
+    traced = _contribution(bench, found, view) if found is not None else None
+    return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []
+
+
+def _effect(step: Step) -> str:
+    if step.layer == THE_PREDICTION:
+        return "the prediction"
+    return f"{'the area of' if step.area else 'all of'} map {step.map} of {step.layer}"
+
+
+def _how(traced: Contribution, row: int, waiting: bool) -> str:
+    """Which way of finding them is shown, and what it leaves unexplained."""
+    words = {"solved": "solved", "quadratic": "quadratic approximation", "exact": "each map closed alone"}
+    left = "" if traced.method == "exact" else f", {traced.residual[row]:.0%} unexplained"
+    return words[traced.method] + left + (", the rest is being found" if waiting else "")

@@ -1,16 +1,19 @@
 """Every click that changes what is shown: it reads the view, changes a field or two, and writes it back."""
 
+from dataclasses import replace
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.trail import here, hint, steps_in_words
+from aevis_dash.callbacks.layer import winners_of
+from aevis_dash.callbacks.settle import settled, stored_triplet
+from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, plain_area, step_from_data
+from aevis_dash.callbacks.trail import MOVES, here, hint, in_words, nodes
 from aevis_dash.callbacks.view import View, check, from_data, from_search, wanted_of, without_own
-from aevis_dash.domain import AevisError
-from aevis_dash.figures.neuron import snap_area
-from aevis_dash.layouts.trail import trail
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Role
+from aevis_dash.figures.neuron import snap_area, toggled
+from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
 
@@ -46,7 +49,7 @@ def register(app: Dash, bench: Workbench) -> None:
         if clicked is None:
             return no_update
         kept = from_data(data)
-        fresh = kept.but(example=clicked, target=None, layer=None, map=None, area=None, steps=())
+        fresh = kept.but(example=clicked, target=None, layer=None, map=None, area=None, maps=(), steps=(), at=-1)
         return settled(bench, fresh).to_data()
 
     @app.callback(
@@ -59,8 +62,9 @@ def register(app: Dash, bench: Workbench) -> None:
         place = _customdata(click)
         if place is None:
             return no_update
-        view = from_data(data).but(layer=bench.layers.layers[int(place[0])].name, map=None, area=None)
-        return settled(bench, view).to_data()
+        view, layer = from_data(data), bench.layers.layers[int(place[0])]
+        there = view.but(layer=layer.name, map=None, area=carried_area(bench, view, layer.index), maps=())
+        return settled(bench, there).to_data()
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -77,23 +81,28 @@ def register(app: Dash, bench: Workbench) -> None:
         else:
             channel = _clicked()
         view = from_data(data)
-        return view.but(map=channel, area=None).to_data() if channel not in (None, view.map) else no_update
+        return view.but(map=channel).to_data() if channel not in (None, view.map) else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.ACTIVATIONS, "clickData"),
+        Output(ids.MOST_ACTIVE, "value"),
         Input(ids.ACTIVATIONS, "selectedData"),
+        Input(ids.ACTIVATIONS, "clickData"),
+        Input(ids.MOST_ACTIVE, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def draw_area(selected, data):
+    def choose_area(selected, clicked, most, data):
+        """A click and a choice are taken back at once, so that the same one again is another."""
         view = from_data(data)
-        if not selected or view.layer is None:
-            return no_update
-        layer = bench.layers.find(view.layer)
-        area = snap_area(selected, layer.index, layer.height, layer.width)
-        if area is None:
-            return no_update
-        return view.but(area=(area.top, area.left, area.bottom, area.right)).to_data()
+        if view.layer is None or view.map is None or not any((selected, clicked, most)):
+            return no_update, no_update, no_update
+        by = ctx.triggered[0]["prop_id"].split(".")[1]
+        area = chosen_area(bench, view, {by: {"selectedData": selected, "clickData": clicked, "value": most}[by]})
+        if by == "selectedData" and area is None:
+            return no_update, no_update, no_update
+        return view.but(area=plain_area(area) if area is not None else None).to_data(), None, None
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -113,30 +122,107 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.GAP, "value"),
         Input(ids.PAIR, "value"),
         Input(ids.CAUSE_ROLE, "value"),
+        Input(ids.HOW, "value"),
+        Input(ids.REPLACEMENT, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_how(target, method, share, distance, gap, pair, cause, data):
+    def choose_how(target, method, share, distance, gap, pair, cause, how, replacement, data):
         view = from_data(data)
         changed = view.but(target=target or view.target, distance=distance, gap=gap, pair=pair, cause=cause)
+        changed = changed.but(how=how, replacement=replacement)
         changed = without_own(changed.but(method=method, share=float(share)), own)
         return settled(bench, changed).to_data() if changed != view else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Input({"type": "step", "index": ALL}, "n_clicks"),
+        Output(ids.MESSAGE, "children", allow_duplicate=True),
+        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
+        Input(ids.MAPS, "value"),
+        Input(ids.ADD_MAP, "n_clicks"),
+        Input(ids.TAKE_WINNERS, "n_clicks"),
+        Input(ids.TREEMAP, "selectedData"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def walk_back(_clicks, data):
-        view, number = from_data(data), _clicked()
-        if number is None:
+    def choose_maps(text, _add, _winners, selected, data):
+        view = from_data(data)
+        try:
+            maps = chosen_maps(bench, view, str(ctx.triggered_id), text, selected)
+        except AevisError as error:
+            return no_update, str(error), True
+        return (view.but(maps=maps).to_data() if maps != view.maps else no_update), no_update, no_update
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.TRACE, "n_clicks"),
+        Input(ids.TRACE_PREDICTION, "n_clicks"),
+        State(ids.SOURCE_LAYER, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def trace(_clicks, _prediction, source, data):
+        """Go to the earlier layer at once; its contributions are shown as they are found."""
+        view = from_data(data)
+        if not ctx.triggered[0]["value"] or view.layer is None:
             return no_update
-        step = view.steps[number]
-        return view.but(layer=step.layer, map=step.map, area=step.area, steps=view.steps[:number]).to_data()
+        if ctx.triggered_id == ids.TRACE_PREDICTION:
+            return view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None).to_data()
+        if not source or view.map is None:
+            return no_update
+        area = carried_area(bench, view, bench.layers.find(source).index)
+        return view.after(Step(view.layer, view.map, view.area, source)).but(area=area).to_data()
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.FLIPPED, "data"),
+        Input(ids.SUGGESTED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def keep_steps(_flipped, _suggested, data):
+        """What a job did becomes part of the trail, unless the visitor has gone on to another example."""
+        view, done = from_data(data), ctx.triggered[0]["value"]
+        if not done or done["example"] != view.example:
+            return no_update
+        steps = [step_from_data(step) for step in done["steps"]]
+        if ctx.triggered_id == ids.FLIPPED:
+            return view.after(steps[0]).to_data()
+        kept, _ = added(view.steps, [step.under(len(view.steps)) for step in steps])
+        return view.but(steps=kept).to_data()
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input({"type": "step", "index": ALL}, "n_clicks"),
+        Input({"type": "node", "index": ALL}, "n_clicks"),
+        Input({"type": "drop", "index": ALL}, "n_clicks"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def walk(_steps, _nodes, _drops, data):
+        view, number, button = from_data(data), _clicked(), ctx.triggered_id
+        if number is None or number >= len(view.steps) or not isinstance(button, dict):
+            return no_update
+        return MOVES[button["type"]](view, number).to_data()
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input({"type": "note", "index": ALL}, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def annotate(notes, data):
+        view = from_data(data)
+        if len(notes) != len(view.steps):
+            return no_update
+        order = [entry["id"]["index"] for entry in ctx.inputs_list[0]]
+        written = dict(zip(order, notes, strict=True))
+        steps = tuple(replace(step, note=written.get(i) or "") for i, step in enumerate(view.steps))
+        return view.but(steps=steps).to_data() if steps != view.steps else no_update
 
     @app.callback(
         Output(ids.TRAIL, "children"),
+        Output(ids.TREE, "children"),
         Output(ids.HINT, "children"),
         Output(ids.METHOD, "value"),
         Output(ids.SHARE, "value"),
@@ -144,13 +230,64 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.GAP, "value"),
         Output(ids.PAIR, "value"),
         Output(ids.CAUSE_ROLE, "value"),
+        Output(ids.HOW, "value"),
+        Output(ids.REPLACEMENT, "value"),
+        Output(ids.MAPS, "value"),
         Input(ids.VIEW, "data"),
         Input(ids.READY, "data"),
     )
     def show_trail(data, _ready):
         view = from_data(data)
-        line, how = trail(steps_in_words(view), here(view)), wanted_of(view, own)
-        return line, hint(bench, view), how.method, how.share, view.distance, view.gap, view.pair, view.cause
+        line, how = trail([(i, in_words(view.steps[i])) for i in view.path], here(view)), wanted_of(view, own)
+        choices = (how.method, how.share, view.distance, view.gap, view.pair, view.cause, view.how, view.replacement)
+        return line, tree(nodes(bench, view)), hint(bench, view), *choices, " ".join(str(c) for c in view.maps)
+
+
+def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
+    """The view's area of interest in another layer: the neurons that feed it; None where none do, or all."""
+    if view.layer is None or view.area is None:
+        return None
+    if bench.layers.find(view.layer).index == layer:
+        return view.area
+    area = bench.carried(area_of(bench.layers, view.layer, view.area), layer)
+    extent = bench.layers.layers[layer]
+    return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
+
+
+def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
+    """The area that a box, a lasso, a click on one neuron, or a number of most active ones chooses; None for all."""
+    layer = bench.layers.find(view.layer or "")
+    if "selectedData" in by:
+        return snap_area(by["selectedData"], layer.index, layer.height, layer.width)
+    if "value" in by:
+        triplet = stored_triplet(bench, view)
+        image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
+        return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
+    point, area = by["clickData"]["points"][0], area_of(bench.layers, layer.name, view.area)
+    before = None if view.area is None else area
+    return toggled(before, layer.index, int(point["y"]), int(point["x"]), (layer.height, layer.width))
+
+
+def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, selected: dict | None) -> tuple[int, ...]:
+    """The maps of the layer that were typed, dragged over, added or taken from the winners; raises AevisError for
+    what is no map."""
+    if view.layer is None:
+        return ()
+    if by == ids.MAPS:
+        return tuple(
+            dict.fromkeys(_channel(bench, view.layer, word) for word in (text or "").replace(",", " ").split())
+        )
+    if by == ids.TREEMAP:
+        points = (selected or {}).get("points") or []
+        return tuple(int(p["customdata"][0]) for p in points if p.get("customdata")) or view.maps
+    new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
+    return tuple(dict.fromkeys([*view.maps, *new]))
+
+
+def _channel(bench: Workbench, layer: str, word: str) -> int:
+    if not word.isdigit():
+        raise AevisError(f"{word!r} is no feature map. Write numbers with spaces between them, such as 3 14 15.")
+    return bench.layers.feature_map(layer, int(word)).channel
 
 
 def opening(bench: Workbench) -> View:

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from dash import Dash, Input, Output
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View, area_of, from_data
-from aevis_dash.domain import Intervention, Layer, Role, Verification
+from aevis_dash.callbacks.steps import area_of, intervention_of
+from aevis_dash.callbacks.view import View, flip_of, from_data
+from aevis_dash.domain import AreaOfInterest, Layer, Role, Verification
 from aevis_dash.figures.neuron import activation_figure
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.neuron import flips, learned
+from aevis_dash.layouts.neuron import Sight, flips, learned, sights
 from aevis_dash.workbench import Triplet, Workbench
 
 _HEIGHT = 200
@@ -32,6 +34,7 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.SOURCE_LAYER, "options"),
         Output(ids.SOURCE_LAYER, "value"),
         Output(ids.TRACE, "disabled"),
+        Output(ids.SEEN, "children"),
         Input(ids.NEURON_VIEW, "data"),
         Input(ids.READY, "data"),
     )
@@ -40,9 +43,9 @@ def register(app: Dash, bench: Workbench) -> None:
         found = stored_triplet(bench, view)
         if found is None or view.layer is None or view.map is None:
             empty = notice("Click a feature map in the treemap.", colours, _HEIGHT)
-            return "", [], empty, "", True, [], None, True
+            return "", [], empty, "", True, [], None, True, []
         layer = bench.layers.find(view.layer)
-        maps = {role: bench.activation_maps(found.image(role), layer.index)[view.map] for role in Role}
+        maps = {role: _grid(bench.activation_maps(found.image(role), layer.index)[view.map]) for role in Role}
         names = {role: bench.class_names[found.path(role).label] for role in Role}
         area = area_of(bench.layers, view.layer, view.area) if view.area else None
         figure = activation_figure(maps, area, colours, names)
@@ -56,11 +59,13 @@ def register(app: Dash, bench: Workbench) -> None:
             sources,
             sources[0] if sources else None,
             not sources,
+            sights(_sights(bench, found, area)),
         )
 
     @app.callback(
         Output(ids.FLIP_TEXT, "children"),
         Output(ids.FLIP, "disabled"),
+        Output(ids.TRACE_PREDICTION, "disabled"),
         Input(ids.NEURON_VIEW, "data"),
         Input(ids.FLIPPED, "data"),
         Input(ids.READY, "data"),
@@ -68,30 +73,51 @@ def register(app: Dash, bench: Workbench) -> None:
     def show_flip(data, _flipped, _ready):
         view = from_data(data)
         if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
-            return [], True
-        found = bench.stored_verification(view.example, Intervention(bench.layers.find(view.layer).index))
+            return [], True, True
+        found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
         if found is None:
-            return flips(["Which maps, put from src's run into adv's, give the label back?"], [], None), False
-        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), True
+            return flips([_question(view)], [], None), False, False
+        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), True, False
+
+
+_SWAPS = {
+    "source": "put from src into adv",
+    "adversarial": "put from adv into src",
+    "zero": "set to zero in adv",
+    "mean": "set to the mean of other images in adv",
+    "resample": "taken from another image in adv",
+}
+
+
+def _question(view: View) -> str:
+    maps = f"Do maps {' '.join(map(str, view.maps))}" if view.maps else "Which maps"
+    return f"{maps}, {_SWAPS[view.replacement]}, turn the prediction?"
 
 
 def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     """A flip-back in sentences that say no more than the figures."""
-    wanted, count = class_names[found.wanted], len(found.maps)
+    count, swap = len(found.maps), _SWAPS[found.replacement]
+    turns, turn, gone = _turning(found, class_names)
     if not count and found.whole_turned:
         return [
-            f"Only all {found.width} maps of this layer together give {wanted} back, which proves nothing: everything "
+            f"Only all {found.width} maps of this layer together {turn}, which proves nothing: everything "
             "passes through it."
         ]
     if not count:
         return [
-            f"No set of this layer's {found.width} maps gives {wanted} back: with all of them from src the margin is "
+            f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
             f"{found.whole:.2f}."
         ]
-    give, those, do = ("gives", "the one", "does") if count == 1 else ("give", f"the {count}", "do")
+    single, those, do = (turns, "the one", "does") if count == 1 else (turn, f"the {count}", "do")
+    margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
+    if not found.turned:
+        return [
+            f"{count} of {found.width} maps, {swap}, {'does' if count == 1 else 'do'} not {gone} ({margins}).",
+            f"{found.percentile:.0%} of {len(found.chance)} random sets as large move it less; {those} of largest "
+            f"difference {'gives' if count == 1 else 'give'} {found.difference:.2f}.",
+        ]
     said = [
-        f"{count} of {found.width} maps, put from src into adv, {give} {wanted} back "
-        f"(margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}).",
+        f"{count} of {found.width} maps, {swap}, {single} ({margins}).",
         f"Of {len(found.chance)} random sets as large, {found.chance_turned:.0%} do; "
         f"{those} of largest difference {do}{'' if found.difference_turned else ' not'}.",
     ]
@@ -102,6 +128,30 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
         return [*said, "No set of the other maps does it, but chance or the plain difference finds one as well.", *more]
     each = "it" if count == 1 else "they"
     return [*said, f"No set of the other maps was found to do it, so {each} may be the cause at this layer.", *more]
+
+
+def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:
+    """What turning the label is, said of one, of several, and after "not"."""
+    if found.wanted < 0:
+        name = class_names[found.before]
+        return f"takes {name} away", f"take {name} away", f"take {name} away"
+    name = class_names[found.wanted]
+    back = "back" if found.replacement == "source" else "instead"
+    return f"gives {name} {back}", f"give {name} {back}", f"give {name} {back}"
+
+
+def _grid(values: np.ndarray) -> np.ndarray:
+    return values.reshape(1, -1) if values.ndim < 2 else values
+
+
+def _sights(bench: Workbench, found: Triplet, area: AreaOfInterest | None) -> list[Sight]:
+    """What the area sees of the three images; nothing without an area."""
+    if area is None:
+        return []
+    field, (height, width) = bench.receptive_field(area), bench.workspace.settings.preprocessing.input_size
+    across, down = field.right - field.left, field.bottom - field.top
+    box = (field.left / width, field.top / height, across / width, down / height)
+    return [Sight(addresses.image(bench, found.image(role)), role.value, box) for role in Role]
 
 
 def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:
@@ -121,9 +171,10 @@ def _patches(bench: Workbench, layer: Layer, channel: int) -> list[str]:
 def _area_words(bench: Workbench, view: View, layer: Layer) -> str:
     if view.area is None:
         return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"
-    top, left, bottom, right = view.area
-    field = bench.receptive_field(area_of(bench.layers, layer.name, view.area))
+    area = area_of(bench.layers, layer.name, view.area)
+    field = bench.receptive_field(area)
+    some = f"{area.neurons} neurons in " if area.picked else ""
     return (
-        f"area of interest: rows {top} to {bottom - 1}, columns {left} to {right - 1}; it sees "
-        f"{field.bottom - field.top} x {field.right - field.left} pixels of the image"
+        f"area of interest: {some}rows {area.top} to {area.bottom - 1}, columns {area.left} to {area.right - 1}; it "
+        f"sees {field.bottom - field.top} x {field.right - field.left} pixels of the image"
     )

@@ -37,7 +37,7 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
     layer = bench.layers.find(view.layer or "").index
     critical = bench.layers.part(triplet.adversarial.critical, layer)
     raised = bench.difference(triplet, layer, Role.ADVERSARIAL, Role.SOURCE)
-    return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))), area=None)
+    return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))))
 
 
 def triplet_of(bench: Workbench, view: View) -> Triplet | None:

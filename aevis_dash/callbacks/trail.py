@@ -1,15 +1,38 @@
-"""The trail in words, and what to do next."""
+"""The trail in words, the moves in it, and what to do next."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import Area, View
+from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to, without
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import Role
+from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Workbench
 
 
-def steps_in_words(view: View) -> list[str]:
-    """Each step, as a short text."""
+def in_words(step: Step) -> str:
+    """What was asked, as a short text."""
+    if step.is_flip:
+        return f"flip {_maps(step.maps)} of {step.layer}"
+    if step.layer == THE_PREDICTION or step.map is None:
+        return "the prediction"
+    return f"{step.layer} map {step.map}{_area(step.area)}"
+
+
+def nodes(bench: Workbench, view: View) -> list[Node]:
+    """Every step of the tree, each under the one it follows, with what came of it."""
+    path, order = set(view.path), _in_order(view.steps)
     return [
-        f"{s.layer} map {s.map}" + (f" [{s.area[0]}:{s.area[2]}, {s.area[1]}:{s.area[3]}]" if s.area else "")
-        for s in view.steps
+        Node(
+            number=i,
+            depth=len(path_to(view.steps, i)) - 1,
+            words=in_words(view.steps[i]) + ("" if view.steps[i].is_flip else f" ← {view.steps[i].source}"),
+            verdict=_verdict(bench, view, view.steps[i]),
+            note=view.steps[i].note,
+            here=i in path,
+        )
+        for i in order
     ]
 
 
@@ -37,5 +60,79 @@ def hint(bench: Workbench, view: View) -> str:
     return "Next: trace the contributions of an earlier layer to this area."
 
 
+def _back_to_before(view: View, number: int) -> View:
+    """Where a step began."""
+    step = view.steps[number]
+    layer = step.source if step.layer == THE_PREDICTION else step.layer
+    return view.but(layer=layer, map=step.map, area=step.area, maps=(), at=step.parent)
+
+
+def _to_outcome(view: View, number: int) -> View:
+    """What came of a step: the contributions, or the maps that were flipped."""
+    step = view.steps[number]
+    if step.is_flip:
+        there = view.but(layer=step.layer, map=step.map, maps=step.maps, replacement=step.replacement)
+        return there.but(area=None, at=step.parent)
+    return view.but(layer=step.source, map=None, area=None, maps=(), at=number)
+
+
+def _taken_out(view: View, number: int) -> View:
+    steps, renumbered = without(view.steps, number)
+    return view.but(steps=steps, at=renumbered.get(view.at, renumbered[view.steps[number].parent]))
+
+
+MOVES: Mapping[str, Callable[[View, int], View]] = MappingProxyType(
+    {"step": _back_to_before, "node": _to_outcome, "drop": _taken_out}
+)
+"""What a click on a step's button does, by the kind of button."""
+
+
+def _verdict(bench: Workbench, view: View, step: Step) -> str:
+    return _flip_verdict(bench, view, step) if step.is_flip else _trace_verdict(bench, view, step)
+
+
+def _flip_verdict(bench: Workbench, view: View, step: Step) -> str:
+    found = bench.stored_verification(view.example or "", intervention_of(bench.layers, step))
+    if found is None:
+        return "not tested here"
+    if not len(found.maps):
+        return "only the whole layer turns it" if found.whole_turned else "no set turns it"
+    change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
+    if not found.turned:
+        return f"{change}, does not turn it; more than {found.percentile:.0%} of {len(found.chance)} random ones"
+    count = f"{len(found.maps)} of {found.width} maps turn it, "
+    if not found.beats_chance:
+        return f"{count}so does a control"
+    return count + (f"so do {found.others} others" if found.others >= 0 else "no set of the others was found to")
+
+
+def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
+    triplet = stored_triplet(bench, view)
+    if triplet is None:
+        return ""
+    cause, row = cause_of(bench.layers, step), tuple(Role).index(Role.ADVERSARIAL)
+    for how in (view.how, "solved", "quadratic"):
+        found = bench.stored_contribution(triplet, *cause, how)
+        if found is not None and found.effect[row] > 0:
+            strength = found.strength(row)
+            best = [f"map {c} {strength[c]:.0%}" for c in found.ranking(row)[:2].tolist() if strength[c] > 0]
+            return f"on adv: {', '.join(best)}" if best else "on adv nothing speaks for it"
+    return ""
+
+
+def _in_order(steps: Sequence[Step], parent: int = -1) -> list[int]:
+    """The numbers of the steps as a tree is read: each followed by what follows it."""
+    return [n for i, step in enumerate(steps) if step.parent == parent for n in (i, *_in_order(steps, i))]
+
+
+def _maps(maps: Sequence[int]) -> str:
+    if not maps:
+        return "the smallest set"
+    return f"map {maps[0]}" if len(maps) == 1 else f"{len(maps)} maps"
+
+
 def _area(area: Area | None) -> str:
-    return f" [{area[0]}:{area[2]}, {area[1]}:{area[3]}]" if area else ""
+    if not area:
+        return ""
+    top, left, bottom, right, *picked = area
+    return f" [{top}:{bottom}, {left}:{right}]" if not picked else f" [{len(picked)} neurons]"

@@ -5,31 +5,31 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+from aevis_dash.callbacks.steps import (
+    THE_PREDICTION,
+    Area,
+    Step,
+    added,
+    area_from,
+    area_from_text,
+    area_of,
+    area_text,
+    path_to,
+    step_from_data,
+    step_from_text,
+    step_text,
+)
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.distance import DISTANCES
-from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, LayerGraph, Role
+from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role
 from aevis_dash.workbench import Workbench
 
-Area = tuple[int, int, int, int]
-"""top, left, bottom, right; rows and columns of neurons, the ends not included."""
-
-
-_TEXTS = ("example", "target", "method", "layer", "distance", "gap", "pair", "cause")
+_TEXTS = ("example", "target", "method", "layer", "distance", "gap", "pair", "cause", "how", "replacement")
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step back: what of `layer`'s map `map` (its `area`, None for all of it) was traced to the layer `source`."""
-
-    layer: str
-    map: int
-    area: Area | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class View:
 
     `method` and `share` say how the datapaths are extracted, None as the workspace does; `gap` whether the river's
     width shows d1; `pair` is the pair of roles whose activations are compared; `cause` the role whose contributions
-    are shown.
+    are shown, and `how` those are found; `maps` of the layer are chosen for a flip-back by `replacement`, none for a
+    search. `steps` are the trail, a tree, and `at` the number of the step that led here, -1 for none.
     """
 
     example: str | None = None
@@ -52,7 +53,11 @@ class View:
     area: Area | None = None
     pair: str = "adv-src"
     cause: str = "adversarial"
+    how: str = "solved"
+    maps: tuple[int, ...] = ()
+    replacement: str = "source"
     steps: tuple[Step, ...] = ()
+    at: int = -1
 
     def but(self, **changes: Any) -> "View":
         """This view with some fields changed."""
@@ -66,16 +71,30 @@ class View:
         """As the query part of an address."""
         fields = {"example": self.example, "target": self.target, "method": self.method}
         fields |= {"share": None if self.share is None else f"{self.share:g}", "layer": self.layer, "map": self.map}
-        fields |= {"area": _join(self.area), "steps": "~".join(_step_text(s) for s in self.steps)}
-        for name in ("distance", "gap", "pair", "cause"):
+        fields |= {"area": area_text(self.area), "maps": ",".join(str(c) for c in self.maps)}
+        fields |= {"steps": "~".join(step_text(s) for s in self.steps)}
+        for name in ("distance", "gap", "pair", "cause", "how", "replacement", "at"):
             fields[name] = None if getattr(self, name) == getattr(_PLAIN, name) else getattr(self, name)
-        return "?" + urlencode({k: v for k, v in fields.items() if v not in (None, "")})
+        return "?" + urlencode({k: v for k, v in fields.items() if v not in (None, "")}, safe=":,~")
 
     @property
     def traced(self) -> Step | None:
         """The step whose contributions the shown layer carries, None where it carries none."""
-        last = self.steps[-1] if self.steps else None
-        return last if last is not None and last.source == self.layer else None
+        step = self.steps[self.at] if self.at >= 0 else None
+        return step if step is not None and not step.is_flip and step.source == self.layer else None
+
+    @property
+    def path(self) -> list[int]:
+        """The numbers of the steps that led here, the first one first."""
+        return path_to(self.steps, self.at)
+
+    def after(self, step: Step) -> "View":
+        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there."""
+        parent = self.at if self.traced is not None else -1
+        steps, number = added(self.steps, [replace(step, parent=parent)])
+        if step.is_flip:
+            return self.but(steps=steps)
+        return self.but(steps=steps, at=number, layer=step.source, map=None, maps=())
 
 
 _PLAIN = View()
@@ -84,8 +103,9 @@ _PLAIN = View()
 def from_data(data: Mapping[str, Any] | None) -> View:
     """The view from a dcc.Store."""
     known: dict[str, Any] = {k: v for k, v in (data or {}).items() if k in View.__dataclass_fields__}
-    known["steps"] = tuple(Step(s["layer"], s["map"], _area(s["area"]), s["source"]) for s in known.get("steps", ()))
-    known["area"] = _area(known.get("area"))
+    known["steps"] = tuple(step_from_data(s) for s in known.get("steps", ()))
+    known["area"] = area_from(known.get("area"))
+    known["maps"] = tuple(known.get("maps", ()))
     return View(**known)
 
 
@@ -95,12 +115,13 @@ def from_search(search: str) -> View:
     try:
         number = int(fields["map"]) if "map" in fields else None
         share = float(fields["share"]) if "share" in fields else None
-        area = _area([int(n) for n in fields["area"].split(",")]) if "area" in fields else None
-        steps = tuple(_step(text) for text in fields.get("steps", "").split("~") if text)
+        area, at = area_from_text(fields.get("area", "")), int(fields.get("at", -1))
+        maps = tuple(int(c) for c in fields["maps"].split(",")) if "maps" in fields else ()
+        steps = tuple(step_from_text(text) for text in fields.get("steps", "").split("~") if text)
     except (ValueError, IndexError) as error:
         raise AevisError(f"The link cannot be read ({error}). Copy it again, or choose an example here.") from error
     texts: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
-    return View(**texts, share=share, map=number, area=area, steps=steps)
+    return View(**texts, share=share, map=number, area=area, maps=maps, steps=steps, at=at)
 
 
 def check(view: View, bench: Workbench) -> None:
@@ -111,13 +132,33 @@ def check(view: View, bench: Workbench) -> None:
         if getattr(view, name) not in (*allowed, getattr(_PLAIN, name)):
             known = ", ".join(a if isinstance(a, str) else f"{a:g}" for a in allowed)
             raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {known}.")
-    places = [(view.layer, view.map, view.area), *((s.layer, s.map, s.area) for s in view.steps)]
-    for layer, channel, area in places:
+    places = [(view.layer, view.map, view.area, view.maps)]
+    places += [(s.layer, s.map, s.area, s.maps) for s in view.steps if s.layer != THE_PREDICTION or s.is_flip]
+    for layer, channel, area, maps in places:
         if layer is not None:
-            bench.layers.feature_map(layer, channel or 0)
+            for each in (channel or 0, *maps):
+                bench.layers.feature_map(layer, each)
             bench.check_area(area_of(bench.layers, layer, area))
-    for step in view.steps:
+    for number, step in enumerate(view.steps):
+        _check_step(step, number, bench)
+    if not -1 <= view.at < len(view.steps):
+        raise AevisError(f"The link names no step {view.at} of its {len(view.steps)}. Copy it again.")
+
+
+def _check_step(step: Step, number: int, bench: Workbench) -> None:
+    if not -1 <= step.parent < number:
+        raise AevisError(f"Step {number} of the link follows no step {step.parent}. Copy it again.")
+    if not step.is_flip:
         bench.layers.find(step.source)
+    elif step.replacement not in REPLACEMENTS:
+        raise AevisError(
+            f"The link names no replacement {step.replacement!r}. It is one of: {', '.join(REPLACEMENTS)}."
+        )
+
+
+def flip_of(view: View) -> Step:
+    """The flip-back that the view asks for: its chosen maps of its layer, none for a search."""
+    return Step(view.layer or "", view.map, source="", maps=view.maps, replacement=view.replacement)
 
 
 def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:
@@ -142,37 +183,7 @@ def shares(own: ExtractionParameters) -> tuple[float, ...]:
     return tuple(sorted({*SHARES, own.share}))
 
 
-def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:
-    """The area of interest in that layer; the whole map for None."""
-    layer = graph.find(layer_name)
-    return AreaOfInterest(layer.index, *(area or (0, 0, layer.height, layer.width)))
-
-
-def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
-    """A step as what `Workbench.contribute` takes: the target map, the area, the earlier layer."""
-    return graph.feature_map(step.layer, step.map), area_of(graph, step.layer, step.area), graph.find(step.source).index
-
-
 def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
     named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
+    named |= {"how": CONTRIBUTIONS, "replacement": REPLACEMENTS}
     return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role)}
-
-
-def _area(values: Any) -> Area | None:
-    if values is None:
-        return None
-    top, left, bottom, right = (int(v) for v in values)
-    return top, left, bottom, right
-
-
-def _join(area: Area | None) -> str:
-    return ",".join(str(v) for v in area) if area else ""
-
-
-def _step_text(step: Step) -> str:
-    return f"{step.layer}:{step.map}:{_join(step.area)}:{step.source}"
-
-
-def _step(text: str) -> Step:
-    layer, channel, area, source = text.split(":")
-    return Step(layer, int(channel), _area(area.split(",")) if area else None, source)

@@ -169,13 +169,28 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
 
 
+_HOW = (
+    "solved (Eq. 7, 8), quadratic (its first-order expansion, at once) or exact (every map closed alone, slow; "
+    "default: %(default)s)"
+)
+
+
 def _contribute(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", required=True, metavar="ID")
-    verb.add_argument("--layer", required=True, metavar="NAME", help="the layer of the feature map to explain")
-    verb.add_argument("--map", required=True, type=int, metavar="N", help="the feature map to explain")
+    verb.add_argument("--layer", metavar="NAME", help="the layer of the feature map to explain")
+    verb.add_argument(
+        "--map", type=int, metavar="N", help="the feature map to explain (default: no map, the prediction itself)"
+    )
     verb.add_argument(
         "--area", type=_numbers(4, int), metavar="TOP,LEFT,BOTTOM,RIGHT", help="neurons of it (default: all)"
+    )
+    verb.add_argument("--most-active", type=_count, metavar="K", help="only its K neurons that fire most on adv")
+    verb.add_argument(
+        "--how",
+        default="solved",
+        metavar="WAY",
+        help=_HOW,
     )
     verb.add_argument(
         "--from", dest="earlier", metavar="LAYER", help="whose maps contribute (default: the nearest that feeds it)"
@@ -206,6 +221,17 @@ def _verify(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=_seed, default=0, help="of every draw (default: %(default)s)")
 
 
+def _trail(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", metavar="ID", help="default: the one that the workspace opens on")
+    verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
+    verb.add_argument(
+        "--beam", type=_count, default=2, metavar="N", help="maps followed at each depth (default: %(default)s)"
+    )
+    _target_image(verb)
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the longest line and the depths into this file")
+
+
 def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
@@ -215,7 +241,12 @@ def _world(verb: argparse.ArgumentParser) -> None:
 
 
 def _benchmark(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("what", nargs="?", metavar="WHAT", help="costs (default), datapaths or truth: the methods judged")
+    verb.add_argument(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="costs (default), contributions: costs of an explanation; datapaths or truth: the methods judged",
+    )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)
     verb.add_argument("--repeats", type=_count, default=12, metavar="N", help="how many of them for stability too")
@@ -296,6 +327,7 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
     "extract": ("find the datapaths of examples", _extract),
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
     "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
+    "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),
     "world": ("make the drawn world's workspace", _world),
     "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
     "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),

@@ -5,7 +5,16 @@ from typing import Any
 
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.domain import Contribution, Datapath, Example, JudgedExample, Prediction, Role, Verification
+from aevis_dash.domain import (
+    PREDICTION,
+    Contribution,
+    Datapath,
+    Example,
+    JudgedExample,
+    Prediction,
+    Role,
+    Verification,
+)
 from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
@@ -129,15 +138,17 @@ def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
 def contribution(
     bench: Workbench, triplet: Triplet, found: Contribution, wanted: ExtractionParameters
 ) -> dict[str, Any]:
-    """The strongest contributions for each role."""
-    area = found.area
+    """The strongest contributions for each role; no layer, map and area where the prediction itself is traced."""
+    area, traced = found.area, found.target != PREDICTION
     return {
         "example": triplet.plan.example.id,
         "target": triplet.image(Role.TARGET),
         **_asked(wanted),
-        "layer": bench.layers.layers[found.target.layer].name,
-        "map": found.target.channel,
-        "area": [area.top, area.left, area.bottom, area.right],
+        "layer": bench.layers.layers[found.target.layer].name if traced else None,
+        "map": found.target.channel if traced else None,
+        "area": [area.top, area.left, area.bottom, area.right] if traced else None,
+        "neurons": area.neurons,
+        "how": found.method,
         "from": bench.layers.layers[found.layer].name,
         "passes": found.passes,
         "seconds": found.seconds,
@@ -146,37 +157,47 @@ def contribution(
 
 
 def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
-    maps = [int(m) for m in found.ranking(i)[:TOP]]
+    maps, strength = [int(m) for m in found.ranking(i)[:TOP]], found.strength(i)
     return {
         "role": str(role),
         "effect": found.effect[i],
         "residual": found.residual[i],
-        "maps": [{"map": m, "contribution": found.values[i, m]} for m in maps],
+        "maps": [
+            {"map": m, "contribution": strength[m], "gate": found.values[i, m], "share": found.share[i, m]}
+            for m in maps
+        ],
     }
 
 
 def contribution_text(document: Mapping[str, Any]) -> str:
     """The ranking of each role, side by side."""
-    roles = document["roles"]
+    roles, named = document["roles"], document["how"] != "exact"
     ranks = [
         [i, *(cell for role in roles for cell in _ranked(role["maps"][i - 1]))]
         for i in range(1, len(roles[0]["maps"]) + 1)
     ]
     head = ["rank", *(cell for role in roles for cell in (role["role"], "contribution"))]
     notes = [
-        f"{role['role']}: effect {role['effect']:.3g}, {role['residual']:.1%} of it unexplained"
+        f"{role['role']}: effect {role['effect']:.3g}"
+        + (f", {role['residual']:.1%} of it unexplained" if named else "")
         if role["effect"] > 0
         else f"{role['role']}: the area does not fire, so there is nothing to explain"
         for role in roles
     ]
     return "\n".join(
         [
-            f"{document['example']}: {document['layer']}, map {document['map']}, area {document['area']}, "
-            f"from {document['from']}: {document['passes']:.1f} passes, {document['seconds']:.2f} s",
+            f"{document['example']}: {_traced(document)}, from {document['from']}, {document['how']}: "
+            f"{document['passes']:.1f} passes, {document['seconds']:.2f} s",
             table(head, ranks),
             *notes,
         ]
     )
+
+
+def _traced(document: Mapping[str, Any]) -> str:
+    if document["layer"] is None:
+        return "the prediction"
+    return f"{document['layer']}, map {document['map']}, {document['neurons']} neurons in {document['area']}"
 
 
 def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:

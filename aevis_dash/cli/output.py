@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+
+from aevis_dash.domain import AevisError
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,15 @@ def pairs(facts: Mapping[str, Any]) -> str:
 def fixed(value: float, digits: int = 3) -> str:
     """A number with that many decimals, a dash where it is undefined."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def check_writable(path: Path | None) -> None:
+    """Raise AevisError for a file that cannot be written, before anything is computed for it; None is no file."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise AevisError(f"{path} is a folder or cannot be written. Name a file that can.")
 
 
 class ProgressLine:

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from aevis_dash import comparison, divergences, founding
 from aevis_dash.benchmark import benchmark as measure
-from aevis_dash.cli.output import Answer, fixed, pairs, table
+from aevis_dash.benchmark import benchmark_contributions
+from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
@@ -36,10 +36,19 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
 
 def costs(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """What the analysis costs."""
-    measured = measure(bench, progress)
+    return _costs(measure(bench, progress), args)
+
+
+def contributions(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """What an explanation of an effect costs."""
+    return _costs(benchmark_contributions(bench, progress), args)
+
+
+def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
     if args.csv:
         _as_csv(args.csv, measured["costs"])
-    facts = {name: value for name, value in measured.items() if name != "costs"}
+    facts = {name: value for name, value in measured.items() if name not in ("costs", "memory")}
+    facts |= {f"MiB of {what}": fixed(peak, 0) for what, peak in measured.get("memory", {}).items()}
     listed = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
     return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], listed)}")
 
@@ -130,7 +139,7 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 
 
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {"costs": costs, "datapaths": datapaths, "truth": truth}
+    {"costs": costs, "contributions": contributions, "datapaths": datapaths, "truth": truth}
 )
 
 _CULPRITS = 10
@@ -165,10 +174,7 @@ _TRUST = {
 def _check_files(args: argparse.Namespace) -> None:
     """Raise AevisError for a file that cannot be written, before anything is computed for it."""
     for path in (args.csv, getattr(args, "figure", None)):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise AevisError(f"{path} is a folder or cannot be written. Name a file that can.")
+        check_writable(path)
 
 
 def _count_misclassified(bench: Workbench) -> int:

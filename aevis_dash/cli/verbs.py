@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aevis_dash import founding
-from aevis_dash.cli import answers, studies
+from aevis_dash.cli import answers, studies, trails
 from aevis_dash.cli.output import Answer, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core import loading
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
+    PREDICTION,
+    WHOLE_PREDICTION,
     AevisError,
     AreaOfInterest,
     FeatureMap,
@@ -23,8 +25,9 @@ from aevis_dash.domain import (
     Layer,
     ModelSpec,
     Preprocessing,
+    Role,
 )
-from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workbench import Triplet, Workbench, open_workbench
 from aevis_dash.workspace import ImageEntry, parameters_from
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
@@ -133,15 +136,14 @@ def _extract_set(
 
 
 def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Find which earlier feature maps make a feature map fire, extracting the example first where need be."""
+    """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
     bench = open_workbench(args.workspace)
-    target = bench.layers.feature_map(args.layer, args.map)
-    area = _area(bench.layers.layers[target.layer], args.area)
-    bench.check_area(area)
+    target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
     wanted = _wanted(bench, args)
     triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted)
-    result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2))
+    area = _area(bench, triplet, target, args)
+    result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
     document = answers.contribution(bench, triplet, result, wanted)
     return Answer(document, answers.contribution_text(document))
 
@@ -174,7 +176,7 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
 
 _HERE = (serve, init, check, attack, score, extract, contribute, verify, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {verb.__name__: verb for verb in (*_HERE, studies.diverge, studies.evaluate, studies.benchmark)}
+    {verb.__name__: verb for verb in (*_HERE, trails.trail, studies.diverge, studies.evaluate, studies.benchmark)}
 )
 
 
@@ -251,8 +253,32 @@ def _chosen(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | 
     return [known[bench.workspace.example(i).id] for i in dict.fromkeys(ids)] if ids else judged
 
 
-def _area(layer: Layer, area: tuple[int, int, int, int] | None) -> AreaOfInterest:
-    return AreaOfInterest(layer.index, *(area or (0, 0, layer.height, layer.width)))
+def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
+    """The feature map that the options name, or the prediction where they name none."""
+    if args.map is not None and args.layer is not None:
+        return bench.layers.feature_map(args.layer, args.map)
+    if args.map is not None or args.layer is not None:
+        raise AevisError("A feature map has a --layer and a --map. Give both, or neither for the prediction itself.")
+    if args.area is not None or args.most_active is not None:
+        raise AevisError("--area and --most-active choose neurons of a feature map. Say which: --layer and --map.")
+    return PREDICTION
+
+
+def _area(bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest:
+    if target == PREDICTION:
+        return WHOLE_PREDICTION
+    layer = bench.layers.layers[target.layer]
+    if args.most_active is None:
+        top, left, bottom, right = args.area or (0, 0, layer.height, layer.width)
+        area = AreaOfInterest(layer.index, top, left, bottom, right)
+        bench.check_area(area)
+        return area
+    if args.area is not None:
+        raise AevisError("--area and --most-active both choose the neurons. Leave one out.")
+    most = bench.most_active(triplet.image(Role.ADVERSARIAL), target, args.most_active)
+    if most is None:
+        raise AevisError(f"Map {target.channel} of {layer.name!r} does not fire on adv at all. Choose another.")
+    return most
 
 
 def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:

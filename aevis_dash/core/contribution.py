@@ -3,21 +3,29 @@
     z = argmin over [0, 1]^n of  sum_i ||f(x_i) - f(x_i; z_i)||^2 / ||f(x_i)||^2 + lambda |z_i|_1 / n
                                  + gamma sum_i sum_{j != i} ||z_j - z_i||_2 / sqrt(n)
 
-f are the selected neurons of one map, z_i gates the maps of the earlier layer inside the selection's receptive
-field, and i runs jointly over the compared images. Only the part of the graph between the two layers runs.
+f are the selected neurons of one map, or the predicted label's logit over the mean of all logits; z_i gates the maps
+of the earlier layer inside the selection's receptive field, and i runs jointly over the compared images. Only the part
+of the graph between the two layers runs.
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aevis_dash.config import ContributionParameters, Progress, silent
+from aevis_dash.core import quadratic
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.execution import Part
 from aevis_dash.core.optimize import Descent, root_mean_square, solve
-from aevis_dash.core.receptive import field_on_layer
-from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap
+from aevis_dash.core.problem import FORWARD
+from aevis_dash.core.receptive import neurons_that_feed
+from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
+
+_ROWS = 24
+"""Interventions in one run."""
 
 
 def contribute(
@@ -28,20 +36,25 @@ def contribute(
     layer: int,
     parameters: ContributionParameters,
     progress: Progress = silent,
+    method: str = "solved",
 ) -> Contribution:
     """Contributions of the maps of `layer` to `area` of the map `target`, jointly for 8-bit images (m, H, W, 3).
 
-    An image on which the area does not fire has nothing to explain: its row is 0 and takes no part.
-    Raises AevisError when `layer` does not feed the target's layer.
+    `target` may be the PREDICTION: of each image its own label. `method` is one of CONTRIBUTIONS: "solved" descends on
+    Eq. 7 and 8; "quadratic", in one pass, expands the size of f to first order at z = 1, for each image by itself
+    (gamma = 0); "exact" closes every map alone. An image on which the area does not fire has nothing to explain: its
+    row is 0 and takes no part. Raises AevisError when `layer` does not feed the target's layer.
     """
     begun = time.perf_counter()
     problem = ContributionProblem(classifier, images, target, area, layer, parameters)
-    values, residual = problem.solve(progress)
+    values, share, residual = _METHODS[method](problem, progress)
     return Contribution(
         target=target,
         area=area,
         layer=layer,
+        method=method,
         values=values.cpu().numpy().astype(np.float32),
+        share=share.cpu().numpy().astype(np.float32),
         residual=residual.cpu().numpy().astype(np.float32),
         effect=problem.effect.cpu().numpy().astype(np.float32),
         passes=problem.passes,
@@ -61,93 +74,158 @@ class ContributionProblem:
         layer: int,
         parameters: ContributionParameters,
     ):
-        self._parameters = parameters
-        self._layer, self._channel = classifier.layers.layers[layer], target.channel
-        self._cells = np.s_[area.top : area.bottom, area.left : area.right]
+        self.parameters = parameters
         self.passes = 0.0
-        self._part = _part(classifier, layer, target.layer)
+        self._channels = classifier.layers.layers[layer].channels
+        self._part = _part(classifier, layer, target)
         self._state = self._part.prepare(classifier.inputs(images))
-        self._mask = self._receptive_mask(classifier, area)
-        ones = self._state.start.new_ones(len(images), self._layer.channels)
+        self._mask, self._read = None, _logit
+        if target != PREDICTION:
+            self._mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
+            self._read = _neurons(target.channel, area)
+        ones = self._state.start.new_ones(len(images), self._channels)
         with torch.no_grad():
-            self._wanted = self._selected(ones)
+            whole = self._run(ones)
+            self._labels = whole.flatten(1).argmax(1)
+            self._wanted = self._read(whole, self._labels)
         self.effect = torch.linalg.vector_norm(self._wanted, dim=1)
+        self.share = self._first_order(ones)
 
-    def solve(self, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Gates (m, n_prev) and what they leave unexplained (m,)."""
-        p = self._parameters
-        gates = solve(
-            self.objective,
-            self.start(),
-            Descent(p.iterations, p.learning_rate),
-            lambda step: progress(step / p.iterations, "solving Eq. 7"),
-        )
-        gates = torch.where(self._alive[:, None], gates, torch.zeros_like(gates))
-        with torch.no_grad():
-            return gates, self._unexplained(gates)
-
+    @torch.no_grad()
     def start(self) -> Tensor:
-        """(m, n_prev) 0 or 1: for each image the fewest maps that explain f to first order at z = 1.
+        """(m, n_prev) where the descent starts: for each image what is best by Eq. 7 of three.
 
-        Map k's share of f is <f, df/dz_k> / ||f||^2, and the shares of a linear part add up to 1. From all ones
-        the gates would sink together, each by the same step, before any stands out. That is still better than a
-        start that leaves most of f unexplained: neurons that it silences have no gradient.
+        The fewest maps that explain f to first order (the shares of a linear part add up to 1), the quadratic
+        approximation, and all maps. From all of them the gates sink together before any stands out; neurons that the
+        others silence have no gradient.
         """
-        ones = self._state.start.new_ones(len(self._wanted), self._layer.channels, requires_grad=True)
-        with torch.enable_grad():
-            inner = (self._selected(ones) * self._wanted).sum()
-            share = torch.autograd.grad(inner, ones)[0] / self.effect.square()[:, None].clamp_min(1e-30)
-        ranked, order = torch.sort(share, dim=1, descending=True, stable=True)
+        ones = torch.ones_like(self.share)
+        starts = torch.stack([self._fewest(), quadratic.exact(self.share, self.parameters.sparsity), ones])
+        losses = torch.stack([self._left(z) + self.parameters.sparsity * z.mean(1) for z in starts])
+        return starts[losses.argmin(0), torch.arange(len(ones), device=ones.device)]
+
+    def _fewest(self) -> Tensor:
+        ranked, order = torch.sort(self.share, dim=1, descending=True, stable=True)
         before = ranked.cumsum(1) - ranked
-        wanted = torch.minimum(share.clamp_min(0).sum(1, keepdim=True), share.new_ones(1))
-        fewest = torch.zeros_like(share).scatter(1, order, (before < 0.999 * wanted).to(share.dtype))
-        with torch.no_grad():
-            poor = self._unexplained(fewest) > 0.5
-        return torch.where(poor[:, None], torch.ones_like(fewest), fewest)
+        wanted = torch.minimum(self.share.clamp_min(0).sum(1, keepdim=True), self.share.new_ones(1))
+        return torch.zeros_like(self.share).scatter(1, order, (before < 0.999 * wanted).to(self.share.dtype))
 
     def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of Eq. 7 and 8, one and the same total for each row (B,); every row is acceptable."""
-        alive = self._alive.to(z.dtype)
-        own = self._unexplained(z) + self._parameters.sparsity * z.abs().mean(1)
-        total = (alive * own).sum()
+        own = self._left(z) + self.parameters.sparsity * z.abs().mean(1)
+        total = (self.alive.to(z.dtype) * own).sum()
         for i, j in self._pairs:
-            total = total + self._parameters.coherence * root_mean_square((z[j] - z[i])[None])[0]
+            total = total + self.parameters.coherence * root_mean_square((z[j] - z[i])[None])[0]
         return total.expand(len(z)) / len(z), torch.ones(len(z), dtype=torch.bool, device=z.device)
 
     @property
-    def _alive(self) -> Tensor:
+    def alive(self) -> Tensor:
+        """(m,) bool, on which images there is something to explain."""
         return self.effect > 0
+
+    @torch.no_grad()
+    def unexplained(self, z: Tensor) -> Tensor:
+        """(m,) what gates z leave of f, ||f(x) - f(x; z)||^2 / ||f(x)||^2."""
+        return self._left(z)
+
+    @torch.no_grad()
+    def lost_without(self, row: int, maps: Tensor) -> Tensor:
+        """(k,) the part <f, f - f without map> / ||f||^2 of f on one image that goes with each of the maps (k,)."""
+        z = torch.ones(len(maps), self._channels, device=maps.device)
+        z[torch.arange(len(maps)), maps] = 0
+        rows = torch.full_like(maps, row)
+        self.passes += FORWARD * len(maps) / len(self._wanted)
+        found = self._read(self._part.gated(self._state, z, self._mask, rows), self._labels[rows])
+        return ((self._wanted[row] - found) * self._wanted[row]).sum(1) / self.effect[row].square()
+
+    def _first_order(self, ones: Tensor) -> Tensor:
+        gates = ones.clone().requires_grad_()
+        with torch.enable_grad():
+            inner = (self._read(self._run(gates), self._labels) * self._wanted).sum()
+            slope = torch.autograd.grad(inner, gates)[0]
+        return torch.where(self.alive[:, None], slope / self.effect.square()[:, None].clamp_min(1e-30), 0.0)
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:
-        alive = torch.nonzero(self._alive).flatten().tolist()
+        alive = torch.nonzero(self.alive).flatten().tolist()
         return [(i, j) for i in alive for j in alive if i != j]
 
-    def _unexplained(self, z: Tensor) -> Tensor:
+    def _left(self, z: Tensor) -> Tensor:
         scale = self.effect.square().clamp_min(torch.finfo(z.dtype).tiny)
-        left = (self._wanted - self._selected(z)).square().sum(1) / scale
-        return torch.where(self._alive, left, torch.zeros_like(left))
+        left = (self._wanted - self._read(self._run(z), self._labels)).square().sum(1) / scale
+        return torch.where(self.alive, left, torch.zeros_like(left))
 
-    def _selected(self, z: Tensor) -> Tensor:
-        """f(x; z) (m, neurons): the selected neurons with gates z on the earlier layer."""
-        self.passes += 1 if torch.is_grad_enabled() else 1 / 3
-        value = self._part.run(self._state, z, self._mask)[:, self._channel]
-        grid = value.reshape(len(value), 1, -1) if value.dim() < 3 else value
-        return grid[(slice(None), *self._cells)].flatten(1)
-
-    def _receptive_mask(self, classifier: Classifier, area: AreaOfInterest) -> Tensor:
-        field = field_on_layer(classifier.network.traced, area, self._layer.index)
-        mask = torch.zeros(self._layer.height, self._layer.width, dtype=torch.bool, device=classifier.device)
-        mask[field.top : field.bottom, field.left : field.right] = True
-        return mask
+    def _run(self, z: Tensor) -> Tensor:
+        self.passes += 1 if torch.is_grad_enabled() else FORWARD
+        return self._part.gated(self._state, z, self._mask)
 
 
-def _part(classifier: Classifier, layer: int, target: int):
+_Answer = tuple[Tensor, Tensor, Tensor]
+"""Gates (m, n_prev), shares (m, n_prev) and what is left unexplained (m,)."""
+
+
+def _solved(problem: ContributionProblem, progress: Progress) -> _Answer:
+    p = problem.parameters
+    gates = solve(
+        problem.objective,
+        problem.start(),
+        Descent(p.iterations, p.learning_rate),
+        lambda step: progress(step / p.iterations, "solving Eq. 7"),
+    )
+    return _told(problem, gates)
+
+
+def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
+    return _told(problem, quadratic.exact(problem.share, problem.parameters.sparsity))
+
+
+def _told(problem: ContributionProblem, gates: Tensor) -> _Answer:
+    gates = torch.where(problem.alive[:, None], gates, torch.zeros_like(gates))
+    return gates, problem.share, problem.unexplained(gates)
+
+
+def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
+    share, alive = torch.zeros_like(problem.share), torch.nonzero(problem.alive).flatten().tolist()
+    maps = torch.arange(share.shape[1], device=share.device).split(_ROWS)
+    for i, row in enumerate(alive):
+        for k, some in enumerate(maps):
+            progress((i + k / len(maps)) / len(alive), "closing every map alone")
+            share[row, some] = problem.lost_without(row, some)
+    open_gates = problem.alive[:, None].to(share.dtype).expand_as(share)
+    return open_gates, share, torch.zeros_like(problem.effect)
+
+
+_METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {
+    "solved": _solved,
+    "quadratic": _quadratic,
+    "exact": _exact,
+}
+
+
+def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], Tensor]:
+    """Reads f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
+    cells, chosen = np.s_[area.top : area.bottom, area.left : area.right], torch.from_numpy(area.chosen)
+
+    def read(value: Tensor, _labels: Tensor) -> Tensor:
+        of_the_map = value[:, channel]
+        grid = of_the_map.reshape(len(value), 1, -1) if of_the_map.dim() < 3 else of_the_map
+        return grid[(slice(None), *cells)][:, chosen.to(value.device)]
+
+    return read
+
+
+def _logit(logits: Tensor, labels: Tensor) -> Tensor:
+    """f (m, 1) of the final prediction: the label's logit over the mean, as logits have no zero of their own."""
+    return (logits.gather(1, labels[:, None])) - logits.mean(1, keepdim=True)
+
+
+def _part(classifier: Classifier, layer: int, target: FeatureMap) -> Part:
     try:
-        return classifier.network.part(layer, target)
+        return classifier.network.part(layer, None if target == PREDICTION else target.layer)
     except ValueError as error:
-        names = [classifier.layers.layers[i].name for i in (layer, target)]
+        layers = classifier.layers.layers
+        later = "the prediction" if target == PREDICTION else f"layer {layers[target.layer].name!r}"
         raise AevisError(
-            f"Layer {names[0]!r} does not feed layer {names[1]!r}, so its maps contribute nothing to it. "
+            f"Layer {layers[layer].name!r} does not feed {later}, so its maps contribute nothing to it. "
             "Choose an earlier layer that leads to it."
         ) from error

@@ -104,13 +104,9 @@ class Network:
         site = self.traced.sites[layer]
         return self._channels_first(self._values(x, {site})[site], layer)
 
-    def part(self, first: int, last: int) -> "Part":
-        """The part of the graph that carries layer `first` to layer `last`."""
+    def part(self, first: int, last: int | None) -> "Part":
+        """The part of the graph that carries layer `first` to layer `last`, to the logits for None."""
         return Part(self, first, last)
-
-    def tail(self, layer: int) -> "Tail":
-        """The part of the graph that carries one layer to the logits."""
-        return Tail(self, layer)
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
         """The value of any node of the graph for images x."""
@@ -136,66 +132,30 @@ class Network:
 
 @dataclass(frozen=True)
 class PartState:
-    """What a partial run starts from: the values at the part's border, for one batch of images."""
-
-    border: dict[fx.Node, Any]
-    start: Tensor
-
-
-class Part:
-    """Layer `first` to layer `last` and nothing else; what bypasses `first` by a skip connection is held fixed."""
-
-    def __init__(self, network: Network, first: int, last: int):
-        sites = network.traced.sites
-        self._network = network
-        self._first, self._last = sites[first], sites[last]
-        self._last_index, self._axis = last, network.traced.axes[first]
-        between = (descendants(self._first) & ancestors(self._last)) - {self._first}
-        self._nodes = [n for n in network.traced.module.graph.nodes if n in between]
-        self._border = {i for n in between for i in n.all_input_nodes if i not in between}
-        if not between:
-            names = [network.layers.layers[i].name for i in (first, last)]
-            raise ValueError(f"layer {names[0]} does not feed layer {names[1]}")
-
-    def prepare(self, x: Tensor) -> PartState:
-        """Run the images (B, 3, H, W) once up to the part's border, without gradients."""
-        with torch.no_grad():
-            border = self._network._values(x, self._border | {self._first})
-        return PartState(border, border[self._first])
-
-    def run(self, state: PartState, gate: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Activation (B, n_last, ...) of the last layer with gate (B, n_first) on the first one, inside `mask` only."""
-        env = dict(state.border)
-        env[self._first] = apply_gate(state.start, gate, self._axis, mask)
-        run = _Run(self._network.traced, {}, ())
-        run.run_nodes(self._nodes, env)
-        return self._network._channels_first(run.env[self._last], self._last_index)
-
-
-@dataclass(frozen=True)
-class TailState:
-    """What a run of a tail starts from, for one batch of images: the values at its border and `start` (B, n_l, ...)."""
+    """What a partial run starts from, for one batch of images: the values at its border and `start` (B, n_l, ...)."""
 
     images: Tensor
     border: dict[fx.Node, Any]
     start: Tensor
 
 
-class Tail:
-    """One layer to the logits; what bypasses the layer by a skip connection is held fixed.
+class Part:
+    """Layer `first` to layer `last`, or to the logits (None), and nothing else.
 
-    Raises ValueError when the layer does not feed the logits.
+    What bypasses `first` by a skip connection is held fixed. Raises ValueError when the one does not feed the other.
     """
 
-    def __init__(self, network: Network, layer: int):
-        nodes = network.traced.module.graph.nodes
-        self._network, self._layer, self._site = network, layer, network.traced.sites[layer]
-        self._output = next(n for n in nodes if n.op == "output")
-        after = (descendants(self._site) & ancestors(self._output)) - {self._site}
-        if not after:
-            raise ValueError(f"layer {network.layers.layers[layer].name} does not feed the logits")
-        self._nodes = [n for n in nodes if n in after]
-        self._border = {i for n in after for i in n.all_input_nodes} - after - {self._site}
+    def __init__(self, network: Network, first: int, last: int | None):
+        nodes, sites = network.traced.module.graph.nodes, network.traced.sites
+        self._network, self._first, self._last = network, first, last
+        self._site = sites[first]
+        self._end = next(n for n in nodes if n.op == "output") if last is None else sites[last]
+        between = (descendants(self._site) & ancestors(self._end)) - {self._site}
+        if not between:
+            end = "the logits" if last is None else f"layer {network.layers.layers[last].name}"
+            raise ValueError(f"layer {network.layers.layers[first].name} does not feed {end}")
+        self._nodes = [n for n in nodes if n in between]
+        self._border = {i for n in between for i in n.all_input_nodes} - between - {self._site}
         made = set().union(*(descendants(n) for n in nodes if n.op == "placeholder"))
         self._of_the_image = self._border & made
 
@@ -204,27 +164,34 @@ class Tail:
         """Whether all that depends on the image passes through the layer: nothing bypasses it."""
         return not self._of_the_image
 
-    def prepare(self, x: Tensor) -> TailState:
-        """Run the images (B, 3, H, W) once up to the layer and the tail's border, without gradients."""
+    def prepare(self, x: Tensor) -> PartState:
+        """Run the images (B, 3, H, W) once up to the layer and the part's border, without gradients."""
         with torch.no_grad():
             border = self._network._values(x, self._border | {self._site})
-        return TailState(x, border, self._network._channels_first(border.pop(self._site), self._layer))
+        return PartState(x, border, self._network._channels_first(border.pop(self._site), self._first))
 
-    def run(self, state: TailState, value: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Logits (m, K) with activation `value` (m, n_l, ...) at the layer, for the images at `rows` (m,).
+    def run(self, state: PartState, value: Tensor, rows: Tensor | None = None) -> Tensor:
+        """What the part ends in with activation `value` (m, n_l, ...) at the layer: activations (m, n_last, ...) of
+        the last layer, or logits (m, K); for the images at `rows` (m,).
 
         An image may stand in `rows` as often as you like; None is each image once.
         """
-        start = value.movedim(1, self._network.traced.axes[self._layer]).contiguous()
+        start = value.movedim(1, self._network.traced.axes[self._first]).contiguous()
         run = _Run(self._network.traced, {}, ())
         run.env = {**self._border_at(state, rows), self._site: start}
         for node in self._nodes:
             run.env[node] = run.run_node(node)
             for spent in run.user_to_last_uses.get(node, ()):
                 run.env.pop(spent, None)
-        return run.env[self._output]
+        end = run.env[self._end]
+        return end if self._last is None else self._network._channels_first(end, self._last)
 
-    def _border_at(self, state: TailState, rows: Tensor | None) -> dict[fx.Node, Any]:
+    def gated(self, state: PartState, gate: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """What the part ends in with gate (m, n_l) on the layer, inside `mask` (H_l, W_l) bool only."""
+        start = state.start if rows is None else state.start[rows]
+        return self.run(state, apply_gate(start, gate, 1, mask), rows)
+
+    def _border_at(self, state: PartState, rows: Tensor | None) -> dict[fx.Node, Any]:
         """The border's values for the images at `rows`; what holds no row per image, such as a size, is run anew."""
         if rows is None:
             return state.border

@@ -18,6 +18,8 @@ Images = Tensor | np.ndarray
 """Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
 BATCH = 32
 """Images in one run, where the caller does not say."""
+STEPS = 32
+"""Points of the line along which effects are integrated."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Exchange:
         receivers, donors = _inputs(classifier, into), _inputs(classifier, out_of)
         if receivers.shape != donors.shape:
             raise ValueError(f"receivers {tuple(receivers.shape)} and donors {tuple(donors.shape)} are not pairs")
-        self._tail = classifier.network.tail(layer)
+        self._tail = classifier.network.part(layer, None)
         self._state = self._tail.prepare(receivers)
         with torch.no_grad():
             self._donor = classifier.network.activation(donors, layer) if donor is None else donor
@@ -88,19 +90,40 @@ class Exchange:
     def slopes(self, chosen: np.ndarray, output: Callable[[Tensor], Tensor]) -> np.ndarray:
         """(B, n_l) first-order effect on `output`, logits (B, K) to numbers (B,), of exchanging each map, where the
         maps `chosen`, bool (B, n_l), are exchanged already; positive speaks for exchanging it."""
-        shape = (*self.shape, *[1] * (self._donor.dim() - 2))
-        gate = torch.from_numpy(chosen).to(self._donor).requires_grad_()
-        apart = self._donor - self._state.start
-        with torch.enable_grad():
-            logits = self._tail.run(self._state, self._state.start + gate.reshape(shape) * apart)
-            found = torch.autograd.grad(output(logits).sum(), gate)[0]
-        self.runs += 3 * len(chosen)
-        return found.cpu().numpy()
+        return self._slopes(torch.from_numpy(chosen).to(self._donor)[None], output)
+
+    def integrated(self, output: Callable[[Tensor], Tensor], steps: int = STEPS) -> np.ndarray:
+        """(B, n_l) effect on `output`, as in `slopes`, of exchanging each map as all of them are exchanged together.
+
+        The mean slope along the straight line from the receiver's to the donor's activations: integrated gradients
+        (Sundararajan et al., ICML 2017) by the midpoint rule. A pair's effects sum to what exchanging the whole layer
+        changes, the closer the more `steps` there are; at a cut that is the donor's output minus the receiver's. As
+        many steps run at once as fill a batch, each a run with its gradient. Raises ValueError for no step.
+        """
+        if steps < 1:
+            raise ValueError(f"at least 1 step is needed, not {steps}")
+        shares = (torch.arange(steps).to(self._donor) + 0.5) / steps
+        chunks = shares.split(max(1, self._batch // len(self._donor)))
+        found = [self._slopes(some[:, None, None].expand(-1, *self.shape), output) for some in chunks]
+        return np.sum(found, axis=0) / steps
 
     def difference(self) -> np.ndarray:
         """How far the two runs lie apart at every map, (B, n_l): the l2 norm over positions, 0 where they agree."""
         apart = (self._donor - self._state.start).reshape(*self.shape, -1)
         return torch.linalg.vector_norm(apart, dim=2).cpu().numpy()
+
+    def _slopes(self, shares: Tensor, output: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """(B, n_l) slopes summed over s runs of every pair, in which shares (s, B, n_l) of the maps are exchanged."""
+        gate = shares.flatten(0, 1).clone().requires_grad_()
+        at = torch.arange(len(self._donor), device=gate.device).repeat(len(shares))
+        receiver, donor = self._state.start[at], self._donor[at]
+        with torch.enable_grad():
+            moved = gate.reshape(*gate.shape, *[1] * (donor.dim() - 2)) * (donor - receiver)
+            logits = self._tail.run(self._state, receiver + moved, at)
+            values = [output(some).sum() for some in logits.split(len(self._donor))]
+            found = torch.autograd.grad(values, gate)[0]
+        self.runs += 3 * len(gate)
+        return found.reshape(shares.shape).sum(0).cpu().numpy()
 
     def _run(self, chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
         at = torch.from_numpy(rows).to(self._donor.device)

@@ -7,6 +7,7 @@ for convolutions, pooling and everything elementwise, and the whole extent for a
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
@@ -53,6 +54,31 @@ def field_on_layer(traced: TracedModel, area: AreaOfInterest, layer: int) -> Are
     box = _carry(traced, area, site)
     extent = traced.layers.layers[layer]
     return _as_area(box, layer, extent.height, extent.width)
+
+
+def neurons_that_feed(traced: TracedModel, area: AreaOfInterest, layer: int) -> torch.Tensor:
+    """(H_l, W_l) bool: the neurons of an earlier layer that feed the chosen ones of an area, of any of its maps.
+
+    Rows and columns are read apart, so the field of every chosen row and column, crossed, gives that of a neuron.
+    Raises ValueError where none does.
+    """
+    extent = traced.layers.layers[layer]
+    field = torch.zeros(extent.height, extent.width, dtype=torch.bool)
+    if not area.picked:
+        whole = field_on_layer(traced, area, layer)
+        field[whole.top : whole.bottom, whole.left : whole.right] = True
+        return field
+    places = np.argwhere(area.chosen).tolist()
+    rows = {row: field_on_layer(traced, _neuron(area, row, 0), layer) for row, _ in places}
+    columns = {column: field_on_layer(traced, _neuron(area, 0, column), layer) for _, column in places}
+    for row, column in places:
+        field[rows[row].top : rows[row].bottom, columns[column].left : columns[column].right] = True
+    return field
+
+
+def _neuron(area: AreaOfInterest, row: int, column: int) -> AreaOfInterest:
+    top, left = area.top + row, area.left + column
+    return AreaOfInterest(area.layer, top, left, top + 1, left + 1)
 
 
 def field_on_image(traced: TracedModel, area: AreaOfInterest) -> AreaOfInterest:

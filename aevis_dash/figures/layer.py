@@ -32,12 +32,14 @@ def treemap_figure(
     marked: Sequence[int],
     theme: Theme,
     names: Mapping[Role, str],
+    picked: Sequence[int] = (),
 ) -> go.Figure:
     """A layer's critical maps; one pixel of the layout is one of the screen at the treemap's own width.
 
     difference (n_l,), e.g. acti(adv) - acti(src): the solid fill's height is |difference| over its largest
-    in the treemap, its tone the sign. contribution (n_l,) in [0, 1]: the dotted fill's height. `marked`
-    channels carry a star. Hover, click and lasso meet the one trace "maps", whose customdata is [channel].
+    in the treemap, its tone the sign. contribution (n_l,), parts of the effect: the dotted fill's height over the
+    layer's largest. `marked` channels carry a star, `picked` ones a dashed frame. Hover, click and lasso meet the one
+    trace "maps", whose customdata is [channel].
     """
     if not treemap.cells:
         return _empty(treemap, theme)
@@ -49,7 +51,7 @@ def treemap_figure(
     figure.add_trace(_stars(treemap.cells, frozenset(marked), theme))
     figure.add_trace(_maps(treemap, difference, contribution, theme, names))
     figure.update_layout(
-        shapes=_shapes(treemap, selected, theme),
+        shapes=_shapes(treemap, selected, picked, theme),
         annotations=_labels(treemap, theme),
     )
     return figure
@@ -111,7 +113,8 @@ def _solid(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> go.Bar:
 
 
 def _dotted(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> go.Bar:
-    drawn = [(cell.rect, float(values[cell.channel])) for cell in cells if values[cell.channel] > 0]
+    largest = max(float(values.max(initial=0.0)), 1e-30)
+    drawn = [(cell.rect, float(values[cell.channel]) / largest) for cell in cells if values[cell.channel] > 0]
     pattern = {"shape": ".", "size": 4, "solidity": 0.3, "bgcolor": CLEAR}
     pattern["fgcolor"] = faded(theme.ink, 0.65)
     return _bars(
@@ -172,13 +175,13 @@ def _number(cell: Cell) -> str:
 def _hover(channel: int, difference: np.ndarray, contribution: np.ndarray | None) -> str:
     lines = [f"map {channel}", f"difference {difference[channel]:+.3g}"]
     if contribution is not None:
-        lines.append(f"contribution {contribution[channel]:.2f}")
+        lines.append(f"contribution {contribution[channel]:.1%}")
     return "<br>".join(lines)
 
 
-def _shapes(treemap: Treemap, selected: int | None, theme: Theme) -> list[dict[str, Any]]:
+def _shapes(treemap: Treemap, selected: int | None, picked: Sequence[int], theme: Theme) -> list[dict[str, Any]]:
     frames = [*_backgrounds(treemap, theme), *_set_frames(treemap, theme)]
-    return [*frames, *_chosen(treemap, selected, theme)]
+    return [*frames, *_picked(treemap, frozenset(picked), theme), *_chosen(treemap, selected, theme)]
 
 
 def _backgrounds(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
@@ -193,6 +196,11 @@ def _set_frames(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
         _box(rect, 1.0, line={"color": theme.role(role), "width": 2}, layer="below")
         for role, rect in treemap.sets.items()
     ]
+
+
+def _picked(treemap: Treemap, picked: frozenset[int], theme: Theme) -> list[dict[str, Any]]:
+    line = {"color": theme.ink, "width": 2, "dash": "dot"}
+    return [_box(cell.rect, 2.0, line=line) for cell in treemap.cells if cell.channel in picked]
 
 
 def _chosen(treemap: Treemap, selected: int | None, theme: Theme) -> list[dict[str, Any]]:

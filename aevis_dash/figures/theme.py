@@ -137,6 +137,7 @@ def graph_config(*buttons: str) -> Any:
         "plotlyServerURL": "",
         "scrollZoom": False,
         "doubleClick": False,
+        "doubleClickDelay": 1,
         "responsive": True,
         "displayModeBar": "hover" if buttons else False,
         "modeBarButtons": [list(buttons)] if buttons else [],

@@ -14,12 +14,17 @@ PAIRS = [
     {"label": "adv - tar", "value": "adv-tar"},
     {"label": "src - tar", "value": "src-tar"},
 ]
+HOWS = [
+    {"label": "solved", "value": "solved"},
+    {"label": "quadratic", "value": "quadratic"},
+    {"label": "exact (slow)", "value": "exact"},
+]
 CAUSES = [{"label": f"to {role.short}", "value": role.value} for role in Role]
 
 
 @dataclass(frozen=True)
 class Winner:
-    """A strongest contributor: its value in [0, 1], its best patch, and whether a datapath holds it."""
+    """A strongest contributor: its part of the effect, its best patch, and whether a datapath holds it."""
 
     channel: int
     value: float
@@ -35,8 +40,14 @@ def layer_panel() -> html.Section:
                 [
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE),
-                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "8rem")]),
-                    html.Label(["⣿ contribution ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.5rem")]),
+                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "6.4rem")]),
+                    html.Label(
+                        [
+                            "⣿ contribution ",
+                            _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "5.6rem"),
+                            _choice(ids.HOW, HOWS, "solved", "7.3rem"),
+                        ]
+                    ),
                 ],
                 className="head",
             ),
@@ -55,7 +66,7 @@ def winners(found: Sequence[Winner], sentence: str) -> list:
 def _winner(found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
     return html.Button(
-        [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {found.value:.2f}{place}")],
+        [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {found.value:.0%}{place}")],
         id=ids.winner(found.channel),
         className="winner",
         n_clicks=0,

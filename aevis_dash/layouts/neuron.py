@@ -1,12 +1,31 @@
 """The neuron: what a map has learned, how it fires, the area of interest, and the way back from it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.layouts.graph import waiting_graph
+
+MOST = [{"label": f"{k} most active on adv", "value": k} for k in (1, 5, 10, 25)]
+SWAPS = [
+    {"label": "put them from src into adv", "value": "source"},
+    {"label": "put them from adv into src", "value": "adversarial"},
+    {"label": "set them to zero in adv", "value": "zero"},
+    {"label": "set them to the mean of other images", "value": "mean"},
+    {"label": "take them from one other image", "value": "resample"},
+]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an area sees of an image: its address, and the box in parts of the image (left, top, width, height)."""
+
+    image: str
+    name: str
+    box: tuple[float, float, float, float]
 
 
 def neuron_panel() -> html.Section:
@@ -17,27 +36,48 @@ def neuron_panel() -> html.Section:
             html.Div(id=ids.NEURON_TITLE),
             html.H3("learned features"),
             html.Div(id=ids.LEARNED, className="learned"),
-            html.H3("activation maps: draw a box for the area of interest"),
-            waiting_graph(ids.ACTIVATIONS, 200),
+            html.H3("activation maps: draw a box or a lasso, click single neurons"),
+            waiting_graph(ids.ACTIVATIONS, 200, "select2d", "lasso2d"),
             html.Div(
                 [
                     html.Span(id=ids.AREA_TEXT),
+                    dcc.Dropdown(MOST, id=ids.MOST_ACTIVE, placeholder="most active …", searchable=False),
                     dbc.Button("Whole map", id=ids.WHOLE_MAP, size="sm", color="secondary", outline=True),
                 ],
                 className="area",
             ),
+            html.Div(id=ids.SEEN, className="seen"),
             html.H3("where does it come from?"),
             html.Div(
                 [
                     html.Label("trace to the maps of", htmlFor=ids.SOURCE_LAYER),
                     dcc.Dropdown(id=ids.SOURCE_LAYER, clearable=False),
                     dbc.Button("Trace contributions", id=ids.TRACE, color="primary", disabled=True),
+                    dbc.Button(
+                        "What makes the prediction, in this layer?",
+                        id=ids.TRACE_PREDICTION,
+                        color="primary",
+                        outline=True,
+                        size="sm",
+                        disabled=True,
+                    ),
                 ],
                 className="trace",
             ),
             html.H3("do maps of this layer cause it?"),
             html.Div(
                 [
+                    dcc.Dropdown(SWAPS, "source", id=ids.REPLACEMENT, clearable=False, searchable=False),
+                    html.Div(
+                        [
+                            dcc.Input(
+                                id=ids.MAPS, placeholder="maps: all, for the smallest set", debounce=True, type="text"
+                            ),
+                            dbc.Button("+ this", id=ids.ADD_MAP, size="sm", color="secondary", outline=True),
+                            dbc.Button("winners", id=ids.TAKE_WINNERS, size="sm", color="secondary", outline=True),
+                        ],
+                        className="maps",
+                    ),
                     dbc.Button("Flip back", id=ids.FLIP, color="primary", outline=True, disabled=True),
                     html.Div(id=ids.FLIP_TEXT, className="flips"),
                 ],
@@ -60,3 +100,15 @@ def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> li
 def learned(patches: Sequence[str]) -> list:
     """The patches that activate a map most, best first."""
     return [html.Img(src=src, alt=f"patch {i + 1}") for i, src in enumerate(patches)]
+
+
+def sights(found: Sequence[Sight]) -> list:
+    """The images with the box of pixels that the area of interest sees."""
+    return [
+        html.Span([html.Img(src=sight.image, alt=sight.name), html.Span(style=_box(sight.box))], className="sight")
+        for sight in found
+    ]
+
+
+def _box(box: tuple[float, float, float, float]) -> dict[str, str]:
+    return {side: f"{100 * part:.1f}%" for side, part in zip(("left", "top", "width", "height"), box, strict=True)}

@@ -1,11 +1,24 @@
-"""The trail: the steps so far, what to do next, and messages."""
+"""The trail: the steps that led here, the whole tree of steps, what to do next, and messages."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dash_bootstrap_components as dbc
-from dash import html
+from dash import dcc, html
 
 from aevis_dash import ids
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step in the tree: its depth, what was done in words, what came of it, the user's note, and if it led here."""
+
+    number: int
+    depth: int
+    words: str
+    verdict: str
+    note: str
+    here: bool
 
 
 def trail_bar() -> html.Nav:
@@ -13,6 +26,15 @@ def trail_bar() -> html.Nav:
     return html.Nav(
         [
             html.Div(id=ids.TRAIL, className="trail"),
+            html.Details([html.Summary("all steps"), html.Div(id=ids.TREE, className="tree")], className="tree-panel"),
+            dbc.Button(
+                "Suggest a way back",
+                id=ids.SUGGEST,
+                size="sm",
+                color="secondary",
+                outline=True,
+                title="Traces the prediction back through the stages and tests each step by patching",
+            ),
             html.Div(id=ids.HINT, className="hint", role="status"),
             dbc.Alert(id=ids.MESSAGE, color="warning", is_open=False, dismissable=True, className="message"),
         ],
@@ -20,13 +42,35 @@ def trail_bar() -> html.Nav:
     )
 
 
-def trail(steps: Sequence[str], here: str) -> list:
-    """The steps as buttons, oldest first, and where the user is now."""
+def trail(steps: Sequence[tuple[int, str]], here: str) -> list:
+    """The steps that led here, by number and in words, as buttons, oldest first, and where the user is now."""
     buttons = [
-        html.Button(words, id=ids.step(i), className="step", n_clicks=0, title="Go back to here")
-        for i, words in enumerate(steps)
+        html.Button(words, id=ids.step(number), className="step", n_clicks=0, title="Go back to here")
+        for number, words in steps
     ]
     parts: list = []
     for button in buttons:
         parts += [button, html.Span("←", className="quiet")]
     return [*parts, html.Span(here, className="here")] if here else parts
+
+
+def tree(nodes: Sequence[Node]) -> list:
+    """Every step with its verdict, indented under the one it follows."""
+    if not nodes:
+        return [html.Div("No step yet: trace an area, flip a layer back, or let a way back be suggested.")]
+    return [_node(node) for node in nodes]
+
+
+def _node(node: Node) -> html.Div:
+    return html.Div(
+        [
+            html.Button(
+                node.words, id=ids.node(node.number), className="step", n_clicks=0, title="Show what came of it"
+            ),
+            html.Span(node.verdict, className="quiet"),
+            dcc.Input(id=ids.note(node.number), value=node.note, placeholder="note", debounce=True, className="note"),
+            html.Button("×", id=ids.drop(node.number), title="Take this step and what follows out", n_clicks=0),
+        ],
+        className="node here" if node.here else "node",
+        style={"marginLeft": f"{1.2 * node.depth}rem"},
+    )

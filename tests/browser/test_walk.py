@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from browser.conftest import serve
-from browser.walking import BARS, Walker
+from browser.walking import BARS, MARK, MARKED, Walker
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -27,10 +27,8 @@ def test_from_the_slider_to_the_cause(walker):
     assert "Next:" in walker.text("hint")
     first_address = walker.driver.current_url
 
-    before = walker.says("gallery-count", "of 480 examples")
-    handle = walker.driver.find_elements("css selector", "#score-range [role=slider]")[1]
-    handle.send_keys(*[Keys.ARROW_LEFT] * 5)
-    walker.until(lambda: walker.text("gallery-count") not in ("", before), "the slider changes the gallery")
+    walker.says("gallery-count", "of 480 examples")
+    _move_slider(walker)
 
     opened = walker.text("triplet")
     card = walker.driver.find_elements("css selector", ".card-button:not(.chosen)")[0]
@@ -55,16 +53,18 @@ def test_from_the_slider_to_the_cause(walker):
     walker.says("area-text", "rows 1 to 4, columns 1 to 4")
 
     walker.press("trace")
-    walker.until(lambda: walker.text("winners"), "the contributions are there")
     walker.says("layer-title", "layer3.1.relu ")
+    walker.until(lambda: walker.text("winners"), "the contributions are there at once")
+    walker.until(lambda: "being found" not in walker.text("winners"), "and solved by a job")
+    assert "solved" in walker.text("winners") or "does not make" in walker.text("winners")
     winners = walker.driver.find_elements("css selector", ".winner")
     assert winners or "does not make" in walker.text("winners")
     assert f"map {channel} [1:5, 1:5]" in walker.text("trail")
     if winners:
-        winners[0].click()
+        walker.click_any(".winner")
         walker.says("neuron-title", "of layer3.1.relu ")
 
-    walker.driver.find_element("css selector", ".step").click()
+    walker.click_any("#trail .step")
     walker.says("area-text", "rows 1 to 4, columns 1 to 4")
     walker.driver.get(first_address)
     walker.drawn("river")
@@ -78,11 +78,17 @@ def test_the_story_traces_to_winners(walker):
     """The opening map fires, so tracing it names winners, the same ones from the link."""
     walker.drawn("activations")
     walker.press("trace")
-    first = walker.until(lambda: walker.text("winners"), "winners")
+    first = walker.says("winners", "(solved")
     assert "★" in first
     walker.driver.get(walker.driver.current_url)
     walker.drawn("treemap")
     assert walker.until(lambda: walker.text("winners"), "winners from the link") == first
+    walker.choose("how", "quadratic")
+    walker.says("winners", "(quadratic approximation")
+    walker.choose("how", "exact (slow)")
+    walker.says("winners", "(each map closed alone")
+    walker.press("trace-prediction")
+    walker.says("winners", "What makes the prediction on the adversarial image")
     assert walker.complaints() == []
 
 
@@ -99,6 +105,61 @@ def test_the_layer_is_flipped_back_beside_chance(walker):
     walker.until(lambda: walker.driver.execute_script(marked) == named, "it is marked")
     walker.driver.get(walker.driver.current_url)
     assert walker.says("flip-text", "give panda back") == said
+    assert walker.complaints() == []
+
+
+def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
+    """Clicked neurons, the most active ones, winners as the maps to flip: all of it in the address and the trail."""
+    walker.drawn("activations")
+    walker.click_cell("activations", 1, 3, 2)
+    walker.says("area-text", "rows 2 to 2, columns 3 to 3")
+    walker.click_cell("activations", 1, 5, 5)
+    walker.says("area-text", "2 neurons in rows 2 to 5, columns 3 to 5")
+    walker.until(lambda: len(walker.driver.find_elements("css selector", "#seen-on-images img")) == 3, "what they see")
+    walker.click_cell("activations", 1, 5, 5)
+    walker.says("area-text", "rows 2 to 2, columns 3 to 3")
+    walker.choose("most-active", "5 most active on adv")
+    walker.says("area-text", "5 neurons in")
+    address = walker.driver.current_url
+    walker.driver.get(address)
+    walker.says("area-text", "5 neurons in")
+
+    walker.press("trace")
+    walker.says("winners", "(solved")
+    walker.press("take-winners")
+    walker.until(lambda: "maps=" in walker.driver.current_url, "the winners are chosen")
+    walker.choose("replacement", "set them to zero in adv")
+    walker.press("flip-back")
+    walker.says("flip-text", "set to zero in adv")
+    walker.until(lambda: "random sets as large" in walker.text("flip-text"), "beside chance")
+    walker.driver.find_element("css selector", ".tree-panel summary").click()
+    walker.says("tree", "[5 neurons]")
+    walker.says("tree", "flip ")
+    assert "margin" in walker.text("tree") or "turn it" in walker.text("tree")
+
+    note = walker.driver.find_element("css selector", ".node input")
+    note.send_keys("the ear?", Keys.ENTER)
+    walker.until(lambda: "ear" in walker.driver.current_url, "the note is in the address")
+    walker.driver.get(walker.driver.current_url)
+    walker.drawn("treemap")
+    noted = "return document.querySelector('.node input').value"
+    walker.until(lambda: walker.driver.execute_script(noted) == "the ear?", "and there again")
+    assert walker.complaints() == []
+
+
+def test_a_way_back_is_suggested(walker):
+    """The assistant's steps, each with its figures; a click shows what came of one; a step can be taken out."""
+    walker.drawn("activations")
+    walker.press("suggest")
+    walker.until(lambda: len(walker.driver.find_elements("css selector", ".node")) > 5, "steps of several depths")
+    walker.driver.find_element("css selector", ".tree-panel summary").click()
+    said = walker.says("tree", "the prediction ← layer4.2.relu_1")
+    assert "random ones" in said or "turn it" in said
+    walker.click_any(".node .step")
+    walker.says("layer-title", "layer4.2.relu_1 ")
+    walker.says("winners", "What makes the prediction on the adversarial image")
+    walker.driver.execute_script("document.querySelector('.node > button:last-child').click()")
+    walker.until(lambda: not walker.driver.find_elements("css selector", ".node"), "the branch is gone")
     assert walker.complaints() == []
 
 
@@ -166,6 +227,47 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     assert walker.complaints() == []
 
 
+def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, served, tmp_path):
+    """Not at a move of the slider. Examples that changed since they were compared are told until they are again."""
+    copy = shutil.copytree(served.workspace, tmp_path / "copy", ignore=shutil.ignore_patterns("listing", "job.lock"))
+    running = serve(tmp_path, [str(copy)])
+    try:
+        walker = Walker(dash_br, next(running).url)
+        walker.drawn("scores")
+        walker.says("gallery-count", "of 480 examples")
+        walker.driver.find_element("css selector", "#departures-panel summary").click()
+        walker.press("compare-pairs")
+        walker.says("departures-note", "pairs, by the layer where")
+        walker.drawn("departures")
+        walker.driver.execute_script(MARK, "departures")
+        _move_slider(walker)
+        assert walker.driver.execute_script(MARKED, "departures"), "it is as it was drawn before"
+
+        walker.click_any("#culprits .culprit")
+        walker.says("picked-text", "differ most in map")
+        table = copy / "examples.csv"
+        table.write_text("".join(table.read_text().splitlines(keepends=True)[:-40]))
+        _move_slider(walker)
+        walker.says("picked-text", "the examples changed: compare all pairs again")
+        walker.says("departures-note", "Compares every misclassified pair")
+        walker.press("compare-pairs")
+        walker.says("departures-note", "pairs, by the layer where")
+        walker.says("picked-text", "differ most in map")
+        walker.says("gallery-count", "of 440 examples")
+        assert walker.complaints() == []
+    finally:
+        running.close()
+
+
+def _move_slider(walker: Walker) -> None:
+    """Move the upper end of the scores' slider and wait until all that follows is drawn."""
+    before = walker.text("gallery-count")
+    handle = walker.driver.find_elements("css selector", "#score-range [role=slider]")[1]
+    handle.send_keys(*[Keys.ARROW_LEFT] * 5)
+    walker.until(lambda: walker.text("gallery-count") not in ("", before), "the slider changes the gallery")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page follows")
+
+
 BAD_LINKS = {
     "?example=nobody": "no example 'nobody'",
     "?layer=layer9.relu": "no layer 'layer9.relu'",
@@ -208,23 +310,30 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
         idle = set(_processes(server.process.pid))
         walker.press("trace")
         walker.says("job-text", "solving Eq. 7")
+        walker.says("winners", "the rest is being found")
         assert set(_processes(server.process.pid)) > idle
         walker.press("cancel")
         walker.until(lambda: set(_processes(server.process.pid)) == idle, "the job's process is gone")
+        walker.until(lambda: "being found" not in walker.text("winners"), "and the page says so")
 
-        walker.press("trace")
-        walker.says("job-text", "solving Eq. 7")
+        _ask_again(walker)
         for pid in set(_processes(server.process.pid)) - idle:
             psutil.Process(pid).send_signal(signal.SIGKILL)
         walker.says("message", "ended without a result")
 
-        walker.press("trace")
-        walker.says("job-text", "solving Eq. 7")
+        _ask_again(walker)
         assert walker.complaints() == []
         started = [psutil.Process(pid) for pid in _processes(server.process.pid)]
     finally:
         running.close()
     assert psutil.wait_procs(started, timeout=15)[1] == [], "jobs and fork server end with the server"
+
+
+def _ask_again(walker: Walker) -> None:
+    walker.choose("how", "quadratic")
+    walker.until(lambda: "how=quadratic" in walker.driver.current_url, "the address says how")
+    walker.choose("how", "solved")
+    walker.says("job-text", "solving Eq. 7")
 
 
 def _slow_copy(workspace: Path, folder: Path) -> Path:
@@ -233,8 +342,8 @@ def _slow_copy(workspace: Path, folder: Path) -> Path:
     shutil.copytree(workspace, slow, ignore=shutil.ignore_patterns("jobs", "job.lock"))
     settings = slow / "workspace.toml"
     text = settings.read_text()
-    assert "iterations = 80" in text
-    settings.write_text(text.replace("iterations = 80", "iterations = 1000000"))
+    assert "iterations = 24" in text
+    settings.write_text(text.replace("iterations = 24", "iterations = 1000000"))
     return slow
 
 

@@ -31,10 +31,19 @@ BARS = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
 return graph._fullData.filter((t) => t.type === "bar").map((t) => [t.name, t.customdata, Array.from(t.y)]);
 """
+MARK = "document.querySelector('#' + arguments[0] + ' .js-plotly-plot').calcdata.marked = true;"
+MARKED = "return Boolean(document.querySelector('#' + arguments[0] + ' .js-plotly-plot').calcdata.marked);"
 OPTIONS = ".dash-dropdown-content .dash-options-list-option"
 PANEL = """
 const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[arguments[1]].getBoundingClientRect();
 return [box.x, box.y, box.width, box.height];
+"""
+
+CELL = """
+const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
+const suffix = arguments[1] ? arguments[1] + 1 : '', x = graph._fullLayout['xaxis' + suffix];
+const y = graph._fullLayout['yaxis' + suffix], box = graph.getBoundingClientRect();
+return [box.x + x._offset + x.d2p(arguments[2]), box.y + y._offset + y.d2p(arguments[3])];
 """
 
 
@@ -67,7 +76,7 @@ class Walker:
         return self.until(lambda: part in self.text(element) and self.text(element), f"{element} says {part!r}")
 
     def click_at(self, x: float, y: float) -> None:
-        self._pointer(x, y).click().perform()
+        self._pointer(x, y).pause(0.1).click().perform()  # the hover that a click needs takes 50 ms
 
     def click_bar(self, graph: str, trace: str, first: int) -> None:
         """Click the bar of a trace whose customdata begins with `first`."""
@@ -84,6 +93,11 @@ class Walker:
         pointer.move_by_offset(int(across / 2), int(down / 2))
         pointer.move_by_offset(int(across) - int(across / 2), int(down) - int(down / 2)).release().perform()
 
+    def click_cell(self, graph: str, panel: int, column: int, row: int) -> None:
+        """Click a cell of a heatmap that is drawn."""
+        self.drawn(graph)
+        self.click_at(*self.driver.execute_script(CELL, graph, panel, column, row))
+
     def choose(self, dropdown: str, label: str) -> None:
         """Open a dropdown and take the option of that label."""
         self.press(dropdown)
@@ -95,8 +109,9 @@ class Walker:
         return self.driver.execute_script(DRAWING, graph)
 
     def press(self, element: str) -> None:
-        self.until(lambda: self.driver.find_element("id", element).is_enabled(), f"{element} enabled")
-        self.driver.find_element("id", element).click()
+        found = lambda: self.driver.find_element("id", element)  # noqa: E731
+        self.until(lambda: found().is_displayed() and found().is_enabled(), f"{element} shown and enabled")
+        found().click()
 
     def click_any(self, selector: str, which: int = 0) -> str:
         """Click one of the elements of a CSS selector, found anew where the page has just drawn it again; its text."""

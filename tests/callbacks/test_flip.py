@@ -62,9 +62,22 @@ def test_what_a_control_does_as_well_is_no_cause(control):
 
 def test_a_layer_without_such_maps_says_what_all_of_it_does():
     text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=-1.25, whole_turned=False)
-    assert text == ("No set of this layer's 64 maps gives panda back: with all of them from src the margin is -1.25.")
+    assert text == (
+        "No set of this layer's 64 maps gives panda back: with all of them put from src into adv the margin is -1.25."
+    )
 
 
 def test_a_whole_cut_is_told_apart_from_nothing():
     text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=4.0)
     assert text.startswith("Only all 64 maps of this layer together give panda back, which proves nothing")
+
+
+def test_chosen_maps_that_do_not_turn_it_are_told_beside_chance():
+    text = changed(margins=np.array([-3.0, -2.5, -2.0]), turned=False, chance=np.array([-2.5] * 3 + [-1.0]))
+    assert "2 of 64 maps, put from src into adv, do not give panda back (margin -3.00 to -2.00)." in text
+    assert "75% of 4 random sets as large move it less; the 2 of largest difference give -0.50." in text
+
+
+def test_maps_that_are_ablated_take_the_class_away():
+    text = changed(replacement="zero", wanted=-1)
+    assert "2 of 64 maps, set to zero in adv, take monkey away (margin -3.00 to 0.50)." in text

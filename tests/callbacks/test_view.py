@@ -6,10 +6,11 @@ import json
 import pytest
 
 from aevis_dash.callbacks import background
+from aevis_dash.callbacks.layer import contributions_of
 from aevis_dash.callbacks.network import datapaths_of
 from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import (
-    Step,
     View,
     check,
     from_data,
@@ -35,7 +36,16 @@ FULL = View(
     area=(0, 1, 4, 5),
     pair="src-tar",
     cause="source",
-    steps=(Step("layer2.0.relu", 5, (1, 1, 2, 3), "layer1.0.relu"), Step("layer1.0.relu", 0, None, "relu")),
+    how="exact",
+    maps=(3, 1),
+    replacement="zero",
+    steps=(
+        Step("layer2.0.relu", 5, (1, 1, 3, 4, 0, 2, 5), "layer1.0.relu", note="ear ~ or: not?"),
+        Step("layer1.0.relu", 0, None, "relu", parent=0),
+        Step("", None, None, "layer3.0.relu"),
+        Step("layer3.0.relu", None, maps=(7, 2), replacement="mean", parent=2),
+    ),
+    at=1,
 )
 
 
@@ -45,22 +55,48 @@ def test_an_address_and_a_store_give_the_view_back(view):
     assert from_data(json.loads(json.dumps(view.to_data()))) == view
 
 
-def test_only_the_last_step_to_the_shown_layer_is_traced():
-    assert FULL.traced is None, "the last step leads to relu, which is not shown"
-    assert FULL.but(layer="relu").traced == FULL.steps[-1]
+def test_only_the_step_that_led_to_the_shown_layer_is_traced():
+    assert FULL.traced is None, "the step leads to relu, which is not shown"
+    assert FULL.but(layer="relu").traced == FULL.steps[1]
+    assert FULL.but(layer="relu", at=-1).traced is None
+    assert FULL.path == [0, 1]
 
 
-@pytest.mark.parametrize("search", ["?map=panda", "?area=1,2,3", "?steps=only:two", "?area=a,b,c,d", "?share=few"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        *("?map=panda", "?area=1,2,3", "?area=a,b,c,d", "?area=1,2,3,4,x", "?steps=only:two"),
+        *("?maps=a", "?at=x", "?share=few"),
+    ],
+)
 def test_what_is_no_view_is_refused(search):
     with pytest.raises(AevisError, match="link cannot be read"):
         from_search(search)
 
 
 @pytest.mark.parametrize(
-    "change", [{"distance": "x"}, {"gap": "x"}, {"pair": "tar-tar"}, {"cause": "me"}, {"share": 0.3}]
+    ("name", "value"),
+    [("share", 0.3), *((name, "x") for name in ("distance", "gap", "pair", "cause", "how", "replacement"))],
 )
-def test_unknown_choices_in_a_link_are_refused(change, drawn_world):
+def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
     with pytest.raises(AevisError, match="The link names no"):
+        check(View(**{name: value}), open_workbench(drawn_world))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": (Step("relu", 1, None, "relu", parent=0),)}, "follows no step 0"),
+        ({"steps": (Step("relu", None, maps=(1,), replacement="love"),)}, "no replacement 'love'"),
+        ({"steps": (Step("relu", 99, None, "relu"),)}, "there is no map 99"),
+        ({"steps": (Step("", None, None, "attic"),)}, "no layer 'attic'"),
+        ({"at": 0}, "no step 0 of its 0"),
+        ({"layer": "relu", "maps": (99,)}, "there is no map 99"),
+        ({"layer": "relu", "map": 1, "area": (0, 0, 2, 2, 3, 9)}, "no places of a rectangle"),
+    ],
+)
+def test_a_trail_in_a_link_names_what_there_is(change, words, drawn_world):
+    with pytest.raises(AevisError, match=words):
         check(View(**change), open_workbench(drawn_world))
 
 
@@ -111,12 +147,15 @@ def test_jobs_are_asked_for_the_datapaths_that_the_view_names(monkeypatch, drawn
     monkeypatch.setattr(background.jobs, "workbench", lambda: bench)
     monkeypatch.setattr(background.jobs, "extract", lambda *told: asked.append(told[:3]))
     monkeypatch.setattr(background.jobs, "contribute", lambda *told: asked.append(told[:3]))
+    monkeypatch.setattr(background.jobs, "propose", lambda *told: asked.append(told[:3]))
     own = bench.workspace.settings.extraction
     plain = View(example=bench.workspace.settings.opens_on, layer="layer3.0.relu", map=1)
     for view in (plain, plain.but(method="gradient"), plain.but(method="gradient", share=0.05)):
         data = json.loads(json.dumps(datapaths_of(view)))
         done, _, failed = background.extract_job(lambda _: None, data, view.to_data(), "page")
         assert (failed, done["ready"]) == (False, data)
-        background.trace_job(lambda _: None, 1, view.to_data(), "relu", "page")
-        assert asked[-2:] == [(view.example, None, wanted_of(view, own))] * 2
+        traced = contributions_of(view.after(Step("layer3.0.relu", 1, None, "relu")))
+        assert background.solve_job(lambda _: None, json.loads(json.dumps(traced)), "page")[2] is False
+        background.suggest_job(lambda _: None, 1, view.to_data(), "page")
+        assert asked[-3:] == [(view.example, None, wanted_of(view, own))] * 3
     assert len({json.dumps(datapaths_of(v)) for v in (plain, plain.but(method="gradient"), plain.but(share=0.1))}) == 3

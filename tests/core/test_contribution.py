@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from aevis_dash.config import ContributionParameters
+from aevis_dash.core import contribution, quadratic
 from aevis_dash.core.contribution import ContributionProblem, contribute
-from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
+from aevis_dash.domain import CONTRIBUTIONS, PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap
 
 P = ContributionParameters()
 WHOLE = (0, 0, 8, 8)
@@ -220,3 +221,110 @@ def test_a_target_without_positions():
     assert found.values.shape == (2, 4)
     assert (found.effect > 0).all()
     assert (found.residual < 1).all()
+
+
+# The three ways to ask
+
+
+def asked(method, model, images, area=WHOLE, target=(MAIN, 0), layer=FIRST, picked=()):
+    place = AreaOfInterest(target[0], *area, picked)
+    return contribute(hand_wired.classifier(model), images, FeatureMap(*target), place, layer, P, method=method)
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_all_three_agree_where_the_answer_is_known(method):
+    """Red alone fires on the first image, green on the second. Eq. 7 leaves a gate a little below 1: lambda / 2 n."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[0, ..., 0], images[1, ..., 1] = 200, 120
+    found = asked(method, Mixed((1.0, 0.5, 0.25, 0.0), (0, 1, 2, 2)), images)
+    assert found.method == method
+    np.testing.assert_allclose(found.share, [[1, 0, 0, 0], [0, 1, 0, 0]], atol=1e-5)
+    np.testing.assert_allclose(found.strength(0), [1, 0, 0, 0], atol=0.08)
+    np.testing.assert_allclose(found.strength(1), [0, 1, 0, 0], atol=0.08)
+    np.testing.assert_allclose(found.residual, 0, atol=0.05)
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_shares_of_a_linear_part_are_the_parts_of_the_effect(method):
+    found = asked(method, Mixed(), hand_wired.images(0))
+    np.testing.assert_allclose(found.share, np.tile([4 / 7, 2 / 7, 1 / 7, 0], (2, 1)), atol=1e-5)
+    assert [found.ranking(row).tolist() for row in range(2)] == [[0, 1, 2, 3]] * 2
+
+
+def test_exact_shares_are_what_is_lost_without_the_map():
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    channel = next(c for c in range(5) if all(f_twin(model, i, 0, 2, c, WHOLE, np.ones(5)).any() for i in images))
+    found = asked("exact", model, images, target=(2, channel), layer=0)
+    for i, k in np.ndindex(2, 5):
+        f, without = (f_twin(model, images[i], 0, 2, channel, WHOLE, g) for g in (np.ones(5), np.arange(5) != k))
+        assert found.share[i, k] == pytest.approx((f * (f - without)).sum() / (f * f).sum(), abs=1e-4)
+    assert (found.values == 1).all()
+    assert not found.residual.any()
+
+
+def test_first_order_shares_are_slopes():
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    channel = next(c for c in range(5) if all(f_twin(model, i, 0, 2, c, WHOLE, np.ones(5)).any() for i in images))
+    found = asked("quadratic", model, images, target=(2, channel), layer=0)
+    step = 1e-4
+    for i, k in np.ndindex(2, 5):
+        f, less = (f_twin(model, images[i], 0, 2, channel, WHOLE, 1 - e * (np.arange(5) == k)) for e in (0, step))
+        assert found.share[i, k] == pytest.approx((f * (f - less)).sum() / step / (f * f).sum(), abs=1e-2)
+
+
+def test_a_map_that_works_against_the_effect_has_no_strength():
+    images = np.full((1, 8, 8, 3), 200, np.uint8)
+    found = asked("exact", Mixed((1.0, -0.5, 0.0, 0.0), (0, 1, 2, 2)), images)
+    np.testing.assert_allclose(found.share, [[1, -1, 0, 0]], atol=1e-5)
+    np.testing.assert_allclose(found.strength(0), [1, 0, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_single_neurons_are_an_area(method):
+    """Of the box around both spots only the two corners are chosen: the red spot and the green one, not the blue."""
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    images[0, 1, 1, 0], images[0, 5, 6, 1], images[0, 3, 3, 2] = 200, 200, 255
+    model = Mixed((1.0, 1.0, 1.0, 0.0), (0, 1, 2, 2))
+    spots = asked(method, model, images, (1, 1, 6, 7), picked=(0, 29))
+    box = asked(method, model, images, (1, 1, 6, 7))
+    assert spots.effect[0] == pytest.approx(np.sqrt(2) * 200 / 255, rel=1e-5)
+    np.testing.assert_allclose(spots.share, [[0.5, 0.5, 0, 0]], atol=1e-5)
+    assert box.share[0, 2] > 0.3
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_the_final_prediction_comes_from_the_only_route(layer, method):
+    model, images = hand_wired.route(1, 2, 3), hand_wired.images(1)
+    found = contribute(hand_wired.classifier(model), images, PREDICTION, WHOLE_PREDICTION, layer, P, method=method)
+    on_the_route = np.arange(4) == (1, 2, 3)[layer]
+    np.testing.assert_array_equal(found.strength(0) > 0.1, on_the_route)
+    logits = hand_wired.classifier(model).network.logits(hand_wired.classifier(model).inputs(images)).detach().numpy()
+    np.testing.assert_allclose(found.effect, logits.max(1) - logits.mean(1), rtol=1e-4)
+
+
+def test_exact_interventions_do_not_depend_on_the_batch(monkeypatch):
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    together = asked("exact", model, images, target=(2, 1), layer=0)
+    monkeypatch.setattr(contribution, "_ROWS", 2)
+    told = []
+    problem = ContributionProblem(
+        hand_wired.classifier(model), images, FeatureMap(2, 1), AreaOfInterest(2, *WHOLE), 0, P
+    )
+    _, apart, _ = contribution._exact(problem, lambda share, what: told.append(share))
+    np.testing.assert_allclose(together.share, apart, atol=1e-5)
+    assert told == sorted(told)
+    assert told[-1] < 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_descent_starts_from_the_best_of_three_by_eq_7(seed):
+    model, images = hand_wired.random_net(seed), hand_wired.images(seed)
+    channel = next(c for c in range(5) if all(f_twin(model, i, 0, 2, c, WHOLE, np.ones(5)).any() for i in images))
+    problem = ContributionProblem(
+        hand_wired.classifier(model), images, FeatureMap(2, channel), AreaOfInterest(2, *WHOLE), 0, P
+    )
+    loss = lambda z: problem.unexplained(z) + P.sparsity * z.mean(1)  # noqa: E731
+    found = loss(problem.start())
+    for other in (problem._fewest(), quadratic.exact(problem.share, P.sparsity), torch.ones_like(problem.share)):
+        assert (found <= loss(other) + 1e-6).all()

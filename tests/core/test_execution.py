@@ -138,9 +138,20 @@ def test_a_partial_run_equals_the_whole_one(first, last):
     state = part.prepare(x)
     for chosen in (torch.ones_like(gates), gates):
         whole = network.record(x, [last], chosen)[1][last]
-        found = part.run(state, chosen[:, start:stop])
+        found = part.gated(state, chosen[:, start:stop])
         assert (found - whole).abs().max() <= 1e-6 * whole.abs().max()
     assert layer.channels == stop - start
+
+
+@torch.no_grad()
+def test_a_part_to_the_logits_takes_its_images_as_often_as_asked():
+    network, x = Network(trace_model(resnet18(), (64, 64))), noise(4)
+    gate = random_gates(5, network, 3)[:, : network.layers.offsets[1]]
+    part = network.part(0, None)
+    found = part.gated(part.prepare(x), gate, rows=torch.tensor([1, 0, 1]))
+    whole = torch.ones(3, network.layers.n_maps)
+    whole[:, : gate.shape[1]] = gate
+    torch.testing.assert_close(found, network.logits(x[[1, 0, 1]], whole), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -149,7 +160,7 @@ def test_what_bypasses_the_first_layer_is_held_fixed():
     network, x = Network(trace_model(model, (8, 8))), noise(6, size=8)
     part = network.part(1, 2)
     gate = torch.rand(2, 6, generator=torch.Generator().manual_seed(7))
-    found = part.run(part.prepare(x), gate)
+    found = part.gated(part.prepare(x), gate)
     for i in range(2):
         parts = [np.ones(5), gate[i].numpy(), np.ones(5)]
         twin = reference.activations(hand_wired.weights(model), x[i].numpy(), parts, skip=True)
@@ -171,7 +182,7 @@ def test_a_partial_run_runs_nothing_outside_the_part(first, last, convolutions):
     part = network.part(first, last)
     state = part.prepare(noise(8))
     with Convolutions() as seen:
-        part.run(state, torch.ones(2, network.layers.layers[first].channels))
+        part.gated(state, torch.ones(2, network.layers.layers[first].channels))
     assert seen.count == convolutions
 
 
@@ -181,9 +192,9 @@ def test_partial_runs_leave_their_state_alone():
     part = network.part(0, len(network.layers) - 1)
     state = part.prepare(noise(9, size=8))
     ones = torch.ones(2, 4)
-    first = part.run(state, ones)
-    part.run(state, 0 * ones)
-    assert torch.equal(part.run(state, ones), first)
+    first = part.gated(state, ones)
+    part.gated(state, 0 * ones)
+    assert torch.equal(part.gated(state, ones), first)
 
 
 def test_recorded_values_are_not_written_over():

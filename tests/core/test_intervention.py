@@ -16,6 +16,7 @@ from aevis_dash.core.intervention import (
     random_order,
     single_map_effects,
 )
+from aevis_dash.workbench import open_workbench
 
 B = 3
 WIDTHS = (5, 6, 5)
@@ -279,6 +280,108 @@ def test_the_largest_difference_comes_first():
         apart = [reference.norm((a - b).ravel()) for a, b in zip(one, other, strict=True)]
         assert order.tolist() == sorted(range(6), key=lambda channel, apart=apart: -apart[channel])
     assert difference_order(c, into, into, 1).tolist() == [list(range(6))] * B
+
+
+def on_the_way(net, receiver, donor, layer):
+    """The logits (K,) of the slow twin where map k of a layer is shares[k] of the way from receiver to donor."""
+    weights, skip = hand_wired.weights(net), net.skip
+    start, end = (reference.activations(weights, x, skip=skip) for x in (receiver, donor))
+
+    def logits(shares):
+        values = list(start)
+        values[layer] = start[layer] + shares[:, None, None] * (end[layer] - start[layer])
+        for later in range(layer + 1, len(values)):
+            value = reference.conv3x3(values[later - 1], *weights["convs"][later])
+            values[later] = np.maximum(value + (values[0] if skip and later == len(values) - 1 else 0), 0)
+        return weights["head"][0] @ values[-1].mean((1, 2)) + weights["head"][1]
+
+    return logits
+
+
+def lead(up, down):
+    """What the logits (B, K) give as margins (B,) of the labels `up` over `down`."""
+    rows = np.arange(len(up))
+    return lambda logits: logits[rows, up] - logits[rows, down]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("skip", [False, True])
+def test_integrated_effects_are_the_twins_mean_slope_on_the_way(skip, layer):
+    net, (into, out_of) = hand_wired.random_net(11 + layer, WIDTHS, skip), pair(11 + layer)
+    c, up, down = hand_wired.classifier(net), np.array([0, 1, 2]), np.array([1, 2, 0])
+    found = Exchange(c, into, out_of, layer, batch=7).integrated(lead(up, down), steps=4)
+    assert found.shape == (B, WIDTHS[layer])
+    for i, (receiver, donor) in enumerate(zip(*tensors(c, into, out_of), strict=True)):
+        logits = on_the_way(net, receiver, donor, layer)
+        np.testing.assert_allclose(
+            logits(np.ones(WIDTHS[layer])),
+            reference.patched_logits(hand_wired.weights(net), receiver, donor, layer, np.ones(WIDTHS[layer]), skip),
+        )
+        places = [np.full(WIDTHS[layer], share) for share in (0.125, 0.375, 0.625, 0.875)]
+        slopes = [reference.slopes(lambda z, i=i, at=logits: at(z)[up[i]] - at(z)[down[i]], z) for z in places]
+        np.testing.assert_allclose(found[i], np.mean(slopes, axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("skip", [False, True])
+def test_integrated_effects_sum_to_what_exchanging_the_layer_changes(skip, layer):
+    """Also where the layer is no cut, and what bypasses it stays the receiver's."""
+    c, (into, out_of) = hand_wired.classifier(hand_wired.random_net(12, WIDTHS, skip)), pair(12)
+    exchange, margin = Exchange(c, into, out_of, layer), lead(np.array([0, 1, 2]), np.array([1, 2, 0]))
+    none, every = (margin(exchange.logits(np.full((B, WIDTHS[layer]), chosen))) for chosen in (False, True))
+    np.testing.assert_allclose(exchange.integrated(margin, 400).sum(1), every - none, rtol=0.01)
+
+
+def test_integrated_effects_do_not_depend_on_the_batch_and_count_their_runs():
+    c, (into, out_of) = hand_wired.classifier(hand_wired.random_net(13, WIDTHS, skip=True)), pair(13)
+    exchanges = [Exchange(c, into, out_of, 1, batch) for batch in (32, 7, 1)]
+    found = [exchange.integrated(lead(np.array([0, 1, 2]), np.array([1, 2, 0])), 10) for exchange in exchanges]
+    assert [exchange.runs for exchange in exchanges] == [2 * B + 3 * 10 * B] * 3
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-5)
+    with pytest.raises(ValueError, match="at least 1 step"):
+        exchanges[0].integrated(lambda logits: logits[:, 0], 0)
+
+
+@pytest.fixture(scope="module")
+def fooled(drawn_world):
+    """The shipped network's classifier, eight of its real adversarials, their sources, and the labels of both."""
+    bench = open_workbench(drawn_world)
+    chosen = [judged for judged in bench.judged_examples() if judged.misclassified][:8]
+    adv, src = ([getattr(j.example, kind) for j in chosen] for kind in ("adversarial", "source"))
+    labels = [np.array([p.label for p in bench.predict(names)]) for names in (adv, src)]
+    return bench.classifier, *(bench.workspace.read(names) for names in (adv, src)), *labels
+
+
+@pytest.mark.parametrize("layer", [0, 6, 12, 18, 22])
+def test_on_a_cut_of_the_drawn_world_effects_sum_to_the_change_of_the_margin(fooled, layer):
+    """Within 1 %, which the slope at the source alone misses on every pair, by half on the average."""
+    c, adv, src, adv_labels, src_labels = fooled
+    margin = lead(src_labels, adv_labels)
+    exchange = Exchange(c, src, adv, layer)
+    assert exchange.is_cut
+    before, after = (margin(c.network.logits(c.inputs(images)).detach().numpy()) for images in (src, adv))
+    assert (after - before < -1).all()
+    first_order = exchange.slopes(np.zeros(exchange.shape, bool), margin)
+    off, slopes_off = (
+        abs(effects.sum(1) / (after - before) - 1) for effects in (exchange.integrated(margin), first_order)
+    )
+    assert off.max() < 0.01
+    assert slopes_off.min() > 0.01
+    assert slopes_off.mean() > 0.25
+
+
+@pytest.mark.parametrize("layer", [0, 6, 12, 18, 24])
+def test_in_the_drawn_world_identical_runs_change_nothing_and_a_used_map_does(fooled, layer):
+    c, adv, src, adv_labels, src_labels = fooled
+    margin = lead(src_labels, adv_labels)
+    same, exchange = Exchange(c, adv, adv, layer), Exchange(c, adv, src, layer)
+    own = c.network.logits(c.inputs(adv)).detach().numpy()
+    np.testing.assert_allclose(same.logits(chosen_maps(0, same.shape[1], len(adv))), own, atol=1e-4)
+    assert not same.integrated(margin, 2).any()
+    used = abs(exchange.integrated(margin, 4)).argmax(1)
+    alone = used[:, None] == np.arange(exchange.shape[1])
+    assert (abs(margin(exchange.logits(alone)) - margin(own)) > 0.01).all()
 
 
 def test_a_random_order_holds_every_map_once_and_comes_again():

@@ -1,5 +1,6 @@
 """Receptive fields against the gradient: the hull of what can move an area, never less."""
 
+import hand_wired
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from aevis_dash.core.execution import Network
 from aevis_dash.core.layer_graph import trace_model
-from aevis_dash.core.receptive import field_on_image, field_on_layer
+from aevis_dash.core.receptive import field_on_image, field_on_layer, neurons_that_feed
 from aevis_dash.domain import AevisError, AreaOfInterest
 
 
@@ -252,3 +253,19 @@ def test_an_area_that_the_layer_does_not_feed_has_no_field():
     traced = trace_model(Functional(lambda x: x).eval(), (8, 8))
     with pytest.raises(ValueError, match="does not feed"):
         field_on_layer(traced, AreaOfInterest(0, 0, 0, 1, 1), 1)
+
+
+def test_single_neurons_are_fed_by_their_own_fields_alone():
+    """Two far corners of a 3x3 convolution's map: two corners of the earlier one, nothing in between."""
+    traced = trace_model(hand_wired.random_net(0), (8, 8))
+    corners = AreaOfInterest(1, 0, 0, 8, 8, (0, 63))
+    wanted = np.zeros((8, 8), bool)
+    wanted[:2, :2] = wanted[6:, 6:] = True
+    np.testing.assert_array_equal(neurons_that_feed(traced, corners, 0), wanted)
+
+
+def test_neurons_picked_one_by_one_are_fed_like_their_rectangle():
+    traced = trace_model(hand_wired.random_net(0), (8, 8))
+    whole = AreaOfInterest(2, 2, 3, 5, 7)
+    picked = AreaOfInterest(2, 2, 3, 5, 7, tuple(range(12)))
+    np.testing.assert_array_equal(*(neurons_that_feed(traced, area, 0) for area in (whole, picked)))

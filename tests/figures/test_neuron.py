@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.domain import ROLES, AreaOfInterest, Role
-from aevis_dash.figures.neuron import activation_figure, snap_area
+from aevis_dash.figures.neuron import activation_figure, snap_area, toggled
 from aevis_dash.figures.theme import LIGHT
 
 
@@ -43,7 +43,13 @@ def test_cells_are_square_row_0_on_top_and_boxes_can_be_drawn():
 def test_area_is_drawn_on_all_maps():
     figure = draw(area=AreaOfInterest(0, top=1, left=2, bottom=4, right=5))
     assert [(s.xref, s.yref) for s in figure.layout.shapes] == [("x", "y"), ("x2", "y2"), ("x3", "y3")]
-    assert {(s.x0, s.x1, s.y0, s.y1) for s in figure.layout.shapes} == {(1.5, 4.5, 0.5, 3.5)}
+    assert {s.path for s in figure.layout.shapes} == {"M 1.5 0.5 L 4.5 0.5 L 4.5 3.5 L 1.5 3.5 Z"}
+
+
+def test_single_neurons_are_outlined_one_by_one():
+    figure = draw(area=AreaOfInterest(0, top=1, left=2, bottom=4, right=5, picked=(0, 5)))
+    paths = {s.path for s in figure.layout.shapes}
+    assert paths == {"M 1.5 0.5 L 2.5 0.5 L 2.5 1.5 L 1.5 1.5 Z M 3.5 1.5 L 4.5 1.5 L 4.5 2.5 L 3.5 2.5 Z"}
 
 
 def test_titles_name_role_and_class_in_role_colours(names):
@@ -87,6 +93,20 @@ def test_a_box_within_one_cell_takes_it_one_outside_is_none_and_a_large_one_is_c
     assert snap_area({"range": {"x": [-9, 9], "y": [-9, 9]}}, 0, 4, 5) == AreaOfInterest(0, 0, 0, 4, 5)
 
 
-def test_a_lasso_gives_the_box_around_it():
-    ends = {"x2": [0.6, 2.4, 1.0], "y2": [0.6, 1.0, 3.4]}
-    assert snap_area({"lassoPoints": ends}, 0, 9, 9) == AreaOfInterest(0, 1, 1, 4, 3)
+def test_a_lasso_gives_the_neurons_whose_centres_it_encloses():
+    ends = {"x2": [0.6, 3.4, 0.6], "y2": [0.6, 0.6, 3.4]}
+    found = snap_area({"lassoPoints": ends}, 0, 9, 9)
+    assert (found.top, found.left, found.bottom, found.right) == (1, 1, 3, 3)
+    np.testing.assert_array_equal(found.chosen, [[1, 1], [1, 0]])
+    within = {"x": [2.1, 2.3, 2.2], "y": [4.1, 4.1, 4.3]}
+    assert snap_area({"lassoPoints": within}, 0, 9, 9) == AreaOfInterest(0, 4, 2, 5, 3), "the one that it lies in"
+    assert snap_area({"lassoPoints": {"x": [50, 52, 51], "y": [50, 50, 53]}}, 0, 9, 9) is None
+
+
+def test_a_click_adds_a_neuron_and_takes_it_away():
+    one = toggled(None, 0, 2, 3, (6, 8))
+    assert one == AreaOfInterest(0, 2, 3, 3, 4)
+    two = toggled(one, 0, 4, 5, (6, 8))
+    assert (two.top, two.left, two.bottom, two.right, two.picked) == (2, 3, 5, 6, (0, 8))
+    assert toggled(two, 0, 4, 5, (6, 8)) == one
+    assert toggled(one, 0, 2, 3, (6, 8)) is None

@@ -1,0 +1,159 @@
+"""The assistant: a proposal of the way back from a wrong prediction to early layers, each hop tested by patching.
+
+A beam search. From the final prediction, then from the maps it found, it traces contributions on the adversarial image
+to the last layer of each stage, the last stage first; of the strongest contributors it keeps those whose activations,
+put from src's run into adv's, move the margin most towards src's class. What it gives are figures; that a map moves the
+margin does not say that it is the cause, and how many maps it takes together is a question of its own (`whole_flips`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aevis_dash.config import Progress, part_of, silent
+from aevis_dash.domain import (
+    PREDICTION,
+    WHOLE_PREDICTION,
+    AreaOfInterest,
+    Contribution,
+    FeatureMap,
+    Intervention,
+    Role,
+    Verification,
+    area_of_neurons,
+)
+from aevis_dash.workbench import Triplet, Workbench
+
+BEAM, CANDIDATES, RANDOMS = 2, 5, 40
+"""Maps kept at each depth, contributors tried for each of them, and random single maps beside a kept one."""
+LEAST = 0.01
+"""Share of the effect below which a map is no candidate."""
+RAISED, MOST = 0.1, 9
+"""Share of a map's neurons, those that adv raised most over src, whose cause is looked for next; at most so many."""
+_ADV, _SRC = tuple(Role).index(Role.ADVERSARIAL), tuple(Role).index(Role.SOURCE)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step back: `area` of `effect` was traced to `layer`, where `map` was found.
+
+    parent          the number of the hop whose map is the effect, -1 for the prediction
+    share           the map's strength as a contributor on adv
+    unexplained     what the contributions leave of the effect on adv
+    on_source       the effect on src over that on adv; NaN for the prediction, which is another class's there
+    tested          the map alone put from src into adv, beside RANDOMS single maps that differ
+    """
+
+    parent: int
+    effect: FeatureMap
+    area: AreaOfInterest
+    layer: int
+    map: int
+    share: float
+    unexplained: float
+    on_source: float
+    tested: Verification
+
+    @property
+    def gain(self) -> float:
+        """By how much the map alone moves the margin towards src's class."""
+        return float(self.tested.margins[-1] - self.tested.margins[0])
+
+
+def propose(
+    bench: Workbench, triplet: Triplet, how: str = "quadratic", beam: int = BEAM, progress: Progress = silent
+) -> tuple[Hop, ...]:
+    """The hops of a beam search back from the prediction of adv; those of a depth by falling gain.
+
+    `how` are the contributions found. The search ends where no contributor that differs moves the margin towards src's
+    class. Raises AevisError as `Workbench.contribute` and `Workbench.verify`.
+    """
+    hops: list[Hop] = []
+    last = [-1]
+    depths = bench.depths()[::-1]
+    for i, layer in enumerate(depths):
+        inner = part_of(progress, i / len(depths), 1 / len(depths))
+        found = [hop for parent in last for hop in _hops(bench, triplet, hops, parent, layer, how, inner)]
+        kept = _best(found, beam)
+        last = list(range(len(hops), len(hops) + len(kept)))
+        hops += kept
+        if not last:
+            break
+    return tuple(hops)
+
+
+def whole_flips(bench: Workbench, example_id: str, progress: Progress = silent) -> tuple[Verification, ...]:
+    """At each depth, the first one first: the smallest set found that gives src's label back, beside its controls."""
+    depths, found = bench.depths(), []
+    for i, layer in enumerate(depths):
+        progress(i / len(depths), f"searching maps of {bench.layers.layers[layer].name} that turn the prediction")
+        found.append(bench.verify(example_id, Intervention(layer)))
+    return tuple(found)
+
+
+def line_of(hops: Sequence[Hop], number: int) -> list[Hop]:
+    """The hops that lead to one, from the prediction on."""
+    line = []
+    while number >= 0:
+        line.insert(0, hops[number])
+        number = hops[number].parent
+    return line
+
+
+def best_line(hops: Sequence[Hop]) -> list[Hop]:
+    """The longest line; of equal ones that whose last hop has the largest gain."""
+    if not hops:
+        return []
+    return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
+
+
+def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
+    """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
+    maps = [bench.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
+    more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
+    bound = np.sort(more.ravel())[-min(MOST, max(1, round(RAISED * more.size)))]
+    return area_of_neurons(chosen.layer, (more >= bound) & (more > 0))
+
+
+def _hops(
+    bench: Workbench, triplet: Triplet, hops: Sequence[Hop], parent: int, layer: int, how: str, progress: Progress
+) -> list[Hop]:
+    effect, area = PREDICTION, WHOLE_PREDICTION
+    if parent >= 0:
+        effect = FeatureMap(hops[parent].layer, hops[parent].map)
+        found = raised(bench, triplet, effect)
+        if found is None or layer not in bench.contribution_sources(effect.layer):
+            return []
+        area = found
+    name = bench.layers.layers[layer].name
+    progress(0.0, f"tracing contributions to {name}")
+    traced = bench.contribute(triplet, effect, area, layer, progress, how)
+    example = triplet.plan.example.id
+    maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if traced.strength(_ADV)[m] >= LEAST]
+    gains = bench.single_effects(example, layer, maps)
+    return [_hop(bench, example, parent, traced, m) for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
+
+
+def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int) -> Hop:
+    tested = bench.verify(example, Intervention(traced.layer, (channel,), randoms=RANDOMS))
+    comparable = traced.target != PREDICTION and traced.effect[_ADV] > 0
+    return Hop(
+        parent=parent,
+        effect=traced.target,
+        area=traced.area,
+        layer=traced.layer,
+        map=channel,
+        share=float(traced.strength(_ADV)[channel]),
+        unexplained=float(traced.residual[_ADV]),
+        on_source=float(traced.effect[_SRC] / traced.effect[_ADV]) if comparable else float("nan"),
+        tested=tested,
+    )
+
+
+def _best(found: Sequence[Hop], beam: int) -> list[Hop]:
+    """Of the hops of one depth the best by gain; a map found on two ways counts by the stronger one."""
+    strongest: dict[int, Hop] = {}
+    for hop in sorted(found, key=lambda h: h.share):
+        strongest[hop.map] = hop
+    return sorted(strongest.values(), key=lambda h: -h.gain)[:beam]

@@ -1,0 +1,187 @@
+"""The trail: a tree of steps, each a trace back to an earlier layer or a flip-back, and how it stands in an address."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import quote, unquote
+
+from aevis_dash.assistant import RANDOMS, Hop
+from aevis_dash.domain import (
+    PREDICTION,
+    WHOLE_PREDICTION,
+    AreaOfInterest,
+    FeatureMap,
+    Intervention,
+    LayerGraph,
+)
+
+Area = tuple[int, ...]
+"""top, left, bottom, right, the ends not included, and the places of the chosen neurons where not all are."""
+THE_PREDICTION = ""
+"""Stands for a layer's name where the final prediction is traced."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the trail, after the step number `parent` (-1: the first of a branch).
+
+    Either what of `layer`'s map `map` (its `area`, None for all of it) was traced to the maps of the layer `source`,
+    or (`source` empty) a flip-back: `maps` of `layer` (none: a search) were replaced by `replacement`.
+    """
+
+    layer: str
+    map: int | None
+    area: Area | None = None
+    source: str = ""
+    maps: tuple[int, ...] = ()
+    replacement: str = ""
+    parent: int = -1
+    note: str = ""
+
+    @property
+    def is_flip(self) -> bool:
+        return not self.source
+
+    def under(self, offset: int) -> "Step":
+        """The step with its parent counted from `offset` on; the first of a branch stays that."""
+        return self if self.parent < 0 else replace(self, parent=self.parent + offset)
+
+    def same(self, other: "Step") -> bool:
+        """Whether the other asks the same at the same place of the tree."""
+        return replace(self, note="") == replace(other, note="")
+
+
+def path_to(steps: Sequence[Step], number: int) -> list[int]:
+    """The numbers of the steps that lead to a step, the first one first, itself included."""
+    path: list[int] = []
+    while number >= 0:
+        path.insert(0, number)
+        number = steps[number].parent
+    return path
+
+
+def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
+    """The tree with further steps, and the number of the last of them; a step that is there is not added again.
+
+    The new ones' parents count as if they all stood at the end of the tree.
+    """
+    places = list(range(len(steps)))
+    kept = list(steps)
+    for step in new:
+        step = step if step.parent < 0 else replace(step, parent=places[step.parent])
+        known = next((i for i, old in enumerate(kept) if old.same(step)), None)
+        places.append(len(kept) if known is None else known)
+        kept += [step] if known is None else []
+    return tuple(kept), places[-1]
+
+
+def without(steps: tuple[Step, ...], number: int) -> tuple[tuple[Step, ...], dict[int, int]]:
+    """The tree without a step and all that follow it, and the new numbers of those that are left."""
+    gone = {i for i in range(len(steps)) if number in path_to(steps, i)}
+    left = [i for i in range(len(steps)) if i not in gone]
+    renumbered = {-1: -1} | {old: new for new, old in enumerate(left)}
+    return tuple(replace(steps[i], parent=renumbered[steps[i].parent]) for i in left), renumbered
+
+
+def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
+    """A trace as what `Workbench.contribute` takes: the target map, the area, the earlier layer."""
+    earlier = graph.find(step.source).index
+    if step.layer == THE_PREDICTION or step.map is None:
+        return PREDICTION, WHOLE_PREDICTION, earlier
+    return graph.feature_map(step.layer, step.map), area_of(graph, step.layer, step.area), earlier
+
+
+def intervention_of(graph: LayerGraph, step: Step) -> Intervention:
+    """A flip-back as what `Workbench.verify` takes; a single map stands beside fewer random ones, as a hop's does."""
+    randoms = RANDOMS if len(step.maps) == 1 else Intervention.randoms
+    return Intervention(graph.find(step.layer).index, step.maps or None, step.replacement, randoms)
+
+
+def steps_of(graph: LayerGraph, hops: Sequence[Hop]) -> list[Step]:
+    """A proposed way back as steps of a trail: each hop a trace, where no earlier one was the same, and a flip-back."""
+    steps: list[Step] = []
+    trace_of: dict[int, int] = {-1: -1}
+    for number, hop in enumerate(hops):
+        effect, source = hop.effect, graph.layers[hop.layer].name
+        traced = effect != PREDICTION
+        step = Step(
+            layer=graph.layers[effect.layer].name if traced else THE_PREDICTION,
+            map=effect.channel if traced else None,
+            area=plain_area(hop.area) if traced else None,
+            source=source,
+            parent=trace_of[hop.parent],
+        )
+        known = next((i for i, old in enumerate(steps) if old.same(step)), None)
+        trace_of[number] = len(steps) if known is None else known
+        steps += [step] if known is None else []
+        steps.append(Step(source, hop.map, maps=(hop.map,), replacement="source", parent=trace_of[number]))
+    return steps
+
+
+def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:
+    """The area of interest in that layer; the whole map for None."""
+    layer = graph.find(layer_name)
+    if area is None:
+        return AreaOfInterest(layer.index, 0, 0, layer.height, layer.width)
+    top, left, bottom, right, *picked = area
+    return AreaOfInterest(layer.index, top, left, bottom, right, tuple(picked))
+
+
+def plain_area(area: AreaOfInterest) -> Area:
+    """The area of interest as numbers."""
+    return (area.top, area.left, area.bottom, area.right, *area.picked)
+
+
+def area_from(values: Sequence[Any] | None) -> Area | None:
+    """The area of four or more numbers; raises ValueError for fewer."""
+    if values is None:
+        return None
+    if len(values) < 4:
+        raise ValueError(f"an area has four ends, not {len(values)}")
+    return tuple(int(v) for v in values)
+
+
+def area_text(area: Area | None) -> str:
+    """The area for an address: its ends, and the chosen places as the bits of a hexadecimal number."""
+    if area is None:
+        return ""
+    ends = ",".join(str(v) for v in area[:4])
+    return ends + (f",{sum(1 << place for place in area[4:]):x}" if len(area) > 4 else "")
+
+
+def area_from_text(text: str) -> Area | None:
+    """What `area_text` wrote; raises ValueError for anything else."""
+    if not text:
+        return None
+    ends, bits = text.split(",")[:4], text.split(",")[4:]
+    chosen = int(bits[0], 16) if bits else 0
+    return area_from([*ends, *(place for place in range(chosen.bit_length()) if chosen >> place & 1)])
+
+
+def step_text(step: Step) -> str:
+    """A step for an address."""
+    maps = ",".join(str(c) for c in step.maps)
+    number = "" if step.map is None else str(step.map)
+    parts = [str(step.parent), step.layer, number, area_text(step.area), step.source, maps, step.replacement]
+    return ":".join([*parts, quote(step.note, safe="").replace("~", "%7E")])
+
+
+def step_from_text(text: str) -> Step:
+    """What `step_text` wrote; raises ValueError for anything else."""
+    parent, layer, channel, area, source, maps, replacement, note = text.split(":")
+    return Step(
+        layer=layer,
+        map=int(channel) if channel else None,
+        area=area_from_text(area),
+        source=source,
+        maps=tuple(int(c) for c in maps.split(",") if c),
+        replacement=replacement,
+        parent=int(parent),
+        note=unquote(note),
+    )
+
+
+def step_from_data(data: Mapping[str, Any]) -> Step:
+    """A step from a dcc.Store."""
+    known = {f.name: data[f.name] for f in fields(Step) if f.name in data}
+    return Step(**known | {"area": area_from(data.get("area")), "maps": tuple(data.get("maps", ()))})

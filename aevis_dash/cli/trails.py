@@ -1,0 +1,155 @@
+"""The verb trail: an example's way back from its wrong prediction, told with figures and numbers by one command."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aevis_dash import assistant
+from aevis_dash.assistant import RANDOMS, Hop
+from aevis_dash.cli import answers
+from aevis_dash.cli.output import Answer, check_writable, fixed
+from aevis_dash.config import Progress, part_of
+from aevis_dash.domain import PREDICTION, AevisError, FeatureMap, Role, Verification
+from aevis_dash.store import write_atomically
+from aevis_dash.workbench import Triplet, Workbench, open_workbench
+
+
+def trail(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Propose the way back from an example's prediction, each hop tested, and flip the label back at every depth."""
+    bench = open_workbench(args.workspace)
+    example = args.example or bench.workspace.settings.opens_on
+    if not example:
+        raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
+    check_writable(args.figure)
+    triplet = bench.extract(example, args.target, part_of(progress, 0, 0.3))
+    hops = assistant.propose(bench, triplet, args.how, args.beam, part_of(progress, 0.3, 0.4))
+    flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
+    document = _document(bench, triplet, hops, flips)
+    if args.figure:
+        bench.learned_features(progress)
+        _draw(args, bench, triplet, hops, flips)
+    return Answer(document, _text(document))
+
+
+def _document(bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Sequence[Verification]) -> dict[str, Any]:
+    names = {role: bench.class_names[triplet.path(role).label] for role in Role}
+    line = assistant.best_line(hops)
+    return {
+        "example": triplet.plan.example.id,
+        "target": triplet.image(Role.TARGET),
+        "labels": {str(role): name for role, name in names.items()},
+        "probabilities": {str(role): triplet.path(role).p_full for role in Role},
+        "hops": [_hop(bench, hop) | {"told": hop in line} for hop in hops],
+        "depths": answers.verification(bench, triplet.plan.example.id, "source", flips)["layers"],
+    }
+
+
+def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
+    layers = bench.layers.layers
+    return {
+        "parent": hop.parent,
+        "effect": None
+        if hop.effect == PREDICTION
+        else {"layer": layers[hop.effect.layer].name, "map": hop.effect.channel, "neurons": hop.area.neurons},
+        "layer": layers[hop.layer].name,
+        "map": hop.map,
+        "share": hop.share,
+        "unexplained": hop.unexplained,
+        "effect_on_source": hop.on_source,
+        "margin_before": hop.tested.margins[0],
+        "margin": hop.tested.margins[-1],
+        "label": bench.class_names[int(hop.tested.labels[-1])],
+        "percentile": hop.tested.percentile,
+        "randoms": len(hop.tested.chance),
+        "largest_difference": hop.tested.difference,
+    }
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    labels, hops = document["labels"], document["hops"]
+    head = (
+        f"{document['example']}: {labels['source']} taken for {labels['adversarial']}; the margin is "
+        f"logit[{labels['source']}] - logit[{labels['adversarial']}]"
+    )
+    told = [f"{i}. {words}" for i, words in enumerate((hop_in_words(h) for h in hops if h["told"]), 1)]
+    beside = sum(not hop["told"] for hop in hops)
+    more = [f"({beside} more of the search with --json)"] if beside else []
+    depths = answers.verification_text(
+        {"example": "Flip-back at every depth", "replacement": "source", "layers": document["depths"]}
+    )
+    return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths])
+
+
+def hop_in_words(hop: Mapping[str, Any]) -> str:
+    """What a hop's figures say, and no more."""
+    effect = hop["effect"]
+    of = f"{effect['neurons']} neurons of map {effect['map']} of {effect['layer']}" if effect else "the prediction"
+    count, kind = hop["randoms"], "other maps alone"
+    return (
+        f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv ({hop['unexplained']:.0%} unexplained"
+        f"{_on_source(hop)}). Put from src into adv it alone moves the margin from "
+        f"{fixed(hop['margin_before'], 2)} to {fixed(hop['margin'], 2)}, more than {hop['percentile']:.0%} of {count} "
+        f"{kind}; the one of largest difference gives {fixed(hop['largest_difference'], 2)}."
+    )
+
+
+def _on_source(hop: Mapping[str, Any]) -> str:
+    return f"; on src they fire at {hop['effect_on_source']:.0%} of that" if hop["effect"] else ""
+
+
+def _draw(
+    args: argparse.Namespace, bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Sequence[Verification]
+) -> None:
+    """Plotly is loaded for a figure only."""
+    from aevis_dash.figures.theme import LIGHT
+    from aevis_dash.figures.trail import trail_figure
+
+    images = {role: bench.workspace.read([triplet.image(role)])[0] for role in Role}
+    names = {role: bench.class_names[triplet.path(role).label] for role in Role}
+    line = assistant.best_line(hops)
+    words = _head(bench, triplet, names, flips[-1])
+    stops = [_stop(bench, triplet, hop) for hop in line]
+    figure = trail_figure(words, images, names, stops, [_depth(bench, flip) for flip in flips], LIGHT)
+    text = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
+    write_atomically(args.figure, lambda file: file.write(text.encode()))
+
+
+def _head(bench: Workbench, triplet: Triplet, names: Mapping[Role, str], flip: Verification) -> list[str]:
+    surest = {role: f"{names[role]} ({triplet.path(role).p_full:.0%})" for role in Role}
+    return [
+        f"<b>{surest[Role.SOURCE]} taken for {surest[Role.ADVERSARIAL]}</b>",
+        triplet.plan.example.id,
+        triplet.plan.example.attack,
+        f"margin: logit of {names[Role.SOURCE]} less that of {names[Role.ADVERSARIAL]}, {flip.margins[0]:.2f} on adv",
+        f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps in {len(bench.layers)} layers",
+    ]
+
+
+def _stop(bench: Workbench, triplet: Triplet, hop: Hop):
+    from aevis_dash.figures.trail import Stop
+
+    chosen = FeatureMap(hop.layer, hop.map)
+    learned = bench.learned_features()
+    patches = [bench.patch(learned, chosen, rank) for rank in range(learned.image.shape[1])]
+    maps = {role: bench.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
+    maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
+    found = [patch for patch in patches if patch is not None]
+    return Stop(_words(bench, hop), found, maps, assistant.raised(bench, triplet, chosen))
+
+
+def _words(bench: Workbench, hop: Hop) -> list[str]:
+    told, effect = _hop(bench, hop), "the prediction" if hop.effect == PREDICTION else f"map {hop.effect.channel}"
+    return [
+        f"<b>{told['layer']} · map {hop.map}</b>",
+        f"{hop.share:.0%} of {effect}{'' if hop.effect == PREDICTION else f', {hop.area.neurons} neurons'}, on adv",
+        f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
+        f"more than {told['percentile']:.0%} of {RANDOMS} others alone",
+    ]
+
+
+def _depth(bench: Workbench, flip: Verification):
+    from aevis_dash.figures.trail import Depth
+
+    verdict = "none" if not len(flip.maps) else "beats both" if flip.beats_chance else "a control does it too"
+    verdict = "only the whole layer" if not len(flip.maps) and flip.whole_turned else verdict
+    return Depth(bench.layers.layers[flip.layer].name, len(flip.maps), flip.width, flip.others, verdict)

@@ -1,0 +1,146 @@
+"""The tree of steps: branches grow, are walked, annotated and cut, and stand in an address as they were."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aevis_dash.callbacks.steps import (
+    Step,
+    added,
+    area_from_text,
+    area_of,
+    area_text,
+    cause_of,
+    intervention_of,
+    path_to,
+    plain_area,
+    step_from_text,
+    step_text,
+    without,
+)
+from aevis_dash.callbacks.trail import MOVES, nodes
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AreaOfInterest, FeatureMap, area_of_neurons
+from aevis_dash.workbench import open_workbench
+
+TREE = (
+    Step("layer3.0.relu", 1, None, "layer2.0.relu"),
+    Step("layer2.0.relu", 2, None, "layer1.0.relu", parent=0),
+    Step("layer2.0.relu", 3, None, "layer1.0.relu", parent=0),
+    Step("layer1.0.relu", 4, maps=(4,), replacement="source", parent=1),
+    Step("", None, None, "layer2.0.relu"),
+)
+
+
+def test_a_path_leads_from_the_first_step():
+    assert [path_to(TREE, i) for i in (-1, 0, 3, 4)] == [[], [0], [0, 1, 3], [4]]
+
+
+def test_a_step_that_is_there_is_found_again():
+    steps, number = added(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu", parent=0, note="again")])
+    assert (steps, number) == (TREE, 2)
+    steps, number = added(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu")])
+    assert (len(steps), number) == (6, 5), "as the first of a branch it is another"
+
+
+def test_steps_that_follow_one_another_are_added_together():
+    new = [Step("", None, None, "layer2.0.relu"), Step("layer2.0.relu", 9, None, "relu", parent=5)]
+    steps, number = added(TREE, new)
+    assert steps == (*TREE, Step("layer2.0.relu", 9, None, "relu", parent=4)), "the first one was there"
+    assert number == 5
+
+
+def test_a_step_goes_with_all_that_follow_it():
+    left, renumbered = without(TREE, 1)
+    assert left == (TREE[0], TREE[2], TREE[4])
+    assert renumbered == {-1: -1, 0: 0, 2: 1, 4: 2}
+    assert [s.parent for s in without(TREE, 0)[0]] == [-1]
+
+
+def test_moves_in_the_tree():
+    view = View(layer="layer1.0.relu", map=4, steps=TREE, at=1)
+    before = MOVES["step"](view, 1)
+    assert (before.layer, before.map, before.at) == ("layer2.0.relu", 2, 0)
+    assert MOVES["step"](view, 4).layer == "layer2.0.relu", "the prediction has no layer of its own"
+    outcome = MOVES["node"](view, 0)
+    assert (outcome.layer, outcome.map, outcome.traced) == ("layer2.0.relu", None, TREE[0])
+    flipped = MOVES["node"](view, 3)
+    assert (flipped.layer, flipped.maps, flipped.replacement, flipped.at) == ("layer1.0.relu", (4,), "source", 1)
+    cut = MOVES["drop"](view, 1)
+    assert (len(cut.steps), cut.path) == (3, [0])
+    assert MOVES["drop"](view, 0).at == -1
+    assert MOVES["drop"](view.but(at=4), 1).path == [2]
+
+
+def test_a_new_step_follows_what_is_shown_or_begins_a_branch():
+    here = View(layer="layer1.0.relu", map=4, steps=TREE, at=1)
+    after = here.after(Step("layer1.0.relu", 4, None, "relu"))
+    assert (after.steps[-1].parent, after.at, after.layer, after.map) == (1, 5, "relu", None)
+    elsewhere = here.but(layer="layer4.0.relu").after(Step("layer4.0.relu", 4, None, "relu"))
+    assert elsewhere.steps[-1].parent == -1
+    flipped = here.after(Step("layer1.0.relu", 5, maps=(5,), replacement="zero"))
+    assert (flipped.steps[-1].parent, flipped.at, flipped.layer) == (1, 1, "layer1.0.relu"), "a flip-back stays"
+
+
+@given(st.text(), st.lists(st.integers(0, 99), max_size=4), st.none() | st.sets(st.integers(0, 34), min_size=1))
+def test_every_step_is_read_back_from_its_address(note, maps, places):
+    area = None if places is None else (2, 3, 7, 10, *sorted(places))
+    step = Step("layer1.0.relu", 3, area, "relu", tuple(maps), "mean", 7, note)
+    text = step_text(step)
+    assert step_from_text(text) == step
+    assert "~" not in text
+
+
+@given(st.lists(st.booleans(), min_size=35, max_size=35))
+def test_any_neurons_are_an_area_and_read_back(bits):
+    chosen = np.array(bits).reshape(5, 7)
+    area = area_of_neurons(0, chosen)
+    if area is None:
+        assert not chosen.any()
+        return
+    again = np.zeros_like(chosen)
+    again[area.top : area.bottom, area.left : area.right] = area.chosen
+    np.testing.assert_array_equal(again, chosen)
+    assert area.neurons == chosen.sum()
+    assert area_from_text(area_text(plain_area(area))) == plain_area(area)
+
+
+def test_a_step_names_what_the_workbench_takes(drawn_world):
+    graph = open_workbench(drawn_world).layers
+    layer, earlier = graph.find("layer3.0.relu"), graph.find("layer2.0.relu").index
+    whole = AreaOfInterest(layer.index, 0, 0, layer.height, layer.width)
+    assert cause_of(graph, TREE[0]) == (FeatureMap(layer.index, 1), whole, earlier)
+    assert cause_of(graph, TREE[4]) == (PREDICTION, WHOLE_PREDICTION, earlier)
+    assert area_of(graph, "layer3.0.relu", (0, 1, 2, 3, 1)).picked == (1,)
+    single, several = (intervention_of(graph, Step("relu", None, maps=m, replacement="zero")) for m in [(1,), (1, 2)])
+    assert (single.maps, single.replacement) == ((1,), "zero")
+    assert single.randoms < several.randoms
+    assert intervention_of(graph, Step("relu", None, replacement="zero")).maps is None
+
+
+def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
+    bench = open_workbench(filling_world)
+    example = bench.workspace.settings.opens_on
+    triplet = bench.extract(example)
+    view = View(example=example, target=triplet.image("target"), steps=TREE, at=0)
+    told = {node.number: node for node in nodes(bench, view)}
+    assert [node.number for node in nodes(bench, view)] == [0, 1, 3, 2, 4], "as a tree is read"
+    assert [told[i].depth for i in (0, 1, 3, 4)] == [0, 1, 2, 0]
+    assert told[3].verdict == "not tested here"
+    assert (told[0].verdict, told[0].here, told[1].here) == ("", True, False)
+    bench.verify(example, intervention_of(bench.layers, TREE[3]))
+    cause = cause_of(bench.layers, TREE[0])
+    found = bench.contribute(triplet, *cause, method="quadratic")
+    told = {node.number: node for node in nodes(bench, view)}
+    assert told[3].verdict.startswith("margin ")
+    assert "does not turn it" in told[3].verdict
+    best = int(found.ranking(1)[0])
+    silent = found.effect[1] == 0
+    assert told[0].verdict == "" if silent else told[0].verdict.startswith(f"on adv: map {best} ")
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:2:3", "x:relu:1:::::", "-1:relu:y:::::", "-1:relu:1:1,2,3::::"])
+def test_what_is_no_step_is_refused(text):
+    with pytest.raises(ValueError, match=r"unpack|int\(\)|four ends"):
+        step_from_text(text)

@@ -1,0 +1,99 @@
+"""The assistant: a beam search back from the prediction that says no more than contributions and patching do."""
+
+import numpy as np
+import pytest
+
+from aevis_dash import assistant
+from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
+from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def triplet(bench):
+    return bench.extract(bench.workspace.settings.opens_on)
+
+
+@pytest.fixture(scope="module")
+def hops(bench, triplet):
+    return propose(bench, triplet)
+
+
+def test_every_hop_is_a_contributor_whose_exchange_moves_the_margin(bench, triplet, hops):
+    adv = tuple(Role).index(Role.ADVERSARIAL)
+    for hop in hops:
+        found = bench.stored_contribution(triplet, hop.effect, hop.area, hop.layer, "quadratic")
+        assert found.strength(adv)[hop.map] == pytest.approx(hop.share)
+        assert hop.map in found.ranking(adv)[: assistant.CANDIDATES]
+        assert hop.unexplained == pytest.approx(float(found.residual[adv]))
+        asked = Intervention(hop.layer, (hop.map,), randoms=assistant.RANDOMS)
+        tested = bench.stored_verification(triplet.plan.example.id, asked)
+        assert hop.gain == pytest.approx(float(tested.margins[1] - tested.margins[0]))
+        assert hop.gain > 0
+
+
+def test_hops_lead_from_the_prediction_through_the_stages(bench, hops):
+    depths = bench.depths()[::-1]
+    assert [hop.layer for hop in hops if hop.parent < 0] == [depths[0]] * assistant.BEAM
+    for hop in hops:
+        line = line_of(hops, hops.index(hop))
+        assert [h.layer for h in line] == list(depths[: len(line)])
+        assert line[0].effect == PREDICTION
+        for earlier, later in zip(line[1:], line[:-1], strict=True):
+            assert earlier.effect == FeatureMap(later.layer, later.map)
+    assert all(sum(h.layer == layer for h in hops) <= assistant.BEAM for layer in depths)
+    longest = best_line(hops)
+    assert len(longest) == max(len(line_of(hops, i)) for i in range(len(hops)))
+    assert best_line([]) == []
+
+
+def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(bench, triplet, hops):
+    first = [hop for hop in hops if hop.parent < 0]
+    found = bench.stored_contribution(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
+    tried = found.ranking(1)[: assistant.CANDIDATES].tolist()
+    gains = bench.single_effects(triplet.plan.example.id, first[0].layer, tried)
+    best = [tried[i] for i in np.argsort(-gains)[: assistant.BEAM]]
+    assert [hop.map for hop in first] == best
+    np.testing.assert_allclose([hop.gain for hop in first], sorted(gains, reverse=True)[: len(first)], atol=1e-4)
+
+
+def test_what_is_looked_for_next_is_what_adv_raised(bench, triplet, hops):
+    for hop in hops:
+        chosen = FeatureMap(hop.layer, hop.map)
+        area = raised(bench, triplet, chosen)
+        if area is None:
+            continue
+        src, adv = (
+            bench.activation_maps(triplet.image(r), hop.layer)[hop.map] for r in (Role.SOURCE, Role.ADVERSARIAL)
+        )
+        inside = np.zeros(adv.shape, bool)
+        inside[area.top : area.bottom, area.left : area.right] = area.chosen
+        more = adv - src
+        assert inside.sum() <= assistant.MOST
+        assert more[inside].min() > 0
+        assert more[inside].min() >= more[~inside].max()
+
+
+def test_a_map_found_twice_counts_once():
+    def hop(parent, channel, share, gain):
+        class Tested:
+            margins = (0.0, gain)
+
+        return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested())
+
+    found = [hop(0, 7, 0.2, 1.0), hop(1, 7, 0.4, 1.0), hop(0, 8, 0.3, 2.0), hop(1, 9, 0.3, 0.5)]
+    assert [(h.map, h.parent) for h in assistant._best(found, 2)] == [(8, 0), (7, 1)]
+
+
+def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):
+    told = []
+    found = whole_flips(bench, triplet.plan.example.id, lambda share, what: told.append(share))
+    assert [each.layer for each in found] == list(bench.depths())
+    assert told == sorted(told)
+    stored = bench.stored_verification(triplet.plan.example.id, Intervention(bench.depths()[0]))
+    np.testing.assert_array_equal(stored.maps, found[0].maps)
