@@ -112,8 +112,8 @@ def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInte
     """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
     maps = [bench.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
     more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
-    bound = np.sort(more.ravel())[-min(MOST, max(1, round(RAISED * more.size)))]
-    return area_of_neurons(chosen.layer, (more >= bound) & (more > 0))
+    most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(RAISED * more.size)))]
+    return area_of_neurons(chosen.layer, np.isin(np.arange(more.size), most).reshape(more.shape) & (more > 0))
 
 
 def _hops(

@@ -15,7 +15,7 @@ import test_workspace as bad
 import torch
 from conftest import shrink
 
-from aevis_dash import founding
+from aevis_dash import assistant, founding
 from aevis_dash.cli import main, make_parser, output
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.workbench import open_workbench
@@ -87,7 +87,8 @@ def everything(root):
 def test_alone_it_helps(aevis):
     status, out, _ = aevis()
     assert status == 0
-    for verb in "serve init check attack score extract contribute verify world diverge evaluate benchmark".split():
+    verbs = "serve init check attack score extract contribute verify trail world diverge evaluate benchmark"
+    for verb in verbs.split():
         assert f"\n    {verb}" in out
 
 
@@ -290,6 +291,36 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     few = [x if x != 20 else 5 for x in argv]
     _, out, _ = aevis(*few, "--layer", "layer4.2.relu_1")
     assert "0% of 5 sets of as many at random do, too few to tell." in out
+
+
+def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, document, refused, filling_world, tmp_path):
+    bench, figure = open_workbench(filling_world), tmp_path / "new" / "trail.html"
+    found = document("trail", filling_world, "--how", "quadratic", "--figure", figure)
+    example = opening(filling_world)
+    assert found["example"] == example
+    hops = assistant.propose(bench, bench.extract(example))
+    assert [(h["layer"], h["map"]) for h in found["hops"]] == [(bench.layers.layers[h.layer].name, h.map) for h in hops]
+    told = [h for h in found["hops"] if h["told"]]
+    assert [h["map"] for h in told] == [h.map for h in assistant.best_line(hops)]
+    assert (told[0]["effect"], told[1]["effect"]["map"]) == (None, told[0]["map"])
+    assert found["depths"] == document("verify", filling_world, "--example", example)["layers"]
+    assert "Plotly.newPlot" in figure.read_text()
+    assert len([x for x in told if x["margin"] <= x["margin_before"]]) == 0
+    status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
+    assert status == 0
+    assert f"1. {told[0]['layer']} map {told[0]['map']}: " in out
+    assert "Flip-back at every depth" in out
+    beam = document("trail", filling_world, "--how", "quadratic", "--beam", 1)["hops"]
+    assert len({h["layer"] for h in beam}) == len(beam), "one map at each depth"
+    assert "There are no 'magic' contributions" in refused("trail", filling_world, "--how", "magic")
+    assert "no example 'nobody'" in refused("trail", filling_world, "--example", "nobody")
+    assert "is a folder" in refused("trail", filling_world, "--figure", tmp_path)
+
+
+def test_a_trail_needs_an_example_where_the_workspace_opens_on_none(refused, world):
+    settings = world / "workspace.toml"
+    settings.write_text("".join(x for x in settings.read_text().splitlines(True) if not x.startswith("opens_on")))
+    assert "Say which example: --example ID" in refused("trail", world)
 
 
 def test_the_method_and_the_size_are_chosen_by_name(aevis, document, world):

@@ -1,5 +1,6 @@
 """The background callbacks: functions that run in a job's process, and so hold no state of the server."""
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -180,6 +181,8 @@ def _told(set_progress: SetProgress) -> Progress:
 def _sentence(error: Exception, what: str) -> str:
     if isinstance(error, AevisError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what} failed: the disk is full. Free some space and try again; what was finished is kept."
     logging.getLogger(__name__).exception("job failed")
     reason = f"{type(error).__name__}: {error}"
     return f"{what} failed ({reason}). The server's log tells more; what was finished is kept, so try again."

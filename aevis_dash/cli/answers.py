@@ -19,6 +19,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
 """Feature maps that a contribution lists for each role."""
+_NAMED = 16
+"""Maps of a set that a sentence names; all of them are in the document."""
 
 
 def outcome(bench: Workbench, example: Example, source: Prediction, adversarial: Prediction) -> dict[str, Any]:
@@ -263,7 +265,8 @@ def _verdict(each: Mapping[str, Any]) -> str:
         return (
             "Only all of its maps together turn it, which proves nothing." if whole else "No set of its maps turns it."
         )
-    maps = f"Maps {' '.join(map(str, each['maps']))}"
+    more = f" and {len(each['maps']) - _NAMED} more" if len(each["maps"]) > _NAMED else ""
+    maps = f"Maps {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
     if not each["turned"]:
         return f"{maps} do not turn it."
     if each["largest_difference"]["turns"]:

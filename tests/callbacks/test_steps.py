@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aevis_dash.assistant import propose
 from aevis_dash.callbacks.steps import (
     Step,
     added,
@@ -17,6 +18,7 @@ from aevis_dash.callbacks.steps import (
     plain_area,
     step_from_text,
     step_text,
+    steps_of,
     without,
 )
 from aevis_dash.callbacks.trail import MOVES, nodes
@@ -144,3 +146,21 @@ def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
 def test_what_is_no_step_is_refused(text):
     with pytest.raises(ValueError, match=r"unpack|int\(\)|four ends"):
         step_from_text(text)
+
+
+def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
+    bench = open_workbench(filling_world)
+    triplet = bench.extract(bench.workspace.settings.opens_on)
+    hops = propose(bench, triplet)
+    steps = steps_of(bench.layers, hops)
+    traces = [s for s in steps if not s.is_flip]
+    assert traces[0] == Step("", None, source=bench.layers.layers[hops[0].layer].name)
+    assert [s.maps for s in steps if s.is_flip] == [(hop.map,) for hop in hops]
+    assert len({(s.layer, s.map, s.area, s.source) for s in traces}) == len(traces), "what was traced once is once"
+    for step in steps:
+        if step.is_flip:
+            assert steps[step.parent].source == step.layer
+            assert bench.stored_verification(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
+        else:
+            cause = cause_of(bench.layers, step)
+            assert bench.stored_contribution(triplet, *cause, "quadratic") is not None

@@ -1,0 +1,114 @@
+"""Jobs that fail say so and lose nothing; what two visitors ask for is computed once."""
+
+import errno
+import os
+import threading
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from aevis_dash import jobs
+from aevis_dash.callbacks import background
+from aevis_dash.callbacks.steps import Step, step_from_data
+from aevis_dash.callbacks.view import View
+from aevis_dash.core import flipback
+from aevis_dash.domain import Intervention
+from aevis_dash.workbench import open_workbench
+
+LAYER = "layer4.2.relu"
+
+
+@pytest.fixture
+def bench(world, monkeypatch):
+    """The workbench of a job on a workspace of its own, in this process."""
+    found = open_workbench(world)
+    monkeypatch.setattr(jobs, "workbench", lambda: found)
+    monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
+    jobs._server.cache_clear()
+    yield found
+    jobs._server.cache_clear()
+
+
+@pytest.fixture
+def view(bench):
+    return View(example=bench.workspace.settings.opens_on, layer=LAYER, map=1, maps=(3, 5))
+
+
+def flip(view, page="page"):
+    return background.flip_job(lambda _: None, 1, view.to_data(), page)
+
+
+def asked(bench, view):
+    return bench.stored_verification(view.example, Intervention(bench.layers.find(LAYER).index, view.maps))
+
+
+def test_a_full_disk_is_said_and_the_next_try_works(bench, view, monkeypatch):
+    def full(file, **_arrays):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    before = {path for path in bench.workspace.cache.rglob("*") if path.is_file()}
+    _, said, shown = flip(view)
+    assert said == "The flip-back failed: the disk is full. Free some space and try again; what was finished is kept."
+    assert shown
+    left = {path for path in bench.workspace.cache.rglob("*") if path.is_file()} - before
+    assert {path.name for path in left} <= {"job.lock"}, "no half of a result"
+    monkeypatch.undo()
+    monkeypatch.setattr(jobs, "workbench", lambda: bench)
+    monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
+    done, said, shown = flip(view)
+    assert (said, shown) == ("", False)
+    assert done["example"] == view.example
+    assert asked(bench, view).maps.tolist() == [3, 5]
+
+
+def test_what_two_visitors_ask_for_is_computed_once(bench, view, monkeypatch):
+    computed, verify = [], flipback.verify
+    monkeypatch.setattr(flipback, "verify", lambda *given: computed.append(given) or verify(*given))
+    answers: list[tuple] = []
+    visitors = [threading.Thread(target=lambda i=i: answers.append(flip(view, f"page {i}"))) for i in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join(60)
+    assert [(said, shown) for _, said, shown in answers] == [("", False)] * 3
+    assert len(computed) == 1
+
+
+def test_a_job_gives_the_steps_of_the_trail(bench, view):
+    done, _, _ = flip(view)
+    assert [step_from_data(s) for s in done["steps"]] == [Step(LAYER, 1, maps=(3, 5), replacement="source")]
+    done, said, shown = background.suggest_job(lambda _: None, 1, view.to_data(), "page")
+    assert (said, shown) == ("", False)
+    steps = [step_from_data(s) for s in done["steps"]]
+    assert steps[0] == Step("", None, source=bench.layers.layers[bench.depths()[-1]].name)
+    assert [s.is_flip for s in steps[:2]] == [False, True]
+    assert all(s.parent < i for i, s in enumerate(steps))
+    assert asdict(steps[1]) == done["steps"][1] | {"maps": steps[1].maps}
+
+
+def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
+    every = view.but(maps=tuple(range(bench.layers.find(LAYER).channels)), layer=LAYER)
+    bench.layers.find(LAYER)
+    monkeypatch.setattr(jobs, "verify", lambda *_: 1 / 0)
+    _, said, shown = flip(every)
+    assert shown
+    assert said.startswith("The flip-back failed (ZeroDivisionError: division by zero). The server's log tells more")
+    assert "job failed" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setattr(jobs, "workbench", lambda: bench)
+    monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
+    _, said, shown = flip(view.but(replacement="love"))
+    assert shown
+    assert said.startswith("There is no replacement 'love'.")
+
+
+def test_nobody_asked(bench, view):
+    for job, given in (
+        (background.flip_job, (None, view.to_data())),
+        (background.suggest_job, (None, view.to_data())),
+        (background.solve_job, (None,)),
+    ):
+        assert len(set(map(id, job(lambda _: None, *given, "page")))) == 1, "nothing is updated"
