@@ -304,7 +304,11 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert [h["map"] for h in told] == [h.map for h in assistant.best_line(hops)]
     assert (told[0]["effect"], told[1]["effect"]["map"]) == (None, told[0]["map"])
     assert found["depths"] == document("verify", filling_world, "--example", example)["layers"]
-    assert "Plotly.newPlot" in figure.read_text()
+    text = figure.read_text()
+    assert "Plotly.newPlot" in text
+    document("trail", filling_world, "--how", "quadratic", "--figure", figure, "--no-images")
+    assert text.count('"type":"image"') > figure.read_text().count('"type":"image"')
+    assert figure.read_text().count('"type":"heatmap"') == text.count('"type":"heatmap"')
     assert len([x for x in told if x["margin"] <= x["margin_before"]]) == 0
     status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
     assert status == 0

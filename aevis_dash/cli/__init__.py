@@ -230,6 +230,9 @@ def _trail(verb: argparse.ArgumentParser) -> None:
     )
     _target_image(verb)
     verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the longest line and the depths into this file")
+    verb.add_argument(
+        "--no-images", action="store_true", help="leave images and patches out of it, where they may not travel"
+    )
 
 
 def _world(verb: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aevis_dash import assistant
 from aevis_dash.assistant import RANDOMS, Hop
 from aevis_dash.cli import answers
@@ -26,7 +28,8 @@ def trail(args: argparse.Namespace, progress: Progress) -> Answer:
     flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
     document = _document(bench, triplet, hops, flips)
     if args.figure:
-        bench.learned_features(progress)
+        if not args.no_images:
+            bench.learned_features(progress)
         _draw(args, bench, triplet, hops, flips)
     return Answer(document, _text(document))
 
@@ -104,11 +107,12 @@ def _draw(
     from aevis_dash.figures.theme import LIGHT
     from aevis_dash.figures.trail import trail_figure
 
-    images = {role: bench.workspace.read([triplet.image(role)])[0] for role in Role}
+    shown = () if args.no_images else Role
+    images = {role: bench.workspace.read([triplet.image(role)])[0] for role in shown}
     names = {role: bench.class_names[triplet.path(role).label] for role in Role}
     line = assistant.best_line(hops)
     words = _head(bench, triplet, names, flips[-1])
-    stops = [_stop(bench, triplet, hop) for hop in line]
+    stops = [_stop(bench, triplet, hop, not args.no_images) for hop in line]
     figure = trail_figure(words, images, names, stops, [_depth(bench, flip) for flip in flips], LIGHT)
     text = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
     write_atomically(args.figure, lambda file: file.write(text.encode()))
@@ -125,12 +129,14 @@ def _head(bench: Workbench, triplet: Triplet, names: Mapping[Role, str], flip: V
     ]
 
 
-def _stop(bench: Workbench, triplet: Triplet, hop: Hop):
+def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     from aevis_dash.figures.trail import Stop
 
     chosen = FeatureMap(hop.layer, hop.map)
-    learned = bench.learned_features()
-    patches = [bench.patch(learned, chosen, rank) for rank in range(learned.image.shape[1])]
+    patches: list[np.ndarray | None] = []
+    if with_images:
+        learned = bench.learned_features()
+        patches = [bench.patch(learned, chosen, rank) for rank in range(learned.image.shape[1])]
     maps = {role: bench.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [patch for patch in patches if patch is not None]

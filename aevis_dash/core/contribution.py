@@ -83,13 +83,16 @@ class ContributionProblem:
         if target != PREDICTION:
             self._mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
             self._read = _neurons(target.channel, area)
-        ones = self._state.start.new_ones(len(images), self._channels)
-        with torch.no_grad():
-            whole = self._run(ones)
-            self._labels = whole.flatten(1).argmax(1)
-            self._wanted = self._read(whole, self._labels)
+        gates = self._state.start.new_ones(len(images), self._channels).requires_grad_()
+        with torch.enable_grad():
+            whole = self._run(gates)
+            self._labels = whole.detach().flatten(1).argmax(1)
+            found = self._read(whole, self._labels)
+            slopes = torch.autograd.grad((found * found.detach()).sum(), gates)[0]
+        self._wanted = found.detach()
         self.effect = torch.linalg.vector_norm(self._wanted, dim=1)
-        self.share = self._first_order(ones)
+        scale = self.effect.square()[:, None].clamp_min(1e-30)
+        self.share = torch.where(self.alive[:, None], slopes / scale, 0.0)
 
     @torch.no_grad()
     def start(self) -> Tensor:
@@ -137,13 +140,6 @@ class ContributionProblem:
         self.passes += FORWARD * len(maps) / len(self._wanted)
         found = self._read(self._part.gated(self._state, z, self._mask, rows), self._labels[rows])
         return ((self._wanted[row] - found) * self._wanted[row]).sum(1) / self.effect[row].square()
-
-    def _first_order(self, ones: Tensor) -> Tensor:
-        gates = ones.clone().requires_grad_()
-        with torch.enable_grad():
-            inner = (self._read(self._run(gates), self._labels) * self._wanted).sum()
-            slope = torch.autograd.grad(inner, gates)[0]
-        return torch.where(self.alive[:, None], slope / self.effect.square()[:, None].clamp_min(1e-30), 0.0)
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:

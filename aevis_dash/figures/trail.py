@@ -53,13 +53,14 @@ def trail_figure(
     depths: Sequence[Depth],
     theme: Theme,
 ) -> go.Figure:
-    """The examples (H, W, 3) 8 bit on top, a row for each stop, and a bar for each depth below."""
+    """The examples (H, W, 3) 8 bit on top, where given, a row for each stop, and a bar for each depth below."""
     height = HEAD + ROW * len(stops) + FOOT
     figure = go.Figure(layout=base_layout(theme) | {"width": WIDTH, "height": height, "paper_bgcolor": theme.surface})
     figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10})
     _add_words(figure, words, 1.0, theme)
     for role, columns in zip(ROLES, _MAPS, strict=True):
-        _add_picture(figure, images[role], (columns, (1 - 0.85 * HEAD / height, 1 - 0.17 * HEAD / height)))
+        if role in images:
+            _add_picture(figure, images[role], (columns, (1 - 0.85 * HEAD / height, 1 - 0.17 * HEAD / height)))
         _add_title(figure, columns, 1.0, caption(role, names, 14), theme.role(role))
     for i, stop in enumerate(stops):
         _add_stop(figure, stop, (height - HEAD - ROW * i) / height, ROW / height, theme)

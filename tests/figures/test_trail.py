@@ -46,6 +46,7 @@ def test_the_depths_are_shares_of_their_layers_with_the_verdict_below(figure):
 
 def test_a_map_that_fires_nowhere_and_has_no_patch_is_drawn():
     silent = Stop(["x"], [], {role: np.zeros((1, 1)) for role in ROLES}, None)
-    figure = trail_figure(["a"], IMAGES, {}, [silent], DEPTHS, LIGHT)
+    figure = trail_figure(["a"], {}, {}, [silent], DEPTHS, LIGHT)
+    assert not [t for t in figure.data if t.type == "image"]
     assert {t.zmax for t in figure.data if t.type == "heatmap"} == {1.0}
     figure.to_json()
