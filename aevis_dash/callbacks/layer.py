@@ -107,7 +107,9 @@ def _winners(
     effect = _effect(step)
     if traced.effect[row] == 0:
         return winners([], f"The {view.cause} image does not make {effect} fire at all.")
-    return winners(found, f"What makes {effect} on the {view.cause} image ({_how(traced, row, waiting)}):")
+    return winners(
+        found, f"What makes {effect} on the {view.cause} image ({_how(traced, row, view.how if waiting else None)}):"
+    )
 
 
 def winners_of(bench: Workbench, view: View) -> list[int]:
@@ -123,8 +125,8 @@ def _effect(step: Step) -> str:
     return f"{'the area of' if step.area else 'all of'} map {step.map} of {step.layer}"
 
 
-def _how(traced: Contribution, row: int, waiting: bool) -> str:
-    """Which way of finding them is shown, and what it leaves unexplained."""
+def _how(traced: Contribution, row: int, coming: str | None) -> str:
+    """Which way of finding them is shown, what it leaves unexplained, and which others a job is about to find."""
     words = {"solved": "solved", "quadratic": "quadratic approximation", "exact": "each map closed alone"}
     left = "" if traced.method == "exact" else f", {traced.residual[row]:.0%} unexplained"
-    return words[traced.method] + left + (", the rest is being found" if waiting else "")
+    return words[traced.method] + left + (f"; the {coming} ones are being found" if coming else "")

@@ -40,12 +40,12 @@ def layer_panel() -> html.Section:
                 [
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE),
-                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "6.4rem")]),
+                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "7.6rem")]),
                     html.Label(
                         [
                             "⣿ contribution ",
-                            _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "5.6rem"),
-                            _choice(ids.HOW, HOWS, "solved", "7.3rem"),
+                            _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.2rem"),
+                            _choice(ids.HOW, HOWS, "solved", "7.8rem"),
                         ]
                     ),
                 ],

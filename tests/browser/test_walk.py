@@ -310,7 +310,7 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
         idle = set(_processes(server.process.pid))
         walker.press("trace")
         walker.says("job-text", "solving Eq. 7")
-        walker.says("winners", "the rest is being found")
+        walker.says("winners", "the solved ones are being found")
         assert set(_processes(server.process.pid)) > idle
         walker.press("cancel")
         walker.until(lambda: set(_processes(server.process.pid)) == idle, "the job's process is gone")
