@@ -6,7 +6,7 @@ import math
 import pytest
 
 from aevis_dash import benchmark as measuring
-from aevis_dash.cli import main
+from aevis_dash.cli import main, studies
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import open_workbench
 
@@ -39,7 +39,7 @@ def test_it_measures_from_scratch_and_touches_nothing(drawn_world, capsys):
     assert (found["layers"], found["feature_maps"]) == (25, bench.layers.n_maps)
 
 
-def test_the_costs_of_an_explanation(drawn_world, capsys):
+def test_the_costs_of_an_explanation(drawn_world, capsys, monkeypatch):
     before = files(drawn_world)
     assert main(["benchmark", "contributions", str(drawn_world), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -56,8 +56,11 @@ def test_the_costs_of_an_explanation(drawn_world, capsys):
     assert names.count("flip-back, search and controls") == 5
     assert names[-1] == "assistant, a way back"
     assert all(mebibytes > 0 for mebibytes in found["memory"].values())
+    monkeypatch.setattr(studies, "benchmark_contributions", lambda *_: found)
     assert main(["benchmark", "contributions", str(drawn_world)]) == 0
-    assert "a training step" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[-len(costs) :]] == names
+    assert any(line.startswith("MiB of a training step") for line in lines)
 
 
 def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):
