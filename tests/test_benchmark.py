@@ -40,7 +40,10 @@ def test_it_measures_from_scratch_and_touches_nothing(drawn_world, capsys):
 
 
 def test_the_costs_of_an_explanation(drawn_world, capsys, monkeypatch):
-    before = files(drawn_world)
+    before, measured, measure = files(drawn_world), [], studies.benchmark_contributions
+    monkeypatch.setattr(
+        studies, "benchmark_contributions", lambda *given: measured.append(measure(*given)) or measured[0]
+    )
     assert main(["benchmark", "contributions", str(drawn_world), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert files(drawn_world) == before
@@ -56,7 +59,7 @@ def test_the_costs_of_an_explanation(drawn_world, capsys, monkeypatch):
     assert names.count("flip-back, search and controls") == 5
     assert names[-1] == "assistant, a way back"
     assert all(mebibytes > 0 for mebibytes in found["memory"].values())
-    monkeypatch.setattr(studies, "benchmark_contributions", lambda *_: found)
+    monkeypatch.setattr(studies, "benchmark_contributions", lambda *_: measured[0])
     assert main(["benchmark", "contributions", str(drawn_world)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[-len(costs) :]] == names
