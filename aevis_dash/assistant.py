@@ -132,7 +132,15 @@ def _hops(
     example = triplet.plan.example.id
     maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if traced.strength(_ADV)[m] >= LEAST]
     gains = bench.single_effects(example, layer, maps)
-    return [_hop(bench, example, parent, traced, m) for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
+    moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
+    return [_hop(bench, example, parent, traced, m) for m in moving if _is_one_of_several(bench, example, layer, m)]
+
+
+def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
+    """Whether other maps of the layer differ too: a map that is the whole of a layer cannot be tested."""
+    example = bench.workspace.example(example_id)
+    apart = bench.layers.part(bench.maxima(example.adversarial) != bench.maxima(example.source), layer)
+    return bool(np.delete(apart, channel).any())
 
 
 def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int) -> Hop:

@@ -335,7 +335,7 @@ class Contribution:
     values       (m, n_prev) gates in [0, 1], one row for each compared image, in the order the images were given
     share        (m, n_prev) what each map alone has of the effect f: <f, df/dz_k> / ||f||^2 at z = 1, to first order;
                  by "exact" <f, f - f without map k> / ||f||^2, with all gates 1
-    residual     (m,) what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2
+    residual     (m,) what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2; NaN by "exact"
     effect       (m,) ||f(x)||: a row with effect 0 has nothing to explain, its values are all 0
     """
 
@@ -424,9 +424,10 @@ class Verification:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the maps turn the label, at most one random set in 20 does, of 20 or more, and as many of largest
-        difference do not."""
-        rare = len(self.chance) >= 20 and self.chance_turned <= 0.05
+        """Whether the maps turn the label, at most one random set in 20 does, of 20 or more (or of all others, beside a
+        single map), and as many of largest difference do not."""
+        enough = len(self.chance) >= 20 or len(self.maps) == 1
+        rare = enough and self.chance_turned <= 0.05
         return self.turned and rare and not self.difference_turned
 
 

@@ -74,6 +74,7 @@ HOW = "how"
 SOLVE = "solve-wanted"
 SOLVE_DONE = "solve-done"
 SOLVED = "solved"
+ASKED = "solve-asked"
 
 MAPS = "chosen-maps"
 ADD_MAP = "add-map"

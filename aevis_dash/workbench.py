@@ -494,7 +494,9 @@ class Workbench:
     def _verification_key(self, example_id: str, asked: Intervention) -> str:
         example = self.workspace.example(example_id)
         names = (example.source, example.adversarial, *self._stand_ins(example, asked))
-        return self._key("verification", images=[self.workspace.image_hash(name) for name in names], asked=asked)
+        hashes = [self.workspace.image_hash(name) for name in names]
+        alone = {"beside": "other maps"} if asked.maps is not None and len(asked.maps) == 1 else {}
+        return self._key("verification", images=hashes, asked=asked, **alone)
 
     def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
         """The normal images of third classes whose activations take a run's maps' place."""
@@ -662,7 +664,9 @@ class Workbench:
             area=area,
             layer=layer,
             method=method,
-            parameters=parameters if method == "solved" else parameters.sparsity if method == "quadratic" else None,
+            parameters=parameters
+            if method == "solved"
+            else [2, parameters.sparsity if method == "quadratic" else None],
         )
 
 

@@ -33,7 +33,6 @@
   function land(done, view) {
     if (done && view && ["example", "method", "share"].every((name) => view[name] === done.ready[name])) {
       setTimeout(() => {
-        window.dash_clientside.set_props("view", { data: done.view });
         window.dash_clientside.set_props("extraction-ready", { data: done.ready });
       }, 0);
     }

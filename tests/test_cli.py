@@ -310,6 +310,8 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert text.count('"type":"image"') > figure.read_text().count('"type":"image"')
     assert figure.read_text().count('"type":"heatmap"') == text.count('"type":"heatmap"')
     assert len([x for x in told if x["margin"] <= x["margin_before"]]) == 0
+    first = next(h for h in found["hops"] if h["layer"] == bench.layers.layers[0].name)
+    assert first["randoms"] == bench.layers.layers[0].channels - 1, "every other map, each once, where they are few"
     status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
     assert status == 0
     assert f"1. {told[0]['layer']} map {told[0]['map']}: " in out

@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.steps import cause_of, intervention_of, step_from_data, steps_of
+from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.domain import AevisError
@@ -57,6 +57,7 @@ def register(app: Dash, manager: Any) -> None:
         Output(ids.FLIPPED, "data"),
         *_message(),
         Input(ids.FLIP, "n_clicks"),
+        State(ids.MAPS, "value"),
         State(ids.VIEW, "data"),
         State(ids.PAGE, "data"),
         running=running,
@@ -118,14 +119,18 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tup
     return wanted, "", False
 
 
-def flip_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> tuple:
-    """Replace the chosen maps of the shown layer, or search those that turn the prediction; a step of the trail."""
+def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, view_data: dict, _page: str) -> tuple:
+    """Replace the maps that stand in the box, or search those that turn the prediction; a step of the trail.
+
+    The box is read itself: a click that leaves it comes before the view knows what was typed.
+    """
     view = from_data(view_data)
     if not clicks or view.example is None or view.layer is None:
         return no_update, no_update, no_update
-    step = flip_of(view)
     try:
-        jobs.verify(view.example, intervention_of(jobs.workbench().layers, step), _told(set_progress))
+        graph = jobs.workbench().layers
+        step = flip_of(view.but(maps=maps_in(graph, view.layer, maps)))
+        jobs.verify(view.example, intervention_of(graph, step), _told(set_progress))
     except Exception as error:  # as above
         return no_update, _sentence(error, "The flip-back"), True
     return {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, "", False

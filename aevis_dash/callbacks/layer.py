@@ -1,10 +1,11 @@
 """The layer: the treemap of critical maps, with contributions where the layer was traced to."""
 
+import json
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from dash import Dash, Input, Output, ctx, no_update
+from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
@@ -34,16 +35,24 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.LAYER_TITLE, "children"),
         Output(ids.WINNERS, "children"),
         Output(ids.SOLVE, "data"),
+        Output(ids.ASKED, "data"),
         Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
         Input(ids.CANCEL, "n_clicks"),
+        State(ids.ASKED, "data"),
     )
-    def show_layer(data, _ready, solved, _cancel):
+    def show_layer(data, _ready, solved, _cancel, before):
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
-            return notice("Click a layer of the river to see its feature maps.", colours, HEIGHT), "", [], no_update
+            return (
+                notice("Click a layer of the river to see its feature maps.", colours, HEIGHT),
+                "",
+                [],
+                no_update,
+                no_update,
+            )
         layer = bench.layers.find(view.layer)
         critical = {role: bench.layers.part(found.path(role).critical, layer.index) for role in Role}
         first, second = (_ROLE_OF[name] for name in view.pair.split("-"))
@@ -57,10 +66,25 @@ def register(app: Dash, bench: Workbench) -> None:
         figure = treemap_figure(drawn, difference, values, view.map, named, colours, names, view.maps)
         union = np.logical_or.reduce(list(critical.values()))
         title = f"{layer.name} · {int(union.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
-        asked = contributions_of(view) if traced is not None and traced.method != view.how else None
-        waiting = asked not in (None, solved) and ctx.triggered_id != ids.CANCEL
-        words = _winners(bench, view, traced, values, named, union, waiting)
-        return figure, title, words, asked if waiting else no_update
+        state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
+        words = _winners(bench, view, traced, values, named, union, state["waiting"])
+        return figure, title, words, state["what"] if state["anew"] else no_update, state
+
+
+def asked_for(
+    view: View, traced: Contribution | None, before: dict | None, solved: dict | None, cancelled: bool
+) -> dict[str, Any]:
+    """Whether a job is to be asked for the view's contributions: once, and not again where the visitor cancelled it.
+
+    `before` is what this said last, `solved` what a job ended with. Choosing another way and this one asks again.
+    """
+    missing = traced is not None and traced.method != view.how
+    what = json.loads(json.dumps(contributions_of(view))) if missing else None
+    last = before or {"what": None, "cancelled": False}
+    known = last["what"] == what
+    cancelled = what is not None and (cancelled or (known and last["cancelled"]))
+    waiting = what is not None and not cancelled and what != solved
+    return {"what": what, "cancelled": cancelled, "waiting": waiting, "anew": waiting and not known}
 
 
 def contributions_of(view: View) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, plain_area, step_from_data
+from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
 from aevis_dash.callbacks.trail import MOVES, here, hint, in_words, nodes
 from aevis_dash.callbacks.view import View, check, from_data, from_search, wanted_of, without_own
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Role
@@ -71,16 +71,17 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.TREEMAP, "clickData"),
         Input({"type": "winner", "index": ALL}, "n_clicks"),
         Input({"type": "flip", "index": ALL}, "n_clicks"),
+        State({"type": "note", "index": ALL}, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_map(click, _clicks, _flips, data):
+    def choose_map(click, _clicks, _flips, _notes, data):
         if ctx.triggered_id == ids.TREEMAP:
             place = _customdata(click)
             channel = int(place[0]) if place is not None else None
         else:
             channel = _clicked()
-        view = from_data(data)
+        view = noted(from_data(data), ctx.states_list[0])
         return view.but(map=channel).to_data() if channel not in (None, view.map) else no_update
 
     @app.callback(
@@ -168,7 +169,8 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
             return view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None).to_data()
-        if not source or view.map is None:
+        layer = bench.layers.find(view.layer).index
+        if not source or view.map is None or bench.layers.find(source).index not in bench.contribution_sources(layer):
             return no_update
         area = carried_area(bench, view, bench.layers.find(source).index)
         return view.after(Step(view.layer, view.map, view.area, source)).but(area=area).to_data()
@@ -186,21 +188,35 @@ def register(app: Dash, bench: Workbench) -> None:
         if not done or done["example"] != view.example:
             return no_update
         steps = [step_from_data(step) for step in done["steps"]]
-        if ctx.triggered_id == ids.FLIPPED:
-            return view.after(steps[0]).to_data()
-        kept, _ = added(view.steps, [step.under(len(view.steps)) for step in steps])
-        return view.but(steps=kept).to_data()
+        if ctx.triggered_id == ids.SUGGESTED:
+            steps = [step.under(len(view.steps)) for step in steps]
+        elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
+            steps = [replace(steps[0], parent=-1)]
+        return view.but(steps=added(view.steps, steps)[0]).to_data()
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.READY, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def settle(_ready, data):
+        """Datapaths were extracted: the view as it is now gets a layer and a map where it has none."""
+        view = from_data(data)
+        found = settled(bench, view)
+        return found.to_data() if found != view else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input({"type": "step", "index": ALL}, "n_clicks"),
         Input({"type": "node", "index": ALL}, "n_clicks"),
         Input({"type": "drop", "index": ALL}, "n_clicks"),
+        State({"type": "note", "index": ALL}, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def walk(_steps, _nodes, _drops, data):
-        view, number, button = from_data(data), _clicked(), ctx.triggered_id
+    def walk(_steps, _nodes, _drops, _notes, data):
+        view, number, button = noted(from_data(data), ctx.states_list[0]), _clicked(), ctx.triggered_id
         if number is None or number >= len(view.steps) or not isinstance(button, dict):
             return no_update
         return MOVES[button["type"]](view, number).to_data()
@@ -211,14 +227,10 @@ def register(app: Dash, bench: Workbench) -> None:
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def annotate(notes, data):
+    def annotate(_notes, data):
         view = from_data(data)
-        if len(notes) != len(view.steps):
-            return no_update
-        order = [entry["id"]["index"] for entry in ctx.inputs_list[0]]
-        written = dict(zip(order, notes, strict=True))
-        steps = tuple(replace(step, note=written.get(i) or "") for i, step in enumerate(view.steps))
-        return view.but(steps=steps).to_data() if steps != view.steps else no_update
+        written = noted(view, ctx.inputs_list[0])
+        return written.to_data() if written != view else no_update
 
     @app.callback(
         Output(ids.TRAIL, "children"),
@@ -241,6 +253,14 @@ def register(app: Dash, bench: Workbench) -> None:
         line, how = trail([(i, in_words(view.steps[i])) for i in view.path], here(view)), wanted_of(view, own)
         choices = (how.method, how.share, view.distance, view.gap, view.pair, view.cause, view.how, view.replacement)
         return line, tree(nodes(bench, view)), hint(bench, view), *choices, " ".join(str(c) for c in view.maps)
+
+
+def noted(view: View, inputs: list[dict[str, Any]]) -> View:
+    """The view with the notes as they stand on the page: a click that leaves one comes before the view knows it."""
+    written = {entry["id"]["index"]: entry.get("value") or "" for entry in inputs}
+    if set(written) != set(range(len(view.steps))):
+        return view
+    return view.but(steps=tuple(replace(step, note=written[i]) for i, step in enumerate(view.steps)))
 
 
 def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
@@ -274,20 +294,12 @@ def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, selecte
     if view.layer is None:
         return ()
     if by == ids.MAPS:
-        return tuple(
-            dict.fromkeys(_channel(bench, view.layer, word) for word in (text or "").replace(",", " ").split())
-        )
+        return maps_in(bench.layers, view.layer, text)
     if by == ids.TREEMAP:
         points = (selected or {}).get("points") or []
         return tuple(int(p["customdata"][0]) for p in points if p.get("customdata")) or view.maps
     new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
     return tuple(dict.fromkeys([*view.maps, *new]))
-
-
-def _channel(bench: Workbench, layer: str, word: str) -> int:
-    if not word.isdigit():
-        raise AevisError(f"{word!r} is no feature map. Write numbers with spaces between them, such as 3 14 15.")
-    return bench.layers.feature_map(layer, int(word)).channel
 
 
 def opening(bench: Workbench) -> View:

@@ -1,6 +1,7 @@
 """The neuron: a map's learned features and activation maps, and the area of interest drawn on them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from dash import Dash, Input, Output
@@ -8,7 +9,7 @@ from dash import Dash, Input, Output
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import area_of, intervention_of
+from aevis_dash.callbacks.steps import Step, area_of, intervention_of
 from aevis_dash.callbacks.view import View, flip_of, from_data
 from aevis_dash.domain import AreaOfInterest, Layer, Role, Verification
 from aevis_dash.figures.neuron import activation_figure
@@ -69,15 +70,22 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.NEURON_VIEW, "data"),
         Input(ids.FLIPPED, "data"),
         Input(ids.READY, "data"),
+        Input(ids.VIEW, "data"),
     )
-    def show_flip(data, _flipped, _ready):
-        view = from_data(data)
+    def show_flip(data, _flipped, _ready, whole):
+        """What is stored but no step of the trail yet can be made one by the button."""
+        view, steps = from_data(data), from_data(whole).steps
         if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
             return [], True, True
         found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
         if found is None:
             return flips([_question(view)], [], None), False, False
-        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), True, False
+        kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in steps)
+        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
+
+
+def _bare(view: View) -> Step:
+    return replace(flip_of(view), parent=-1, map=None)
 
 
 _SWAPS = {

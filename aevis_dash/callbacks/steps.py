@@ -9,6 +9,7 @@ from aevis_dash.assistant import RANDOMS, Hop
 from aevis_dash.domain import (
     PREDICTION,
     WHOLE_PREDICTION,
+    AevisError,
     AreaOfInterest,
     FeatureMap,
     Intervention,
@@ -116,6 +117,16 @@ def steps_of(graph: LayerGraph, hops: Sequence[Hop]) -> list[Step]:
         steps += [step] if known is None else []
         steps.append(Step(source, hop.map, maps=(hop.map,), replacement="source", parent=trace_of[number]))
     return steps
+
+
+def maps_in(graph: LayerGraph, layer: str, text: str | None) -> tuple[int, ...]:
+    """The feature maps of a layer that a text names; raises AevisError for what is no map."""
+    words = (text or "").replace(",", " ").split()
+    for word in words:
+        if not (word.isascii() and word.isdigit() and len(word) < 7):
+            short = word if len(word) < 20 else word[:20] + "…"
+            raise AevisError(f"{short!r} is no feature map. Write numbers with spaces between them, such as 3 14 15.")
+    return tuple(dict.fromkeys(graph.feature_map(layer, int(word)).channel for word in words))
 
 
 def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:

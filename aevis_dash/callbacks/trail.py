@@ -99,7 +99,11 @@ def _flip_verdict(bench: Workbench, view: View, step: Step) -> str:
         return "only the whole layer turns it" if found.whole_turned else "no set turns it"
     change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
     if not found.turned:
-        return f"{change}, does not turn it; more than {found.percentile:.0%} of {len(found.chance)} random ones"
+        beaten, kind = (
+            int((found.chance < found.margins[-1]).sum()),
+            "other maps" if len(found.maps) == 1 else "random sets",
+        )
+        return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
     count = f"{len(found.maps)} of {found.width} maps turn it, "
     if not found.beats_chance:
         return f"{count}so does a control"

@@ -14,6 +14,7 @@ from aevis_dash.callbacks.steps import (
     area_from_text,
     area_of,
     area_text,
+    cause_of,
     path_to,
     step_from_data,
     step_from_text,
@@ -25,6 +26,8 @@ from aevis_dash.core.distance import DISTANCES
 from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role
 from aevis_dash.workbench import Workbench
 
+STEPS = 200
+"""Steps of a trail at most."""
 _TEXTS = ("example", "target", "method", "layer", "distance", "gap", "pair", "cause", "how", "replacement")
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
@@ -139,6 +142,8 @@ def check(view: View, bench: Workbench) -> None:
             for each in (channel or 0, *maps):
                 bench.layers.feature_map(layer, each)
             bench.check_area(area_of(bench.layers, layer, area))
+    if len(view.steps) > STEPS:
+        raise AevisError(f"The link has more than {STEPS} steps. Take some out of the trail before you copy it.")
     for number, step in enumerate(view.steps):
         _check_step(step, number, bench)
     if not -1 <= view.at < len(view.steps):
@@ -149,7 +154,11 @@ def _check_step(step: Step, number: int, bench: Workbench) -> None:
     if not -1 <= step.parent < number:
         raise AevisError(f"Step {number} of the link follows no step {step.parent}. Copy it again.")
     if not step.is_flip:
-        bench.layers.find(step.source)
+        _, area, earlier = cause_of(bench.layers, step)
+        if earlier not in bench.contribution_sources(area.layer):
+            raise AevisError(
+                f"Step {number} of the link traces to {step.source!r}, which leads nowhere near. Copy it again."
+            )
     elif step.replacement not in REPLACEMENTS:
         raise AevisError(
             f"The link names no replacement {step.replacement!r}. It is one of: {', '.join(REPLACEMENTS)}."
@@ -157,8 +166,10 @@ def _check_step(step: Step, number: int, bench: Workbench) -> None:
 
 
 def flip_of(view: View) -> Step:
-    """The flip-back that the view asks for: its chosen maps of its layer, none for a search."""
-    return Step(view.layer or "", view.map, source="", maps=view.maps, replacement=view.replacement)
+    """The flip-back that the view asks for, after the step whose outcome is shown: its chosen maps of its layer, none
+    for a search."""
+    parent = view.at if view.traced is not None else -1
+    return Step(view.layer or "", view.map, maps=view.maps, replacement=view.replacement, parent=parent)
 
 
 def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:

@@ -1,13 +1,14 @@
 """The verb trail: an example's way back from its wrong prediction, told with figures and numbers by one command."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from aevis_dash import assistant
-from aevis_dash.assistant import RANDOMS, Hop
+from aevis_dash.assistant import Hop
 from aevis_dash.cli import answers
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
@@ -63,6 +64,7 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "margin": hop.tested.margins[-1],
         "label": bench.class_names[int(hop.tested.labels[-1])],
         "percentile": hop.tested.percentile,
+        "beaten": _beaten(hop),
         "randoms": len(hop.tested.chance),
         "largest_difference": hop.tested.difference,
     }
@@ -87,17 +89,22 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     """What a hop's figures say, and no more."""
     effect = hop["effect"]
     of = f"{effect['neurons']} neurons of map {effect['map']} of {effect['layer']}" if effect else "the prediction"
-    count, kind = hop["randoms"], "other maps alone"
+    notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
+    notes += [f"on src they fire at {hop['effect_on_source']:.0%} of that"] if effect else []
+    said = f" ({'; '.join(notes)})" if notes else ""
+    same = math.isclose(hop["largest_difference"], hop["margin"], rel_tol=1e-4)
+    largest = "it is itself the one" if same else f"{fixed(hop['largest_difference'], 2)} by the one"
     return (
-        f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv ({hop['unexplained']:.0%} unexplained"
-        f"{_on_source(hop)}). Put from src into adv it alone moves the margin from "
-        f"{fixed(hop['margin_before'], 2)} to {fixed(hop['margin'], 2)}, more than {hop['percentile']:.0%} of {count} "
-        f"{kind}; the one of largest difference gives {fixed(hop['largest_difference'], 2)}."
+        f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
+        f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
+        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {hop['randoms']} other maps; {largest} of largest "
+        "difference."
     )
 
 
-def _on_source(hop: Mapping[str, Any]) -> str:
-    return f"; on src they fire at {hop['effect_on_source']:.0%} of that" if hop["effect"] else ""
+def _beaten(hop: Hop) -> int:
+    """How many of the other maps, each alone, move the margin less."""
+    return int((hop.tested.chance < hop.tested.margins[-1]).sum())
 
 
 def _draw(
@@ -149,7 +156,7 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
         f"<b>{told['layer']} · map {hop.map}</b>",
         f"{hop.share:.0%} of {effect}{'' if hop.effect == PREDICTION else f', {hop.area.neurons} neurons'}, on adv",
         f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
-        f"more than {told['percentile']:.0%} of {RANDOMS} others alone",
+        f"more than {told['beaten']} of {told['randoms']} other maps",
     ]
 
 

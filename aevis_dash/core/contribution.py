@@ -103,11 +103,12 @@ class ContributionProblem:
         others silence have no gradient.
         """
         ones = torch.ones_like(self.share)
-        starts = torch.stack([self._fewest(), quadratic.exact(self.share, self.parameters.sparsity), ones])
+        starts = torch.stack([self.fewest(), quadratic.exact(self.share, self.parameters.sparsity), ones])
         losses = torch.stack([self._left(z) + self.parameters.sparsity * z.mean(1) for z in starts])
         return starts[losses.argmin(0), torch.arange(len(ones), device=ones.device)]
 
-    def _fewest(self) -> Tensor:
+    def fewest(self) -> Tensor:
+        """(m, n_prev) 0 or 1: the fewest maps whose shares add up to f, or to all positive ones."""
         ranked, order = torch.sort(self.share, dim=1, descending=True, stable=True)
         before = ranked.cumsum(1) - ranked
         wanted = torch.minimum(self.share.clamp_min(0).sum(1, keepdim=True), self.share.new_ones(1))
@@ -172,7 +173,10 @@ def _solved(problem: ContributionProblem, progress: Progress) -> _Answer:
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
-    return _told(problem, quadratic.exact(problem.share, problem.parameters.sparsity))
+    """Where the shares sum to nothing or less, f does not stand on them to first order, and closing every map would be
+    best: the fewest of positive share that explain it then."""
+    gates = quadratic.exact(problem.share, problem.parameters.sparsity)
+    return _told(problem, torch.where(problem.share.sum(1, keepdim=True) > 0, gates, problem.fewest()))
 
 
 def _told(problem: ContributionProblem, gates: Tensor) -> _Answer:
@@ -188,7 +192,7 @@ def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
             progress((i + k / len(maps)) / len(alive), "closing every map alone")
             share[row, some] = problem.lost_without(row, some)
     open_gates = problem.alive[:, None].to(share.dtype).expand_as(share)
-    return open_gates, share, torch.zeros_like(problem.effect)
+    return open_gates, share, torch.full_like(problem.effect, torch.nan)
 
 
 _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {

@@ -18,6 +18,8 @@ from aevis_dash.core.intervention import BATCH, Exchange
 from aevis_dash.domain import AevisError, Intervention, Verification
 
 ANY = -1
+_CARRIED = "Replacing all of a layer always carries the other prediction over"
+_ABLATED = "Without any of its own signal no prediction stands"
 GROWTH = 0.25
 """Share of the set by which a search adds maps at once."""
 EXACT = 64
@@ -154,8 +156,7 @@ def verify(classifier: Classifier, question: Question, asked: Intervention) -> V
     if _is_whole_cut(bench, order):
         raise AevisError(
             f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
-            "two runs. Replacing all of a layer always carries the other prediction over, so it is no evidence. "
-            "Choose fewer."
+            f"two runs. {_ABLATED if question.wanted == ANY else _CARRIED}, so it is no evidence. Choose fewer."
         )
     return _verified(bench, order, asked)
 
@@ -175,7 +176,7 @@ def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
 def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
     whole, labels = bench.tried(np.ones((1, bench.width), bool))
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
-    chance = _random_sets(bench.difference() > 0, len(order), asked.randoms if len(order) else 0, asked.seed)
+    chance = _chance(bench.difference() > 0, order, asked.randoms, asked.seed)
     chance_margins, chance_said = bench.tried(chance)
     largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
     difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])
@@ -271,6 +272,15 @@ def _without(chosen: np.ndarray, channels: np.ndarray) -> np.ndarray:
 
 def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
     return np.isin(np.arange(width), channels)
+
+
+def _chance(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The random sets beside a set; beside a single map other single ones, each once, all where they are few."""
+    if len(order) != 1:
+        return _random_sets(differ, len(order), count if len(order) else 0, seed)
+    others = np.setdiff1d(np.flatnonzero(differ), order)
+    drawn = np.random.default_rng(seed).permutation(others)[:count]
+    return drawn[:, None] == np.arange(len(differ))
 
 
 def _random_sets(differ: np.ndarray, size: int, count: int, seed: int) -> np.ndarray:

@@ -36,7 +36,17 @@ def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRa
 
 def _state() -> list:
     names = (ids.VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.READY, ids.WANTED, ids.DONE)
-    names += (ids.EXAMPLES, ids.COMPARED, ids.PICKED, ids.FLIPPED, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.SUGGESTED)
+    names += (
+        ids.EXAMPLES,
+        ids.COMPARED,
+        ids.PICKED,
+        ids.FLIPPED,
+        ids.SOLVE,
+        ids.SOLVE_DONE,
+        ids.SOLVED,
+        ids.ASKED,
+        ids.SUGGESTED,
+    )
     return [
         dcc.Location(id=ids.URL, refresh=False),
         dcc.Store(id=ids.PAGE, data=uuid4().hex),

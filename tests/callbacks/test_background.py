@@ -36,7 +36,7 @@ def view(bench):
 
 
 def flip(view, page="page"):
-    return background.flip_job(lambda _: None, 1, view.to_data(), page)
+    return background.flip_job(lambda _: None, 1, " ".join(map(str, view.maps)), view.to_data(), page)
 
 
 def asked(bench, view):
@@ -89,9 +89,22 @@ def test_a_job_gives_the_steps_of_the_trail(bench, view):
     assert asdict(steps[1]) == done["steps"][1] | {"maps": steps[1].maps}
 
 
+def test_the_maps_in_the_box_are_flipped_whatever_the_view_knows_yet(bench, view):
+    typed = background.flip_job(lambda _: None, 1, "7, 8 7", view.but(maps=()).to_data(), "page")
+    assert step_from_data(typed[0]["steps"][0]).maps == (7, 8)
+    for text, words in [
+        ("seven", "'seven' is no feature map"),
+        ("²", "is no feature map"),
+        ("9" * 999, "no feature map"),
+        ("99999", "there is no map 99999"),
+    ]:
+        _, said, shown = background.flip_job(lambda _: None, 1, text, view.to_data(), "page")
+        assert shown
+        assert words in said
+
+
 def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
     every = view.but(maps=tuple(range(bench.layers.find(LAYER).channels)), layer=LAYER)
-    bench.layers.find(LAYER)
     monkeypatch.setattr(jobs, "verify", lambda *_: 1 / 0)
     _, said, shown = flip(every)
     assert shown
@@ -107,7 +120,7 @@ def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
 
 def test_nobody_asked(bench, view):
     for job, given in (
-        (background.flip_job, (None, view.to_data())),
+        (background.flip_job, (None, "", view.to_data())),
         (background.suggest_job, (None, view.to_data())),
         (background.solve_job, (None,)),
     ):

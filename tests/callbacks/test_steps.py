@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevis_dash.assistant import propose
+from aevis_dash.callbacks.navigation import carried_area, noted
 from aevis_dash.callbacks.steps import (
     Step,
     added,
@@ -164,3 +165,21 @@ def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
         else:
             cause = cause_of(bench.layers, step)
             assert bench.stored_contribution(triplet, *cause, "quadratic") is not None
+
+
+def test_notes_on_the_page_are_kept_by_a_click_that_leaves_them():
+    view = View(steps=TREE, at=1)
+    page = [{"id": {"type": "note", "index": i}, "value": text} for i, text in enumerate(["a", None, "c", "", "e"])]
+    assert [step.note for step in noted(view, page).steps] == ["a", "", "c", "", "e"]
+    assert noted(view, page[:3]) == view, "the page still shows another tree"
+
+
+def test_an_area_follows_to_the_neurons_that_feed_it(drawn_world):
+    bench = open_workbench(drawn_world)
+    view = View(layer="layer4.2.relu", map=1, area=(1, 1, 2, 2))
+    before = bench.layers.find("layer4.1.relu_1").index
+    assert carried_area(bench, view, before) == (0, 0, 3, 3), "a 3x3 convolution reads it"
+    assert carried_area(bench, view, bench.layers.find("layer4.2.relu").index) == (1, 1, 2, 2)
+    assert carried_area(bench, view, bench.layers.find("layer4.2.relu_1").index) is None, "a later layer"
+    assert carried_area(bench, view, bench.layers.find("relu").index) is None, "all of it"
+    assert carried_area(bench, view.but(area=None), before) is None

@@ -90,6 +90,8 @@ def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
         ({"steps": (Step("relu", None, maps=(1,), replacement="love"),)}, "no replacement 'love'"),
         ({"steps": (Step("relu", 99, None, "relu"),)}, "there is no map 99"),
         ({"steps": (Step("", None, None, "attic"),)}, "no layer 'attic'"),
+        ({"steps": (Step("layer1.0.relu", 3, None, "layer4.2.relu"),)}, "leads nowhere near"),
+        ({"steps": (Step("", None, None, "relu"),) * 201}, "more than 200 steps"),
         ({"at": 0}, "no step 0 of its 0"),
         ({"layer": "relu", "maps": (99,)}, "there is no map 99"),
         ({"layer": "relu", "map": 1, "area": (0, 0, 2, 2, 3, 9)}, "no places of a rectangle"),

@@ -202,13 +202,28 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
         for channel in (1, 2):
             net.convs[0].weight[channel], net.convs[0].bias[channel] = 0, -1
     c, question = asked(net, hand_wired.images(4, 30), 0)
+    bench = Bench(c, question)
+    drawn_sets = flipback._random_sets(bench.difference() > 0, 1, 60, 0)
+    assert set(np.flatnonzero(drawn_sets.any(0))) == {0, 3}
     found = verify(c, question, Intervention(0, (0,), randoms=60))
-    margins, said = Bench(c, question).tried(np.eye(4, dtype=bool)[[0, 3]])
-    assert {round(float(v), 4) for v in found.chance} == {round(float(v), 4) for v in margins}
-    turned = said == question.wanted
-    shares = [np.isclose(found.chance, m, atol=1e-4).mean() for m in margins]
-    assert found.chance_turned == pytest.approx(float(np.dot(shares, turned)))
+    margins, said = bench.tried(np.eye(4, dtype=bool)[[3]])
+    np.testing.assert_allclose(found.chance, margins, atol=1e-5)
+    assert found.chance_turned == float(said[0] == question.wanted)
     assert found.beats_chance == (found.turned and found.chance_turned <= 0.05 and not found.difference_turned)
+
+
+def test_beside_a_single_map_stand_others_each_once():
+    differ = np.arange(50) % 5 > 0
+    sets = flipback._chance(differ, np.array([7]), 20, 3)
+    drawn_maps = sets.argmax(1)
+    assert (sets.sum(1) == 1).all()
+    assert len(set(drawn_maps.tolist())) == 20
+    assert differ[drawn_maps].all()
+    assert 7 not in drawn_maps
+    every = flipback._chance(differ, np.array([7]), 200, 3).argmax(1)
+    assert sorted(every.tolist()) == [i for i in np.flatnonzero(differ) if i != 7]
+    assert len(flipback._chance(differ, np.array([7, 8]), 60, 3)) == 60
+    assert not len(flipback._chance(differ, np.array([], int), 60, 3))
 
 
 def test_an_activation_may_be_the_donor():

@@ -1,0 +1,58 @@
+"""The layer's station: a job for the contributions is asked for once."""
+
+import json
+
+import pytest
+
+from aevis_dash.callbacks.layer import asked_for, contributions_of
+from aevis_dash.callbacks.steps import Step
+from aevis_dash.callbacks.view import View
+
+
+class Quadratic:
+    method = "quadratic"
+
+
+VIEW = View(example="a", layer="relu", steps=(Step("layer1.0.relu", 3, (0, 0, 2, 2, 1), "relu", note="x"),), at=0)
+
+
+def asked(view=VIEW, traced=Quadratic, before=None, solved=None, cancelled=False):
+    return json.loads(json.dumps(asked_for(view, traced, before, solved, cancelled)))
+
+
+def test_a_job_is_asked_for_once():
+    first = asked()
+    assert (first["waiting"], first["anew"]) == (True, True)
+    for changed in (VIEW.but(map=5), VIEW.but(pair="src-tar"), VIEW.but(cause="source"), VIEW.but(maps=(1,))):
+        again = asked(changed, before=first)
+        assert (again["waiting"], again["anew"]) == (True, False)
+    other = asked(VIEW.but(how="exact"), before=first)
+    assert (other["anew"], other["what"]["how"]) == (True, "exact")
+
+
+def test_what_was_cancelled_is_not_asked_for_again_until_chosen_anew():
+    cancelled = asked(before=asked(), cancelled=True)
+    assert (cancelled["waiting"], cancelled["anew"], cancelled["cancelled"]) == (False, False, True)
+    later = asked(VIEW.but(map=5), before=cancelled)
+    assert (later["waiting"], later["anew"]) == (False, False)
+    quadratic = asked(VIEW.but(how="quadratic"), before=later)
+    assert (quadratic["what"], quadratic["waiting"]) == (None, False)
+    assert asked(before=quadratic)["anew"]
+
+
+def test_a_job_that_ended_is_not_waited_for_even_where_nothing_was_kept():
+    first = asked()
+    ended = asked(before=first, solved=first["what"])
+    assert (ended["waiting"], ended["anew"]) == (False, False)
+
+
+@pytest.mark.parametrize("traced", [None, type("Solved", (), {"method": "solved"})])
+def test_nothing_is_asked_for_where_it_is_there(traced):
+    assert asked(traced=traced) == {"what": None, "cancelled": False, "waiting": False, "anew": False}
+
+
+def test_notes_and_places_in_the_tree_are_no_part_of_what_is_asked():
+    moved = VIEW.but(
+        steps=(Step("", None, None, "layer1.0.relu"), Step("layer1.0.relu", 3, (0, 0, 2, 2, 1), "relu", parent=0)), at=1
+    )
+    assert contributions_of(moved) == contributions_of(VIEW)
