@@ -97,3 +97,14 @@ def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):
     assert told == sorted(told)
     stored = bench.stored_verification(triplet.plan.example.id, Intervention(bench.depths()[0]))
     np.testing.assert_array_equal(stored.maps, found[0].maps)
+
+
+def test_a_map_that_adv_raised_nowhere_has_no_area(bench, triplet, monkeypatch):
+    falling = {triplet.image(Role.SOURCE): 2.0, triplet.image(Role.ADVERSARIAL): 1.0}
+    monkeypatch.setattr(bench, "activation_maps", lambda name, layer: np.full((3, 4, 4), falling.get(name, 0.0)))
+    assert raised(bench, triplet, FeatureMap(5, 1)) is None
+
+
+def test_maps_that_move_the_margin_away_are_no_hops(bench, triplet, monkeypatch):
+    monkeypatch.setattr(bench, "single_effects", lambda example, layer, maps: -np.ones(len(maps), np.float32))
+    assert propose(bench, triplet) == ()

@@ -16,7 +16,7 @@ from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
 from aevis_dash.domain import REPLACEMENTS, AevisError, AreaOfInterest, Example, FeatureMap, Intervention, Role
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workspace import ImageEntry, write_image
+from aevis_dash.workspace import ImageEntry, write_image, write_settings
 
 
 @pytest.fixture
@@ -503,3 +503,19 @@ def _keep_images(bench: Workbench, entries) -> None:
     """Write the workspace's table of normal images anew."""
     lines = [f"{e.file},{'' if e.label is None else e.label}\n" for e in entries]
     (bench.workspace.root / "images.csv").write_text("file,label\n" + "".join(lines))
+
+
+def test_contributions_found_by_other_settings_are_others(world):
+    bench = open_workbench(world)
+    triplet = bench.extract(bench.workspace.settings.opens_on)
+    layer = bench.layers.layers[20]
+    cause = (FeatureMap(20, 1), AreaOfInterest(20, 0, 0, layer.height, layer.width), 19)
+    for method in ("solved", "quadratic", "exact"):
+        bench.contribute(triplet, *cause, method=method)
+        assert bench.stored_contribution(triplet, *cause, method).method == method
+    settings = bench.workspace.settings
+    other = dataclasses.replace(settings.contribution, sparsity=2 * settings.contribution.sparsity)
+    write_settings(world, dataclasses.replace(settings, contribution=other))
+    again = open_workbench(world)
+    kept = [m for m in ("solved", "quadratic", "exact") if again.stored_contribution(triplet, *cause, m)]
+    assert kept == ["exact"], "which depends on no parameter"
