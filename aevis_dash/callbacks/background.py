@@ -9,7 +9,6 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
-from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
 from aevis_dash.config import ExtractionParameters, Progress
@@ -40,7 +39,6 @@ def register(app: Dash, manager: Any) -> None:
         Output(ids.DONE, "data"),
         *_message(),
         Input(ids.WANTED, "data"),
-        State(ids.VIEW, "data"),
         State(ids.PAGE, "data"),
         running=running,
         **common,
@@ -82,23 +80,22 @@ def register(app: Dash, manager: Any) -> None:
     )(compare_job)
 
 
-def extract_job(set_progress: SetProgress, wanted: dict | None, view_data: dict, _page: str) -> tuple:
-    """Extract the wanted example's datapaths; the view then gets a layer and a map to begin with.
+def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
+    """Extract the wanted example's datapaths.
 
     What is wanted is the part of the view that names the datapaths: see `network.datapaths_of`. The method and the
     share are among it, so that two visitors who ask for different ones are two jobs.
     The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
-    itself anew through others, so the browser takes the view from that store (see `browser.py`).
+    itself anew through others, so the browser says that they are ready (see `browser.py`).
     """
     if not wanted:
         return no_update, no_update, no_update
     try:
         asked = from_data(wanted)
         jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress))
-        view = settled(jobs.workbench(), from_data(view_data))
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         return no_update, _sentence(error, "The extraction"), True
-    return {"view": view.to_data(), "ready": wanted}, "", False
+    return {"ready": wanted}, "", False
 
 
 def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:

@@ -67,20 +67,19 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.FLIP_TEXT, "children"),
         Output(ids.FLIP, "disabled"),
         Output(ids.TRACE_PREDICTION, "disabled"),
-        Input(ids.NEURON_VIEW, "data"),
+        Input(ids.VIEW, "data"),
         Input(ids.FLIPPED, "data"),
         Input(ids.READY, "data"),
-        Input(ids.VIEW, "data"),
     )
-    def show_flip(data, _flipped, _ready, whole):
+    def show_flip(data, _flipped, _ready):
         """What is stored but no step of the trail yet can be made one by the button."""
-        view, steps = from_data(data), from_data(whole).steps
+        view = from_data(data)
         if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
             return [], True, True
         found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
         if found is None:
             return flips([_question(view)], [], None), False, False
-        kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in steps)
+        kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
         return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
 
 

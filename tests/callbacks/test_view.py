@@ -154,7 +154,7 @@ def test_jobs_are_asked_for_the_datapaths_that_the_view_names(monkeypatch, drawn
     plain = View(example=bench.workspace.settings.opens_on, layer="layer3.0.relu", map=1)
     for view in (plain, plain.but(method="gradient"), plain.but(method="gradient", share=0.05)):
         data = json.loads(json.dumps(datapaths_of(view)))
-        done, _, failed = background.extract_job(lambda _: None, data, view.to_data(), "page")
+        done, _, failed = background.extract_job(lambda _: None, data, "page")
         assert (failed, done["ready"]) == (False, data)
         traced = contributions_of(view.after(Step("layer3.0.relu", 1, None, "relu")))
         assert background.solve_job(lambda _: None, json.loads(json.dumps(traced)), "page")[2] is False
