@@ -29,6 +29,23 @@ class Role(StrEnum):
 
 
 ROLES = (Role.SOURCE, Role.ADVERSARIAL, Role.TARGET)
+DATAPATHS = 8
+"""Datapaths compared at most."""
+
+
+def further(number: int) -> str:
+    """The key of a further target, "target 2" and on, beside the keys of the triplet, which are the roles."""
+    return f"{Role.TARGET} {number}"
+
+
+def role_of(path: str) -> Role:
+    """The role of a compared datapath by its key: a role itself, or a further target."""
+    return Role(path.split(" ")[0])
+
+
+def short_of(path: str) -> str:
+    """How a compared datapath is called: "src", "adv", "tar", "tar 2"."""
+    return " ".join([role_of(path).short, *path.split(" ")[1:]])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from aevis_dash.core.distance import DISTANCES, Trace
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import (
     CONTRIBUTIONS,
+    DATAPATHS,
     PREDICTION,
     REPLACEMENTS,
     WHOLE_PREDICTION,
@@ -44,6 +45,7 @@ from aevis_dash.domain import (
     Role,
     Verification,
     area_of_neurons,
+    further,
 )
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
@@ -111,6 +113,32 @@ class Triplet:
         example = self.plan.example
         names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
         return names.get(role, self.plan.candidates[self.target])
+
+    def members(self, compared: Sequence[str] = ()) -> dict[str, str]:
+        """The image of every compared datapath by its key (a role, "target 2", ...): adv, and of the source's, the
+        candidates' and the nulls' those that `compared` names, at least one; the triplet's for none.
+
+        Raises AevisError for an image without a datapath here, or for more than DATAPATHS in all.
+        """
+        if not compared:
+            return {role: self.image(role) for role in Role}
+        known = (*self.plan.candidates, *self.plan.nulls)
+        chosen = list(dict.fromkeys(compared))
+        wrong = next((name for name in chosen if name not in (self.plan.example.source, *known)), None)
+        if wrong is not None or len(chosen) >= DATAPATHS:
+            raise AevisError(
+                f"{wrong!r} has no datapath beside {self.plan.example.id}. Choose among its targets."
+                if wrong is not None
+                else f"{len(chosen) + 1} datapaths are too many to compare. Choose at most {DATAPATHS}."
+            )
+        found = {role: self.image(role) for role in Role if role is Role.ADVERSARIAL or self.image(role) in chosen}
+        others = [name for name in chosen if name not in found.values()]
+        return found | {further(number): name for number, name in enumerate(others, start=2)}
+
+    def path_of(self, image: str) -> Datapath:
+        """The datapath of one of the example's images, its candidates and its nulls."""
+        names = (self.plan.example.adversarial, self.plan.example.source, *self.plan.candidates, *self.plan.nulls)
+        return self.paths[names.index(image)]
 
     @property
     def similarity(self) -> tuple[float, ...]:

@@ -1,9 +1,9 @@
 // What the page does without the server; called from callbacks/browser.py.
 (function () {
   const STATIONS = [
-    ["example", "target", "method", "share", "distance", "gap", "layer"],
-    ["example", "target", "method", "share", "layer", "map", "pair", "cause", "how", "maps", "steps", "at"],
-    ["example", "target", "method", "share", "layer", "map", "area", "maps", "replacement"],
+    ["example", "target", "method", "share", "compared", "plot", "distance", "gap", "folds", "layer"],
+    ["example", "target", "method", "share", "compared", "layer", "map", "pinned", "pair", "cause", "how", "sort", "keep", "faces", "maps", "steps", "at"],
+    ["example", "target", "method", "share", "compared", "layer", "map", "area", "look", "maps", "replacement"],
   ];
 
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);

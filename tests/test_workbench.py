@@ -14,7 +14,18 @@ from PIL import Image
 from aevis_dash.config import AttackParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
-from aevis_dash.domain import REPLACEMENTS, AevisError, AreaOfInterest, Example, FeatureMap, Intervention, Role
+from aevis_dash.domain import (
+    REPLACEMENTS,
+    AevisError,
+    AreaOfInterest,
+    Example,
+    FeatureMap,
+    Intervention,
+    Role,
+    further,
+    role_of,
+    short_of,
+)
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import ImageEntry, write_image, write_settings
 
@@ -292,6 +303,27 @@ def test_nulls_depend_on_the_seed_and_the_example_only(bench, fooled):
     assert first.plan(examples[0]).nulls != again.plan(examples[0]).nulls
     renamed = dataclasses.replace(examples[0], id="another")
     assert first.plan(examples[0]).nulls != first.plan(renamed).nulls
+
+
+def test_compared_datapaths_have_keys_and_no_more_than_eight(bench, fooled):
+    triplet = bench.extract(fooled)
+    names = [triplet.plan.example.source, *triplet.plan.candidates, *triplet.plan.nulls]
+    assert triplet.members() == {role: triplet.image(role) for role in Role}
+    every = triplet.members(names)
+    assert list(every) == ["source", "adversarial", "target", *(further(i) for i in range(2, len(names)))]
+    assert sorted(every.values()) == sorted({triplet.image(Role.ADVERSARIAL), *names})
+    assert every["target"] == triplet.image(Role.TARGET)
+    assert list(triplet.members(names[:1])) == ["source", "adversarial"]
+    assert triplet.path_of(every["target 2"]).label == bench.predict([every["target 2"]])[0].label
+    assert [(role_of(key), short_of(key)) for key in ("source", "target 2")] == [
+        (Role.SOURCE, "src"),
+        (Role.TARGET, "tar 2"),
+    ]
+    with pytest.raises(AevisError, match=r"'panda\.png' has no datapath beside"):
+        triplet.members(["panda.png"])
+    many = replace(triplet, plan=replace(triplet.plan, candidates=tuple("abcdefgh")))
+    with pytest.raises(AevisError, match="9 datapaths are too many"):
+        many.members("abcdefgh")
 
 
 def test_the_triplet_holds_the_given_paths_and_the_chosen_target(bench, fooled):

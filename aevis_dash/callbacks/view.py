@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 from aevis_dash.callbacks.steps import (
     THE_PREDICTION,
@@ -28,9 +28,19 @@ from aevis_dash.workbench import Workbench
 
 STEPS = 200
 """Steps of a trail at most."""
-_TEXTS = ("example", "target", "method", "layer", "distance", "gap", "pair", "cause", "how", "replacement")
+CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
+"""Fields that name one of a few ways to show things."""
+_TEXTS = ("example", "target", "method", "layer", *CHOSEN)
+_LISTS = ("compared", "folds", "pinned")
+"""Fields that hold several names."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
+PLOTS = ("river", "dots")
+SORTS = ("fill", "contribution", "channel")
+KEEPS = ("all", "adv", "shared", "top")
+FACES = ("on", "off")
+LOOKS = ("maps", "over", "difference")
+BESTS = ("activation", "relevance")
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
 
@@ -39,24 +49,37 @@ SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 class View:
     """The state of one visitor's page.
 
-    `method` and `share` say how the datapaths are extracted, None as the workspace does; `gap` whether the river's
-    width shows d1; `pair` is the pair of roles whose activations are compared; `cause` the role whose contributions
-    are shown, and `how` those are found; `maps` of the layer are chosen for a flip-back by `replacement`, none for a
-    search. `steps` are the trail, a tree, and `at` the number of the step that led here, -1 for none.
+    `method` and `share` say how the datapaths are extracted, None as the workspace does. `compared` are the images
+    whose datapaths are compared with adv's, none for the triplet's. Network: `plot` is how; `gap` whether the river's
+    width shows d1; `folds` the groups that are opened or closed other than by default. Layer: `pinned` ones stand
+    beside the shown one; `pair` is the pair of roles whose activations are compared; `cause` the role whose
+    contributions are shown, and `how` those are found; cells are sorted by `sort` and left out by `keep`; `faces` are
+    learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best.
+    `maps` of the layer are chosen for a flip-back by `replacement`, none for a search. `steps` are the trail, a tree,
+    and `at` the number of the step that led here, -1 for none.
     """
 
     example: str | None = None
     target: str | None = None
     method: str | None = None
     share: float | None = None
+    compared: tuple[str, ...] = ()
+    plot: str = "river"
     distance: str = "activations"
     gap: str = "measured"
+    folds: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
     layer: str | None = None
     map: int | None = None
     area: Area | None = None
     pair: str = "adv-src"
     cause: str = "adversarial"
     how: str = "solved"
+    sort: str = "fill"
+    keep: str = "all"
+    faces: str = "on"
+    look: str = "maps"
+    best: str = "activation"
     maps: tuple[int, ...] = ()
     replacement: str = "source"
     steps: tuple[Step, ...] = ()
@@ -76,7 +99,8 @@ class View:
         fields |= {"share": None if self.share is None else f"{self.share:g}", "layer": self.layer, "map": self.map}
         fields |= {"area": area_text(self.area), "maps": ",".join(str(c) for c in self.maps)}
         fields |= {"steps": "~".join(step_text(s) for s in self.steps)}
-        for name in ("distance", "gap", "pair", "cause", "how", "replacement", "at"):
+        fields |= {name: "~".join(_quoted(text) for text in getattr(self, name)) for name in _LISTS}
+        for name in (*CHOSEN, "at"):
             fields[name] = None if getattr(self, name) == getattr(_PLAIN, name) else getattr(self, name)
         return "?" + urlencode({k: v for k, v in fields.items() if v not in (None, "")}, safe=":,~")
 
@@ -103,12 +127,16 @@ class View:
 _PLAIN = View()
 
 
+def _quoted(text: str) -> str:
+    return quote(text, safe="").replace("~", "%7E")
+
+
 def from_data(data: Mapping[str, Any] | None) -> View:
     """The view from a dcc.Store."""
     known: dict[str, Any] = {k: v for k, v in (data or {}).items() if k in View.__dataclass_fields__}
     known["steps"] = tuple(step_from_data(s) for s in known.get("steps", ()))
     known["area"] = area_from(known.get("area"))
-    known["maps"] = tuple(known.get("maps", ()))
+    known |= {name: tuple(known.get(name, ())) for name in ("maps", *_LISTS)}
     return View(**known)
 
 
@@ -124,6 +152,7 @@ def from_search(search: str) -> View:
     except (ValueError, IndexError) as error:
         raise AevisError(f"The link cannot be read ({error}). Copy it again, or choose an example here.") from error
     texts: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
+    texts |= {k: tuple(unquote(text) for text in fields[k].split("~")) for k in _LISTS if k in fields}
     return View(**texts, share=share, map=number, area=area, maps=maps, steps=steps, at=at)
 
 
@@ -135,6 +164,8 @@ def check(view: View, bench: Workbench) -> None:
         if getattr(view, name) not in (*allowed, getattr(_PLAIN, name)):
             known = ", ".join(a if isinstance(a, str) else f"{a:g}" for a in allowed)
             raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {known}.")
+    for name in view.pinned:
+        bench.layers.find(name)
     places = [(view.layer, view.map, view.area, view.maps)]
     places += [(s.layer, s.map, s.area, s.maps) for s in view.steps if s.layer != THE_PREDICTION or s.is_flip]
     for layer, channel, area, maps in places:
@@ -197,4 +228,5 @@ def shares(own: ExtractionParameters) -> tuple[float, ...]:
 def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
     named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
     named |= {"how": CONTRIBUTIONS, "replacement": REPLACEMENTS}
+    named |= {"plot": PLOTS, "sort": SORTS, "keep": KEEPS, "faces": FACES, "look": LOOKS, "best": BESTS}
     return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role)}

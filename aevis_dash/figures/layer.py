@@ -186,7 +186,7 @@ def _shapes(treemap: Treemap, selected: int | None, picked: Sequence[int], theme
 
 def _backgrounds(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
     return [
-        _box(rect, 1.5, fillcolor=faded(theme.roles(region.roles), 0.2), line={"width": 0}, layer="below")
+        _box(rect, 1.5, fillcolor=faded(theme.paths(region.roles), 0.2), line={"width": 0}, layer="below")
         for region, rect in treemap.regions
     ]
 
@@ -221,7 +221,7 @@ def _labels(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
     for region, rect in treemap.regions:
         if labelled(rect) and (text := _label(region, rect.width - 8)):
             place = {"x": rect.x + 4, "y": rect.y + 2 + STRIP / 2, "xanchor": "left", "yanchor": "middle"}
-            font = {"color": theme.roles(region.roles), "size": TEXT_SIZE - 1}
+            font = {"color": theme.paths(region.roles), "size": TEXT_SIZE - 1}
             labels.append({"text": plain(text), "font": font, "showarrow": False, "borderpad": 0, **place})
     return labels
 

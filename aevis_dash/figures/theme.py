@@ -19,8 +19,8 @@ class Theme:
     """The colours of one appearance, as #rrggbb. Backgrounds are transparent; `surface` is the page behind.
 
     The three role colours stay apart for the colour-blind and on this surface; `scale` goes from no
-    activation (the surface's end) to the highest; `more` and `less` fill a cell whose activation
-    difference is positive or negative; `mark` is for what deserves a look.
+    activation (the surface's end) to the highest; `further` colours are for the second target and on; `more` and
+    `less` fill a cell whose activation difference is positive or negative; `mark` is for what deserves a look.
     """
 
     name: str
@@ -35,6 +35,12 @@ class Theme:
     more: str
     less: str
     mark: str
+    further: tuple[str, ...]
+
+    def path(self, path: str) -> str:
+        """The colour of a compared datapath by its key: its role's, or a further target's own."""
+        number = path.split(" ")[1:]
+        return self.further[(int(number[0]) - 2) % len(self.further)] if number else self.role(Role(path))
 
     def role(self, role: Role) -> str:
         """The colour of a role."""
@@ -44,9 +50,9 @@ class Theme:
             Role.TARGET: self.target,
         }[role]
 
-    def roles(self, roles: Iterable[Role]) -> str:
-        """The blended colour of a region that these roles share; a role's own colour for one."""
-        return blend([self.role(role) for role in sorted(roles)])
+    def paths(self, paths: Iterable[str]) -> str:
+        """The blended colour of a region that these datapaths share; a datapath's own colour for one."""
+        return blend([self.path(path) for path in sorted(paths)])
 
     @property
     def colorscale(self) -> list[list[float | str]]:
@@ -68,6 +74,7 @@ LIGHT = Theme(
     more="#58a84f",
     less="#c2b8cf",
     mark="#ffc933",
+    further=("#a0328c", "#806400", "#5f50c8", "#7d4a2d", "#4f6a7a", "#b8325c", "#33407a"),
 )
 DARK = Theme(
     name="dark",
@@ -82,6 +89,7 @@ DARK = Theme(
     more="#3d8a42",
     less="#675a7a",
     mark="#ffd84d",
+    further=("#e58ad0", "#dcc545", "#aaa2ff", "#cf9f7c", "#a9c0d0", "#ff9aa8", "#c5d0ff"),
 )
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from aevis_dash.callbacks import background
+from aevis_dash.callbacks import view as views
 from aevis_dash.callbacks.layer import contributions_of
 from aevis_dash.callbacks.network import datapaths_of
 from aevis_dash.callbacks.settle import stored_triplet
@@ -29,14 +30,23 @@ FULL = View(
     target="monkey 1.png",
     method="gradient",
     share=0.005,
+    compared=("panda 0.png", "monkey ~1.png"),
+    plot="dots",
     distance="gates",
     gap="equal",
+    folds=("layer1", "layer2.0"),
+    pinned=("relu",),
     layer="layer1.0.relu",
     map=3,
     area=(0, 1, 4, 5),
     pair="src-tar",
     cause="source",
     how="exact",
+    sort="channel",
+    keep="shared",
+    faces="off",
+    look="over",
+    best="relevance",
     maps=(3, 1),
     replacement="zero",
     steps=(
@@ -76,7 +86,7 @@ def test_what_is_no_view_is_refused(search):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("share", 0.3), *((name, "x") for name in ("distance", "gap", "pair", "cause", "how", "replacement"))],
+    [("share", 0.3), *((name, "x") for name in views.CHOSEN)],
 )
 def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
     with pytest.raises(AevisError, match="The link names no"):
@@ -92,6 +102,7 @@ def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
         ({"steps": (Step("", None, None, "attic"),)}, "no layer 'attic'"),
         ({"steps": (Step("layer1.0.relu", 3, None, "layer4.2.relu"),)}, "leads nowhere near"),
         ({"steps": (Step("", None, None, "relu"),) * 201}, "more than 200 steps"),
+        ({"pinned": ("attic",)}, "no layer 'attic'"),
         ({"at": 0}, "no step 0 of its 0"),
         ({"layer": "relu", "maps": (99,)}, "there is no map 99"),
         ({"layer": "relu", "map": 1, "area": (0, 0, 2, 2, 3, 9)}, "no places of a rectangle"),

@@ -85,7 +85,7 @@ def test_labels_name_the_region_and_its_number_of_maps_in_blended_colour():
     _, figure = draw(critical, np.ones(40))
     colours = {a.text: a.font.color for a in figure.layout.annotations}
     assert set(colours) == {"src only · 12", "adv only · 20", "src ∩ adv · 8"}
-    assert colours["src ∩ adv · 8"] == LIGHT.roles([Role.SOURCE, Role.ADVERSARIAL])
+    assert colours["src ∩ adv · 8"] == LIGHT.paths([Role.SOURCE, Role.ADVERSARIAL])
 
 
 def test_a_label_that_does_not_fit_is_shortened_or_dropped():

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from aevis_dash.domain import ROLES, Role
+from aevis_dash.domain import DATAPATHS, ROLES, Role, further
 from aevis_dash.figures.theme import (
     DARK,
     LIGHT,
@@ -76,7 +76,8 @@ def test_colours_stand_out_from_the_page(theme):
         low, high = sorted((luminance(colour), luminance(theme.surface)))
         return (high + 0.05) / (low + 0.05)
 
-    assert min(contrast(theme.role(role)) for role in ROLES) > 3
+    assert min(contrast(theme.path(path)) for path in (*ROLES, *map(further, range(2, DATAPATHS + 1)))) > 3
+    assert len({theme.path(path) for path in (*ROLES, *map(further, range(2, DATAPATHS + 1)))}) == DATAPATHS + 2
     assert contrast(theme.ink) > 10
     assert contrast(theme.faint) > 4.5
 
@@ -92,8 +93,8 @@ def test_activation_moves_steadily_away_from_the_page(theme):
 def test_blending_is_the_mean_and_does_not_depend_on_the_order():
     assert blend(["#000000", "#ff8002"]) == "#804001"
     pair = [Role.TARGET, Role.SOURCE]
-    assert LIGHT.roles(pair) == LIGHT.roles(pair[::-1])
-    assert LIGHT.roles([Role.SOURCE]) == LIGHT.source
+    assert LIGHT.paths(pair) == LIGHT.paths(pair[::-1])
+    assert LIGHT.paths([Role.SOURCE]) == LIGHT.source
     assert faded("#0a0b0c", 0.5) == "rgba(10,11,12,0.5)"
 
 
