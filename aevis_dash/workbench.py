@@ -22,7 +22,7 @@ from aevis_dash.core import (
     receptive,
 )
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.distance import DISTANCES, Trace
+from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import (
     CONTRIBUTIONS,
@@ -333,13 +333,22 @@ class Workbench:
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
-    def distances(self, triplet: Triplet, name: str) -> DatapathDistance:
-        """How far the three datapaths lie apart at every layer, by "activations" or "gates"."""
-        if name not in DISTANCES:
-            raise AevisError(f"There is no distance {name!r}. Choose one of: {', '.join(DISTANCES)}.")
+    def distances(self, triplet: Triplet, name: str, levels: Levels | None = None) -> DatapathDistance:
+        """How far the three datapaths lie apart at every layer, or level, by "activations", "gates" or "gates-raw"."""
+        check_distance(name)
         traces = {role: self._trace(triplet.image(role), triplet.path(role)) for role in Role}
         nulls = [self._trace(n, path) for n, path in zip(triplet.plan.nulls, triplet.nulls, strict=True)]
-        return DISTANCES[name](self.layers, traces[Role.ADVERSARIAL], traces[Role.SOURCE], traces[Role.TARGET], nulls)
+        three = (traces[Role.ADVERSARIAL], traces[Role.SOURCE], traces[Role.TARGET])
+        return DISTANCES[name](self.layers, *three, nulls, levels)
+
+    def distances_between(
+        self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """How far any two of the compared datapaths (`Triplet.members`) lie apart at every layer, or level."""
+        check_distance(name)
+        members = triplet.members(compared)
+        traces = {key: self._trace(image, triplet.path_of(image)) for key, image in members.items()}
+        return between(self.layers, traces, name, levels)
 
     # Layers and maps
 

@@ -500,6 +500,28 @@ def test_what_was_verified_is_not_verified_again(bench, fooled, runs):
 def test_an_unknown_distance_is_refused(bench, fooled):
     with pytest.raises(AevisError, match=r"no distance 'x'\. Choose one of: "):
         bench.distances(bench.extract(fooled), "x")
+    with pytest.raises(AevisError, match=r"no distance 'x'\. Choose one of: "):
+        bench.distances_between(bench.extract(fooled), (), "x")
+
+
+@pytest.mark.parametrize("name", ["activations", "gates", "gates-raw"])
+def test_distances_of_the_triplet_are_those_between_its_three(bench, fooled, name):
+    triplet, levels = bench.extract(fooled), ((0, 1, 2), (5,))
+    three, pairs = bench.distances(triplet, name, levels), bench.distances_between(triplet, (), name, levels)
+    assert len(pairs) == 3
+    np.testing.assert_array_equal(pairs["source", "target"], three.d1)
+    np.testing.assert_array_equal(pairs["source", "adversarial"], three.d2)
+    np.testing.assert_array_equal(pairs["adversarial", "target"], three.d3)
+
+
+def test_distances_between_go_through_the_images_that_are_compared(bench, fooled):
+    triplet = bench.extract(fooled)
+    null = triplet.plan.nulls[0]
+    pairs = bench.distances_between(triplet, [triplet.plan.example.source, null], "gates-raw")
+    assert set(pairs) == {("source", "adversarial"), ("source", "target 2"), ("adversarial", "target 2")}
+    apart = np.square(triplet.nulls[0].gates - triplet.source.gates, dtype=np.float64)
+    squared = [part.sum() for part in bench.layers.parts(apart)]
+    np.testing.assert_allclose(pairs["source", "target 2"], np.sqrt(squared))
 
 
 def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):

@@ -1,12 +1,18 @@
-"""How far three datapaths lie apart at every layer, by their gates or by the activations they carry."""
+"""How far datapaths lie apart at every layer, by their gates or by the activations they carry."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
-from aevis_dash.domain import Datapath, DatapathDistance, LayerGraph, share
+from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Role, share
+
+Levels = Sequence[Sequence[int]]
+"""Layers, by index, that are measured as one: every level is one number."""
 
 
 @dataclass(frozen=True)
@@ -17,50 +23,96 @@ class Trace:
     activation: np.ndarray
 
 
-def by_gates(graph: LayerGraph, adv: Trace, src: Trace, tar: Trace, nulls: Sequence[Trace] = ()) -> DatapathDistance:
-    """Distance of the gates per layer, ||z_1 - z_2||_2 / sqrt(n_l): which maps the prediction needs."""
+class Distance(Protocol):
+    """Distances of a triplet at G levels, every layer alone by default; each null target takes the place of tar."""
 
-    def d(a: Trace, b: Trace) -> np.ndarray:
-        squared = np.square(a.datapath.gates - b.datapath.gates, dtype=np.float64)
-        return np.array([np.sqrt(part.mean()) for part in graph.parts(squared)])
+    def __call__(
+        self,
+        graph: LayerGraph,
+        adv: Trace,
+        src: Trace,
+        tar: Trace,
+        nulls: Sequence[Trace] = (),
+        levels: Levels | None = None,
+    ) -> DatapathDistance: ...
 
-    null = [share(d(adv, src), d(adv, other)) for other in nulls]
-    return DatapathDistance("gates", d(src, tar), d(adv, src), d(adv, tar), _stack(null, len(graph)))
 
+def between(
+    graph: LayerGraph, traces: Mapping[str, Trace], name: str, levels: Levels | None = None
+) -> dict[tuple[str, str], np.ndarray]:
+    """(G,) for every pair of datapaths, in the order of the mapping; NaN where undefined.
 
-def by_activations(
-    graph: LayerGraph, adv: Trace, src: Trace, tar: Trace, nulls: Sequence[Trace] = ()
-) -> DatapathDistance:
-    """Cosine distance per layer of the activations on the maps critical to any of the three: what the signal is.
-
-    NaN where no map of the layer is critical. Each null target brings its own three critical sets.
+    "activations": 1 - cosine of the activations on the maps critical to any of the datapaths, what the signal is; NaN
+    where no map of the level is critical. "gates": ||z_1 - z_2||_2 / sqrt(maps of the level), which maps the
+    prediction needs. "gates-raw": ||z_1 - z_2||_2, as the paper prints it; it grows with the width.
     """
-    d1, d2, d3 = _cosine_triplet(graph, adv, src, tar)
-    null = [_cosine_share(graph, adv, src, other) for other in nulls]
-    return DatapathDistance("activations", d1, d2, d3, _stack(null, len(graph)))
+    measure, union = _MEASURES[name], np.any([trace.datapath.critical for trace in traces.values()], axis=0)
+    places = [_places(graph, level) for level in levels or _alone(graph)]
+    return {
+        (first, second): np.array([measure(a, b, at, union[at]) for at in places])
+        for (first, a), (second, b) in combinations(traces.items(), 2)
+    }
 
 
-Distance = Callable[[LayerGraph, Trace, Trace, Trace, Sequence[Trace]], DatapathDistance]
-DISTANCES: Mapping[str, Distance] = MappingProxyType({"activations": by_activations, "gates": by_gates})
-"""Every distance by name; the first is the default of the picture."""
+def _alone(graph: LayerGraph) -> Levels:
+    return [(layer.index,) for layer in graph.layers]
 
 
-def _cosine_triplet(graph: LayerGraph, adv: Trace, src: Trace, tar: Trace) -> tuple[np.ndarray, ...]:
-    union = adv.datapath.critical | src.datapath.critical | tar.datapath.critical
-    pairs = ((src, tar), (adv, src), (adv, tar))
-    return tuple(
-        np.array([cosine_distance(a.activation[at], b.activation[at]) for at in _places(graph, union)])
-        for a, b in pairs
+def _places(graph: LayerGraph, level: Sequence[int]) -> np.ndarray:
+    return np.concatenate([np.arange(graph.offsets[i], graph.offsets[i + 1]) for i in level])
+
+
+def _raw(a: Trace, b: Trace, at: np.ndarray, _critical: np.ndarray) -> float:
+    return float(np.linalg.norm((a.datapath.gates[at] - b.datapath.gates[at]).astype(np.float64)))
+
+
+def _by_width(a: Trace, b: Trace, at: np.ndarray, critical: np.ndarray) -> float:
+    return _raw(a, b, at, critical) / float(np.sqrt(len(at)))
+
+
+def _cosine(a: Trace, b: Trace, at: np.ndarray, critical: np.ndarray) -> float:
+    return cosine_distance(a.activation[at[critical]], b.activation[at[critical]])
+
+
+_MEASURES: Mapping[str, Callable[[Trace, Trace, np.ndarray, np.ndarray], float]] = MappingProxyType(
+    {"activations": _cosine, "gates": _by_width, "gates-raw": _raw}
+)
+
+
+def _of_triplet(
+    name: str,
+    graph: LayerGraph,
+    adv: Trace,
+    src: Trace,
+    tar: Trace,
+    nulls: Sequence[Trace] = (),
+    levels: Levels | None = None,
+) -> DatapathDistance:
+    d1, d2, d3 = _three(name, graph, adv, src, tar, levels)
+    null = [share(*_three(name, graph, adv, src, other, levels)[1:]) for other in nulls]
+    return DatapathDistance(name, d1, d2, d3, np.array(null).reshape(-1, len(d1)))
+
+
+def _three(
+    name: str, graph: LayerGraph, adv: Trace, src: Trace, tar: Trace, levels: Levels | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = between(graph, {Role.SOURCE: src, Role.ADVERSARIAL: adv, Role.TARGET: tar}, name, levels)
+    return (
+        found[Role.SOURCE, Role.TARGET],
+        found[Role.SOURCE, Role.ADVERSARIAL],
+        found[Role.ADVERSARIAL, Role.TARGET],
     )
 
 
-def _cosine_share(graph: LayerGraph, adv: Trace, src: Trace, other: Trace) -> np.ndarray:
-    _, d2, d3 = _cosine_triplet(graph, adv, src, other)
-    return share(d2, d3)
+DISTANCES: Mapping[str, Distance] = MappingProxyType({name: partial(_of_triplet, name) for name in _MEASURES})
+"""Every distance of a triplet by name; the first is the default of the picture."""
+by_activations, by_gates = DISTANCES["activations"], DISTANCES["gates"]
 
 
-def _places(graph: LayerGraph, chosen: np.ndarray) -> list[np.ndarray]:
-    return [np.flatnonzero(part) + graph.offsets[i] for i, part in enumerate(graph.parts(chosen))]
+def check_distance(name: str) -> None:
+    """Raise AevisError for a distance that there is not."""
+    if name not in DISTANCES:
+        raise AevisError(f"There is no distance {name!r}. Choose one of: {', '.join(DISTANCES)}.")
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -72,7 +124,3 @@ def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
     if a.size == 0:
         return float("nan")
     return 0.0 if not a.any() and not b.any() else 1.0
-
-
-def _stack(rows: list[np.ndarray], length: int) -> np.ndarray:
-    return np.array(rows).reshape(-1, length)

@@ -1,4 +1,6 @@
-"""Distances between three datapaths at every layer."""
+"""Distances between datapaths at every layer, or level of layers."""
+
+from itertools import combinations
 
 import hand_wired
 import numpy as np
@@ -7,7 +9,7 @@ import reference
 
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import extract
-from aevis_dash.core.distance import DISTANCES, Trace, by_activations, by_gates
+from aevis_dash.core.distance import DISTANCES, Trace, between, by_activations, by_gates
 from aevis_dash.core.features import maximum_activations
 from aevis_dash.domain import Datapath, Layer, LayerGraph, share
 
@@ -56,6 +58,64 @@ def test_distances_equal_their_twins_and_each_null_takes_the_targets_place(seed)
         np.testing.assert_allclose(gates.null_share[row], d2 / (d2 + d3), rtol=1e-5)
         d2, d3 = (np.array(cosine_twin(adv, b, (adv, src, other))) for b in (src, other))
         np.testing.assert_allclose(cosine.null_share[row], d2 / (d2 + d3), atol=1e-5)
+
+
+LEVELS = ((0, 2), (1,))
+
+
+def together(flat):
+    first, second, third = layers(flat)
+    return [[*first, *third], [*second]]
+
+
+def level_twin(name, a, b, every):
+    """One number a level of LEVELS, of its layers' maps strung together."""
+    if name == "activations":
+        found, union = [], together(np.any([t.datapath.critical for t in every], axis=0))
+        for u, v, at in zip(together(a.activation), together(b.activation), union, strict=True):
+            u, v = ([value for value, chosen in zip(w, at, strict=True) if chosen] for w in (u, v))
+            dot = sum(x * y for x, y in zip(u, v, strict=True))
+            found.append(1 - dot / (reference.norm(u) * reference.norm(v)) if u else np.nan)
+        return found
+    pairs = list(zip(together(a.datapath.gates), together(b.datapath.gates), strict=True))
+    raw = [reference.eq4_distance(u, v) for u, v in pairs]
+    return raw if name == "gates-raw" else [d / np.sqrt(len(u)) for d, (u, _) in zip(raw, pairs, strict=True)]
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("count", [2, 8])
+def test_any_two_of_many_on_levels_equal_their_twins_over_the_union_of_all(name, count):
+    traces = {f"path {i}": trace(i, np.arange(15) % 9 == i) for i in range(count)}
+    found = between(GRAPH, traces, name, LEVELS)
+    assert list(found) == list(combinations(traces, 2))
+    for (first, second), d in found.items():
+        twin = level_twin(name, traces[first], traces[second], traces.values())
+        np.testing.assert_allclose(d, twin, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_triplet_on_levels_is_any_two_of_its_three_and_of_the_null_in_its_place(name):
+    adv, src, tar, other = (trace(i) for i in range(4))
+    found = DISTANCES[name](GRAPH, adv, src, tar, [other], LEVELS)
+    for d, pair in ((found.d1, (src, tar)), (found.d2, (adv, src)), (found.d3, (adv, tar))):
+        np.testing.assert_allclose(d, level_twin(name, *pair, (adv, src, tar)), rtol=1e-5, atol=1e-6)
+    d2, d3 = (np.array(level_twin(name, adv, b, (adv, src, other))) for b in (src, other))
+    np.testing.assert_allclose(found.null_share, [d2 / (d2 + d3)], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_every_layer_alone_is_the_level_that_none_is_given(name):
+    three = [trace(i) for i in range(3)]
+    alone, every = (DISTANCES[name](GRAPH, *three, [trace(4)], levels) for levels in ([(0,), (1,), (2,)], None))
+    for attribute in ("d1", "d2", "d3", "null_share"):
+        np.testing.assert_array_equal(getattr(alone, attribute), getattr(every, attribute))
+
+
+def test_raw_gates_are_what_the_paper_prints_and_the_others_are_them_by_width():
+    three = [trace(i) for i in range(3)]
+    raw, by_width = (DISTANCES[name](GRAPH, *three) for name in ("gates-raw", "gates"))
+    np.testing.assert_allclose(raw.d1, by_width.d1 * np.sqrt(WIDTHS))
+    assert (raw.d1 > by_width.d1).all()
 
 
 @pytest.mark.parametrize("name", DISTANCES)
