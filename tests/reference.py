@@ -341,3 +341,23 @@ def spearman(first, second):
 
     a, b = ranks(first) - ranks(first).mean(), ranks(second) - ranks(second).mean()
     return float((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def strands_objective(places, distances, adv, smoothness, nearness):
+    """What the curves of m datapaths cost at L layers: places[l][i] top to bottom, distances[l][i][j], the row adv.
+
+    The sum of squared errors of all gaps, m smoothness times the squared steps of places about their layer's mean, and
+    nearness times the squares of what a path nearer to the adversarial is drawn farther from it.
+    """
+    total, m = 0.0, len(places[0])
+    level = [[v - sum(row) / m for v in row] for row in places]
+    for layer, (row, apart) in enumerate(zip(level, distances, strict=True)):
+        for i in range(m):
+            for j in range(i + 1, m):
+                total += (row[i] - row[j] - apart[i][j]) ** 2
+            if layer:
+                total += m * smoothness * (row[i] - level[layer - 1][i]) ** 2
+            for j in range(m):
+                if adv is not None and adv not in (i, j) and apart[adv][i] < apart[adv][j]:
+                    total += nearness * max(0.0, abs(row[i] - row[adv]) - abs(row[j] - row[adv])) ** 2
+    return total
