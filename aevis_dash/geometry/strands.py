@@ -36,32 +36,40 @@ class Strands:
     order      the keys from top to bottom, at every layer
     measured   (L,) bool: False where a distance is undefined and was read off the neighbouring layers
     stress     share of the squared distances, over the measured layers, that the gaps leave unexplained; 0 is exact
+    widest     the distance that spans [-1, 1]
     """
 
     order: tuple[str, ...]
     y: Mapping[str, np.ndarray]
     measured: np.ndarray
     stress: float
+    widest: float
 
 
 def strands(
-    distances: Mapping[tuple[str, str], np.ndarray], smoothness: float = SMOOTHNESS, nearness: float = NEARNESS
+    distances: Mapping[tuple[str, str], np.ndarray],
+    order: Sequence[str] = (),
+    largest: float = 0.0,
+    smoothness: float = SMOOTHNESS,
+    nearness: float = NEARNESS,
 ) -> Strands:
     """The curves of all datapaths named in `distances`: (L,) for every pair, either way round; NaN is no evidence.
 
-    Keys are roles and further targets (`domain.further`). The order is that of least stress without the added terms,
-    the source above the target. Raises KeyError where a pair is missing.
+    Keys are roles and further targets (`domain.further`). `order` and `largest` keep the order and the scale (where it
+    is the larger) of another fit, as of all layers where some are closed; without, the order is that of least stress
+    without the added terms, the source above the target. Raises KeyError where a pair is missing.
     """
     keys = sorted({key for pair in distances for key in pair}, key=lambda key: (ROLES.index(role_of(key)), key))
     known = np.stack([np.stack([_between(distances, a, b) for b in keys], -1) for a in keys], -2)
     apart = np.apply_along_axis(filled, 0, known, 0.0)
-    order = best_order(apart, _upright(keys))
-    ordered = [keys[i] for i in order]
+    places = [keys.index(key) for key in order] or best_order(apart, _upright(keys))
+    ordered, apart = [keys[i] for i in places], apart[:, places][:, :, places]
     adv = ordered.index(Role.ADVERSARIAL) if Role.ADVERSARIAL in ordered else None
-    y = fitted(apart[:, order][:, :, order], adv, smoothness, nearness)
+    y = fitted(apart, adv, smoothness, nearness)
     measured = np.isfinite(known.sum((1, 2)))
-    stress = stress_of(y[measured], apart[measured][:, order][:, :, order])
-    return Strands(tuple(ordered), dict(zip(ordered, _on_screen(y).T, strict=True)), measured, stress)
+    widest = max(float((y[:, 0] - y[:, -1]).max(initial=0)), largest)
+    shown = dict(zip(ordered, _on_screen(y, widest).T, strict=True))
+    return Strands(tuple(ordered), shown, measured, stress_of(y[measured], apart[measured]), widest)
 
 
 def evened(distances: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
@@ -184,8 +192,6 @@ def _bend(y: np.ndarray) -> np.ndarray:
     return -np.diff(steps, axis=0)
 
 
-def _on_screen(y: np.ndarray) -> np.ndarray:
-    """(L, m) with the middle of the outermost two at 0, the widest layer from 1 to -1, all by one scale."""
-    y = y - (y[:, :1] + y[:, -1:]) / 2
-    widest = y.max(initial=0)
-    return y / widest if widest > 0 else np.zeros_like(y)
+def _on_screen(y: np.ndarray, widest: float) -> np.ndarray:
+    """(L, m) with the middle of the outermost two at 0, a layer as wide as `widest` from 1 to -1."""
+    return (y - (y[:, :1] + y[:, -1:]) / 2) * (2 / widest if widest > 0 else 0.0)
