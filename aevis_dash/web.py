@@ -24,6 +24,7 @@ from aevis_dash.callbacks import (
     layer,
     navigation,
     network,
+    network_choices,
     neuron,
     view,
 )
@@ -51,6 +52,7 @@ def create_app(bench: Workbench) -> Dash:
     scores = examples.score_range(bench)
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
+    names = [layer.name for layer in bench.layers.layers]
     methods = Methods(view.methods(own), view.shares(own), own.share)
     app = Dash(
         "aevis_dash",
@@ -60,9 +62,9 @@ def create_app(bench: Workbench) -> Dash:
         serve_locally=True,
         enable_mcp=False,
     )
-    app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods)
+    app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods, names)
     browser.register(app)
-    for station in (examples, departures, network, layer, neuron, navigation):
+    for station in (examples, departures, network, layer, neuron, navigation, network_choices):
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)

@@ -64,7 +64,7 @@
     return "gallery";
   }
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, {
-    aevis: { split, land, solved, theme, width, mark },
-  });
+  window.dash_clientside = Object.assign({}, window.dash_clientside);
+  const ours = { split, land, solved, theme, width, mark };
+  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

@@ -10,7 +10,7 @@ from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
 from aevis_dash.callbacks.trail import MOVES, here, hint, in_words, nodes
-from aevis_dash.callbacks.view import View, check, from_data, from_search, wanted_of, without_own
+from aevis_dash.callbacks.view import View, check, from_data, from_search, without_own
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Role
 from aevis_dash.figures.neuron import snap_area, toggled
 from aevis_dash.layouts.trail import trail, tree
@@ -51,20 +51,6 @@ def register(app: Dash, bench: Workbench) -> None:
         kept = from_data(data)
         fresh = kept.but(example=clicked, target=None, layer=None, map=None, area=None, maps=(), steps=(), at=-1)
         return settled(bench, fresh).to_data()
-
-    @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.RIVER, "clickData"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_layer(click, data):
-        place = _customdata(click)
-        if place is None:
-            return no_update
-        view, layer = from_data(data), bench.layers.layers[int(place[0])]
-        there = view.but(layer=layer.name, map=None, area=carried_area(bench, view, layer.index), maps=())
-        return settled(bench, there).to_data()
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -116,11 +102,6 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.TARGET, "value"),
-        Input(ids.METHOD, "value"),
-        Input(ids.SHARE, "value"),
-        Input(ids.DISTANCE, "value"),
-        Input(ids.GAP, "value"),
         Input(ids.PAIR, "value"),
         Input(ids.CAUSE_ROLE, "value"),
         Input(ids.HOW, "value"),
@@ -128,12 +109,10 @@ def register(app: Dash, bench: Workbench) -> None:
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_how(target, method, share, distance, gap, pair, cause, how, replacement, data):
+    def choose_how(pair, cause, how, replacement, data):
         view = from_data(data)
-        changed = view.but(target=target or view.target, distance=distance, gap=gap, pair=pair, cause=cause)
-        changed = changed.but(how=how, replacement=replacement)
-        changed = without_own(changed.but(method=method, share=float(share)), own)
-        return settled(bench, changed).to_data() if changed != view else no_update
+        changed = view.but(pair=pair, cause=cause, how=how, replacement=replacement)
+        return changed.to_data() if changed != view else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -236,10 +215,6 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.TRAIL, "children"),
         Output(ids.TREE, "children"),
         Output(ids.HINT, "children"),
-        Output(ids.METHOD, "value"),
-        Output(ids.SHARE, "value"),
-        Output(ids.DISTANCE, "value"),
-        Output(ids.GAP, "value"),
         Output(ids.PAIR, "value"),
         Output(ids.CAUSE_ROLE, "value"),
         Output(ids.HOW, "value"),
@@ -250,8 +225,8 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_trail(data, _ready):
         view = from_data(data)
-        line, how = trail([(i, in_words(view.steps[i])) for i in view.path], here(view)), wanted_of(view, own)
-        choices = (how.method, how.share, view.distance, view.gap, view.pair, view.cause, view.how, view.replacement)
+        line = trail([(i, in_words(view.steps[i])) for i in view.path], here(view))
+        choices = (view.pair, view.cause, view.how, view.replacement)
         return line, tree(nodes(bench, view)), hint(bench, view), *choices, " ".join(str(c) for c in view.maps)
 
 

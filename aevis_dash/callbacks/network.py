@@ -1,23 +1,42 @@
 """The network: the river of the chosen triplet."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import triplet_of
 from aevis_dash.callbacks.view import View, from_data
-from aevis_dash.domain import AevisError, Datapath, DatapathDistance, Role
-from aevis_dash.figures.network import river_figure
+from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch
+from aevis_dash.figures.dots import similarity
+from aevis_dash.figures.network import (
+    HEIGHT,
+    Drawn,
+    Ground,
+    column_hovers,
+    dots_figure,
+    drawn_river,
+    river_figure,
+    small_picture,
+)
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import Theme, theme
-from aevis_dash.geometry.dag import columns
-from aevis_dash.geometry.river import evened, river, stretches
-from aevis_dash.layouts.network import Member, triplet
+from aevis_dash.geometry.dag import Columns, Group, columns, groups
+from aevis_dash.geometry.focus import folded, interest, quiet
+from aevis_dash.geometry.river import River, evened, river, stretches
+from aevis_dash.geometry.strands import evened as strands_evened
+from aevis_dash.geometry.strands import strands
+from aevis_dash.layouts.network import Member, minimap, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
-_HEIGHT = 250
-_CAUTION = "Hard sets say their label of almost any image: no proof of cause."
+Pairs = Mapping[tuple[str, str], np.ndarray]
+_DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
+_CAUTION = "Hard sets prove no cause: they say their label of almost any image."
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -29,6 +48,9 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.TRIPLET, "children"),
         Output(ids.TARGET, "options"),
         Output(ids.TARGET, "value"),
+        Output(ids.BESIDE, "options"),
+        Output(ids.BESIDE, "value"),
+        Output(ids.MINIMAP, "children"),
         Output(ids.WANTED, "data"),
         Input(ids.NETWORK_VIEW, "data"),
         Input(ids.READY, "data"),
@@ -36,21 +58,27 @@ def register(app: Dash, bench: Workbench) -> None:
     def show_network(data, _ready):
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         if view.example is None:
-            return notice("Choose an example on the left.", colours, _HEIGHT), "", [], [], None, no_update
+            return _nothing("Choose an example on the left.", "", [], colours)
         try:
             found = triplet_of(bench, view)
         except AevisError as error:
-            return notice("There is no river to draw.", colours, _HEIGHT), str(error), [], [], None, no_update
+            return _nothing("There is no river to draw.", str(error), [], colours)
         if found is None and any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered):
             changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
-            return notice(changed, colours, _HEIGHT), "", [], [], None, no_update
+            return _nothing(changed, "", [], colours)
         if found is None:
-            waiting = notice("Extracting the datapaths of this example …", colours, _HEIGHT)
-            return waiting, _cost(bench, view), _members_of_plan(bench, view), [], None, datapaths_of(view)
-        distance = bench.distances(found, view.distance)
-        figure = _river(bench, found, distance, view, colours)
-        options, value = _targets(bench, found), found.image(Role.TARGET)
-        return figure, _note(found), triplet(_members(bench, found)), options, value, no_update
+            words, members = _cost(bench, view), _members_of_plan(bench, view)
+            return _nothing("Extracting the datapaths of this example …", words, members, colours, datapaths_of(view))
+        picture = picture_of(bench, found, view, colours)
+        targets, beside = _targets(bench, found), _beside(bench, found)
+        chosen = [n for key, n in found.members(view.compared).items() if key != Role.ADVERSARIAL]
+        shown = (picture.figure, picture.note, triplet(_members(bench, found)), targets, found.image(Role.TARGET))
+        return *shown, beside, chosen, minimap(picture.small), no_update
+
+
+def _nothing(text: str, note: str, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
+    """The station while there is no river: why, in the picture and under it."""
+    return notice(text, colours, HEIGHT), note, members, [], None, [], [], minimap(""), wanted
 
 
 def datapaths_of(view: View) -> dict[str, str | float | None]:
@@ -58,18 +86,104 @@ def datapaths_of(view: View) -> dict[str, str | float | None]:
     return {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
 
 
-def _river(bench: Workbench, found: Triplet, distance: DatapathDistance, view: View, colours: Theme):
-    graph = bench.layers
-    sizes = {role: np.array([p.sum() for p in graph.parts(found.path(role).critical)]) for role in Role}
+@dataclass(frozen=True)
+class Picture:
+    """The river or the dots, a line on how to read them, and the whole network small, as an address."""
+
+    figure: go.Figure
+    note: str
+    small: str
+
+
+def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> Picture:
+    """What the network station shows of a view."""
+    graph, placed = bench.layers, placed_of(bench, found, view)
+    layers = bench.distances(found, view.distance)
+    marks = stretches(layers)
+    seen = bench.distances_between(found, view.compared, view.distance, levels_of(placed))
+    distance = bench.distances(found, view.distance, levels_of(placed)) if not view.compared else None
+    members = found.members(view.compared)
+    sizes = {key: np.array([p.sum() for p in graph.parts(found.path_of(n).critical)]) for key, n in members.items()}
+    names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}
+    hovers = column_hovers(graph, placed, seen, sizes, distance)
     selected = graph.find(view.layer).index if view.layer else None
-    names = {role: bench.class_names[found.path(role).label] for role in Role}
-    drawn = river(evened(distance) if view.gap == "equal" else distance)
-    return river_figure(graph, columns(graph), drawn, distance, stretches(distance), selected, sizes, colours, names)
+    ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected)
+    if view.plot == "dots":
+        similar = _similar(view.distance, seen)
+        figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), _DOTS
+    elif distance is not None:
+        drawn = drawn_river(_river(view, distance, layers), names)
+        figure, note = river_figure(ground, drawn, colours), _nulls(found)
+    else:
+        drawn, note = _strands(bench, found, view, seen, names)
+        figure = river_figure(ground, drawn, colours)
+    words = f"{in_a_line(graph, marks)} {note} {_CAUTION}"
+    return Picture(figure, words, small_picture(placed, drawn, colours))
 
 
-def _note(found: Triplet) -> str:
-    nulls = f" Faint band: adv's place for {len(found.nulls)} targets of other classes." if found.nulls else ""
-    return f"adv splits the gap as its distances to src and tar.{nulls} Click a layer. {_CAUTION}"
+def groups_of(bench: Workbench) -> tuple[Group, ...]:
+    """The module hierarchy of the workspace's network."""
+    return groups(bench.layers)
+
+
+def placed_of(bench: Workbench, found: Triplet, view: View) -> Columns:
+    """What of the network stands open in a view, and where: by default what happens between the activations."""
+    graph, tree = bench.layers, groups_of(bench)
+    default = quiet(graph, tree, interest(bench.distances(found, "activations")))
+    seen = [graph.find(name).index for name in (view.layer, *view.pinned) if name]
+    return columns(graph, tree, folded(tree, default, view.folds, seen))
+
+
+def levels_of(placed: Columns) -> list[range]:
+    """The layers of every column, which are measured as one."""
+    return [range(column.first, column.last + 1) for column in placed.columns]
+
+
+def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> River:
+    """The paper's river, its scale that of the layers, whatever is closed."""
+    if view.gap == "equal":
+        return river(evened(distance))
+    return river(distance, float(np.max(layers.d1, where=np.isfinite(layers.d1), initial=0.0)))
+
+
+def _strands(bench: Workbench, found: Triplet, view: View, seen: Pairs, names: Mapping[str, str]) -> tuple[Drawn, str]:
+    """Two to eight datapaths in the order, and on the scale, of all layers; and how faithful that is."""
+    every = bench.distances_between(found, view.compared, view.distance)
+    whole = strands(strands_evened(every) if view.gap == "equal" else every)
+    here = strands(strands_evened(seen) if view.gap == "equal" else seen, whole.order, whole.widest)
+    note = f"Gaps show distances in one order for the whole network; {whole.stress:.0%} of them cannot be shown so."
+    return Drawn({key: here.y[key] for key in here.order}, names), note
+
+
+def _similar(name: str, seen: Pairs) -> dict[str, np.ndarray]:
+    """(C,) similarity of adv to every other datapath."""
+    with_adv = {pair: d for pair, d in seen.items() if Role.ADVERSARIAL in pair}
+    return {next(key for key in pair if key != Role.ADVERSARIAL): similarity(name, d) for pair, d in with_adv.items()}
+
+
+def in_a_line(graph: LayerGraph, found: Sequence[Stretch]) -> str:
+    """Where the adversarial's path leaves, crosses and joins, in a line."""
+    words = {
+        Pattern.DIVERGING: "leaves src from",
+        Pattern.TRANSITION: "is nearer to tar from",
+        Pattern.MERGING: "joins tar from",
+    }
+    said = [f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern})" for s in found]
+    return f"adv {', '.join(said)}." if said else "adv neither leaves src nor joins tar along this network."
+
+
+def _nulls(found: Triplet) -> str:
+    return f"Faint band: adv for {len(found.nulls)} targets of other classes." if found.nulls else ""
+
+
+def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
+    """Every image with a datapath that adv's can be compared with."""
+    kinds = [("src", [found.plan.example.source]), ("tar", found.plan.candidates), ("other", found.plan.nulls)]
+    return [
+        {"label": f"{kind} · {bench.class_names[found.path_of(name).label]} · {name}", "value": name}
+        for kind, names in kinds
+        for name in names
+    ]
 
 
 def _cost(bench: Workbench, view: View) -> str:

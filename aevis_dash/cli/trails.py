@@ -36,7 +36,7 @@ def trail(args: argparse.Namespace, progress: Progress) -> Answer:
 
 
 def _document(bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Sequence[Verification]) -> dict[str, Any]:
-    names = {role: bench.class_names[triplet.path(role).label] for role in Role}
+    names: dict[str, str] = {role: bench.class_names[triplet.path(role).label] for role in Role}
     line = assistant.best_line(hops)
     return {
         "example": triplet.plan.example.id,
@@ -116,7 +116,7 @@ def _draw(
 
     shown = () if args.no_images else Role
     images = {role: bench.workspace.read([triplet.image(role)])[0] for role in shown}
-    names = {role: bench.class_names[triplet.path(role).label] for role in Role}
+    names: dict[str, str] = {role: bench.class_names[triplet.path(role).label] for role in Role}
     line = assistant.best_line(hops)
     words = _head(bench, triplet, names, flips[-1])
     stops = [_stop(bench, triplet, hop, not args.no_images) for hop in line]
@@ -125,7 +125,7 @@ def _draw(
     write_atomically(args.figure, lambda file: file.write(text.encode()))
 
 
-def _head(bench: Workbench, triplet: Triplet, names: Mapping[Role, str], flip: Verification) -> list[str]:
+def _head(bench: Workbench, triplet: Triplet, names: Mapping[str, str], flip: Verification) -> list[str]:
     surest = {role: f"{names[role]} ({triplet.path(role).p_full:.0%})" for role in Role}
     return [
         f"<b>{surest[Role.SOURCE]} taken for {surest[Role.ADVERSARIAL]}</b>",

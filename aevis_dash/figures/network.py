@@ -1,187 +1,291 @@
-"""The network view: where the three datapaths part and meet (Sec. 5.2, Fig. 6)."""
+"""The network view: where the datapaths part and meet, over the network's own structure (Sec. 5.2, Fig. 6)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash.domain import ROLES, DatapathDistance, LayerGraph, Role, Stretch
-from aevis_dash.figures.theme import (
-    CHARACTER,
-    CLEAR,
-    Theme,
-    bare_axis,
-    base_layout,
-    caption,
-    faded,
-    plain,
-    shortened,
-)
-from aevis_dash.geometry.dag import Columns
+from aevis_dash.domain import DatapathDistance, LayerGraph, Role, Stretch, role_of, short_of
+from aevis_dash.figures.dag import BOX, NOMINAL_WIDTH, closed_labels, columns_bar, short, structure
+from aevis_dash.figures.dots import dot_labels, dots
+from aevis_dash.figures.theme import CHARACTER, Theme, bare_axis, base_layout, caption, faded, plain
+from aevis_dash.geometry.dag import Columns, Group, boxes
 from aevis_dash.geometry.river import River, smooth, spread
 
-HEIGHT = 250
-NOMINAL_WIDTH = 540
-"""Pixels the layers are assumed to take when it is decided which label fits."""
+HEIGHT = 300
 LABEL_ROOM = 168
-SAMPLES = 8
+SAMPLES = 6
+"""Points of a curve from one layer to the next."""
 STROKE = 8
-TOP, BOTTOM = 1.55, -1.9
-BOX_TOP, BOX_BOTTOM = 1.14, -1.14
-BRACKET = 1.24
-ARCS, ARC_DEPTH = -1.2, 0.24
-LABEL_ROW, NAME_ROW = -1.57, -1.79
-LINE_GAP = 0.21
+TOP, BOTTOM = 1.5, -2.26
+BRACKET = 1.22
+NAME_ROW = -2.15
+LINE_GAP = 0.2
+MOVE = {"duration": 250, "easing": "cubic-in-out"}
+"""How what a click moves goes to its new place."""
 
 
-def river_figure(
-    graph: LayerGraph,
-    columns: Columns,
-    river: River,
-    distance: DatapathDistance,
-    stretches: Sequence[Stretch],
-    selected_layer: int | None,
-    sizes: Mapping[Role, np.ndarray],
-    theme: Theme,
-    names: Mapping[Role, str],
-) -> go.Figure:
-    """The river over the layers, read without a legend, 250 px high and as wide as its place.
+@dataclass(frozen=True)
+class Drawn:
+    """The datapaths as they are drawn, by key: `curves` (C,) their places in [-1, 1] at the columns; `names` their
+    classes; the null's `band`, low and high (C,), None without one."""
 
-    `sizes`: per role the (L,) numbers of maps of the hard set; `names`: class names of the roles. A click
-    or hover anywhere over a layer meets the one trace "layers", whose customdata is [index, name].
+    curves: Mapping[str, np.ndarray]
+    names: Mapping[str, str]
+    band: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def drawn_river(river: River, names: Mapping[str, str]) -> Drawn:
+    """The three curves of a river by the paper's rule."""
+    curves: dict[str, np.ndarray] = {Role.SOURCE: river.src, Role.ADVERSARIAL: river.adv, Role.TARGET: river.tar}
+    band = None if river.band_low is None or river.band_high is None else (river.band_low, river.band_high)
+    return Drawn(curves, names, band)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What river and dots stand on: the graph, its groups, what stands where, a text per column, the stretches, and the
+    index of the selected layer."""
+
+    graph: LayerGraph
+    tree: Sequence[Group]
+    placed: Columns
+    hovers: Sequence[str]
+    stretches: Sequence[Stretch]
+    selected: int | None
+
+
+def river_figure(ground: Ground, drawn: Drawn, theme: Theme) -> go.Figure:
+    """The river over the structure, read without a legend, 300 px high and as wide as its place.
+
+    A click over a column meets the trace "layers", whose customdata is [index of its first layer, name, name of the
+    closed group or ""]; one on a group's bar meets "groups": [name, 1 if closed].
     """
-    figure = go.Figure(layout=_layout(columns, theme))
-    _add_null_band(figure, columns, river, theme)
-    _add_skips(figure, graph, columns, theme)
-    for role in (Role.SOURCE, Role.TARGET, Role.ADVERSARIAL):
-        figure.add_trace(_path(role, columns, _curve(river, role), theme))
-    figure.add_trace(_layers(graph, columns, distance, sizes))
-    figure.update_layout(
-        shapes=[
-            *_group_boxes(columns, theme),
-            *_ticks(columns, theme),
-            *_selection(columns, selected_layer, theme),
-            *_brackets(columns, stretches, theme),
-        ],
-        annotations=[
-            *_group_labels(columns, theme),
-            *_stretch_labels(columns, stretches, theme),
-            *_path_labels(columns, river, theme, names),
-            *_selected_label(graph, columns, selected_layer, theme),
-        ],
-    )
-    return figure
+    figure = _figure(ground, _water(ground.placed, drawn, theme), theme)
+    return figure.update_layout(annotations=_path_labels(drawn, theme))
 
 
-def _layout(columns: Columns, theme: Theme) -> dict[str, Any]:
-    borders = columns.borders
+def dots_figure(ground: Ground, similar: Mapping[str, np.ndarray], names: Mapping[str, str], theme: Theme) -> go.Figure:
+    """The dot plot of 2018 in the river's place: `similar` (C,) in [0, 1] to adv, by the other path's key."""
+    figure = _figure(ground, dots(ground.placed.x, boxes(ground.placed), similar, theme), theme)
+    return figure.update_layout(annotations=dot_labels(similar, names, theme))
+
+
+def _figure(ground: Ground, content: Sequence[Any], theme: Theme) -> go.Figure:
+    """What river and dots share: the structure below, the brackets above, the selected layer, the mouse's columns."""
+    graph, placed = ground.graph, ground.placed
+    traces = [
+        *structure(graph, ground.tree, placed, theme),
+        _selection(placed, ground.selected, theme),
+        *content,
+        closed_labels(ground.tree, placed, theme),
+        *_brackets(placed, ground.stretches, theme),
+        _selected_name(graph, placed, ground.selected, theme),
+        columns_bar(graph, placed, ground.hovers, -BOX - 0.46, TOP),
+    ]
+    return go.Figure(traces, layout=_layout(placed, ground.selected, theme))
+
+
+def _layout(placed: Columns, selected: int | None, theme: Theme) -> dict[str, Any]:
     return {
         **base_layout(theme),
         "height": HEIGHT,
         "margin": {"l": 6, "r": LABEL_ROOM, "t": 2, "b": 2},
-        "xaxis": bare_axis(float(borders[0]) - 0.1, float(borders[-1]) + 0.1),
+        "xaxis": bare_axis(-0.006, 1.006) | {"uirevision": "window"},
         "yaxis": bare_axis(BOTTOM, TOP),
         "hovermode": "closest",
         "dragmode": False,
         "barmode": "overlay",
         "bargap": 0,
+        "transition": MOVE,
+        "meta": {"extent": round(placed.extent, 4), "selected": _middle(placed, selected)},
     }
 
 
-def _curve(river: River, role: Role) -> np.ndarray:
-    return {Role.SOURCE: river.src, Role.ADVERSARIAL: river.adv, Role.TARGET: river.tar}[role]
+def _middle(placed: Columns, layer: int | None) -> float | None:
+    return round(float(placed.layer_x[layer]), 4) if layer is not None else None
 
 
-def _path(role: Role, columns: Columns, y: np.ndarray, theme: Theme) -> go.Scatter:
-    """One datapath: a line keeps its width in pixels at any size, which a polygon would not.
+def _places(placed: Columns) -> np.ndarray:
+    """Where the curves are drawn: as many places whatever is closed, SAMPLES from each layer to the next."""
+    layers = np.arange(len(placed.layer_x))
+    return np.interp(np.linspace(0, max(len(layers) - 1, 0), (len(layers) - 1) * SAMPLES + 1), layers, placed.layer_x)
 
-    The adversarial is the thinner one and on top, so that a path it runs along shows at both sides.
+
+def _water(placed: Columns, drawn: Drawn, theme: Theme) -> list[go.Scatter]:
+    """The null's band and the curves, adv on top.
+
+    A line keeps its width in pixels at any size, which a polygon would not. adv is the thinner one, so that a path it
+    runs along shows at both sides.
     """
-    xs, ys = smooth(columns.x, y, SAMPLES)
-    width = STROKE / 2 if role is Role.ADVERSARIAL else STROKE
+    xs = _places(placed)
+    order = sorted(drawn.curves, key=lambda key: role_of(key) is Role.ADVERSARIAL)
+    curves = [_curve(key, xs, smooth(placed.x, drawn.curves[key], xs), theme) for key in order]
+    return [*_band(placed, drawn, xs, theme), *curves]
+
+
+def _curve(key: str, xs: np.ndarray, ys: np.ndarray, theme: Theme) -> go.Scatter:
+    width = STROKE / 2 if role_of(key) is Role.ADVERSARIAL else STROKE
     return go.Scatter(
-        name=role.value,
-        x=_short(xs),
-        y=_short(ys),
+        name=str(key),
+        x=short(xs),
+        y=short(ys),
         mode="lines",
-        line={"color": theme.role(role), "width": width, "simplify": False},
+        line={"color": theme.path(key), "width": width, "simplify": False},
         hoverinfo="skip",
     )
 
 
-def _short(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, np.float32)
-
-
-def _add_null_band(figure: go.Figure, columns: Columns, river: River, theme: Theme) -> None:
-    if river.band_low is None or river.band_high is None:
-        return
-    xs, low = smooth(columns.x, river.band_low, SAMPLES)
-    _, high = smooth(columns.x, river.band_high, SAMPLES)
-    figure.add_scatter(
+def _band(placed: Columns, drawn: Drawn, xs: np.ndarray, theme: Theme) -> list[go.Scatter]:
+    if drawn.band is None:
+        return []
+    low, high = (smooth(placed.x, edge, xs) for edge in drawn.band)
+    band = go.Scatter(
         name="null",
-        x=_short(np.concatenate([xs, xs[::-1]])),
-        y=_short(np.concatenate([high, low[::-1]])),
+        x=short(np.concatenate([xs, xs[::-1]])),
+        y=short(np.concatenate([high, low[::-1]])),
         mode="lines",
-        line={"width": 0},
+        line={"width": 0, "simplify": False},
         fill="toself",
         fillcolor=faded(theme.faint, 0.28),
         hoverinfo="skip",
     )
+    return [band]
 
 
-def _add_skips(figure: go.Figure, graph: LayerGraph, columns: Columns, theme: Theme) -> None:
-    """Connections that leap over layers, as arcs below; the longest hangs lowest."""
-    skips = [(columns.x[a], columns.x[b]) for a, b in graph.edges if b > a + 1]
-    if not skips:
-        return
-    t = np.append(np.linspace(0, 1, 9), np.nan)
-    longest = max(b - a for a, b in skips)
-    figure.add_scatter(
-        name="skips",
-        x=_short(np.concatenate([a + (b - a) * t for a, b in skips])),
-        y=_short(np.concatenate([ARCS - _depth(b - a, longest) * 4 * t * (1 - t) for a, b in skips])),
-        mode="lines",
-        line={"color": faded(theme.faint, 0.6), "width": 1},
+def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
+    """The column of the selected layer, nothing without one."""
+    column = placed.of_layer[layer] if layer is not None else 0
+    some = len(placed.columns) > 0
+    return go.Bar(
+        name="selected",
+        x=short(placed.x[[column]] if some else np.zeros(0)),
+        width=short(placed.width[[column]] if some else np.zeros(0)),
+        base=-BOX - 0.06,
+        y=[2 * BOX + 0.06 if layer is not None else 0.0],
+        marker={"color": faded(theme.ink, 0.1), "line": {"color": theme.ink, "width": 1.5}},
         hoverinfo="skip",
     )
 
 
-def _depth(length: float, longest: float) -> float:
-    return float(ARC_DEPTH * np.sqrt(length / longest))
+def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[go.Scatter]:
+    """A bracket over each stretch and its name, moved aside where two would meet."""
+    spans = [placed.span(s.first, s.last) for s in stretches]
+    xs = [x for left, right in spans for x in (left, left, right, right, np.nan)]
+    ys = [BOX + 0.03, BRACKET, BRACKET, BOX + 0.03, np.nan] * len(spans)
+    room = 10.5 * CHARACTER / NOMINAL_WIDTH
+    places = spread(np.array([sum(span) / 2 for span in spans]), room, room / 2, placed.extent - room / 2)
+    lines = go.Scatter(
+        name="brackets",
+        x=short(np.array(xs)),
+        y=short(np.array(ys)),
+        mode="lines",
+        hoverinfo="skip",
+        line={"color": theme.ink, "width": 1.5, "simplify": False},
+    )
+    return [lines, _texts("stretches", places, BRACKET + 0.13, [s.pattern.value for s in stretches], theme)]
 
 
-def _layers(
-    graph: LayerGraph, columns: Columns, distance: DatapathDistance, sizes: Mapping[Role, np.ndarray]
-) -> go.Bar:
-    """One unseen bar a layer over the whole height; together they leave no gap."""
-    borders = columns.borders
-    return go.Bar(
-        name="layers",
-        x=(borders[1:] + borders[:-1]) / 2,
-        width=np.diff(borders),
-        base=BOTTOM,
-        y=[TOP - BOTTOM] * len(graph),
-        marker={"color": CLEAR, "line": {"width": 0}},
-        customdata=[[layer.index, layer.name] for layer in graph.layers],
-        hovertext=[_hover(graph, layer, distance, sizes) for layer in range(len(graph))],
-        hovertemplate="%{hovertext}<extra></extra>",
+def _texts(name: str, x: np.ndarray, y: float, texts: Sequence[str], theme: Theme) -> go.Scatter:
+    font = {"color": theme.ink}
+    return go.Scatter(
+        name=name,
+        x=short(x),
+        y=[y] * len(texts),
+        mode="text",
+        text=list(texts),
+        textfont=font,
+        hoverinfo="skip",
+        cliponaxis=False,
     )
 
 
-def _hover(graph: LayerGraph, layer: int, distance: DatapathDistance, sizes: Mapping[Role, np.ndarray]) -> str:
-    d1, d2, d3 = (float(d[layer]) for d in (distance.d1, distance.d2, distance.d3))
-    hard = ", ".join(f"{role.short} {int(sizes[role][layer])}" for role in ROLES if role in sizes)
-    lines = [
-        f"<b>{plain(graph.layers[layer].name)}</b>, {graph.layers[layer].channels} feature maps",
-        f"src–tar {_number(d1)}   adv–src {_number(d2)}   adv–tar {_number(d3)}",
-        f"adv's way from src to tar: {_percent(distance.share[layer] if np.isfinite(d2 + d3) else np.nan)}",
-        *_null_line(distance.null_share[:, layer]),
-        *([f"critical maps: {hard}"] if hard else []),
+def _selected_name(graph: LayerGraph, placed: Columns, layer: int | None, theme: Theme) -> go.Scatter:
+    """The selected layer's name at the bottom under its column, kept inside the picture."""
+    name = f"<b>{plain(graph.layers[layer].name)}</b>" if layer is not None else ""
+    half = len(name) * CHARACTER / NOMINAL_WIDTH / 2
+    x = placed.layer_x[layer] if layer is not None else 0.0
+    x = np.clip(x, half, max(half, placed.extent - half))
+    return _texts("name", np.array([x]), NAME_ROW, [name], theme)
+
+
+def _path_labels(drawn: Drawn, theme: Theme) -> list[dict[str, Any]]:
+    """Right of each curve's end in the window its name and class, moved apart where the ends meet."""
+    texts = [(float(y[-1]), caption(key, drawn.names), theme.path(key)) for key, y in drawn.curves.items() if len(y)]
+    if drawn.band is not None:
+        texts.append((float(drawn.band[0][-1] + drawn.band[1][-1]) / 2, "<i>if tar were random</i>", theme.faint))
+    places = spread(np.array([y for y, _, _ in texts]), LINE_GAP, -BOX, BOX).tolist()
+    at = {"x": 1.0, "xref": "x domain", "xanchor": "left", "align": "left", "xshift": 4, "showarrow": False}
+    return [
+        {**at, "y": y, "text": text, "font": {"color": color}}
+        for y, (_, text, color) in zip(places, texts, strict=True)
+    ]
+
+
+def small_picture(placed: Columns, drawn: Drawn, theme: Theme) -> str:
+    """The curves over the whole network as the address of a picture that is stretched to its place; "" without any."""
+    if not drawn.curves:
+        return ""
+    lines = "".join(_small_curve(placed, y, theme.path(key)) for key, y in drawn.curves.items())
+    picture = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 22" preserveAspectRatio="none">{lines}</svg>'
+    return "data:image/svg+xml," + quote(picture)
+
+
+def _small_curve(placed: Columns, y: np.ndarray, color: str) -> str:
+    places = zip(1000 * placed.x / placed.extent, 11 - 9 * y, strict=True)
+    points = " ".join(f"{x:.0f},{height:.1f}" for x, height in places)
+    style = f'fill="none" stroke="{color}" stroke-width="2" vector-effect="non-scaling-stroke"'
+    return f'<polyline points="{points}" {style}/>'
+
+
+def column_hovers(
+    graph: LayerGraph,
+    placed: Columns,
+    pairs: Mapping[tuple[str, str], np.ndarray],
+    sizes: Mapping[str, np.ndarray],
+    distance: DatapathDistance | None,
+) -> list[str]:
+    """The text of every column: `pairs` (C,) distances by two keys, `sizes` (L,) maps of each hard set by layer; the
+    way and its null from the `distance` (C,) of the triplet, where that is what is compared."""
+    return [
+        "<br>".join(
+            [
+                _what(graph, placed, c),
+                *(f"{short_of(a)}–{short_of(b)} {_number(values[c])}" for (a, b), values in pairs.items()),
+                *(_way(distance, c) if distance is not None else []),
+                *_hard(placed, sizes, c),
+            ]
+        )
+        for c in range(len(placed.columns))
+    ]
+
+
+def _what(graph: LayerGraph, placed: Columns, column: int) -> str:
+    at = placed.columns[column]
+    layers = graph.layers[at.first : at.last + 1]
+    maps = sum(layer.channels for layer in layers)
+    if at.group:
+        return f"<b>{plain(at.group.split('#')[0])}</b>, {len(layers)} layers, {maps} feature maps · click to open"
+    return f"<b>{plain(layers[0].name)}</b>, {maps} feature maps"
+
+
+def _hard(placed: Columns, sizes: Mapping[str, np.ndarray], column: int) -> list[str]:
+    at = placed.columns[column]
+    counts = [f"{short_of(key)} {int(sizes[key][at.first : at.last + 1].sum())}" for key in sizes]
+    return [f"critical maps: {', '.join(counts)}"] if counts else []
+
+
+def _way(distance: DatapathDistance, column: int) -> list[str]:
+    d1, d2, d3 = (float(d[column]) for d in (distance.d1, distance.d2, distance.d3))
+    known = np.isfinite(d2 + d3)
+    return [
+        f"adv's way from src to tar: {_percent(distance.share[column] if known else np.nan)}",
+        *_null_line(distance.null_share[:, column]),
         *(["adv is far from both: the picture draws it between them"] if d2 + d3 > 2 * d1 else []),
     ]
-    return "<br>".join(lines)
 
 
 def _null_line(column: np.ndarray) -> list[str]:
@@ -198,88 +302,3 @@ def _number(value: float) -> str:
 
 def _percent(value: float) -> str:
     return f"{value:.0%}" if np.isfinite(value) else "undefined"
-
-
-def _group_boxes(columns: Columns, theme: Theme) -> list[dict[str, Any]]:
-    style = {"line": {"width": 0}, "fillcolor": faded(theme.faint, 0.09)}
-    return [_box(*columns.extent(first, last), BOX_BOTTOM, BOX_TOP, **style) for _, first, last in columns.groups]
-
-
-def _box(x0: float, x1: float, y0: float, y1: float, **style: Any) -> dict[str, Any]:
-    return {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "layer": "below", **style}
-
-
-def _ticks(columns: Columns, theme: Theme) -> list[dict[str, Any]]:
-    """One path with a short stroke for every layer."""
-    path = "".join(f"M{x:.4g},{BOX_BOTTOM}V{ARCS}" for x in columns.x)
-    line = {"color": theme.faint, "width": 1}
-    return [{"type": "path", "path": path, "line": line, "layer": "below"}] if path else []
-
-
-def _selection(columns: Columns, layer: int | None, theme: Theme) -> list[dict[str, Any]]:
-    if layer is None:
-        return []
-    style = {"line": {"color": theme.ink, "width": 1.5}, "fillcolor": faded(theme.ink, 0.1)}
-    return [_box(*columns.extent(layer, layer), ARCS, BOX_TOP, **style)]
-
-
-def _brackets(columns: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[dict[str, Any]]:
-    def bracket(left: float, right: float) -> str:
-        left, right = left + 0.1, right - 0.1
-        return f"M{left:.4g},{BOX_TOP + 0.02}V{BRACKET}H{right:.4g}V{BOX_TOP + 0.02}"
-
-    line = {"color": theme.ink, "width": 1.5}
-    paths = (bracket(*columns.extent(s.first, s.last)) for s in stretches)
-    return [{"type": "path", "path": path, "line": line, "layer": "above"} for path in paths]
-
-
-def _text(x: float, y: float, text: str, color: str, **more: Any) -> dict[str, Any]:
-    return {"x": x, "y": y, "text": text, "font": {"color": color}, "showarrow": False, **more}
-
-
-def _scale(columns: Columns) -> float:
-    """Steps of the horizontal axis a pixel at the nominal width."""
-    return float(columns.borders[-1] - columns.borders[0]) / NOMINAL_WIDTH
-
-
-def _group_labels(columns: Columns, theme: Theme) -> list[dict[str, Any]]:
-    labels = []
-    for label, first, last in columns.groups:
-        left, right = columns.extent(first, last)
-        room = int(((right - left) / _scale(columns) + 8) / CHARACTER)
-        if text := shortened(label, room):
-            labels.append(_text((left + right) / 2, LABEL_ROW, plain(text), theme.faint))
-    return labels
-
-
-def _stretch_labels(columns: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[dict[str, Any]]:
-    scale, borders = _scale(columns), columns.borders
-    middles = np.array([np.mean(columns.extent(s.first, s.last)) for s in stretches])
-    room = 10.5 * CHARACTER * scale
-    places = spread(middles, room, float(borders[0]) + room / 2, float(borders[-1]) - room / 2)
-    labels = zip(places.tolist(), stretches, strict=True)
-    return [_text(x, BRACKET + 0.14, s.pattern.value, theme.ink) for x, s in labels]
-
-
-def _path_labels(columns: Columns, river: River, theme: Theme, names: Mapping[Role, str]) -> list[dict[str, Any]]:
-    """At the right end of each curve its role and class, moved apart where the ends meet."""
-    texts = [(float(_curve(river, role)[-1]), caption(role, names), theme.role(role)) for role in ROLES]
-    if river.band_low is not None and river.band_high is not None:
-        middle = float(river.band_low[-1] + river.band_high[-1]) / 2
-        texts.append((middle, "<i>if tar were random</i>", theme.faint))
-    places = spread(np.array([y for y, _, _ in texts]), LINE_GAP, BOX_BOTTOM, BOX_TOP).tolist()
-    right = float(columns.borders[-1])
-    return [
-        _text(right, y, text, color, xanchor="left", align="left", xshift=4)
-        for y, (_, text, color) in zip(places, texts, strict=True)
-    ]
-
-
-def _selected_label(graph: LayerGraph, columns: Columns, layer: int | None, theme: Theme) -> list[dict[str, Any]]:
-    """The selected layer's name under its column, kept inside the picture."""
-    if layer is None:
-        return []
-    name, borders = graph.layers[layer].name, columns.borders
-    half = len(name) * CHARACTER * _scale(columns) / 2
-    x = float(np.clip(columns.x[layer], borders[0] + half, max(borders[0] + half, borders[-1] - half)))
-    return [_text(x, NAME_ROW, f"<b>{plain(name)}</b>", theme.ink)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aevis_dash.domain import Role
+from aevis_dash.domain import Role, short_of
 
 CLEAR = "rgba(0,0,0,0)"
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -157,9 +157,9 @@ def bare_axis(low: float, high: float) -> dict[str, Any]:
     return {"range": [low, high], "visible": False, "fixedrange": True}
 
 
-def caption(role: Role, names: Mapping[Role, str], characters: int = 22) -> str:
-    """A role and its class name, shortened: "adv · tabby cat"."""
-    return f"{role.short} · {plain(shortened(names[role], characters))}" if names.get(role) else role.short
+def caption(path: str, names: Mapping[str, str], characters: int = 22) -> str:
+    """A datapath by its key and its class name, shortened: "adv · tabby cat"."""
+    return f"{short_of(path)} · {plain(shortened(names[path], characters))}" if names.get(path) else short_of(path)
 
 
 def shortened(text: str, characters: int) -> str:

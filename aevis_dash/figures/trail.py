@@ -48,7 +48,7 @@ class Depth:
 def trail_figure(
     words: Sequence[str],
     images: Mapping[Role, np.ndarray],
-    names: Mapping[Role, str],
+    names: Mapping[str, str],
     stops: Sequence[Stop],
     depths: Sequence[Depth],
     theme: Theme,

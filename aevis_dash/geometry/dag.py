@@ -1,68 +1,206 @@
-"""Layers on the horizontal axis of the network view, with room between groups (Sec. 5.2, Fig. 6)."""
+"""Layers and groups on the horizontal axis of the network view, and the lanes of its branches (Sec. 5.2, Fig. 6)."""
 
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 
 import numpy as np
 
-from aevis_dash.domain import Layer, LayerGraph
+from aevis_dash.domain import LayerGraph
 
 STEP = 1.0
+SEGMENT, DIGIT, OUTER_SEGMENT = 1.1, 0.55, 2.75
+"""Width of a closed group, more for each digit of the number of its layers, and the least of an outermost one."""
 BLOCK_GAP = 0.3
 GROUP_GAP = 0.8
+WHOLE = 0.9
+"""The part of all layers above which a module is as good as the network."""
+ROOM = 72.0
+"""Steps that a window of the network view holds; where all columns need fewer they fill it."""
 
-Run = tuple[str, int, int]
-"""A label with the first and the last layer that carry it, both included."""
+
+@dataclass(frozen=True)
+class Group:
+    """A module whose layers first..last (both included) stand together, at least two of them.
+
+    `level` is 0 outermost, `parent` the name of the group around it, "" for none.
+    """
+
+    name: str
+    first: int
+    last: int
+    level: int
+    parent: str
+
+    @property
+    def label(self) -> str:
+        """The last part of the module's name."""
+        return self.name.split(".")[-1]
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+    def holds(self, first: int, last: int) -> bool:
+        """Whether the layers first..last all belong to it."""
+        return self.first <= first and last <= self.last
+
+
+def groups(graph: LayerGraph) -> tuple[Group, ...]:
+    """The module hierarchy as groups, each before those inside it, in execution order.
+
+    Modules of one layer are left out, and so is a module that holds the same layers as the one around it. An outermost
+    module of more than nine in ten layers ("features") says nothing: the modules inside it are outermost instead.
+    A module that is come back to later is a further group, "name#2".
+    """
+    found: list[Group] = []
+    for group in _inside(graph, range(len(graph)), 0, 0, ""):
+        count = sum(g.name.split("#")[0] == group.name for g in found)
+        found.append(group if not count else Group(f"{group.name}#{count + 1}", *_rest(group)))
+    return tuple(found)
+
+
+def _rest(group: Group) -> tuple[int, int, int, str]:
+    return group.first, group.last, group.level, group.parent
+
+
+def _inside(graph: LayerGraph, layers: Sequence[int], depth: int, level: int, parent: str) -> Iterator[Group]:
+    """The groups of the modules at `depth` and deeper around these neighbouring layers."""
+    for name, run in _runs(graph, layers, depth):
+        below = depth + 1
+        while len(deeper := _runs(graph, run, below)) == 1 and len(deeper[0][1]) == len(run):
+            below += 1
+        if level == 0 and len(run) > WHOLE * len(graph) and any(len(inner) > 1 for _, inner in deeper):
+            yield from _inside(graph, run, below, 0, "")
+        elif len(run) > 1:
+            yield Group(name, run[0], run[-1], level, parent)
+            yield from _inside(graph, run, below, level + 1, name)
+
+
+def _runs(graph: LayerGraph, layers: Sequence[int], depth: int) -> list[tuple[str, list[int]]]:
+    """Neighbours in the same module at that depth, those in none left out."""
+    named = [(i, graph.layers[i].group[depth] if len(graph.layers[i].group) > depth else "") for i in layers]
+    return [(name, [i for i, _ in run]) for name, run in groupby(named, key=lambda pair: pair[1]) if name]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A layer (`group` ""), or the layers first..last of a closed group."""
+
+    first: int
+    last: int
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the layers stand, in steps: neighbours inside a block are 1 apart.
+    """What stands where, in windows: the whole network is `extent` of them wide, 1 where it fits.
 
-    x (L,) strictly increasing; `groups` and `blocks` cover all layers in order, without overlap, at
-    the outermost and at the second level of `Layer.group`.
+    `columns` in order cover all layers; `x` and `width` (C,) their centres and widths; `layer_x` and `layer_width` (L,)
+    the same for the layers, which share a closed group's room; `groups` are those that are not inside a closed one.
     """
 
+    columns: tuple[Column, ...]
     x: np.ndarray
-    groups: tuple[Run, ...]
-    blocks: tuple[Run, ...]
+    width: np.ndarray
+    layer_x: np.ndarray
+    layer_width: np.ndarray
+    groups: tuple[Group, ...]
+    closed: frozenset[str]
+    extent: float
 
     @property
     def borders(self) -> np.ndarray:
-        """(L + 1,) where one layer's column ends and the next begins: half-way, half a step at the ends."""
-        if len(self.x) == 0:
-            return np.array([0.0])
-        middle = (self.x[1:] + self.x[:-1]) / 2
-        return np.concatenate([self.x[:1] - STEP / 2, middle, self.x[-1:] + STEP / 2])
+        """(C + 1,) where one column's place ends and the next begins: half-way between them."""
+        left, right = self.x - self.width / 2, self.x + self.width / 2
+        return np.concatenate([left[:1], (right[:-1] + left[1:]) / 2, right[-1:]])
 
-    def extent(self, first: int, last: int) -> tuple[float, float]:
-        """Left and right end of the layers first..last, half a step around them."""
-        return float(self.x[first] - STEP / 2), float(self.x[last] + STEP / 2)
+    @property
+    def of_layer(self) -> np.ndarray:
+        """(L,) the column that each layer is drawn in."""
+        return np.repeat(np.arange(len(self.columns)), [c.last - c.first + 1 for c in self.columns])
+
+    def span(self, first: int, last: int) -> tuple[float, float]:
+        """Left and right end of the layers first..last."""
+        left = self.layer_x[first] - self.layer_width[first] / 2
+        return float(left), float(self.layer_x[last] + self.layer_width[last] / 2)
 
 
-def columns(graph: LayerGraph) -> Columns:
-    """Positions in execution order: a small gap between blocks, a larger one between outermost groups.
+def columns(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str] = (), room: float = ROOM) -> Columns:
+    """Columns in execution order: a small gap between blocks, a larger one between outermost groups.
 
-    A layer outside every group is its own group, a layer outside every block its own block, labelled by
-    its name.
+    A network that needs fewer than `room` steps is widened to the window; one that needs more runs out of it.
     """
-    groups = _runs(graph.layers, lambda layer: layer.group[:1])
-    blocks = _runs(graph.layers, lambda layer: layer.group[:2] if len(layer.group) > 1 else ())
-    steps = np.full(len(graph), STEP)
-    steps[[first for _, first, _ in blocks]] += BLOCK_GAP
-    steps[[first for _, first, _ in groups]] += GROUP_GAP - BLOCK_GAP
-    return Columns(np.cumsum(steps) - steps[:1].sum(), groups, blocks)
+    shut = frozenset(closed)
+    hidden = {g.name for g in tree if any(o.name in shut and o is not g and o.holds(g.first, g.last) for o in tree)}
+    shown = tuple(g for g in tree if g.name not in hidden)
+    stand = _columns(len(graph), [g for g in shown if g.name in shut])
+    width = np.array([_width(c, shown) for c in stand])
+    gaps = np.array([0.0, *(_gap(shown, a, b) for a, b in pairwise(stand))])
+    right = np.cumsum(width + gaps)
+    scale = min(float(right[-1]), room) if len(stand) else 1.0
+    x, width = (right - width / 2) / scale, width / scale
+    counts = np.array([c.last - c.first + 1 for c in stand])
+    share = np.concatenate([(np.arange(n) + 0.5) / n - 0.5 for n in counts]) if len(stand) else np.zeros(0)
+    layer_width = np.repeat(width / counts, counts)
+    layer_x = np.repeat(x, counts) + share * np.repeat(width, counts)
+    return Columns(stand, x, width, layer_x, layer_width, shown, shut, float(right[-1]) / scale if len(stand) else 1.0)
 
 
-def _runs(layers: tuple[Layer, ...], key: Callable[[Layer], tuple[str, ...]]) -> tuple[Run, ...]:
-    """Neighbouring layers of the same non-empty key together; the label is the key's last part."""
-    runs: list[Run] = []
-    before: tuple[str, ...] = ()
-    for position, layer in enumerate(layers):
-        here = key(layer)
-        if here and here == before:
-            runs[-1] = (runs[-1][0], runs[-1][1], position)
-        else:
-            runs.append((here[-1] if here else layer.name, position, position))
-        before = here
-    return tuple(runs)
+def _width(column: Column, shown: Sequence[Group]) -> float:
+    if not column.group:
+        return STEP
+    width = SEGMENT + DIGIT * len(str(column.last - column.first + 1))
+    outermost = any(g.name == column.group and g.level == 0 for g in shown)
+    return max(width, OUTER_SEGMENT) if outermost else width
+
+
+def _columns(count: int, shut: Sequence[Group]) -> tuple[Column, ...]:
+    inside = {i: group for group in shut for i in range(group.first, group.last + 1)}
+    alone = [Column(i, i) for i in range(count) if i not in inside]
+    return tuple(sorted([*alone, *(Column(g.first, g.last, g.name) for g in shut)], key=lambda c: c.first))
+
+
+def _gap(shown: Sequence[Group], a: Column, b: Column) -> float:
+    """The gap between neighbours: by the outermost level at which they part."""
+    outer = [
+        [g.name for g in shown if g.level == level and g.holds(c.first, c.last)] for c in (a, b) for level in (0, 1)
+    ]
+    if outer[0] != outer[2] or not outer[0]:
+        return GROUP_GAP
+    return BLOCK_GAP if outer[1] != outer[3] else 0.0
+
+
+def boxes(placed: Columns) -> tuple[tuple[int, int], ...]:
+    """First and last column of every outermost group and of what stands between them, in order, covering all."""
+    at = [
+        next((g.name for g in placed.groups if g.level == 0 and g.holds(c.first, c.last)), "") for c in placed.columns
+    ]
+    starts = [i for i, name in enumerate(at) if i == 0 or not name or name != at[i - 1]]
+    return tuple((start, end - 1) for start, end in pairwise([*starts, len(at)]))
+
+
+def lanes(placed: Columns, graph: LayerGraph) -> tuple[int, ...]:
+    """The lane of every column: 0 for the trunk; columns that do not feed each other share none, so branches part.
+
+    Each column takes the lowest lane whose last column leads to it.
+    """
+    feeds = _reaching(placed, graph)
+    last: list[int] = []
+    taken = []
+    for column in range(len(placed.columns)):
+        free = next((k for k, other in enumerate(last) if feeds[other, column]), len(last))
+        last[free : free + 1] = [column]
+        taken.append(free)
+    return tuple(taken)
+
+
+def _reaching(placed: Columns, graph: LayerGraph) -> np.ndarray:
+    """(C, C) bool: whether there is a way from one column to another."""
+    at, count = placed.of_layer, len(placed.columns)
+    reach = np.zeros((count, count), bool)
+    for a, b in sorted(((int(at[a]), int(at[b])) for a, b in graph.edges), key=lambda edge: edge[1]):
+        if a < b:
+            reach[:, b] |= reach[:, a]
+            reach[a, b] = True
+    return reach

@@ -35,15 +35,16 @@ class River:
     measured: np.ndarray
 
 
-def river(distance: DatapathDistance) -> River:
+def river(distance: DatapathDistance, largest: float = 0.0) -> River:
     """|y_src - y_tar| proportional to d1 by one scale, centred on 0; y_adv splits the gap as d2 : d3.
 
-    The largest gap spans [-1, 1]. Where d2 + d3 = 0 the adversarial takes the middle. A NaN is no
-    evidence of anything, neither of a gap nor of none: gap and split are interpolated linearly from
-    the nearest layers that have them (all NaN: gap 0, split in the middle).
+    The largest gap, or `largest` where that is more, spans [-1, 1]. Where d2 + d3 = 0 the adversarial takes
+    the middle. A NaN is no evidence of anything, neither of a gap nor of none: gap and split are interpolated
+    linearly from the nearest layers that have them (all NaN: gap 0, split in the middle).
     """
     gap = filled(distance.d1, 0.0)
-    gap = gap * (2 / gap.max()) if gap.size and gap.max() > 0 else np.zeros_like(gap)
+    top = max(float(gap.max(initial=0.0)), largest)
+    gap = gap * (2 / top) if top > 0 else np.zeros_like(gap)
     low, high = _band(distance.null_share, gap)
     adv = gap / 2 - gap * way(distance)
     measured = np.isfinite(distance.d1 + distance.d2 + distance.d3)
@@ -159,22 +160,20 @@ def _rise(calm: np.ndarray, start: int, end: int) -> range:
     return range(start + first, start + last + 1)
 
 
-def smooth(x: np.ndarray, y: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cubic through (L,) knots without overshoot: (xs, ys) with `samples` steps between two knots.
+def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """A cubic through the knots x (L,), y (L,) without overshoot, read at the places `at` (n,): (n,).
 
     x must increase strictly. Slopes by Fritsch and Butland (the harmonic mean of the two sides, 0 at a
-    turning point), so between two knots the curve stays between their values. The knots are kept.
+    turning point), so between two knots the curve stays between their values; outside of them it is level.
     """
     if len(x) < 2:
-        return np.asarray(x, float), np.asarray(y, float)
+        return np.full(len(at), float(y[0]) if len(y) else 0.0)
     step, slopes = np.diff(x), _slopes(np.diff(y) / np.diff(x))
-    t = np.arange(samples) / samples
+    knot = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+    t = np.clip((at - x[knot]) / step[knot], 0.0, 1.0)
     rise = t * t * (3 - 2 * t)
     start, end = t * (1 - t) ** 2, t * t * (t - 1)
-    ys = y[:-1, None] + np.diff(y)[:, None] * rise
-    ys = ys + step[:, None] * (slopes[:-1, None] * start + slopes[1:, None] * end)
-    xs = x[:-1, None] + step[:, None] * t
-    return np.append(xs.ravel(), x[-1]), np.append(ys.ravel(), y[-1])
+    return y[knot] + np.diff(y)[knot] * rise + step[knot] * (slopes[knot] * start + slopes[knot + 1] * end)
 
 
 def _slopes(secants: np.ndarray) -> np.ndarray:

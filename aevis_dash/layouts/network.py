@@ -11,8 +11,11 @@ from aevis_dash.layouts.graph import waiting_graph
 
 DISTANCES = [
     {"label": "activations", "value": "activations"},
-    {"label": "gates (paper)", "value": "gates"},
+    {"label": "gates, by width", "value": "gates"},
+    {"label": "gates, raw (paper)", "value": "gates-raw"},
 ]
+PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
+KEYS = "The network: arrows go from layer to layer, Enter opens or closes the group of the layer that is shown"
 
 
 GAPS = [
@@ -42,32 +45,66 @@ class Member:
     warning: str = ""
 
 
-def network_panel(methods: Methods) -> html.Section:
-    """The upper half of the middle column."""
+def network_panel(methods: Methods, layers: Sequence[str]) -> html.Section:
+    """The upper half of the middle column; `layers` are the names of all layers."""
     return html.Section(
         [
             html.Div(
                 [
                     html.H2("Network"),
-                    html.Label(["method ", _choice(ids.METHOD, methods.names, methods.names[0], "10rem")]),
-                    html.Label(["size ", _choice(ids.SHARE, _sizes(methods.shares), methods.share, "14rem")]),
+                    dcc.RadioItems(PLOTS, "river", id=ids.PLOT, inline=True, className="switch"),
+                    html.Label([_hidden("find a layer"), _search(layers)], className="find"),
+                    _how(methods),
                 ],
-                className="head",
+                className="head one-line",
             ),
             html.Div(
                 [
-                    html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", "8.5rem")]),
-                    html.Label([_choice(ids.GAP, GAPS, "measured", "11rem")]),
-                    html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False, style={"width": "100%"})]),
+                    html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False)], className="wide"),
+                    html.Label(
+                        ["compare ", dcc.Dropdown(id=ids.BESIDE, multi=True, clearable=False, placeholder="datapaths")],
+                        className="wide",
+                    ),
                 ],
                 className="head one-line",
             ),
             html.Div(id=ids.TRIPLET, className="triplet"),
-            waiting_graph(ids.RIVER, 250),
-            html.Div(id=ids.RIVER_NOTE, className="quiet"),
+            html.Div(
+                [waiting_graph(ids.RIVER, 300), html.Div(id=ids.MINIMAP, className="minimap")],
+                id=ids.RIVER_KEYS,
+                tabIndex=0,
+                role="group",
+                **{"aria-label": KEYS},  # type: ignore[arg-type]
+                title="",
+            ),
+            html.Div(id=ids.RIVER_NOTE, className="quiet", role="status"),
         ],
         className="panel network",
     )
+
+
+def minimap(picture: str) -> list:
+    """The whole network small, and the window of it that is shown, which assets/network.js moves."""
+    return [html.Img(src=picture, alt="the whole network"), html.Span(className="window")]
+
+
+def _search(layers: Sequence[str]) -> dcc.Dropdown:
+    return dcc.Dropdown(list(layers), id=ids.FIND, placeholder="find a layer", searchable=True, optionHeight=28)
+
+
+def _how(methods: Methods) -> html.Details:
+    """How datapaths are extracted and compared, folded away behind what is chosen."""
+    choices = [
+        html.Label(["method ", _choice(ids.METHOD, methods.names, methods.names[0], "14rem")]),
+        html.Label(["size ", _choice(ids.SHARE, _sizes(methods.shares), methods.share, "14rem")]),
+        html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", "14rem")]),
+        html.Label(["river ", _choice(ids.GAP, GAPS, "measured", "14rem")]),
+    ]
+    return html.Details([html.Summary("how", id=ids.HOW_PATHS), html.Div(choices, className="drop")], className="how")
+
+
+def _hidden(text: str) -> html.Span:
+    return html.Span(text, className="visually-hidden")
 
 
 def triplet(members: Sequence[Member]) -> list[html.Div]:

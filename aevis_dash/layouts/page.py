@@ -14,8 +14,10 @@ from aevis_dash.layouts.neuron import neuron_panel
 from aevis_dash.layouts.trail import trail_bar
 
 
-def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange, methods: Methods) -> html.Div:
-    """The whole page, before anything is chosen; made anew for each load."""
+def page(
+    workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange, methods: Methods, layers: Sequence[str]
+) -> html.Div:
+    """The whole page, before anything is chosen; made anew for each load. `layers` are the names of all of them."""
     return html.Div(
         [
             *_state(),
@@ -24,7 +26,7 @@ def page(workspace: str, model: str, class_names: Sequence[str], scores: ScoreRa
             html.Main(
                 [
                     examples_panel(class_names, scores),
-                    html.Div([network_panel(methods), layer_panel()], className="middle"),
+                    html.Div([network_panel(methods, layers), layer_panel()], className="middle"),
                     neuron_panel(),
                 ],
                 className="stations",
@@ -46,6 +48,7 @@ def _state() -> list:
         ids.SOLVED,
         ids.ASKED,
         ids.SUGGESTED,
+        ids.RIVER_KEY,
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from aevis_dash.domain import ROLES, DatapathDistance, Layer, LayerGraph, Role
-from aevis_dash.figures.network import river_figure
+from aevis_dash.figures.network import Ground, column_hovers, drawn_river, river_figure
 from aevis_dash.figures.theme import LIGHT
-from aevis_dash.geometry.dag import columns
+from aevis_dash.geometry.dag import columns, groups
 from aevis_dash.geometry.river import river, stretches
 
 
@@ -24,18 +24,27 @@ def _distance(n_layers: int, null_rows: int = 4) -> DatapathDistance:
     return DatapathDistance("cosine", np.full(n_layers, 0.6), share, 1 - share, null)
 
 
-def _draw(distance, graph=None, selected=None, names=None, theme=LIGHT):
+def _ground(distance, graph=None, selected=None, closed=()):
+    """The ground under distances (C,) at the columns that are left where groups are closed."""
     graph = graph or _graph(len(distance.d1))
     sizes = {role: np.arange(len(graph)) + place for place, role in enumerate(ROLES)}
+    pairs = {(Role.SOURCE, Role.TARGET): distance.d1, (Role.SOURCE, Role.ADVERSARIAL): distance.d2}
+    pairs[Role.ADVERSARIAL, Role.TARGET] = distance.d3
+    tree = groups(graph)
+    placed = columns(graph, tree, closed)
+    hovers = column_hovers(graph, placed, pairs, sizes, distance)
+    marks = stretches(distance) if not closed else ()
+    return Ground(graph, tree, placed, hovers, marks, selected)
+
+
+def _draw(distance, graph=None, selected=None, names=None, theme=LIGHT, closed=()):
     names = names or {role: f"class {role.short}" for role in ROLES}
-    return river_figure(
-        graph, columns(graph), river(distance), distance, stretches(distance), selected, sizes, theme, names
-    )
+    return river_figure(_ground(distance, graph, selected, closed), drawn_river(river(distance), names), theme)
 
 
 @pytest.fixture
 def net():
-    return SimpleNamespace(graph=_graph, distance=_distance, draw=_draw)
+    return SimpleNamespace(graph=_graph, distance=_distance, draw=_draw, ground=_ground)
 
 
 @pytest.fixture

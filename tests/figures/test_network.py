@@ -1,4 +1,4 @@
-"""The river figure says what the distances say, and one trace takes all hovers and clicks."""
+"""The network figure says what the distances say, with the same points whatever is closed; two traces take the mouse."""
 
 import json
 from dataclasses import replace
@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aevis_dash.domain import Layer, LayerGraph, Pattern
-from aevis_dash.figures.network import SAMPLES, STROKE
+from aevis_dash.domain import Layer, LayerGraph, Pattern, Role
+from aevis_dash.figures.dag import BOX, OUTER
+from aevis_dash.figures.network import SAMPLES, STROKE, Drawn, dots_figure, drawn_river, river_figure, small_picture
 from aevis_dash.figures.theme import DARK, LIGHT
-from aevis_dash.geometry.dag import columns
+from aevis_dash.geometry.dag import columns, groups
 from aevis_dash.geometry.river import river
 
 
@@ -19,19 +20,18 @@ def trace(figure, name):
 
 
 def texts(figure):
-    return [a.text for a in figure.layout.annotations]
+    labels = [t.text for t in figure.data if t.name in ("stretches", "name", "closed", "groups")]
+    return [*(a.text for a in figure.layout.annotations), *(word for words in labels for word in words if word)]
 
 
-def test_only_the_layers_trace_meets_the_mouse_and_its_customdata_are_plain(net):
+def test_only_layers_and_groups_meet_the_mouse_and_their_customdata_are_plain(net):
     figure = net.draw(net.distance(17))
     live = [t for t in figure.data if t.hoverinfo != "skip"]
-    assert [t.name for t in live] == ["layers"]
-    assert figure.data[-1] is live[0]
-    data = live[0].customdata
-    assert all(type(row) in (list, tuple) and [type(v) for v in row] == [int, str] for row in data)
-    assert [list(row) for row in data] == [[i, f"stage{i // 5}.act{i}"] for i in range(17)]
-    sent = json.loads(figure.to_json())["data"][-1]["customdata"]
-    assert sent[3] == [3, "stage0.act3"]
+    assert [t.name for t in live] == ["groups", "layers"]
+    assert figure.data[-1] is live[1]
+    sent = [json.loads(figure.to_json())["data"][figure.data.index(t)]["customdata"] for t in live]
+    assert sent[0] == [[f"stage{i}", 0] for i in range(4)]
+    assert sent[1] == [[i, f"stage{i // 5}.act{i}", ""] for i in range(17)]
 
 
 def test_the_bars_leave_no_gap_over_the_whole_height(net):
@@ -39,9 +39,9 @@ def test_the_bars_leave_no_gap_over_the_whole_height(net):
     bar = trace(figure, "layers")
     left, right = bar.x - bar.width / 2, bar.x + bar.width / 2
     np.testing.assert_allclose(left[1:], right[:-1])
-    low, high = figure.layout.yaxis.range
-    assert bar.base == low
-    assert list(bar.y) == [pytest.approx(high - low)] * 12
+    assert bar.base + bar.y[0] == pytest.approx(figure.layout.yaxis.range[1])
+    assert bar.base < -BOX
+    assert max(b + y for b, y in zip(trace(figure, "groups").base, trace(figure, "groups").y, strict=True)) < bar.base
 
 
 def test_curves_pass_through_the_river_in_role_colours(net):
@@ -52,15 +52,18 @@ def test_curves_pass_through_the_river_in_role_colours(net):
         for role, y in {"source": r.src, "adversarial": r.adv, "target": r.tar}.items():
             curve = trace(figure, role)
             np.testing.assert_allclose(curve.y[::SAMPLES], y, atol=1e-6)
-            np.testing.assert_allclose(curve.x[::SAMPLES], columns(net.graph(9)).x, rtol=1e-6)
+            np.testing.assert_allclose(curve.x[::SAMPLES], net.ground(distance).placed.x, rtol=1e-6)
             assert curve.line.color == getattr(theme, role)
     assert trace(figure, "source").line.width == trace(figure, "target").line.width == STROKE
+    drawn = [t.name for t in figure.data]
+    assert drawn.index("adversarial") > max(drawn.index("source"), drawn.index("target")), "adv on top"
 
 
 def test_null_band_is_drawn_behind_and_only_with_a_null(net):
     figure = net.draw(net.distance(9))
-    assert figure.data[0].name == "null"
-    assert figure.data[0].fill == "toself"
+    drawn = [t.name for t in figure.data]
+    assert drawn.index("null") < drawn.index("source")
+    assert trace(figure, "null").fill == "toself"
     assert any("random" in text for text in texts(figure))
     without = net.draw(net.distance(9, null_rows=0))
     assert "null" not in [t.name for t in without.data]
@@ -75,6 +78,8 @@ def test_curves_stretches_and_groups_are_labelled_where_they_are(net, names):
     assert {"stage0", "stage3", "<b>stage1.act7</b>"} <= set(shown)
     colours = {a.text: a.font.color for a in figure.layout.annotations}
     assert colours["src · ambulance"] == LIGHT.source
+    bracket = trace(figure, "brackets")
+    assert len(bracket.x) == 5 * len(net.ground(net.distance(20)).stretches)
 
 
 def test_curve_labels_stay_apart_where_the_ends_meet(net):
@@ -87,17 +92,72 @@ def test_curve_labels_stay_apart_where_the_ends_meet(net):
 def test_hover_holds_the_numbers_and_warns_of_what_the_picture_hides(net):
     distance = replace(net.distance(5), d1=np.array([0.6, 0.6, np.nan, 0.6, 0.1]))
     hover = trace(net.draw(distance), "layers").hovertext
-    for part in ("stage0.act1", "16 feature maps", "0.6", "0.25", "0.75", "25%", "src 1, adv 2, tar 3"):
+    for part in ("stage0.act1", "16 feature maps", "src–tar 0.6", "src–adv 0.25", "adv–tar 0.75", "25%"):
         assert part in hover[1]
+    assert "src 1, adv 2, tar 3" in hover[1]
     assert "3% to 27%" in hover[1]
     assert "far from both" in hover[4]
     assert "far from both" not in hover[1]
     assert "src–tar undefined" in hover[2]
 
 
-def test_selected_layer_is_one_more_column(net):
-    before, after = (len(net.draw(net.distance(8), selected=s).layout.shapes) for s in (None, 4))
-    assert after == before + 1
+def test_a_closed_group_is_one_column_with_all_of_its_layers(net):
+    graph = net.graph(15)
+    figure = net.draw(net.distance(11), graph=graph, closed=["stage1"], selected=6)
+    layers, bars = trace(figure, "layers"), trace(figure, "groups")
+    assert list(layers.customdata[5]) == [5, "stage1.act5", "stage1"]
+    assert "5 layers, 80 feature maps" in layers.hovertext[5]
+    assert "src 35, adv 40, tar 45" in layers.hovertext[5], "the maps of layers 5 to 9 together"
+    assert [list(c) for c in bars.customdata] == [["stage0", 0], ["stage1", 1], ["stage2", 0]]
+    assert "click to open" in bars.hovertext[1]
+    assert "click to close" in bars.hovertext[0]
+    assert "+5" in texts(figure)
+    chosen = trace(figure, "selected")
+    assert chosen.x[0] == pytest.approx(layers.x[5], abs=1e-6)
+
+
+def test_every_trace_keeps_its_points_whatever_is_closed_so_that_they_can_move(net):
+    graph = net.graph(15)
+    before = net.draw(net.distance(15), graph=graph, selected=3)
+    after = net.draw(net.distance(11), graph=graph, selected=3, closed=["stage1"])
+    for a, b in zip(before.data, after.data, strict=True):
+        assert a.name == b.name
+        if a.name not in ("layers", "brackets", "stretches"):
+            assert len(a.x) == len(b.x), a.name
+    assert before.layout.transition.duration == 250
+    assert before.layout.xaxis.range == after.layout.xaxis.range
+
+
+def test_groups_inside_a_closed_one_are_flat_and_inner_rows_stand_above(net):
+    names = ["a.0", "a.0", "a.1", "a.1", "b", "b"]
+    layers = tuple(
+        Layer(i, f"call{i}", tuple(".".join(n.split(".")[: k + 1]) for k in range(len(n.split(".")))), 4, 1, 1)
+        for i, n in enumerate(names)
+    )
+    graph = LayerGraph(layers, tuple((i, i + 1) for i in range(5)))
+    opened = trace(net.draw(net.distance(6), graph=graph), "groups")
+    height = dict(zip([c[0] for c in opened.customdata], opened.y, strict=True))
+    base = dict(zip([c[0] for c in opened.customdata], opened.base, strict=True))
+    assert height["a"] == height["b"] == pytest.approx(OUTER)
+    assert base["a.0"] >= base["a"] + OUTER
+    shut = trace(net.draw(net.distance(3), graph=graph, closed=["a"]), "groups")
+    assert [y for y, c in zip(shut.y, shut.customdata, strict=True) if c[0].startswith("a.")] == [0, 0]
+
+
+def test_links_join_what_feeds_what_and_skips_hang(net):
+    graph = net.graph(7)
+    figure = net.draw(net.distance(7), graph=graph)
+    x, y = (np.reshape(v, (len(graph.edges), -1)) for v in (trace(figure, "links").x, trace(figure, "links").y))
+    at = net.ground(net.distance(7)).placed.layer_x
+    np.testing.assert_allclose(x[:, [0, 8]], at[np.array(graph.edges)], rtol=1e-5)
+    skip = [b - a > 1 for a, b in graph.edges]
+    hanging = y[:, 4] < y[:, 0] - 1e-3
+    assert hanging.tolist() == skip
+
+
+def test_without_a_selected_layer_nothing_is_marked(net):
+    assert trace(net.draw(net.distance(8)), "selected").y[0] == 0
+    assert trace(net.draw(net.distance(8), selected=4), "selected").y[0] > 2
 
 
 def test_all_undefined_and_a_single_layer_can_be_drawn(net):
@@ -108,15 +168,50 @@ def test_all_undefined_and_a_single_layer_can_be_drawn(net):
     net.draw(net.distance(1), selected=0).to_json()
 
 
-def test_a_group_label_wider_than_its_group_is_shortened(net):
-    groups = [("wide",)] * 29 + [("an outlandishly long name",)] * 3
-    layers = tuple(Layer(i, f"call{i}", group, 4, 1, 1) for i, group in enumerate(groups))
+def test_a_group_label_wider_than_its_group_keeps_its_end(net):
+    modules = [("wide",)] * 29 + [("an outlandishly long name 5b",)] * 3
+    layers = tuple(Layer(i, f"call{i}", group, 4, 1, 1) for i, group in enumerate(modules))
     figure = net.draw(net.distance(32), graph=LayerGraph(layers, ((0, 1),)))
-    (label,) = [text for text in texts(figure) if text.startswith("an out")]
-    assert label.endswith("…")
+    (label,) = [text for text in texts(figure) if text.endswith("5b")]
+    assert label.startswith("…")
     assert len(label) < 16
     assert "wide" in texts(figure)
 
 
+def test_dots_stand_on_the_same_ground(net, names):
+    ground = net.ground(net.distance(12), selected=2)
+    similar = {Role.SOURCE: np.linspace(1, 0, 12), Role.TARGET: np.linspace(0, 1, 12)}
+    figure = dots_figure(ground, similar, names, LIGHT)
+    dots = trace(figure, "adversarial–source")
+    seen = np.isfinite(dots.x.astype(float))
+    np.testing.assert_allclose(dots.x[seen], ground.placed.x, rtol=1e-6)
+    np.testing.assert_allclose(dots.y[seen], 2 * similar[Role.SOURCE] - 1, atol=1e-6)
+    other = net.draw(net.distance(12), selected=2)
+    for name in ("layers", "groups", "links", "selected"):
+        np.testing.assert_allclose(trace(figure, name).x, trace(other, name).x)
+
+
+def test_more_than_three_datapaths_have_their_own_curves_and_colours(net):
+    curves = {key: np.full(6, y) for key, y in [("source", 1.0), ("adversarial", 0.0), ("target 2", -1.0)]}
+    names = {"source": "a", "adversarial": "b", "target 2": "c"}
+    figure = river_figure(net.ground(net.distance(6)), Drawn(curves, names), LIGHT)
+    assert trace(figure, "target 2").line.color == LIGHT.path("target 2")
+    assert "tar 2 · c" in texts(figure)
+
+
+def test_the_small_picture_holds_the_whole_network(net):
+    graph = net.graph(100)
+    tree = groups(graph)
+    placed = columns(graph, tree, room=40)
+    drawn = drawn_river(river(net.distance(100)), {})
+    picture = small_picture(placed, drawn, LIGHT)
+    assert picture.startswith("data:image/svg+xml,")
+    assert picture.count("polyline") == 3
+    assert small_picture(placed, Drawn({}, {}), LIGHT) == ""
+    figure = river_figure(replace(net.ground(net.distance(100)), placed=placed), drawn, LIGHT)
+    assert figure.layout.meta["extent"] == pytest.approx(placed.extent, abs=1e-3)
+    assert figure.layout.meta["extent"] > 2
+
+
 def test_a_hundred_layers_stay_light(net):
-    assert len(net.draw(net.distance(100), selected=3).to_json()) < 130_000
+    assert len(net.draw(net.distance(100), selected=3).to_json()) < 160_000

@@ -1,0 +1,125 @@
+"""What changes the network's view: the layer, what stands open, which datapaths are compared, and how."""
+
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.navigation import carried_area
+from aevis_dash.callbacks.network import groups_of, placed_of
+from aevis_dash.callbacks.settle import settled, stored_triplet
+from aevis_dash.callbacks.view import View, from_data, wanted_of, without_own
+from aevis_dash.domain import DATAPATHS, Role
+from aevis_dash.geometry.dag import Columns, Group
+from aevis_dash.geometry.focus import toggled
+from aevis_dash.workbench import Triplet, Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that change the network's part of the view."""
+    own = bench.workspace.settings.extraction
+    app.clientside_callback(ClientsideFunction("aevis", "river"), Input(ids.RIVER, "figure"))
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.FIND, "value"),
+        Input(ids.RIVER, "clickData"),
+        Input(ids.RIVER_KEY, "data"),
+        Input(ids.FIND, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def go(click, key, name, data):
+        """A click on a layer or a group, a key, or a name found: the layer is shown, the group opened or closed."""
+        view, by = from_data(data), str(ctx.triggered_id)
+        triplet = stored_triplet(bench, view)
+        if triplet is None or not ctx.triggered[0]["value"]:
+            return no_update, no_update
+        there = asked(bench, triplet, view, by, {ids.RIVER: click, ids.RIVER_KEY: key, ids.FIND: name}[by])
+        return there.to_data() if there != view else no_update, None
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.TARGET, "value"),
+        Input(ids.BESIDE, "value"),
+        Input(ids.PLOT, "value"),
+        Input(ids.METHOD, "value"),
+        Input(ids.SHARE, "value"),
+        Input(ids.DISTANCE, "value"),
+        Input(ids.GAP, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose(target, beside, plot, method, share, distance, gap, data):
+        view = from_data(data)
+        changed = view.but(plot=plot, distance=distance, gap=gap)
+        if ctx.triggered_id == ids.TARGET and target:
+            changed = changed.but(target=target, compared=())
+        if ctx.triggered_id == ids.BESIDE and beside:
+            changed = changed.but(compared=compared_in(stored_triplet(bench, view), beside))
+        changed = without_own(changed.but(method=method, share=float(share)), own)
+        return settled(bench, changed).to_data() if changed != view else no_update
+
+    @app.callback(
+        Output(ids.PLOT, "value"),
+        Output(ids.METHOD, "value"),
+        Output(ids.SHARE, "value"),
+        Output(ids.DISTANCE, "value"),
+        Output(ids.GAP, "value"),
+        Output(ids.HOW_PATHS, "children"),
+        Input(ids.NETWORK_VIEW, "data"),
+    )
+    def show_choices(data):
+        view = from_data(data)
+        how = wanted_of(view, own)
+        size = f"{100 * how.share:g} % of each layer" if how.share else "fewest maps"
+        words = f"{how.method} · {size} · {view.distance}"
+        return view.plot, how.method, how.share, view.distance, view.gap, words
+
+
+def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
+    """The view after a click on the river, a key on it, or a layer's name that was found."""
+    tree, placed = groups_of(bench), placed_of(bench, triplet, view)
+    if by == ids.FIND:
+        return _at_layer(bench, view, bench.layers.find(what).index)
+    group, layer = _clicked(what) if by == ids.RIVER else _keyed(bench, view, placed, what)
+    if group:
+        known = next((g for g in tree if g.name == group), None)
+        return view.but(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
+    return view if layer is None else _at_layer(bench, view, layer)
+
+
+def _clicked(click: dict[str, Any]) -> tuple[str, int | None]:
+    """The group or the layer that was clicked: customdata as `figures.dag` writes them."""
+    what = (click.get("points") or [{}])[0].get("customdata")
+    if not what:
+        return "", None
+    return (what[0], None) if isinstance(what[0], str) else (what[2], int(what[0]))
+
+
+def _keyed(bench: Workbench, view: View, placed: Columns, key: dict[str, Any]) -> tuple[str, int | None]:
+    """Where a key leads from the shown layer: "step" columns on, or to its group."""
+    here = bench.layers.find(view.layer).index if view.layer else 0
+    column = int(placed.of_layer[here])
+    if "step" in key:
+        there = min(max(column + int(key["step"]), 0), len(placed.columns) - 1)
+        return "", placed.columns[there].first
+    return placed.columns[column].group or innermost(placed, here), None
+
+
+def innermost(placed: Columns, layer: int) -> str:
+    """The name of the smallest group that is shown around a layer, "" for none."""
+    around: list[Group] = [g for g in placed.groups if g.holds(layer, layer)]
+    return min(around, key=lambda g: g.size).name if around else ""
+
+
+def _at_layer(bench: Workbench, view: View, layer: int) -> View:
+    there = view.but(layer=bench.layers.layers[layer].name, map=None, area=carried_area(bench, view, layer), maps=())
+    return settled(bench, there)
+
+
+def compared_in(triplet: Triplet | None, chosen: list[str]) -> tuple[str, ...]:
+    """The images to compare with, as many as can be; none where they are the triplet's own."""
+    if triplet is None or set(chosen) == {triplet.image(Role.SOURCE), triplet.image(Role.TARGET)}:
+        return ()
+    return tuple(chosen[: DATAPATHS - 1])

@@ -1,0 +1,177 @@
+"""The network's own structure under the river: groups to open and close, layers, and what feeds what."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from aevis_dash.domain import LayerGraph
+from aevis_dash.figures.theme import CHARACTER, TEXT_SIZE, Theme, faded
+from aevis_dash.geometry.dag import Columns, Group, lanes
+
+BOX = 1.1
+"""The river's box reaches from -BOX to BOX."""
+LANE_TOP, LANE_ROOM, LANE_STEP = -1.24, 0.22, 0.1
+ARC = 0.16
+ROWS_TOP, INNER_ROOM, OUTER = -1.58, 0.24, 0.2
+"""Rows of groups: the inner levels share INNER_ROOM, the outermost one is OUTER high, at the bottom."""
+NOMINAL_WIDTH = 560
+"""Pixels that a window is assumed to take when it is decided which label fits."""
+
+
+def structure(graph: LayerGraph, tree: Sequence[Group], placed: Columns, theme: Theme) -> list[Any]:
+    """The traces of the structure, the same points whatever is closed, so that plotly can move them.
+
+    "boxes" shades the outermost groups and, more, the closed ones; "links" and "layers drawn" are the graph; "groups"
+    are bars whose customdata is [name, 1 if closed]. Nothing but "groups" meets the mouse.
+    """
+    lane = np.array(lanes(placed, graph), float) if len(graph) else np.zeros(0)
+    y = LANE_TOP - min(LANE_STEP, LANE_ROOM / max(1.0, lane.max(initial=0.0))) * lane[placed.of_layer]
+    return [
+        _boxes(tree, placed, theme),
+        _links(graph, placed, y, theme),
+        _dots(placed, y, theme),
+        _groups(tree, placed, theme),
+    ]
+
+
+def short(values: np.ndarray) -> np.ndarray:
+    """Numbers as plotly is sent them."""
+    return np.asarray(values, np.float32)
+
+
+def _spans(tree: Sequence[Group], placed: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """(G,) middles and widths of the groups, closed away or not."""
+    ends = np.array([placed.span(g.first, g.last) for g in tree]).reshape(-1, 2)
+    return ends.mean(axis=1), ends[:, 1] - ends[:, 0]
+
+
+def _boxes(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
+    middles, widths = _spans(tree, placed)
+    closed = [g.name in placed.closed and g in placed.groups for g in tree]
+    drawn = [shut or g.level == 0 for g, shut in zip(tree, closed, strict=True)]
+    return go.Bar(
+        name="boxes",
+        x=short(middles),
+        width=short(widths),
+        base=[-BOX] * len(tree),
+        y=short(2 * BOX * np.array(drawn, float)),
+        marker={"color": [faded(theme.faint, 0.2 if shut else 0.09) for shut in closed], "line": {"width": 0}},
+        hoverinfo="skip",
+    )
+
+
+def _links(graph: LayerGraph, placed: Columns, y: np.ndarray, theme: Theme) -> go.Scatter:
+    """What feeds what: straight between neighbours of a lane, hanging arcs over others, curves between lanes."""
+    edges = np.array(graph.edges, int).reshape(-1, 2)
+    t = np.linspace(0, 1, 9)
+    ends_x, ends_y = placed.layer_x[edges], y[edges]
+    over = (edges[:, 1] - edges[:, 0] > 1) & (ends_y[:, 0] == ends_y[:, 1])
+    depth = np.where(over, ARC * np.sqrt(np.clip(ends_x[:, 1] - ends_x[:, 0], 0, 1)), 0.0)
+    rise = t * t * (3 - 2 * t)
+    xs = ends_x[:, :1] + (ends_x[:, 1:] - ends_x[:, :1]) * t
+    ys = ends_y[:, :1] + (ends_y[:, 1:] - ends_y[:, :1]) * rise - depth[:, None] * 4 * t * (1 - t)
+    gap = np.full((len(edges), 1), np.nan)
+    return go.Scatter(
+        name="links",
+        x=short(np.hstack([xs, gap]).ravel()),
+        y=short(np.hstack([ys, gap]).ravel()),
+        mode="lines",
+        line={"color": faded(theme.faint, 0.7 if len(edges) < 3 * len(graph) else 0.25), "width": 1, "simplify": False},
+        hoverinfo="skip",
+    )
+
+
+def _dots(placed: Columns, y: np.ndarray, theme: Theme) -> go.Scatter:
+    return go.Scatter(
+        name="layers drawn",
+        x=short(placed.layer_x),
+        y=short(y),
+        mode="markers",
+        marker={"size": 4, "color": theme.faint},
+        hoverinfo="skip",
+    )
+
+
+def _groups(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
+    """One bar a group; those inside a closed one are flat. Inner levels above, the outermost at the bottom."""
+    middles, widths = _spans(tree, placed)
+    rows = [_row(g.level, max(o.level for o in tree)) for g in tree]
+    shown = [g in placed.groups for g in tree]
+    closed = [g.name in placed.closed for g in tree]
+    words = [_ending(g.label, int(width * NOMINAL_WIDTH / CHARACTER)) for g, width in zip(tree, widths, strict=True)]
+    return go.Bar(
+        name="groups",
+        x=short(middles),
+        width=short(widths),
+        base=[round(base, 3) for base, _ in rows],
+        y=short(np.array([height * seen for (_, height), seen in zip(rows, shown, strict=True)])),
+        marker={
+            "color": [faded(theme.faint, 0.5 if shut else 0.22) for shut in closed],
+            "line": {"width": 1, "color": theme.surface},
+        },
+        text=[
+            word if seen and height >= OUTER else "" for word, seen, (_, height) in zip(words, shown, rows, strict=True)
+        ],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        constraintext="none",
+        insidetextfont={"color": theme.ink, "size": TEXT_SIZE - 1},
+        customdata=[[g.name, int(shut)] for g, shut in zip(tree, closed, strict=True)],
+        hovertext=[
+            f"<b>{g.name.split('#')[0]}</b>, {g.size} layers<br>click to {'open' if shut else 'close'}"
+            for g, shut in zip(tree, closed, strict=True)
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
+def _row(level: int, deepest: int) -> tuple[float, float]:
+    """Base and height of the row of groups of that level."""
+    if level == 0:
+        return ROWS_TOP - INNER_ROOM - OUTER, OUTER
+    height = INNER_ROOM / deepest
+    return ROWS_TOP - (deepest - level + 1) * height, 0.86 * height
+
+
+def _ending(text: str, characters: int) -> str:
+    """The text in at most so many characters: of a long one the end, in which groups differ ("…ock4")."""
+    if len(text) <= characters:
+        return text
+    return "…" + text[len(text) - characters + 1 :] if characters > 2 else ""
+
+
+def closed_labels(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Scatter:
+    """How many layers each closed group holds, as "+12" over its dots."""
+    middles, _ = _spans(tree, placed)
+    closed = [g.name in placed.closed and g in placed.groups for g in tree]
+    return go.Scatter(
+        name="closed",
+        x=short(middles),
+        y=[-BOX + 0.1] * len(tree),
+        mode="text",
+        text=[f"+{g.size}" if shut else "" for g, shut in zip(tree, closed, strict=True)],
+        textfont={"color": theme.faint, "size": TEXT_SIZE - 1},
+        hoverinfo="skip",
+    )
+
+
+def columns_bar(graph: LayerGraph, placed: Columns, hovers: Sequence[str], bottom: float, top: float) -> go.Bar:
+    """The trace "layers": one unseen bar a column over bottom..top, which together leave no gap.
+
+    customdata: [index of its first layer, name of that layer, name of the closed group or ""].
+    """
+    borders = placed.borders
+    return go.Bar(
+        name="layers",
+        x=(borders[1:] + borders[:-1]) / 2,
+        width=np.diff(borders),
+        base=bottom,
+        y=[top - bottom] * len(placed.columns),
+        marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}},
+        customdata=[[c.first, graph.layers[c.first].name, c.group] for c in placed.columns],
+        hovertext=list(hovers),
+        hovertemplate="%{hovertext}<extra></extra>",
+    )

@@ -1,0 +1,72 @@
+"""Which groups of a large network stand open: a degree of interest, as in focus and context (Furnas 1986)."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from aevis_dash.domain import DatapathDistance, LayerGraph
+from aevis_dash.geometry.dag import Group, columns
+from aevis_dash.geometry.river import filled, way
+
+DEFAULT_ROOM = 62.0
+"""Steps that are filled by default, less than a window holds: there is room to open more."""
+OPEN, CLOSED = "+", "-"
+"""What a fold begins with: the group that it names was opened, or closed, by hand."""
+
+
+def interest(distance: DatapathDistance) -> np.ndarray:
+    """(L,) how much happens at each layer: the change of the adversarial's way from source to target from the layer
+    before, in parts of the way, where source and target are apart (times d1 over its largest)."""
+    gap = filled(distance.d1, 0.0)
+    largest = float(gap.max(initial=0.0))
+    change = np.abs(np.diff(way(distance), prepend=way(distance)[:1]))
+    return change * (gap / largest if largest > 0 else 0.0)
+
+
+def quiet(graph: LayerGraph, tree: Sequence[Group], interest: np.ndarray, room: float = DEFAULT_ROOM) -> frozenset[str]:
+    """The groups that are closed by default: none where all columns fit, else those where least happens.
+
+    All closed at first, the group that holds most interest is opened as long as the columns fit into `room` steps; a
+    group is opened only inside open ones.
+    """
+    closed = {group.name for group in tree}
+    if _steps(graph, tree, ()) <= room:
+        return frozenset()
+    refused: set[str] = set()
+    while waiting := [g for g in tree if g.name in closed - refused and g.parent not in closed]:
+        best = max(waiting, key=lambda g: (float(interest[g.first : g.last + 1].sum()), -g.first))
+        if _steps(graph, tree, closed - {best.name}) <= room:
+            closed.remove(best.name)
+        else:
+            refused.add(best.name)
+    return frozenset(closed)
+
+
+def _steps(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str]) -> float:
+    """How many steps the columns need."""
+    return columns(graph, tree, closed, room=1.0).extent
+
+
+def folded(
+    tree: Sequence[Group], default: Collection[str], folds: Sequence[str], seen: Collection[int]
+) -> frozenset[str]:
+    """The groups that are closed: the default ones but those that hold a layer of `seen`, then as `folds` say.
+
+    A fold is OPEN or CLOSED and a group's name; the last one of a group counts. To open a group opens those around it.
+    """
+    by_name = {group.name: group for group in tree}
+    closed = {n for n in default if not any(by_name[n].holds(layer, layer) for layer in seen)}
+    for fold in folds:
+        group = by_name.get(fold[1:])
+        if group is not None and fold[0] == CLOSED:
+            closed.add(group.name)
+        while group is not None and fold[0] == OPEN:
+            closed.discard(group.name)
+            group = by_name.get(group.parent)
+    return frozenset(closed)
+
+
+def toggled(folds: Sequence[str], group: Group, closed: Collection[str]) -> tuple[str, ...]:
+    """The folds with one group opened where it is closed, and closed where it is open."""
+    others = [fold for fold in folds if fold[1:] != group.name]
+    return (*others, (OPEN if group.name in closed else CLOSED) + group.name)

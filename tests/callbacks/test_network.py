@@ -1,0 +1,130 @@
+"""Clicks and keys on the network lead where they say; what is compared is drawn, and said to be as faithful as it is."""
+
+from dataclasses import replace
+
+import pytest
+
+from aevis_dash import ids
+from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
+from aevis_dash.callbacks.network_choices import asked, compared_in, innermost
+from aevis_dash.callbacks.settle import settled
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import Pattern, Role, Stretch
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(drawn_world):
+    return open_workbench(drawn_world)
+
+
+@pytest.fixture(scope="module")
+def found(bench):
+    return bench.triplet(bench.workspace.settings.opens_on)
+
+
+@pytest.fixture
+def view(bench):
+    return settled(bench, View(example=bench.workspace.settings.opens_on))
+
+
+def clicked(*customdata):
+    return {"points": [{"customdata": list(customdata)}]}
+
+
+def test_a_click_on_a_layer_shows_it(bench, found, view):
+    there = asked(bench, found, view, ids.RIVER, clicked(3, "x", ""))
+    assert there.layer == bench.layers.layers[3].name
+    assert there.map is not None
+    assert asked(bench, found, view, ids.RIVER, {"points": [{}]}) == view
+
+
+def test_a_click_on_a_group_closes_it_and_one_on_its_column_opens_it_again(bench, found, view):
+    shut = asked(bench, found, view, ids.RIVER, clicked("layer1", 0))
+    placed = placed_of(bench, found, shut)
+    assert "layer1" in [c.group for c in placed.columns]
+    column = next(c for c in placed.columns if c.group == "layer1")
+    opened = asked(bench, found, shut, ids.RIVER, clicked(column.first, "x", "layer1"))
+    assert placed_of(bench, found, opened).closed == placed_of(bench, found, view).closed
+    assert asked(bench, found, view, ids.RIVER, clicked("attic", 0)) == view
+
+
+def test_keys_go_from_column_to_column_and_fold_the_innermost_group(bench, found, view):
+    at = view.but(layer="layer2.0.relu")
+    here = bench.layers.find("layer2.0.relu").index
+    right = asked(bench, found, at, ids.RIVER_KEY, {"step": 1, "at": 1})
+    assert right.layer == bench.layers.layers[here + 1].name
+    first = asked(bench, found, view.but(layer=bench.layers.layers[0].name), ids.RIVER_KEY, {"step": -1})
+    assert first.layer == bench.layers.layers[0].name
+    shut = asked(bench, found, at, ids.RIVER_KEY, {"fold": True})
+    placed = placed_of(bench, found, shut)
+    assert innermost(placed_of(bench, found, at), here) == "layer2.0"
+    assert placed.columns[placed.of_layer[here]].group == "layer2.0"
+    assert shut.layer == at.layer
+    again = asked(bench, found, shut, ids.RIVER_KEY, {"fold": True})
+    assert not placed_of(bench, found, again).columns[placed_of(bench, found, again).of_layer[here]].group
+    beyond = asked(bench, found, shut, ids.RIVER_KEY, {"step": 1})
+    assert bench.layers.find(beyond.layer).index == placed.columns[placed.of_layer[here] + 1].first
+
+
+def test_a_layer_that_is_found_by_name_is_opened_to(bench, found, view):
+    hidden = view.but(folds=())
+    there = asked(bench, found, hidden, ids.FIND, "layer4.0.relu")
+    assert there.layer == "layer4.0.relu"
+
+
+def test_the_triplet_itself_is_no_choice_and_seven_others_are_the_most(found):
+    own = [found.image(Role.TARGET), found.image(Role.SOURCE)]
+    assert compared_in(found, own) == ()
+    assert compared_in(found, own[:1]) == (own[0],)
+    assert len(compared_in(found, list("abcdefghij"))) == 7
+    assert compared_in(None, own) == ()
+
+
+def traces(picture):
+    return [t.name for t in picture.figure.data]
+
+
+def test_what_is_compared_is_drawn_in_one_order(bench, found, view):
+    names = [found.plan.example.source, *found.plan.candidates, *found.plan.nulls]
+    many = picture_of(bench, found, view.but(compared=tuple(names)), LIGHT)
+    assert {"source", "adversarial", "target", "target 2", "target 3"} <= set(traces(many))
+    assert "cannot be shown so" in many.note
+    assert "null" not in traces(many)
+    two = picture_of(bench, found, view.but(compared=(names[0],)), LIGHT)
+    assert {"source", "adversarial"} <= set(traces(two))
+    assert "target" not in traces(two)
+    triplet = picture_of(bench, found, view, LIGHT)
+    assert "null" in traces(triplet)
+    assert triplet.small.startswith("data:image/svg")
+
+
+@pytest.mark.parametrize("distance", ["activations", "gates", "gates-raw"])
+def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, view, distance):
+    shut = view.but(distance=distance, folds=("-layer1", "-layer2", "-layer3", "-layer4"))
+    for plot, wanted in (("river", "target"), ("dots", "adversarial–target")):
+        picture = picture_of(bench, found, shut.but(plot=plot, gap="equal"), LIGHT)
+        assert wanted in traces(picture)
+        (layers,) = [t for t in picture.figure.data if t.name == "layers"]
+        assert [c[2] for c in layers.customdata if c[2]] == ["layer1", "layer2", "layer3", "layer4"]
+
+
+def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
+    """The scale is that of the layers, so that a layer far from what was closed keeps its height."""
+    before, after = (picture_of(bench, found, v, LIGHT).figure for v in (view, view.but(folds=("-layer1", "-layer2"))))
+    for role in Role:
+        (a,), (b,) = ([t for t in f.data if t.name == role] for f in (before, after))
+        assert b.y[-1] == pytest.approx(a.y[-1], abs=1e-6)
+
+
+def test_the_stretches_are_told_in_a_line(bench):
+    said = in_a_line(bench.layers, [Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)])
+    names = [layer.name for layer in bench.layers.layers]
+    assert said == f"adv leaves src from {names[1]} (diverging), joins tar from {names[5]} (merging)."
+    assert "neither leaves" in in_a_line(bench.layers, [])
+
+
+def test_folds_of_another_network_are_no_harm(bench, found, view):
+    other = replace(view, folds=("+attic", "-cellar"))
+    assert placed_of(bench, found, other).closed == placed_of(bench, found, view).closed
