@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aevis_dash.domain import DatapathDistance, Pattern
-from aevis_dash.geometry.river import river, smooth, spread, stretches
+from aevis_dash.geometry.river import SIDE_MARGIN, evened, filled, river, smooth, spread, stretches, way
 
 DISTANCES = st.floats(0, 10).map(lambda d: 0.0 if d < 1e-3 else d)
 
@@ -165,3 +165,77 @@ def test_stretches_are_ordered_and_do_not_overlap(d):
     assert all(s.first <= s.last for s in found)
     assert layers == sorted(set(layers))
     assert set(layers) <= set(range(len(d.d1)))
+
+
+@settings(deadline=None, max_examples=30)
+@given(distances(DISTANCES | st.just(np.nan)), st.floats(0.01, 100))
+def test_neither_the_unit_of_length_nor_who_is_called_the_source_changes_the_picture(d, unit):
+    plain, longer = river(d), river(distance(unit * d.d1, unit * d.d2, unit * d.d3))
+    turned = river(distance(d.d1, d.d3, d.d2))
+    for one, other in ((plain.src, longer.src), (plain.adv, longer.adv), (plain.adv, -turned.adv)):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=30)
+@given(distances(DISTANCES | st.just(np.nan)))
+def test_evened_gaps_are_all_one_and_split_as_before(d):
+    even = evened(d)
+    known = np.isfinite(d.d1)
+    np.testing.assert_array_equal(even.d1, np.where(known, 1, np.nan))
+    split = known & np.isfinite(d.d2 + d.d3)
+    np.testing.assert_allclose(even.share[split], d.share[split])
+    np.testing.assert_allclose((even.d2 + even.d3)[split], 1)
+    assert np.isnan(even.d2[~split]).all()
+    if known.any():
+        np.testing.assert_allclose(river(even).src, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays(float, st.integers(1, 12), elements=st.floats(-9, 9) | st.just(np.nan)))
+def test_filled_keeps_what_is_known_and_reads_the_rest_off_a_straight_line(values):
+    found, known = filled(values, 0.7), np.flatnonzero(np.isfinite(values))
+    if known.size == 0:
+        np.testing.assert_array_equal(found, 0.7)
+    for i, value in enumerate(found):
+        before, after = known[known <= i], known[known >= i]
+        if before.size and after.size:
+            a, b = before[-1], after[0]
+            expected = values[a] + (values[b] - values[a]) * (i - a) / max(b - a, 1)
+        elif known.size:
+            expected = values[before[-1] if before.size else after[0]]
+        else:
+            continue
+        assert value == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays(float, st.integers(2, 6), elements=st.floats(0, 10)), st.integers(0, 1000))
+def test_no_other_places_for_the_labels_are_nearer(positions, seed):
+    """Other orderly places in the bounds, drawn about the found ones and anywhere."""
+    placed, rng = spread(positions, 1.0, 0.0, 10.0), np.random.default_rng(seed)
+    order, steps = np.argsort(positions, kind="stable"), np.arange(len(positions))
+    free = 10.0 - steps[-1]
+    for scale in (0.01, 0.5, 10):
+        others = np.clip(placed[order] - steps + rng.normal(0, scale, len(positions)), 0, free)
+        others = np.sort(others) + steps
+        apart = np.square(placed - positions).sum()
+        assert apart <= np.square(others - positions[order]).sum() + 1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(float, st.integers(3, 25), elements=st.floats(0, 1)))
+def test_rises_rise_on_their_side_and_transitions_change_it(share):
+    found = stretches(shared(share))
+    ways = way(shared(share))
+    calm = np.array([ways[max(i - 1, 0) : i + 2].mean() for i in range(len(ways))])
+    sides = np.where(calm <= 0.5 - SIDE_MARGIN, -1, np.where(calm >= 0.5 + SIDE_MARGIN, 1, 0))
+    decided = np.flatnonzero(sides)
+    for s in found:
+        before, after = decided[decided < s.first], decided[decided >= s.last]
+        if s.pattern is Pattern.TRANSITION:
+            around = slice(before[-1] if before.size else s.first, after[0] + 1)
+            assert {-1, 1} <= set(sides[around].tolist())
+        else:
+            side = -1 if s.pattern is Pattern.DIVERGING else 1
+            assert set(sides[s.first : s.last + 1].tolist()) <= {0, side}
+            assert calm[s.last] >= calm[s.first]
