@@ -248,12 +248,17 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="costs (default), contributions: costs of an explanation; datapaths or truth: the methods judged",
+        help="costs (default), contributions: costs of an explanation; datapaths or truth: the methods judged; page: "
+        "how fast the page answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)
     verb.add_argument("--repeats", type=_count, default=12, metavar="N", help="how many of them for stability too")
     verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
+    verb.add_argument("--clicks", type=_count, default=60, metavar="N", help="page: of each kind (default: 60)")
+    verb.add_argument(
+        "--minutes", type=float, default=0, metavar="M", help="page: how long to click on while memory is looked at"
+    )
 
 
 def _evaluate(verb: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.domain import AevisError
 from aevis_dash.groundtruth import ground_truth
+from aevis_dash.pagespeed import page_speed
 from aevis_dash.store import write_atomically
 from aevis_dash.survey import Question, lines, rows, survey
 from aevis_dash.workbench import Workbench, open_workbench
@@ -42,6 +43,26 @@ def costs(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 def contributions(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """What an explanation of an effect costs."""
     return _costs(benchmark_contributions(bench, progress), args)
+
+
+def page(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """How fast the page answers in a browser."""
+    found = page_speed(bench, args.clicks, args.minutes, args.seed, progress)
+    if args.csv:
+        _as_csv(args.csv, found["lines"])
+    facts = {name: value for name, value in found.items() if name != "lines"}
+    listed = [_speed(line) for line in found["lines"]]
+    return Answer(found, f"{pairs(facts)}\n\n{table(_SPEED, listed)}")
+
+
+_SPEED = ("what", "n", "median", "95 %", "most", "limit", "unit", "verdict", "note")
+
+
+def _speed(line: Mapping[str, Any]) -> list[Any]:
+    """One line of `pagespeed` as cells."""
+    numbers = [fixed(line[name], 0) for name in ("median", "p95", "most")]
+    limit = "-" if line["limit"] is None else fixed(line["limit"], 0)
+    return [line["what"], line["n"], *numbers, limit, line["unit"], line["verdict"], line["note"]]
 
 
 def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
@@ -139,7 +160,7 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 
 
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {"costs": costs, "contributions": contributions, "datapaths": datapaths, "truth": truth}
+    {"costs": costs, "contributions": contributions, "datapaths": datapaths, "truth": truth, "page": page}
 )
 
 _CULPRITS = 10

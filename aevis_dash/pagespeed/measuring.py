@@ -1,0 +1,200 @@
+"""The measurement: the page is loaded, clicked, weighed and, for as long as is asked, clicked on and on."""
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aevis_dash import ids
+from aevis_dash.config import Progress, part_of, silent
+from aevis_dash.domain import AevisError
+from aevis_dash.pagespeed.chromium import check_browser, memory, opened, served
+from aevis_dash.pagespeed.timing import Line, from_clicks, growth
+from aevis_dash.pagespeed.visitor import GRAPHS, GROUPS, LAYERS, MAPS, Visitor
+from aevis_dash.workbench import Workbench
+
+CLICK, GROUP, LOAD, THUMBNAILS = 200.0, 500.0, 2000.0, 300.0
+"""ms, of 95 % of the times."""
+FIGURE, GROWTH = 400.0, 20.0
+"""kB of a figure's JSON; percent by which memory may grow."""
+PICTURES, LOADS, SHEETS, PLACES, WARM = 60, 5, 5, 12, 30
+"""Thumbnails of a sheet; loads, sheets, layers visited; rounds of three clicks before memory is looked at."""
+
+
+@dataclass(frozen=True)
+class _Tour:
+    """What is clicked: examples whose results are stored, and the layers that were visited already."""
+
+    examples: tuple[str, ...]
+    layers: tuple[Any, ...]
+
+
+def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, progress: Progress = silent) -> Any:
+    """Serve the workspace, visit it with Chromium, and time `clicks` of each kind; then, for `minutes`, look at memory.
+
+    Gives the circumstances and "lines" (`timing.Line`), what was not measured among them. Raises AevisError where no
+    example's datapaths and learned features are stored, and where browser or server do not start.
+    """
+    check_browser()
+    examples = stored_examples(bench)
+    with served(bench.workspace.root) as (address, server), opened() as driver:
+        visitor = Visitor(driver, address, seed)
+        lines = [*_loads(visitor, examples[0], part_of(progress, 0, 0.1))]
+        tour, first = _first_visits(visitor, examples, part_of(progress, 0.1, 0.2))
+        lines += [*_clicks(visitor, tour, clicks, part_of(progress, 0.3, 0.6)), *first, *_figures(visitor)]
+        lines += [_groups(visitor, clicks), _thumbnails(visitor)]
+        lines += _memory(visitor, tour, server, minutes, progress)
+        version = driver.capabilities.get("browserVersion", "")
+    return _circumstances(bench, version) | {"lines": [line.document() for line in lines]}
+
+
+def stored_examples(bench: Workbench) -> tuple[str, ...]:
+    """The misclassified examples whose datapaths are stored, the one that the page opens on first; raises AevisError
+    where there are none or the learned features are missing."""
+    judged = bench.judged_examples()
+    opening = bench.opening(judged)
+    names = [opening.example.id] if opening is not None else []
+    names += [e.example.id for e in judged if e.misclassified and e.example.id not in names]
+    found = tuple(name for name in names if _explained(bench, name))
+    if not found or bench.stored_learned_features() is None:
+        what = "learned features" if found else "example's datapaths"
+        raise AevisError(
+            f"{bench.workspace.root} has no {what} stored, and speed is measured on what is. "
+            f"Say `aevis extract {bench.workspace.root}` first, with --example for a few."
+        )
+    return found
+
+
+def _explained(bench: Workbench, example: str) -> bool:
+    try:
+        return bench.triplet(example) is not None
+    except AevisError:  # it has no target
+        return False
+
+
+def _circumstances(bench: Workbench, browser: str) -> dict[str, Any]:
+    return {
+        "workspace": str(bench.workspace.root),
+        "model": bench.workspace.settings.model.source,
+        "layers": len(bench.layers),
+        "feature_maps": bench.layers.n_maps,
+        "browser": f"Chromium {browser}",
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _loads(visitor: Visitor, example: str, progress: Progress) -> list[Line]:
+    cold, warm = [], []
+    for i in range(LOADS):
+        progress(i / LOADS, "loading the page")
+        cold.append(visitor.load(example, cold=True))
+        warm.append(visitor.load(example, cold=False))
+    said = "from the start of the navigation to the last change painted"
+    return [
+        from_clicks("first load, empty browser cache", cold, LOAD, f"{said}, pictures included"),
+        from_clicks("load again", warm, None, said),
+    ]
+
+
+def _first_visits(visitor: Visitor, examples: tuple[str, ...], progress: Progress) -> tuple[_Tour, list[Line]]:
+    """Visit layers for the first time, where activation maps are computed; figures are weighed on the way."""
+    visitor.weigh(True)
+    visitor.load(examples[0], cold=False)
+    found = visitor.bars(ids.RIVER, LAYERS)
+    layers = tuple(visitor.draw.sample(list(found), min(PLACES, len(found))))
+    times = []
+    for i, layer in enumerate(layers):
+        progress(i / len(layers), "visiting layers for the first time")
+        times.append(visitor.click_bar(ids.RIVER, LAYERS, [layer]))
+        visitor.click_bar(ids.TREEMAP, MAPS)
+        visitor.click_cell()
+    visitor.weigh(False)
+    note = "activation maps are computed and stored" if layers else _missing(ids.RIVER, LAYERS)
+    return _Tour(examples, layers), [from_clicks("layer, first visit", times, None, note)]
+
+
+def _round(visitor: Visitor, tour: _Tour) -> dict[str, float | None]:
+    return {
+        "layer": visitor.click_bar(ids.RIVER, LAYERS, tour.layers),
+        "map": visitor.click_bar(ids.TREEMAP, MAPS),
+        "cell": visitor.click_cell(),
+    }
+
+
+def _clicks(visitor: Visitor, tour: _Tour, clicks: int, progress: Progress) -> list[Line]:
+    times: dict[str, list[float | None]] = defaultdict(list)
+    for i in range(clicks):
+        progress(i / clicks, "clicking layers, maps and cells")
+        for kind, ms in _round(visitor, tour).items():
+            times[kind].append(ms)
+    for i in range(min(clicks, 10) if len(tour.examples) > 1 else 0):
+        times["example"].append(visitor.click_card(tour.examples[(i + 1) % len(tour.examples)]))
+    named = {"layer": "layer clicked in the river", "map": "map clicked in the treemap"}
+    named |= {"cell": "cell clicked in an activation map", "example": "example clicked in the gallery"}
+    limits = {"layer": CLICK, "map": CLICK, "cell": CLICK}
+    return [from_clicks(named[kind], found, limits.get(kind)) for kind, found in times.items()]
+
+
+def _figures(visitor: Visitor) -> list[Line]:
+    names = [*dict.fromkeys([*GRAPHS, *visitor.sizes])]
+    return [
+        Line(f"figure of {name}", "kB", (visitor.sizes[name] / 1000,), FIGURE, "the largest JSON sent")
+        if name in visitor.sizes
+        else Line(f"figure of {name}", "kB", (), FIGURE, "was not sent while figures were weighed")
+        for name in names
+    ]
+
+
+def _groups(visitor: Visitor, clicks: int) -> Line:
+    what = "group expanded or closed in the river"
+    if not visitor.bars(ids.RIVER, GROUPS):
+        return Line(what, "ms", (), GROUP, _missing(ids.RIVER, GROUPS))
+    return from_clicks(what, [visitor.click_bar(ids.RIVER, GROUPS) for _ in range(clicks)], GROUP)
+
+
+def _missing(graph: str, trace: str) -> str:
+    return f"the {graph} has no {trace} to click"
+
+
+def _thumbnails(visitor: Visitor) -> Line:
+    found = [visitor.thumbnails(PICTURES, str(i)) for i in range(SHEETS)]
+    times = tuple(sheet["ms"] for sheet in found if sheet)
+    different = next((int(sheet["different"]) for sheet in found if sheet), 0)
+    note = f"none from the browser's cache; of {different} pictures, some repeatedly" if times else "no pictures"
+    return Line(f"{PICTURES} thumbnails", "ms", times, THUMBNAILS, note)
+
+
+def _memory(visitor: Visitor, tour: _Tour, server: int, minutes: float, progress: Progress) -> list[Line]:
+    """After a warm-up: what server, browser and its JavaScript hold before and after minutes of clicking."""
+    names = ("server memory", "browser memory", "JavaScript heap")
+    if minutes <= 0:
+        return [Line(name, "%", (), GROWTH, "say --minutes 30") for name in names]
+    for _ in range(WARM):
+        _round(visitor, tour)
+    samples, clicks, begun = [_held(visitor, server)], 0, time.monotonic()
+    while (spent := time.monotonic() - begun) < 60 * minutes:
+        progress(0.9 + spent / (600 * minutes), f"clicking for {minutes:g} minutes: {clicks} clicks")
+        clicks += len(_round(visitor, tour))
+        if spent > 60 * len(samples):
+            clicks += _another_example(visitor, tour.examples, len(samples))
+            samples.append(_held(visitor, server))
+    samples.append(_held(visitor, server))
+    before, after = samples[0], samples[-1]
+    what = f"growth of {{}} in {minutes:g} minutes, {clicks} clicks"
+    return [
+        growth(what.format(name), a, b, GROWTH, len(samples)) for name, a, b in zip(names, before, after, strict=True)
+    ]
+
+
+def _another_example(visitor: Visitor, examples: Sequence[str], number: int) -> int:
+    visitor.click_card(examples[number % len(examples)])
+    return 1
+
+
+def _held(visitor: Visitor, server: int) -> tuple[float, float, float]:
+    heap = visitor.heap()
+    return memory(server), memory(visitor.driver.service.process.pid, itself=False), heap

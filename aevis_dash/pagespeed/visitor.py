@@ -1,0 +1,101 @@
+"""A visitor who clicks layers, maps and neurons at random and waits each time until all that follows is painted."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from aevis_dash import ids
+
+QUIET, LATE = 250, 30_000
+"""ms without a change after which the page has answered, and ms after which it is given up (and counted as these)."""
+GRAPHS = (ids.RIVER, ids.TREEMAP, ids.ACTIVATIONS, ids.SCORES)
+"""What must be drawn for the page to be there."""
+LAYERS, GROUPS, MAPS = "layers", "groups", "maps"
+"""Traces whose bars are clicked, by name."""
+LEAST = 4.0
+"""Width and height in pixels of a bar that can be aimed at."""
+_SCRIPT = Path(__file__).with_name("stopwatch.js")
+
+
+class Visitor:
+    """One page in a browser, its clicks drawn from `seed`. Times are in ms, None where a click changed nothing."""
+
+    def __init__(self, driver: Any, address: str, seed: int = 0):
+        self.driver, self.address, self.draw = driver, address, random.Random(seed)
+        self.sizes: dict[str, int] = {}
+        script = {"source": _SCRIPT.read_text(encoding="utf-8")}
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+        driver.set_script_timeout(2 * LATE / 1000)
+        self._last: Any = None
+
+    def load(self, example: str, cold: bool) -> float | None:
+        """Open the page on an example, with nothing in the browser's cache if `cold`, until all of it is painted."""
+        if cold:
+            self.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+        self.driver.get(f"{self.address}/?example={quote(example, safe='')}")
+        return self._settled(GRAPHS)
+
+    def weigh(self, wanted: bool) -> None:
+        """Note from now on, over loads too, in `sizes` the bytes of every figure's JSON sent, the largest of each."""
+        self.driver.execute_script("stopwatch.weigh(arguments[0])", wanted)
+
+    def bars(self, graph: str, trace: str) -> dict[Any, tuple[float, float]]:
+        """Where the bars of a trace lie that can be aimed at, by the first of their customdata; none without it."""
+        found = self.driver.execute_script("return stopwatch.bars(arguments[0], arguments[1])", graph, trace)
+        return {key: (x, y) for key, x, y, width, height in found if width >= LEAST and height >= LEAST}
+
+    def click_bar(self, graph: str, trace: str, among: Sequence[Any] | None = None) -> float | None:
+        """Click a bar other than the one clicked before, of `among` where that is given."""
+        found = self.bars(graph, trace)
+        choice = [k for k in found if (among is None or k in among) and (graph, trace, k) != self._last]
+        if not choice:
+            return None
+        chosen = self.draw.choice(choice)
+        self._last = (graph, trace, chosen)
+        return self._click(*found[chosen])
+
+    def click_cell(self) -> float | None:
+        """Click a neuron of the first activation map: it joins the area of interest or leaves it."""
+        script = "return stopwatch.cell(arguments[0], arguments[1], arguments[2])"
+        place = self.driver.execute_script(script, ids.ACTIVATIONS, self.draw.random(), self.draw.random())
+        return self._click(*place) if place is not None else None
+
+    def click_card(self, example: str) -> float | None:
+        """Choose an example in the gallery; None too where the gallery does not list it."""
+        cards = self.driver.find_elements("css selector", f'#{ids.GALLERY} [data-example="{example}"]')
+        if not cards:
+            return None
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'}); stopwatch.arm()", cards[0])
+        cards[0].click()
+        return self._settled(GRAPHS)
+
+    def thumbnails(self, count: int, mark: str) -> dict[str, float] | None:
+        """ms until `count` pictures of the gallery, fetched anew, are shown, and how many are different; None where the
+        gallery is empty."""
+        script = "stopwatch.thumbnails(arguments[0], arguments[1]).then(arguments[2])"
+        return self.driver.execute_async_script(script, count, mark)
+
+    def heap(self) -> float:
+        """MiB of JavaScript's heap after its garbage was collected."""
+        self.driver.execute_cdp_cmd("HeapProfiler.enable", {})
+        self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        return self.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"] / 1024**2
+
+    def _click(self, x: float, y: float) -> float | None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        actions = ActionChains(self.driver, duration=20)
+        actions.w3c_actions.pointer_action.move_to_location(int(x), int(y))
+        actions.pause(0.1).perform()  # the hover that Plotly needs for a click takes 50 ms
+        self.driver.execute_script("stopwatch.arm()")
+        ActionChains(self.driver).click().perform()
+        return self._settled(())
+
+    def _settled(self, graphs: Sequence[str]) -> float | None:
+        script = "stopwatch.settle(arguments[0], arguments[1], arguments[2], arguments[3])"
+        found = self.driver.execute_async_script(script, QUIET, LATE, list(graphs))
+        for graph, size in (found.get("sizes") or {}).items():
+            self.sizes[graph] = max(size, self.sizes.get(graph, 0))
+        return float(LATE) if found.get("late") else found["ms"]

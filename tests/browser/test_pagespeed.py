@@ -1,0 +1,80 @@
+"""The stopwatch in a real browser: it times what is painted, and the whole measurement runs."""
+
+import http.server
+import threading
+import time
+
+import pytest
+
+from aevis_dash.pagespeed import chromium, measuring
+from aevis_dash.pagespeed.visitor import Visitor
+from aevis_dash.workbench import open_workbench
+
+pytestmark = pytest.mark.browser
+
+PAGE = b"""<!doctype html><body style="margin:0"><p id="said">before</p>
+<div class="hoverlayer" id="hover"></div>
+<script>
+addEventListener("pointerup", async (event) => {
+  window.pressed = event.timeStamp;
+  await fetch("/_dash-update-component");
+  document.getElementById("said").textContent = "first";
+  setTimeout(() => { document.getElementById("said").textContent = "last"; window.last = performance.now(); }, 100);
+  setTimeout(() => { document.getElementById("hover").textContent = "hover"; window.hover = performance.now(); }, 250);
+});
+</script>"""
+
+
+class SlowPage(http.server.BaseHTTPRequestHandler):
+    """Answers a click after 400 ms, longer than the quiet after which a page counts as still."""
+
+    def do_GET(self):
+        asked = self.path.startswith("/_dash-update-component")
+        time.sleep(0.4 if asked else 0)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}" if asked else PAGE)
+
+    def log_message(self, format, *args):
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def slow_page():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowPage)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_time_is_that_of_the_last_change_painted(slow_page):
+    """From the pointer on, over the server's answer, to what is drawn a while after it; what only hovers counts not."""
+    with chromium.opened() as driver:
+        visitor = Visitor(driver, slow_page)
+        driver.get(slow_page)
+        ms = visitor._click(50, 20)
+        pressed, last, hover = driver.execute_script("return [window.pressed, window.last, window.hover]")
+        assert last - pressed >= 490
+        assert last <= pressed + ms < hover
+        driver.get(slow_page.replace("127.0.0.1", "localhost"))
+        driver.execute_script("stopwatch.arm()")
+        assert visitor._settled(()) is None, "without a change there is no time"
+
+
+def test_the_page_is_measured(served, tmp_path, monkeypatch):
+    """A short run on the drawn world: every kind of click is timed, and every figure weighed."""
+    for name in ("LOADS", "SHEETS", "PLACES", "WARM"):
+        monkeypatch.setattr(measuring, name, 1)
+    found = measuring.page_speed(open_workbench(served.workspace), clicks=2, minutes=0.01)
+    lines = {line["what"]: line for line in found["lines"]}
+    for what in ("layer clicked in the river", "map clicked in the treemap", "cell clicked in an activation map"):
+        assert lines[what]["median"] > 5, what
+        assert lines[what]["verdict"] in ("held", "missed")
+    assert lines["map clicked in the treemap"]["n"] == 2
+    assert lines["first load, empty browser cache"]["median"] > 100
+    assert lines["60 thumbnails"]["note"].startswith("none from the browser's cache; of ")
+    for graph in ("river", "treemap", "activations", "scores"):
+        assert 1 < lines[f"figure of {graph}"]["median"] < 400
+    held = [line for what, line in lines.items() if what.startswith("growth of server memory")]
+    assert "MiB, 2 samples" in held[0]["note"]
