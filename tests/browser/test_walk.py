@@ -166,6 +166,7 @@ def test_a_way_back_is_suggested(walker):
 def test_another_method_is_another_river(walker):
     """The method and the size are chosen, extracted by jobs, kept in the address, and there again after a reload."""
     walker.drawn("river")
+    walker.driver.find_element("id", "how-paths").click()
     assert walker.text("method") == "elimination"
     own, opened = walker.drawing("river"), walker.text("triplet")
 
@@ -182,6 +183,8 @@ def test_another_method_is_another_river(walker):
     walker.driver.get(address)
     walker.drawn("river")
     walker.until(lambda: walker.drawing("river") == chosen, "the same river from the link")
+    assert "gradient · 5 % of each layer" in walker.text("how-paths")
+    walker.driver.find_element("id", "how-paths").click()
     assert walker.text("triplet") == words
     assert (walker.text("method"), walker.text("share")) == ("gradient", "5 % of each layer")
     assert walker.driver.current_url == address

@@ -1,4 +1,4 @@
-"""Clicks and keys on the network lead where they say; what is compared is drawn, and said to be as faithful as it is."""
+"""Clicks and keys on the network lead where they say; what is compared is drawn, as faithfully as is said."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The network figure says what the distances say, with the same points whatever is closed; two traces take the mouse."""
+"""The network figure says what the distances say, its points the same whatever is closed; two traces take the mouse."""
 
 import json
 from dataclasses import replace
