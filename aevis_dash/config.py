@@ -72,6 +72,17 @@ class FeatureParameters:
     patches: int = _parameter(9, "patches kept for each map", at_least=1)
 
 
+@dataclass(frozen=True)
+class VisualisationParameters:
+    """Feature visualisation by optimisation (Olah, Mordvintsev, Schubert, Distill 2017)."""
+
+    steps: int = _parameter(128, "gradient steps, one pass as far as the map's layer each", at_least=1)
+    learning_rate: float = _parameter(0.1, "step length of Adam, on the picture's Fourier coefficients")
+    decay: float = _parameter(0.05, "weight decay: what speaks neither way fades to grey")
+    jitter: int = _parameter(4, "pixels by which the picture is moved at random in each step, either way")
+    seed: int = _parameter(0, "of the noise it starts from and of the moves")
+
+
 PACKAGE = Path(__file__).resolve().parent
 
 

@@ -450,17 +450,42 @@ class Verification:
 
 @dataclass(frozen=True)
 class LearnedFeatures:
-    """The reference image patches that activate each map most, k for each of the n maps, best first.
+    """The reference image patches that are the best of each map by one measure, k for each of the n maps, best first.
 
-    image    (n, k) index into the reference images, -1 where fewer than k images activate the map
-    row, col (n, k) the neuron that fires
-    value    (n, k) its activation
+    image    (n, k) index into the reference images, -1 where the measure is above 0 on fewer than k of them
+    row, col (n, k) the neuron where the measure is largest on that image
+    value    (n, k) the measure there: the neuron's activation, or its relevance
     """
 
     image: np.ndarray
     row: np.ndarray
     col: np.ndarray
     value: np.ndarray
+
+
+@dataclass(frozen=True)
+class LearnedIndex:
+    """The learned features of all maps, from the reference images seen so far; `seen` is how many these are.
+
+    activation   by the largest activation of the map on the image
+    relevance    by the largest product of activation and gradient, of the logit of the class predicted for the image
+    """
+
+    activation: LearnedFeatures
+    relevance: LearnedFeatures
+    seen: int
+
+    def best(self, by: str) -> LearnedFeatures:
+        """Those by "activation" or by "relevance"."""
+        return {"activation": self.activation, "relevance": self.relevance}[by]
+
+
+@dataclass(frozen=True)
+class Visualisation:
+    """A picture made to fire one map: `image` (H, W, 3) 8-bit, and the map's largest `activation` on it."""
+
+    image: np.ndarray
+    activation: float
 
 
 @dataclass(frozen=True)

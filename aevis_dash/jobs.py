@@ -1,4 +1,4 @@
-"""Work that runs in another process: extraction and contribution analysis, one heavy job at a time.
+"""Work that runs in another process, one heavy job at a time: extraction, contribution analysis, learning and others.
 
 A job's process is forked from a fork server that has torch and the model loaded and has never started a thread:
 forking a process that has run torch with several threads would hang the child.
@@ -7,6 +7,7 @@ forking a process that has run torch with several threads would hang the child.
 import importlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -21,11 +22,22 @@ from aevis_dash.assistant import Hop
 from aevis_dash.config import ExtractionParameters, Progress
 from aevis_dash.core.execution import use_threads
 from aevis_dash.core.loading import device_name
-from aevis_dash.domain import AevisError, AreaOfInterest, Contribution, FeatureMap, Intervention, Verification
+from aevis_dash.domain import (
+    AevisError,
+    AreaOfInterest,
+    Contribution,
+    FeatureMap,
+    Intervention,
+    Verification,
+    Visualisation,
+)
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
 """Name the workspace and the server's process to the jobs; set by the server before the first job."""
+
+_PAUSE = 0.15
+"""Seconds between short turns; three times as long as the interval at which a waiting job looks for its own."""
 
 
 def start(root: Path, preload: str) -> None:
@@ -91,12 +103,31 @@ def _served(progress: Progress) -> Progress:
 
 
 def extract(example: str, target: str | None, wanted: ExtractionParameters, progress: Progress) -> Triplet:
-    """Extract an example's datapaths, and find the learned features where that was not done before."""
+    """Extract an example's datapaths."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        triplet = bench.extract(example, target, lambda share, what: progress(share * 0.8, what), wanted)
-        bench.learned_features(lambda share, what: progress(0.8 + share * 0.2, what))
-        return triplet
+        return bench.extract(example, target, progress, wanted)
+
+
+def learn(progress: Progress) -> None:
+    """Complete what the maps have learned, a batch at a time, so that a visitor's jobs come in between.
+
+    Where another process is at it already, nothing is done.
+    """
+    bench, progress = workbench(), _served(progress)
+    bench.workspace.cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(bench.workspace.cache / "learn.lock", timeout=0):
+            bench.learning.learn(progress, lambda: _short_turn(bench, progress))
+    except Timeout:
+        progress(0.0, "another job is at it")
+
+
+def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
+    """Make a picture that fires a map."""
+    bench, progress = workbench(), _served(progress)
+    with _turn(bench, progress):
+        return bench.visualise(chosen, progress)
 
 
 def contribute(
@@ -136,6 +167,14 @@ def compare_pairs(progress: Progress) -> None:
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         divergences.listing(bench, progress)
+
+
+@contextmanager
+def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
+    """A turn after which a job that waits has the time to take its own."""
+    with _turn(bench, progress):
+        yield
+    time.sleep(_PAUSE)
 
 
 @contextmanager

@@ -75,6 +75,10 @@ class Store:
             self.put(key, found)
         return found
 
+    def drop(self, key: str) -> None:
+        """Remove a result, where there is one."""
+        self._path(key).unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Remove what killed writers of this machine left; what is still being written stays."""
         for name in glob(f"*/{_part_prefix()}*", root_dir=self.folder):

@@ -22,6 +22,8 @@ from aevis_dash.callbacks import (
     departures,
     examples,
     layer,
+    learned,
+    learned_choices,
     navigation,
     network,
     network_choices,
@@ -64,7 +66,8 @@ def create_app(bench: Workbench) -> Dash:
     )
     app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods, names)
     browser.register(app)
-    for station in (examples, departures, network, layer, neuron, navigation, network_choices):
+    stations = (examples, departures, network, layer, neuron, learned, learned_choices, navigation, network_choices)
+    for station in stations:
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)
@@ -103,7 +106,6 @@ def _prepare_opening(bench: Workbench) -> None:
     story = bench.workspace.settings.opens_on
     if story and bench.triplet(story) is None:
         bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
-        bench.learned_features(lambda share, what: _tell(f"{what}: {share:4.0%}"))
 
 
 def _manager() -> JobManager:

@@ -41,12 +41,15 @@ from aevis_dash.domain import (
     JudgedExample,
     LayerGraph,
     LearnedFeatures,
+    LearnedIndex,
     Prediction,
     Role,
     Verification,
+    Visualisation,
     area_of_neurons,
     further,
 )
+from aevis_dash.learning import Learning
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import ImageEntry, Workspace
 
@@ -158,7 +161,7 @@ class Workbench:
         self.store = Store(workspace.cache)
         self._loading = threading.Lock()
         self._judged: dict[str, Judgement] = {}
-        self._learned: dict[str, LearnedFeatures] = {}
+        self._learning: Learning | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -369,29 +372,31 @@ class Workbench:
         difference = self.maxima(triplet.image(first)) - self.maxima(triplet.image(second))
         return self.layers.part(difference, layer)
 
-    def learned_features(self, progress: Progress = silent) -> LearnedFeatures:
-        """The patches of the workspace's normal images that activate each map most."""
-        found = self.stored_learned_features()
-        if found is None:
-            names = [entry.file for entry in self.workspace.images]
-            patches = self.workspace.settings.features.patches
-            found = features.learned_features(self.classifier, self.workspace.read(names), patches, progress)
-            self.store.put(self.learned_key, found)
-        return found
-
     @property
-    def learned_key(self) -> str:
-        """The key of the learned features: it changes with the model, the normal images and the parameters."""
-        hashes = [self.workspace.image_hash(entry.file) for entry in self.workspace.images]
-        return self._key("learned", images=hashes, parameters=self.workspace.settings.features)
+    def learning(self) -> Learning:
+        """What the maps have learned from the workspace's normal images: the index that grows, and its work."""
+        if self._learning is None or self._learning.store is not self.store:
+            self._learning = Learning(self.workspace, self.store, self.classifier)
+        return self._learning
 
-    def stored_learned_features(self) -> LearnedFeatures | None:
-        """The learned features where they are stored already."""
-        key = self.learned_key
-        if key not in self._learned:
-            found = self.store.get(key, LearnedFeatures)
-            self._learned = {key: found} if found is not None else {}
-        return self._learned.get(key)
+    def learned_features(self, progress: Progress = silent, by: str = "activation") -> LearnedFeatures:
+        """The patches of all the workspace's normal images that are the best of each map "by" activation or relevance;
+        what is missing of the index is computed first."""
+        found = self.learned_index() if self.learning.complete else None
+        return (found or self.learning.learn(progress)).best(by)
+
+    def learned_index(self) -> LearnedIndex | None:
+        """The learned features of as many normal images as were seen so far; None where nothing is stored yet."""
+        return self.learning.index()
+
+    def stored_learned_features(self, by: str = "activation") -> LearnedFeatures | None:
+        """The learned features as far as they are stored."""
+        found = self.learned_index()
+        return None if found is None else found.best(by)
+
+    def part_names(self) -> tuple[str, ...] | None:
+        """(n,) the part that each map detects, such as "ear 0.41", "" for none; None where no parts are known (yet)."""
+        return self.learning.part_names()
 
     def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
         """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
@@ -400,9 +405,21 @@ class Workbench:
         if index < 0:
             return None
         row, col = int(learned.row[flat, rank]), int(learned.col[flat, rank])
-        field = self.receptive_field(AreaOfInterest(chosen.layer, row, col, row + 1, col + 1))
-        image = self.workspace.read([self.workspace.images[index].file])[0]
+        return self.seen_by(self.workspace.images[index].file, chosen.layer, row, col)
+
+    def seen_by(self, name: str, layer: int, row: int, col: int) -> np.ndarray:
+        """The part (h, w, 3) of an image that the neuron at that position of a layer sees: its receptive field."""
+        field = self.receptive_field(AreaOfInterest(layer, row, col, row + 1, col + 1))
+        image = self.workspace.read([name])[0]
         return image[field.top : field.bottom, field.left : field.right]
+
+    def visualise(self, chosen: FeatureMap, progress: Progress = silent) -> Visualisation:
+        """A picture made to fire a map as much as it can."""
+        return self.learning.visualise(chosen, progress)
+
+    def stored_visualisation(self, chosen: FeatureMap) -> Visualisation | None:
+        """The picture made to fire a map, where it is stored."""
+        return self.learning.stored_visualisation(chosen)
 
     def receptive_field(self, area: AreaOfInterest) -> AreaOfInterest:
         """The rectangle of input pixels that can move an area of interest."""

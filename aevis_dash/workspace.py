@@ -5,6 +5,8 @@
     images.csv       file, label: the normal images, relative to the images folder; the label may be empty
     examples.csv     id, source, adversarial, true_label, attack, target_label
     adversarial/     the adversarial images, made here or by any other tool
+    parts/           optional: a mask of parts for a normal image, of the same name, as PNG, whose grey levels are the
+                     numbers in names.txt ("1 ear" a line); 0 where no part is
 
 Every refusal of bad input that a workspace can hold is here.
 """
@@ -67,7 +69,7 @@ class Workspace:
         self.root = Path(root)
         self.settings = _read_settings(self.root)
         self.class_names = _read_class_names(self.root / "classes.txt")
-        self._hashes: dict[str, tuple[int, int, str]] = {}
+        self._hashes: dict[Path, tuple[int, int, str]] = {}
         self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
         self._examples: tuple[tuple[int, int], dict[str, Example]] | None = None
 
@@ -137,19 +139,72 @@ class Workspace:
         images = [read_image(self.path(name), size) for name in names]
         return np.stack(images) if images else np.zeros((0, *size, 3), np.uint8)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are known per pixel, in the order of their numbers from 1; none where none are.
+
+        Raises AevisError for numbers that do not count from 1.
+        """
+        path = self.root / "parts" / "names.txt"
+        if not path.is_file():
+            return ()
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise AevisError(f"The names of parts in {path} cannot be read ({error}). Mend or remove it.") from error
+        named = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
+        if any(number != str(i) or not name for i, (number, name) in enumerate(named, start=1)):
+            raise AevisError(f"{path} must number its parts from 1, such as '1 ear', a line each. Mend or remove it.")
+        return tuple(name.strip() for _, name in named)
+
+    def has_parts(self, name: str) -> bool:
+        """Whether the parts of a normal image are known."""
+        return self._mask(name).is_file()
+
+    def part_numbers(self, name: str) -> np.ndarray:
+        """(H, W) the number of the part at each pixel of a normal image, at the model's input size; 0 for none.
+
+        Raises AevisError for a mask that cannot be read or holds a number that has no name.
+        """
+        height, width = self.settings.preprocessing.input_size
+        try:
+            with Image.open(self._mask(name)) as mask:
+                grey = mask if mask.mode in ("L", "P") else mask.convert("L")
+                numbers = np.asarray(grey.resize((width, height), Image.Resampling.NEAREST))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise AevisError(f"The mask {self._mask(name)} cannot be read ({error}). Mend or remove it.") from error
+        if numbers.max() > len(self.parts):
+            raise AevisError(
+                f"The mask {self._mask(name)} holds the number {numbers.max()}, and parts/names.txt names "
+                f"{len(self.parts)} parts. Mend either."
+            )
+        return numbers
+
+    def parts_digest(self, names: Sequence[str]) -> str:
+        """A digest of the parts' names and of the masks of normal images; "" where no mask is there."""
+        masks = [(name, self._digest(self._mask(name))) for name in names if self.has_parts(name)] if self.parts else []
+        return hashlib.sha256(repr((self.parts, masks)).encode()).hexdigest()[:32] if masks else ""
+
     def image_hash(self, name: str) -> str:
         """A digest of an image's bytes; raises AevisError where it cannot be read."""
+        return self._digest(self.path(name))
+
+    def _digest(self, path: Path) -> str:
+        """A digest of an image file's bytes, read again when it has changed."""
         try:
-            state = self.path(name).stat()
-            known = self._hashes.get(name)
+            state = path.stat()
+            known = self._hashes.get(path)
             if known is None or known[:2] != (state.st_mtime_ns, state.st_size):
-                digest = hashlib.sha256(self.path(name).read_bytes()).hexdigest()[:32]
-                known = self._hashes[name] = (state.st_mtime_ns, state.st_size, digest)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+                known = self._hashes[path] = (state.st_mtime_ns, state.st_size, digest)
             return known[2]
         except OSError as error:
             raise AevisError(
-                f"The image {self.path(name)} cannot be read ({error.strerror}). Put it back or drop its row."
+                f"The image {path} cannot be read ({error.strerror}). Put it back or drop its row."
             ) from error
+
+    def _mask(self, name: str) -> Path:
+        return (self.root / "parts" / name).with_suffix(".png")
 
     def _examples_by_id(self) -> dict[str, Example]:
         path = self.root / "examples.csv"

@@ -185,6 +185,42 @@ def patched_logits(weights, receiver, donor, layer, chosen, skip=False):
     return np.array([sum(w * m.mean() for w, m in zip(row, found[-1], strict=True)) for row in matrix]) + bias
 
 
+def nudged_logits(weights, image, layer, place, by, skip=False):
+    """(K,) of one image (3, H, W) with the activation at `place` (channel, row, column) of a layer raised by `by`."""
+    found, matrix, bias = activations(weights, image, skip=skip), *weights["head"]
+    found[layer][place] += by
+    for later in range(layer + 1, len(found)):
+        value = conv3x3(found[later - 1], *weights["convs"][later])
+        if skip and later == len(found) - 1:
+            value = value + found[0]
+        found[later] = np.maximum(value, 0)
+    return np.array([sum(w * m.mean() for w, m in zip(row, found[-1], strict=True)) for row in matrix]) + bias
+
+
+def relevances(weights, image, layer, channel, skip=False, step=1e-6):
+    """(H, W) activation of every neuron of a map times the derivative of the predicted class's logit by it."""
+    values, label = (
+        activations(weights, image, skip=skip)[layer][channel],
+        int(np.argmax(logits(weights, image, skip=skip))),
+    )
+    found = np.zeros(values.shape)
+    for row, col in np.ndindex(values.shape):
+        more, less = (nudged_logits(weights, image, layer, (channel, row, col), s, skip)[label] for s in (step, -step))
+        found[row, col] = values[row, col] * (more - less) / (2 * step)
+    return found
+
+
+def part_overlap(activations, numbers, part):
+    """Intersection over union of one map with one part: activations and part numbers, both (B, H, W).
+
+    The map fires at its strongest pixels, as many as the part has, and not where it is 0.
+    """
+    pixels = sorted(np.ndindex(numbers.shape), key=lambda at: -activations[at])
+    inside = {at for at in pixels if numbers[at] == part}
+    fires = {at for at in pixels[: len(inside)] if activations[at] > 0}
+    return len(inside & fires) / len(inside | fires) if inside | fires else 0.0
+
+
 def quadratic(q, z, lam):
     """||Q (1 - z)||^2 + lambda mean(z) for q of m rows of n numbers."""
     lost = [sum(float(row[k]) * (1 - float(z[k])) for k in range(len(z))) for row in q]

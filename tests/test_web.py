@@ -1,8 +1,13 @@
 """The application without a browser: what it serves, what it refuses, and what it sends along."""
 
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from aevis_dash.callbacks import addresses
+from aevis_dash.domain import AreaOfInterest
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 
@@ -44,10 +49,27 @@ def test_nothing_else_of_the_disk_is_served(client, name):
     assert client.get(f"/image/0/{name}").status_code == 404
 
 
-@pytest.mark.parametrize("place", ["0/0/99", "99/0/0", "0/9999/0", "0/0/0"])
-def test_patches_that_are_not_there_are_not_found(client, place):
-    """No learned features are stored in this workspace yet, and places outside the network never are."""
-    assert client.get(f"/patch/0/{place}").status_code == 404
+def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
+    name = bench.workspace.images[3].file
+    answer = client.get(addresses.seen_by(bench, name, 20, 1, 2))
+    picture = np.asarray(Image.open(io.BytesIO(answer.data)))
+    field = bench.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
+    whole = bench.workspace.read([name])[0]
+    np.testing.assert_array_equal(picture, whole[field.top : field.bottom, field.left : field.right])
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("place", ["0/32/0/{}", "0/0/32/{}", "99/0/0/{}", "0/0/0/..%2Fworkspace.toml", "0/0/0/{}x"])
+def test_patches_that_are_not_there_are_not_found(client, bench, place):
+    """Positions outside a layer, layers outside the network, and files that the table does not name."""
+    name, last = bench.workspace.images[0].file, bench.layers.layers[0].height - 1
+    assert client.get(f"/patch/0/0/{last}/{last}/{name}").status_code == 200
+    assert client.get(f"/patch/0/{place.format(name)}").status_code == 404
+
+
+@pytest.mark.parametrize("place", ["0/0", "99/0", "0/9999"])
+def test_pictures_that_were_not_made_are_not_found(client, place):
+    assert client.get(f"/feature/0/{place}").status_code == 404
 
 
 def test_an_unknown_example_has_no_difference(client):

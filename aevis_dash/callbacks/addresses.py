@@ -24,10 +24,27 @@ def difference(bench: Workbench, example: Example) -> str:
     return f"/difference/{'-'.join(digests)}/{quote(example.id, safe='')}"
 
 
-def patch(bench: Workbench, chosen: FeatureMap, rank: int) -> str:
-    """Address of a learned feature's patch."""
-    digest = hashlib.sha256(bench.learned_key.encode()).hexdigest()[:16]
-    return f"/patch/{digest}/{chosen.layer}/{chosen.channel}/{rank}"
+def patch(bench: Workbench, chosen: FeatureMap, rank: int, by: str = "activation") -> str:
+    """Address of a learned feature's patch, "" where there is none (yet)."""
+    learned = bench.stored_learned_features(by)
+    flat = bench.layers.offsets[chosen.layer] + chosen.channel
+    place = -1 if learned is None or rank >= learned.image.shape[1] else int(learned.image[flat, rank])
+    if learned is None or place < 0:
+        return ""
+    row, col = int(learned.row[flat, rank]), int(learned.col[flat, rank])
+    return seen_by(bench, bench.workspace.images[place].file, chosen.layer, row, col)
+
+
+def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
+    """Address of the pixels of a normal image that a neuron sees; it stays the same while the index grows."""
+    digest = hashlib.sha256(f"{bench.classifier.fingerprint} {bench.workspace.image_hash(name)}".encode()).hexdigest()
+    return f"/patch/{digest[:16]}/{layer}/{row}/{col}/{quote(name)}"
+
+
+def picture(bench: Workbench, chosen: FeatureMap) -> str:
+    """Address of the picture made to fire a map."""
+    digest = hashlib.sha256(bench.learning.picture_key(chosen).encode()).hexdigest()[:16]
+    return f"/feature/{digest}/{chosen.layer}/{chosen.channel}"
 
 
 def register(server: Flask, bench: Workbench) -> None:
@@ -43,13 +60,18 @@ def register(server: Flask, bench: Workbench) -> None:
     def _difference(digest: str, example_id: str) -> Response:
         return _png(lambda: _amplified(bench, example_id))
 
-    @server.get("/patch/<digest>/<int:layer>/<int:channel>/<int:rank>")
-    def _patch(digest: str, layer: int, channel: int, rank: int) -> Response:
-        learned = bench.stored_learned_features()
-        inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
-        if learned is None or not inside or rank >= learned.image.shape[1]:
+    @server.get("/patch/<digest>/<int:layer>/<int:row>/<int:col>/<path:name>")
+    def _patch(digest: str, layer: int, row: int, col: int, name: str) -> Response:
+        extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
+        if row >= extent.height or col >= extent.width or name not in {e.file for e in bench.workspace.images}:
             abort(404)
-        return _png(lambda: bench.patch(learned, FeatureMap(layer, channel), rank))
+        return _png(lambda: bench.seen_by(name, layer, row, col))
+
+    @server.get("/feature/<digest>/<int:layer>/<int:channel>")
+    def _feature(digest: str, layer: int, channel: int) -> Response:
+        inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
+        found = bench.stored_visualisation(FeatureMap(layer, channel)) if inside else None
+        return _png(lambda: found.image) if found is not None else abort(404)
 
 
 def _amplified(bench: Workbench, example_id: str) -> np.ndarray:

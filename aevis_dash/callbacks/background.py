@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, State, no_update, set_props
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
-from aevis_dash.config import ExtractionParameters, Progress
+from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
 
 SetProgress = Callable[[tuple[float, str]], None]
@@ -78,6 +78,24 @@ def register(app: Dash, manager: Any) -> None:
         running=[*running, (Output(ids.COMPARE, "disabled"), True, False)],
         **common,
     )(compare_job)
+    app.callback(
+        Output(ids.VISUALISED, "data"),
+        *_message(),
+        Input(ids.VISUALISE, "n_clicks"),
+        State(ids.LEARNED_VIEW, "data"),
+        State(ids.PAGE, "data"),
+        running=[*running, (Output(ids.VISUALISE, "disabled"), True, False)],
+        **common,
+    )(visualise_job)
+    app.callback(
+        *_message(),
+        Input(ids.LEARN, "data"),
+        background=True,
+        manager=manager,
+        interval=2000,
+        on_error=say_it_died,
+        prevent_initial_call=True,
+    )(learn_job)
 
 
 def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
@@ -157,6 +175,29 @@ def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tu
     except Exception as error:  # as above
         return no_update, _sentence(error, "The comparison of the pairs"), True
     return clicks, "", False
+
+
+def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | None, _page: str) -> tuple:
+    """Make a picture that fires the shown map."""
+    if not clicks or not shown or shown.get("layer") is None or shown.get("map") is None:
+        return no_update, no_update, no_update
+    try:
+        chosen = jobs.workbench().layers.feature_map(shown["layer"], shown["map"])
+        jobs.visualise(chosen, _told(set_progress))
+    except Exception as error:  # as above
+        return no_update, _sentence(error, "The visualisation"), True
+    return clicks, "", False
+
+
+def learn_job(wanted: str | None) -> tuple:
+    """Complete the learned features, in the background and for everybody; the page looks at the store as they grow."""
+    if not wanted:
+        return no_update, no_update
+    try:
+        jobs.learn(silent)
+    except Exception as error:  # as above
+        return _sentence(error, "Finding the learned features"), True
+    return no_update, no_update
 
 
 def say_it_died(_error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The neuron: a map's learned features and activation maps, and the area of interest drawn on them."""
+"""The neuron: a map's activation maps, and the area of interest drawn on them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from aevis_dash.domain import AreaOfInterest, Layer, Role, Verification
 from aevis_dash.figures.neuron import activation_figure
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.neuron import Sight, flips, learned, sights
+from aevis_dash.layouts.neuron import Sight, flips, sights
 from aevis_dash.workbench import Triplet, Workbench
 
 _HEIGHT = 200
@@ -28,7 +28,6 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.NEURON_TITLE, "children"),
-        Output(ids.LEARNED, "children"),
         Output(ids.ACTIVATIONS, "figure"),
         Output(ids.AREA_TEXT, "children"),
         Output(ids.WHOLE_MAP, "disabled"),
@@ -44,7 +43,7 @@ def register(app: Dash, bench: Workbench) -> None:
         found = stored_triplet(bench, view)
         if found is None or view.layer is None or view.map is None:
             empty = notice("Click a feature map in the treemap.", colours, _HEIGHT)
-            return "", [], empty, "", True, [], None, True, []
+            return "", empty, "", True, [], None, True, []
         layer = bench.layers.find(view.layer)
         maps = {role: _grid(bench.activation_maps(found.image(role), layer.index)[view.map]) for role in Role}
         names = {role: bench.class_names[found.path(role).label] for role in Role}
@@ -53,7 +52,6 @@ def register(app: Dash, bench: Workbench) -> None:
         sources = [bench.layers.layers[i].name for i in bench.contribution_sources(layer.index)]
         return (
             _title(found, bench, layer, view.map),
-            learned(_patches(bench, layer, view.map)),
             figure,
             _area_words(bench, view, layer),
             view.area is None,
@@ -164,15 +162,6 @@ def _sights(bench: Workbench, found: Triplet, area: AreaOfInterest | None) -> li
 def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:
     roles = [r.short for r in Role if bench.layers.part(found.path(r).critical, layer.index)[channel]]
     return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
-
-
-def _patches(bench: Workbench, layer: Layer, channel: int) -> list[str]:
-    stored = bench.stored_learned_features()
-    if stored is None:
-        return []
-    row = stored.image[bench.layers.offsets[layer.index] + channel]
-    chosen = bench.layers.feature_map(layer.name, channel)
-    return [addresses.patch(bench, chosen, rank) for rank, image in enumerate(row) if image >= 0]
 
 
 def _area_words(bench: Workbench, view: View, layer: Layer) -> str:

@@ -4,7 +4,7 @@ One `torch.fx.Interpreter` does it all. It keeps its state per run, so the model
 runs may overlap in several threads.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class _Run(fx.Interpreter):
         self._keep = set(keep)
         self.masks: Mapping[fx.Node, Tensor] = {}
         self.moves: Mapping[fx.Node, Tensor] = {}
+        self.look: Callable[[fx.Node, Tensor], Tensor] | None = None
         self.kept: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -55,6 +56,8 @@ class _Run(fx.Interpreter):
             value = apply_gate(value, self._gates[n], self._axes[n], self.masks.get(n))
         if n in self.moves:
             value = value + self.moves[n]
+        if self.look is not None and n in self._axes:
+            value = self.look(n, value)
         if n in self._keep:
             self.kept[n] = value
         return value
@@ -98,6 +101,31 @@ class Network:
             for i, difference in differences.items()
         }
         return run.run(x)
+
+    def watched(self, x: Tensor, look: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Logits (B, K) where `look` is given every layer's index and activations (B, n_l, ...) as the run passes it.
+
+        What it gives back goes on in their place. Nothing is recorded: the memory is that of the run alone.
+        """
+        places = {site: i for i, site in enumerate(self.traced.sites)}
+        run = _Run(self.traced, {}, ())
+
+        def see(node: fx.Node, value: Tensor) -> Tensor:
+            axis = self.traced.axes[places[node]]
+            return look(places[node], value.movedim(axis, 1)).movedim(1, axis)
+
+        run.look = see
+        return run.run(x)
+
+    def drive(self, x: Tensor, layer: int) -> Tensor:
+        """What a layer's activation function is given (B, n_l, ...), or the sum that is the layer; runs no further.
+
+        It has a gradient where the activation is 0.
+        """
+        site = self.traced.sites[layer]
+        sources = site.all_input_nodes
+        node = sources[0] if len(sources) == 1 else site
+        return self._channels_first(self._values(x, {node})[node], layer)
 
     def activation(self, x: Tensor, layer: int) -> Tensor:
         """Activation (B, n_l, ...) of one layer; runs no further than that layer."""

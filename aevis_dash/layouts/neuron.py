@@ -8,6 +8,7 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.layouts.graph import waiting_graph
+from aevis_dash.layouts.learned import learned_block
 
 MOST = [{"label": f"{k} most active on adv", "value": k} for k in (1, 5, 10, 25)]
 SWAPS = [
@@ -34,8 +35,7 @@ def neuron_panel() -> html.Section:
         [
             html.H2("Feature map"),
             html.Div(id=ids.NEURON_TITLE),
-            html.H3("learned features"),
-            html.Div(id=ids.LEARNED, className="learned"),
+            learned_block(),
             html.H3("activation maps: draw a box or a lasso, click single neurons"),
             waiting_graph(ids.ACTIVATIONS, 200, "select2d", "lasso2d"),
             html.Div(
@@ -95,11 +95,6 @@ def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> li
         for c in channels
     ]
     return [*(html.Div(sentence) for sentence in words), html.Div(buttons, className="culprits")]
-
-
-def learned(patches: Sequence[str]) -> list:
-    """The patches that activate a map most, best first."""
-    return [html.Img(src=src, alt=f"patch {i + 1}") for i, src in enumerate(patches)]
 
 
 def sights(found: Sequence[Sight]) -> list:

@@ -49,6 +49,10 @@ def _state() -> list:
         ids.ASKED,
         ids.SUGGESTED,
         ids.RIVER_KEY,
+        ids.LEARN,
+        ids.LEARNED_VIEW,
+        ids.SEEN_SO_FAR,
+        ids.VISUALISED,
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),
@@ -56,6 +60,7 @@ def _state() -> list:
         dcc.Store(id=ids.THEME, data="light", storage_type="local"),
         dcc.Store(id=ids.WIDTH, data=760),
         *(dcc.Store(id=name) for name in names),
+        dcc.Interval(id=ids.LEARN_TICK, interval=2000),
     ]
 
 

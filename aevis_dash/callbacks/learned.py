@@ -1,0 +1,119 @@
+"""The learned features of the shown map, how far they are found, and the picture made for it."""
+
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks import addresses
+from aevis_dash.domain import AevisError, FeatureMap
+from aevis_dash.layouts.learned import Patch, patches, picture
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the learned features."""
+    app.clientside_callback(
+        ClientsideFunction("aevisLearned", "part"),
+        Output(ids.LEARNED_VIEW, "data"),
+        Input(ids.VIEW, "data"),
+        State(ids.LEARNED_VIEW, "data"),
+    )
+
+    @app.callback(
+        Output(ids.LEARNED, "children"),
+        Output(ids.LEARNED_NOTE, "children"),
+        Input(ids.LEARNED_VIEW, "data"),
+        Input(ids.SEEN_SO_FAR, "data"),
+    )
+    def show_learned(shown, _seen):
+        chosen, places = _chosen(bench, shown), bench.workspace.settings.features.patches
+        if chosen is None:
+            return patches([], places), ""
+        return patches(best_patches(bench, chosen, shown["best"]), places), _detected(bench, chosen)
+
+    @app.callback(
+        Output(ids.LEARN_TEXT, "children"),
+        Output(ids.LEARN_TICK, "disabled"),
+        Output(ids.SEEN_SO_FAR, "data"),
+        Output(ids.LEARN, "data"),
+        Input(ids.LEARN_TICK, "n_intervals"),
+        State(ids.SEEN_SO_FAR, "data"),
+        State(ids.PAGE, "data"),
+    )
+    def look(ticks, before, page):
+        """How far the index is; the first look of a page starts the job that completes it, where it is not complete."""
+        try:
+            seen, complete = _seen(bench), bench.learning.complete
+        except AevisError as error:
+            return str(error), True, no_update, no_update
+        told = no_update if [seen, complete] == before else [seen, complete]
+        start = no_update if ticks or complete else page
+        return in_words(seen, bench.learning.total, complete), complete, told, start
+
+    @app.callback(
+        Output(ids.PICTURE, "children"),
+        Output(ids.VISUALISE, "disabled"),
+        Input(ids.LEARNED_VIEW, "data"),
+        Input(ids.VISUALISED, "data"),
+        Input(ids.SEEN_SO_FAR, "data"),
+    )
+    def show_picture(shown, _made, _seen):
+        chosen = _chosen(bench, shown)
+        found = bench.stored_visualisation(chosen) if chosen is not None else None
+        if chosen is None or found is None:
+            return picture(None, "no picture was made for this map"), chosen is None
+        best = _best_value(bench, chosen)
+        beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
+        return picture(addresses.picture(bench, chosen), f"fires it by {found.activation:.3g}{beside}"), True
+
+
+def best_patches(bench: Workbench, chosen: FeatureMap, by: str) -> list[Patch]:
+    """The patches of a map that are known so far, best first."""
+    learned, names = bench.stored_learned_features(by), [entry.file for entry in bench.workspace.images]
+    if learned is None:
+        return []
+    flat = bench.layers.offsets[chosen.layer] + chosen.channel
+    numbers = (getattr(learned, what)[flat].tolist() for what in ("image", "row", "col", "value"))
+    return [
+        Patch(
+            addresses.seen_by(bench, names[image], chosen.layer, row, col),
+            names[image],
+            f"row {row}, column {col} · {by} {value:.3g}",
+        )
+        for image, row, col, value in zip(*numbers, strict=True)
+        if image >= 0
+    ]
+
+
+def in_words(seen: int, total: int, complete: bool) -> str:
+    """How far the index is."""
+    if not seen:
+        return f"looking at the first of {total:,} images …"
+    if seen < total:
+        return f"learned from {seen:,} of {total:,} images …"
+    return f"learned from {total:,} images" if complete else f"learned from {total:,} images; naming parts …"
+
+
+def _chosen(bench: Workbench, shown: dict[str, Any] | None) -> FeatureMap | None:
+    if not shown or shown["layer"] is None or shown["map"] is None:
+        return None
+    return bench.layers.feature_map(shown["layer"], shown["map"])
+
+
+def _seen(bench: Workbench) -> int:
+    index = bench.learned_index()
+    return 0 if index is None else index.seen
+
+
+def _detected(bench: Workbench, chosen: FeatureMap) -> str:
+    names = bench.part_names()
+    if names is None:
+        return ""
+    name = names[bench.layers.offsets[chosen.layer] + chosen.channel]
+    return f"detects: {name}" if name else "detects no known part"
+
+
+def _best_value(bench: Workbench, chosen: FeatureMap) -> float | None:
+    learned = bench.stored_learned_features()
+    return None if learned is None else float(learned.value[bench.layers.offsets[chosen.layer] + chosen.channel, 0])

@@ -1,0 +1,26 @@
+"""What is chosen at the learned features: by what the patches are the best."""
+
+from dash import Dash, Input, Output, State, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.view import from_data
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, _bench: Workbench) -> None:
+    """Add the callbacks that change the view, and the one that sets the switch as a link has it."""
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.BEST, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_best(best, data):
+        view = from_data(data)
+        return view.but(best=best).to_data() if data and best != view.best else no_update
+
+    @app.callback(Output(ids.BEST, "value"), Input(ids.VIEW, "data"), State(ids.BEST, "value"))
+    def show_best(data, before):
+        best = from_data(data).best
+        return best if best != before else no_update

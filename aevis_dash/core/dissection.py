@@ -1,0 +1,80 @@
+"""Which part of the pictures each map detects, as in network dissection (Bau et al., CVPR 2017).
+
+A map's activations are upsampled to the picture and cut at a high quantile of its own; how well the pixels above it
+agree with a part's is their intersection over union, over all pictures. The paper cuts at 0.5 % for every concept. Here
+a map is cut, for each part, at the share of pixels that the part has, so that a perfect detector reaches 1 for large
+parts and small ones, and a map that fires anywhere at random s / (2 - s) for a part of share s.
+
+One run over the pictures is enough: for every map and part the pixels are counted by how strongly the map fires there,
+which gives the quantiles and the intersections afterwards. So the memory does not grow with the number of pictures.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aevis_dash.core.classifier import Classifier
+
+GRID = 64
+"""Pixels a side, at most, on which maps and parts are compared."""
+BINS = 256
+"""Steps between 0 and a map's largest activation; within one the pixels count as spread evenly."""
+_MAPS = 64
+"""Maps that are upsampled at once, to bound the memory."""
+
+
+class Dissection:
+    """Counts where maps fire while pictures are shown to it.
+
+    `maxima` (n,) are the largest activations of the maps on all of them, `parts` is how many parts there are.
+    """
+
+    def __init__(self, classifier: Classifier, maxima: np.ndarray, parts: int):
+        self._classifier, self._parts = classifier, parts
+        height, width = classifier.preprocessing.input_size
+        self._grid = (min(height, GRID), min(width, GRID))
+        self._maxima = [torch.from_numpy(np.asarray(m, np.float32)) for m in classifier.layers.parts(maxima)]
+        self._counts = [torch.zeros(len(m), parts + 1, BINS, dtype=torch.int64) for m in self._maxima]
+        self._sizes = torch.zeros(parts, dtype=torch.int64)
+
+    def see(self, images: np.ndarray, numbers: np.ndarray) -> None:
+        """Take in 8-bit images (B, H, W, 3) and the number of the part at each pixel (B, H, W), from 1; 0 for none."""
+        where = functional.interpolate(torch.from_numpy(numbers.astype(np.float32))[:, None], self._grid)[:, 0].long()
+        self._sizes += torch.bincount(where.flatten(), minlength=self._parts + 1)[1:]
+
+        def look(layer: int, value: Tensor) -> Tensor:
+            shape = self._classifier.layers.layers[layer]
+            grids = value.reshape(len(value), shape.channels, shape.height, shape.width).cpu()
+            for first in range(0, shape.channels, _MAPS):
+                self._count(layer, first, grids[:, first : first + _MAPS], where)
+            return value
+
+        with torch.no_grad():
+            self._classifier.network.watched(self._classifier.inputs(images), look)
+
+    def overlaps(self) -> np.ndarray:
+        """(n, P) intersection over union of every map with every part, in [0, 1]; 0 for parts that were not seen."""
+        return np.concatenate([_overlaps(counts, self._sizes).numpy() for counts in self._counts])
+
+    def _count(self, layer: int, first: int, grids: Tensor, where: Tensor) -> None:
+        fine = functional.interpolate(grids, size=self._grid, mode="bilinear", align_corners=False)
+        most = self._maxima[layer][first : first + _MAPS].clamp_min(1e-30)
+        steps = (fine * (BINS / most)[:, None, None]).ceil_().clamp_(0, BINS).to(torch.int32)
+        rows = torch.arange(len(most), dtype=torch.int32)[:, None, None] * (self._parts + 1)
+        places = (rows + where[:, None].to(torch.int32)) * (BINS + 1) + steps
+        found = torch.bincount(places.flatten(), minlength=len(most) * (self._parts + 1) * (BINS + 1))
+        self._counts[layer][first : first + _MAPS] += found.reshape(len(most), self._parts + 1, BINS + 1)[..., 1:]
+
+
+def _overlaps(counts: Tensor, sizes: Tensor) -> Tensor:
+    """(n, P) from the pixels of every map and part, with no part first, by strength (n, P + 1, BINS)."""
+    inside = functional.pad(counts.flip(2).cumsum(2), (1, 0)).double()  # strongest first, from none to all
+    fires = inside.sum(1)
+    chosen = torch.minimum(sizes, fires[:, -1:])
+    step = torch.searchsorted(fires, chosen.contiguous()).clamp(1, BINS)
+    before, after = fires.gather(1, step - 1), fires.gather(1, step)
+    of_part = inside[:, 1:]
+    low, high = (of_part.gather(2, at[..., None])[..., 0] for at in (step - 1, step))
+    both = low + (high - low) * (chosen - before) / (after - before).clamp_min(1)
+    return (both / (sizes + chosen - both).clamp_min(1)).float()

@@ -1,0 +1,79 @@
+"""What a map has learned: its best reference patches, the part it detects, and a picture made for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dash_bootstrap_components as dbc
+from dash import dcc, html
+
+from aevis_dash import ids
+
+_BY = [
+    {"label": "activation", "value": "activation"},
+    {"label": "relevance", "value": "relevance"},
+]
+_BY_WHAT = (
+    "activation: what fires the map most; relevance: where it speaks most for the class that the network predicts "
+    "(activation x gradient). The two often differ."
+)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A reference patch: its address, the image it is cut from, and where and how strong it is, in words."""
+
+    address: str
+    image: str
+    words: str
+
+
+def learned_block() -> html.Div:
+    """The block of the neuron's column; it has its full height before anything is there."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.H3("learned features"),
+                    dcc.RadioItems(_BY, "activation", id=ids.BEST, className="two-way", inline=True),
+                ],
+                className="learned-head",
+                title=_BY_WHAT,
+            ),
+            html.Div(id=ids.LEARNED, className="learned"),
+            html.Div(
+                [html.Span(id=ids.LEARNED_NOTE), html.Span(id=ids.LEARN_TEXT, className="quiet", role="status")],
+                className="learned-words",
+            ),
+            html.Div(
+                [
+                    html.Div(id=ids.PICTURE, className="picture"),
+                    dbc.Button(
+                        "Visualise",
+                        id=ids.VISUALISE,
+                        size="sm",
+                        color="secondary",
+                        outline=True,
+                        disabled=True,
+                        title="Make a picture, from noise, that fires this map as much as it can",
+                    ),
+                ],
+                className="visualised",
+            ),
+        ],
+        className="learned-block",
+    )
+
+
+def patches(found: Sequence[Patch], count: int) -> list:
+    """The patches of a map, best first, in `count` places of fixed size; those without a patch are empty."""
+    filled = [
+        html.Img(src=p.address, alt=f"patch {i + 1}, of {p.image}", title=f"{p.image} · {p.words}")
+        for i, p in enumerate(found)
+    ]
+    return [*filled, *(html.Span(className="no-patch") for _ in range(count - len(filled)))]
+
+
+def picture(address: str | None, words: str) -> list:
+    """The picture made for a map beside what is said of it; an empty place where there is none."""
+    shown = html.Img(src=address, alt="picture made to fire this map") if address else html.Span(className="no-patch")
+    return [shown, html.Span(words)]

@@ -1,0 +1,125 @@
+"""The learned features on the page: what is found so far, how far that is, and the jobs that find it."""
+
+import os
+import threading
+
+import pytest
+from filelock import FileLock
+
+from aevis_dash import jobs, learning
+from aevis_dash.callbacks import addresses, background
+from aevis_dash.callbacks.learned import best_patches, in_words
+from aevis_dash.core.learned import Learner
+from aevis_dash.domain import FeatureMap
+from aevis_dash.layouts.learned import patches
+from aevis_dash.workbench import open_workbench
+
+CHOSEN = FeatureMap(20, 7)
+
+
+@pytest.fixture
+def bench(world, monkeypatch):
+    """The workbench of a job on a workspace of its own, in this process."""
+    found = open_workbench(world)
+    monkeypatch.setattr(jobs, "workbench", lambda: found)
+    monkeypatch.setattr(jobs, "_PAUSE", 0.0)
+    monkeypatch.setattr(learning, "DISSECTED", 8)
+    monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
+    jobs._server.cache_clear()
+    yield found
+    jobs._server.cache_clear()
+
+
+def test_before_anything_is_found_every_place_is_empty(bench):
+    assert best_patches(bench, CHOSEN, "activation") == []
+    assert addresses.patch(bench, CHOSEN, 0) == ""
+    assert [type(place).__name__ for place in patches([], 9)] == ["Span"] * 9
+
+
+def test_the_job_finds_them_and_the_two_sets_differ(bench):
+    background.learn_job("page")
+    fires, speaks = (best_patches(bench, CHOSEN, by) for by in ("activation", "relevance"))
+    assert fires != speaks
+    learned, flat = bench.stored_learned_features(), bench.layers.offsets[20] + 7
+    row, col = learned.row[flat, 0], learned.col[flat, 0]
+    assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
+    assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
+    assert speaks[0].words.split(" · ")[1].startswith("relevance ")
+    assert fires[0].address == addresses.patch(bench, CHOSEN, 0)
+    assert [p.address for p in speaks[:2]] == [addresses.patch(bench, CHOSEN, i, "relevance") for i in range(2)]
+    shown = patches(fires, 9)
+    assert len(shown) == 9
+    assert shown[0].title == f"{fires[0].image} · {fires[0].words}"
+    assert fires[0].image in shown[0].alt
+
+
+def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):
+    name = bench.workspace.images[0].file
+    before = addresses.seen_by(bench, name, 20, 1, 2)
+    background.learn_job("page")
+    assert addresses.seen_by(bench, name, 20, 1, 2) == before
+
+
+@pytest.mark.parametrize(
+    ("seen", "complete", "words"),
+    [
+        (0, False, "looking at the first of 10,000 images …"),
+        (640, False, "learned from 640 of 10,000 images …"),
+        (10000, False, "learned from 10,000 images; naming parts …"),
+        (10000, True, "learned from 10,000 images"),
+    ],
+)
+def test_how_far_it_is_is_said(seen, complete, words):
+    assert in_words(seen, 10000, complete) == words
+
+
+def test_one_process_learns_and_others_leave_it_to_that(bench, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Learner, "see", lambda *given: seen.append(given))
+    with FileLock(bench.workspace.cache / "learn.lock"):
+        done = threading.Thread(target=jobs.learn, args=(lambda *_: None,))
+        done.start()
+        done.join(10)
+        assert not done.is_alive(), "it does not wait"
+    assert seen == []
+
+
+def test_a_visitors_job_comes_between_two_batches(bench, monkeypatch):
+    """A job that asks for its turn while the first batch is learned gets it before the index is complete."""
+    monkeypatch.setattr(jobs, "_PAUSE", 0.2)
+    asked, done, see = threading.Event(), [], Learner.see
+
+    def slow(self, images, places):
+        asked.set()
+        see(self, images, places)
+
+    monkeypatch.setattr(Learner, "see", slow)
+
+    def visit():
+        asked.wait(20)
+        jobs.visualise(CHOSEN, lambda *_: None)
+        done.append(bench.learning.complete)
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    jobs.learn(lambda *_: None)
+    visitor.join(60)
+    assert done == [False]
+
+
+def test_an_image_that_cannot_be_read_is_said(bench):
+    bench.workspace.path(bench.workspace.images[0].file).write_bytes(b"no picture")
+    said, shown = background.learn_job("page")
+    assert shown
+    assert "cannot be read" in said
+
+
+def test_the_picture_is_made_by_a_job_and_served(bench):
+    name = bench.layers.layers[20].name
+    done = background.visualise_job(lambda _: None, 3, {"layer": name, "map": 7, "best": "activation"}, "page")
+    assert done == (3, "", False)
+    assert bench.stored_visualisation(CHOSEN) is not None
+    _, said, shown = background.visualise_job(lambda _: None, 4, {"layer": name, "map": 9999}, "page")
+    assert shown
+    assert "there is no map 9999" in said
+    assert len(set(map(id, background.visualise_job(lambda _: None, None, None, "page")))) == 1
