@@ -16,6 +16,7 @@ from flask_compress import Compress
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import (
+    activations,
     addresses,
     background,
     browser,
@@ -28,6 +29,7 @@ from aevis_dash.callbacks import (
     network,
     network_choices,
     neuron,
+    neuron_choices,
     view,
 )
 from aevis_dash.callbacks.processes import JobManager
@@ -66,8 +68,8 @@ def create_app(bench: Workbench) -> Dash:
     )
     app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods, names)
     browser.register(app)
-    stations = (examples, departures, network, layer, neuron, learned, learned_choices, navigation, network_choices)
-    for station in stations:
+    shown = (examples, departures, network, layer, neuron, activations, learned)
+    for station in (*shown, navigation, network_choices, neuron_choices, learned_choices):
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)

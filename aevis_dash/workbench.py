@@ -425,6 +425,11 @@ class Workbench:
         """The rectangle of input pixels that can move an area of interest."""
         return receptive.field_on_image(self.classifier.network.traced, area)
 
+    def receptive_fields(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """The input pixels that can move each neuron of a layer, first and one past the last, of its row (H, 2) and of
+        its column (W, 2)."""
+        return receptive.fields_on_image(self.classifier.network.traced, layer)
+
     # Contributions
 
     def check_area(self, area: AreaOfInterest) -> None:

@@ -7,12 +7,11 @@ from dash import ALL, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
-from aevis_dash.callbacks.settle import settled, stored_triplet
+from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
 from aevis_dash.callbacks.trail import MOVES, here, hint, in_words, nodes
 from aevis_dash.callbacks.view import View, check, from_data, from_search, without_own
-from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Role
-from aevis_dash.figures.neuron import snap_area, toggled
+from aevis_dash.domain import AevisError
 from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
@@ -69,36 +68,6 @@ def register(app: Dash, bench: Workbench) -> None:
             channel = _clicked()
         view = noted(from_data(data), ctx.states_list[0])
         return view.but(map=channel).to_data() if channel not in (None, view.map) else no_update
-
-    @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
-        Output(ids.ACTIVATIONS, "clickData"),
-        Output(ids.MOST_ACTIVE, "value"),
-        Input(ids.ACTIVATIONS, "selectedData"),
-        Input(ids.ACTIVATIONS, "clickData"),
-        Input(ids.MOST_ACTIVE, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_area(selected, clicked, most, data):
-        """A click and a choice are taken back at once, so that the same one again is another."""
-        view = from_data(data)
-        if view.layer is None or view.map is None or not any((selected, clicked, most)):
-            return no_update, no_update, no_update
-        by = ctx.triggered[0]["prop_id"].split(".")[1]
-        area = chosen_area(bench, view, {by: {"selectedData": selected, "clickData": clicked, "value": most}[by]})
-        if by == "selectedData" and area is None:
-            return no_update, no_update, no_update
-        return view.but(area=plain_area(area) if area is not None else None).to_data(), None, None
-
-    @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.WHOLE_MAP, "n_clicks"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def take_whole_map(clicks, data):
-        return from_data(data).but(area=None).to_data() if clicks else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -247,20 +216,6 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
     area = bench.carried(area_of(bench.layers, view.layer, view.area), layer)
     extent = bench.layers.layers[layer]
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
-
-
-def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
-    """The area that a box, a lasso, a click on one neuron, or a number of most active ones chooses; None for all."""
-    layer = bench.layers.find(view.layer or "")
-    if "selectedData" in by:
-        return snap_area(by["selectedData"], layer.index, layer.height, layer.width)
-    if "value" in by:
-        triplet = stored_triplet(bench, view)
-        image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
-        return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
-    point, area = by["clickData"]["points"][0], area_of(bench.layers, layer.name, view.area)
-    before = None if view.area is None else area
-    return toggled(before, layer.index, int(point["y"]), int(point["x"]), (layer.height, layer.width))
 
 
 def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, selected: dict | None) -> tuple[int, ...]:

@@ -1,24 +1,18 @@
-"""The neuron: a map's activation maps, and the area of interest drawn on them."""
+"""The neuron: a map's name, the layers it can be traced to, and what a flip-back of its layer found."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from dash import Dash, Input, Output
 
 from aevis_dash import ids
-from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import Step, area_of, intervention_of
+from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.view import View, flip_of, from_data
-from aevis_dash.domain import AreaOfInterest, Layer, Role, Verification
-from aevis_dash.figures.neuron import activation_figure
-from aevis_dash.figures.notice import notice
-from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.neuron import Sight, flips, sights
+from aevis_dash.domain import Layer, Role, Verification
+from aevis_dash.layouts.neuron import flips
 from aevis_dash.workbench import Triplet, Workbench
 
-_HEIGHT = 200
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
 
@@ -28,37 +22,24 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.NEURON_TITLE, "children"),
-        Output(ids.ACTIVATIONS, "figure"),
-        Output(ids.AREA_TEXT, "children"),
-        Output(ids.WHOLE_MAP, "disabled"),
         Output(ids.SOURCE_LAYER, "options"),
         Output(ids.SOURCE_LAYER, "value"),
         Output(ids.TRACE, "disabled"),
-        Output(ids.SEEN, "children"),
         Input(ids.NEURON_VIEW, "data"),
         Input(ids.READY, "data"),
     )
     def show_neuron(data, _ready):
-        view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
+        view = from_data(data)
         found = stored_triplet(bench, view)
         if found is None or view.layer is None or view.map is None:
-            empty = notice("Click a feature map in the treemap.", colours, _HEIGHT)
-            return "", empty, "", True, [], None, True, []
+            return "", [], None, True
         layer = bench.layers.find(view.layer)
-        maps = {role: _grid(bench.activation_maps(found.image(role), layer.index)[view.map]) for role in Role}
-        names = {role: bench.class_names[found.path(role).label] for role in Role}
-        area = area_of(bench.layers, view.layer, view.area) if view.area else None
-        figure = activation_figure(maps, area, colours, names)
         sources = [bench.layers.layers[i].name for i in bench.contribution_sources(layer.index)]
         return (
             _title(found, bench, layer, view.map),
-            figure,
-            _area_words(bench, view, layer),
-            view.area is None,
             sources,
             sources[0] if sources else None,
             not sources,
-            sights(_sights(bench, found, area)),
         )
 
     @app.callback(
@@ -145,32 +126,6 @@ def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str,
     return f"gives {name} {back}", f"give {name} {back}", f"give {name} {back}"
 
 
-def _grid(values: np.ndarray) -> np.ndarray:
-    return values.reshape(1, -1) if values.ndim < 2 else values
-
-
-def _sights(bench: Workbench, found: Triplet, area: AreaOfInterest | None) -> list[Sight]:
-    """What the area sees of the three images; nothing without an area."""
-    if area is None:
-        return []
-    field, (height, width) = bench.receptive_field(area), bench.workspace.settings.preprocessing.input_size
-    across, down = field.right - field.left, field.bottom - field.top
-    box = (field.left / width, field.top / height, across / width, down / height)
-    return [Sight(addresses.image(bench, found.image(role)), role.value, box) for role in Role]
-
-
 def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:
     roles = [r.short for r in Role if bench.layers.part(found.path(r).critical, layer.index)[channel]]
     return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
-
-
-def _area_words(bench: Workbench, view: View, layer: Layer) -> str:
-    if view.area is None:
-        return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"
-    area = area_of(bench.layers, layer.name, view.area)
-    field = bench.receptive_field(area)
-    some = f"{area.neurons} neurons in " if area.picked else ""
-    return (
-        f"area of interest: {some}rows {area.top} to {area.bottom - 1}, columns {area.left} to {area.right - 1}; it "
-        f"sees {field.bottom - field.top} x {field.right - field.left} pixels of the image"
-    )

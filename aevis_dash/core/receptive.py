@@ -15,7 +15,9 @@ from torch import fx, nn
 from aevis_dash.core.layer_graph import ACTIVATION_MODULES, TracedModel, ancestors, descendants
 from aevis_dash.domain import AreaOfInterest
 
-Span = tuple[int, int]
+Bound = int | np.ndarray
+"""A position, or the positions (k,) of k rectangles that are carried at once."""
+Span = tuple[Bound, Bound]
 """Half-open range of positions along one axis, before it is cut to the extent."""
 Box = tuple[Span, Span]
 
@@ -83,17 +85,41 @@ def _neuron(area: AreaOfInterest, row: int, column: int) -> AreaOfInterest:
 
 def field_on_image(traced: TracedModel, area: AreaOfInterest) -> AreaOfInterest:
     """The rectangle of input pixels that can move `area`; `layer` of the result is -1."""
-    image = next(node for node in traced.module.graph.nodes if node.op == "placeholder")
-    return _as_area(_carry(traced, area, image), -1, *traced.input_size)
+    return _as_area(_carry(traced, area, _placeholder(traced)), -1, *traced.input_size)
+
+
+def fields_on_image(traced: TracedModel, layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels that can move each neuron of a layer: of its row, (H, 2) first and one past the last pixel row, and
+    of its column, (W, 2) pixel columns. Rows and columns are read apart, so both together are its field."""
+    extent = traced.layers.layers[layer]
+    rows, columns = np.arange(extent.height), np.arange(extent.width)
+    box = _carry_box(traced, traced.sites[layer], ((rows, rows + 1), (columns, columns + 1)), _placeholder(traced))
+    counts = (extent.height, extent.width)
+    rows, columns = (_spans(*each) for each in zip(box, traced.input_size, counts, strict=True))
+    return rows, columns
+
+
+def _spans(span: Span, extent: int, count: int) -> np.ndarray:
+    """(count, 2) the spans cut to 0..extent, at least one position long."""
+    first = np.clip(span[0], 0, extent - 1)
+    last = np.maximum(np.minimum(span[1], extent), first + 1)
+    return np.stack([np.broadcast_to(end, count) for end in (first, last)], axis=1)
+
+
+def _placeholder(traced: TracedModel) -> fx.Node:
+    return next(node for node in traced.module.graph.nodes if node.op == "placeholder")
 
 
 def _carry(traced: TracedModel, area: AreaOfInterest, start: fx.Node) -> Box:
-    end = traced.sites[area.layer]
+    return _carry_box(traced, traced.sites[area.layer], ((area.top, area.bottom), (area.left, area.right)), start)
+
+
+def _carry_box(traced: TracedModel, end: fx.Node, box: Box, start: fx.Node) -> Box:
     between = ancestors(end) & descendants(start)
     if end not in between:
         raise ValueError("the earlier layer does not feed the area's layer")
     axes = _channel_axes(traced)
-    boxes: dict[fx.Node, Box] = {end: ((area.top, area.bottom), (area.left, area.right))}
+    boxes: dict[fx.Node, Box] = {end: box}
     for node in reversed([n for n in traced.module.graph.nodes if n in between]):
         if node is start:
             break
@@ -139,7 +165,7 @@ def _pool_function(node: fx.Node, box: Box) -> Box:
 
 def _cut(box: Box, shape: torch.Size) -> Box:
     """The part of the box that lies on the map; what lies outside is padding, which reads nothing."""
-    rows, columns = ((max(lo, 0), min(hi, n)) for (lo, hi), n in zip(box, shape[2:], strict=True))
+    rows, columns = ((np.maximum(lo, 0), np.minimum(hi, n)) for (lo, hi), n in zip(box, shape[2:], strict=True))
     return rows, columns
 
 
@@ -246,12 +272,12 @@ def _whole(shape: torch.Size) -> Box:
 
 
 def _hull(a: Box, b: Box) -> Box:
-    rows = min(a[0][0], b[0][0]), max(a[0][1], b[0][1])
-    columns = min(a[1][0], b[1][0]), max(a[1][1], b[1][1])
+    rows = np.minimum(a[0][0], b[0][0]), np.maximum(a[0][1], b[0][1])
+    columns = np.minimum(a[1][0], b[1][0]), np.maximum(a[1][1], b[1][1])
     return rows, columns
 
 
 def _as_area(box: Box, layer: int, height: int, width: int) -> AreaOfInterest:
-    (top, bottom), (left, right) = box
+    (top, bottom), (left, right) = ((int(first), int(last)) for first, last in box)
     top, left = min(max(top, 0), height - 1), min(max(left, 0), width - 1)
     return AreaOfInterest(layer, top, left, max(min(bottom, height), top + 1), max(min(right, width), left + 1))

@@ -1,184 +1,278 @@
-"""The neuron view: how one feature map fires on each example (Sec. 5.4)."""
+"""The neuron view: how one feature map fires on every compared example (Sec. 5.4)."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash.domain import ROLES, AreaOfInterest, Role, area_of_neurons
-from aevis_dash.figures.theme import Theme, base_layout, faded, plain, shortened
+from aevis_dash.domain import AreaOfInterest, Role, short_of
+from aevis_dash.figures.area import outline
+from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, faded, plain, shortened
 
-HEIGHT = 200
-SPACE = 0.03
+TOP = 3
+"""Neurons marked on each map: those that fire most."""
+TITLE, BAR = 34, 30
+"""Pixels above each map for its two lines, and below all of them for the colour bar and the mode bar."""
+_GAP = 6
+_TALLEST = 1.25
+_FADED = 0.75
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One compared example: its activations of the map (H, W), the name of its class, and its image's address."""
+
+    values: np.ndarray
+    name: str
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Pixels that the figure has; without a height it takes what its rows need.
+
+    `zoom` is for a figure in which one may zoom, where all maps follow the one that is zoomed.
+    """
+
+    width: int
+    height: int | None = None
+    zoom: bool = False
+
+
+COLUMN = Room(304)
+LARGE = Room(1080, 640, zoom=True)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One map of the figure: `place` counts all examples, `path` names it, `title` and `colour` stand above it."""
+
+    place: int
+    path: str
+    title: tuple[str, str]
+    colour: str
+    values: np.ndarray
+    image: str
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the maps stand: rows of `across`, each `cell` pixels high below its title."""
+
+    count: int
+    across: int
+    cell: float
+    width: int
+
+    @property
+    def rows(self) -> int:
+        return -(-self.count // self.across)
+
+    @property
+    def height(self) -> float:
+        """Pixels from the top of the first row's maps to the bottom of the last one's."""
+        return self.rows * self.cell + (self.rows - 1) * TITLE
+
+    def across_of(self, place: int) -> tuple[float, float]:
+        """Left and right end of a map in parts of the plot's width."""
+        gap = _GAP / self.width
+        width = (1 - gap * (self.across - 1)) / self.across
+        left = place % self.across * (width + gap)
+        return left, left + width
+
+    def down_of(self, place: int) -> tuple[float, float]:
+        """Bottom and top of a map in parts of the plot's height."""
+        top = 1 - place // self.across * (self.cell + TITLE) / self.height
+        return max(0.0, top - self.cell / self.height), top
+
+    @property
+    def characters(self) -> int:
+        """How many fit above a map."""
+        return int((self.width / self.across - _GAP) / CHARACTER)
+
+
+def columns(count: int) -> int:
+    """How many of `count` examples stand side by side: three, four where there are more."""
+    return 3 if count <= 3 else 4
 
 
 def activation_figure(
-    activations: Mapping[Role, np.ndarray],
-    area: AreaOfInterest | None,
-    theme: Theme,
-    names: Mapping[Role, str],
+    shown: Mapping[str, Shown], look: str, area: AreaOfInterest | None, theme: Theme, room: Room = COLUMN
 ) -> go.Figure:
-    """The (H, W) activations of one feature map on each example, side by side, row 0 on top.
+    """The (H, W) activations of one feature map on each compared example, in rows, row 0 of each on top.
 
-    One scale for all of them from 0 (the surface's end) to the largest activation; what is below 0 has the
-    colour of 0. A box drawn on any of them comes back as `selectedData`, which `snap_area` reads.
+    `shown` has them by their datapaths' keys, adv among them. `look` is "maps"; "over" for maps that let the images
+    below them be seen; or "difference", adv less each other example. One scale for all of them: from 0 (the surface's
+    end) to the largest activation, where what is below 0 has the colour of 0, or to as much on both sides of no
+    difference. The strongest TOP neurons of each are marked. A box drawn on any of them comes back as `selectedData`,
+    which `area.snap_area` reads.
     """
-    shown = [(role, np.asarray(activations[role], float)) for role in ROLES if role in activations]
-    figure = go.Figure(layout={**base_layout(theme), **_frame()})
-    highest = max((_largest(values) for _, values in shown), default=0.0) or 1.0
-    for place, (role, values) in enumerate(shown):
-        _add_axes(figure, place, len(shown), values.shape, theme)
-        figure.add_trace(_heatmap(place, role, values, highest, place == len(shown) - 1, theme))
-        _add_title(figure, place, len(shown), _title(role, names), theme.role(role))
-        if area is not None:
-            figure.add_shape(_area_shape(place, area, theme))
-    return figure
+    panels = _differences(shown, theme) if look == "difference" else _maps(shown, look, theme)
+    grid = _grid(len(shown), panels, room)
+    highest = max(_largest(_strength(panel, look)) for panel in panels) or 1.0
+    layout = {**base_layout(theme), **_frame(grid, room, theme), "coloraxis": _colours(look, highest, theme)}
+    for number, panel in enumerate(panels):
+        layout |= _axes(number, grid, panel, theme, room.zoom)
+    if room.zoom:
+        layout |= {"uirevision": str(panels[0].values.shape), "selectionrevision": repr(area)}
+    layout["annotations"] = [_title(grid, panel) for panel in panels]
+    layout["images"] = [_image(number, panel) for number, panel in enumerate(panels) if panel.image]
+    layout["shapes"] = [shape for number in range(len(panels)) if area for shape in _outlines(number, area, theme)]
+    maps = [_heatmap(number, panel, look) for number, panel in enumerate(panels)]
+    return go.Figure([*maps, *(_marks(number, p, highest, look, theme) for number, p in enumerate(panels))], layout)
 
 
-def _frame() -> dict[str, Any]:
-    return {
-        "height": HEIGHT,
-        "margin": {"l": 4, "r": 56, "t": 38, "b": 6},
-        "dragmode": "select",
+def _maps(shown: Mapping[str, Shown], look: str, theme: Theme) -> list[_Panel]:
+    return [
+        _Panel(
+            place,
+            path,
+            (short_of(path), one.name),
+            theme.path(path),
+            np.asarray(one.values, float),
+            one.image if look == "over" else "",
+        )
+        for place, (path, one) in enumerate(shown.items())
+    ]
+
+
+def _differences(shown: Mapping[str, Shown], theme: Theme) -> list[_Panel]:
+    """adv less each other; its own place stays empty, so that the others stand above their images."""
+    adversarial = np.asarray(shown[Role.ADVERSARIAL].values, float)
+    return [
+        _Panel(
+            place,
+            path,
+            (f"adv − {short_of(path)}", one.name),
+            theme.path(path),
+            adversarial - np.asarray(one.values, float),
+            "",
+        )
+        for place, (path, one) in enumerate(shown.items())
+        if path != Role.ADVERSARIAL
+    ]
+
+
+def _grid(count: int, panels: Sequence[_Panel], room: Room) -> _Grid:
+    across = columns(count)
+    if room.height is not None:
+        across = min(across, count)
+        rows = -(-count // across)
+        return _Grid(count, across, (room.height - BAR - TITLE * rows) / rows, room.width)
+    height, width = panels[0].values.shape
+    cell = (room.width - _GAP * (across - 1)) / across * min(height / width, _TALLEST)
+    return _Grid(count, across, cell, room.width)
+
+
+def _frame(grid: _Grid, room: Room, theme: Theme) -> dict[str, Any]:
+    frame = {
+        "margin": {"l": 2, "r": 2, "t": TITLE, "b": BAR},
+        "dragmode": "zoom" if room.zoom else "select",
         "hovermode": "closest",
+        "modebar": {"orientation": "h", "bgcolor": CLEAR, "color": theme.faint, "activecolor": theme.ink},
         "newselection": {"line": {"width": 1, "dash": "dot"}},
     }
+    return frame if room.zoom else frame | {"height": round(grid.height) + TITLE + BAR}
+
+
+def _strength(panel: _Panel, look: str) -> np.ndarray:
+    return np.abs(panel.values) if look == "difference" else panel.values
 
 
 def _largest(values: np.ndarray) -> float:
     return max(0.0, float(np.max(values, initial=0.0, where=np.isfinite(values))))
 
 
-def _axis(letter: str, place: int) -> str:
+def _colours(look: str, highest: float, theme: Theme) -> dict[str, Any]:
+    scale = {"maps": theme.colorscale, "over": theme.sheer, "difference": theme.diverging}[look]
+    title = "difference" if look == "difference" else "activation"
+    bar = {"orientation": "h", "thickness": 8, "len": 0.6, "lenmode": "fraction", "outlinewidth": 0, "nticks": 5}
+    bar |= {"x": 0, "xanchor": "left", "xpad": 4, "y": 0, "yanchor": "top", "ypad": 4, "tickfont": {"size": 11}}
+    bar["title"] = {"text": title, "side": "right", "font": {"size": 11, "color": theme.faint}}
+    return {"cmin": -highest if look == "difference" else 0.0, "cmax": highest, "colorscale": scale, "colorbar": bar}
+
+
+def _axis(letter: str, number: int) -> str:
     """Plotly's name of an axis: x, x2, x3."""
-    return letter + ("" if place == 0 else str(place + 1))
+    return letter + ("" if number == 0 else str(number + 1))
 
 
-def _column(place: int, of: int) -> tuple[float, float]:
-    """Left and right end of a subplot in parts of the plot's width."""
-    width = (1 - SPACE * (of - 1)) / of
-    return place * (width + SPACE), place * (width + SPACE) + width
-
-
-def _add_axes(figure: go.Figure, place: int, of: int, shape: tuple[int, ...], theme: Theme) -> None:
-    height, width = shape
+def _axes(number: int, grid: _Grid, panel: _Panel, theme: Theme, zoom: bool) -> dict[str, Any]:
+    height, width = panel.values.shape
     line = {"visible": True, "showticklabels": False, "ticks": "", "showgrid": False, "zeroline": False}
-    line |= {"mirror": True, "linecolor": theme.grid, "fixedrange": True, "constrain": "domain"}
-    x, y = _axis("x", place), _axis("y", place)
-    figure.layout["xaxis" + x[1:]] = {
-        **line,
-        "domain": _column(place, of),
-        "range": [-0.5, width - 0.5],
-        "anchor": y,
-    }
-    figure.layout["yaxis" + y[1:]] = {
-        **line,
-        "range": [height - 0.5, -0.5],
-        "anchor": x,
-        "scaleanchor": x,
-        "constraintoward": "top",
-    }
+    line |= {"mirror": True, "linecolor": theme.grid, "fixedrange": not zoom, "constrain": "domain"}
+    x, y = _axis("x", number), _axis("y", number)
+    across = {"domain": grid.across_of(panel.place), "range": [-0.5, width - 0.5], "anchor": y}
+    down = {"domain": grid.down_of(panel.place), "range": [height - 0.5, -0.5], "anchor": x, "constraintoward": "top"}
+    if zoom and number:
+        across, down = across | {"matches": "x"}, down | {"matches": "y"}
+    else:
+        down["scaleanchor"] = x
+    return {"xaxis" + x[1:]: line | across, "yaxis" + y[1:]: line | down}
 
 
-def _heatmap(place: int, role: Role, values: np.ndarray, highest: float, with_bar: bool, theme: Theme) -> go.Heatmap:
+def _heatmap(number: int, panel: _Panel, look: str) -> go.Heatmap:
+    what = "difference" if look == "difference" else "activation"
+    words = f"{panel.title[0]}, row %{{y}}, column %{{x}}<br>{what} %{{z:.3g}}<extra></extra>"
+    axes = {"xaxis": _axis("x", number), "yaxis": _axis("y", number)}
     return go.Heatmap(
-        name=role.value,
-        z=values.astype(np.float32),
-        xaxis=_axis("x", place),
-        yaxis=_axis("y", place),
-        zmin=0.0,
-        zmax=highest,
-        colorscale=theme.colorscale,
-        showscale=with_bar,
-        colorbar={"thickness": 10, "len": 1, "outlinewidth": 0, "nticks": 4, "x": 1.01, "xpad": 4},
-        hovertemplate=f"{role.short}, row %{{y}}, column %{{x}}<br>activation %{{z:.3g}}<extra></extra>",
+        name=panel.path,
+        meta=panel.title[0],
+        z=panel.values.astype(np.float32),
+        coloraxis="coloraxis",
+        hovertemplate=words,
+        **axes,
     )
 
 
-def _title(role: Role, names: Mapping[Role, str]) -> str:
-    return f"<b>{role.short}</b><br>{plain(shortened(names.get(role, ''), 15))}"
+def _marks(number: int, panel: _Panel, highest: float, look: str, theme: Theme) -> go.Scatter:
+    """Open circles on the strongest neurons, dark on light cells and light on dark ones; they catch no click."""
+    strength = _strength(panel, look)
+    rows, across = strongest(strength)
+    colours = [theme.surface if strength[r, c] > highest / 2 else theme.ink for r, c in zip(rows, across, strict=True)]
+    plain_look = {"marker": {"opacity": 1}}
+    return go.Scatter(
+        name=f"strongest of {panel.path}",
+        x=across,
+        y=rows,
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 8, "color": colours, "line": {"width": 1.5}},
+        selected=plain_look,
+        unselected=plain_look,
+        hoverinfo="skip",
+        xaxis=_axis("x", number),
+        yaxis=_axis("y", number),
+    )
 
 
-def _add_title(figure: go.Figure, place: int, of: int, text: str, color: str) -> None:
-    x = sum(_column(place, of)) / 2
+def strongest(values: np.ndarray) -> tuple[list[int], list[int]]:
+    """Rows and columns of the TOP largest of values (H, W), the largest first; only of those above 0."""
+    flat = np.where(np.isfinite(values), values, 0.0).ravel()
+    order = np.argsort(-flat, kind="stable")[:TOP]
+    rows, across = np.unravel_index(order[flat[order] > 0], values.shape)
+    return rows.tolist(), across.tolist()
+
+
+def _title(grid: _Grid, panel: _Panel) -> dict[str, Any]:
+    (left, right), (_, top) = grid.across_of(panel.place), grid.down_of(panel.place)
+    short, name = panel.title
+    text = f"<b>{short}</b><br>{plain(shortened(name, grid.characters))}"
     style = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
-    figure.add_annotation(text=text, x=x, y=1.01, font={"color": color}, **style)
+    return {"text": text, "x": (left + right) / 2, "y": top, "font": {"color": panel.colour}, **style}
 
 
-def _area_shape(place: int, area: AreaOfInterest, theme: Theme) -> dict[str, Any]:
-    line = {"color": theme.adversarial, "width": 2}
-    axes = {"xref": _axis("x", place), "yref": _axis("y", place)}
-    return {"type": "path", "path": outline(area), **axes, "line": line, "fillcolor": faded(theme.adversarial, 0.08)}
+def _image(number: int, panel: _Panel) -> dict[str, Any]:
+    """The image under its map, as large as the map."""
+    height, width = panel.values.shape
+    size = {"x": -0.5, "y": -0.5, "sizex": width, "sizey": height, "xanchor": "left", "yanchor": "top"}
+    axes = {"xref": _axis("x", number), "yref": _axis("y", number)}
+    return {"source": panel.image, "sizing": "stretch", "layer": "below", "opacity": _FADED, **size, **axes}
 
 
-def outline(area: AreaOfInterest) -> str:
-    """The chosen neurons as one path: a square of side 1 around each, or one rectangle where all of it are chosen."""
-    if not area.picked:
-        return _rectangle(area.left, area.top, area.right - area.left, area.bottom - area.top)
-    places = np.argwhere(area.chosen).tolist()
-    return " ".join(_rectangle(area.left + column, area.top + row, 1, 1) for row, column in places)
-
-
-def _rectangle(left: int, top: int, width: int, height: int) -> str:
-    x, y = left - 0.5, top - 0.5
-    return f"M {x} {y} L {x + width} {y} L {x + width} {y + height} L {x} {y + height} Z"
-
-
-def snap_area(selected: Mapping[str, Any] | None, layer: int, height: int, width: int) -> AreaOfInterest | None:
-    """The whole cells of a plotly selection (box or lasso, on any subplot), inside a height x width map.
-
-    Each border of a box goes to the nearest border between cells (cell i spans i - 0.5 to i + 0.5); a box within
-    one cell takes that cell. A lasso takes the cells whose centres it encloses, or the one it lies in. None without a
-    selection, or for one that lies outside the map.
-    """
-    ends = (selected or {}).get("range") or (selected or {}).get("lassoPoints") or {}
-    across = next((values for axis, values in ends.items() if axis.startswith("x")), None)
-    down = next((values for axis, values in ends.items() if axis.startswith("y")), None)
-    if not across or not down:
-        return None
-    if "lassoPoints" in (selected or {}):
-        enclosed = area_of_neurons(layer, _enclosed(np.asarray(across), np.asarray(down), height, width))
-        if enclosed is not None:
-            return enclosed
-    left, right = _snapped(across, width)
-    top, bottom = _snapped(down, height)
-    if left >= right or top >= bottom:
-        return None
-    return AreaOfInterest(layer, top, left, bottom, right)
-
-
-def toggled(
-    area: AreaOfInterest | None, layer: int, row: int, column: int, shape: tuple[int, int]
-) -> AreaOfInterest | None:
-    """The area with one neuron of the map (height, width) added, or taken away where it holds it; None for none left.
-
-    Without an area, which stands for the whole map, that neuron alone.
-    """
-    chosen = np.zeros(shape, bool)
-    if area is not None:
-        chosen[area.top : area.bottom, area.left : area.right] = area.chosen
-    chosen[row, column] ^= True
-    return area_of_neurons(layer, chosen)
-
-
-def _enclosed(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(height, width) bool: the cells whose centres lie inside a polygon, by the even-odd rule."""
-    rows, columns = np.mgrid[:height, :width]
-    inside = np.zeros((height, width), bool)
-    for x0, y0, x1, y1 in zip(x, y, np.roll(x, -1), np.roll(y, -1), strict=True):
-        spans = (y0 > rows) != (y1 > rows)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inside ^= spans & (columns < (x1 - x0) * (rows - y0) / (y1 - y0) + x0)
-    return inside
-
-
-def _snapped(ends: list[float], size: int) -> tuple[int, int]:
-    """First cell and the one after the last, clipped to 0..size; equal where nothing is left."""
-    low, high = min(ends) + 0.5, max(ends) + 0.5
-    first, last = math.floor(low + 0.5), math.floor(high + 0.5)
-    if first == last:
-        first = math.floor((low + high) / 2)
-        last = first + 1
-    return min(max(first, 0), size), min(max(last, 0), size)
+def _outlines(number: int, area: AreaOfInterest, theme: Theme) -> list[dict[str, Any]]:
+    """The area in ink with a halo of the surface, to be read on any colour, in both themes."""
+    path = {"type": "path", "path": outline(area), "xref": _axis("x", number), "yref": _axis("y", number)}
+    ink = {"line": {"color": theme.ink, "width": 2}, "fillcolor": faded(theme.ink, 0.06)}
+    return [path | {"line": {"color": theme.surface, "width": 4}}, path | ink]

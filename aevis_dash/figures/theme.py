@@ -1,7 +1,7 @@
 """Colours and manners that all figures share: three roles, one scale of activation, light and dark."""
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 TEXT_SIZE = 12
 CHARACTER = 6.3
 """Mean width of a character in pixels at the text size."""
+_SHEER = 0.9
+"""Opacity of the highest activation over an image."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Theme:
     """The colours of one appearance, as #rrggbb. Backgrounds are transparent; `surface` is the page behind.
 
     The three role colours stay apart for the colour-blind and on this surface; `scale` goes from no
-    activation (the surface's end) to the highest; `further` colours are for the second target and on; `more` and
-    `less` fill a cell whose activation difference is positive or negative; `mark` is for what deserves a look.
+    activation (the surface's end) to the highest, and `fall` to the largest fall of it; `further` colours are for the
+    second target and on; `more` and `less` fill a cell whose activation difference is positive or negative; `mark` is
+    for what deserves a look.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Theme:
     grid: str
     surface: str
     scale: tuple[str, ...]
+    fall: tuple[str, ...]
     more: str
     less: str
     mark: str
@@ -57,8 +61,22 @@ class Theme:
     @property
     def colorscale(self) -> list[list[float | str]]:
         """`scale` as plotly takes it: [position in 0..1, colour]."""
+        return _spread(self.scale)
+
+    @property
+    def diverging(self) -> list[list[float | str]]:
+        """The scale of differences as plotly takes it: `fall` downwards, the surface for none, `scale` upwards."""
+        return _spread((*self.fall[:0:-1], self.surface, *self.scale[1:]))
+
+    @property
+    def sheer(self) -> list[list[float | str]]:
+        """The scale of activations over an image: the less of it, the more of the image is seen."""
         last = len(self.scale) - 1
-        return [[place / last, colour] for place, colour in enumerate(self.scale)]
+        return _spread([faded(colour, _SHEER * (i / last) ** 0.5) for i, colour in enumerate(self.scale)])
+
+
+def _spread(colours: Sequence[str]) -> list[list[float | str]]:
+    return [[place / (len(colours) - 1), colour] for place, colour in enumerate(colours)]
 
 
 LIGHT = Theme(
@@ -71,6 +89,7 @@ LIGHT = Theme(
     grid="#d5dae0",
     surface="#ffffff",
     scale=("#f5fbf2", "#cfeac4", "#93cf8c", "#4aa655", "#1a7a37", "#00441b"),
+    fall=("#f8f5fb", "#dfd0ea", "#b99ccb", "#8d5fae", "#652d8c", "#3f0a5e"),
     more="#58a84f",
     less="#c2b8cf",
     mark="#ffc933",
@@ -86,6 +105,7 @@ DARK = Theme(
     grid="#3a424c",
     surface="#16191d",
     scale=("#121a14", "#173a20", "#1d6331", "#359349", "#7cc872", "#dcfcc9"),
+    fall=("#19141f", "#35214a", "#573785", "#8560bb", "#b994e6", "#f0e2ff"),
     more="#3d8a42",
     less="#675a7a",
     mark="#ffd84d",

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aevis_dash.domain import ROLES, AreaOfInterest, Role
-from aevis_dash.figures.neuron import outline
+from aevis_dash.figures.area import outline
 from aevis_dash.figures.theme import Theme, bare_axis, base_layout, caption, faded, plain
 
 WIDTH, ROW, HEAD, FOOT = 1000, 128, 150, 290

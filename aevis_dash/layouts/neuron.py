@@ -1,16 +1,14 @@
 """The neuron: what a map has learned, how it fires, the area of interest, and the way back from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.layouts.graph import waiting_graph
+from aevis_dash.layouts.activations import activations_block
 from aevis_dash.layouts.learned import learned_block
 
-MOST = [{"label": f"{k} most active on adv", "value": k} for k in (1, 5, 10, 25)]
 SWAPS = [
     {"label": "put them from src into adv", "value": "source"},
     {"label": "put them from adv into src", "value": "adversarial"},
@@ -20,15 +18,6 @@ SWAPS = [
 ]
 
 
-@dataclass(frozen=True)
-class Sight:
-    """What an area sees of an image: its address, and the box in parts of the image (left, top, width, height)."""
-
-    image: str
-    name: str
-    box: tuple[float, float, float, float]
-
-
 def neuron_panel() -> html.Section:
     """The right column."""
     return html.Section(
@@ -36,17 +25,7 @@ def neuron_panel() -> html.Section:
             html.H2("Feature map"),
             html.Div(id=ids.NEURON_TITLE),
             learned_block(),
-            html.H3("activation maps: draw a box or a lasso, click single neurons"),
-            waiting_graph(ids.ACTIVATIONS, 200, "select2d", "lasso2d"),
-            html.Div(
-                [
-                    html.Span(id=ids.AREA_TEXT),
-                    dcc.Dropdown(MOST, id=ids.MOST_ACTIVE, placeholder="most active …", searchable=False),
-                    dbc.Button("Whole map", id=ids.WHOLE_MAP, size="sm", color="secondary", outline=True),
-                ],
-                className="area",
-            ),
-            html.Div(id=ids.SEEN, className="seen"),
+            activations_block(),
             html.H3("where does it come from?"),
             html.Div(
                 [
@@ -67,7 +46,13 @@ def neuron_panel() -> html.Section:
             html.H3("do maps of this layer cause it?"),
             html.Div(
                 [
-                    dcc.Dropdown(SWAPS, "source", id=ids.REPLACEMENT, clearable=False, searchable=False),
+                    html.Label(
+                        [
+                            html.Span("how the maps are replaced", className="visually-hidden"),
+                            dcc.Dropdown(SWAPS, "source", id=ids.REPLACEMENT, clearable=False, searchable=False),
+                        ]
+                    ),
+                    html.Label("maps to replace", htmlFor=ids.MAPS, className="visually-hidden"),
                     html.Div(
                         [
                             dcc.Input(
@@ -95,15 +80,3 @@ def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> li
         for c in channels
     ]
     return [*(html.Div(sentence) for sentence in words), html.Div(buttons, className="culprits")]
-
-
-def sights(found: Sequence[Sight]) -> list:
-    """The images with the box of pixels that the area of interest sees."""
-    return [
-        html.Span([html.Img(src=sight.image, alt=sight.name), html.Span(style=_box(sight.box))], className="sight")
-        for sight in found
-    ]
-
-
-def _box(box: tuple[float, float, float, float]) -> dict[str, str]:
-    return {side: f"{100 * part:.1f}%" for side, part in zip(("left", "top", "width", "height"), box, strict=True)}

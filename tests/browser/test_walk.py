@@ -147,6 +147,54 @@ def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
     assert walker.complaints() == []
 
 
+def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
+    """By keyboard: the area, the look, the larger view; under the pointer at once what a neuron sees."""
+    walker.drawn("activations")
+    images = "return document.querySelector('#seen-on-images').getBoundingClientRect().toJSON()"
+    before = walker.driver.execute_script(images)
+    words = walker.driver.find_element("id", "area-words")
+    words.send_keys("rows 5-6, columns 2", Keys.ENTER)
+    walker.says("area-text", "rows 5 to 6, columns 2 to 2")
+    assert "area=5,2,7,3" in walker.driver.current_url
+    boxes = "return document.querySelectorAll('#seen-on-images .area-box').length"
+    assert walker.driver.execute_script(boxes) == 3
+    assert walker.driver.execute_script(images) == before, "nothing moves when an area is chosen"
+    walker.drag_box("activations", 1, (0.1, 0.1), (0.6, 0.6))
+    walker.says("area-text", "rows 1 to 4")
+    walker.until(
+        lambda: words.get_attribute("value") == "rows 1-4, columns 1-4", "what is drawn is written, to be changed"
+    )
+    words.send_keys(Keys.CONTROL, "a")
+    words.send_keys("rows 5-6, columns 2", Keys.ENTER)
+    walker.says("area-text", "rows 5 to 6, columns 2 to 2")
+    words.send_keys(Keys.CONTROL, "a")
+    words.send_keys("rows 5-60", Keys.ENTER)
+    walker.says("message", "outside layer")
+
+    walker.point_at_cell("activations", 1, 4, 1)
+    said = walker.says("hovered-neuron", "row 1, column 4 sees pixel rows")
+    assert all(name in said for name in ("src ", "adv ", "tar "))
+    shown = "return Array.from(document.querySelectorAll('.hover-box')).map((box) => getComputedStyle(box).display)"
+    assert walker.driver.execute_script(shown) == ["block"] * 3
+    walker.click_at(5, 5)
+    walker.until(lambda: walker.driver.execute_script(shown) == ["none"] * 3, "the boxes leave with the pointer")
+
+    walker.driver.find_element("css selector", "#look input:checked").send_keys(Keys.ARROW_RIGHT)
+    walker.until(lambda: "look=over" in walker.driver.current_url, "over the image, by an arrow key")
+    pictures = "return document.querySelectorAll('#' + arguments[0] + ' .imagelayer image').length"
+    walker.until(lambda: walker.driver.execute_script(pictures, "activations") == 3, "the images below the maps")
+    walker.driver.find_element("id", "enlarge").send_keys(Keys.ENTER)
+    walker.says("large-title", "map 0 of layer3.2.relu")
+    walker.until(lambda: walker.driver.execute_script(pictures, "large-activations") == 3, "the larger view")
+    walker.point_at_cell("large-activations", 2, 3, 3)
+    walker.says("large-hovered-neuron", "row 3, column 3 sees")
+    walker.click_cell("large-activations", 0, 2, 1)
+    walker.says("area-text", "3 neurons in rows 1 to 6")
+    walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    walker.until(lambda: not walker.driver.find_elements("css selector", ".modal"), "Esc closes it")
+    assert walker.complaints() == []
+
+
 def test_a_way_back_is_suggested(walker):
     """The assistant's steps, each with its figures; a click shows what came of one; a step can be taken out."""
     walker.drawn("activations")

@@ -98,6 +98,12 @@ class Walker:
         self.drawn(graph)
         self.click_at(*self.driver.execute_script(CELL, graph, panel, column, row))
 
+    def point_at_cell(self, graph: str, panel: int, column: int, row: int) -> None:
+        """Move the pointer over a cell of a heatmap, by way of its neighbour."""
+        self.drawn(graph)
+        for x, y in ((column - 1, row), (column, row)):
+            self._pointer(*self.driver.execute_script(CELL, graph, panel, x, y)).pause(0.1).perform()
+
     def choose(self, dropdown: str, label: str) -> None:
         """Open a dropdown and take the option of that label."""
         self.press(dropdown)

@@ -12,7 +12,7 @@ from torch import nn
 
 from aevis_dash.core.execution import Network
 from aevis_dash.core.layer_graph import trace_model
-from aevis_dash.core.receptive import field_on_image, field_on_layer, neurons_that_feed
+from aevis_dash.core.receptive import field_on_image, field_on_layer, fields_on_image, neurons_that_feed
 from aevis_dash.domain import AevisError, AreaOfInterest
 
 
@@ -269,3 +269,16 @@ def test_neurons_picked_one_by_one_are_fed_like_their_rectangle():
     whole = AreaOfInterest(2, 2, 3, 5, 7)
     picked = AreaOfInterest(2, 2, 3, 5, 7, tuple(range(12)))
     np.testing.assert_array_equal(*(neurons_that_feed(traced, area, 0) for area in (whole, picked)))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "swin_t"])
+def test_fields_of_all_neurons_at_once_are_those_of_each(name):
+    """Also where an operation reads the whole of what it is given, as swin_t's attention does."""
+    traced = trace_model(torchvision.models.get_model(name, weights=None).eval(), (96, 64))
+    chosen = {0, len(traced.layers) // 2, len(traced.layers) - 1}
+    for layer in (traced.layers.layers[i] for i in chosen):
+        rows, columns = fields_on_image(traced, layer.index)
+        assert (rows.shape, columns.shape) == ((layer.height, 2), (layer.width, 2))
+        for row, column in [(0, 0), (layer.height // 2, layer.width // 3), (layer.height - 1, layer.width - 1)]:
+            one = field_on_image(traced, AreaOfInterest(layer.index, row, column, row + 1, column + 1))
+            assert corners(one) == (rows[row, 0], columns[column, 0], rows[row, 1], columns[column, 1])

@@ -90,6 +90,20 @@ def test_activation_moves_steadily_away_from_the_page(theme):
     assert [place for place, _ in theme.colorscale] == pytest.approx(np.linspace(0, 1, len(theme.scale)))
 
 
+@THEMES
+@pytest.mark.parametrize("sight", BLIND)
+def test_a_rise_and_a_fall_as_large_stay_apart_and_nothing_is_the_page(theme, sight):
+    """At every level but the faintest two, also for the colour-blind."""
+    rise, fall = ([lab(BLIND[sight] @ linear(c)) for c in colours] for colours in (theme.scale, theme.fall))
+    assert min(np.linalg.norm(a - b) for a, b in zip(rise[2:], fall[2:], strict=True)) > 15
+    places, colours = zip(*theme.diverging, strict=True)
+    assert (len(colours), colours[len(colours) // 2]) == (2 * len(theme.scale) - 1, theme.surface)
+    assert places == pytest.approx(np.linspace(0, 1, len(places)))
+    assert (colours[0], colours[-1]) == (theme.fall[-1], theme.scale[-1])
+    away = [abs(luminance(colour) - luminance(theme.surface)) for colour in theme.fall]
+    assert away == sorted(away)
+
+
 def test_blending_is_the_mean_and_does_not_depend_on_the_order():
     assert blend(["#000000", "#ff8002"]) == "#804001"
     pair = [Role.TARGET, Role.SOURCE]

@@ -1,0 +1,133 @@
+"""What is chosen at the neuron: the area of interest, drawn, clicked or typed, and how activations are shown."""
+
+import re
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.steps import Area, area_of, plain_area
+from aevis_dash.callbacks.view import LOOKS, View, from_data
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Layer, Role
+from aevis_dash.figures.area import snap_area, toggled
+from aevis_dash.workbench import Workbench
+
+_ENDS = re.compile(r"(row|column)s?\s+(\d{1,6})(?:\s*(?:-|–|to)\s*(\d{1,6}))?")
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that choose the area of interest and the look of the maps."""
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.ACTIVATIONS, "clickData"),
+        Output(ids.LARGE_ACTIVATIONS, "clickData"),
+        Output(ids.MOST_ACTIVE, "value"),
+        Input(ids.ACTIVATIONS, "selectedData"),
+        Input(ids.ACTIVATIONS, "clickData"),
+        Input(ids.LARGE_ACTIVATIONS, "selectedData"),
+        Input(ids.LARGE_ACTIVATIONS, "clickData"),
+        Input(ids.MOST_ACTIVE, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_area(_drawn, _clicked, _drawn_large, _clicked_large, _most, data):
+        """A click and a choice are taken back at once, so that the same one again is another."""
+        view, by, value = from_data(data), ctx.triggered[0]["prop_id"].split(".")[1], ctx.triggered[0]["value"]
+        if view.layer is None or view.map is None or not value:
+            return (no_update,) * 4
+        area = chosen_area(bench, view, {by: value})
+        if by == "selectedData" and area is None:
+            return (no_update,) * 4
+        return view.but(area=plain_area(area) if area is not None else None).to_data(), None, None, None
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.MESSAGE, "children", allow_duplicate=True),
+        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
+        Input(ids.AREA_WORDS, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def type_area(text, data):
+        """The words are also written by the page itself, for the area that is chosen: that changes nothing."""
+        view = from_data(data)
+        if view.layer is None:
+            return no_update, no_update, no_update
+        try:
+            area = typed_area(bench, view, text)
+        except AevisError as error:
+            return no_update, str(error), True
+        return (view.but(area=area).to_data() if area != view.area else no_update), no_update, no_update
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.WHOLE_MAP, "n_clicks"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def take_whole_map(clicks, data):
+        return from_data(data).but(area=None).to_data() if clicks else no_update
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.LOOK, "value"),
+        Input(ids.LARGE_LOOK, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_look(_look, _large_look, data):
+        view, look = from_data(data), ctx.triggered[0]["value"]
+        return view.but(look=look).to_data() if look in LOOKS and look != view.look else no_update
+
+    app.clientside_callback(
+        ClientsideFunction("neuron", "choices"),
+        Output(ids.LOOK, "value"),
+        Output(ids.LARGE_LOOK, "value"),
+        Output(ids.AREA_WORDS, "value"),
+        Input(ids.VIEW, "data"),
+    )
+
+
+def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
+    """The area that a box, a lasso, a click on one neuron, or a number of most active ones chooses; None for all."""
+    layer = bench.layers.find(view.layer or "")
+    if "selectedData" in by:
+        return snap_area(by["selectedData"], layer.index, layer.height, layer.width)
+    if "value" in by:
+        triplet = stored_triplet(bench, view)
+        image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
+        return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
+    point, area = by["clickData"]["points"][0], area_of(bench.layers, layer.name, view.area)
+    before = None if view.area is None else area
+    return toggled(before, layer.index, int(point["y"]), int(point["x"]), (layer.height, layer.width))
+
+
+def typed_area(bench: Workbench, view: View, text: str | None) -> Area | None:
+    """The area that a text names; the view's own where that is single neurons, for which there are no words.
+
+    Raises AevisError as `area_in`.
+    """
+    area = area_in(bench, bench.layers.find(view.layer or ""), text)
+    if area is None:
+        return view.area if view.area is not None and len(view.area) > 4 else None
+    return plain_area(area)
+
+
+def area_in(bench: Workbench, layer: Layer, text: str | None) -> AreaOfInterest | None:
+    """The rectangle of neurons that a text such as "rows 2-4, columns 3" names, of all rows or columns where it names
+    none; None for no text. Raises AevisError for what is no rectangle of the layer."""
+    written = (text or "").strip().lower()
+    if not written:
+        return None
+    parts = _ENDS.findall(written)
+    named = {what: (first, last or first) for what, first, last in parts}
+    if not named or len(parts) > len(named) or _ENDS.sub("", written).strip(" ,;"):
+        short = written if len(written) < 40 else written[:40] + "…"
+        raise AevisError(f"{short!r} names no neurons. Write them such as: rows 2-4, columns 3-5.")
+    top, bottom = sorted(int(end) for end in named.get("row", (0, layer.height - 1)))
+    left, right = sorted(int(end) for end in named.get("column", (0, layer.width - 1)))
+    area = AreaOfInterest(layer.index, top, left, bottom + 1, right + 1)
+    bench.check_area(area)
+    return area

@@ -1,0 +1,143 @@
+"""What is shown of a map, and the area of interest in words: read as they are written, refused in a sentence."""
+
+import numpy as np
+import pytest
+
+from aevis_dash.callbacks import view as views
+from aevis_dash.callbacks.activations import area_words, fields, firing_of
+from aevis_dash.callbacks.neuron_choices import area_in, chosen_area, typed_area
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import AevisError, AreaOfInterest, Role, further
+from aevis_dash.layouts.activations import LOOKS, Sight, large_style, row_style, sights
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def view(bench):
+    return View(example=bench.workspace.settings.opens_on, layer="layer2.0.relu", map=3)
+
+
+def test_every_compared_image_is_shown_with_its_class_and_its_own_activations(bench, view):
+    found = stored_triplet(bench, view)
+    others = [*found.plan.candidates, found.plan.nulls[0]]
+    firing = firing_of(bench, view.but(compared=(found.plan.example.source, *others)))
+    assert list(firing.shown)[:2] == [Role.SOURCE, Role.ADVERSARIAL]
+    assert len(firing.shown) == 2 + len(others)
+    last = firing.shown[further(len(others))]
+    assert last.image.endswith(others[-1])
+    assert last.name == bench.class_names[found.nulls[0].label]
+    np.testing.assert_array_equal(last.values, bench.activation_maps(others[-1], firing.layer.index)[3])
+
+
+def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
+    assert list(firing_of(bench, view.but(compared=("nobody.png",))).shown) == list(Role)
+    assert firing_of(bench, view.but(map=None)) is None
+    assert firing_of(bench, View()) is None
+
+
+def test_a_layer_without_positions_is_one_neuron(bench, view):
+    flat = next((layer for layer in bench.layers.layers if layer.height * layer.width == 1), None)
+    for layer in filter(None, (flat, bench.layers.layers[0])):
+        firing = firing_of(bench, view.but(layer=layer.name, map=0))
+        assert {one.values.shape for one in firing.shown.values()} == {(layer.height, layer.width)}
+
+
+def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
+    layer = bench.layers.find(view.layer)
+    told = fields(bench, layer)
+    assert told["size"] == list(bench.workspace.settings.preprocessing.input_size)
+    assert all(isinstance(end, int) for span in told["rows"] + told["columns"] for end in span)
+    for row, column in ((0, 0), (3, 7), (layer.height - 1, layer.width - 1)):
+        field = bench.receptive_field(AreaOfInterest(layer.index, row, column, row + 1, column + 1))
+        assert told["rows"][row] == [field.top, field.bottom]
+        assert told["columns"][column] == [field.left, field.right]
+
+
+def test_the_area_says_how_much_it_sees(bench, view):
+    assert area_words(bench, firing_of(bench, view)).endswith("the whole map, 16 x 16 neurons")
+    few = area_words(bench, firing_of(bench, view.but(area=(1, 2, 3, 4, 0, 3))))
+    assert "2 neurons in rows 1 to 2, columns 2 to 3; it sees" in few
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("rows 2-4, columns 3-5", (2, 3, 5, 6)),
+        ("row 2 column 3", (2, 3, 3, 4)),
+        ("Columns 3 to 5", (0, 3, 16, 6)),
+        (" rows 4–2; ", (2, 0, 5, 16)),
+        ("columns 0, rows 15-15", (15, 0, 16, 1)),
+    ],
+)
+def test_a_typed_area_is_read(bench, view, text, ends):
+    layer = bench.layers.find(view.layer)
+    assert area_in(bench, layer, text) == AreaOfInterest(layer.index, *ends)
+
+
+@pytest.mark.parametrize("text", ["", "  ", None])
+def test_nothing_typed_is_the_whole_map(bench, view, text):
+    assert area_in(bench, bench.layers.find(view.layer), text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("the ear", "'the ear' names no neurons. Write them such as: rows 2-4, columns 3-5"),
+        ("rows 2-4, columns", "names no neurons"),
+        ("rows 2-4 and 7", "names no neurons"),
+        ("rows 1, rows 2", "names no neurons"),
+        ("rows -1", "names no neurons"),
+        ("x" * 99, "'x{40}…' names no neurons"),
+        ("rows 2-99", "outside layer 'layer2.0.relu', which has 16 rows"),
+        ("columns 16", "outside layer"),
+    ],
+)
+def test_what_is_no_area_is_refused_in_a_sentence(bench, view, text, words):
+    with pytest.raises(AevisError, match=words):
+        area_in(bench, bench.layers.find(view.layer), text)
+
+
+def test_the_words_of_the_chosen_area_change_nothing(bench, view):
+    """The page writes them itself: none for single neurons, which must not become the whole map by that."""
+    single = view.but(area=(0, 0, 2, 2, 0, 3))
+    assert typed_area(bench, single, "") == single.area
+    assert typed_area(bench, single, "rows 1") == (1, 0, 2, 16)
+    box = view.but(area=(2, 3, 5, 6))
+    assert typed_area(bench, box, "rows 2-4, columns 3-5") == box.area
+    assert typed_area(bench, box, "") is None
+    assert typed_area(bench, view, "") is None
+
+
+def test_the_area_is_drawn_clicked_or_the_most_active(bench, view):
+    index = bench.layers.find(view.layer).index
+    drawn = chosen_area(bench, view, {"selectedData": {"range": {"x": [0.5, 2.5], "y": [3.5, 5.5]}}})
+    assert drawn == AreaOfInterest(index, 4, 1, 6, 3)
+    clicked = chosen_area(bench, view, {"clickData": {"points": [{"x": 2, "y": 5}]}})
+    assert clicked == AreaOfInterest(index, 5, 2, 6, 3)
+    most = chosen_area(bench, view, {"value": 5})
+    assert most.neurons == 5
+
+
+def test_looks_are_those_that_a_view_may_have():
+    assert tuple(LOOKS) == views.LOOKS
+
+
+def test_images_stand_below_their_maps_and_keep_their_place():
+    assert row_style(3, (64, 96)) == {"--across": 3, "--shape": "96 / 64"}
+    assert row_style(2, (1, 1))["--across"] == 3
+    assert row_style(8, (1, 1))["--across"] == 4
+    assert large_style(8)["height"].startswith("min(70vh, 2 * (20.5vw")
+
+
+def test_a_box_is_drawn_where_an_area_sees_something():
+    with_area, without = sights([Sight("/a", "src, cat", (0.25, 0.5, 0.5, 0.25)), Sight("/b", "adv, dog", None)])
+    image, box, pointer = with_area.children
+    assert (image.alt, box.className, pointer.className) == ("src, cat", "area-box", "hover-box")
+    assert box.style == {"left": "25.0%", "top": "50.0%", "width": "50.0%", "height": "25.0%"}
+    assert [part.className for part in without.children[1:]] == ["hover-box"]

@@ -1,0 +1,53 @@
+"""A drawn box or lasso, or a click, becomes whole neurons."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aevis_dash.domain import AreaOfInterest
+from aevis_dash.figures.area import snap_area, toggled
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data(), st.sampled_from(["", "2", "3"]))
+def test_a_box_along_the_borders_of_cells_comes_back(data, axis):
+    height, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+    nudge = data.draw(st.floats(-0.4, 0.4))
+    ends = {
+        "x" + axis: [right - 0.5 + nudge, left - 0.5 + nudge],
+        "y" + axis: [top - 0.5 - nudge, bottom - 0.5 - nudge],
+    }
+    assert snap_area({"range": ends}, 3, height, width) == AreaOfInterest(3, top, left, bottom, right)
+
+
+@pytest.mark.parametrize("selected", [None, {}, {"points": []}, {"range": {}}])
+def test_no_selection_is_no_area(selected):
+    assert snap_area(selected, 0, 5, 5) is None
+
+
+def test_a_box_within_one_cell_takes_it_one_outside_is_none_and_a_large_one_is_clipped():
+    assert snap_area({"range": {"x": [1.7, 1.9], "y": [2.1, 2.2]}}, 0, 5, 5) == AreaOfInterest(0, 2, 2, 3, 3)
+    assert snap_area({"range": {"x": [7, 9], "y": [1, 3]}}, 0, 5, 5) is None
+    assert snap_area({"range": {"x": [-9, 9], "y": [-9, 9]}}, 0, 4, 5) == AreaOfInterest(0, 0, 0, 4, 5)
+
+
+def test_a_lasso_gives_the_neurons_whose_centres_it_encloses():
+    ends = {"x2": [0.6, 3.4, 0.6], "y2": [0.6, 0.6, 3.4]}
+    found = snap_area({"lassoPoints": ends}, 0, 9, 9)
+    assert (found.top, found.left, found.bottom, found.right) == (1, 1, 3, 3)
+    np.testing.assert_array_equal(found.chosen, [[1, 1], [1, 0]])
+    within = {"x": [2.1, 2.3, 2.2], "y": [4.1, 4.1, 4.3]}
+    assert snap_area({"lassoPoints": within}, 0, 9, 9) == AreaOfInterest(0, 4, 2, 5, 3), "the one that it lies in"
+    assert snap_area({"lassoPoints": {"x": [50, 52, 51], "y": [50, 50, 53]}}, 0, 9, 9) is None
+
+
+def test_a_click_adds_a_neuron_and_takes_it_away():
+    one = toggled(None, 0, 2, 3, (6, 8))
+    assert one == AreaOfInterest(0, 2, 3, 3, 4)
+    two = toggled(one, 0, 4, 5, (6, 8))
+    assert (two.top, two.left, two.bottom, two.right, two.picked) == (2, 3, 5, 6, (0, 8))
+    assert toggled(two, 0, 4, 5, (6, 8)) == one
+    assert toggled(one, 0, 2, 3, (6, 8)) is None
