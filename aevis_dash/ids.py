@@ -21,6 +21,8 @@ JOB_TEXT = "job-text"
 CANCEL = "cancel"
 THEME_SWITCH = "theme-switch"
 COPY_LINK = "copy-link"
+TOUR = "tour"
+TOUR_BUTTON = "tour-button"
 
 SCORES = "scores"
 RANGE = "score-range"

@@ -66,7 +66,7 @@ def neuron_panel() -> html.Section:
                     dbc.Button("Flip back", id=ids.FLIP, color="primary", outline=True, disabled=True),
                     html.Div(id=ids.FLIP_TEXT, className="flips"),
                 ],
-                className="trace",
+                className="trace flips-block",
             ),
         ],
         className="panel neuron",

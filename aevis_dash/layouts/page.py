@@ -11,6 +11,7 @@ from aevis_dash.layouts.examples import ScoreRange, examples_panel
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
+from aevis_dash.layouts.tour import tour, tour_button
 from aevis_dash.layouts.trail import trail_bar
 
 
@@ -23,6 +24,7 @@ def page(
             *_state(),
             _top_bar(workspace, model, scores.note),
             trail_bar(),
+            tour(),
             html.Main(
                 [
                     examples_panel(class_names, scores),
@@ -79,6 +81,7 @@ def _top_bar(workspace: str, model: str, note: str) -> html.Header:
                 className="job",
                 id=ids.JOB,
             ),
+            tour_button(),
             dcc.Clipboard(id=ids.COPY_LINK, title="Copy a link to this view", className="copy"),
             dbc.Switch(id=ids.THEME_SWITCH, label="dark", value=False, persistence=True),
         ],

@@ -1,0 +1,64 @@
+"""A tour of five steps for newcomers: a card beside the station it speaks of; assets/tour.js walks it."""
+
+from dash import html
+
+from aevis_dash import ids
+
+STEPS = (
+    (
+        "examples",
+        "1. Choose an example",
+        "Each card is a source and its adversarial image. Move the slider to medium scores: very low ones are "
+        "ambiguous images, very high ones obviously odd. Click a card.",
+    ),
+    (
+        "network",
+        "2. Find where the datapaths part and meet",
+        "The curves are the datapaths of the source (src), the adversarial (adv) and a normal image of the class it is "
+        "taken for (tar). The brackets name the layers where adv leaves src and joins tar. Click a layer; click a grey "
+        "bar below to open or close a group.",
+    ),
+    (
+        "layer",
+        "3. See which feature maps differ",
+        "A cell is a feature map, its box the datapaths that need it. The solid fill is how much more (or less) it is "
+        "activated by adv. Maps of adv and tar alone are the suspects. Click one.",
+    ),
+    (
+        "neuron",
+        "4. Look at the evidence, and ask where it comes from",
+        "What the map has learned, and where it fires on each image. Draw a box around the bright spot on adv, then "
+        "Trace contributions: the layer view shows which earlier maps made it fire.",
+    ),
+    (
+        "neuron .flips-block",
+        "5. Prove it or refute it",
+        "Flip back puts maps of src into the adv run. If src's class comes back, and neither random maps nor the "
+        "largest differences do the same, they may be the cause. Every step is kept in the trail and in the link.",
+    ),
+)
+"""What is spoken of (a class of the page), a title, and words."""
+
+
+def tour_button() -> html.Button:
+    """Begins the tour."""
+    return html.Button("Tour", id=ids.TOUR_BUTTON, className="btn btn-sm btn-outline-primary", n_clicks=0)
+
+
+def tour() -> html.Div:
+    """The tour's card, hidden until it is begun."""
+    steps = [_step(*step) for step in STEPS]
+    buttons = html.Div(
+        [_button("Back", "back"), _button("Next", "next"), _button("End", "end")],
+        className="tour-buttons",
+    )
+    card = [html.Div(steps, className="tour-steps"), buttons]
+    return html.Div(card, id=ids.TOUR, className="tour", role="dialog", hidden=True, **{"aria-label": "Tour"})  # type: ignore[arg-type]
+
+
+def _step(place: str, title: str, words: str) -> html.Div:
+    return html.Div([html.B(title), html.P(words)], hidden=True, **{"data-place": place})  # type: ignore[arg-type]
+
+
+def _button(text: str, to: str) -> html.Button:
+    return html.Button(text, className="btn btn-sm btn-outline-secondary", n_clicks=0, **{"data-tour": to})  # type: ignore[arg-type]
