@@ -3,15 +3,20 @@
 Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A file is
 written beside its place and moved there, so a reader sees all of it or nothing; what a killed writer leaves there is
 swept. No pickle.
+
+What was read last is held in memory too, up to a bound, and shared by all who ask: its arrays cannot be written. Before
+it is given again its file is looked at, so a deleted or changed one counts at once.
 """
 
 import hashlib
 import json
 import os
 import socket
+import threading
 import uuid
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -25,6 +30,10 @@ import psutil
 T = TypeVar("T")
 _CLOCKS_APART = 3600
 """Seconds by which a file's time and a process's may differ: they may come from two machines, and clocks are set."""
+HELD = 64 * 1024 * 1024
+"""Bytes that the results in memory take at most, in one store."""
+_PLAIN = 2048
+"""Bytes of a result beside its arrays and texts, roughly."""
 
 
 def key_of(kind: str, version: int, **parts: Any) -> str:
@@ -37,18 +46,28 @@ def key_of(kind: str, version: int, **parts: Any) -> str:
 
 
 class Store:
-    """Results on disk; `folder` is made when the first result is kept."""
+    """Results on disk; `folder` is made when the first one is kept. At most `held` bytes of them stay in memory."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, held: int = HELD):
         self.folder = folder
+        self._recent = _Recent(held)
 
     def get(self, key: str, kind: type[T]) -> T | None:
-        """The result under that key, None where there is none or its file is damaged (it is then removed)."""
+        """The result under that key, None where there is none or its file is damaged (it is then removed).
+
+        Its arrays are read-only: others may have been given the same ones.
+        """
         path = self._path(key)
         try:
+            found = self._recent.get((key, kind), _state(path.stat()))
+            if found is not None:
+                return found
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                tree = json.loads(file["tree"].tobytes())
-                return _decode(kind, tree, file)
+                tree, arrays = file["tree"].tobytes(), []
+                found = _decode(kind, json.loads(tree), file, arrays)
+                size = _PLAIN + len(tree) + sum(array.nbytes for array in arrays)
+                self._recent.put((key, kind), _state(os.fstat(raw.fileno())), found, size)
+                return found
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -89,6 +108,45 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.folder / key.split("-")[0] / f"{key}.npz"
+
+
+class _Recent:
+    """Results in memory under their key and the state of their file; the one not asked for longest goes first."""
+
+    def __init__(self, bound: int):
+        self._bound, self._held = bound, 0
+        self._found: OrderedDict[Any, tuple[Any, Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, state: Any) -> Any:
+        """The result, None where there is none or its file is another by now."""
+        with self._lock:
+            found = self._found.get(key)
+            if found is None or found[0] != state:
+                self._drop(key)
+                return None
+            self._found.move_to_end(key)
+            return found[1]
+
+    def put(self, key: Any, state: Any, result: Any, size: int) -> None:
+        """Hold a result of `size` bytes; one larger than a quarter of the bound would push out too much."""
+        with self._lock:
+            self._drop(key)
+            if size > self._bound // 4:
+                return
+            self._found[key] = (state, result, size)
+            self._held += size
+            while self._held > self._bound:
+                self._drop(next(iter(self._found)))
+
+    def _drop(self, key: Any) -> None:
+        if key in self._found:
+            self._held -= self._found.pop(key)[2]
+
+
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    """Of a file: another content is another state, as files are never written in place."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
@@ -143,10 +201,13 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _decode(kind: Any, tree: Any, arrays: Any) -> Any:
+def _decode(kind: Any, tree: Any, arrays: Any, read: list[np.ndarray]) -> Any:
     if kind is np.ndarray:
-        return arrays[tree]
+        array = arrays[tree]
+        array.setflags(write=False)
+        read.append(array)
+        return array
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays) for f in fields(kind)})  # type: ignore[operator]
+        return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays, read) for f in fields(kind)})  # type: ignore[operator]
     return tuple(tree) if get_origin(kind) is tuple else tree

@@ -314,3 +314,67 @@ class Trap:
 def _tree(path):
     with np.load(path) as file:
         return json.loads(file["tree"].tobytes())
+
+
+def thousand(value: float) -> Inner:
+    """A result of 8000 bytes."""
+    return Inner(1, np.full(1000, value))
+
+
+def test_what_is_read_twice_is_read_from_memory_and_cannot_be_written(store):
+    store.put(KEY, VALUE)
+    first, second = store.get(KEY, Outer), store.get(KEY, Outer)
+    assert second is first, "one visitor's result is the next one's"
+    with pytest.raises(ValueError, match="read-only"):
+        first.mask[0] = False
+    with pytest.raises(ValueError, match="read-only"):
+        first.inner.values += 1
+    assert store.get(KEY, Inner) is None, "a result of another kind is not given"
+
+
+def test_memory_never_outlives_the_file(store):
+    """Deleted, replaced by another process, or damaged in place: what lies on disk counts."""
+    store.put(KEY, thousand(1))
+    assert store.get(KEY, Inner).values[0] == 1
+    Store(store.folder).put(KEY, thousand(2))
+    assert store.get(KEY, Inner).values[0] == 2
+    store.put(KEY, thousand(3))
+    assert store.get(KEY, Inner).values[0] == 3
+    path = next(store.folder.rglob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert store.get(KEY, Inner) is None
+    store.put(KEY, thousand(4))
+    assert store.get(KEY, Inner).values[0] == 4
+    next(store.folder.rglob("*.npz")).unlink()
+    assert store.get(KEY, Inner) is None
+    assert store.remember(KEY, Inner, lambda: thousand(5)).values[0] == 5
+
+
+def test_memory_has_a_bound_and_the_longest_unused_goes_first(tmp_path):
+    """Room for four results of 10 kB: of five, the one not asked for since is read from disk again."""
+    store = Store(tmp_path, held=45_000)
+    keys = [key_of("thing", 1, number=i) for i in range(5)]
+    for i, key in enumerate(keys):
+        store.put(key, thousand(i))
+    held = [store.get(key, Inner) for key in keys[:4]]
+    assert store.get(keys[0], Inner) is held[0]
+    store.get(keys[4], Inner)
+    assert store.get(keys[1], Inner) is not held[1], "it had to go"
+    assert store.get(keys[0], Inner) is held[0], "it was asked for since"
+    assert [store.get(key, Inner).values[0] for key in keys] == list(range(5))
+    assert store._recent._held == sum(size for _, _, size in store._recent._found.values()) <= 45_000
+
+
+def test_results_of_no_arrays_fill_memory_too(tmp_path):
+    store = Store(tmp_path, held=10_000)
+    for i in range(20):
+        store.put(key_of("thing", 1, number=i), Outer("x", 0.5, True, Inner(1, np.zeros(0)), np.zeros(0, bool)))
+        store.get(key_of("thing", 1, number=i), Outer)
+    assert len(store._recent._found) < 5
+
+
+def test_a_result_that_would_push_out_all_others_stays_on_disk(tmp_path):
+    store = Store(tmp_path, held=30_000)
+    store.put(KEY, thousand(1))
+    assert store.get(KEY, Inner) is not store.get(KEY, Inner)
+    assert store._recent._held == 0

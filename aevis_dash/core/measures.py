@@ -65,6 +65,6 @@ class Gauge:
         return float((self._fires[chosen] == 0).mean()) if chosen.any() else 0.0
 
     def _log_probabilities(self, x: Tensor, chosen: np.ndarray) -> Tensor:
-        gates = torch.from_numpy(chosen).to(x)[None]
+        gates = torch.tensor(chosen).to(x)[None]
         with torch.no_grad():
             return self._classifier.network.logits(x, gates).log_softmax(1)

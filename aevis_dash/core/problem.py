@@ -91,7 +91,7 @@ class Problem:
         self.x = classifier.inputs(images)
         self.rows = self._indices(range(len(images)) if groups is None else groups)
         self.count = torch.bincount(self.rows)
-        self.given = [torch.as_tensor(z, dtype=self.x.dtype, device=self.x.device)[None] for z in given]
+        self.given = [torch.tensor(z, dtype=self.x.dtype, device=self.x.device)[None] for z in given]
         self.passes = 0.0
         self.full = self.probabilities(None)
         self.labels = self._common_labels()
