@@ -59,6 +59,13 @@ def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
         assert told["columns"][column] == [field.left, field.right]
 
 
+def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):
+    rows, across = np.array([[0, 4]]), np.array([[0, 3], [2, 6]])
+    monkeypatch.setattr(bench, "receptive_fields", lambda layer: (rows, across))
+    told = fields(bench, bench.layers.find(view.layer))
+    assert (told["rows"], told["columns"]) == ([[0, 4]], [[0, 3], [2, 6]])
+
+
 def test_the_area_says_how_much_it_sees(bench, view):
     assert area_words(bench, firing_of(bench, view)).endswith("the whole map, 16 x 16 neurons")
     few = area_words(bench, firing_of(bench, view.but(area=(1, 2, 3, 4, 0, 3))))
