@@ -3,6 +3,7 @@
 URL = "url"
 PAGE = "page-load"
 VIEW = "view"
+OWN = "own-extraction"
 THEME = "theme"
 NETWORK_VIEW = "network-view"
 LAYER_VIEW = "layer-view"

@@ -47,6 +47,17 @@
     return window.dash_clientside.no_update;
   }
 
+  // The controls as the view has them, in the browser: an answer of the server would come late and undo a choice.
+  function networkChoices(view, own) {
+    if (!view) {
+      return Array(6).fill(window.dash_clientside.no_update);
+    }
+    const method = view.method || own.method, share = view.share === null ? own.share : view.share;
+    const size = share ? +(100 * share).toFixed(4) + " % of each layer" : "fewest maps";
+    const words = method + " · " + size + " · " + view.distance;
+    return [view.plot, method, share, view.distance, view.gap, words];
+  }
+
   function drag(event) {
     const strip = document.getElementById("minimap"), gd = graph();
     if (gd && strip && event.buttons === 1) {
@@ -73,5 +84,5 @@
   });
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, { river });
+  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, { river, networkChoices });
 })();

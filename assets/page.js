@@ -29,6 +29,14 @@
     return [...parts, window.location.href];
   }
 
+  // The controls as the view has them, in the browser: an answer of the server would come late and undo a choice.
+  function choices(view) {
+    if (!view) {
+      return Array(5).fill(window.dash_clientside.no_update);
+    }
+    return [view.pair, view.cause, view.how, view.replacement, view.maps.join(" ")];
+  }
+
   // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
   function land(done, view) {
     if (done && view && ["example", "method", "share"].every((name) => view[name] === done.ready[name])) {
@@ -65,6 +73,6 @@
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  const ours = { split, land, solved, theme, width, mark };
+  const ours = { split, choices, land, solved, theme, width, mark };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

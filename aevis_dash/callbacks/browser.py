@@ -17,6 +17,11 @@ def register(app: Dash) -> None:
         Input(ids.WIDTH, "data"),
         *(State(name, "data") for name in stations),
     )
+    app.clientside_callback(
+        ClientsideFunction("aevis", "choices"),
+        *(Output(name, "value") for name in (ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.REPLACEMENT, ids.MAPS)),
+        Input(ids.VIEW, "data"),
+    )
     app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
     app.clientside_callback(

@@ -184,19 +184,13 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.TRAIL, "children"),
         Output(ids.TREE, "children"),
         Output(ids.HINT, "children"),
-        Output(ids.PAIR, "value"),
-        Output(ids.CAUSE_ROLE, "value"),
-        Output(ids.HOW, "value"),
-        Output(ids.REPLACEMENT, "value"),
-        Output(ids.MAPS, "value"),
         Input(ids.VIEW, "data"),
         Input(ids.READY, "data"),
     )
     def show_trail(data, _ready):
         view = from_data(data)
         line = trail([(i, in_words(view.steps[i])) for i in view.path], here(view))
-        choices = (view.pair, view.cause, view.how, view.replacement)
-        return line, tree(nodes(bench, view)), hint(bench, view), *choices, " ".join(str(c) for c in view.maps)
+        return line, tree(nodes(bench, view)), hint(bench, view)
 
 
 def noted(view: View, inputs: list[dict[str, Any]]) -> View:

@@ -8,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import groups_of, placed_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
-from aevis_dash.callbacks.view import View, from_data, wanted_of, without_own
+from aevis_dash.callbacks.view import View, from_data, without_own
 from aevis_dash.domain import DATAPATHS, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggled
@@ -19,6 +19,14 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the network's part of the view."""
     own = bench.workspace.settings.extraction
     app.clientside_callback(ClientsideFunction("aevis", "river"), Input(ids.RIVER, "figure"))
+    shown = (ids.PLOT, ids.METHOD, ids.SHARE, ids.DISTANCE, ids.GAP)
+    app.clientside_callback(
+        ClientsideFunction("aevis", "networkChoices"),
+        *(Output(name, "value") for name in shown),
+        Output(ids.HOW_PATHS, "children"),
+        Input(ids.VIEW, "data"),
+        State(ids.OWN, "data"),
+    )
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -59,22 +67,6 @@ def register(app: Dash, bench: Workbench) -> None:
             changed = changed.but(compared=compared_in(stored_triplet(bench, view), beside))
         changed = without_own(changed.but(method=method, share=float(share)), own)
         return settled(bench, changed).to_data() if changed != view else no_update
-
-    @app.callback(
-        Output(ids.PLOT, "value"),
-        Output(ids.METHOD, "value"),
-        Output(ids.SHARE, "value"),
-        Output(ids.DISTANCE, "value"),
-        Output(ids.GAP, "value"),
-        Output(ids.HOW_PATHS, "children"),
-        Input(ids.NETWORK_VIEW, "data"),
-    )
-    def show_choices(data):
-        view = from_data(data)
-        how = wanted_of(view, own)
-        size = f"{100 * how.share:g} % of each layer" if how.share else "fewest maps"
-        words = f"{how.method} · {size} · {view.distance}"
-        return view.plot, how.method, how.share, view.distance, view.gap, words
 
 
 def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:

@@ -22,6 +22,7 @@ def page(
     return html.Div(
         [
             *_state(),
+            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share}),
             _top_bar(workspace, model, scores.note),
             trail_bar(),
             tour(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from browser.conftest import serve
-from browser.walking import BARS, MARK, MARKED, Walker
+from browser.walking import BARS, MARK, MARKED, OPTIONS, Walker
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -400,3 +400,52 @@ def _slow_copy(workspace: Path, folder: Path) -> Path:
 
 def _processes(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
+    """Groups by click and by keyboard, a layer by name, more datapaths, dots, the tour; all of it in the address."""
+    walker.drawn("river")
+    walker.click_bar("river", "groups", "layer2")
+    walker.until(lambda: "folds=-layer2" in walker.driver.current_url, "layer2 is closed")
+    closed = lambda: [c[2] for c in walker.driver.execute_script(COLUMNS)]  # noqa: E731
+    walker.until(lambda: "layer2" in closed(), "it is one column")
+    walker.drawn("river")
+    walker.choose("find-layer", "layer2.1.relu")
+    walker.says("layer-title", "layer2.1.relu ")
+    assert "layer2" in closed(), "what was closed by hand stays closed"
+    keys = walker.driver.switch_to
+    walker.driver.execute_script("document.getElementById('river-keys').focus()")
+    keys.active_element.send_keys(Keys.ENTER)
+    walker.until(lambda: "layer2" not in closed(), "Enter opens it")
+    keys.active_element.send_keys(Keys.ARROW_RIGHT)
+    walker.says("layer-title", "layer2.1.relu_1 ")
+    keys.active_element.send_keys(Keys.ENTER)
+    walker.until(lambda: "layer2.1" in closed(), "Enter closes the block")
+
+    walker.driver.find_elements("css selector", "#plot input")[1].click()
+    walker.until(lambda: "plot=dots" in walker.driver.current_url, "the dots are in the address")
+    walker.press("compared-with")
+    walker.click_any(OPTIONS, 2)
+    walker.until(lambda: "compared=" in walker.driver.current_url, "another target is compared")
+    address = walker.driver.current_url
+    walker.driver.get(address)
+    walker.drawn("river")
+    walker.until(lambda: "layer2.1" in closed(), "the link opens as it was")
+    names = walker.until(lambda: walker.driver.execute_script(NAMES), "drawn")
+    assert "adversarial–target 2" in names
+
+    walker.press("tour-button")
+    walker.says("tour", "Choose an example")
+    for title in ("part and meet", "differ", "evidence", "Prove it"):
+        walker.click_any("[data-tour=next]")
+        walker.says("tour", title)
+    walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    walker.until(lambda: not walker.driver.find_element("id", "tour").is_displayed(), "Escape ends the tour")
+    assert walker.complaints() == []
+
+
+COLUMNS = """
+const graph = document.querySelector('#river .js-plotly-plot');
+return (graph && graph.data.find((t) => t.name === 'layers') || { customdata: [] }).customdata;
+"""
+NAMES = "return document.querySelector('#river .js-plotly-plot').data.map((t) => t.name)"
