@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import torch
 import torchvision
 
@@ -62,6 +63,28 @@ def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> di
         hops, seconds = _timed(lambda: assistant.propose(fresh, triplet, progress=progress))
         costs.append(_cost("assistant, a way back", seconds, float("nan"), f"{len(hops)} hops"))
         return _circumstances(fresh) | {"example": example, "costs": costs, "memory": _memory(fresh, triplet)}
+
+
+def benchmark_learned(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
+    """What the index of learned features costs: the most memory of a whole process that learns from a quarter of the
+    workspace's images, and from all of them, each in a fresh process. As `benchmark` otherwise."""
+    costs, memory, total = [], {}, len(bench.workspace.images)
+    for count in dict.fromkeys((max(1, total // 4), total)):
+        progress(0.2 if count < total else 0.4, f"learning from {count} of {total} images")
+        peak, seconds = in_fresh_process(_peak_of_learning, str(bench.workspace.root), count)
+        memory[f"a process that learns from {count} images"] = peak
+        costs.append(_cost("learned features", seconds, float("nan"), f"{bench.layers.n_maps} maps on {count} images"))
+    return _circumstances(bench) | {"costs": costs, "memory": memory}
+
+
+def _peak_of_learning(root: str, count: int) -> tuple[float, float]:
+    """MiB of the whole process at its peak, the model and torch included, and the seconds that learning took."""
+    with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
+        bench = open_workbench(Path(root))
+        bench.store = Store(Path(folder))
+        before, learning = psutil.Process().memory_info().rss / 2**20, bench.learning
+        begun = time.perf_counter()
+        return before + peak_of(lambda: learning.learn(first=count)), time.perf_counter() - begun
 
 
 def _traces(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:

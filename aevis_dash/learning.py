@@ -90,10 +90,15 @@ class Learning:
                 return found
         return None
 
-    def learn(self, progress: Progress = silent, turn: Turn = nullcontext) -> LearnedIndex:
-        """Complete the index, and the names of parts where these are known; goes on where a run was interrupted."""
+    def learn(self, progress: Progress = silent, turn: Turn = nullcontext, first: int | None = None) -> LearnedIndex:
+        """Complete the index, and the names of parts where these are known; goes on where a run was interrupted.
+
+        With `first` it learns from that many images only, and names no parts.
+        """
         self._seen_at = None
         order = self._order()
+        if first is not None:
+            return self._learn(order, progress, turn, first)
         share = 0.7 if order.parts else 1.0
         index = self._learn(order, part_of(progress, 0, share), turn)
         if order.parts and not self.store.has(self._parts_key(order)):
@@ -128,12 +133,13 @@ class Learning:
         """The picture made to fire a map, where it is stored."""
         return self.store.get(self.picture_key(chosen), Visualisation)
 
-    def _learn(self, order: _Order, progress: Progress, turn: Turn) -> LearnedIndex:
-        index, total = self.index(), len(order.places)
+    def _learn(self, order: _Order, progress: Progress, turn: Turn, first: int | None = None) -> LearnedIndex:
+        index, total = self.index(), min(first or len(order.places), len(order.places))
         learner = Learner(self._classifier, self.workspace.settings.features.patches, index)
         kept = learner.seen
         while learner.seen < total:
-            places = order.places[learner.seen : learner.seen + min(BATCH, CHECKPOINT - learner.seen % CHECKPOINT)]
+            size = min(BATCH, total - learner.seen, CHECKPOINT - learner.seen % CHECKPOINT)
+            places = order.places[learner.seen : learner.seen + size]
             progress(learner.seen / total, f"learned from {learner.seen} of {total} images")
             with turn():
                 learner.see(self._read(places), places)

@@ -66,6 +66,20 @@ def test_the_costs_of_an_explanation(drawn_world, capsys, monkeypatch):
     assert any(line.startswith("MiB of a training step") for line in lines)
 
 
+def test_what_learning_costs(drawn_world, capsys):
+    before = files(drawn_world)
+    assert main(["benchmark", "learned", str(drawn_world), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert files(drawn_world) == before
+    few, all_of_them = found["costs"]
+    assert few["detail"].endswith("maps on 15 images")
+    assert all_of_them["detail"].endswith("maps on 60 images")
+    assert 0 < few["seconds"] < all_of_them["seconds"]
+    first, last = found["memory"].values()
+    assert first > 100, "of the whole process, torch included"
+    assert abs(last - first) < 100, "it does not grow with the images"
+
+
 def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):
     bench = open_workbench(drawn_world)
     runs = []

@@ -14,10 +14,12 @@ import pytest
 import test_workspace as bad
 import torch
 from conftest import shrink
+from PIL import Image
 
-from aevis_dash import assistant, founding
+from aevis_dash import assistant, founding, learning
 from aevis_dash.cli import main, make_parser, output
 from aevis_dash.config import AttackParameters, resource
+from aevis_dash.domain import FeatureMap
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace, write_image
 
@@ -230,6 +232,25 @@ def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, wo
     said = next(e["refused"] for e in found if e["example"] == lonely.id)
     assert f"No clean image of the workspace is predicted as {name!r}" in said
     assert open_workbench(world).stored_learned_features() is not None
+
+
+def test_learn_completes_the_index_and_makes_a_picture(document, aevis, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "DISSECTED", 8)
+    bench, figure = open_workbench(world), tmp_path / "map.png"
+    layer = bench.layers.layers[20]
+    found = document("learn", world, "--layer", layer.name, "--map", 7, "--figure", figure)
+    assert bench.learning.complete
+    index = bench.learned_index()
+    assert (found["images"], found["feature_maps"]) == (60, bench.layers.n_maps)
+    assert found["firing_maps"] == (index.activation.image[:, 0] >= 0).sum()
+    assert 0.1 < found["same_first_image_by_relevance"] < 0.9
+    assert found["named_after_parts"] == sum(map(bool, bench.part_names()))
+    made = bench.stored_visualisation(FeatureMap(20, 7))
+    assert found["activation"] == pytest.approx(made.activation)
+    np.testing.assert_array_equal(np.asarray(Image.open(figure)), made.image)
+    status, _, said = aevis("learn", world, "--layer", layer.name)
+    assert status == 2
+    assert "A picture needs a --layer, a --map and a --figure" in said
 
 
 def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world):

@@ -169,6 +169,13 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
 
 
+def _learn(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--layer", metavar="NAME", help="make a picture for a map of this layer too")
+    verb.add_argument("--map", type=int, metavar="N", help="which map of it")
+    verb.add_argument("--figure", type=Path, metavar="PNG", help="write the picture that fires it into this file")
+
+
 _HOW = (
     "solved (Eq. 7, 8), quadratic (its first-order expansion, at once) or exact (every map closed alone, slow; "
     "default: %(default)s)"
@@ -248,8 +255,8 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="costs (default), contributions: costs of an explanation; datapaths or truth: the methods judged; page: "
-        "how fast the page answers in a browser",
+        help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
+        "datapaths or truth: the methods judged; page: how fast the page answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)
@@ -333,6 +340,7 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
     "attack": ("make adversarial images with MI-FGSM", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
+    "learn": ("find the reference patches that every feature map fires most on, and the parts it detects", _learn),
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
     "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
     "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),

@@ -11,6 +11,7 @@ from aevis_dash.domain import (
     Datapath,
     Example,
     JudgedExample,
+    LearnedIndex,
     Prediction,
     Role,
     Verification,
@@ -43,6 +44,24 @@ def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
         "adversarial": bench.class_names[judged.adversarial.label],
         "misclassified": judged.misclassified,
         "score": judged.score,
+    }
+
+
+def learned(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:
+    """How far the learned features are, how often the two sets begin with the same image, and how many maps have names.
+
+    `named_after_parts` is None where no parts are known.
+    """
+    fires, speaks = index.activation.image[:, 0], index.relevance.image[:, 0]
+    both, names = (fires >= 0) & (speaks >= 0), bench.part_names()
+    return {
+        "workspace": str(bench.workspace.root),
+        "images": index.seen,
+        "feature_maps": bench.layers.n_maps,
+        "firing_maps": int((fires >= 0).sum()),
+        "same_first_image_by_relevance": float((fires == speaks)[both].mean()) if both.any() else float("nan"),
+        "named_after_parts": None if names is None else sum(map(bool, names)),
+        "seconds": seconds,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aevis_dash import comparison, divergences, founding
 from aevis_dash.benchmark import benchmark as measure
-from aevis_dash.benchmark import benchmark_contributions
+from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
@@ -63,6 +63,11 @@ def _speed(line: Mapping[str, Any]) -> list[Any]:
     numbers = [fixed(line[name], 0) for name in ("median", "p95", "most")]
     limit = "-" if line["limit"] is None else fixed(line["limit"], 0)
     return [line["what"], line["n"], *numbers, limit, line["unit"], line["verdict"], line["note"]]
+
+
+def learned(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """What the index of learned features costs."""
+    return _costs(benchmark_learned(bench, progress), args)
 
 
 def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
@@ -160,7 +165,14 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 
 
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {"costs": costs, "contributions": contributions, "datapaths": datapaths, "truth": truth, "page": page}
+    {
+        "costs": costs,
+        "contributions": contributions,
+        "learned": learned,
+        "datapaths": datapaths,
+        "truth": truth,
+        "page": page,
+    }
 )
 
 _CULPRITS = 10

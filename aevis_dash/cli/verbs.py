@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from aevis_dash import founding
 from aevis_dash.cli import answers, studies, trails
-from aevis_dash.cli.output import Answer, fixed, pairs, table
+from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core import loading
 from aevis_dash.core.datapath import check_methods
@@ -28,7 +29,7 @@ from aevis_dash.domain import (
     Role,
 )
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
-from aevis_dash.workspace import ImageEntry, parameters_from
+from aevis_dash.workspace import ImageEntry, parameters_from, write_image
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
 
@@ -135,6 +136,31 @@ def _extract_set(
     return Answer(document, answers.set_extraction_text(document))
 
 
+def learn(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Complete the learned features of every map, and make a picture for one where the options name it."""
+    bench = open_workbench(args.workspace)
+    chosen = _pictured(bench, args)
+    begun = time.perf_counter()
+    index = bench.learning.learn(progress)
+    document = answers.learned(bench, index, round(time.perf_counter() - begun, 1))
+    if chosen is not None:
+        made = bench.visualise(chosen, progress)
+        write_image(args.figure, made.image)
+        document |= {"figure": str(args.figure), "activation": made.activation}
+    return Answer(document, pairs(document))
+
+
+def _pictured(bench: Workbench, args: argparse.Namespace) -> FeatureMap | None:
+    """The map that a picture is wanted for; None where no option says so."""
+    given = (args.layer, args.map, args.figure)
+    if given == (None, None, None):
+        return None
+    if None in given:
+        raise AevisError("A picture needs a --layer, a --map and a --figure to write it to. Give all three, or none.")
+    check_writable(args.figure)
+    return bench.layers.feature_map(args.layer, args.map)
+
+
 def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
     """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
     bench = open_workbench(args.workspace)
@@ -174,7 +200,7 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(facts, f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}")
 
 
-_HERE = (serve, init, check, attack, score, extract, contribute, verify, world)
+_HERE = (serve, init, check, attack, score, extract, learn, contribute, verify, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {verb.__name__: verb for verb in (*_HERE, trails.trail, studies.diverge, studies.evaluate, studies.benchmark)}
 )
