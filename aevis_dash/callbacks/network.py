@@ -36,6 +36,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
+_TOLD = 3
+"""Stretches that are told in words, the longest ones."""
 _CAUTION = "Hard sets prove no cause: they say their label of almost any image."
 
 
@@ -168,8 +170,10 @@ def in_a_line(graph: LayerGraph, found: Sequence[Stretch]) -> str:
         Pattern.TRANSITION: "is nearer to tar from",
         Pattern.MERGING: "joins tar from",
     }
-    said = [f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern})" for s in found]
-    return f"adv {', '.join(said)}." if said else "adv neither leaves src nor joins tar along this network."
+    widest = sorted(found, key=lambda s: s.first - s.last)[:_TOLD]
+    said = [f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern})" for s in found if s in widest]
+    more = f" It goes to and fro: {len(found) - _TOLD} more such stretches." if len(found) > _TOLD else ""
+    return f"adv {', '.join(said)}.{more}" if said else "adv neither leaves src nor joins tar along this network."
 
 
 def _nulls(found: Triplet) -> str:

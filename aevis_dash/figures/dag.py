@@ -16,8 +16,10 @@ LANE_TOP, LANE_ROOM, LANE_STEP = -1.24, 0.22, 0.1
 ARC = 0.16
 ROWS_TOP, INNER_ROOM, OUTER = -1.58, 0.24, 0.2
 """Rows of groups: the inner levels share INNER_ROOM, the outermost one is OUTER high, at the bottom."""
-NOMINAL_WIDTH = 560
-"""Pixels that a window is assumed to take when it is decided which label fits."""
+NOMINAL_WIDTH = 420
+"""Pixels that a window takes at least (on a page 1280 wide), by which it is decided which label fits."""
+SMALL = 0.8
+"""Size of the smallest text in parts of the ordinary one."""
 
 
 def structure(graph: LayerGraph, tree: Sequence[Group], placed: Columns, theme: Theme) -> list[Any]:
@@ -144,16 +146,18 @@ def _ending(text: str, characters: int) -> str:
 
 
 def closed_labels(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Scatter:
-    """How many layers each closed group holds, as "+12" over its dots."""
-    middles, _ = _spans(tree, placed)
-    closed = [g.name in placed.closed and g in placed.groups for g in tree]
+    """How many layers each closed group holds, as "+12" over its dots, where there is room."""
+    middles, widths = _spans(tree, placed)
+    room = widths * NOMINAL_WIDTH / (CHARACTER * SMALL)
+    fits = [len(str(g.size)) < space for g, space in zip(tree, room, strict=True)]
+    closed = [g.name in placed.closed and g in placed.groups and fit for g, fit in zip(tree, fits, strict=True)]
     return go.Scatter(
         name="closed",
         x=short(middles),
         y=[-BOX + 0.1] * len(tree),
         mode="text",
         text=[f"+{g.size}" if shut else "" for g, shut in zip(tree, closed, strict=True)],
-        textfont={"color": theme.faint, "size": TEXT_SIZE - 1},
+        textfont={"color": theme.faint, "size": TEXT_SIZE * SMALL},
         hoverinfo="skip",
     )
 

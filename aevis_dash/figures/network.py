@@ -24,6 +24,8 @@ TOP, BOTTOM = 1.5, -2.26
 BRACKET = 1.22
 NAME_ROW = -2.15
 LINE_GAP = 0.2
+LONGEST = 10.5
+"""Characters that the name of a stretch takes."""
 MOVE = {"duration": 250, "easing": "cubic-in-out"}
 """How what a click moves goes to its new place."""
 
@@ -172,12 +174,10 @@ def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
 
 
 def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[go.Scatter]:
-    """A bracket over each stretch and its name, moved aside where two would meet."""
+    """A bracket over each stretch, and the names of as many as find room near theirs, the widest first."""
     spans = [placed.span(s.first, s.last) for s in stretches]
     xs = [x for left, right in spans for x in (left, left, right, right, np.nan)]
     ys = [BOX + 0.03, BRACKET, BRACKET, BOX + 0.03, np.nan] * len(spans)
-    room = 10.5 * CHARACTER / NOMINAL_WIDTH
-    places = spread(np.array([sum(span) / 2 for span in spans]), room, room / 2, placed.extent - room / 2)
     lines = go.Scatter(
         name="brackets",
         x=short(np.array(xs)),
@@ -186,7 +186,22 @@ def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> li
         hoverinfo="skip",
         line={"color": theme.ink, "width": 1.5, "simplify": False},
     )
-    return [lines, _texts("stretches", places, BRACKET + 0.13, [s.pattern.value for s in stretches], theme)]
+    named, places = _named(spans, placed.extent)
+    return [lines, _texts("stretches", places, BRACKET + 0.13, [stretches[i].pattern.value for i in named], theme)]
+
+
+def _named(spans: Sequence[tuple[float, float]], extent: float) -> tuple[list[int], np.ndarray]:
+    """Which spans are named, and where: no two names meet, and none strays from its span by more than its own width."""
+    room = LONGEST * CHARACTER / NOMINAL_WIDTH
+    named = sorted(range(len(spans)), key=lambda i: spans[i][0] - spans[i][1])
+    while named:
+        order = sorted(named)
+        middles = np.array([sum(spans[i]) / 2 for i in order])
+        places = spread(middles, room, room / 2, extent - room / 2)
+        if np.abs(places - middles).max() <= room and places[-1] <= extent:
+            return order, places
+        named.pop()
+    return [], np.zeros(0)
 
 
 def _texts(name: str, x: np.ndarray, y: float, texts: Sequence[str], theme: Theme) -> go.Scatter:

@@ -123,6 +123,9 @@ def test_the_stretches_are_told_in_a_line(bench):
     names = [layer.name for layer in bench.layers.layers]
     assert said == f"adv leaves src from {names[1]} (diverging), joins tar from {names[5]} (merging)."
     assert "neither leaves" in in_a_line(bench.layers, [])
+    many = [Stretch(Pattern.MERGING, i, i + i % 2) for i in range(0, 12, 2)]
+    assert in_a_line(bench.layers, many).count("joins") == 3
+    assert "3 more such stretches" in in_a_line(bench.layers, many)
 
 
 def test_folds_of_another_network_are_no_harm(bench, found, view):

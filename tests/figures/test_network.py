@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aevis_dash.domain import Layer, LayerGraph, Pattern, Role
+from aevis_dash.domain import Layer, LayerGraph, Pattern, Role, Stretch
 from aevis_dash.figures.dag import BOX, OUTER
 from aevis_dash.figures.network import SAMPLES, STROKE, Drawn, dots_figure, drawn_river, river_figure, small_picture
 from aevis_dash.figures.theme import DARK, LIGHT
@@ -80,6 +80,19 @@ def test_curves_stretches_and_groups_are_labelled_where_they_are(net, names):
     assert colours["src · ambulance"] == LIGHT.source
     bracket = trace(figure, "brackets")
     assert len(bracket.x) == 5 * len(net.ground(net.distance(20)).stretches)
+
+
+def test_of_many_stretches_as_many_are_named_as_find_room(net):
+    ground = net.ground(net.distance(60))
+    many = [Stretch(Pattern.TRANSITION, i, i) for i in range(0, 60, 2)]
+    wide = Stretch(Pattern.MERGING, 40, 47)
+    crowded = replace(ground, stretches=[*[s for s in many if s.last < 40 or s.first > 47], wide])
+    figure = river_figure(crowded, drawn_river(river(net.distance(60)), {}), LIGHT)
+    named = trace(figure, "stretches")
+    assert "merging" in named.text
+    assert 3 <= len(named.text) < 10
+    assert min(np.diff(np.sort(named.x))) > 0.1
+    assert len(trace(figure, "brackets").x) == 5 * len(crowded.stretches)
 
 
 def test_curve_labels_stay_apart_where_the_ends_meet(net):
