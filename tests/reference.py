@@ -11,9 +11,11 @@ def conv3x3(image, kernel, bias):
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1)))
     out = np.zeros((len(kernel), height, width))
     for d in range(len(kernel)):
-        for row in range(height):
-            for col in range(width):
-                out[d, row, col] = (padded[:, row : row + 3, col : col + 3] * kernel[d]).sum() + bias[d]
+        out[d] += bias[d]
+        for row in range(3):
+            for col in range(3):
+                seen = padded[:, row : row + height, col : col + width]
+                out[d] += sum(weight * plane for weight, plane in zip(kernel[d, :, row, col], seen, strict=True))
     return out
 
 

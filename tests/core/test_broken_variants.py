@@ -22,20 +22,19 @@ ROUTE = (1, 2, 3)
 
 
 def flaws(method):
-    """What is wrong with a method, in words: nothing where it is sound."""
-    found, left_out = [], 0
+    """What is wrong with a method, in words, as it is found: nothing where it is sound."""
+    left_out = 0
     for seed in (0, 1, 5):
         model, images = hand_wired.random_net(seed, (8, 8, 8)), hand_wired.images(seed, 2)
         for image, path in zip(images, paths(model, images, method), strict=True):
-            found += _of_one(model, image, path, method)
+            yield from _of_one(model, image, path, method)
             left_out += int((~path.core).sum()) * (path.gates.min() < path.gates.max())
     if not left_out and method != "random":
-        found.append("no map is ever left out")
+        yield "no map is ever left out"
     wanted = hand_wired.flat(*enumerate(ROUTE), widths=(4, 4, 4))
     (path,) = paths(hand_wired.route(*ROUTE), hand_wired.images(1, 1), method)
     if method not in NO_ROUTE and path.core.tolist() != wanted.tolist():
-        found.append("the only route is not the datapath")
-    return found
+        yield "the only route is not the datapath"
 
 
 def paths(model, images, method):
@@ -43,16 +42,14 @@ def paths(model, images, method):
 
 
 def _of_one(model, image, path, method):
-    found = []
     if not 0 <= path.gates.min() <= path.gates.max() <= 1:
-        found.append("gates leave their box")
+        yield "gates leave their box"
     hard = reference.softmax(hand_wired.logits_twin(model, image, path.critical))[path.label]
     if abs(hard - path.p_hard) > 1e-3:
-        found.append("the hard set does not do what is said of it")
+        yield "the hard set does not do what is said of it"
     tells = path.gates.min() < path.gates.max()
     if tells and method not in NO_ROUTE and reference.spearman(path.gates, _slopes(model, image, path.label)) < -0.1:
-        found.append("what works for the label is thought to work against it")
-    return found
+        yield "what works for the label is thought to work against it"
 
 
 def _slopes(model, image, label):
@@ -85,7 +82,7 @@ def module_hooks(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_sound(method):
-    assert flaws(method) == []
+    assert list(flaws(method)) == []
 
 
 @pytest.mark.parametrize(
@@ -98,4 +95,4 @@ def test_every_method_is_sound(method):
 )
 def test_a_broken_variant_of_a_method_is_found_out(broken, method, monkeypatch):
     broken(monkeypatch)
-    assert flaws(method)
+    assert any(flaws(method))

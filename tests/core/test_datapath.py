@@ -1,6 +1,7 @@
 """Datapath extraction through its one interface: every method, known routes, sets of images, what the results say."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import hand_wired
@@ -105,15 +106,19 @@ OTHER = {"coherence": 9.0, "samples": 3, "rounds": 1, "sparsity": 90.0, "iterati
 OTHER |= {"seed": 5, "candidates": 1, "null_targets": 0, "batch": 1, "hold": 0.3}
 
 
+@functools.cache
+def of_wide_net(method, changed=None):
+    """The datapaths of a net of 60 maps by a method, one of its parameters changed to that of OTHER."""
+    model, images = hand_wired.random_net(3, (20, 20, 20)), hand_wired.images(3, 3)
+    given = [np.random.default_rng(1).uniform(size=60).astype(np.float32)]
+    foils, other = [Foil(-1, image) for image in images[::-1]], {changed: OTHER[changed]} if changed else {}
+    return found(model, images, given, foils, method=method, share=0.2, **other)
+
+
 @METHOD
 @pytest.mark.parametrize("parameter", OTHER)
 def test_gates_depend_on_the_parameters_that_their_method_is_said_to_use_and_on_no_others(method, parameter):
-    model, images = hand_wired.random_net(3, (20, 20, 20)), hand_wired.images(3, 6)
-    given = [np.random.default_rng(1).uniform(size=60).astype(np.float32)]
-    one, other = (
-        found(model, images, given, [Foil(-1, image) for image in images[::-1]], method=method, share=0.2, **changed)
-        for changed in ({}, {parameter: OTHER[parameter]})
-    )
+    one, other = of_wide_net(method), of_wide_net(method, parameter)
     moved = max(np.abs(a.gates - b.gates).max() for a, b in zip(one, other, strict=True))
     uses = used(ExtractionParameters(method=method, share=0.2))
     assert (moved > 1e-4) == (parameter in uses)
