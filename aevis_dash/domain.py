@@ -155,7 +155,7 @@ class Prediction:
 
     probabilities: np.ndarray
 
-    @property
+    @cached_property
     def label(self) -> int:
         return int(np.argmax(self.probabilities))
 

@@ -67,6 +67,10 @@ class Judgement:
     probabilities: np.ndarray
     features: np.ndarray
 
+    @cached_property
+    def prediction(self) -> Prediction:
+        return Prediction(self.probabilities)
+
 
 @dataclass(frozen=True)
 class Maxima:
@@ -186,16 +190,16 @@ class Workbench:
 
     def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:
         """Predictions and head features of images, given as in the tables."""
-        keys = {name: self._key("judgement", image=self.workspace.image_hash(name)) for name in names}
-        missing = [name for name in keys if not self._judgement(keys[name])]
+        hashes = {name: self.workspace.image_hash(name) for name in names}
+        missing = [name for name, image in hashes.items() if not self._judgement(image)]
         for i in range(0, len(missing), _BATCH):
             progress(i / len(missing), f"classifying image {i + 1} of {len(missing)}")
-            self._judge(missing[i : i + _BATCH], keys)
-        return [self._judged[keys[name]] for name in names]
+            self._judge(missing[i : i + _BATCH], hashes)
+        return [self._judged[hashes[name]] for name in names]
 
     def predict(self, names: Sequence[str]) -> list[Prediction]:
         """What the classifier says of images."""
-        return [Prediction(j.probabilities) for j in self.judge(names)]
+        return [j.prediction for j in self.judge(names)]
 
     def judged_examples(self, progress: Progress = silent) -> list[JudgedExample]:
         """Every example of the table with its predictions and its adversarial score."""
@@ -203,7 +207,7 @@ class Workbench:
         adversarial = self._scored([e.adversarial for e in examples], [e.source for e in examples], progress)
         source = self.judge([e.source for e in examples])
         return [
-            JudgedExample(e, Prediction(s.probabilities), Prediction(a.probabilities), score)
+            JudgedExample(e, s.prediction, a.prediction, score)
             for e, s, (a, score) in zip(examples, source, adversarial, strict=True)
         ]
 
@@ -274,14 +278,15 @@ class Workbench:
         if source.label == adversarial.label:
             raise self._failed(example, source.label)
         wanted = wanted or self.workspace.settings.extraction
-        candidates = self._candidates(example, adversarial.label)[: wanted.candidates]
+        clean = self.clean()
+        candidates = _candidates(clean, example, adversarial.label)[: wanted.candidates]
         if not candidates:
             name = self.class_names[adversarial.label]
             raise AevisError(
                 f"No clean image of the workspace is predicted as {name!r}, the class that {example.id} is taken for. "
                 f"Add images of {name!r}, or attack with `--target nearest`."
             )
-        nulls = self._nulls(example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
+        nulls = _nulls(clean, example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
         return Plan(example, source.label, adversarial.label, candidates, nulls)
 
     def triplet(
@@ -562,7 +567,8 @@ class Workbench:
         if asked.replacement not in ("mean", "resample"):
             return ()
         taken = {p.label for p in self.predict([example.source, example.adversarial])}
-        names = self._nulls(example, taken, _REFERENCES if asked.replacement == "mean" else 1, asked.seed)
+        count = _REFERENCES if asked.replacement == "mean" else 1
+        names = _nulls(self.clean(), example, taken, count, asked.seed)
         if not names:
             raise AevisError(f"The workspace has no normal image of a third class to take the {asked.replacement} of.")
         return names
@@ -590,14 +596,15 @@ class Workbench:
     def _key(self, kind: str, **parts: object) -> str:
         return key_of(kind, VERSION, model=self.classifier.fingerprint, **parts)
 
-    def _judgement(self, key: str) -> Judgement | None:
-        if key not in self._judged:
-            found = self.store.get(key, Judgement)
+    def _judgement(self, image: str) -> Judgement | None:
+        """Of the image of that digest, where it is known."""
+        if image not in self._judged:
+            found = self.store.get(self._key("judgement", image=image), Judgement)
             if found is not None:
-                self._judged[key] = found
-        return self._judged.get(key)
+                self._judged[image] = found
+        return self._judged.get(image)
 
-    def _judge(self, names: Sequence[str], keys: dict[str, str]) -> None:
+    def _judge(self, names: Sequence[str], hashes: dict[str, str]) -> None:
         images = self.workspace.read(names)
         predictions = self.classifier.predict(images)
         heads = detection.head_features(self.classifier, images)
@@ -608,33 +615,25 @@ class Workbench:
                     "preprocessing in workspace.toml."
                 )
             judgement = Judgement(prediction.probabilities, head)
-            self.store.put(keys[name], judgement)
-            self._judged[keys[name]] = judgement
+            self.store.put(self._key("judgement", image=hashes[name]), judgement)
+            self._judged[hashes[name]] = judgement
 
     def _scored(self, names: Sequence[str], own: Sequence[str], progress: Progress) -> list[tuple[Judgement, float]]:
         """Judgements and scores of images, each compared with references other than its own source."""
-        files = [entry.file for entry in self.workspace.images]
+        entries = self.workspace.images
+        files = [entry.file for entry in entries]
         judged = self.judge([*files, *names], progress)
         reference, wanted = judged[: len(files)], judged[len(files) :]
         heads = np.stack([j.features for j in reference]) if reference else np.zeros((0, 1))
-        labels = np.array([int(np.argmax(j.probabilities)) for j in reference], int)
-        right = np.array([e.label in (None, p) for e, p in zip(self.workspace.images, labels, strict=True)], bool)
+        labels = np.array([j.prediction.label for j in reference], int)
+        right = np.array([e.label in (None, p) for e, p in zip(entries, labels, strict=True)], bool)
         sigma = detection.bandwidth(heads[right], labels[right])
         scores = []
         for judgement, source in zip(wanted, own, strict=True):
             others = np.array([file != source for file in files], bool)
-            alike = right & others & (labels == int(np.argmax(judgement.probabilities)))
+            alike = right & others & (labels == judgement.prediction.label)
             scores.append(float(detection.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
         return list(zip(wanted, scores, strict=True))
-
-    def _candidates(self, example: Example, label: int) -> tuple[str, ...]:
-        alike = [(f, p) for f, p in self.clean() if p.label == label and f != example.source]
-        return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
-
-    def _nulls(self, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
-        others = [f for f, p in self.clean() if p.label not in taken]
-        order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
-        return tuple(others[i] for i in order[:count])
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
@@ -742,6 +741,19 @@ def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
 def open_workbench(root: Path) -> Workbench:
     """The workbench of a workspace folder."""
     return Workbench(Workspace(root))
+
+
+def _candidates(clean: Sequence[tuple[str, Prediction]], example: Example, label: int) -> tuple[str, ...]:
+    alike = [(f, p) for f, p in clean if p.label == label and f != example.source]
+    return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
+
+
+def _nulls(
+    clean: Sequence[tuple[str, Prediction]], example: Example, taken: set[int], count: int, seed: int
+) -> tuple[str, ...]:
+    others = [f for f, p in clean if p.label not in taken]
+    order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
+    return tuple(others[i] for i in order[:count])
 
 
 def _batches(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:

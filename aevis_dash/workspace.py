@@ -70,6 +70,7 @@ class Workspace:
         self.settings = _read_settings(self.root)
         self.class_names = _read_class_names(self.root / "classes.txt")
         self._hashes: dict[Path, tuple[int, int, str]] = {}
+        self._paths: dict[str, Path] = {}
         self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
         self._examples: tuple[tuple[int, int], dict[str, Example]] | None = None
 
@@ -130,8 +131,12 @@ class Workspace:
 
     def path(self, name: str) -> Path:
         """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
-        inside = self.root / name
-        return inside if name.startswith(_OWN_FOLDER) else self.root / self.settings.images / name
+        known = self._paths.get(name)
+        if known is None:
+            inside = self.root / name
+            outside = self.root / self.settings.images / name
+            known = self._paths[name] = inside if name.startswith(_OWN_FOLDER) else outside
+        return known
 
     def read(self, names: Iterable[str]) -> np.ndarray:
         """8-bit images (B, H, W, 3) at the model's input size; B may be 0."""

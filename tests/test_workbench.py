@@ -11,6 +11,7 @@ import torch
 from conftest import shrink
 from PIL import Image
 
+from aevis_dash import workbench
 from aevis_dash.config import AttackParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.execution import Network
@@ -287,8 +288,9 @@ def test_the_source_is_never_its_own_candidate(bench):
     panda, monkey = _of(bench, "panda"), _of(bench, "monkey")
     swapped = Example("swapped", panda, f"../images/{monkey}", None, "by hand")
     plan = bench.plan(dataclasses.replace(swapped, adversarial=monkey))
-    assert monkey in bench._candidates(swapped, plan.adversarial_label)
-    assert monkey not in bench._candidates(dataclasses.replace(swapped, source=monkey), plan.adversarial_label)
+    clean, label = bench.clean(), plan.adversarial_label
+    assert monkey in workbench._candidates(clean, swapped, label)
+    assert monkey not in workbench._candidates(clean, dataclasses.replace(swapped, source=monkey), label)
 
 
 def test_nulls_depend_on_the_seed_and_the_example_only(bench, fooled):
