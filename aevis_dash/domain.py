@@ -3,7 +3,7 @@
 Notation of the docstrings: L layers, n_l feature maps in layer l, n = sum of n_l, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -41,6 +41,11 @@ def further(number: int) -> str:
 def role_of(path: str) -> Role:
     """The role of a compared datapath by its key: a role itself, or a further target."""
     return Role(path.split(" ")[0])
+
+
+def in_order(paths: Iterable[str]) -> tuple[str, ...]:
+    """The keys of compared datapaths as they are named: source, adversarial, target, the further targets by number."""
+    return tuple(sorted(paths, key=lambda path: (ROLES.index(role_of(path)), len(path), path)))
 
 
 def short_of(path: str) -> str:
@@ -490,7 +495,7 @@ class Visualisation:
 
 @dataclass(frozen=True)
 class Region:
-    """The feature maps of a layer that belong to exactly these roles' datapaths."""
+    """The feature maps of a layer that belong to exactly these compared datapaths, by their keys."""
 
-    roles: frozenset[Role]
+    paths: frozenset[str]
     channels: tuple[int, ...]

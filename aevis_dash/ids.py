@@ -68,6 +68,22 @@ LAYER_TITLE = "layer-title"
 PAIR = "pair"
 CAUSE_ROLE = "cause-role"
 TREEMAP = "treemap"
+TREEMAPS = "treemaps"
+SHOWN = "shown-layer"
+SHOWN_NAME = "shown-layer-name"
+PIN = "pin-layer"
+PINNED = "pinned-layers"
+PINNED_VIEW = "pinned-view"
+SORT = "layer-sort"
+KEEP = "layer-keep"
+FACES = "layer-faces"
+CLICKED = "clicked-map"
+SHIFTED = "shifted-map"
+TABLE_SWITCH = "layer-table-switch"
+TABLE = "layer-table"
+TABLE_ORDER = "layer-table-order"
+CSV = "layer-csv"
+CSV_FILE = "layer-csv-file"
 WINNERS = "winners"
 
 NEURON_TITLE = "neuron-title"
@@ -157,3 +173,28 @@ def drop(number: int) -> dict[str, str | int]:
 def step(number: int) -> dict[str, str | int]:
     """The button of a step of the trail."""
     return {"type": "step", "index": number}
+
+
+def pinned(layer: str) -> dict[str, str]:
+    """The treemap of a pinned layer."""
+    return {"type": "pinned", "index": layer}
+
+
+def pinned_title(layer: str) -> dict[str, str]:
+    """The heading of a pinned layer, which shows it."""
+    return {"type": "pinned-title", "index": layer}
+
+
+def unpin(layer: str) -> dict[str, str]:
+    """The button that takes a pinned layer away."""
+    return {"type": "unpin", "index": layer}
+
+
+def table_row(channel: int) -> dict[str, str | int]:
+    """The button of a map in the layer's table."""
+    return {"type": "table-row", "index": channel}
+
+
+def table_column(name: str) -> dict[str, str]:
+    """The button that sorts the layer's table by a column."""
+    return {"type": "table-column", "index": name}

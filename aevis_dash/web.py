@@ -23,6 +23,8 @@ from aevis_dash.callbacks import (
     departures,
     examples,
     layer,
+    layer_choices,
+    layer_table,
     learned,
     learned_choices,
     navigation,
@@ -30,6 +32,7 @@ from aevis_dash.callbacks import (
     network_choices,
     neuron,
     neuron_choices,
+    pinned,
     view,
 )
 from aevis_dash.callbacks.processes import JobManager
@@ -68,8 +71,8 @@ def create_app(bench: Workbench) -> Dash:
     )
     app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods, names)
     browser.register(app)
-    shown = (examples, departures, network, layer, neuron, activations, learned)
-    for station in (*shown, navigation, network_choices, neuron_choices, learned_choices):
+    shown = (examples, departures, network, layer, pinned, layer_table, neuron, activations, learned)
+    for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)

@@ -59,9 +59,9 @@
     return name;
   }
 
-  // The treemap is laid out in pixels: tell the server how many there are.
+  // Treemaps are laid out in pixels: tell the server how many there are.
   function width() {
-    const place = document.getElementById("treemap");
+    const place = document.getElementById("treemaps");
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 

@@ -9,26 +9,24 @@ from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.contents import Contents, contents, contribution_to, drawing
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Step, cause_of
+from aevis_dash.callbacks.steps import THE_PREDICTION, Step
 from aevis_dash.callbacks.view import View, from_data
-from aevis_dash.domain import Contribution, FeatureMap, Role
-from aevis_dash.figures.layer import treemap_figure
+from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.geometry.sets import regions
-from aevis_dash.geometry.treemap import treemap
-from aevis_dash.layouts.layer import Winner, winners
-from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.layouts.layer import HEIGHT, Winner, winners
+from aevis_dash.workbench import Workbench
 
-HEIGHT = 270
 _SHOWN, _LEAST = 5, 0.05
 """Strongest contributors named, and the contribution below which none is."""
-_ROLE_OF = {role.short: role for role in Role}
+GAP = 8
+"""Pixels between treemaps that stand side by side."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the layer station."""
+    """Add the callbacks that draw the shown layer."""
 
     @app.callback(
         Output(ids.TREEMAP, "figure"),
@@ -46,29 +44,37 @@ def register(app: Dash, bench: Workbench) -> None:
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
-            return (
-                notice("Click a layer of the river to see its feature maps.", colours, HEIGHT),
-                "",
-                [],
-                no_update,
-                no_update,
-            )
-        layer = bench.layers.find(view.layer)
-        critical = {role: bench.layers.part(found.path(role).critical, layer.index) for role in Role}
-        first, second = (_ROLE_OF[name] for name in view.pair.split("-"))
-        difference = bench.difference(found, layer.index, first, second)
-        traced = _contribution(bench, found, view)
-        values = traced.strength(tuple(Role).index(Role(view.cause))) if traced is not None else None
-        named = strongest(values)
-        order = np.abs(difference) if values is None else values
-        drawn = treemap(regions(critical), data.get("width") or 760, HEIGHT, order)
-        names = {role: bench.class_names[found.path(role).label] for role in Role}
-        figure = treemap_figure(drawn, difference, values, view.map, named, colours, names, view.maps)
-        union = np.logical_or.reduce(list(critical.values()))
-        title = f"{layer.name} · {int(union.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
+            text = "Click a layer of the river to see its feature maps."
+            return notice(text, colours, HEIGHT), "", [], no_update, no_update
+        try:
+            traced = contribution_to(bench, found, view.traced, view.how)
+            shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
+        except AevisError as error:
+            return notice(str(error), colours, HEIGHT), "", [], no_update, no_update
+        named = strongest(shown.contribution)
+        size = (width_of(data, view), HEIGHT)
+        figure = drawing(bench, shown, view, colours, size, view.map, named, view.maps)
         state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
-        words = _winners(bench, view, traced, values, named, union, state["waiting"])
-        return figure, title, words, state["what"] if state["anew"] else no_update, state
+        words = _winners(bench, view, traced, shown.contribution, named, shown.critical, state["waiting"])
+        return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state
+
+
+def beside(view: View) -> tuple[str, ...]:
+    """The pinned layers that stand beside the shown one."""
+    return tuple(name for name in view.pinned if name != view.layer)
+
+
+def width_of(data: dict[str, Any], view: View) -> float:
+    """The width of each treemap in pixels, where pinned ones stand beside the shown one."""
+    columns = len(beside(view)) + 1
+    return ((data.get("width") or 760) - GAP * (columns - 1)) / columns
+
+
+def _title(shown: Contents) -> str:
+    layer = shown.layer
+    return (
+        f"{layer.name} · {int(shown.critical.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
+    )
 
 
 def asked_for(
@@ -92,15 +98,6 @@ def contributions_of(view: View) -> dict[str, Any]:
     step = asdict(view.traced) if view.traced is not None else {}
     named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
     return named | {"how": view.how, "step": step | {"note": "", "parent": -1}}
-
-
-def _contribution(bench: Workbench, found: Triplet, view: View) -> Contribution | None:
-    """The view's contributions where they are stored, else the quadratic approximation, which takes one pass."""
-    step = view.traced
-    if step is None:
-        return None
-    cause = cause_of(bench.layers, step)
-    return bench.stored_contribution(found, *cause, view.how) or bench.contribute(found, *cause, method="quadratic")
 
 
 def strongest(values: np.ndarray | None) -> list[int]:
@@ -139,7 +136,7 @@ def _winners(
 def winners_of(bench: Workbench, view: View) -> list[int]:
     """The channels of the strongest contributors that the view shows."""
     found = stored_triplet(bench, view)
-    traced = _contribution(bench, found, view) if found is not None else None
+    traced = contribution_to(bench, found, view.traced, view.how) if found is not None else None
     return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []
 
 

@@ -53,7 +53,7 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.TREEMAP, "clickData"),
+        Input(ids.CLICKED, "data"),
         Input({"type": "winner", "index": ALL}, "n_clicks"),
         Input({"type": "flip", "index": ALL}, "n_clicks"),
         State({"type": "note", "index": ALL}, "value"),
@@ -61,11 +61,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_map(click, _clicks, _flips, _notes, data):
-        if ctx.triggered_id == ids.TREEMAP:
-            place = _customdata(click)
-            channel = int(place[0]) if place is not None else None
-        else:
-            channel = _clicked()
+        channel = (click or {}).get("map") if ctx.triggered_id == ids.CLICKED else _clicked()
         view = noted(from_data(data), ctx.states_list[0])
         return view.but(map=channel).to_data() if channel not in (None, view.map) else no_update
 
@@ -236,8 +232,3 @@ def _clicked() -> Any:
     """The index of the button that was really clicked, None where buttons were only added to the page."""
     pressed = ctx.triggered_id
     return pressed["index"] if isinstance(pressed, dict) and ctx.triggered[0]["value"] else None
-
-
-def _customdata(click: dict[str, Any] | None) -> list | None:
-    points = (click or {}).get("points") or [{}]
-    return points[0].get("customdata")

@@ -1,26 +1,25 @@
-"""The exclusive regions of up to three sets of feature maps (Sec. 5.3)."""
+"""The exclusive regions of the sets of critical feature maps of up to eight datapaths (Sec. 5.3)."""
 
 from collections.abc import Mapping
-from itertools import combinations
 
 import numpy as np
 
-from aevis_dash.domain import ROLES, Region, Role
+from aevis_dash.domain import Region, in_order
 
 
-def regions(critical: Mapping[Role, np.ndarray]) -> tuple[Region, ...]:
-    """The regions that are not empty, from (n_l,) bool critical maps per role: at most seven for three.
+def regions(critical: Mapping[str, np.ndarray]) -> tuple[Region, ...]:
+    """The regions that are not empty, from (n_l,) bool critical maps per datapath: at most 2^m - 1 for m of them.
 
-    Every critical map is in exactly one region. First the maps of one role alone, then of two, then of
-    all; within these in the order source, adversarial, target. Channels ascend.
+    Every critical map is in exactly one region. First the maps of one datapath alone, then of two, ..., of all;
+    within these in the order source, adversarial, target, target 2, ... Channels ascend.
     """
-    roles = [role for role in ROLES if role in critical]
-    combined = (group for size in range(1, len(roles) + 1) for group in combinations(roles, size))
-    found = (_region(frozenset(group), critical) for group in combined)
-    return tuple(region for region in found if region.channels)
-
-
-def _region(roles: frozenset[Role], critical: Mapping[Role, np.ndarray]) -> Region:
-    """The maps critical for all of `roles` and for none of the others."""
-    inside = [np.asarray(members, bool) == (role in roles) for role, members in critical.items()]
-    return Region(roles, tuple(int(channel) for channel in np.flatnonzero(np.all(inside, axis=0))))
+    paths = in_order(critical)
+    if not paths:
+        return ()
+    member = np.array([np.asarray(critical[path], bool) for path in paths])
+    codes = (2 ** np.arange(len(paths))) @ member
+    places = {code: np.flatnonzero(codes == code).tolist() for code in set(codes.tolist()) - {0}}
+    found = {tuple(i for i in range(len(paths)) if code >> i & 1): tuple(places[code]) for code in places}
+    return tuple(
+        Region(frozenset(paths[i] for i in group), found[group]) for group in sorted(found, key=lambda g: (len(g), g))
+    )

@@ -1,20 +1,28 @@
-"""Three overlapping sets of feature maps as nested rectangles (Sec. 5.3, Fig. 7)."""
+"""Overlapping sets of feature maps as nested rectangles (Sec. 5.3, Fig. 7)."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, permutations
+from functools import lru_cache
+from itertools import accumulate, combinations, cycle, pairwise, permutations
+from typing import Any
 
 import numpy as np
 
-from aevis_dash.domain import Region, Role
+from aevis_dash.domain import Region, Role, in_order
 
 GAP = 3.0
 STRIP = 15.0
 ASPECT_WEIGHT = 0.04
 """What a region's squared log aspect ratio costs beside Eq. 6 in units of the whole area."""
-
-TIE = (Role.ADVERSARIAL, Role.SOURCE, Role.TARGET)
+LEAST_CELL = 5.0
+"""Height and width of a cell at least, in pixels."""
+REGIONS, LEAST_REGION = 12, 8.0
+"""Regions that a treemap carries at most, and their shorter side at least in pixels."""
+ALL_ORDERS, ALL_REGIONS = 3, 4
+"""Of how many sets, and of how many regions of one set, every order is tried."""
+TRIED = 80
+"""Orders tried at most where not every one is."""
 
 
 @dataclass(frozen=True)
@@ -58,46 +66,55 @@ Placed = tuple[Region, Rect]
 class Treemap:
     """Sets tile the area, their regions tile the sets, cells lie inside `inner` of their region.
 
-    The area of a set or region is proportional to the number of maps drawn in it. A set all of whose
-    maps are drawn in larger sets has no rectangle of its own.
+    The area of a set or region is proportional to the number of its maps. A set all of whose maps are drawn in larger
+    sets has no rectangle of its own. `smaller` (as many as regions): how many maps of a region have no cell, the last
+    ones of its order, because cells for all would be smaller than LEAST_CELL.
     """
 
     width: float
     height: float
-    sets: Mapping[Role, Rect]
+    sets: Mapping[str, Rect]
     regions: tuple[Placed, ...]
     cells: tuple[Cell, ...]
+    smaller: tuple[int, ...] = ()
+
+    @property
+    def legible(self) -> bool:
+        """Whether there are at most REGIONS, and all at least LEAST_REGION wide and high."""
+        sides = [min(rect.width, rect.height) for _, rect in self.regions]
+        return len(sides) <= REGIONS and min(sides, default=LEAST_REGION) >= LEAST_REGION
 
 
 def treemap(regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None) -> Treemap:
     """The nested layout of `regions` in width x height pixels that costs least (see `cost`).
 
-    A shared region is nested in the largest of its sets (tie: adversarial, then source). Sets and
-    regions are laid out by an ordered squarified treemap; every order of sets, every order of regions
-    within them (at most 6 x 24 x 2 = 288) and both directions of the first strip are tried.
-    `order` (n_l,): a key per channel, the cells of a region go from the largest to the smallest (NaN last).
+    A shared region is nested in the largest of its sets (tie: adversarial, then source, target, further ones). Sets
+    and regions are laid out by an ordered squarified treemap. For up to three sets every order of sets, every order of
+    regions within them (at most 6 x 24 x 2 = 288) and both directions of the first strip are tried; for more, orders
+    are swapped pairwise as long as that helps. `order` (n_l,): a key per channel, the cells of a region go from the
+    largest to the smallest (NaN last).
     """
-    home = nested(regions)
     whole = Rect(0.0, 0.0, float(width), float(height))
-    if not home:
-        return Treemap(whole.width, whole.height, {}, (), ())
-    sets, placed = min(_layouts(home, whole), key=lambda layout: cost(*layout, whole.area))
-    cells = tuple(cell for region, rect in placed for cell in _cells(region, inner(rect), order))
-    return Treemap(whole.width, whole.height, sets, placed, cells)
+    sets, placed = _arranged(tuple(r for r in regions if r.channels), whole)
+    ranked = [(in_rank(region.channels, order), inner(rect)) for region, rect in placed]
+    kept = [(channels[: capacity(room)], room) for channels, room in ranked]
+    cells = tuple(cell for channels, room in kept for cell in tiled(channels, room))
+    smaller = tuple(len(all_) - len(some) for (all_, _), (some, _) in zip(ranked, kept, strict=True))
+    return Treemap(whole.width, whole.height, sets, placed, cells, smaller)
 
 
-def nested(regions: Sequence[Region]) -> dict[Role, tuple[Region, ...]]:
-    """For each role the regions that are drawn inside its set, roles without any left out."""
-    sizes = {role: sum(len(r.channels) for r in regions if role in r.roles) for role in TIE}
+def nested(regions: Sequence[Region]) -> dict[str, tuple[Region, ...]]:
+    """For each datapath the regions that are drawn inside its set, the largest set first; none without any."""
+    paths = in_order({path for region in regions for path in region.paths})
+    paths = tuple(sorted(paths, key=lambda path: path != Role.ADVERSARIAL))
+    sizes = {path: sum(len(r.channels) for r in regions if path in r.paths) for path in paths}
+    order = sorted(paths, key=sizes.__getitem__, reverse=True)
+    owners = [(next(path for path in order if path in r.paths), r) for r in regions if r.channels]
+    home = {path: tuple(r for owner, r in owners if owner == path) for path in order}
+    return {path: inside for path, inside in home.items() if inside}
 
-    def owner(region: Region) -> Role:
-        return max((role for role in TIE if role in region.roles), key=sizes.__getitem__)
 
-    home = {role: tuple(r for r in regions if r.channels and owner(r) is role) for role in Role}
-    return {role: inside for role, inside in home.items() if inside}
-
-
-def cost(sets: Mapping[Role, Rect], placed: Iterable[Placed], area: float) -> float:
+def cost(sets: Mapping[str, Rect], placed: Iterable[Placed], area: float) -> float:
     """Eq. 6 in units of the whole area, plus a penalty on slivers: the squared log aspect ratios."""
     return sum(
         _astray(region, rect, sets) / area
@@ -106,37 +123,80 @@ def cost(sets: Mapping[Role, Rect], placed: Iterable[Placed], area: float) -> fl
     )
 
 
-def _astray(region: Region, rect: Rect, sets: Mapping[Role, Rect]) -> float:
+def _astray(region: Region, rect: Rect, sets: Mapping[str, Rect]) -> float:
     """Eq. 6 for one region: squared distance from the mean of the centres of the sets that share it."""
-    centres = [sets[role].centre for role in region.roles if role in sets]
-    if len(region.roles) < 2:
+    if len(region.paths) < 2:
         return 0.0
+    centres = [sets[path].centre for path in region.paths if path in sets]
     x, y = (sum(values) / len(centres) for values in zip(*centres, strict=True))
     return (rect.centre[0] - x) ** 2 + (rect.centre[1] - y) ** 2
 
 
+Layout = tuple[Mapping[str, Rect], tuple[Placed, ...]]
+
+
+@lru_cache(maxsize=128)
+def _arranged(regions: tuple[Region, ...], whole: Rect) -> Layout:
+    """Sets and regions in the orders and directions that were found to cost least."""
+    home = nested(regions)
+    if not home:
+        return {}, ()
+
+    def priced(layout: Layout) -> float:
+        return cost(*layout, whole.area)
+
+    if len({path for region in regions for path in region.paths}) <= ALL_ORDERS:
+        return min((layout for order in permutations(home) for layout in _layouts(home, order, whole)), key=priced)
+    rough = lambda order: min(map(priced, _layouts(home, order, whole, search=False)))  # noqa: E731
+    return min(_layouts(home, climbed(tuple(home), rough), whole), key=priced)
+
+
+def climbed(start: tuple[Any, ...], price: Callable[[tuple[Any, ...]], float]) -> tuple[Any, ...]:
+    """The order at which no swap of two lowers the price, or the cheapest that was found in TRIED orders."""
+    best, least, tried = start, price(start), 1
+    swaps = list(combinations(range(len(start)), 2))
+    since = 0
+    for i, j in cycle(swaps):
+        if tried >= TRIED or since >= len(swaps):
+            break
+        order = list(best)
+        order[i], order[j] = order[j], order[i]
+        now, tried, since = price(tuple(order)), tried + 1, since + 1
+        if now < least:
+            best, least, since = tuple(order), now, 0
+    return best
+
+
 def _layouts(
-    home: Mapping[Role, tuple[Region, ...]], whole: Rect
-) -> Iterator[tuple[dict[Role, Rect], tuple[Placed, ...]]]:
-    """One layout for each order of the sets and start direction, the best of all orders within the sets.
+    home: Mapping[str, tuple[Region, ...]], order: Sequence[str], whole: Rect, search: bool = True
+) -> Iterator[Layout]:
+    """One layout of the sets in that order for each start direction, with the best order found within the sets.
 
     With the sets in place the cost is a sum over sets, so each set's order is searched by itself.
     """
-    for roles in permutations(home):
-        for tall in (False, True):
-            areas = [sum(len(r.channels) for r in home[role]) for role in roles]
-            sets = dict(zip(roles, squarify(areas, whole, tall), strict=True))
-            best = (_arranged(home[role], sets, sets[role], whole.area) for role in roles)
-            yield sets, tuple(placed for inside in best for placed in inside)
+    for tall in (False, True):
+        areas = [sum(len(r.channels) for r in home[path]) for path in order]
+        sets = dict(zip(order, squarify(areas, whole, tall), strict=True))
+        inside = (_inside(home[path], sets, sets[path], whole.area, search) for path in order)
+        yield sets, tuple(placed for set_ in inside for placed in set_)
 
 
-def _arranged(inside: tuple[Region, ...], sets: Mapping[Role, Rect], rect: Rect, area: float) -> tuple[Placed, ...]:
-    """The regions of one set in the order and start direction that cost least."""
-    orders = ((order, tall) for order in permutations(inside) for tall in (False, True))
-    layouts = (
-        tuple(zip(order, squarify([len(r.channels) for r in order], rect, tall), strict=True)) for order, tall in orders
-    )
-    return min(layouts, key=lambda placed: cost(sets, placed, area))
+def _inside(
+    regions: tuple[Region, ...], sets: Mapping[str, Rect], rect: Rect, area: float, search: bool
+) -> tuple[Placed, ...]:
+    """The regions of one set in the order and start direction that cost least; in the order given without a search."""
+
+    def laid(order: Sequence[Region]) -> tuple[Placed, ...]:
+        sizes = [len(r.channels) for r in order]
+        ways = (tuple(zip(order, squarify(sizes, rect, tall), strict=True)) for tall in (False, True))
+        return min(ways, key=priced)
+
+    priced = lambda placed: cost(sets, placed, area)  # noqa: E731
+    if not search or len(regions) == 1:
+        return laid(regions)
+    if len(regions) <= ALL_REGIONS:
+        return min(map(laid, permutations(regions)), key=priced)
+    return laid(climbed(regions, lambda order: priced(laid(order))))
 
 
 def squarify(sizes: Sequence[float], rect: Rect, tall: bool) -> list[Rect]:
@@ -179,7 +239,8 @@ def _cut(rect: Rect, area: float, total: float, column: bool) -> tuple[Rect, Rec
 
 def _slices(strip: Rect, areas: Sequence[float], column: bool) -> list[Rect]:
     """The strip cut across its length in proportion to `areas`."""
-    ends = [0.0, *(np.cumsum(areas) / sum(areas)).tolist()]
+    total = sum(areas)
+    ends = [0.0, *(end / total for end in accumulate(areas))]
     x, y, width, height = strip.x, strip.y, strip.width, strip.height
     if column:
         return [Rect(x, y + height * a, width, height * (b - a)) for a, b in pairwise(ends)]
@@ -198,15 +259,27 @@ def labelled(rect: Rect) -> bool:
     return rect.height >= 2.5 * STRIP and rect.width >= 2 * STRIP
 
 
-def _cells(region: Region, room: Rect, order: np.ndarray | None) -> Iterator[Cell]:
+def in_rank(channels: Sequence[int], order: np.ndarray | None) -> list[int]:
+    """The channels from the largest key of `order` (n_l,) to the smallest, NaN last; as given without an order."""
+    chosen = np.asarray(channels, int)
+    if order is None:
+        return chosen.tolist()
+    key = np.asarray(order, float)[chosen]
+    return chosen[np.argsort(-np.where(np.isnan(key), -np.inf, key), kind="stable")].tolist()
+
+
+def capacity(room: Rect) -> int:
+    """How many cells of LEAST_CELL fit, one at least."""
+    return max(int(room.width / LEAST_CELL), 1) * max(int(room.height / LEAST_CELL), 1)
+
+
+def tiled(channels: Sequence[int], room: Rect) -> Iterator[Cell]:
     """Cells of equal area row by row, first to last."""
-    channels = np.asarray(region.channels)
-    if order is not None:
-        key = np.asarray(order, float)[channels]
-        channels = channels[np.argsort(-np.where(np.isnan(key), -np.inf, key), kind="stable")]
+    if not channels:
+        return
     across, down = grid(len(channels), room)
     width, height = room.width / across, room.height / down
-    for place, channel in enumerate(channels.tolist()):
+    for place, channel in enumerate(channels):
         row, column = divmod(place, across)
         yield Cell(channel, Rect(room.x + column * width, room.y + row * height, width, height))
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.domain import Role
+from aevis_dash.figures.theme import graph_config
 from aevis_dash.layouts.graph import waiting_graph
 
+HEIGHT = 270
 PAIRS = [
     {"label": "adv - src", "value": "adv-src"},
     {"label": "adv - tar", "value": "adv-tar"},
@@ -20,6 +24,22 @@ HOWS = [
     {"label": "exact (slow)", "value": "exact"},
 ]
 CAUSES = [{"label": f"to {role.short}", "value": role.value} for role in Role]
+SORTS = [
+    {"label": "by difference", "value": "fill"},
+    {"label": "by contribution", "value": "contribution"},
+    {"label": "by channel", "value": "channel"},
+]
+KEEPS = [
+    {"label": "all", "value": "all"},
+    {"label": "adv only", "value": "adv"},
+    {"label": "shared", "value": "shared"},
+    {"label": "top 50", "value": "top"},
+]
+_PINNING = "Keep this layer's treemap beside those of other layers (three at most)"
+
+Value = int | float | str
+Row = Sequence[Value]
+"""A map in the table: its channel first, then its values."""
 
 
 @dataclass(frozen=True)
@@ -33,29 +53,113 @@ class Winner:
 
 
 def layer_panel() -> html.Section:
-    """The lower half of the middle column."""
+    """The lower half of the middle column: its treemap, pinned ones beside it, and a table of the same."""
     return html.Section(
         [
             html.Div(
                 [
                     html.H2("Layer"),
-                    html.Span(id=ids.LAYER_TITLE),
-                    html.Label(["■ activation ", _choice(ids.PAIR, PAIRS, "adv-src", "7.6rem")]),
-                    html.Label(
+                    html.Span(id=ids.LAYER_TITLE, className="title"),
+                    html.Button("pin", id=ids.PIN, className="pin", n_clicks=0, title=_PINNING),
+                ],
+                className="head one-line",
+            ),
+            _tools(),
+            html.Div(id=ids.WINNERS, className="winners"),
+            html.Div(
+                [
+                    html.Div(id=ids.PINNED, className="pinned-layers"),
+                    html.Div(
                         [
-                            "⣿ contribution ",
-                            _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "6.2rem"),
-                            _choice(ids.HOW, HOWS, "solved", "7.8rem"),
-                        ]
+                            html.Div(id=ids.SHOWN_NAME, className="slot-head"),
+                            waiting_graph(ids.TREEMAP, HEIGHT, "select2d", "lasso2d"),
+                        ],
+                        id=ids.SHOWN,
+                        className="slot",
                     ),
                 ],
-                className="head",
+                id=ids.TREEMAPS,
+                className="treemaps",
             ),
-            html.Div(id=ids.WINNERS, className="winners"),
-            waiting_graph(ids.TREEMAP, 270),
+            html.Details(
+                [
+                    html.Summary("table", id=ids.TABLE_SWITCH, n_clicks=0),
+                    html.Div(id=ids.TABLE),
+                    html.Button("CSV of all", id=ids.CSV, className="pin", n_clicks=0),
+                    dcc.Download(id=ids.CSV_FILE),
+                ],
+                className="layer-table",
+            ),
         ],
         className="panel layer",
     )
+
+
+def _tools() -> html.Div:
+    """One line at the narrowest page: what the cells are filled with, their order, which are kept, their faces."""
+    return html.Div(
+        [
+            html.Label(["■", _choice(ids.PAIR, PAIRS, "adv-src", "6.4rem")], title="solid: difference of activation"),
+            html.Label(
+                [
+                    "⣿",
+                    _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "5.2rem"),
+                    _choice(ids.HOW, HOWS, "solved", "7rem"),
+                ],
+                title="dotted: contribution, where the layer was traced to",
+            ),
+            html.Label(_choice(ids.SORT, SORTS, "fill", "8.2rem"), title="order of the cells", className="end"),
+            html.Label(_choice(ids.KEEP, KEEPS, "all", "5.4rem"), title="which maps are shown"),
+            dbc.Checkbox(id=ids.FACES, label="faces", value=True),
+        ],
+        className="head one-line tools",
+    )
+
+
+def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
+    """A pinned layer's treemap under its name, at that place of the row."""
+    return html.Div(
+        [
+            html.Div(
+                [
+                    html.Button(layer, id=ids.pinned_title(layer), className="pinned-title", n_clicks=0, title=layer),
+                    html.Button("×", id=ids.unpin(layer), className="unpin", n_clicks=0, title=f"unpin {layer}"),
+                ],
+                className="slot-head",
+            ),
+            dcc.Graph(id=ids.pinned(layer), figure=figure, config=graph_config(), style={"height": f"{HEIGHT}px"}),
+        ],
+        className="slot",
+        style={"order": place},
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool], chosen: int | None) -> list:
+    """The first of `total` maps with their values, under buttons that sort them; `order` is a column and whether up."""
+    heads = [_column(name, order[1] if name == order[0] else None) for name in columns]
+    body = [html.Tr(_cells(row), className="chosen" if row[0] == chosen else "") for row in rows]
+    count = f"{len(rows)} of {total} maps" if len(rows) < total else f"{total} maps"
+    return [
+        html.Div(html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)]), className="rows"),
+        html.Div(count, className="foot"),
+    ]
+
+
+def _column(name: str, up: bool | None) -> html.Th:
+    sorting = {None: "none", True: "ascending", False: "descending"}[up]
+    arrow = {None: "", True: " ▲", False: " ▼"}[up]
+    button = html.Button(name + arrow, id=ids.table_column(name), n_clicks=0)
+    told: dict[str, Any] = {"aria-sort": sorting}
+    return html.Th(button, **told)
+
+
+def _cells(row: Row) -> list[html.Td]:
+    channel = html.Button(str(row[0]), id=ids.table_row(int(row[0])), n_clicks=0)
+    return [html.Td(channel), *(html.Td(_words(value)) for value in row[1:])]
+
+
+def _words(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def winners(found: Sequence[Winner], sentence: str) -> list:

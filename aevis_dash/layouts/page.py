@@ -56,6 +56,10 @@ def _state() -> list:
         ids.LEARNED_VIEW,
         ids.SEEN_SO_FAR,
         ids.VISUALISED,
+        ids.PINNED_VIEW,
+        ids.CLICKED,
+        ids.SHIFTED,
+        ids.TABLE_ORDER,
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),

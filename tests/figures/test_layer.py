@@ -3,19 +3,24 @@
 import json
 
 import numpy as np
+import orjson
+import plotly.graph_objects as go
 import pytest
 
-from aevis_dash.domain import ROLES, Role
+from aevis_dash.domain import ROLES, Role, further
+from aevis_dash.figures.cells import FACE, Encoding
 from aevis_dash.figures.layer import treemap_figure
+from aevis_dash.figures.matrix import matrix_figure
 from aevis_dash.figures.theme import DARK, LIGHT
+from aevis_dash.geometry.matrix import matrix
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import treemap
 
 
-def draw(critical, difference, contribution=None, selected=None, marked=(), theme=LIGHT, size=(600, 300)):
+def draw(critical, difference, contribution=None, theme=LIGHT, size=(600, 300), **encoded):
+    """The layout, and the drawing as plotly understands it, which also refuses what it does not know."""
     layout = treemap(regions(critical), *size)
-    names = {role: role.short for role in ROLES}
-    return layout, treemap_figure(layout, difference, contribution, selected, marked, theme, names)
+    return layout, go.Figure(treemap_figure(layout, Encoding(difference, contribution, **encoded), theme))
 
 
 def random_sets(n, part, seed=0):
@@ -94,14 +99,23 @@ def test_a_label_that_does_not_fit_is_shortened_or_dropped():
     assert [a.text for a in figure.layout.annotations] == ["src only · 99"]
 
 
-def test_selected_and_marked_maps():
+def framed(figure, name):
+    """The corners (x0, y0, x1, y1) of every frame of a trace."""
+    line = trace(figure, name)
+    points = [p for p in zip(line.x, line.y, strict=True) if p[0] is not None]
+    assert len(points) % 5 == 0
+    return [(*points[i], *points[i + 2]) for i in range(0, len(points), 5)]
+
+
+def test_selected_picked_and_marked_maps():
     critical = {Role.SOURCE: np.ones(9, bool)}
-    layout, figure = draw(critical, np.ones(9), selected=4, marked=(2, 7))
-    frame = figure.layout.shapes[-1]
-    cell = layout.cells[4].rect
-    assert (frame.x0, frame.x1, frame.y0, frame.y1) == pytest.approx(
-        (cell.x, cell.right, cell.y, cell.bottom), abs=0.01
-    )
+    layout, figure = draw(critical, np.ones(9), selected=4, marked=(2, 7), picked=(1, 3))
+    rects = {cell.channel: cell.rect for cell in layout.cells}
+    corners = lambda c, by: (rects[c].x + by, rects[c].y + by, rects[c].right - by, rects[c].bottom - by)  # noqa: E731
+    (frame,) = framed(figure, "selected")
+    assert frame == pytest.approx(corners(4, 1), abs=0.01)
+    first, second = framed(figure, "picked")
+    assert (first, second) == (pytest.approx(corners(1, 2), abs=0.01), pytest.approx(corners(3, 2), abs=0.01))
     stars = trace(figure, "marked")
     inside = [
         c.channel
@@ -110,7 +124,51 @@ def test_selected_and_marked_maps():
         if c.rect.x < x < c.rect.right and c.rect.y < y < c.rect.bottom
     ]
     assert inside == [2, 7]
-    assert len(draw(critical, np.ones(9))[1].layout.shapes) == len(figure.layout.shapes) - 1
+    assert framed(draw(critical, np.ones(9))[1], "selected") == []
+
+
+def test_faces_stand_in_large_cells_only_and_fills_let_them_through():
+    critical = {Role.SOURCE: np.ones(6, bool)}
+    faces = {channel: f"/patch/{channel}" for channel in range(5)}
+    layout, figure = draw(critical, np.arange(1.0, 7.0), faces=faces)
+    images = {image.source: image for image in figure.layout.images}
+    assert set(images) == set(faces.values())
+    for cell in layout.cells[:5]:
+        image = images[faces[cell.channel]]
+        assert (image.x, image.y) == pytest.approx(cell.rect.centre, abs=0.01)
+        assert image.sizex < cell.rect.width
+        assert image.sizey < cell.rect.height
+    fills = by_cell(layout, trace(figure, "difference"))
+    assert fills[5][1] == LIGHT.more
+    assert all(fills[channel][1].startswith("rgba") for channel in faces)
+    small, plain = draw({Role.SOURCE: np.ones(200, bool)}, np.ones(200), faces=faces)
+    assert min(small.cells[0].rect.width, small.cells[0].rect.height) < FACE
+    assert not plain.layout.images
+
+
+def test_a_name_is_written_where_it_fits_and_always_in_the_hover():
+    labels = {0: "ear <b> 0.41"}
+    wide = trace(draw({Role.SOURCE: np.ones(6, bool)}, np.ones(6), labels=labels)[1], "maps")
+    narrow = trace(draw({Role.SOURCE: np.ones(100, bool)}, np.ones(100), labels=labels)[1], "maps")
+    assert (wide.text[0], narrow.text[0]) == ("0 ear &lt;b&gt; 0.41", "0")
+    assert all("ear &lt;b&gt; 0.41" in figure.hovertext[0] for figure in (wide, narrow))
+
+
+def test_the_hover_names_the_sets_and_both_values():
+    critical = {Role.SOURCE: np.ones(2, bool), "target 2": np.array([1, 0], bool)}
+    _, figure = draw(critical, np.array([1.5, -2.0]), np.array([0.25, 0.0]), pair="adv - src")
+    assert set(trace(figure, "maps").hovertext) == {
+        "map 0 · src ∩ tar 2<br>adv - src +1.5<br>contribution 25.0%",
+        "map 1 · src<br>adv - src -2<br>contribution 0.0%",
+    }
+
+
+def test_the_label_says_how_many_maps_have_no_cell():
+    layout, figure = draw({Role.SOURCE: np.ones(4000, bool)}, np.ones(4000), size=(200, 200))
+    (text,) = [a.text for a in figure.layout.annotations]
+    left = 4000 - len(layout.cells)
+    assert left > 0
+    assert text == f"src only · {len(layout.cells)} +{left} smaller"
 
 
 def test_numbers_are_written_in_large_cells_only():
@@ -135,7 +193,45 @@ def test_a_layer_of_one_channel_without_any_difference(value):
     assert len(trace(figure, "maps").x) == 1
 
 
-def test_a_thousand_cells_stay_below_200_kilobytes():
+def test_two_thousand_cells_stay_below_400_kilobytes():
     rng = np.random.default_rng(0)
-    _, figure = draw({Role.SOURCE: np.ones(1000, bool)}, rng.normal(0, 1, 1000), rng.random(1000))
-    assert len(figure.to_json()) < 200_000
+    layout = treemap(regions({Role.SOURCE: np.ones(2048, bool)}), 600, 270)
+    encoding = Encoding(rng.normal(0, 1, 2048), rng.random(2048), pair="adv - src")
+    assert len(layout.cells) == 2048
+    assert len(orjson.dumps(treemap_figure(layout, encoding, LIGHT))) < 400_000
+
+
+def many_sets(n=300, paths=5):
+    keys = [*ROLES, *(further(number) for number in range(2, paths - 1))]
+    return dict(zip(keys, np.random.default_rng(1).random((paths, n)) < 0.4, strict=True))
+
+
+def test_the_matrix_has_a_coloured_dot_for_every_datapath_of_a_row():
+    critical = many_sets()
+    layout = matrix(regions(critical), 600, 900)
+    figure = go.Figure(matrix_figure(layout, Encoding(np.ones(300)), LIGHT))
+    dots = trace(figure, "datapaths")
+    found = {}
+    for x, y, colour in zip(dots.x, dots.y, dots.marker.color, strict=True):
+        (row,) = [row for row in layout.rows if row.rect.y < y < row.rect.bottom]
+        (path,) = [path for path, place in layout.columns.items() if place == x]
+        if colour == LIGHT.path(path):
+            found.setdefault(row.region, set()).add(path)
+    assert len(dots.x) == len(layout.rows) * 5
+    assert found == {row.region: set(row.region.paths) for row in layout.rows}
+    texts = [a.text for a in figure.layout.annotations]
+    assert {"src", "adv", "tar", "tar 2", "tar 3"} <= set(texts)
+    assert [t for t in texts if t.isdigit()] == [str(len(row.region.channels)) for row in layout.rows]
+
+
+def test_the_matrix_has_the_traces_of_the_treemap_and_tells_what_it_leaves_out():
+    critical = many_sets()
+    layout = matrix(regions(critical), 600, 200)
+    figure = go.Figure(matrix_figure(layout, Encoding(np.ones(300), np.ones(300), selected=5), LIGHT))
+    maps = trace(figure, "maps")
+    assert [list(row) for row in maps.customdata] == [[cell.channel] for cell in layout.cells]
+    assert [t.name for t in figure.data if t.hoverinfo != "skip"] == ["maps"]
+    assert set(by_cell(layout, trace(figure, "contribution"))) == {cell.channel for cell in layout.cells}
+    missing = sum(len(region.channels) for region in layout.left_out)
+    assert missing > 1
+    assert any(f"+{len(layout.left_out)} smaller sets · {missing} maps" in a.text for a in figure.layout.annotations)

@@ -5,15 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aevis_dash.domain import ROLES, Role
+from aevis_dash.domain import ROLES, Role, further
 from aevis_dash.geometry.sets import regions
 
-CRITICAL = st.integers(0, 20).flatmap(lambda n: st.fixed_dictionaries({role: arrays(bool, n) for role in ROLES}))
+PATHS = (*ROLES, *(further(number) for number in range(2, 7)))
+CRITICAL = st.tuples(st.integers(0, 20), st.permutations(PATHS), st.integers(1, 8)).flatmap(
+    lambda drawn: st.fixed_dictionaries({path: arrays(bool, drawn[0]) for path in drawn[1][: drawn[2]]})
+)
 
 
 @settings(deadline=None, max_examples=100)
 @given(CRITICAL)
-def test_each_critical_map_is_in_the_one_region_of_its_roles(critical):
+def test_each_critical_map_is_in_the_one_region_of_its_datapaths(critical):
     found = regions(critical)
     channels = [channel for region in found for channel in region.channels]
     assert len(channels) == len(set(channels))
@@ -22,12 +25,12 @@ def test_each_critical_map_is_in_the_one_region_of_its_roles(critical):
         assert region.channels
         for channel in region.channels:
             assert type(channel) is int
-            assert region.roles == {role for role in ROLES if critical[role][channel]}
+            assert region.paths == {path for path in critical if critical[path][channel]}
 
 
 @settings(deadline=None, max_examples=30)
 @given(CRITICAL)
-def test_order_depends_on_the_roles_alone(critical):
+def test_order_depends_on_the_datapaths_alone(critical):
     turned = dict(reversed(critical.items()))
     assert regions(critical) == regions(turned)
 
@@ -37,4 +40,13 @@ def test_all_seven_regions():
     critical = {role: (bits >> place) % 2 == 1 for place, role in enumerate(ROLES)}
     found = regions(critical)
     assert [region.channels for region in found] == [(1,), (2,), (4,), (3,), (5,), (6,), (7,)]
-    assert found[0].roles == {Role.SOURCE}
+    assert found[0].paths == {Role.SOURCE}
+
+
+def test_further_targets_come_after_the_triplet_by_number():
+    critical = {path: np.array([path == other for other in PATHS]) for path in reversed(PATHS)}
+    assert [region.paths for region in regions(critical)] == [{path} for path in PATHS]
+
+
+def test_no_datapath_is_no_region():
+    assert regions({}) == ()

@@ -7,9 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aevis_dash.domain import ROLES, Region, Role
+from aevis_dash.domain import ROLES, Region, Role, further
 from aevis_dash.geometry.sets import regions
-from aevis_dash.geometry.treemap import Rect, cost, grid, inner, nested, squarify, treemap
+from aevis_dash.geometry.treemap import (
+    LEAST_CELL,
+    REGIONS,
+    Rect,
+    capacity,
+    climbed,
+    cost,
+    grid,
+    inner,
+    nested,
+    squarify,
+    treemap,
+)
 
 SLACK = 1e-6
 SUBSETS = [frozenset(group) for size in (1, 2, 3) for group in combinations(ROLES, size)]
@@ -72,7 +84,7 @@ def test_areas_are_proportional_and_everything_is_nested(counts, width, height):
     for region, rect in drawn.regions:
         assert rect.area == pytest.approx(per_map * len(region.channels))
         owner = next(role for role, regions in home.items() if region in regions)
-        assert owner in region.roles
+        assert owner in region.paths
         assert inside(rect, drawn.sets[owner])
     assert apart([rect for _, rect in drawn.regions])
     assert apart(list(drawn.sets.values()))
@@ -83,9 +95,11 @@ def test_areas_are_proportional_and_everything_is_nested(counts, width, height):
 def test_cells_are_equal_apart_and_inside_their_region(counts, width, height):
     drawn = treemap(made(counts), width, height)
     cells = {cell.channel: cell.rect for cell in drawn.cells}
-    assert len(cells) == len(drawn.cells) == sum(counts)
-    for region, rect in drawn.regions:
-        mine = [cells[channel] for channel in region.channels]
+    assert len(cells) == len(drawn.cells) == sum(counts) - sum(drawn.smaller)
+    for (region, rect), smaller in zip(drawn.regions, drawn.smaller, strict=True):
+        assert smaller == max(0, len(region.channels) - capacity(inner(rect)))
+        mine = [cells[channel] for channel in region.channels if channel in cells]
+        assert len(mine) == len(region.channels) - smaller
         assert all(inside(cell, inner(rect)) and inside(inner(rect), rect) for cell in mine)
         assert all(cell.area == pytest.approx(mine[0].area) for cell in mine)
         assert mine[0].area > 0
@@ -121,6 +135,77 @@ def test_no_order_costs_less_than_the_chosen_one(counts, width):
     drawn = treemap(made(counts), width, 150)
     best = min(cost(*layout, whole.area) for layout in every_layout(made(counts), whole))
     assert cost(drawn.sets, drawn.regions, whole.area) == pytest.approx(best)
+
+
+EIGHT = (*ROLES, *(further(number) for number in range(2, 7)))
+MANY = st.dictionaries(
+    st.frozensets(st.sampled_from(EIGHT), min_size=1), st.integers(1, 30), min_size=1, max_size=REGIONS
+)
+
+
+def numbered(sizes):
+    """Regions of those sizes by their datapaths, numbered through."""
+    ends = np.cumsum([0, *sizes.values()]).tolist()
+    return tuple(Region(paths, tuple(range(a, b))) for paths, (a, b) in zip(sizes, pairwise(ends), strict=True))
+
+
+@settings(deadline=None, max_examples=25)
+@given(MANY)
+def test_eight_sets_are_nested_in_proportion_too(sizes):
+    given_regions = numbered(sizes)
+    drawn = treemap(given_regions, 600, 270)
+    per_map = 600 * 270 / sum(sizes.values())
+    assert {region for region, _ in drawn.regions} == set(given_regions)
+    assert all(rect.area == pytest.approx(per_map * len(region.channels)) for region, rect in drawn.regions)
+    assert apart([rect for _, rect in drawn.regions])
+    home = nested(given_regions)
+    assert all(any(inside(rect, drawn.sets[p]) for p in region.paths if p in home) for region, rect in drawn.regions)
+    assert apart(list(drawn.sets.values()))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_four_sets_cost_little_more_than_the_best_order_of_all(seed):
+    """Four sets that share pairs: the search by swaps against every order, slowly."""
+    rng = np.random.default_rng(seed)
+    names = EIGHT[:4]
+    pairs = [frozenset(pair) for pair in combinations(names, 2)][1:4]
+    sizes = {group: int(rng.integers(3, 30)) for group in [*(frozenset({n}) for n in names), *pairs]}
+    drawn = treemap(numbered(sizes), 600, 270)
+    whole = Rect(0, 0, 600, 270)
+    every = [cost(*layout, whole.area) for layout in every_layout(numbered(sizes), whole)]
+    assert cost(drawn.sets, drawn.regions, whole.area) <= min(every) + 0.1 * (np.median(every) - min(every))
+
+
+def test_swaps_go_on_until_none_helps_and_stop_in_time():
+    tried = []
+
+    def price(order):
+        tried.append(order)
+        return sum(abs(value - place) for place, value in enumerate(order))
+
+    assert climbed((4, 3, 2, 1, 0), price) == (0, 1, 2, 3, 4)
+    tried.clear()
+    climbed(tuple(range(30))[::-1], price)
+    assert len(tried) <= 80
+
+
+def test_the_last_ranked_have_no_cell_where_cells_would_be_too_small():
+    region = Region(frozenset({Role.SOURCE}), tuple(range(900)))
+    order = np.random.default_rng(0).random(900)
+    drawn = treemap([region], 100, 80, order)
+    assert all(min(cell.rect.width, cell.rect.height) >= LEAST_CELL - SLACK for cell in drawn.cells)
+    shown = {cell.channel for cell in drawn.cells}
+    assert drawn.smaller == (900 - len(shown),)
+    assert min(order[list(shown)]) > max(order[list(set(range(900)) - shown)])
+
+
+def test_a_treemap_is_illegible_with_too_many_or_too_thin_regions():
+    one = {frozenset({path}): 10 for path in EIGHT}
+    pairs = {frozenset(pair): 10 for pair in combinations(EIGHT[:4], 2)}
+    assert treemap(numbered(one), 600, 270).legible
+    assert not treemap(numbered(one | pairs), 600, 270).legible
+    thin = {frozenset({Role.SOURCE}): 5000, frozenset({Role.TARGET}): 1}
+    assert not treemap(numbered(thin), 600, 270).legible
 
 
 def test_cost_is_equation_6_and_an_aspect_penalty():

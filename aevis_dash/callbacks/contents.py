@@ -1,0 +1,136 @@
+"""What a layer's cells and its table show of the view: which critical maps, in which order, with which values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.steps import Step, cause_of
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role
+from aevis_dash.figures.cells import FACE, Drawing, Encoding
+from aevis_dash.figures.layer import treemap_figure
+from aevis_dash.figures.matrix import matrix_figure
+from aevis_dash.figures.theme import Theme
+from aevis_dash.geometry.matrix import laid_out
+from aevis_dash.geometry.sets import regions
+from aevis_dash.geometry.treemap import Cell, Treemap
+from aevis_dash.workbench import Triplet, Workbench
+
+TOP = 50
+"""Maps that "top" keeps."""
+_ROLE_OF = {role.short: role for role in Role}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The critical maps of one layer.
+
+    members      the image of every compared datapath by its key; `critical` how many maps are critical for any of them
+    difference   (n_l,) activation on the first image of the view's pair minus that on the second; contribution (n_l,)
+                 in the view's cause, None where the layer carries none
+    regions      the exclusive regions of the maps that the view keeps
+    order        (n_l,) the largest comes first
+    """
+
+    layer: Layer
+    members: Mapping[str, str]
+    critical: np.ndarray
+    difference: np.ndarray
+    contribution: np.ndarray | None
+    regions: tuple[Region, ...]
+    order: np.ndarray
+
+
+def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced: Contribution | None) -> Contents:
+    """The layer's maps as the view sorts and keeps them; raises AevisError for compared images without a datapath."""
+    members = found.members(view.compared)
+    paths = {key: bench.layers.part(found.path_of(image).critical, layer.index) for key, image in members.items()}
+    difference = bench.difference(found, layer.index, *pair_of(view))
+    values = None if traced is None else traced.strength(tuple(Role).index(Role(view.cause)))
+    rank = ranked(view.sort, difference, values)
+    union = np.logical_or.reduce(list(paths.values()))
+    shown = kept(view.keep, paths, np.abs(difference) if view.sort == "channel" else rank)
+    inside = regions({key: critical & shown for key, critical in paths.items()})
+    return Contents(layer, members, union, difference, values, inside, rank)
+
+
+def pair_of(view: View) -> tuple[Role, Role]:
+    """The two roles whose activations the view compares."""
+    first, second = (_ROLE_OF[name] for name in view.pair.split("-"))
+    return first, second
+
+
+def ranked(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -> np.ndarray:
+    """(n_l,) by what cells are sorted, largest first: the contribution where it is wanted and there, |difference|, or
+    the channels, ascending."""
+    if sort == "channel":
+        return -np.arange(len(difference), dtype=float)
+    return np.abs(difference) if contribution is None or sort == "fill" else contribution
+
+
+def kept(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
+    """(n_l,) bool, which maps are shown: all, those of adv alone, those of at least two datapaths, or the critical ones
+    among which `rank` is largest, TOP of them."""
+    count = np.sum(list(paths.values()), axis=0)
+    if keep == "adv":
+        return (count == 1) & paths.get(Role.ADVERSARIAL, np.zeros(len(rank), bool))
+    if keep == "shared":
+        return count > 1
+    if keep == "top":
+        order = np.argsort(-np.where(count > 0, np.nan_to_num(rank), -np.inf), kind="stable")
+        return np.isin(np.arange(len(rank)), order[:TOP])
+    return np.ones(len(rank), bool)
+
+
+def contribution_to(bench: Workbench, found: Triplet, step: Step | None, how: str) -> Contribution | None:
+    """What a step found where that is stored, else the quadratic approximation, which takes one pass; None for no
+    step."""
+    if step is None:
+        return None
+    cause = cause_of(bench.layers, step)
+    return bench.stored_contribution(found, *cause, how) or bench.contribute(found, *cause, method="quadratic")
+
+
+def drawing(
+    bench: Workbench,
+    shown: Contents,
+    view: View,
+    theme: Theme,
+    size: tuple[float, float],
+    selected: int | None,
+    marked: Sequence[int] = (),
+    picked: Sequence[int] = (),
+) -> Drawing:
+    """The treemap or the matrix of a layer's contents in `size` pixels."""
+    layout = laid_out(shown.regions, *size, shown.order)
+    faces = faces_of(bench, shown.layer, layout.cells) if view.faces == "on" else {}
+    first, second = pair_of(view)
+    encoding = Encoding(
+        shown.difference,
+        shown.contribution,
+        selected,
+        marked,
+        picked,
+        f"{first.short} - {second.short}",
+        names_of(bench, shown.layer),
+        faces,
+    )
+    if isinstance(layout, Treemap):
+        return treemap_figure(layout, encoding, theme)
+    return matrix_figure(layout, encoding, theme)
+
+
+def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell]) -> dict[int, str]:
+    """The address of the first learned feature of every map whose cell has room for it."""
+    large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
+    faces = {channel: addresses.patch(bench, FeatureMap(layer.index, channel), 0) for channel in large}
+    return {channel: address for channel, address in faces.items() if address}
+
+
+def names_of(bench: Workbench, layer: Layer) -> dict[int, str]:
+    """The part that each map of the layer detects, by channel, where parts are known."""
+    names = bench.part_names()
+    start = bench.layers.offsets[layer.index]
+    return {c: names[start + c] for c in range(layer.channels) if names[start + c]} if names is not None else {}

@@ -1,0 +1,107 @@
+"""What changes the layer's view: order and choice of the maps, their faces, which layers are pinned, chosen maps."""
+
+from typing import Any
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.navigation import carried_area
+from aevis_dash.callbacks.settle import settled
+from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.workbench import Workbench
+
+PINS = 3
+"""Layers that can be pinned."""
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that change the layer's part of the view."""
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "clicked"),
+        Output(ids.CLICKED, "data"),
+        Output(ids.SHIFTED, "data"),
+        Output(ids.TREEMAP, "clickData"),
+        Input(ids.TREEMAP, "clickData"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.SORT, "value"),
+        Input(ids.KEEP, "value"),
+        Input(ids.FACES, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose(sort, keep, faces, data):
+        view = from_data(data)
+        changed = view.but(sort=sort, keep=keep, faces="on" if faces else "off")
+        return changed.to_data() if changed != view else no_update
+
+    @app.callback(
+        Output(ids.SORT, "value"),
+        Output(ids.KEEP, "value"),
+        Output(ids.FACES, "value"),
+        Output(ids.PIN, "children"),
+        Input(ids.VIEW, "data"),
+    )
+    def show_choices(data):
+        view = from_data(data)
+        return view.sort, view.keep, view.faces == "on", "unpin" if view.layer in view.pinned else "pin"
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.SHIFTED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_another(shifted, data):
+        return with_or_without(from_data(data), shifted["map"]).to_data() if shifted else no_update
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.PIN, "n_clicks"),
+        Input({"type": "unpin", "index": ALL}, "n_clicks"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def pin(_pin, _unpin, data):
+        view, pressed = from_data(data), ctx.triggered_id
+        name = pressed["index"] if isinstance(pressed, dict) else view.layer
+        return pinned_or_not(view, name).to_data() if ctx.triggered[0]["value"] and name else no_update
+
+    @app.callback(
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input({"type": "pinned-title", "index": ALL}, "n_clicks"),
+        Input({"type": "pinned", "index": ALL}, "clickData"),
+        Input({"type": "table-row", "index": ALL}, "n_clicks"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def go(_titles, _clicks, _rows, data):
+        pressed, value = ctx.triggered_id, ctx.triggered[0]["value"]
+        if not isinstance(pressed, dict) or not value:
+            return no_update
+        view = from_data(data)
+        there = view.but(map=pressed["index"]) if pressed["type"] == "table-row" else at(bench, view, pressed, value)
+        return there.to_data() if there != view else no_update
+
+
+def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:
+    """The view of a pinned layer, of the map where a cell of it was clicked."""
+    name = pressed["index"]
+    place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
+    area = carried_area(bench, view, bench.layers.find(name).index)
+    return settled(bench, view.but(layer=name, map=place, area=area, maps=()))
+
+
+def with_or_without(view: View, channel: int) -> View:
+    """The view with the map among the chosen ones, or without it where it was."""
+    others = tuple(c for c in view.maps if c != channel)
+    return view.but(maps=others if channel in view.maps else (*others, channel))
+
+
+def pinned_or_not(view: View, layer: str) -> View:
+    """The view with the layer pinned, instead of the one pinned first where there is no place left, or unpinned."""
+    others = tuple(name for name in view.pinned if name != layer)
+    return view.but(pinned=others if layer in view.pinned else (*others, layer)[-PINS:])

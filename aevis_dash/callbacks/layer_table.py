@@ -1,0 +1,122 @@
+"""The layer's table: the same maps as in the treemap with their values, sorted by any column, and as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.contents import Contents, contents, contribution_to, names_of, pair_of
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.domain import AevisError, short_of
+from aevis_dash.figures.cells import together
+from aevis_dash.layouts.layer import Row, table
+from aevis_dash.workbench import Workbench
+
+ROWS = 200
+"""Rows that are shown; the CSV has all."""
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the table; nothing is computed for it while it is closed."""
+
+    @app.callback(
+        Output(ids.TABLE, "children"),
+        Input(ids.TABLE_SWITCH, "n_clicks"),
+        Input(ids.TABLE_ORDER, "data"),
+        Input(ids.LAYER_VIEW, "data"),
+        Input(ids.READY, "data"),
+        Input(ids.SOLVED, "data"),
+        prevent_initial_call=True,
+    )
+    def show_table(clicks, order, data, _ready, _solved):
+        if not (clicks or 0) % 2:
+            return no_update
+        view = from_data(data)
+        columns, rows = table_of(bench, view)
+        return table(columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order), view.map)
+
+    @app.callback(
+        Output(ids.TABLE_ORDER, "data"),
+        Input({"type": "table-column", "index": ALL}, "n_clicks"),
+        State(ids.TABLE_ORDER, "data"),
+        prevent_initial_call=True,
+    )
+    def sort(_clicks, before):
+        pressed = ctx.triggered_id
+        if not isinstance(pressed, dict) or not ctx.triggered[0]["value"]:
+            return no_update
+        return order_after(before, pressed["index"])
+
+    @app.callback(
+        Output(ids.CSV_FILE, "data"),
+        Input(ids.CSV, "n_clicks"),
+        State(ids.TABLE_ORDER, "data"),
+        State(ids.LAYER_VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def save(clicks, order, data):
+        view = from_data(data)
+        if not clicks or view.layer is None:
+            return no_update
+        columns, rows = table_of(bench, view)
+        return dcc.send_string(csv_of(columns, in_order_of(columns, rows, order)), f"{view.example}-{view.layer}.csv")
+
+
+def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
+    """The table's columns and all its rows, in the treemap's order; no rows where there is no layer to show."""
+    found = stored_triplet(bench, view)
+    if found is None or view.layer is None:
+        return ("map",), []
+    try:
+        traced = contribution_to(bench, found, view.traced, view.how)
+        shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
+    except AevisError:
+        return ("map",), []
+    first, second = pair_of(view)
+    columns = ("map", "sets", *(short_of(key) for key in shown.members), f"{first.short} - {second.short}")
+    columns += ("contribution",) if shown.contribution is not None else ()
+    names = names_of(bench, shown.layer)
+    columns += ("part",) if names else ()
+    return columns, _rows(bench, shown, names)
+
+
+def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]:
+    sets = {channel: together(region.paths) for region in shown.regions for channel in region.channels}
+    activations = [bench.layers.part(bench.maxima(image), shown.layer.index) for image in shown.members.values()]
+    columns = [*activations, shown.difference, *([] if shown.contribution is None else [shown.contribution])]
+    parts = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
+    channels = sorted(sets, key=lambda channel: -shown.order[channel])
+    return [[c, sets[c], *(float(values[c]) for values in columns), *parts(c)] for c in channels]
+
+
+def told(columns: Sequence[str], order: dict[str, Any] | None) -> tuple[str, bool]:
+    """The column by which the table is sorted and whether upwards; no column where it follows the treemap."""
+    return (order["column"], order["up"]) if order and order["column"] in columns else ("", False)
+
+
+def in_order_of(columns: Sequence[str], rows: list[Row], order: dict[str, Any] | None) -> list[Row]:
+    """The rows sorted by a column, those that are equal there in the treemap's order."""
+    column, up = told(columns, order)
+    if not column:
+        return rows
+    place = list(columns).index(column)
+    return sorted(rows, key=lambda row: row[place], reverse=not up)
+
+
+def order_after(before: dict[str, Any] | None, column: str) -> dict[str, Any]:
+    """The order after a click on a column: the largest first, words and channels the smallest; the other way round
+    where it was sorted by that column already."""
+    if before and before["column"] == column:
+        return {"column": column, "up": not before["up"]}
+    return {"column": column, "up": column in ("map", "sets", "part")}
+
+
+def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """The table as comma-separated values with a line of names."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([columns, *rows])
+    return written.getvalue()

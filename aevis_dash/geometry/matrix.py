@@ -1,0 +1,104 @@
+"""Many overlapping sets of feature maps as the rows of a matrix (UpSet, Lex et al. 2014)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aevis_dash.domain import Region, in_order
+from aevis_dash.geometry.treemap import LEAST_CELL, REGIONS, Cell, Rect, Treemap, in_rank, treemap
+
+HEADER, ROW = 16.0, 14.0
+"""Height of the line of names and, at least, of a row, in pixels."""
+DOTS, BAR = 26.0, 64.0
+"""Width of a datapath's column and of the bars of sizes with their numbers, in pixels; less where there is little."""
+LARGEST_CELL = 48.0
+INSET = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One region: its strip, the bar whose length is its size, and how many of its maps have no cell."""
+
+    region: Region
+    rect: Rect
+    bar: Rect
+    smaller: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Regions as rows, the largest first; all cells are squares of one size, in the rows of their regions.
+
+    `columns` holds the x of each datapath's dots. `left_out` are regions, the smallest, for which there was no height.
+    """
+
+    width: float
+    height: float
+    columns: Mapping[str, float]
+    rows: tuple[Row, ...]
+    cells: tuple[Cell, ...]
+    left_out: tuple[Region, ...]
+
+
+def laid_out(
+    regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None
+) -> Treemap | Matrix:
+    """The treemap of the regions where it is legible, their matrix where they are too many or too thin for one."""
+    if len(regions) > REGIONS:
+        return matrix(regions, width, height, order)
+    drawn = treemap(regions, width, height, order)
+    return drawn if drawn.legible else matrix(regions, width, height, order)
+
+
+def matrix(regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None) -> Matrix:
+    """The rows of `regions` in width x height pixels, with the largest cells with which all of them fit.
+
+    Where they do not fit with cells of LEAST_CELL the smallest regions are left out. `order` as for a treemap.
+    """
+    ranked = sorted((r for r in regions if r.channels), key=lambda region: -len(region.channels))
+    paths = in_order({path for region in ranked for path in region.paths})
+    across = min(DOTS, 0.3 * width / max(len(paths), 1))
+    room = Rect(across * len(paths) + min(BAR, 0.2 * width), HEADER, 0, height - HEADER)
+    room = Rect(room.x, room.y, width - room.x, room.height)
+    count, side = _fitting([len(r.channels) for r in ranked], room)
+    rows = tuple(_rows(ranked[:count], room, side, across * len(paths)))
+    cells = tuple(cell for row in rows for cell in _cells(row, room, side, order))
+    columns = {path: across * (place + 0.5) for place, path in enumerate(paths)}
+    return Matrix(float(width), float(height), columns, rows, cells, tuple(ranked[count:]))
+
+
+def _fitting(sizes: Sequence[int], room: Rect) -> tuple[int, float]:
+    """How many rows are drawn, and the side of their cells."""
+    sides = np.arange(LARGEST_CELL, LEAST_CELL - 0.25, -0.5)
+    for count in range(len(sizes), 1, -1):
+        height = room.height - (ROW if count < len(sizes) else 0.0)
+        if count * ROW <= height:
+            per_line = np.maximum(room.width // sides, 1)[:, None]
+            lines = -(-np.asarray(sizes[:count]) // per_line)
+            fits = np.maximum(lines * sides[:, None] + 2 * INSET, ROW).sum(axis=1) <= height
+            if fits.any():
+                return count, float(sides[np.argmax(fits)])
+    return min(len(sizes), 1), LEAST_CELL
+
+
+def _rows(regions: Sequence[Region], room: Rect, side: float, left: float) -> Iterator[Row]:
+    y, most = room.y, max((len(r.channels) for r in regions), default=1)
+    per_line = max(int(room.width // side), 1)
+    for region in regions:
+        size = len(region.channels)
+        lines = min(-(-size // per_line), max(int((room.bottom - y - 2 * INSET) / side), 1))
+        height = max(lines * side + 2 * INSET, ROW)
+        length = 0.5 * (room.x - left) * size / most
+        bar = Rect(left, y + 0.2 * ROW, length, 0.6 * ROW)
+        yield Row(region, Rect(0.0, y, room.right, height), bar, max(size - lines * per_line, 0))
+        y += height
+
+
+def _cells(row: Row, room: Rect, side: float, order: np.ndarray | None) -> Iterator[Cell]:
+    """The cells of a row line by line, first to last."""
+    per_line = max(int(room.width // side), 1)
+    channels = in_rank(row.region.channels, order)
+    for place, channel in enumerate(channels[: len(channels) - row.smaller]):
+        line, column = divmod(place, per_line)
+        yield Cell(channel, Rect(room.x + column * side, row.rect.y + INSET + line * side, side, side))

@@ -1,0 +1,36 @@
+// What the layer's treemaps do without the server; called from callbacks/layer_choices.py and callbacks/pinned.py.
+(function () {
+  const APART = ["map", "maps"];
+  let shift = false;
+  let resized = null;
+
+  // Plotly's clicks do not say which keys were down.
+  document.addEventListener("pointerdown", (event) => (shift = event.shiftKey), true);
+
+  window.addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(() => {
+      window.dash_clientside.set_props("layer-width", { data: window.dash_clientside.aevis.width() });
+    }, 250);
+  });
+
+  // A click shows a map, one with the shift key chooses it. It is taken back, so that the same one again is another.
+  function clicked(click) {
+    const nothing = window.dash_clientside.no_update;
+    const point = click && click.points && click.points[0];
+    if (!point || !point.customdata) {
+      return [nothing, nothing, nothing];
+    }
+    const found = { map: point.customdata[0], at: Date.now() };
+    return shift ? [nothing, found, null] : [found, nothing, null];
+  }
+
+  // What pinned layers need of the layer's view, and only where that changed: another map is none of their business.
+  function pinned(view, before) {
+    const part = Object.assign({}, view);
+    APART.forEach((name) => delete part[name]);
+    return JSON.stringify(part) === JSON.stringify(before) ? window.dash_clientside.no_update : part;
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: { clicked, pinned } });
+})();

@@ -1,0 +1,126 @@
+"""A layer's cells are its critical maps as the view sorts, keeps and fills them."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from aevis_dash.callbacks.contents import TOP, contents, contribution_to, drawing, faces_of, kept, ranked
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.steps import THE_PREDICTION, Step
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import AevisError, Role
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.geometry.treemap import Cell, Rect
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def view(bench):
+    return View(example=bench.workspace.settings.opens_on, layer="layer3.2.relu")
+
+
+@pytest.fixture(scope="module")
+def found(bench, view):
+    return stored_triplet(bench, view)
+
+
+def shown(bench, found, view, traced=None):
+    return contents(bench, found, view, bench.layers.find(view.layer), traced)
+
+
+def test_the_regions_hold_exactly_the_maps_of_the_compared_datapaths(bench, found, view):
+    compared = (found.plan.example.source, *found.plan.candidates, *found.plan.nulls)
+    what = shown(bench, found, view.but(compared=compared))
+    assert list(what.members.values()).count(found.plan.example.adversarial) == 1
+    assert set(what.members.values()) == {found.plan.example.adversarial, *compared}
+    layer = bench.layers.find(view.layer).index
+    for key, image in what.members.items():
+        critical = np.flatnonzero(bench.layers.part(found.path_of(image).critical, layer))
+        assert {c for r in what.regions if key in r.paths for c in r.channels} == set(critical.tolist())
+    with pytest.raises(AevisError, match=r"nobody\.png"):
+        shown(bench, found, view.but(compared=("nobody.png",)))
+
+
+def test_the_pair_says_whose_activations_are_compared(bench, found, view):
+    layer = bench.layers.find(view.layer).index
+    values = {role: bench.layers.part(bench.maxima(found.image(role)), layer) for role in Role}
+    what = shown(bench, found, view.but(pair="src-tar"))
+    np.testing.assert_allclose(what.difference, values[Role.SOURCE] - values[Role.TARGET])
+
+
+PATHS = {
+    Role.ADVERSARIAL: np.array([1, 1, 1, 0, 0, 1], bool),
+    Role.SOURCE: np.array([0, 1, 0, 1, 0, 1], bool),
+    "target 2": np.array([0, 0, 0, 0, 0, 1], bool),
+}
+
+
+def test_what_is_kept():
+    rank = np.arange(6.0)
+    assert kept("all", PATHS, rank).all()
+    assert np.flatnonzero(kept("adv", PATHS, rank)).tolist() == [0, 2]
+    assert np.flatnonzero(kept("shared", PATHS, rank)).tolist() == [1, 5]
+    assert not kept("adv", {Role.SOURCE: PATHS[Role.SOURCE]}, rank).any()
+
+
+def test_top_are_the_critical_maps_of_largest_rank():
+    rng = np.random.default_rng(0)
+    critical, rank = rng.random(400) < 0.5, rng.random(400)
+    rank[np.flatnonzero(critical)[3]] = np.nan
+    chosen = kept("top", {Role.SOURCE: critical}, rank)
+    assert chosen.sum() == TOP
+    assert critical[chosen].all()
+    assert rank[chosen].min() > np.nanmax(np.where(critical & ~chosen, rank, -1))
+
+
+def test_by_what_cells_are_sorted():
+    difference, contribution = np.array([-3.0, 1.0, 2.0]), np.array([0.1, 0.5, 0.2])
+    first = lambda sort, values: int(np.argmax(ranked(sort, difference, values)))  # noqa: E731
+    assert (first("fill", contribution), first("contribution", contribution), first("channel", contribution)) == (
+        0,
+        1,
+        0,
+    )
+    assert first("contribution", None) == 0
+    assert np.argsort(-ranked("channel", difference, None)).tolist() == [0, 1, 2]
+
+
+def test_contributions_are_the_causes_and_sort_the_cells(bench, found, view):
+    step = Step(THE_PREDICTION, None, source=view.layer)
+    traced = contribution_to(bench, found, step, "quadratic")
+    for row, role in enumerate(Role):
+        what = shown(bench, found, view.but(cause=role.value, sort="contribution"), traced)
+        np.testing.assert_array_equal(what.contribution, traced.strength(row))
+        np.testing.assert_array_equal(what.order, traced.strength(row))
+    assert contribution_to(bench, found, None, "quadratic") is None
+
+
+def test_what_is_drawn(bench, found, view):
+    """Every kept map once; the chosen ones framed; a matrix for many datapaths; what plotly knows."""
+    what = shown(bench, found, view)
+    figure = go.Figure(drawing(bench, what, view, LIGHT, (600, 270), 5, picked=(5,)))
+    channels = sorted(c for region in what.regions for c in region.channels)
+    assert sorted(row[0] for row in figure.data[-1].customdata) == channels
+    assert all("adv - src" in text for text in figure.data[-1].hovertext)
+    thin = go.Figure(drawing(bench, what, view, LIGHT, (30, 20), None))
+    assert "datapaths" in [trace.name for trace in thin.data]
+
+
+def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, view, monkeypatch):
+    layer = bench.layers.find(view.layer)
+    cells = (Cell(0, Rect(0, 0, 50, 50)), Cell(1, Rect(50, 0, 50, 50)), Cell(2, Rect(100, 0, 20, 50)))
+    monkeypatch.setattr(bench, "stored_learned_features", lambda by="activation": None)
+    assert faces_of(bench, layer, cells) == {}
+    addresses = {0: "/patch/x/0", 1: "", 2: "/patch/x/2"}
+    monkeypatch.setattr("aevis_dash.callbacks.addresses.patch", lambda _bench, chosen, _rank: addresses[chosen.channel])
+    assert faces_of(bench, layer, cells) == {0: "/patch/x/0"}
+    what = shown(bench, found, view)
+    monkeypatch.setattr("aevis_dash.callbacks.addresses.patch", lambda _bench, chosen, _rank: f"/{chosen.channel}")
+    with_faces = drawing(bench, what, view, LIGHT, (900, 600), None)["layout"]["images"]
+    assert with_faces
+    assert drawing(bench, what, view.but(faces="off"), LIGHT, (900, 600), None)["layout"]["images"] == []
