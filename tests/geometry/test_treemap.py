@@ -164,7 +164,7 @@ def test_eight_sets_are_nested_in_proportion_too(sizes):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_four_sets_cost_little_more_than_the_best_order_of_all(seed):
+def test_four_sets_are_among_the_best_hundredth_of_all_orders(seed):
     """Four sets that share pairs: the search by swaps against every order, slowly."""
     rng = np.random.default_rng(seed)
     names = EIGHT[:4]
@@ -172,8 +172,10 @@ def test_four_sets_cost_little_more_than_the_best_order_of_all(seed):
     sizes = {group: int(rng.integers(3, 30)) for group in [*(frozenset({n}) for n in names), *pairs]}
     drawn = treemap(numbered(sizes), 600, 270)
     whole = Rect(0, 0, 600, 270)
-    every = [cost(*layout, whole.area) for layout in every_layout(numbered(sizes), whole)]
-    assert cost(drawn.sets, drawn.regions, whole.area) <= min(every) + 0.1 * (np.median(every) - min(every))
+    every = np.array([cost(*layout, whole.area) for layout in every_layout(numbered(sizes), whole)])
+    found = cost(drawn.sets, drawn.regions, whole.area)
+    assert found >= every.min() - SLACK
+    assert np.mean(every < found - SLACK) <= 0.01
 
 
 def test_swaps_go_on_until_none_helps_and_stop_in_time():
