@@ -213,11 +213,16 @@ def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, 
         insidetextanchor="start",
         textangle=0,
         constraintext="none",
-        insidetextfont={"color": theme.ink, "size": TEXT_SIZE - 2},
+        insidetextfont={"color": theme.ink, "size": TEXT_SIZE - 2, **(_halo(theme) if encoding.faces else {})},
         customdata=[[cell.channel] for cell in cells],
         hovertext=[_hover(cell.channel, names.get(cell.channel, ""), encoding) for cell in cells],
         hovertemplate="%{hovertext}<extra></extra>",
     )
+
+
+def _halo(theme: Theme) -> dict[str, str]:
+    """What keeps text apart from a picture under it."""
+    return {"shadow": ", ".join([f"0px 0px 3px {theme.surface}"] * 4)}
 
 
 def _text(cell: Cell, labels: Mapping[int, str]) -> str:

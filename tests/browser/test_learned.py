@@ -1,4 +1,4 @@
-"""The learned features in the browser: they come by themselves, by activation or relevance, and a picture on a click."""
+"""The learned features in the browser: they come by themselves, by activation or relevance; a picture on a click."""
 
 import pytest
 from browser.walking import Walker
