@@ -15,6 +15,8 @@ NUMBER_WIDTH, NUMBER_HEIGHT = 24, 20
 """The smallest cell, in pixels, that is given its channel's number."""
 FACE = 36
 """The smallest cell, in pixels, that is given its learned feature as a face."""
+SMALL = 14
+"""Side of a cell, in pixels, below which outlines and frames are thinner and dots finer."""
 OVER_FACE = 0.55
 """Opacity of the fills over a face."""
 
@@ -54,8 +56,8 @@ def cells_drawing(
     data = [_solid(cells, encoding, faced, theme)]
     if encoding.contribution is not None:
         data.append(_dotted(cells, np.nan_to_num(encoding.contribution), theme))
-    data.append(_frames(cells, encoding.picked, theme, "picked", {"width": 2, "dash": "dot"}, 2.0))
-    data.append(_frames(cells, [encoding.selected], theme, "selected", {"width": 3}, 1.0))
+    data.append(_frames(cells, encoding.picked, theme, "picked", 2, "dot"))
+    data.append(_frames(cells, [encoding.selected], theme, "selected", 3, "solid"))
     data += [_stars(cells, frozenset(encoding.marked), theme), _maps(cells, regions, encoding, theme)]
     images = [_face(cell.rect, faced[cell.channel]) for cell in cells if cell.channel in faced]
     return {"data": data, "layout": _layout(theme, width, height) | {"images": images}}
@@ -152,6 +154,8 @@ def _dotted(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> dict[str
     largest = max(float(values.max(initial=0.0)), 1e-30)
     drawn = [(cell.rect, float(values[cell.channel]) / largest) for cell in cells if values[cell.channel] > 0]
     pattern = {"shape": ".", "size": 4, "solidity": 0.3, "bgcolor": CLEAR, "fgcolor": faded(theme.ink, 0.65)}
+    if _small(cells):
+        pattern |= {"size": 3, "solidity": 0.4}
     return _bars(
         [_filled(rect, part) for rect, part in drawn],
         name="contribution",
@@ -160,25 +164,25 @@ def _dotted(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> dict[str
     )
 
 
+def _small(cells: Sequence[Cell]) -> bool:
+    """Whether all cells are small."""
+    return max((cell.rect.area for cell in cells), default=0.0) < SMALL**2
+
+
 def _frames(
-    cells: Sequence[Cell],
-    channels: Sequence[int | None],
-    theme: Theme,
-    name: str,
-    line: dict[str, Any],
-    inset: float,
+    cells: Sequence[Cell], channels: Sequence[int | None], theme: Theme, name: str, width: float, dash: str
 ) -> dict[str, Any]:
-    """Frames of the chosen cells as one line with gaps: a shape for each is slow to draw."""
-    framed = [_corners(cell.rect, inset) for cell in cells if cell.channel in frozenset(channels)]
+    """Frames of the chosen cells as one line with gaps (a shape for each is slow to draw), thinner in small ones."""
+    chosen, width = frozenset(channels), 0.7 * width if _small(cells) else width
+    framed = [_corners(cell.rect, width / 2) for cell in cells if cell.channel in chosen]
     return {
         "type": "scatter",
         "name": name,
         "x": [x for x0, x1, _, _ in framed for x in (x0, x1, x1, x0, x0, None)],
         "y": [y for _, _, y0, y1 in framed for y in (y0, y0, y1, y1, y0, None)],
         "mode": "lines",
-        "line": line | {"color": theme.ink},
+        "line": {"width": width, "dash": dash, "color": theme.ink},
         "hoverinfo": "skip",
-        "cliponaxis": False,
     }
 
 
@@ -204,25 +208,25 @@ def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[
 def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme) -> dict[str, Any]:
     """The outlines, on top of everything, which take hover, click and selection."""
     names = {channel: together(region.paths) for region in regions for channel in region.channels}
+    edges = {"width": 0.5, "color": faded(theme.faint, 0.4)} if _small(cells) else {"width": 1}
     return _bars(
         [cell.rect for cell in cells],
         name="maps",
-        marker={"color": CLEAR, "line": {"width": 1, "color": faded(theme.faint, 0.55)}},
-        text=[_text(cell, encoding.labels) for cell in cells],
-        textposition="inside",
-        insidetextanchor="start",
-        textangle=0,
-        constraintext="none",
-        insidetextfont={"color": theme.ink, "size": TEXT_SIZE - 2, **(_halo(theme) if encoding.faces else {})},
+        marker={"color": CLEAR, "line": {"color": faded(theme.faint, 0.55)} | edges},
         customdata=[[cell.channel] for cell in cells],
         hovertext=[_hover(cell.channel, names.get(cell.channel, ""), encoding) for cell in cells],
         hovertemplate="%{hovertext}<extra></extra>",
+        **_texts([_text(cell, encoding.labels) for cell in cells], bool(encoding.faces), theme),
     )
 
 
-def _halo(theme: Theme) -> dict[str, str]:
-    """What keeps text apart from a picture under it."""
-    return {"shadow": ", ".join([f"0px 0px 3px {theme.surface}"] * 4)}
+def _texts(texts: Sequence[str], faces: bool, theme: Theme) -> dict[str, Any]:
+    """The numbers in the upper left corners, with a halo over faces, nothing where no cell has one."""
+    if not any(texts):
+        return {}
+    place = {"textposition": "inside", "insidetextanchor": "start", "textangle": 0, "constraintext": "none"}
+    halo = {"shadow": ", ".join([f"0px 0px 3px {theme.surface}"] * 4)} if faces else {}
+    return {"text": texts, **place, "insidetextfont": {"color": theme.ink, "size": TEXT_SIZE - 2, **halo}}
 
 
 def _text(cell: Cell, labels: Mapping[int, str]) -> str:
