@@ -42,11 +42,22 @@ def test_images_of_the_tables_are_served_for_keeps(client, bench):
     assert "immutable" in answer.headers["Cache-Control"]
 
 
+def test_a_thumbnail_is_its_image_made_small(client, bench):
+    name = bench.workspace.examples()[0].adversarial
+    answer = client.get(addresses.thumbnail(bench, name))
+    assert "immutable" in answer.headers["Cache-Control"]
+    shown = np.asarray(Image.open(io.BytesIO(answer.data))).astype(int)
+    whole = bench.workspace.read([name])[0]
+    assert max(shown.shape[:2]) == min(128, max(whole.shape[:2]))
+    assert np.abs(shown.mean((0, 1)) - whole.mean((0, 1))).max() < 3
+
+
+@pytest.mark.parametrize("route", ["image", "thumbnail"])
 @pytest.mark.parametrize(
     "name", ["../workspace.toml", "..%2Fworkspace.toml", "workspace.toml", "adversarial/../classes.txt"]
 )
-def test_nothing_else_of_the_disk_is_served(client, name):
-    assert client.get(f"/image/0/{name}").status_code == 404
+def test_nothing_else_of_the_disk_is_served(client, route, name):
+    assert client.get(f"/{route}/0/{name}").status_code == 404
 
 
 def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):

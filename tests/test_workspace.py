@@ -22,6 +22,7 @@ from aevis_dash.workspace import (
     parameters_from,
     png_bytes,
     read_image,
+    smaller,
     write_image,
     write_settings,
 )
@@ -466,3 +467,10 @@ def test_settings_are_replaced_whole(workspace, monkeypatch):
         write_settings(workspace.root, dataclasses.replace(SETTINGS, opens_on="x"))
     assert (workspace.root / "workspace.toml").read_bytes() == before
     assert not list(workspace.root.glob(".part-*"))
+
+
+def test_a_smaller_picture_keeps_its_form_and_a_small_one_stays():
+    wide = picture(0, 60, 200)
+    assert smaller(wide, 128).shape == (38, 128, 3)
+    assert smaller(wide, 200) is wide
+    assert smaller(None, 128) is None

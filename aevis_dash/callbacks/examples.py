@@ -84,8 +84,8 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
     example, names = judged.example, bench.class_names
     return Card(
         id=example.id,
-        source=addresses.image(bench, example.source),
-        adversarial=addresses.image(bench, example.adversarial),
+        source=addresses.thumbnail(bench, example.source),
+        adversarial=addresses.thumbnail(bench, example.adversarial),
         difference=addresses.difference(bench, example),
         labels=(names[judged.source.label], names[judged.adversarial.label]),
         confidences=(judged.source.confidence, judged.adversarial.confidence),

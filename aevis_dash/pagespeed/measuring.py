@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from aevis_dash import ids
 from aevis_dash.config import Progress, part_of, silent
 from aevis_dash.domain import AevisError
@@ -35,10 +37,11 @@ class _Tour:
 def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, progress: Progress = silent) -> Any:
     """Serve the workspace, visit it with Chromium, and time `clicks` of each kind; then, for `minutes`, look at memory.
 
-    Gives the circumstances and "lines" (`timing.Line`), what was not measured among them. Raises AevisError where no
+    Gives the circumstances (`busy_before`: how many processes wanted a core in the minute before) and "lines" (`timing.Line`), what was not measured among them. Raises AevisError where no
     example's datapaths and learned features are stored, and where browser or server do not start.
     """
     check_browser()
+    busy = psutil.getloadavg()[0]
     examples = stored_examples(bench)
     with served(bench.workspace.root) as (address, server), opened() as driver:
         visitor = Visitor(driver, address, seed)
@@ -48,7 +51,7 @@ def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, pro
         lines += [_groups(visitor, clicks), _thumbnails(visitor)]
         lines += _memory(visitor, tour, server, minutes, progress)
         version = driver.capabilities.get("browserVersion", "")
-    return _circumstances(bench, version) | {"lines": [line.document() for line in lines]}
+    return _circumstances(bench, version, busy) | {"lines": [line.document() for line in lines]}
 
 
 def stored_examples(bench: Workbench) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def _explained(bench: Workbench, example: str) -> bool:
         return False
 
 
-def _circumstances(bench: Workbench, browser: str) -> dict[str, Any]:
+def _circumstances(bench: Workbench, browser: str, busy: float) -> dict[str, Any]:
     return {
         "workspace": str(bench.workspace.root),
         "model": bench.workspace.settings.model.source,
@@ -84,6 +87,7 @@ def _circumstances(bench: Workbench, browser: str) -> dict[str, Any]:
         "browser": f"Chromium {browser}",
         "python": platform.python_version(),
         "cores": os.cpu_count(),
+        "busy_before": round(busy, 1),
     }
 
 
