@@ -32,5 +32,15 @@
     return JSON.stringify(part) === JSON.stringify(before) ? window.dash_clientside.no_update : part;
   }
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: { clicked, pinned } });
+  // The controls, and what the button of the shown layer does.
+  function choices(view) {
+    if (!view) {
+      return Array(4).fill(window.dash_clientside.no_update);
+    }
+    return [view.sort, view.keep, view.faces === "on", view.pinned.includes(view.layer) ? "unpin" : "pin"];
+  }
+
+  const { unlessShown } = window.dash_clientside.controls;
+  const ours = { clicked, pinned, choices: unlessShown(choices) };
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

@@ -84,5 +84,8 @@
   });
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, { river, networkChoices });
+  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, {
+    river,
+    networkChoices: window.dash_clientside.controls.unlessShown(networkChoices),
+  });
 })();

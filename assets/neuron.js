@@ -50,5 +50,7 @@
 
   const open = () => true;
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { neuron: { follow, choices, open } });
+  const { unlessShown } = window.dash_clientside.controls;
+  const ours = { follow, choices: unlessShown(choices), open };
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { neuron: ours });
 })();

@@ -32,9 +32,9 @@
   // The controls as the view has them, in the browser: an answer of the server would come late and undo a choice.
   function choices(view) {
     if (!view) {
-      return Array(5).fill(window.dash_clientside.no_update);
+      return Array(6).fill(window.dash_clientside.no_update);
     }
-    return [view.pair, view.cause, view.how, view.replacement, view.maps.join(" ")];
+    return [view.pair, view.cause, view.how, view.replacement, view.maps.join(" "), view.best];
   }
 
   // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
@@ -73,6 +73,7 @@
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  const ours = { split, choices, land, solved, theme, width, mark };
+  const { unlessShown } = window.dash_clientside.controls;
+  const ours = { split, choices: unlessShown(choices), land, solved, theme, width, mark };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

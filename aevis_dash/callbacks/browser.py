@@ -19,7 +19,7 @@ def register(app: Dash) -> None:
     )
     app.clientside_callback(
         ClientsideFunction("aevis", "choices"),
-        *(Output(name, "value") for name in (ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.REPLACEMENT, ids.MAPS)),
+        *(Output(name, "value") for name in (ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.REPLACEMENT, ids.MAPS, ids.BEST)),
         Input(ids.VIEW, "data"),
     )
     app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))

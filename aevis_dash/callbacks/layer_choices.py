@@ -38,16 +38,14 @@ def register(app: Dash, bench: Workbench) -> None:
         changed = view.but(sort=sort, keep=keep, faces="on" if faces else "off")
         return changed.to_data() if changed != view else no_update
 
-    @app.callback(
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "choices"),
         Output(ids.SORT, "value"),
         Output(ids.KEEP, "value"),
         Output(ids.FACES, "value"),
         Output(ids.PIN, "children"),
         Input(ids.VIEW, "data"),
     )
-    def show_choices(data):
-        view = from_data(data)
-        return view.sort, view.keep, view.faces == "on", "unpin" if view.layer in view.pinned else "pin"
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),

@@ -19,8 +19,3 @@ def register(app: Dash, _bench: Workbench) -> None:
     def choose_best(best, data):
         view = from_data(data)
         return view.but(best=best).to_data() if data and best != view.best else no_update
-
-    @app.callback(Output(ids.BEST, "value"), Input(ids.VIEW, "data"), State(ids.BEST, "value"))
-    def show_best(data, before):
-        best = from_data(data).best
-        return best if best != before else no_update

@@ -37,8 +37,9 @@ class _Tour:
 def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, progress: Progress = silent) -> Any:
     """Serve the workspace, visit it with Chromium, and time `clicks` of each kind; then, for `minutes`, look at memory.
 
-    Gives the circumstances (`busy_before`: how many processes wanted a core in the minute before) and "lines" (`timing.Line`), what was not measured among them. Raises AevisError where no
-    example's datapaths and learned features are stored, and where browser or server do not start.
+    Gives the circumstances (`busy_before`: how many processes wanted a core in the minute before) and "lines"
+    (`timing.Line`), what was not measured among them. Raises AevisError where no example's datapaths and learned
+    features are stored, and where browser or server do not start.
     """
     check_browser()
     busy = psutil.getloadavg()[0]

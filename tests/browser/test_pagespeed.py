@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from browser.walking import Walker
 
 from aevis_dash.pagespeed import chromium, measuring
 from aevis_dash.pagespeed.visitor import Visitor
@@ -60,6 +61,33 @@ def test_the_time_is_that_of_the_last_change_painted(slow_page):
         driver.get(slow_page.replace("127.0.0.1", "localhost"))
         driver.execute_script("stopwatch.arm()")
         assert visitor._settled(()) is None, "without a change there is no time"
+
+
+ASKED = """
+window.asked = [];
+const ask = window.fetch;
+window.fetch = (address, options) => {
+  if (String(address).includes("_dash-update-component")) {
+    window.asked.push(JSON.parse(options.body).output);
+  }
+  return ask(address, options);
+};
+"""
+
+
+def test_a_click_changes_the_view_once(dash_br, served):
+    """The controls that follow the view say nothing new, so none of them asks the server to change it again."""
+    walker = Walker(dash_br, served.url)
+    walker.drawn("activations")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.driver.execute_script(ASKED)
+    channel = walker.channels("treemap", "maps")[-1]
+    walker.click_bar("treemap", "maps", channel)
+    walker.says("neuron-title", f"map {channel} of")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    asked = walker.driver.execute_script("return window.asked")
+    assert any(output.startswith("..activations.figure") for output in asked)
+    assert [output for output in asked if output.strip(".").startswith("view.data")] == [asked[0]]
 
 
 def test_the_page_is_measured(served, tmp_path, monkeypatch):
