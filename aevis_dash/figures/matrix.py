@@ -6,7 +6,7 @@ from typing import Any
 from aevis_dash.domain import in_order, short_of
 from aevis_dash.figures.cells import Drawing, Encoding, box, cells_drawing, written
 from aevis_dash.figures.layer import empty
-from aevis_dash.figures.theme import Theme, faded
+from aevis_dash.figures.theme import CHARACTER, Theme, faded
 from aevis_dash.geometry.matrix import HEADER, ROW, Matrix, Row
 
 _NAMED = 22.0
@@ -100,7 +100,7 @@ def _left_out(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     if not matrix.left_out:
         return []
     sets, maps = len(matrix.left_out), sum(len(region.channels) for region in matrix.left_out)
-    text = (
-        f"+{sets} smaller {'sets' if sets > 1 else 'set'} · {maps} {'maps' if maps > 1 else 'map'} (all in the table)"
-    )
+    short = f"+{sets} smaller {'sets' if sets > 1 else 'set'}"
+    choices = (f"{short} · {maps} {'maps' if maps > 1 else 'map'} (all in the table)", f"{short} · {maps}", f"+{sets}")
+    text = next((t for t in choices if len(t) * CHARACTER <= matrix.width), "")
     return [written(text, 4, min(matrix.rows[-1].rect.bottom + ROW / 2, matrix.height - ROW / 2), theme.faint)]

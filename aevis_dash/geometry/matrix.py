@@ -12,7 +12,8 @@ HEADER, ROW = 16.0, 14.0
 """Height of the line of names and, at least, of a row, in pixels."""
 DOTS, BAR = 26.0, 64.0
 """Width of a datapath's column and of the bars of sizes with their numbers, in pixels; less where there is little."""
-LARGEST_CELL = 48.0
+LARGEST_CELL, WIDER = 48.0, 2.0
+"""Height of a cell at most, in pixels, and how many times as wide as high it is where there is room."""
 INSET = 1.0
 
 
@@ -28,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Regions as rows, the largest first; all cells are squares of one size, in the rows of their regions.
+    """Regions as rows, the largest first; all cells are of one size, in the rows of their regions.
 
     `columns` holds the x of each datapath's dots. `left_out` are regions, the smallest, for which there was no height.
     """
@@ -58,12 +59,13 @@ def matrix(regions: Sequence[Region], width: float, height: float, order: np.nda
     """
     ranked = sorted((r for r in regions if r.channels), key=lambda region: -len(region.channels))
     paths = in_order({path for region in ranked for path in region.paths})
-    across = min(DOTS, 0.3 * width / max(len(paths), 1))
+    across = min(DOTS, 0.4 * width / max(len(paths), 1))
     room = Rect(across * len(paths) + min(BAR, 0.2 * width), HEADER, 0, height - HEADER)
     room = Rect(room.x, room.y, width - room.x, room.height)
     count, side = _fitting([len(r.channels) for r in ranked], room)
     rows = tuple(_rows(ranked[:count], room, side, across * len(paths)))
-    cells = tuple(cell for row in rows for cell in _cells(row, room, side, order))
+    wide = _width([len(r.channels) for r in ranked[:count]], room, side)
+    cells = tuple(cell for row in rows for cell in _cells(row, room, (wide, side), order))
     columns = {path: across * (place + 0.5) for place, path in enumerate(paths)}
     return Matrix(float(width), float(height), columns, rows, cells, tuple(ranked[count:]))
 
@@ -95,10 +97,17 @@ def _rows(regions: Sequence[Region], room: Rect, side: float, left: float) -> It
         y += height
 
 
-def _cells(row: Row, room: Rect, side: float, order: np.ndarray | None) -> Iterator[Cell]:
-    """The cells of a row line by line, first to last."""
-    per_line = max(int(room.width // side), 1)
+def _width(sizes: Sequence[int], room: Rect, side: float) -> float:
+    """The width of cells of that height, with as many in a line as there are squares."""
+    longest = min(max(sizes, default=1), max(int(room.width // side), 1))
+    return max(side, min(WIDER * side, room.width / longest))
+
+
+def _cells(row: Row, room: Rect, size: tuple[float, float], order: np.ndarray | None) -> Iterator[Cell]:
+    """The cells of a row, of that width and height, line by line, first to last."""
+    width, height = size
+    per_line = max(int(room.width // height), 1)
     channels = in_rank(row.region.channels, order)
     for place, channel in enumerate(channels[: len(channels) - row.smaller]):
         line, column = divmod(place, per_line)
-        yield Cell(channel, Rect(room.x + column * side, row.rect.y + INSET + line * side, side, side))
+        yield Cell(channel, Rect(room.x + column * width, row.rect.y + INSET + line * height, width, height))
