@@ -3,6 +3,7 @@
   const APART = ["map", "maps"];
   let shift = false;
   let resized = null;
+  let waited = false;
 
   // Plotly's clicks do not say which keys were down.
   document.addEventListener("pointerdown", (event) => (shift = event.shiftKey), true);
@@ -25,6 +26,14 @@
     return shift ? [nothing, found, null] : [found, nothing, null];
   }
 
+  // Learned features were completed while the page was open: the faces can be drawn.
+  function complete(seen) {
+    const done = Boolean(seen && seen[1]);
+    const news = done && waited;
+    waited = waited || Boolean(seen && !done);
+    return news ? true : window.dash_clientside.no_update;
+  }
+
   // What pinned layers need of the layer's view, and only where that changed: another map is none of their business.
   function pinned(view, before) {
     const part = Object.assign({}, view);
@@ -41,6 +50,6 @@
   }
 
   const { unlessShown } = window.dash_clientside.controls;
-  const ours = { clicked, pinned, choices: unlessShown(choices) };
+  const ours = { clicked, complete, pinned, choices: unlessShown(choices) };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

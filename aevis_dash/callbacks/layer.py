@@ -38,9 +38,10 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
         Input(ids.CANCEL, "n_clicks"),
+        Input(ids.FACES_READY, "data"),
         State(ids.ASKED, "data"),
     )
-    def show_layer(data, _ready, solved, _cancel, before):
+    def show_layer(data, _ready, solved, _cancel, _faces, before):
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:

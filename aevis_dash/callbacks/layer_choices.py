@@ -25,6 +25,12 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
 
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "complete"),
+        Output(ids.FACES_READY, "data"),
+        Input(ids.SEEN_SO_FAR, "data"),
+    )
+
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input(ids.SORT, "value"),

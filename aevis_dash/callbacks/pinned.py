@@ -33,8 +33,9 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.PINNED_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
+        Input(ids.FACES_READY, "data"),
     )
-    def show_pinned(data, _ready, _solved):
+    def show_pinned(data, _ready, _solved, _faces):
         view = from_data(data)
         found = stored_triplet(bench, view) if view.pinned else None
         if found is None:

@@ -116,12 +116,14 @@ class View:
         return path_to(self.steps, self.at)
 
     def after(self, step: Step) -> "View":
-        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there."""
+        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there and
+        sorts the maps by what it finds."""
         parent = self.at if self.traced is not None else -1
         steps, number = added(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
             return self.but(steps=steps)
-        return self.but(steps=steps, at=number, layer=step.source, map=None, maps=())
+        sort = "contribution" if self.sort == "fill" else self.sort
+        return self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), sort=sort)
 
 
 _PLAIN = View()

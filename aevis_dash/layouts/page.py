@@ -57,6 +57,7 @@ def _state() -> list:
         ids.SEEN_SO_FAR,
         ids.VISUALISED,
         ids.PINNED_VIEW,
+        ids.FACES_READY,
         ids.CLICKED,
         ids.SHIFTED,
         ids.TABLE_ORDER,

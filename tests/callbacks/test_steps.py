@@ -80,6 +80,8 @@ def test_a_new_step_follows_what_is_shown_or_begins_a_branch():
     here = View(layer="layer1.0.relu", map=4, steps=TREE, at=1)
     after = here.after(Step("layer1.0.relu", 4, None, "relu"))
     assert (after.steps[-1].parent, after.at, after.layer, after.map) == (1, 5, "relu", None)
+    assert (here.sort, after.sort) == ("fill", "contribution"), "what a trace found comes first"
+    assert here.but(sort="channel").after(Step("layer1.0.relu", 4, None, "relu")).sort == "channel"
     elsewhere = here.but(layer="layer4.0.relu").after(Step("layer4.0.relu", 4, None, "relu"))
     assert elsewhere.steps[-1].parent == -1
     flipped = here.after(Step("layer1.0.relu", 5, maps=(5,), replacement="zero"))

@@ -1,0 +1,91 @@
+"""The layer's station in the browser: maps are chosen, layers stand side by side, the table is the treemap's."""
+
+import pytest
+from browser.walking import MARK, MARKED, Walker
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.browser
+
+NAMES = "return Array.from(document.querySelectorAll('.slot-head')).map((slot) => slot.firstChild?.textContent)"
+FIRST_CELL = """
+const graph = document.querySelector('.pinned-layers .js-plotly-plot'), size = graph._fullLayout._size;
+const maps = graph._fullData.find((t) => t.name === "maps"), box = graph.getBoundingClientRect();
+const y = graph._fullLayout.yaxis.d2p(maps.base[0] + maps.y[0] / 2);
+return [maps.customdata[0][0], box.x + size.l + graph._fullLayout.xaxis.d2p(maps.x[0]), box.y + size.t + y];
+"""
+FITTED = """
+const graphs = Array.from(document.querySelectorAll('.treemaps .js-plotly-plot'));
+return graphs.length === 2 && graphs.every((g) => g._fullLayout && Math.abs(g._fullLayout.width - g.clientWidth) < 2
+  && Math.abs(g.layout.xaxis.range[1] - g.clientWidth) < 16);
+"""
+"""Both treemaps are laid out for the width that they have."""
+MARK_PINNED = "document.querySelector('.pinned-layers .js-plotly-plot').calcdata.marked = true"
+PINNED_MARKED = "return Boolean(document.querySelector('.pinned-layers .js-plotly-plot').calcdata.marked)"
+
+
+@pytest.fixture
+def walker(dash_br, served) -> Walker:
+    return Walker(dash_br, served.url)
+
+
+def address(walker: Walker, part: str) -> None:
+    walker.until(lambda: part in walker.driver.current_url, f"{part} in the address")
+
+
+def test_maps_are_chosen_by_click_shift_and_box(walker):
+    walker.drawn("treemap")
+    first, second, third = walker.channels("treemap", "maps")[4:7]
+    walker.click_bar("treemap", "maps", first)
+    address(walker, f"map={first}")
+    for channel, chosen in ((second, f"maps={second}"), (third, f"maps={second},{third}"), (second, f"maps={third}")):
+        walker.drawn("treemap")
+        walker.driver.execute_script(MARK, "treemap")
+        walker.shift_click_bar("treemap", "maps", channel)
+        walker.until(lambda chosen=chosen: walker.driver.current_url.endswith(chosen), chosen)
+        walker.until(lambda: not walker.driver.execute_script(MARKED, "treemap"), "drawn again")
+    assert f"map={first}&" in walker.driver.current_url, "a map that is chosen is not shown"
+    walker.drag_box("treemap", 0, (0.2, 0.1), (0.8, 0.9))
+    walker.until(lambda: walker.driver.current_url.count(",") > 3, "many by a box")
+    assert walker.complaints() == []
+
+
+def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
+    walker.drawn("treemap")
+    shown = walker.text("layer-title").split(" ")[0]
+    walker.press("pin-layer")
+    address(walker, f"pinned={shown}")
+    walker.click_bar("river", "layers", 16)
+    walker.says("layer-title", "layer3.1.relu_1")
+    walker.until(lambda: walker.driver.execute_script(NAMES) == [shown, "layer3.1.relu_1"], "both with their names")
+    walker.until(lambda: walker.driver.execute_script(FITTED), "both treemaps drawn")
+    walker.driver.execute_script(MARK_PINNED)
+    channel = walker.channels("treemap", "maps")[2]
+    walker.click_bar("treemap", "maps", channel)
+    walker.says("neuron-title", f"map {channel} of layer3.1.relu_1")
+    assert walker.driver.execute_script(PINNED_MARKED), "another map is none of its business"
+
+    cell, *place = walker.driver.execute_script(FIRST_CELL)
+    walker.click_at(*place)
+    walker.says("neuron-title", f"map {cell} of {shown}")
+    walker.until(lambda: walker.text("pin-layer") == "unpin", "it is the shown one now")
+    walker.press("pin-layer")
+    walker.until(lambda: "pinned=" not in walker.driver.current_url, "unpinned")
+    assert walker.complaints() == []
+
+
+def test_the_table_opens_sorts_and_shows_maps_by_keyboard(walker):
+    rows = lambda: [row.text for row in walker.driver.find_elements("css selector", ".layer-table tbody tr")]  # noqa: E731
+    walker.drawn("treemap")
+    walker.driver.find_element("id", "layer-table-switch").send_keys(Keys.ENTER)
+    walker.until(rows, "rows")
+    assert len(rows()) == len(walker.channels("treemap", "maps"))
+    heads = {head.text: head for head in walker.driver.find_elements("css selector", ".layer-table th button")}
+    heads["map"].send_keys(Keys.ENTER)
+    numbers = lambda: [int(row.split(" ")[0]) for row in rows()]  # noqa: E731
+    walker.until(lambda: numbers() == sorted(numbers()), "sorted by channel")
+    last = numbers()[-1]
+    walker.driver.find_elements("css selector", ".layer-table td button")[-1].send_keys(Keys.ENTER)
+    walker.says("neuron-title", f"map {last} of")
+    walker.choose("layer-keep", "shared")
+    walker.until(lambda: rows() and all("∩" in row for row in rows()), "only shared maps, as in the treemap")
+    assert walker.complaints() == []
