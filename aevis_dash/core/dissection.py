@@ -34,7 +34,7 @@ class Dissection:
         self._classifier, self._parts = classifier, parts
         height, width = classifier.preprocessing.input_size
         self._grid = (min(height, GRID), min(width, GRID))
-        self._maxima = [torch.from_numpy(np.asarray(m, np.float32)) for m in classifier.layers.parts(maxima)]
+        self._maxima = [torch.tensor(np.asarray(m, np.float32)) for m in classifier.layers.parts(maxima)]
         self._counts = [torch.zeros(len(m), parts + 1, BINS, dtype=torch.int64) for m in self._maxima]
         self._sizes = torch.zeros(parts, dtype=torch.int64)
 

@@ -90,8 +90,8 @@ class _Strongest:
         self._image = torch.full((n, k), -1, dtype=torch.int32)
 
     def resume(self, found: LearnedFeatures) -> None:
-        self._value = torch.from_numpy(found.value).clone()
-        self._image = torch.from_numpy(found.image).clone()
+        self._value = torch.tensor(found.value)
+        self._image = torch.tensor(found.image)
         row, col = (torch.from_numpy(places.astype(np.int32)) for places in (found.row, found.col))
         self._place = row * self._widths + col
 

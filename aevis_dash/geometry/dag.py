@@ -1,7 +1,7 @@
 """Layers and groups on the horizontal axis of the network view, and the lanes of its branches (Sec. 5.2, Fig. 6)."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -54,27 +54,25 @@ def groups(graph: LayerGraph) -> tuple[Group, ...]:
     A module that is come back to later is a further group, "name#2".
     """
     found: list[Group] = []
-    for group in _inside(graph, range(len(graph)), 0, 0, ""):
+    for group in _inside(graph, range(len(graph)), 0, 0):
         count = sum(g.name.split("#")[0] == group.name for g in found)
-        found.append(group if not count else Group(f"{group.name}#{count + 1}", *_rest(group)))
+        name = f"{group.name}#{count + 1}" if count else group.name
+        around = [g.name for g in found if g.level == group.level - 1 and g.holds(group.first, group.last)]
+        found.append(replace(group, name=name, parent=around[0] if around else ""))
     return tuple(found)
 
 
-def _rest(group: Group) -> tuple[int, int, int, str]:
-    return group.first, group.last, group.level, group.parent
-
-
-def _inside(graph: LayerGraph, layers: Sequence[int], depth: int, level: int, parent: str) -> Iterator[Group]:
+def _inside(graph: LayerGraph, layers: Sequence[int], depth: int, level: int) -> Iterator[Group]:
     """The groups of the modules at `depth` and deeper around these neighbouring layers."""
     for name, run in _runs(graph, layers, depth):
         below = depth + 1
         while len(deeper := _runs(graph, run, below)) == 1 and len(deeper[0][1]) == len(run):
             below += 1
         if level == 0 and len(run) > WHOLE * len(graph) and any(len(inner) > 1 for _, inner in deeper):
-            yield from _inside(graph, run, below, 0, "")
+            yield from _inside(graph, run, below, 0)
         elif len(run) > 1:
-            yield Group(name, run[0], run[-1], level, parent)
-            yield from _inside(graph, run, below, level + 1, name)
+            yield Group(name, run[0], run[-1], level, "")
+            yield from _inside(graph, run, below, level + 1)
 
 
 def _runs(graph: LayerGraph, layers: Sequence[int], depth: int) -> list[tuple[str, list[int]]]:
