@@ -94,7 +94,9 @@ def test_the_page_is_measured(served, tmp_path, monkeypatch):
     """A short run on the drawn world: every kind of click is timed, and every figure weighed."""
     for name in ("LOADS", "SHEETS", "PLACES", "WARM"):
         monkeypatch.setattr(measuring, name, 1)
-    found = measuring.page_speed(open_workbench(served.workspace), clicks=2, minutes=0.01)
+    bench = open_workbench(served.workspace)
+    bench.learned_features()
+    found = measuring.page_speed(bench, clicks=2, minutes=0.01)
     lines = {line["what"]: line for line in found["lines"]}
     for what in ("layer clicked in the river", "map clicked in the treemap", "cell clicked in an activation map"):
         assert lines[what]["median"] > 5, what
