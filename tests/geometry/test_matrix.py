@@ -75,3 +75,12 @@ def test_many_or_thin_regions_become_a_matrix_and_few_a_treemap():
     assert isinstance(laid_out(numbered(many), 600, 270), Matrix)
     thin = {frozenset({Role.SOURCE}): 5000, frozenset({Role.TARGET}): 1}
     assert isinstance(laid_out(numbered(thin), 600, 270), Matrix)
+
+
+def test_a_region_too_large_for_all_the_height_loses_its_last_ranked_maps():
+    """By hand: one datapath leaves 600 - 26 - 64 = 510 px, 102 cells of 5 px; 198 px take 39 lines, 3978 cells."""
+    order = np.random.default_rng(0).random(5000)
+    drawn = matrix(numbered({frozenset({Role.SOURCE}): 5000}), 600, 216, order)
+    assert (drawn.rows[0].smaller, len(drawn.cells)) == (5000 - 3978, 3978)
+    assert max(cell.rect.bottom for cell in drawn.cells) <= 216
+    assert min(order[[cell.channel for cell in drawn.cells]]) == np.sort(order)[5000 - 3978]
