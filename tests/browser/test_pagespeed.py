@@ -7,9 +7,8 @@ import time
 import pytest
 from browser.walking import Walker
 
-from aevis_dash.pagespeed import chromium, measuring
+from aevis_dash.pagespeed import chromium
 from aevis_dash.pagespeed.visitor import Visitor
-from aevis_dash.workbench import open_workbench
 
 pytestmark = pytest.mark.browser
 
@@ -88,23 +87,3 @@ def test_a_click_changes_the_view_once(dash_br, served):
     asked = walker.driver.execute_script("return window.asked")
     assert any(output.startswith("..activations.figure") for output in asked)
     assert [output for output in asked if output.strip(".").startswith("view.data")] == [asked[0]]
-
-
-def test_the_page_is_measured(served, tmp_path, monkeypatch):
-    """A short run on the drawn world: every kind of click is timed, and every figure weighed."""
-    for name in ("LOADS", "SHEETS", "PLACES", "WARM"):
-        monkeypatch.setattr(measuring, name, 1)
-    bench = open_workbench(served.workspace)
-    bench.learned_features()
-    found = measuring.page_speed(bench, clicks=2, minutes=0.01)
-    lines = {line["what"]: line for line in found["lines"]}
-    for what in ("layer clicked in the river", "map clicked in the treemap", "cell clicked in an activation map"):
-        assert lines[what]["median"] > 5, what
-        assert lines[what]["verdict"] in ("held", "missed")
-    assert lines["map clicked in the treemap"]["n"] == 2
-    assert lines["first load, empty browser cache"]["median"] > 100
-    assert lines["60 thumbnails"]["note"].startswith("none from the browser's cache; of ")
-    for graph in ("river", "treemap", "activations", "scores"):
-        assert 1 < lines[f"figure of {graph}"]["median"] < 400
-    held = [line for what, line in lines.items() if what.startswith("growth of server memory")]
-    assert "MiB, 2 samples" in held[0]["note"]
