@@ -110,7 +110,8 @@ def _first_visits(visitor: Visitor, examples: tuple[str, ...], progress: Progres
     visitor.weigh(True)
     visitor.load(examples[0], cold=False)
     found = visitor.bars(ids.RIVER, LAYERS)
-    layers = tuple(visitor.draw.sample(list(found), min(PLACES, len(found))))
+    drawn = visitor.draw.sample(list(found), len(found))
+    layers = tuple(dict.fromkeys([*list(found)[:1], *drawn]))[:PLACES]  # the first one has the largest maps
     times = []
     for i, layer in enumerate(layers):
         progress(i / len(layers), "visiting layers for the first time")
