@@ -275,6 +275,15 @@ class DatapathDistance:
         """(L,) the adversarial's way from source (0) to target (1), d2 / (d2 + d3); 0.5 where both are 0."""
         return share(self.d2, self.d3)
 
+    @property
+    def pairs(self) -> dict[tuple[str, str], np.ndarray]:
+        """The distances by the keys of the two datapaths."""
+        return {
+            (Role.SOURCE, Role.ADVERSARIAL): self.d2,
+            (Role.SOURCE, Role.TARGET): self.d1,
+            (Role.ADVERSARIAL, Role.TARGET): self.d3,
+        }
+
 
 def share(d2: np.ndarray, d3: np.ndarray) -> np.ndarray:
     """d2 / (d2 + d3), the middle (0.5) where both distances are zero, NaN where one is undefined."""

@@ -102,8 +102,9 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     graph, placed = bench.layers, placed_of(bench, found, view)
     layers = bench.distances(found, view.distance)
     marks = stretches(layers)
-    seen = bench.distances_between(found, view.compared, view.distance, levels_of(placed))
-    distance = bench.distances(found, view.distance, levels_of(placed)) if not view.compared else None
+    levels = levels_of(placed)
+    distance = None if view.compared else bench.distances(found, view.distance, levels)
+    seen = distance.pairs if distance else bench.distances_between(found, view.compared, view.distance, levels)
     members = found.members(view.compared)
     sizes = {key: np.array([p.sum() for p in graph.parts(found.path_of(n).critical)]) for key, n in members.items()}
     names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}

@@ -130,11 +130,11 @@ def columns(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str] = 
     A network that needs fewer than `room` steps is widened to the window; one that needs more runs out of it.
     """
     shut = frozenset(closed)
-    hidden = {g.name for g in tree if any(o.name in shut and o is not g and o.holds(g.first, g.last) for o in tree)}
-    shown = tuple(g for g in tree if g.name not in hidden)
+    shown = _shown(tree, shut)
     stand = _columns(len(graph), [g for g in shown if g.name in shut])
     width = np.array([_width(c, shown) for c in stand])
-    gaps = np.array([0.0, *(_gap(shown, a, b) for a, b in pairwise(stand))])
+    around = [_around(len(graph), shown, level) for level in (0, 1)]
+    gaps = np.array([0.0, *(_gap(around, a, b) for a, b in pairwise(stand))])
     right = np.cumsum(width + gaps)
     scale = min(float(right[-1]), room) if len(stand) else 1.0
     x, width = (right - width / 2) / scale, width / scale
@@ -159,14 +159,33 @@ def _columns(count: int, shut: Sequence[Group]) -> tuple[Column, ...]:
     return tuple(sorted([*alone, *(Column(g.first, g.last, g.name) for g in shut)], key=lambda c: c.first))
 
 
-def _gap(shown: Sequence[Group], a: Column, b: Column) -> float:
+def _shown(tree: Sequence[Group], shut: Collection[str]) -> tuple[Group, ...]:
+    """The groups that are not inside a closed one; each comes after those around it."""
+    within = set(shut)
+    shown = []
+    for group in tree:
+        if group.parent in within:
+            within.add(group.name)
+        else:
+            shown.append(group)
+    return tuple(shown)
+
+
+def _around(count: int, shown: Sequence[Group], level: int) -> list[str]:
+    """The name of the group of that level around each of `count` layers, "" for none."""
+    names = [""] * count
+    for group in shown:
+        if group.level == level:
+            names[group.first : group.last + 1] = [group.name] * group.size
+    return names
+
+
+def _gap(around: Sequence[Sequence[str]], a: Column, b: Column) -> float:
     """The gap between neighbours: by the outermost level at which they part."""
-    outer = [
-        [g.name for g in shown if g.level == level and g.holds(c.first, c.last)] for c in (a, b) for level in (0, 1)
-    ]
-    if outer[0] != outer[2] or not outer[0]:
+    outer, inner = around
+    if not outer[a.first] or outer[a.first] != outer[b.first]:
         return GROUP_GAP
-    return BLOCK_GAP if outer[1] != outer[3] else 0.0
+    return BLOCK_GAP if inner[a.first] != inner[b.first] else 0.0
 
 
 def boxes(placed: Columns) -> tuple[tuple[int, int], ...]:
