@@ -122,6 +122,10 @@ class LayerGraph:
         """n, the number of feature maps of the network."""
         return self.offsets[-1]
 
+    def place(self, chosen: FeatureMap) -> int:
+        """Where a map stands in a flat vector of n maps."""
+        return self.offsets[chosen.layer] + chosen.channel
+
     def part(self, flat: np.ndarray, layer: int) -> np.ndarray:
         """The entries of one layer in a flat array (..., n): (..., n_l)."""
         return flat[..., self.offsets[layer] : self.offsets[layer + 1]]
@@ -475,6 +479,12 @@ class LearnedFeatures:
     row: np.ndarray
     col: np.ndarray
     value: np.ndarray
+
+    def neuron(self, place: int, rank: int) -> tuple[int, int, int] | None:
+        """The image, row and column of the patch of that rank of the map at `place` among the n; None where there is
+        none."""
+        image, row, col = (int(values[place, rank]) for values in (self.image, self.row, self.col))
+        return (image, row, col) if image >= 0 else None
 
 
 @dataclass(frozen=True)

@@ -405,12 +405,11 @@ class Workbench:
 
     def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
         """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
-        flat = self.layers.offsets[chosen.layer] + chosen.channel
-        index = int(learned.image[flat, rank])
-        if index < 0:
+        found = learned.neuron(self.layers.place(chosen), rank)
+        if found is None:
             return None
-        row, col = int(learned.row[flat, rank]), int(learned.col[flat, rank])
-        return self.seen_by(self.workspace.images[index].file, chosen.layer, row, col)
+        image, row, col = found
+        return self.seen_by(self.workspace.images[image].file, chosen.layer, row, col)
 
     def seen_by(self, name: str, layer: int, row: int, col: int) -> np.ndarray:
         """The part (h, w, 3) of an image that the neuron at that position of a layer sees: its receptive field."""

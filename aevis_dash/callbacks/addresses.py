@@ -34,12 +34,13 @@ def difference(bench: Workbench, example: Example) -> str:
 def patch(bench: Workbench, chosen: FeatureMap, rank: int, by: str = "activation") -> str:
     """Address of a learned feature's patch, "" where there is none (yet)."""
     learned = bench.stored_learned_features(by)
-    flat = bench.layers.offsets[chosen.layer] + chosen.channel
-    place = -1 if learned is None or rank >= learned.image.shape[1] else int(learned.image[flat, rank])
-    if learned is None or place < 0:
+    if learned is None or rank >= learned.image.shape[1]:
         return ""
-    row, col = int(learned.row[flat, rank]), int(learned.col[flat, rank])
-    return seen_by(bench, bench.workspace.images[place].file, chosen.layer, row, col)
+    found = learned.neuron(bench.layers.place(chosen), rank)
+    if found is None:
+        return ""
+    image, row, col = found
+    return seen_by(bench, bench.workspace.images[image].file, chosen.layer, row, col)
 
 
 def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:

@@ -73,8 +73,8 @@ def best_patches(bench: Workbench, chosen: FeatureMap, by: str) -> list[Patch]:
     learned, names = bench.stored_learned_features(by), [entry.file for entry in bench.workspace.images]
     if learned is None:
         return []
-    flat = bench.layers.offsets[chosen.layer] + chosen.channel
-    numbers = (getattr(learned, what)[flat].tolist() for what in ("image", "row", "col", "value"))
+    place = bench.layers.place(chosen)
+    numbers = (getattr(learned, what)[place].tolist() for what in ("image", "row", "col", "value"))
     return [
         Patch(
             addresses.seen_by(bench, names[image], chosen.layer, row, col),
@@ -110,10 +110,10 @@ def _detected(bench: Workbench, chosen: FeatureMap) -> str:
     names = bench.part_names()
     if names is None:
         return ""
-    name = names[bench.layers.offsets[chosen.layer] + chosen.channel]
+    name = names[bench.layers.place(chosen)]
     return f"detects: {name}" if name else "detects no known part"
 
 
 def _best_value(bench: Workbench, chosen: FeatureMap) -> float | None:
     learned = bench.stored_learned_features()
-    return None if learned is None else float(learned.value[bench.layers.offsets[chosen.layer] + chosen.channel, 0])
+    return None if learned is None else float(learned.value[bench.layers.place(chosen), 0])
