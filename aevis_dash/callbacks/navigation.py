@@ -47,9 +47,7 @@ def register(app: Dash, bench: Workbench) -> None:
         clicked = _clicked()
         if clicked is None:
             return no_update
-        kept = from_data(data)
-        fresh = kept.but(example=clicked, target=None, layer=None, map=None, area=None, maps=(), steps=(), at=-1)
-        return settled(bench, fresh).to_data()
+        return settled(bench, from_data(data).at_example(clicked)).to_data()
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),

@@ -58,24 +58,30 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.READY, "data"),
     )
     def show_network(data, _ready):
-        view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
-        if view.example is None:
-            return _nothing("Choose an example on the left.", "", [], colours)
-        try:
-            found = triplet_of(bench, view)
-        except AevisError as error:
-            return _nothing("There is no river to draw.", str(error), [], colours)
-        if found is None and any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered):
-            changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
-            return _nothing(changed, "", [], colours)
-        if found is None:
-            words, members = _cost(bench, view), _members_of_plan(bench, view)
-            return _nothing("Extracting the datapaths of this example …", words, members, colours, datapaths_of(view))
-        picture = picture_of(bench, found, view, colours)
-        targets, beside = _targets(bench, found), _beside(bench, found)
-        chosen = [n for key, n in found.members(view.compared).items() if key != Role.ADVERSARIAL]
-        shown = (picture.figure, picture.note, triplet(_members(bench, found)), targets, found.image(Role.TARGET))
-        return *shown, beside, chosen, minimap(picture.small), no_update
+        return shown(bench, data, any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered))
+
+
+def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
+    """What the station's outputs are for a view; `landed` says that an extraction has just ended."""
+    view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
+    if view.example is None:
+        return _nothing("Choose an example on the left.", "", [], colours)
+    try:
+        found = triplet_of(bench, view)
+        members = found.members(view.compared) if found is not None else {}
+    except AevisError as error:
+        return _nothing("There is no river to draw.", str(error), [], colours)
+    if found is None and landed:
+        changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
+        return _nothing(changed, "", [], colours)
+    if found is None:
+        words, planned = _cost(bench, view), _members_of_plan(bench, view)
+        return _nothing("Extracting the datapaths of this example …", words, planned, colours, datapaths_of(view))
+    picture = picture_of(bench, found, view, colours)
+    chosen = [image for key, image in members.items() if key != Role.ADVERSARIAL]
+    targets, beside = _targets(bench, found), _beside(bench, found)
+    drawn = (picture.figure, picture.note, triplet(_members(bench, found)), targets, found.image(Role.TARGET))
+    return *drawn, beside, chosen, minimap(picture.small), no_update
 
 
 def _nothing(text: str, note: str, members: list, colours: Theme, wanted: Any = no_update) -> tuple:

@@ -9,7 +9,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 
 def settled(bench: Workbench, view: View) -> View:
-    """The view with its representative target, a layer and a map where it has none and they can be told.
+    """The view with its representative target, a layer and a map where it has none and they can be told, and without
+    compared images that have no datapath beside this example.
 
     Without a layer: the one where the adversarial begins to merge with the target. Without a map: the critical one
     whose activation the attack raised most. Unchanged where the datapaths are not extracted or cannot be.
@@ -17,10 +18,19 @@ def settled(bench: Workbench, view: View) -> View:
     triplet = stored_triplet(bench, view)
     if triplet is None:
         return view
-    view = view.but(target=triplet.image(Role.TARGET))
+    view = view.but(target=triplet.image(Role.TARGET), compared=_comparable(triplet, view.compared))
     if view.layer is None:
         view = view.but(layer=bench.layers.layers[telling_layer(bench, triplet)].name)
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
+
+
+def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
+    """The images where all can be compared here, else none, which stands for the triplet's."""
+    try:
+        triplet.members(compared)
+    except AevisError:
+        return ()
+    return compared
 
 
 def telling_layer(bench: Workbench, triplet: Triplet) -> int:

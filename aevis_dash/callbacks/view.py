@@ -89,6 +89,11 @@ class View:
         """This view with some fields changed."""
         return replace(self, **changes)
 
+    def at_example(self, example: str) -> "View":
+        """This view of another example, without what belongs to the one before; how things are shown stays."""
+        fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None)
+        return fresh.but(maps=(), steps=(), at=-1)
+
     def to_data(self) -> dict[str, Any]:
         """As JSON values for a dcc.Store, the address included."""
         return asdict(self) | {"search": self.to_search()}

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from aevis_dash import ids
+from aevis_dash.callbacks import network
 from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
 from aevis_dash.callbacks.network_choices import asked, compared_in, innermost
-from aevis_dash.callbacks.settle import settled
+from aevis_dash.callbacks.settle import settled, stored_triplet
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
@@ -131,3 +132,16 @@ def test_the_stretches_are_told_in_a_line(bench):
 def test_folds_of_another_network_are_no_harm(bench, found, view):
     other = replace(view, folds=("+attic", "-cellar"))
     assert placed_of(bench, found, other).closed == placed_of(bench, found, view).closed
+
+
+def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
+    """As a link may name them: an answer in the picture's place, and a view that has settled goes on without."""
+    foreign = view.but(compared=("nobody.png",))
+    told = network.shown(bench, foreign.to_data(), True)
+    assert "'nobody.png' has no datapath" in told[1]
+    assert "no river" in told[0].layout.annotations[0].text
+    assert settled(bench, foreign) == view
+    found = stored_triplet(bench, view)
+    good = view.but(compared=(found.plan.example.source,))
+    assert settled(bench, good) == good
+    assert len(network.shown(bench, good.to_data(), False)) == len(told)

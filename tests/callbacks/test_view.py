@@ -72,6 +72,14 @@ def test_only_the_step_that_led_to_the_shown_layer_is_traced():
     assert FULL.path == [0, 1]
 
 
+def test_another_example_keeps_how_things_are_shown_and_nothing_of_the_one_before():
+    there = FULL.at_example("cat-01")
+    own = ("example", "target", "compared", "layer", "map", "area", "maps", "steps", "at")
+    plain = View(example="cat-01")
+    assert [getattr(there, name) for name in own] == [getattr(plain, name) for name in own]
+    assert there == FULL.but(**{name: getattr(plain, name) for name in own})
+
+
 @pytest.mark.parametrize(
     "search",
     [
