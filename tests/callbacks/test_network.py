@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aevis_dash import ids
@@ -113,10 +114,14 @@ def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, v
 
 def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
     """The scale is that of the layers, so that a layer far from what was closed keeps its height."""
-    before, after = (picture_of(bench, found, v, LIGHT).figure for v in (view, view.but(folds=("-layer1", "-layer2"))))
-    for role in Role:
-        (a,), (b,) = ([t for t in f.data if t.name == role] for f in (before, after))
-        assert b.y[-1] == pytest.approx(a.y[-1], abs=1e-6)
+    apart = bench.distances(found, "activations").d1
+    for closed, kept in ((("layer1", "layer2"), -1), (("layer3", "layer4"), 0)):
+        shut = view.but(folds=tuple(f"-{name}" for name in closed))
+        before, after = (picture_of(bench, found, v, LIGHT).figure for v in (view, shut))
+        for role in Role:
+            (a,), (b,) = ([t for t in f.data if t.name == role] for f in (before, after))
+            assert b.y[kept] == pytest.approx(a.y[kept], abs=1e-6)
+    assert np.argmax(apart) >= bench.layers.find("layer3.0.relu").index, "the widest gap was closed away"
 
 
 def test_the_stretches_are_told_in_a_line(bench):

@@ -95,6 +95,15 @@ def test_of_many_stretches_as_many_are_named_as_find_room(net):
     assert len(trace(figure, "brackets").x) == 5 * len(crowded.stretches)
 
 
+def test_names_of_stretches_stay_in_the_picture(net):
+    ground = net.ground(net.distance(49))
+    seven = [Stretch(Pattern.MERGING, 7 * i, 7 * i + 6) for i in range(7)]
+    figure = river_figure(replace(ground, stretches=seven), drawn_river(river(net.distance(49)), {}), LIGHT)
+    named = trace(figure, "stretches")
+    assert 3 < len(named.x) < 7, "seven names are wider than the picture"
+    assert max(named.x) <= ground.placed.extent
+
+
 def test_curve_labels_stay_apart_where_the_ends_meet(net):
     distance = replace(net.distance(6), d1=np.array([1.0, 1, 1, 1, 1, 0]))
     ends = sorted(a.y for a in net.draw(distance).layout.annotations if a.xanchor == "left")
@@ -155,6 +164,8 @@ def test_groups_inside_a_closed_one_are_flat_and_inner_rows_stand_above(net):
     assert base["a.0"] >= base["a"] + OUTER
     shut = trace(net.draw(net.distance(3), graph=graph, closed=["a"]), "groups")
     assert [y for y, c in zip(shut.y, shut.customdata, strict=True) if c[0].startswith("a.")] == [0, 0]
+    both = trace(net.draw(net.distance(3), graph=graph, closed=["a", "a.0"]), "boxes")
+    assert [y > 0 for y in both.y] == [True, False, False, True], "what is closed inside a closed group has no box"
 
 
 def test_links_join_what_feeds_what_and_skips_hang(net):

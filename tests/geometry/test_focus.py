@@ -38,6 +38,15 @@ def test_the_group_where_something_happens_is_open_and_the_others_are_closed():
     assert "s2.14" in closed
 
 
+def test_every_layer_of_a_group_counts():
+    """Room for one group alone: that of the layer where something happens, be it the group's first or last."""
+    for layer in (40, 59):
+        where = np.zeros(100)
+        where[layer] = 1
+        assert "s2" not in quiet(DEEP, TREE, where, room=24)
+        assert {"s0", "s1", "s3", "s4"} <= quiet(DEEP, TREE, where, room=24)
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=100, max_size=100), st.floats(5, 150))
 def test_what_stands_open_fits_where_anything_does(values, room):
