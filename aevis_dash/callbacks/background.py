@@ -35,58 +35,21 @@ def register(app: Dash, manager: Any) -> None:
         (Output(ids.CANCEL, "disabled"), False, True),
         (Output(ids.JOB_BAR, "style"), visible, hidden),
     ]
-    app.callback(
-        Output(ids.DONE, "data"),
-        *_message(),
-        Input(ids.WANTED, "data"),
-        State(ids.PAGE, "data"),
-        running=running,
-        **common,
-    )(extract_job)
-    app.callback(
-        Output(ids.SOLVE_DONE, "data"),
-        *_message(),
-        Input(ids.SOLVE, "data"),
-        State(ids.PAGE, "data"),
-        running=running,
-        **common,
-    )(solve_job)
-    app.callback(
-        Output(ids.FLIPPED, "data"),
-        *_message(),
-        Input(ids.FLIP, "n_clicks"),
-        State(ids.MAPS, "value"),
-        State(ids.VIEW, "data"),
-        State(ids.PAGE, "data"),
-        running=running,
-        **common,
-    )(flip_job)
-    app.callback(
-        Output(ids.SUGGESTED, "data"),
-        *_message(),
-        Input(ids.SUGGEST, "n_clicks"),
-        State(ids.VIEW, "data"),
-        State(ids.PAGE, "data"),
-        running=[*running, (Output(ids.SUGGEST, "disabled"), True, False)],
-        **common,
-    )(suggest_job)
-    app.callback(
-        Output(ids.COMPARED, "data"),
-        *_message(),
-        Input(ids.COMPARE, "n_clicks"),
-        State(ids.PAGE, "data"),
-        running=[*running, (Output(ids.COMPARE, "disabled"), True, False)],
-        **common,
-    )(compare_job)
-    app.callback(
-        Output(ids.VISUALISED, "data"),
-        *_message(),
-        Input(ids.VISUALISE, "n_clicks"),
-        State(ids.LEARNED_VIEW, "data"),
-        State(ids.PAGE, "data"),
-        running=[*running, (Output(ids.VISUALISE, "disabled"), True, False)],
-        **common,
-    )(visualise_job)
+
+    def add(job: Callable[..., tuple], result: str, *given: Input | State, button: str = "") -> None:
+        """A job whose result goes to the store `result`; the `button` that begins it is off meanwhile."""
+        off = [(Output(button, "disabled"), True, False)] if button else []
+        inputs = (*given, State(ids.PAGE, "data"))
+        app.callback(Output(result, "data"), *_message(), *inputs, running=[*running, *off], **common)(job)
+
+    add(extract_job, ids.DONE, Input(ids.WANTED, "data"))
+    add(solve_job, ids.SOLVE_DONE, Input(ids.SOLVE, "data"))
+    flipping = (Input(ids.FLIP, "n_clicks"), State(ids.MAPS, "value"), State(ids.VIEW, "data"))
+    add(flip_job, ids.FLIPPED, *flipping)
+    add(suggest_job, ids.SUGGESTED, Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"), button=ids.SUGGEST)
+    add(compare_job, ids.COMPARED, Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
+    picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.LEARNED_VIEW, "data"))
+    add(visualise_job, ids.VISUALISED, *picturing, button=ids.VISUALISE)
     app.callback(
         *_message(),
         Input(ids.LEARN, "data"),

@@ -7,6 +7,7 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.domain import Role
+from aevis_dash.figures.network import HEIGHT
 from aevis_dash.layouts.graph import waiting_graph
 
 DISTANCES = [
@@ -70,7 +71,7 @@ def network_panel(methods: Methods, layers: Sequence[str]) -> html.Section:
             ),
             html.Div(id=ids.TRIPLET, className="triplet"),
             html.Div(
-                [waiting_graph(ids.RIVER, 300), html.Div(id=ids.MINIMAP, className="minimap")],
+                [waiting_graph(ids.RIVER, HEIGHT), html.Div(id=ids.MINIMAP, className="minimap")],
                 id=ids.RIVER_KEYS,
                 tabIndex=0,
                 role="group",
