@@ -433,6 +433,7 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
     walker.until(lambda: "layer2.1" in closed(), "the link opens as it was")
     names = walker.until(lambda: walker.driver.execute_script(NAMES), "drawn")
     assert "adversarial–target 2" in names
+    assert walker.driver.execute_script(WIDER) == [], "no column scrolls sideways"
 
     walker.press("tour-button")
     walker.says("tour", "Choose an example")
@@ -447,5 +448,9 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
 COLUMNS = """
 const graph = document.querySelector('#river .js-plotly-plot');
 return (graph && graph.data.find((t) => t.name === 'layers') || { customdata: [] }).customdata;
+"""
+WIDER = """
+const columns = [...document.querySelectorAll('.page, .examples, .middle, .neuron')];
+return columns.filter((c) => c.scrollWidth > c.clientWidth).map((c) => c.className);
 """
 NAMES = "return document.querySelector('#river .js-plotly-plot').data.map((t) => t.name)"
