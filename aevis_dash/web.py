@@ -32,7 +32,6 @@ from aevis_dash.callbacks import (
     network_choices,
     neuron,
     neuron_choices,
-    pinned,
     view,
 )
 from aevis_dash.callbacks.processes import JobManager
@@ -43,6 +42,7 @@ from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.workbench import Workbench, open_workbench
 
+_PARTS = ("graph", "dropdown", "slider")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -68,18 +68,38 @@ def create_app(bench: Workbench) -> Dash:
         assets_folder=str(resource("assets").resolve()),
         serve_locally=True,
         enable_mcp=False,
+        on_error=background.say_it_failed,
     )
-    app.layout = lambda: page(workspace.root.name, model, bench.class_names, scores, methods, names)
+    app.index_string = _with_parts(app)
+    app.layout = lambda: page(workspace.root.name, model, examples.classes(bench), scores, methods, names, view.PLAIN)
     browser.register(app)
-    shown = (examples, departures, network, layer, pinned, layer_table, neuron, activations, learned)
+    shown = (examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
         station.register(app, bench)
     background.register(app, _manager())
     addresses.register(app.server, bench)
+    app.server.config["COMPRESS_CACHE_BACKEND"] = _Packed
+    app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)
     app.server.after_request(_secure)
     app.server.test_client().get("/_dash-layout")
     return app
+
+
+class _Packed(dict):
+    """Scripts and styles are packed once, 5 MB of them; answers are not kept, for they are others each time."""
+
+    def set(self, key: str, packed: bytes) -> None:
+        if "/_dash-component-suites/" in key or "/assets/" in key:
+            self[key] = packed
+
+
+def _with_parts(app: Dash) -> str:
+    """Dash's page with the parts of its components that this one shows at once: what comes when it is first drawn is
+    drawn last, after all callbacks."""
+    folder = f"{app.config.requests_pathname_prefix}_dash-component-suites/dash/dcc"
+    scripts = "".join(f'<script src="{folder}/async-{part}.js"></script>' for part in _PARTS)
+    return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
 
 
 def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:

@@ -1,10 +1,12 @@
 """The use cases, in the paper's words. Each asks the store first and computes only what is not there."""
 
 import threading
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -58,6 +60,11 @@ VERSION = 3
 _BATCH = 16
 _REFERENCES = 32
 """Normal images that a mean is taken over."""
+
+
+KEPT = 64
+"""Distances that stay in memory."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -163,9 +170,11 @@ class Workbench:
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
         self.store = Store(workspace.cache)
-        self._loading = threading.Lock()
+        self._loading, self._keeping = threading.Lock(), threading.Lock()
         self._judged: dict[str, Judgement] = {}
         self._learning: Learning | None = None
+        self._fields: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._made: OrderedDict[tuple, tuple[tuple, Any]] = OrderedDict()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -344,10 +353,28 @@ class Workbench:
     def distances(self, triplet: Triplet, name: str, levels: Levels | None = None) -> DatapathDistance:
         """How far the three datapaths lie apart at every layer, or level, by "activations", "gates" or "gates-raw"."""
         check_distance(name)
-        traces = {role: self._trace(triplet.image(role), triplet.path(role)) for role in Role}
-        nulls = [self._trace(n, path) for n, path in zip(triplet.plan.nulls, triplet.nulls, strict=True)]
-        three = (traces[Role.ADVERSARIAL], traces[Role.SOURCE], traces[Role.TARGET])
-        return DISTANCES[name](self.layers, *three, nulls, levels)
+        paths = (*(triplet.path(role) for role in Role), *triplet.nulls)
+        images = (*(triplet.image(role) for role in Role), *triplet.plan.nulls)
+
+        def measured() -> DatapathDistance:
+            traces = [self._trace(image, path) for image, path in zip(images, paths, strict=True)]
+            three = dict(zip(Role, traces, strict=False))
+            roles = (three[Role.ADVERSARIAL], three[Role.SOURCE], three[Role.TARGET])
+            return DISTANCES[name](self.layers, *roles, traces[len(Role) :], levels)
+
+        return self._kept(paths, (images, name, tuple(levels) if levels is not None else None), measured)
+
+    def _kept(self, of: tuple, key: tuple, make: Callable[[], T]) -> T:
+        """What was made before of these very objects under that key; at most KEPT of such results stay in memory."""
+        place = (*map(id, of), *key)
+        with self._keeping:
+            found = self._made.pop(place, None)
+        found = (of, make()) if found is None else found  # what it is made of stays, so that no id is used anew
+        with self._keeping:
+            self._made[place] = found
+            while len(self._made) > KEPT:
+                self._made.popitem(last=False)
+        return found[1]
 
     def distances_between(
         self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
@@ -413,9 +440,9 @@ class Workbench:
 
     def seen_by(self, name: str, layer: int, row: int, col: int) -> np.ndarray:
         """The part (h, w, 3) of an image that the neuron at that position of a layer sees: its receptive field."""
-        field = self.receptive_field(AreaOfInterest(layer, row, col, row + 1, col + 1))
-        image = self.workspace.read([name])[0]
-        return image[field.top : field.bottom, field.left : field.right]
+        rows, columns = self.receptive_fields(layer)
+        (top, bottom), (left, right) = rows[row], columns[col]
+        return self.workspace.read([name])[0][top:bottom, left:right]
 
     def visualise(self, chosen: FeatureMap, progress: Progress = silent) -> Visualisation:
         """A picture made to fire a map as much as it can."""
@@ -432,7 +459,9 @@ class Workbench:
     def receptive_fields(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
         """The input pixels that can move each neuron of a layer, first and one past the last, of its row (H, 2) and of
         its column (W, 2)."""
-        return receptive.fields_on_image(self.classifier.network.traced, layer)
+        if layer not in self._fields:
+            self._fields[layer] = receptive.fields_on_image(self.classifier.network.traced, layer)
+        return self._fields[layer]
 
     # Contributions
 

@@ -1,9 +1,10 @@
 // What the layer's treemaps do without the server; called from callbacks/layer_choices.py and callbacks/pinned.py.
 (function () {
-  const APART = ["map", "maps"];
   let shift = false;
   let resized = null;
   let waited = false;
+  const NOWHERE = "M0,0Z";
+  const shown = { view: null };
 
   // Plotly's clicks do not say which keys were down.
   document.addEventListener("pointerdown", (event) => (shift = event.shiftKey), true);
@@ -15,15 +16,95 @@
     }, 250);
   });
 
-  // A click shows a map, one with the shift key chooses it. It is taken back, so that the same one again is another.
-  function clicked(click) {
-    const nothing = window.dash_clientside.no_update;
-    const point = click && click.points && click.points[0];
-    if (!point || !point.customdata) {
-      return [nothing, nothing, nothing];
+  // A button that names a map shows it.
+  function chooseMap(...given) {
+    const { no_update: nothing, callback_context: context } = window.dash_clientside;
+    const view = given[given.length - 1];
+    const [pressed] = context.triggered;
+    if (!pressed || !pressed.value || !view) {
+      return nothing; // buttons were only added to the page, or taken away
     }
-    const found = { map: point.customdata[0], at: Date.now() };
-    return shift ? [nothing, found, null] : [found, nothing, null];
+    const map = JSON.parse(pressed.prop_id.slice(0, pressed.prop_id.lastIndexOf("."))).index;
+    return map === view.map ? nothing : Object.assign({}, view, { map });
+  }
+
+  // A click on a cell shows the map; with the shift key it chooses the map, or drops it.
+  function clicked(event) {
+    const point = event.points && event.points[0];
+    const { view } = shown;
+    if (!view || !point || !point.customdata) {
+      return;
+    }
+    const map = point.customdata[0];
+    const maps = view.maps.includes(map) ? view.maps.filter((each) => each !== map) : [...view.maps, map];
+    if (shift || map !== view.map) {
+      const data = Object.assign({}, view, shift ? { maps } : { map });
+      window.dash_clientside.set_props("view", { data });
+    }
+  }
+
+  // The cells of a treemap or a matrix by their channels, as figures/cells.py draws them: left, right, top, bottom.
+  function cells(gd) {
+    const maps = gd.data.find((trace) => trace.name === "maps");
+    const found = new Map();
+    (maps ? maps.customdata : []).forEach(([channel], i) => {
+      const [x, y] = [maps.x[i], maps.base[i]];
+      found.set(channel, [x - maps.width[i] / 2, x + maps.width[i] / 2, y, y + maps.y[i]]);
+    });
+    return found;
+  }
+
+  // The button of the shown map among those of a flip-back.
+  function mark(view) {
+    document.querySelectorAll("#flip-text [data-map]").forEach((button) => {
+      button.classList.toggle("chosen", Number(button.dataset.map) === view.map);
+    });
+  }
+
+  // Frames of cells as one path, `inset` pixels inside of them; in data, or in pixels of a figure.
+  function framed(rects, inset, across = (x) => x, down = (y) => y) {
+    const one = ([left, right, top, bottom]) => {
+      const [aside, below] = [Math.min(inset, (right - left) / 4), Math.min(inset, (bottom - top) / 4)];
+      const [x0, x1, y0, y1] = [across(left + aside), across(right - aside), down(top + below), down(bottom - below)];
+      return `M${x0},${y0}L${x1},${y0}L${x1},${y1}L${x0},${y1}Z`;
+    };
+    return rects.map(one).join("") || NOWHERE;
+  }
+
+  // Put the frames of the shown map and of the chosen ones where they belong. That is done to the drawing itself, and
+  // noted in the figure: Plotly would draw every cell anew.
+  function frame(gd) {
+    const { xaxis, yaxis, shapes = [] } = gd._fullLayout || {};
+    const found = shapes.some((shape) => shape.name === "selected") ? cells(gd) : null;
+    shapes.forEach((shape, i) => {
+      const channels = { selected: [shown.view && shown.view.map], picked: shown.view && shown.view.maps }[shape.name];
+      const line = channels && gd.querySelector(`.shapelayer path[data-index="${i}"]`);
+      if (line) {
+        const rects = channels.filter((c) => found.has(c)).map((c) => found.get(c));
+        const path = framed(rects, shape.line.width / 2);
+        if (path !== shape.path) {
+          shape.path = gd.layout.shapes[i].path = path;
+          const [across, down] = [xaxis, yaxis].map((axis) => (value) => axis._offset + axis.d2p(value));
+          line.setAttribute("d", framed(rects, shape.line.width / 2, across, down));
+        }
+      }
+    });
+  }
+
+  // The view may have other maps.
+  function frames(view) {
+    shown.view = view;
+    const gd = document.querySelector("#treemap .js-plotly-plot");
+    if (gd && gd.heard) {
+      frame(gd);
+    }
+  }
+
+  // Listen to clicks, and look at the frames after each drawing.
+  function heard(gd) {
+    gd.on("plotly_afterplot", () => frame(gd));
+    gd.on("plotly_click", clicked);
+    frame(gd);
   }
 
   // Learned features were completed while the page was open: the faces can be drawn.
@@ -34,22 +115,19 @@
     return news ? true : window.dash_clientside.no_update;
   }
 
-  // What pinned layers need of the layer's view, and only where that changed: another map is none of their business.
-  function pinned(view, before) {
-    const part = Object.assign({}, view);
-    APART.forEach((name) => delete part[name]);
-    return JSON.stringify(part) === JSON.stringify(before) ? window.dash_clientside.no_update : part;
-  }
-
-  // The controls, and what the button of the shown layer does.
-  function choices(view) {
-    if (!view) {
-      return Array(4).fill(window.dash_clientside.no_update);
-    }
-    return [view.sort, view.keep, view.faces === "on", view.pinned.includes(view.layer) ? "unpin" : "pin"];
-  }
-
-  const { unlessShown } = window.dash_clientside.controls;
-  const ours = { clicked, complete, pinned, choices: unlessShown(choices) };
+  window.dash_clientside.controls.add({
+    "layer-sort.value": (view) => view.sort,
+    "layer-keep.value": (view) => view.keep,
+    "layer-faces.value": (view) => view.faces === "on",
+    "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin"),
+    "pair.value": (view) => view.pair,
+    "cause-role.value": (view) => view.cause,
+    "how.value": (view) => view.how,
+  });
+  const { also, listening } = window.dash_clientside.controls;
+  also(frames);
+  also(mark);
+  listening("treemap", heard);
+  const ours = { chooseMap, complete };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

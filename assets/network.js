@@ -4,6 +4,12 @@
   const graph = () => document.querySelector("#river .js-plotly-plot");
   const meta = (gd) => (gd && gd.layout && gd.layout.meta) || { extent: 1, selected: null };
 
+  function place(element, property, value) {
+    if (element.style[property] !== value) {
+      element.style[property] = value;
+    }
+  }
+
   function show(gd) {
     const strip = document.getElementById("minimap");
     const mark = strip && strip.querySelector(".window");
@@ -11,9 +17,9 @@
       return;
     }
     const extent = meta(gd).extent, [left, right] = gd.layout.xaxis.range;
-    strip.style.visibility = extent > 1.001 ? "visible" : "hidden";
-    mark.style.left = (100 * Math.max(left, 0)) / extent + "%";
-    mark.style.width = (100 * Math.min(right - left, extent)) / extent + "%";
+    place(strip, "visibility", extent > 1.001 ? "visible" : "hidden");
+    place(mark, "left", (100 * Math.max(left, 0)) / extent + "%");
+    place(mark, "width", (100 * Math.min(right - left, extent)) / extent + "%");
   }
 
   // The window begins at `left`, inside the network.
@@ -27,6 +33,9 @@
 
   // After a drawing: the window stays where it is, unless the shown layer lies outside of it.
   function settle(gd) {
+    if (!gd.layout || !gd.layout.meta || !gd.layout.xaxis) {
+      return;
+    }
     const { extent, selected } = meta(gd), [left, right] = gd.layout.xaxis.range;
     const outside = selected !== null && (selected < left || selected > right);
     if (outside || right > extent + 2 * EDGE + 1e-6) {
@@ -35,27 +44,13 @@
     show(gd);
   }
 
-  function river() {
-    setTimeout(() => {
-      const gd = graph();
-      if (gd && gd.layout && gd.layout.xaxis && gd.layout.meta) {
-        settle(gd);
-      } else if (gd) {
-        show(gd);
-      }
-    }, 400);
-    return window.dash_clientside.no_update;
-  }
+  const method = (view, page) => view.method || page["own-extraction.data"].method;
+  const share = (view, page) => (view.share === null ? page["own-extraction.data"].share : view.share);
 
-  // The controls as the view has them, in the browser: an answer of the server would come late and undo a choice.
-  function networkChoices(view, own) {
-    if (!view) {
-      return Array(6).fill(window.dash_clientside.no_update);
-    }
-    const method = view.method || own.method, share = view.share === null ? own.share : view.share;
-    const size = share ? +(100 * share).toFixed(4) + " % of each layer" : "fewest maps";
-    const words = method + " · " + size + " · " + view.distance;
-    return [view.plot, method, share, view.distance, view.gap, words];
+  function words(view, page) {
+    const part = share(view, page);
+    const size = part ? +(100 * part).toFixed(4) + " % of each layer" : "fewest maps";
+    return method(view, page) + " · " + size + " · " + view.distance;
   }
 
   function drag(event) {
@@ -83,9 +78,16 @@
     }
   });
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside);
-  window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, {
-    river,
-    networkChoices: window.dash_clientside.controls.unlessShown(networkChoices),
+  window.dash_clientside.controls.listening("river", (gd) => {
+    gd.on("plotly_afterplot", () => settle(gd));
+    settle(gd);
+  });
+  window.dash_clientside.controls.add({
+    "plot.value": (view) => view.plot,
+    "method.value": method,
+    "share.value": share,
+    "distance.value": (view) => view.distance,
+    "gap.value": (view) => view.gap,
+    "how-paths.children": words,
   });
 })();

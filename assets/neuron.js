@@ -16,13 +16,19 @@
     });
   }
 
+  // The value that is drawn as z, to three digits and no finer than its step (figures/drawing.py, Coding).
+  function number(z, base, step) {
+    const value = Number((step ? base + z * step : z).toPrecision(3));
+    return step ? Number(value.toFixed(Math.min(100, Math.max(0, Math.ceil(-Math.log10(step)))))) : value;
+  }
+
   // What every map has there, from what is drawn: `calcdata` holds the decoded numbers.
   function values(graph, row, column) {
     const drawn = document.querySelector(`#${graph} .js-plotly-plot`);
     return (drawn.calcdata || [])
       .map(([first]) => first)
       .filter((first) => first && first.trace.type === "heatmap")
-      .map((first) => `${first.trace.meta} ${Number(first.z[row][column].toPrecision(3))}`);
+      .map(({ trace, z }) => `${trace.meta[0]} ${number(z[row][column], trace.meta[1], trace.meta[2])}`);
   }
 
   // The pointer is over a neuron, or over none: outline what it sees, and say what it is.
@@ -38,19 +44,43 @@
     return `row ${point.y}, column ${point.x} ${sees} · ${values(graph, point.y, point.x).join(" · ")}`;
   }
 
-  // The look, and the area of interest in words; single neurons of a rectangle have none (`area_in` reads rectangles).
-  function choices(view) {
-    const [top, left, bottom, right, ...picked] = (view && view.area) || [];
+  // The area of interest in words; single neurons of a rectangle have none (`area_in` reads rectangles).
+  function words(view) {
+    const [top, left, bottom, right, ...picked] = view.area || [];
     const ends = (first, end) => (end - first > 1 ? `${first}-${end - 1}` : `${first}`);
     const none = top === undefined || picked.length > 0;
-    const words = none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
-    const look = view ? view.look : "maps";
-    return [look, look, words];
+    return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
-  const open = () => true;
+  // A click on a neuron adds it to the area of interest, or takes it away.
+  const shown = { view: null };
+  function clicked(event) {
+    const { view } = shown, point = event.points && event.points[0];
+    if (view && view.map !== null && point && point.z !== undefined) {
+      const width = point.fullData.z[0].length;
+      const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
+      window.dash_clientside.set_props("view", { data: Object.assign({}, view, { area }) });
+    }
+  }
 
-  const { unlessShown } = window.dash_clientside.controls;
-  const ours = { follow, choices: unlessShown(choices), open };
+  window.dash_clientside.controls.add({
+    "look.value": (view) => view.look,
+    "large-look.value": (view) => view.look,
+    "area-words.value": words,
+    "whole-map.disabled": (view) => !view.area,
+    "enlarge.disabled": (view) => view.map === null,
+  });
+  const { also, listening } = window.dash_clientside.controls;
+  const heard = (graph) => graph.on("plotly_click", clicked);
+  also((view) => (shown.view = view));
+  listening("activations", heard);
+
+  // The larger view has a graph of its own each time.
+  function open() {
+    setTimeout(() => listening("large-activations", heard), 0);
+    return true;
+  }
+
+  const ours = { follow, number, open };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { neuron: ours });
 })();

@@ -1,40 +1,35 @@
-// What the page does without the server; called from callbacks/browser.py.
+// What the page does without the server; called from callbacks/browser.py and callbacks/navigation.py.
 (function () {
-  const STATIONS = [
-    ["example", "target", "method", "share", "compared", "plot", "distance", "gap", "folds", "layer"],
-    ["example", "target", "method", "share", "compared", "layer", "map", "pinned", "pair", "cause", "how", "sort", "keep", "faces", "maps", "steps", "at"],
-    ["example", "target", "method", "share", "compared", "layer", "map", "area", "look", "maps", "replacement"],
-  ];
+  const PATHS = ["example", "target", "method", "share"];
+  const LAYER = [...PATHS, "compared", "layer", "pinned", "pair", "cause", "how", "sort", "keep", "faces", "steps", "at"];
+  const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
+  const STATIONS = {
+    paths: [...PATHS, "compared"],
+    network: [...PATHS, "compared", "plot", "distance", "gap", "folds", "layer"],
+    layer: LAYER,
+    table: [...LAYER, "map"],
+    neuron: NEURON,
+    area: [...PATHS, "compared", "layer", "area"],
+    large: [...NEURON, "area"],
+    trail: [...PATHS, "layer", "maps", "replacement", "how", "steps", "at"],
+  };
+  const nothing = () => window.dash_clientside.no_update;
 
-  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-
-  // Give each station its part of the view, and only where that part changed; keep the address in step.
-  function split(view, theme, width, ...before) {
-    if (!view) {
-      return Array(4).fill(window.dash_clientside.no_update);
-    }
-    const parts = STATIONS.map((fields, i) => {
-      const part = { theme };
-      if (i === 1) {
-        part.width = width;
-      }
-      fields.forEach((name) => (part[name] = view[name]));
-      return same(part, before[i]) ? window.dash_clientside.no_update : part;
-    });
-    if (window.location.search !== view.search) {
-      const first = window.location.search === "";
-      const write = first ? "replaceState" : "pushState";
-      window.history[write]({}, "", window.location.pathname + view.search);
-    }
-    return [...parts, window.location.href];
+  // The part of the view that a station shows, in the page's theme.
+  function part(station, view, page) {
+    const found = { theme: page["theme.data"] };
+    STATIONS[station].forEach((name) => (found[name] = view[name]));
+    return found;
   }
 
-  // The controls as the view has them, in the browser: an answer of the server would come late and undo a choice.
-  function choices(view) {
-    if (!view) {
-      return Array(6).fill(window.dash_clientside.no_update);
+  // Keep the address in step with the view, and the link that can be copied.
+  function link(view, page) {
+    const search = window.dash_clientside.address.address(view, page["own-extraction.data"].plain);
+    if (window.location.search !== search) {
+      const write = window.location.search === "" ? "replaceState" : "pushState";
+      window.history[write]({}, "", window.location.pathname + search);
     }
-    return [view.pair, view.cause, view.how, view.replacement, view.maps.join(" "), view.best];
+    document.getElementById("link").textContent = window.location.href;
   }
 
   // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
@@ -65,15 +60,33 @@
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
-  function mark(_cards, view) {
-    document.querySelectorAll("[data-example]").forEach((card) => {
-      card.classList.toggle("chosen", Boolean(view) && card.dataset.example === view.example);
-    });
-    return "gallery";
+  // What the visitor wrote beside the steps, into the view.
+  function annotate(notes, view) {
+    if (!view || notes.length !== view.steps.length) {
+      return nothing();
+    }
+    const ids = window.dash_clientside.callback_context.inputs_list[0].map((entry) => entry.id.index);
+    const steps = view.steps.map((step) => Object.assign({}, step));
+    ids.forEach((number, i) => (steps[number].note = notes[i] || ""));
+    return JSON.stringify(steps) === JSON.stringify(view.steps) ? nothing() : Object.assign({}, view, { steps });
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  const { unlessShown } = window.dash_clientside.controls;
-  const ours = { split, choices: unlessShown(choices), land, solved, theme, width, mark };
+  const { add, also, follow } = window.dash_clientside.controls;
+  add({
+    "paths-view.data": (view, page) => part("paths", view, page),
+    "network-view.data": (view, page) => part("network", view, page),
+    "layer-view.data": (view, page) => ({ width: page["layer-width.data"], ...part("layer", view, page) }),
+    "table-view.data": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
+    "neuron-view.data": (view, page) => part("neuron", view, page),
+    "area-view.data": (view, page) => part("area", view, page),
+    "large-view.data": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),
+    "trail-view.data": (view, page) => part("trail", view, page),
+    "replacement.value": (view) => view.replacement,
+    "chosen-maps.value": (view) => view.maps.join(" "),
+    "best-by.value": (view) => view.best,
+  });
+  also(link);
+  const ours = { follow, land, solved, theme, width, annotate };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

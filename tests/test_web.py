@@ -1,14 +1,16 @@
 """The application without a browser: what it serves, what it refuses, and what it sends along."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
+from plotly.offline import get_plotlyjs_version
 
 from aevis_dash.callbacks import addresses
 from aevis_dash.domain import AreaOfInterest
-from aevis_dash.web import create_app
+from aevis_dash.web import _Packed, create_app
 from aevis_dash.workbench import open_workbench
 
 
@@ -85,3 +87,51 @@ def test_pictures_that_were_not_made_are_not_found(client, place):
 
 def test_an_unknown_example_has_no_difference(client):
     assert client.get("/difference/0/nobody").status_code == 404
+
+
+def test_a_small_picture_is_made_once(client, bench, monkeypatch):
+    address = addresses.thumbnail(bench, bench.workspace.images[1].file)
+    first = client.get(address).data
+    monkeypatch.setattr(addresses, "_read", lambda *_: pytest.fail("it was made already"))
+    assert client.get(address).data == first
+    kept = addresses._Recent(2)
+    for number in range(3):
+        kept.put((number,), b"%d" % number)
+        assert kept.get((0,)) in (b"0", None)
+    assert [kept.get((number,)) for number in range(3)] == [b"0", None, b"2"], "what was asked for last stays"
+
+
+def test_scripts_are_packed_once_and_answers_each_time(client):
+    packed = _Packed()
+    packed.set("gzip;/assets/page.js", b"packed")
+    packed.set("gzip;/_dash-update-component", b"an answer")
+    assert (packed.get("gzip;/assets/page.js"), packed.get("gzip;/_dash-update-component")) == (b"packed", None)
+    page = client.get("/").get_data(as_text=True)
+    parts = [part for part in ("graph", "dropdown", "slider") if f"/dash/dcc/async-{part}.js" in page]
+    assert parts == ["graph", "dropdown", "slider"], "else they are drawn last"
+    for part in parts:
+        with client.get(f"/_dash-component-suites/dash/dcc/async-{part}.js") as answer:
+            assert answer.status_code == 200
+
+
+def test_the_page_draws_with_a_plotly_of_its_own_that_is_as_new_as_the_librarys(client):
+    with client.get("/assets/plotly-cartesian.min.js") as answer:
+        head = answer.get_data(as_text=True)[:200]
+    ours = re.search(r"plotly.js \(cartesian - minified\) v(\d+)\.", head)
+    assert ours is not None
+    assert int(ours[1]) == int(get_plotlyjs_version().split(".")[0]), "take that of npm's plotly.js-cartesian-dist-min"
+
+
+def test_an_error_nobody_foresaw_is_told_to_the_visitor(client, caplog):
+    """In a sentence and in the log, and all else stays as it is."""
+    output = next(d["output"] for d in client.get("/_dash-dependencies").json if "departures.figure" in d["output"])
+    outputs = [dict(zip(("id", "property"), part.split("."), strict=True)) for part in output.strip(".").split("...")]
+    asked = {"id": "departures-asked", "property": "data", "value": {"band": "class"}}
+    body = {"output": output, "outputs": outputs, "inputs": [asked], "changedPropIds": ["departures-asked.data"]}
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200
+    assert answer.json["response"] == {}
+    told = answer.json["sideUpdate"]["message"]
+    assert told["is_open"]
+    assert "KeyError: 'by'" in told["children"]
+    assert "KeyError" in caplog.text

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
@@ -13,22 +12,26 @@ from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import area_of
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, AreaOfInterest, Layer, short_of
-from aevis_dash.figures.neuron import COLUMN, LARGE, Room, Shown, activation_figure
+from aevis_dash.figures.drawing import Drawing
+from aevis_dash.figures.neuron import COLUMN, LARGE, Room, Shown, activation_figure, outlines
 from aevis_dash.figures.notice import notice
-from aevis_dash.figures.theme import theme
+from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.activations import HEIGHT, Sight, large_style, row_style, sights
 from aevis_dash.workbench import Triplet, Workbench
 
+MAPS = (Output(ids.ACTIVATIONS, "figure"), Output(ids.ACTIVATIONS, "style"))
+AREA = (Output(ids.AREA_TEXT, "children"), Output(ids.SEEN, "children"), Output(ids.SEEN, "style"))
 _EMPTY = "Click a feature map in the treemap."
 
 
 @dataclass(frozen=True)
 class Firing:
-    """What is shown of a map: on which images it fires how, by their datapaths' keys, and the area of interest."""
+    """What is shown of a map: on which images it fires, by their datapaths' keys, and the area of interest."""
 
+    found: Triplet
     layer: Layer
     channel: int
-    shown: Mapping[str, Shown]
+    members: Mapping[str, str]
     area: AreaOfInterest | None
 
 
@@ -36,44 +39,45 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the activation maps."""
 
     @app.callback(
-        Output(ids.ACTIVATIONS, "figure"),
-        Output(ids.ACTIVATIONS, "style"),
-        Output(ids.AREA_TEXT, "children"),
-        Output(ids.WHOLE_MAP, "disabled"),
-        Output(ids.ENLARGE, "disabled"),
-        Output(ids.SEEN, "children"),
-        Output(ids.SEEN, "style"),
-        Output(ids.FIELDS, "data"),
-        Input(ids.NEURON_VIEW, "data"),
-        Input(ids.READY, "data"),
-    )
-    def show_activations(data, _ready):
-        firing = firing_of(bench, from_data(data))
-        figure = _figure(firing, data, COLUMN)
-        style = {"height": f"{figure.to_plotly_json()['layout']['height']}px"}
-        if firing is None:
-            return figure, style, "", True, True, [], row_style(3, (1, 1)), None
-        size = bench.workspace.settings.preprocessing.input_size
-        row = row_style(len(firing.shown), size)
-        words, whole = area_words(bench, firing), firing.area is None
-        return figure, style, words, whole, False, sights(_sights(bench, firing)), row, fields(bench, firing.layer)
-
-    @app.callback(
         Output(ids.LARGE_ACTIVATIONS, "figure"),
         Output(ids.LARGE_ACTIVATIONS, "style"),
         Output(ids.LARGE_TITLE, "children"),
-        Input(ids.LARGE, "is_open"),
-        Input(ids.NEURON_VIEW, "data"),
+        Input(ids.LARGE_VIEW, "data"),
         prevent_initial_call=True,
     )
-    def show_larger(is_open, data):
-        firing = firing_of(bench, from_data(data)) if is_open else None
+    def show_larger(data):
+        view = from_data(data)
+        firing = firing_of(bench, view) if data else None
         if firing is None:
             return no_update, no_update, no_update
-        title = f"map {firing.channel} of {firing.layer.name}"
-        return _figure(firing, data, LARGE), large_style(len(firing.shown)), title
+        title, colours = f"map {firing.channel} of {firing.layer.name}", theme(data["theme"] == "dark")
+        return _figure(bench, firing, view.look, colours, LARGE), large_style(len(firing.members)), title
 
     _follow_the_pointer(app)
+
+
+def shown_maps(bench: Workbench, firing: Firing | None, look: str, colours: Theme) -> tuple:
+    """What MAPS are: all of the figure."""
+    figure = _figure(bench, firing, look, colours, COLUMN)
+    return figure, {"height": f"{figure['layout']['height']}px"}
+
+
+def outlined(firing: Firing | None, look: str, colours: Theme) -> tuple:
+    """What MAPS are where only the area has changed: its outline alone."""
+    if firing is None:
+        return no_update, no_update
+    changed, count = Patch(), len(firing.members) - (look == "difference")
+    changed["layout"]["shapes"] = outlines(count, firing.area, colours)
+    changed["layout"]["selections"] = []  # what was drawn to choose it
+    return changed, no_update
+
+
+def shown_area(bench: Workbench, firing: Firing | None) -> tuple:
+    """What AREA is: the area in words, and what it sees of the images."""
+    if firing is None:
+        return "", [], row_style(3, (1, 1))
+    size = bench.workspace.settings.preprocessing.input_size
+    return area_words(bench, firing), sights(_sights(bench, firing)), row_style(len(firing.members), size)
 
 
 def _follow_the_pointer(app: Dash) -> None:
@@ -94,22 +98,24 @@ def _follow_the_pointer(app: Dash) -> None:
     )
 
 
-def _figure(firing: Firing | None, data: dict[str, Any] | None, room: Room) -> go.Figure:
-    colours = theme((data or {}).get("theme") == "dark")
+def _figure(bench: Workbench, firing: Firing | None, look: str, colours: Theme, room: Room) -> Drawing | go.Figure:
     if firing is None:
         return notice(_EMPTY, colours, HEIGHT)
-    return activation_figure(firing.shown, from_data(data).look, firing.area, colours, room)
+    return activation_figure(shown(bench, firing), look, firing.area, colours, room)
 
 
 def firing_of(bench: Workbench, view: View) -> Firing | None:
-    """How the view's map fires on the images that the view compares; None without a map or datapaths."""
+    """Where the view's map fires: the images that the view compares; None without a map or datapaths."""
     found = stored_triplet(bench, view)
     if found is None or view.layer is None or view.map is None:
         return None
-    layer = bench.layers.find(view.layer)
-    shown = {path: _shown(bench, found, image, layer, view.map) for path, image in _members(found, view).items()}
     area = area_of(bench.layers, view.layer, view.area) if view.area else None
-    return Firing(layer, view.map, shown, area)
+    return Firing(found, bench.layers.find(view.layer), view.map, _members(found, view), area)
+
+
+def shown(bench: Workbench, firing: Firing) -> dict[str, Shown]:
+    """How the map fires on each of the images, by their datapaths' keys."""
+    return {path: _shown(bench, firing, image) for path, image in firing.members.items()}
 
 
 def _members(found: Triplet, view: View) -> dict[str, str]:
@@ -120,23 +126,23 @@ def _members(found: Triplet, view: View) -> dict[str, str]:
         return found.members()
 
 
-def _shown(bench: Workbench, found: Triplet, image: str, layer: Layer, channel: int) -> Shown:
-    values = bench.activation_maps(image, layer.index)[channel]
+def _shown(bench: Workbench, firing: Firing, image: str) -> Shown:
+    values = bench.activation_maps(image, firing.layer.index)[firing.channel]
     grid = values.reshape(1, -1) if values.ndim < 2 else values
-    return Shown(grid, bench.class_names[found.path_of(image).label], addresses.image(bench, image))
+    return Shown(grid, _class_of(bench, firing, image), addresses.image(bench, image))
 
 
-def fields(bench: Workbench, layer: Layer) -> dict[str, list]:
-    """The receptive fields of a layer's neurons for the page: pixels by rows and by columns, and the input's size."""
-    rows, across = bench.receptive_fields(layer.index)
-    size = bench.workspace.settings.preprocessing.input_size
-    return {"rows": rows.tolist(), "columns": across.tolist(), "size": list(size)}
+def _class_of(bench: Workbench, firing: Firing, image: str) -> str:
+    return bench.class_names[firing.found.path_of(image).label]
 
 
 def _sights(bench: Workbench, firing: Firing) -> list[Sight]:
     """The compared images, and what the area sees of each."""
     box = None if firing.area is None else _seen(bench, firing.area)
-    return [Sight(one.image, f"{short_of(path)}, {one.name}", box) for path, one in firing.shown.items()]
+    return [
+        Sight(addresses.image(bench, image), f"{short_of(path)}, {_class_of(bench, firing, image)}", box)
+        for path, image in firing.members.items()
+    ]
 
 
 def _seen(bench: Workbench, area: AreaOfInterest) -> tuple[float, float, float, float]:

@@ -1,6 +1,9 @@
 """Where the page's pictures are served: addresses hold a digest of what they show, so browsers may keep them."""
 
 import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
 from urllib.parse import quote
 
 import numpy as np
@@ -12,7 +15,10 @@ from aevis_dash.workspace import png_bytes, smaller
 
 _AMPLIFIED = 10
 _SMALL = 128
-"""Pixels of a thumbnail's longer side: twice what the gallery shows, for fine screens."""
+"""Pixels of the longer side of a thumbnail or a patch: twice what is shown of them, for fine screens."""
+
+RECENT = 2048
+"""Small pictures that stay in memory, of 10 to 40 kB."""
 
 
 def image(bench: Workbench, name: str) -> str:
@@ -64,7 +70,7 @@ def register(server: Flask, bench: Workbench) -> None:
 
     @server.get("/thumbnail/<digest>/<path:name>")
     def _thumbnail(digest: str, name: str) -> Response:
-        return _png(lambda: smaller(_read(bench, name), _SMALL))
+        return _png(lambda: smaller(_read(bench, name), _SMALL), (digest, name))
 
     @server.get("/difference/<digest>/<path:example_id>")
     def _difference(digest: str, example_id: str) -> Response:
@@ -75,7 +81,7 @@ def register(server: Flask, bench: Workbench) -> None:
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in {e.file for e in bench.workspace.images}:
             abort(404)
-        return _png(lambda: bench.seen_by(name, layer, row, col))
+        return _png(lambda: smaller(bench.seen_by(name, layer, row, col), _SMALL), (digest, layer, row, col, name))
 
     @server.get("/feature/<digest>/<int:layer>/<int:channel>")
     def _feature(digest: str, layer: int, channel: int) -> Response:
@@ -97,13 +103,42 @@ def _amplified(bench: Workbench, example_id: str) -> np.ndarray:
     return np.clip(128 + _AMPLIFIED * (adversarial - source), 0, 255).astype(np.uint8)
 
 
-def _png(make) -> Response:
-    try:
-        picture = make()
-    except AevisError:
-        picture = None
-    if picture is None:
-        abort(404)
-    answer = Response(png_bytes(picture), mimetype="image/png")
+class _Recent:
+    """Small pictures that were asked for last, as they were sent, by what their addresses name."""
+
+    def __init__(self, most: int):
+        self._most, self._lock = most, threading.Lock()
+        self._sent: OrderedDict[tuple, bytes] = OrderedDict()
+
+    def get(self, key: tuple) -> bytes | None:
+        with self._lock:
+            if key in self._sent:
+                self._sent.move_to_end(key)
+            return self._sent.get(key)
+
+    def put(self, key: tuple, sent: bytes) -> None:
+        with self._lock:
+            self._sent[key] = sent
+            while len(self._sent) > self._most:
+                self._sent.popitem(last=False)
+
+
+_recent = _Recent(RECENT)
+
+
+def _png(make: Callable[[], np.ndarray | None], key: tuple | None = None) -> Response:
+    """The picture that `make` gives, not found for None; with a key it is kept for the next visitor."""
+    sent = _recent.get(key) if key is not None else None
+    if sent is None:
+        try:
+            picture = make()
+        except AevisError:
+            picture = None
+        if picture is None:
+            abort(404)
+        sent = png_bytes(picture)
+        if key is not None:
+            _recent.put(key, sent)
+    answer = Response(sent, mimetype="image/png")
     answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer

@@ -48,7 +48,7 @@ def register(app: Dash, manager: Any) -> None:
     add(flip_job, ids.FLIPPED, *flipping)
     add(suggest_job, ids.SUGGESTED, Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"), button=ids.SUGGEST)
     add(compare_job, ids.COMPARED, Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
-    picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.LEARNED_VIEW, "data"))
+    picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.NEURON_VIEW, "data"))
     add(visualise_job, ids.VISUALISED, *picturing, button=ids.VISUALISE)
     app.callback(
         *_message(),
@@ -161,6 +161,14 @@ def learn_job(wanted: str | None) -> tuple:
     except Exception as error:  # as above
         return _sentence(error, "Finding the learned features"), True
     return no_update, no_update
+
+
+def say_it_failed(error: Exception) -> None:
+    """Tell the visitor of an answer that ended in an error nobody foresaw; the page stays as it was."""
+    logging.getLogger(__name__).error("an answer failed", exc_info=error)
+    reason = f"{type(error).__name__}: {error}"
+    sentence = f"This could not be shown ({reason}). The server's log tells more; the page is as it was before."
+    set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
 
 
 def say_it_died(_error: Exception) -> None:

@@ -1,26 +1,36 @@
-"""What runs in the browser: the view is split among the stations, written to the address, and the theme applied."""
+"""What runs in the browser: all that follows from the view is set at once, the address written, the theme applied."""
 
 from dash import ClientsideFunction, Dash, Input, Output, State
 
 from aevis_dash import ids
 
+STATIONS = (
+    *(ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
+    *(ids.TABLE_VIEW, ids.LARGE_VIEW),
+)
+"""The parts of the view that each station shows; one that is closed has none."""
+CONTROLS = (
+    *(ids.PLOT, ids.METHOD, ids.SHARE, ids.DISTANCE, ids.GAP),
+    *(ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.SORT, ids.KEEP, ids.FACES),
+    *(ids.REPLACEMENT, ids.MAPS, ids.BEST, ids.LOOK, ids.LARGE_LOOK, ids.AREA_WORDS),
+)
+"""Set from the view in the browser: an answer of the server would come late and undo a choice."""
+
 
 def register(app: Dash) -> None:
-    """Add the clientside callbacks; their functions stand in assets/page.js."""
-    stations = (ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW)
+    """Add the clientside callbacks; what follows from the view is said by each station's script in assets/."""
     app.clientside_callback(
-        ClientsideFunction("aevis", "split"),
-        *(Output(name, "data") for name in stations),
-        Output(ids.COPY_LINK, "content"),
+        ClientsideFunction("aevis", "follow"),
+        *(Output(name, "data") for name in STATIONS),
+        *(Output(name, "value") for name in CONTROLS),
+        *(Output(name, "children") for name in (ids.HOW_PATHS, ids.PIN)),
+        *(Output(name, "disabled") for name in (ids.WHOLE_MAP, ids.ENLARGE)),
         Input(ids.VIEW, "data"),
         Input(ids.THEME, "data"),
         Input(ids.WIDTH, "data"),
-        *(State(name, "data") for name in stations),
-    )
-    app.clientside_callback(
-        ClientsideFunction("aevis", "choices"),
-        *(Output(name, "value") for name in (ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.REPLACEMENT, ids.MAPS, ids.BEST)),
-        Input(ids.VIEW, "data"),
+        Input(ids.TABLE_SWITCH, "n_clicks"),
+        Input(ids.LARGE, "is_open"),
+        State(ids.OWN, "data"),
     )
     app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
@@ -28,9 +38,4 @@ def register(app: Dash) -> None:
         ClientsideFunction("aevis", "theme"), Output(ids.THEME, "data"), Input(ids.THEME_SWITCH, "value")
     )
     app.clientside_callback(ClientsideFunction("aevis", "width"), Output(ids.WIDTH, "data"), Input(ids.PAGE, "data"))
-    app.clientside_callback(
-        ClientsideFunction("aevis", "mark"),
-        Output(ids.GALLERY, "className"),
-        Input(ids.GALLERY, "children"),
-        Input(ids.VIEW, "data"),
-    )
+    app.clientside_callback(ClientsideFunction("gallery", "draw"), Input(ids.CARDS, "data"), State(ids.VIEW, "data"))

@@ -9,7 +9,8 @@ from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.steps import Step, cause_of
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role
-from aevis_dash.figures.cells import FACE, Drawing, Encoding
+from aevis_dash.figures.cells import FACE, Encoding
+from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
 from aevis_dash.figures.theme import Theme
@@ -20,6 +21,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 50
 """Maps that "top" keeps."""
+_NAMED, _LEAST = 5, 0.05
+"""Strongest contributors named, and the contribution below which none is."""
 _ROLE_OF = {role.short: role for role in Role}
 
 
@@ -120,6 +123,14 @@ def drawing(
     if isinstance(layout, Treemap):
         return treemap_figure(layout, encoding, theme)
     return matrix_figure(layout, encoding, theme)
+
+
+def strongest(values: np.ndarray | None) -> list[int]:
+    """The channels of the contributions that are named."""
+    if values is None:
+        return []
+    ranked = np.argsort(-values, kind="stable")[:_NAMED]
+    return [int(c) for c in ranked if values[c] >= _LEAST]
 
 
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell]) -> dict[int, str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import divergences, ids
 from aevis_dash.figures.departures import HEIGHT, colours_of, departure_figure, largest
@@ -20,12 +20,10 @@ _HIDDEN = {"display": "none"}
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the whole set."""
 
-    @app.callback(
-        Output(ids.DEPARTURES, "figure"),
-        Output(ids.DEPARTURES_NOTE, "children"),
-        Output(ids.LEGEND, "children"),
-        Output(ids.CULPRITS, "children"),
-        Output(ids.COMPARE, "style"),
+    app.clientside_callback(
+        ClientsideFunction("gallery", "asked"),
+        Output(ids.DEPARTURES_ASKED, "data"),
+        Input(ids.DEPARTURES_SWITCH, "n_clicks"),
         Input(ids.BAND, "value"),
         Input(ids.BY, "value"),
         Input(ids.PICKED, "data"),
@@ -33,8 +31,19 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.EXAMPLES, "data"),
         Input(ids.THEME, "data"),
     )
-    def show_departures(band, by, picked, _compared, _examples, colours):
-        stored, shade = divergences.stored_listing(bench), theme(colours == "dark")
+
+    @app.callback(
+        Output(ids.DEPARTURES, "figure"),
+        Output(ids.DEPARTURES_NOTE, "children"),
+        Output(ids.LEGEND, "children"),
+        Output(ids.CULPRITS, "children"),
+        Output(ids.COMPARE, "style"),
+        Input(ids.DEPARTURES_ASKED, "data"),
+        prevent_initial_call=True,
+    )
+    def show_departures(asked):
+        band, by, picked = asked["band"], asked["by"], asked["picked"]
+        stored, shade = divergences.stored_listing(bench), theme(asked["theme"] == "dark")
         if stored is None:
             return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
         counted = divergences.by_layer(bench, stored.rows, band, by)

@@ -1,5 +1,7 @@
 """The examples: the gallery follows the slider and the filters."""
 
+from dataclasses import asdict
+
 import numpy as np
 from dash import Dash, Input, Output, State, no_update
 
@@ -9,7 +11,7 @@ from aevis_dash.callbacks.departures import narrowed
 from aevis_dash.domain import JudgedExample
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.examples import Card, ScoreRange, gallery
+from aevis_dash.layouts.examples import Card, Classes, ScoreRange
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
@@ -21,7 +23,7 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the left column."""
 
     @app.callback(
-        Output(ids.GALLERY, "children"),
+        Output(ids.CARDS, "data"),
         Output(ids.COUNT, "children"),
         Output(ids.SCORES, "figure"),
         Output(ids.EXAMPLES, "data"),
@@ -49,7 +51,7 @@ def register(app: Dash, bench: Workbench) -> None:
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
         cards, count = [_card(bench, e) for e in chosen[:SHOWN]], _count(len(chosen), len(judged), among is not None)
         digest = _digest(bench, judged)
-        return gallery(cards), count, figure, no_update if digest == known else digest
+        return [asdict(card) for card in cards], count, figure, no_update if digest == known else digest
 
 
 def score_range(bench: Workbench) -> ScoreRange:
@@ -61,6 +63,14 @@ def score_range(bench: Workbench) -> ScoreRange:
     auroc = bench.auroc(judged)
     note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
     return ScoreRange(low, high, (start[0], start[1]), note)
+
+
+def classes(bench: Workbench) -> Classes:
+    """The classes of the examples, by name; of a thousand that nobody has, a list to choose from would be slow."""
+    judged, names = bench.judged_examples(), bench.class_names
+    found = ({e.source.label for e in judged}, {e.adversarial.label for e in judged})
+    sources, taken_for = (sorted(((n, names[n]) for n in labels), key=lambda pair: pair[1]) for labels in found)
+    return Classes(sources, taken_for)
 
 
 def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, np.ndarray]:
@@ -82,16 +92,26 @@ def _digest(bench: Workbench, judged: list[JudgedExample]) -> str:
 
 def _card(bench: Workbench, judged: JudgedExample) -> Card:
     example, names = judged.example, bench.class_names
+    source, adversarial = names[judged.source.label], names[judged.adversarial.label]
+    missed = " · attack failed" if source == adversarial else " · source misclassified"
+    verdict = "" if judged.misclassified else missed
     return Card(
         id=example.id,
         source=addresses.thumbnail(bench, example.source),
         adversarial=addresses.thumbnail(bench, example.adversarial),
         difference=addresses.difference(bench, example),
-        labels=(names[judged.source.label], names[judged.adversarial.label]),
-        confidences=(judged.source.confidence, judged.adversarial.confidence),
-        score=judged.score,
+        labels=(source, adversarial),
+        lines=(
+            f"{source} {judged.source.confidence:.0%}",
+            f"→ {adversarial} {judged.adversarial.confidence:.0%}",
+            _score(judged.score) + verdict,
+        ),
         fooled=judged.misclassified,
     )
+
+
+def _score(score: float) -> str:
+    return f"score {score:.2f}" if np.isfinite(score) else "no score (no clean image of that class)"
 
 
 def _count(chosen: int, all_: int, picked: bool) -> str:

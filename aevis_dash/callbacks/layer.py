@@ -9,7 +9,8 @@ from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.contents import Contents, contents, contribution_to, drawing
+from aevis_dash.callbacks.contents import Contents, contents, contribution_to, drawing, strongest
+from aevis_dash.callbacks.pinned import pinned_ones, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
 from aevis_dash.callbacks.view import View, from_data
@@ -18,11 +19,6 @@ from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.layer import HEIGHT, Winner, winners
 from aevis_dash.workbench import Workbench
-
-_SHOWN, _LEAST = 5, 0.05
-"""Strongest contributors named, and the contribution below which none is."""
-GAP = 8
-"""Pixels between treemaps that stand side by side."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -34,41 +30,55 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.WINNERS, "children"),
         Output(ids.SOLVE, "data"),
         Output(ids.ASKED, "data"),
+        Output(ids.PINNED, "children"),
+        Output(ids.SHOWN, "style"),
+        Output(ids.SHOWN_NAME, "children"),
+        Output(ids.SOURCE_LAYER, "options"),
+        Output(ids.SOURCE_LAYER, "value"),
+        Output(ids.TRACE, "disabled"),
+        Output(ids.FIELDS, "data"),
         Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
         Input(ids.CANCEL, "n_clicks"),
         Input(ids.FACES_READY, "data"),
         State(ids.ASKED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
     )
-    def show_layer(data, _ready, solved, _cancel, _faces, before):
+    def show_layer(data, _ready, solved, _cancel, _faces, before, whole):
+        """The maps that are framed are moved by the browser, which asks nothing for that."""
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
             text = "Click a layer of the river to see its feature maps."
-            return notice(text, colours, HEIGHT), "", [], no_update, no_update
+            others = (*pinned_ones(bench, None, view, data), [], None, True, None)
+            return notice(text, colours, HEIGHT), "", [], no_update, no_update, *others
+        others = (*pinned_ones(bench, found, view, data), *_sources(bench, view.layer), fields(bench, view.layer))
         try:
             traced = contribution_to(bench, found, view.traced, view.how)
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
-            return notice(str(error), colours, HEIGHT), "", [], no_update, no_update
-        named = strongest(shown.contribution)
+            return notice(str(error), colours, HEIGHT), "", [], no_update, no_update, *others
+        named, framed = strongest(shown.contribution), from_data(whole)
         size = (width_of(data, view), HEIGHT)
-        figure = drawing(bench, shown, view, colours, size, view.map, named, view.maps)
+        figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
         state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
         words = _winners(bench, view, traced, shown.contribution, named, shown.critical, state["waiting"])
-        return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state
+        return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
 
-def beside(view: View) -> tuple[str, ...]:
-    """The pinned layers that stand beside the shown one."""
-    return tuple(name for name in view.pinned if name != view.layer)
+def _sources(bench: Workbench, layer: str) -> tuple[list[str], str | None, bool]:
+    """The layers that a map of this one can be traced to, the nearest of them, and whether there are none."""
+    names = [bench.layers.layers[i].name for i in bench.contribution_sources(bench.layers.find(layer).index)]
+    return names, names[0] if names else None, not names
 
 
-def width_of(data: dict[str, Any], view: View) -> float:
-    """The width of each treemap in pixels, where pinned ones stand beside the shown one."""
-    columns = len(beside(view)) + 1
-    return ((data.get("width") or 760) - GAP * (columns - 1)) / columns
+def fields(bench: Workbench, name: str) -> dict[str, list]:
+    """The receptive fields of a layer's neurons for the page: pixels by rows and by columns, and the input's size."""
+    rows, across = bench.receptive_fields(bench.layers.find(name).index)
+    size = bench.workspace.settings.preprocessing.input_size
+    return {"rows": rows.tolist(), "columns": across.tolist(), "size": list(size)}
 
 
 def _title(shown: Contents) -> str:
@@ -99,14 +109,6 @@ def contributions_of(view: View) -> dict[str, Any]:
     step = asdict(view.traced) if view.traced is not None else {}
     named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
     return named | {"how": view.how, "step": step | {"note": "", "parent": -1}}
-
-
-def strongest(values: np.ndarray | None) -> list[int]:
-    """The channels of the contributions that are named."""
-    if values is None:
-        return []
-    ranked = np.argsort(-values, kind="stable")[:_SHOWN]
-    return [int(c) for c in ranked if values[c] >= _LEAST]
 
 
 def _winners(

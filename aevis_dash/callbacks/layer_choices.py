@@ -1,4 +1,4 @@
-"""What changes the layer's view: order and choice of the maps, their faces, which layers are pinned, chosen maps."""
+"""What changes the layer's view: order and choice of the maps, their faces, which layers are pinned."""
 
 from typing import Any
 
@@ -16,15 +16,6 @@ PINS = 3
 
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the layer's part of the view."""
-    app.clientside_callback(
-        ClientsideFunction("aevisLayer", "clicked"),
-        Output(ids.CLICKED, "data"),
-        Output(ids.SHIFTED, "data"),
-        Output(ids.TREEMAP, "clickData"),
-        Input(ids.TREEMAP, "clickData"),
-        prevent_initial_call=True,
-    )
-
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "complete"),
         Output(ids.FACES_READY, "data"),
@@ -44,24 +35,6 @@ def register(app: Dash, bench: Workbench) -> None:
         changed = view.but(sort=sort, keep=keep, faces="on" if faces else "off")
         return changed.to_data() if changed != view else no_update
 
-    app.clientside_callback(
-        ClientsideFunction("aevisLayer", "choices"),
-        Output(ids.SORT, "value"),
-        Output(ids.KEEP, "value"),
-        Output(ids.FACES, "value"),
-        Output(ids.PIN, "children"),
-        Input(ids.VIEW, "data"),
-    )
-
-    @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.SHIFTED, "data"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_another(shifted, data):
-        return with_or_without(from_data(data), shifted["map"]).to_data() if shifted else no_update
-
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input(ids.PIN, "n_clicks"),
@@ -78,16 +51,15 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input({"type": "pinned-title", "index": ALL}, "n_clicks"),
         Input({"type": "pinned", "index": ALL}, "clickData"),
-        Input({"type": "table-row", "index": ALL}, "n_clicks"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def go(_titles, _clicks, _rows, data):
+    def go(_titles, _clicks, data):
         pressed, value = ctx.triggered_id, ctx.triggered[0]["value"]
         if not isinstance(pressed, dict) or not value:
             return no_update
         view = from_data(data)
-        there = view.but(map=pressed["index"]) if pressed["type"] == "table-row" else at(bench, view, pressed, value)
+        there = at(bench, view, pressed, value)
         return there.to_data() if there != view else no_update
 
 
@@ -97,12 +69,6 @@ def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> Vie
     place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
     area = carried_area(bench, view, bench.layers.find(name).index)
     return settled(bench, view.but(layer=name, map=place, area=area, maps=()))
-
-
-def with_or_without(view: View, channel: int) -> View:
-    """The view with the map among the chosen ones, or without it where it was."""
-    others = tuple(c for c in view.maps if c != channel)
-    return view.but(maps=others if channel in view.maps else (*others, channel))
 
 
 def pinned_or_not(view: View, layer: str) -> View:

@@ -21,19 +21,18 @@ ROWS = 200
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the table; nothing is computed for it while it is closed."""
+    """Add the callbacks of the table; nothing is asked for while it is closed."""
 
     @app.callback(
         Output(ids.TABLE, "children"),
-        Input(ids.TABLE_SWITCH, "n_clicks"),
+        Input(ids.TABLE_VIEW, "data"),
         Input(ids.TABLE_ORDER, "data"),
-        Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
         prevent_initial_call=True,
     )
-    def show_table(clicks, order, data, _ready, _solved):
-        if not (clicks or 0) % 2:
+    def show_table(data, order, _ready, _solved):
+        if not data:
             return no_update
         view = from_data(data)
         columns, rows = table_of(bench, view)

@@ -1,36 +1,25 @@
 """The learned features of the shown map, how far they are found, and the picture made for it."""
 
-from typing import Any
-
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.view import View
 from aevis_dash.domain import AevisError, FeatureMap
 from aevis_dash.layouts.learned import Patch, patches, picture
 from aevis_dash.workbench import Workbench
 
+OUTPUTS = (
+    Output(ids.LEARNED, "children"),
+    Output(ids.LEARNED_NOTE, "children"),
+    Output(ids.PICTURE, "children"),
+    Output(ids.VISUALISE, "disabled"),
+)
+_NO_PICTURE = "no picture was made for this map"
+
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the learned features."""
-    app.clientside_callback(
-        ClientsideFunction("aevisLearned", "part"),
-        Output(ids.LEARNED_VIEW, "data"),
-        Input(ids.VIEW, "data"),
-        State(ids.LEARNED_VIEW, "data"),
-    )
-
-    @app.callback(
-        Output(ids.LEARNED, "children"),
-        Output(ids.LEARNED_NOTE, "children"),
-        Input(ids.LEARNED_VIEW, "data"),
-        Input(ids.SEEN_SO_FAR, "data"),
-    )
-    def show_learned(shown, _seen):
-        chosen, places = _chosen(bench, shown), bench.workspace.settings.features.patches
-        if chosen is None:
-            return patches([], places), ""
-        return patches(best_patches(bench, chosen, shown["best"]), places), _detected(bench, chosen)
+    """Add the callback that follows the index of learned features."""
 
     @app.callback(
         Output(ids.LEARN_TEXT, "children"),
@@ -51,21 +40,23 @@ def register(app: Dash, bench: Workbench) -> None:
         start = no_update if ticks or complete else page
         return in_words(seen, bench.learning.total, complete), complete, told, start
 
-    @app.callback(
-        Output(ids.PICTURE, "children"),
-        Output(ids.VISUALISE, "disabled"),
-        Input(ids.LEARNED_VIEW, "data"),
-        Input(ids.VISUALISED, "data"),
-        Input(ids.SEEN_SO_FAR, "data"),
-    )
-    def show_picture(shown, _made, _seen):
-        chosen = _chosen(bench, shown)
-        found = bench.stored_visualisation(chosen) if chosen is not None else None
-        if chosen is None or found is None:
-            return picture(None, "no picture was made for this map"), chosen is None
-        best = _best_value(bench, chosen)
-        beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
-        return picture(addresses.picture(bench, chosen), f"fires it by {found.activation:.3g}{beside}"), True
+
+def shown_features(bench: Workbench, view: View) -> tuple:
+    """What OUTPUTS are for a view: the map's patches, its part, the picture made for it."""
+    chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
+    if chosen is None:
+        return patches([], places), "", picture(None, _NO_PICTURE), True
+    found = patches(best_patches(bench, chosen, view.best), places)
+    return found, _detected(bench, chosen), *_picture(bench, chosen)
+
+
+def _picture(bench: Workbench, chosen: FeatureMap) -> tuple[list, bool]:
+    made = bench.stored_visualisation(chosen)
+    if made is None:
+        return picture(None, _NO_PICTURE), False
+    best = _best_value(bench, chosen)
+    beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
+    return picture(addresses.picture(bench, chosen), f"fires it by {made.activation:.3g}{beside}"), True
 
 
 def best_patches(bench: Workbench, chosen: FeatureMap, by: str) -> list[Patch]:
@@ -95,10 +86,10 @@ def in_words(seen: int, total: int, complete: bool) -> str:
     return f"learned from {total:,} images" if complete else f"learned from {total:,} images; naming parts …"
 
 
-def _chosen(bench: Workbench, shown: dict[str, Any] | None) -> FeatureMap | None:
-    if not shown or shown["layer"] is None or shown["map"] is None:
+def _chosen(bench: Workbench, view: View) -> FeatureMap | None:
+    if view.layer is None or view.map is None:
         return None
-    return bench.layers.feature_map(shown["layer"], shown["map"])
+    return bench.layers.feature_map(view.layer, view.map)
 
 
 def _seen(bench: Workbench) -> int:

@@ -3,16 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
-from aevis_dash.callbacks.trail import MOVES, here, hint, in_words, nodes
+from aevis_dash.callbacks.trail import MOVES
 from aevis_dash.callbacks.view import View, check, from_data, from_search, without_own
 from aevis_dash.domain import AevisError
-from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
 
@@ -39,29 +38,20 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Input({"type": "card", "index": ALL}, "n_clicks"),
+        Input(ids.CHOSEN_EXAMPLE, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_example(_clicks, data):
-        clicked = _clicked()
-        if clicked is None:
-            return no_update
-        return settled(bench, from_data(data).at_example(clicked)).to_data()
+    def choose_example(clicked, data):
+        return settled(bench, from_data(data).at_example(clicked["example"])).to_data() if clicked else no_update
 
-    @app.callback(
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "chooseMap"),
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Input(ids.CLICKED, "data"),
-        Input({"type": "winner", "index": ALL}, "n_clicks"),
-        Input({"type": "flip", "index": ALL}, "n_clicks"),
-        State({"type": "note", "index": ALL}, "value"),
+        *(Input({"type": button, "index": ALL}, "n_clicks") for button in ("winner", "flip", "table-row")),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_map(click, _clicks, _flips, _notes, data):
-        channel = (click or {}).get("map") if ctx.triggered_id == ids.CLICKED else _clicked()
-        view = noted(from_data(data), ctx.states_list[0])
-        return view.but(map=channel).to_data() if channel not in (None, view.map) else no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -98,6 +88,8 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.MESSAGE, "children", allow_duplicate=True),
+        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.TRACE, "n_clicks"),
         Input(ids.TRACE_PREDICTION, "n_clicks"),
         State(ids.SOURCE_LAYER, "value"),
@@ -108,14 +100,18 @@ def register(app: Dash, bench: Workbench) -> None:
         """Go to the earlier layer at once; its contributions are shown as they are found."""
         view = from_data(data)
         if not ctx.triggered[0]["value"] or view.layer is None:
-            return no_update
+            return no_update, no_update, no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
-            return view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None).to_data()
+            there = view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None)
+            return there.to_data(), no_update, no_update
         layer = bench.layers.find(view.layer).index
-        if not source or view.map is None or bench.layers.find(source).index not in bench.contribution_sources(layer):
-            return no_update
+        if not source or bench.layers.find(source).index not in bench.contribution_sources(layer):
+            return no_update, no_update, no_update
+        if view.map is None:
+            return no_update, "Click a feature map of this layer first: what makes it fire is traced.", True
         area = carried_area(bench, view, bench.layers.find(source).index)
-        return view.after(Step(view.layer, view.map, view.area, source)).but(area=area).to_data()
+        there = view.after(Step(view.layer, view.map, view.area, source)).but(area=area)
+        return there.to_data(), no_update, no_update
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -153,46 +149,22 @@ def register(app: Dash, bench: Workbench) -> None:
         Input({"type": "step", "index": ALL}, "n_clicks"),
         Input({"type": "node", "index": ALL}, "n_clicks"),
         Input({"type": "drop", "index": ALL}, "n_clicks"),
-        State({"type": "note", "index": ALL}, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def walk(_steps, _nodes, _drops, _notes, data):
-        view, number, button = noted(from_data(data), ctx.states_list[0]), _clicked(), ctx.triggered_id
+    def walk(_steps, _nodes, _drops, data):
+        view, number, button = from_data(data), _clicked(), ctx.triggered_id
         if number is None or number >= len(view.steps) or not isinstance(button, dict):
             return no_update
         return MOVES[button["type"]](view, number).to_data()
 
-    @app.callback(
+    app.clientside_callback(
+        ClientsideFunction("aevis", "annotate"),
         Output(ids.VIEW, "data", allow_duplicate=True),
         Input({"type": "note", "index": ALL}, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def annotate(_notes, data):
-        view = from_data(data)
-        written = noted(view, ctx.inputs_list[0])
-        return written.to_data() if written != view else no_update
-
-    @app.callback(
-        Output(ids.TRAIL, "children"),
-        Output(ids.TREE, "children"),
-        Output(ids.HINT, "children"),
-        Input(ids.VIEW, "data"),
-        Input(ids.READY, "data"),
-    )
-    def show_trail(data, _ready):
-        view = from_data(data)
-        line = trail([(i, in_words(view.steps[i])) for i in view.path], here(view))
-        return line, tree(nodes(bench, view)), hint(bench, view)
-
-
-def noted(view: View, inputs: list[dict[str, Any]]) -> View:
-    """The view with the notes as they stand on the page: a click that leaves one comes before the view knows it."""
-    written = {entry["id"]["index"]: entry.get("value") or "" for entry in inputs}
-    if set(written) != set(range(len(view.steps))):
-        return view
-    return view.but(steps=tuple(replace(step, note=written[i]) for i, step in enumerate(view.steps)))
 
 
 def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:

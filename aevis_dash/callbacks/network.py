@@ -14,6 +14,7 @@ from aevis_dash.callbacks.settle import triplet_of
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch
 from aevis_dash.figures.dots import similarity
+from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.network import (
     HEIGHT,
     Drawn,
@@ -47,22 +48,37 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.RIVER, "figure"),
         Output(ids.RIVER_NOTE, "children"),
+        Output(ids.MINIMAP, "children"),
+        Output(ids.WANTED, "data"),
         Output(ids.TRIPLET, "children"),
         Output(ids.TARGET, "options"),
         Output(ids.TARGET, "value"),
         Output(ids.BESIDE, "options"),
         Output(ids.BESIDE, "value"),
-        Output(ids.MINIMAP, "children"),
-        Output(ids.WANTED, "data"),
         Input(ids.NETWORK_VIEW, "data"),
+        Input(ids.PATHS_VIEW, "data"),
         Input(ids.READY, "data"),
+        prevent_initial_call=True,
     )
-    def show_network(data, _ready):
-        return shown(bench, data, any(t["prop_id"].startswith(ids.READY) for t in ctx.triggered))
+    def show_network(data, _paths, _ready):
+        """The images and the choice among them are told where other datapaths are shown, and left alone else."""
+        news = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
+        (figure, *others), *paths = shown(bench, data, ids.READY in news)
+        if news & {ids.PATHS_VIEW, ids.READY}:
+            return without_motion(figure), *others, *paths
+        return figure, *others, *(no_update,) * len(paths)
+
+
+def without_motion(figure: go.Figure) -> Drawing:
+    """The figure drawn at once: another river does not come out of the one before."""
+    drawn = figure.to_plotly_json()
+    drawn["layout"].pop("transition", None)
+    return drawn
 
 
 def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
-    """What the station's outputs are for a view; `landed` says that an extraction has just ended."""
+    """What the station's outputs are for a view, the first four together; `landed` says that an extraction has just
+    ended."""
     view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
@@ -80,13 +96,13 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
     picture = picture_of(bench, found, view, colours)
     chosen = [image for key, image in members.items() if key != Role.ADVERSARIAL]
     targets, beside = _targets(bench, found), _beside(bench, found)
-    drawn = (picture.figure, picture.note, triplet(_members(bench, found)), targets, found.image(Role.TARGET))
-    return *drawn, beside, chosen, minimap(picture.small), no_update
+    river = (picture.figure, picture.note, minimap(picture.small), no_update)
+    return river, triplet(_members(bench, found)), targets, found.image(Role.TARGET), beside, chosen
 
 
 def _nothing(text: str, note: str, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
     """The station while there is no river: why, in the picture and under it."""
-    return notice(text, colours, HEIGHT), note, members, [], None, [], [], minimap(""), wanted
+    return (notice(text, colours, HEIGHT), note, minimap(""), wanted), members, [], None, [], []
 
 
 def datapaths_of(view: View) -> dict[str, str | float | None]:

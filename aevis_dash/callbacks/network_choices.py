@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
@@ -18,15 +18,6 @@ from aevis_dash.workbench import Triplet, Workbench
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the network's part of the view."""
     own = bench.workspace.settings.extraction
-    app.clientside_callback(ClientsideFunction("aevis", "river"), Input(ids.RIVER, "figure"))
-    shown = (ids.PLOT, ids.METHOD, ids.SHARE, ids.DISTANCE, ids.GAP)
-    app.clientside_callback(
-        ClientsideFunction("aevis", "networkChoices"),
-        *(Output(name, "value") for name in shown),
-        Output(ids.HOW_PATHS, "children"),
-        Input(ids.VIEW, "data"),
-        State(ids.OWN, "data"),
-    )
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),

@@ -1,20 +1,36 @@
-"""The neuron: a map's name, the layers it can be traced to, and what a flip-back of its layer found."""
+"""The neuron: all that is said of a map, the trail that led to it, and what a flip-back of its layer found."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
+from aevis_dash.callbacks import activations, learned
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
+from aevis_dash.callbacks.trail import here, hint, nodes
+from aevis_dash.callbacks.trail import in_words as step_in_words
 from aevis_dash.callbacks.view import View, flip_of, from_data
 from aevis_dash.domain import Layer, Role, Verification
+from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.neuron import flips
+from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Triplet, Workbench
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
+_LINE = (Output(ids.TRAIL, "children"), Output(ids.HINT, "children"))
+_STEPS = (
+    *(Output(name, "children") for name in (ids.TREE, ids.FLIP_TEXT)),
+    *(Output(name, "disabled") for name in (ids.FLIP, ids.TRACE_PREDICTION)),
+)
+_MAP = frozenset({ids.NEURON_VIEW, ids.READY})
+_AREA = frozenset({ids.AREA_VIEW, ids.READY})
+_FEATURES = _MAP | {ids.SEEN_SO_FAR, ids.VISUALISED}
+_TRAIL = frozenset({ids.TRAIL_VIEW, ids.READY, ids.FLIPPED})
+_NOTHING = (no_update,) * 4
+"""What makes which part of the answer news."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -22,44 +38,61 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.NEURON_TITLE, "children"),
-        Output(ids.SOURCE_LAYER, "options"),
-        Output(ids.SOURCE_LAYER, "value"),
-        Output(ids.TRACE, "disabled"),
+        *activations.MAPS,
+        *activations.AREA,
+        *learned.OUTPUTS,
+        *_LINE,
+        *_STEPS,
         Input(ids.NEURON_VIEW, "data"),
+        Input(ids.AREA_VIEW, "data"),
+        Input(ids.TRAIL_VIEW, "data"),
         Input(ids.READY, "data"),
-    )
-    def show_neuron(data, _ready):
-        view = from_data(data)
-        found = stored_triplet(bench, view)
-        if found is None or view.layer is None or view.map is None:
-            return "", [], None, True
-        layer = bench.layers.find(view.layer)
-        sources = [bench.layers.layers[i].name for i in bench.contribution_sources(layer.index)]
-        return (
-            _title(found, bench, layer, view.map),
-            sources,
-            sources[0] if sources else None,
-            not sources,
-        )
-
-    @app.callback(
-        Output(ids.FLIP_TEXT, "children"),
-        Output(ids.FLIP, "disabled"),
-        Output(ids.TRACE_PREDICTION, "disabled"),
-        Input(ids.VIEW, "data"),
+        Input(ids.SEEN_SO_FAR, "data"),
+        Input(ids.VISUALISED, "data"),
         Input(ids.FLIPPED, "data"),
-        Input(ids.READY, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
     )
-    def show_flip(data, _flipped, _ready):
-        """What is stored but no step of the trail yet can be made one by the button."""
-        view = from_data(data)
-        if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
-            return [], True, True
-        found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
-        if found is None:
-            return flips([_question(view)], [], None), False, False
-        kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
-        return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
+    def show_neuron(data, _area, _trail, _ready, _seen, _made, _flipped, whole):
+        """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
+        news = frozenset(changed["prop_id"].split(".")[0] for changed in ctx.triggered)
+        return said(bench, from_data(whole), theme((data or {}).get("theme") == "dark"), news)
+
+
+def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str]) -> tuple:
+    """What the station's outputs are for a view, no_update for those that no change in `news` is about."""
+    firing = activations.firing_of(bench, view) if news & (_MAP | _AREA) else None
+    if news & _MAP:
+        maps = _named(bench, view), *activations.shown_maps(bench, firing, view.look, colours)
+    else:
+        maps = no_update, *(activations.outlined(firing, view.look, colours) if news & _AREA else _NOTHING[:2])
+    area = activations.shown_area(bench, firing) if news & _AREA else _NOTHING[:3]
+    features = learned.shown_features(bench, view) if news & _FEATURES else _NOTHING[:4]
+    line = _line(bench, view) if news & (_MAP | _AREA | _TRAIL) else _NOTHING[:2]
+    steps = (tree(nodes(bench, view)), *_flip(bench, view)) if news & _TRAIL else _NOTHING[:4]
+    return *maps, *area, *features, *line, *steps
+
+
+def _line(bench: Workbench, view: View) -> tuple:
+    return trail([(i, step_in_words(view.steps[i])) for i in view.path], here(view)), hint(bench, view)
+
+
+def _named(bench: Workbench, view: View) -> str:
+    found = stored_triplet(bench, view)
+    if found is None or view.layer is None or view.map is None:
+        return ""
+    return _title(found, bench, bench.layers.find(view.layer), view.map)
+
+
+def _flip(bench: Workbench, view: View) -> tuple:
+    """What is stored of a flip-back; where it is no step of the trail yet, the button makes it one."""
+    if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
+        return [], True, True
+    found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
+    if found is None:
+        return flips([_question(view)], [], None), False, False
+    kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
+    return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
 
 
 def _bare(view: View) -> Step:

@@ -3,14 +3,14 @@
 import re
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import Area, area_of, plain_area
+from aevis_dash.callbacks.steps import Area, plain_area
 from aevis_dash.callbacks.view import LOOKS, View, from_data
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Layer, Role
-from aevis_dash.figures.area import snap_area, toggled
+from aevis_dash.figures.area import snap_area
 from aevis_dash.workbench import Workbench
 
 _ENDS = re.compile(r"(row|column)s?\s+(\d{1,6})(?:\s*(?:-|–|to)\s*(\d{1,6}))?")
@@ -21,26 +21,22 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
-        Output(ids.ACTIVATIONS, "clickData"),
-        Output(ids.LARGE_ACTIVATIONS, "clickData"),
         Output(ids.MOST_ACTIVE, "value"),
         Input(ids.ACTIVATIONS, "selectedData"),
-        Input(ids.ACTIVATIONS, "clickData"),
         Input(ids.LARGE_ACTIVATIONS, "selectedData"),
-        Input(ids.LARGE_ACTIVATIONS, "clickData"),
         Input(ids.MOST_ACTIVE, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_area(_drawn, _clicked, _drawn_large, _clicked_large, _most, data):
-        """A click and a choice are taken back at once, so that the same one again is another."""
+    def choose_area(_drawn, _drawn_large, _most, data):
+        """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
         view, by, value = from_data(data), ctx.triggered[0]["prop_id"].split(".")[1], ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
-            return (no_update,) * 4
+            return no_update, no_update
         area = chosen_area(bench, view, {by: value})
         if by == "selectedData" and area is None:
-            return (no_update,) * 4
-        return view.but(area=plain_area(area) if area is not None else None).to_data(), None, None, None
+            return no_update, no_update
+        return view.but(area=plain_area(area) if area is not None else None).to_data(), None
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -81,27 +77,15 @@ def register(app: Dash, bench: Workbench) -> None:
         view, look = from_data(data), ctx.triggered[0]["value"]
         return view.but(look=look).to_data() if look in LOOKS and look != view.look else no_update
 
-    app.clientside_callback(
-        ClientsideFunction("neuron", "choices"),
-        Output(ids.LOOK, "value"),
-        Output(ids.LARGE_LOOK, "value"),
-        Output(ids.AREA_WORDS, "value"),
-        Input(ids.VIEW, "data"),
-    )
-
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
-    """The area that a box, a lasso, a click on one neuron, or a number of most active ones chooses; None for all."""
+    """The area that a box, a lasso, or a number of most active neurons chooses; None for all."""
     layer = bench.layers.find(view.layer or "")
     if "selectedData" in by:
         return snap_area(by["selectedData"], layer.index, layer.height, layer.width)
-    if "value" in by:
-        triplet = stored_triplet(bench, view)
-        image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
-        return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
-    point, area = by["clickData"]["points"][0], area_of(bench.layers, layer.name, view.area)
-    before = None if view.area is None else area
-    return toggled(before, layer.index, int(point["y"]), int(point["x"]), (layer.height, layer.width))
+    triplet = stored_triplet(bench, view)
+    image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
+    return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
 
 
 def typed_area(bench: Workbench, view: View, text: str | None) -> Area | None:

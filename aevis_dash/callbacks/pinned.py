@@ -2,47 +2,37 @@
 
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State
-
-from aevis_dash import ids
-from aevis_dash.callbacks.contents import contents, contribution_to, drawing
-from aevis_dash.callbacks.layer import beside, strongest, width_of
-from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.contents import contents, contribution_to, drawing, strongest
 from aevis_dash.callbacks.steps import Step
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View
 from aevis_dash.domain import AevisError
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.layer import HEIGHT, pinned_layer
 from aevis_dash.workbench import Triplet, Workbench
 
+GAP = 8
+"""Pixels between treemaps that stand side by side."""
 
-def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks that draw the pinned layers; they do not depend on the shown layer's map."""
-    app.clientside_callback(
-        ClientsideFunction("aevisLayer", "pinned"),
-        Output(ids.PINNED_VIEW, "data"),
-        Input(ids.LAYER_VIEW, "data"),
-        State(ids.PINNED_VIEW, "data"),
-    )
 
-    @app.callback(
-        Output(ids.PINNED, "children"),
-        Output(ids.SHOWN, "style"),
-        Output(ids.SHOWN_NAME, "children"),
-        Input(ids.PINNED_VIEW, "data"),
-        Input(ids.READY, "data"),
-        Input(ids.SOLVED, "data"),
-        Input(ids.FACES_READY, "data"),
-    )
-    def show_pinned(data, _ready, _solved, _faces):
-        view = from_data(data)
-        found = stored_triplet(bench, view) if view.pinned else None
-        if found is None:
-            return [], {"order": 0}, []
-        slots = [pinned_layer(n, figure_of(bench, found, view, n, data), view.pinned.index(n)) for n in beside(view)]
-        place = view.pinned.index(view.layer) if view.layer in view.pinned else len(view.pinned)
-        return slots, {"order": place}, view.layer if slots else []
+def pinned_ones(bench: Workbench, found: Triplet | None, view: View, data: dict[str, Any]) -> tuple:
+    """The pinned layers that stand beside the shown one, its own place among them, and its name where any does."""
+    if found is None:
+        return [], {"order": 0}, []
+    slots = [pinned_layer(n, figure_of(bench, found, view, n, data), view.pinned.index(n)) for n in beside(view)]
+    place = view.pinned.index(view.layer) if view.layer in view.pinned else len(view.pinned)
+    return slots, {"order": place}, view.layer if slots else []
+
+
+def beside(view: View) -> tuple[str, ...]:
+    """The pinned layers that stand beside the shown one."""
+    return tuple(name for name in view.pinned if name != view.layer)
+
+
+def width_of(data: dict[str, Any], view: View) -> float:
+    """The width of each treemap in pixels, where pinned ones stand beside the shown one."""
+    columns = len(beside(view)) + 1
+    return ((data.get("width") or 760) - GAP * (columns - 1)) / columns
 
 
 def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from aevis_dash.assistant import RANDOMS, Hop
 from aevis_dash.domain import (
@@ -152,16 +152,9 @@ def area_from(values: Sequence[Any] | None) -> Area | None:
     return tuple(int(v) for v in values)
 
 
-def area_text(area: Area | None) -> str:
-    """The area for an address: its ends, and the chosen places as the bits of a hexadecimal number."""
-    if area is None:
-        return ""
-    ends = ",".join(str(v) for v in area[:4])
-    return ends + (f",{sum(1 << place for place in area[4:]):x}" if len(area) > 4 else "")
-
-
 def area_from_text(text: str) -> Area | None:
-    """What `area_text` wrote; raises ValueError for anything else."""
+    """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; raises ValueError
+    for anything else."""
     if not text:
         return None
     ends, bits = text.split(",")[:4], text.split(",")[4:]
@@ -169,16 +162,8 @@ def area_from_text(text: str) -> Area | None:
     return area_from([*ends, *(place for place in range(chosen.bit_length()) if chosen >> place & 1)])
 
 
-def step_text(step: Step) -> str:
-    """A step for an address."""
-    maps = ",".join(str(c) for c in step.maps)
-    number = "" if step.map is None else str(step.map)
-    parts = [str(step.parent), step.layer, number, area_text(step.area), step.source, maps, step.replacement]
-    return ":".join([*parts, quote(step.note, safe="").replace("~", "%7E")])
-
-
 def step_from_text(text: str) -> Step:
-    """What `step_text` wrote; raises ValueError for anything else."""
+    """A step in an address, its fields between colons; raises ValueError for anything else."""
     parent, layer, channel, area, source, maps, replacement, note = text.split(":")
     return Step(
         layer=layer,

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlencode
+from urllib.parse import parse_qs, unquote
 
 from aevis_dash.callbacks.steps import (
     THE_PREDICTION,
@@ -13,12 +14,10 @@ from aevis_dash.callbacks.steps import (
     area_from,
     area_from_text,
     area_of,
-    area_text,
     cause_of,
     path_to,
     step_from_data,
     step_from_text,
-    step_text,
 )
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
@@ -95,19 +94,8 @@ class View:
         return fresh.but(maps=(), steps=(), at=-1)
 
     def to_data(self) -> dict[str, Any]:
-        """As JSON values for a dcc.Store, the address included."""
-        return asdict(self) | {"search": self.to_search()}
-
-    def to_search(self) -> str:
-        """As the query part of an address."""
-        fields = {"example": self.example, "target": self.target, "method": self.method}
-        fields |= {"share": None if self.share is None else f"{self.share:g}", "layer": self.layer, "map": self.map}
-        fields |= {"area": area_text(self.area), "maps": ",".join(str(c) for c in self.maps)}
-        fields |= {"steps": "~".join(step_text(s) for s in self.steps)}
-        fields |= {name: "~".join(_quoted(text) for text in getattr(self, name)) for name in _LISTS}
-        for name in (*CHOSEN, "at"):
-            fields[name] = None if getattr(self, name) == getattr(_PLAIN, name) else getattr(self, name)
-        return "?" + urlencode({k: v for k, v in fields.items() if v not in (None, "")}, safe=":,~")
+        """As JSON values for a dcc.Store."""
+        return asdict(self)
 
     @property
     def traced(self) -> Step | None:
@@ -132,10 +120,8 @@ class View:
 
 
 _PLAIN = View()
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="").replace("~", "%7E")
+PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "at")})
+"""What an address leaves out: the fields that name a way to show things, as a new page has them."""
 
 
 def from_data(data: Mapping[str, Any] | None) -> View:
@@ -148,7 +134,7 @@ def from_data(data: Mapping[str, Any] | None) -> View:
 
 
 def from_search(search: str) -> View:
-    """The view from an address; raises AevisError for what is no view."""
+    """The view from an address, as assets/address.js writes it; raises AevisError for what is no view."""
     fields = {k: v[0] for k, v in parse_qs((search or "").lstrip("?")).items()}
     try:
         number = int(fields["map"]) if "map" in fields else None

@@ -45,20 +45,6 @@ def snap_area(selected: Mapping[str, Any] | None, layer: int, height: int, width
     return AreaOfInterest(layer, top, left, bottom, right)
 
 
-def toggled(
-    area: AreaOfInterest | None, layer: int, row: int, column: int, shape: tuple[int, int]
-) -> AreaOfInterest | None:
-    """The area with one neuron of the map (height, width) added, or taken away where it holds it; None for none left.
-
-    Without an area, which stands for the whole map, that neuron alone.
-    """
-    chosen = np.zeros(shape, bool)
-    if area is not None:
-        chosen[area.top : area.bottom, area.left : area.right] = area.chosen
-    chosen[row, column] ^= True
-    return area_of_neurons(layer, chosen)
-
-
 def _enclosed(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.ndarray:
     """(height, width) bool: the cells whose centres lie inside a polygon, by the even-odd rule."""
     rows, columns = np.mgrid[:height, :width]

@@ -3,7 +3,8 @@
 from typing import Any
 
 from aevis_dash.domain import Region
-from aevis_dash.figures.cells import Drawing, Encoding, box, cells_drawing, together, written
+from aevis_dash.figures.cells import Encoding, box, cells_drawing, together, written
+from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.theme import CHARACTER, Theme, faded
 from aevis_dash.geometry.treemap import STRIP, Treemap, labelled
 
@@ -16,7 +17,7 @@ def treemap_figure(treemap: Treemap, encoding: Encoding, theme: Theme) -> Drawin
     drawing = cells_drawing(treemap.cells, regions, encoding, theme, treemap.width, treemap.height)
     if not treemap.cells:
         return empty(drawing, theme)
-    shapes = [*_backgrounds(treemap, theme), *_set_frames(treemap, theme)]
+    shapes = [*_backgrounds(treemap, theme), *_set_frames(treemap, theme), *drawing["layout"]["shapes"]]
     return drawing | {"layout": drawing["layout"] | {"shapes": shapes, "annotations": _labels(treemap, theme)}}
 
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 from typing import Any
 
 from aevis_dash.domain import in_order, short_of
-from aevis_dash.figures.cells import Drawing, Encoding, box, cells_drawing, written
+from aevis_dash.figures.cells import Encoding, box, cells_drawing, written
+from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.layer import empty
 from aevis_dash.figures.theme import CHARACTER, Theme, faded
 from aevis_dash.geometry.matrix import HEADER, ROW, Matrix, Row
@@ -19,7 +20,7 @@ def matrix_figure(matrix: Matrix, encoding: Encoding, theme: Theme) -> Drawing:
     drawing = cells_drawing(matrix.cells, regions, encoding, theme, matrix.width, matrix.height)
     if not matrix.cells:
         return empty(drawing, theme)
-    shapes = [*_stripes(matrix, theme), *_links(matrix, theme), *_sizes(matrix, theme)]
+    shapes = [*_stripes(matrix, theme), *_links(matrix, theme), *_sizes(matrix, theme), *drawing["layout"]["shapes"]]
     texts = [*_names(matrix, theme), *_counts(matrix, theme), *_left_out(matrix, theme)]
     layout = drawing["layout"] | {"shapes": shapes, "annotations": texts}
     return {"data": [_dots(matrix, theme), *drawing["data"]], "layout": layout}

@@ -26,7 +26,7 @@ NAME_ROW = -2.15
 LINE_GAP = 0.2
 LONGEST = 10.5
 """Characters that the name of a stretch takes."""
-MOVE = {"duration": 250, "easing": "cubic-in-out"}
+MOVE = {"duration": 180, "easing": "cubic-in-out"}
 """How what a click moves goes to its new place."""
 
 
@@ -95,7 +95,7 @@ def _layout(placed: Columns, selected: int | None, theme: Theme) -> dict[str, An
     return {
         **base_layout(theme),
         "height": HEIGHT,
-        "margin": {"l": 6, "r": LABEL_ROOM, "t": 2, "b": 2},
+        "margin": {"l": 6, "r": LABEL_ROOM, "t": 2, "b": 2, "autoexpand": False},
         "xaxis": bare_axis(-0.006, 1.006) | {"uirevision": "window"},
         "yaxis": bare_axis(BOTTOM, TOP),
         "hovermode": "closest",

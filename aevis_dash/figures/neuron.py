@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from aevis_dash.domain import AreaOfInterest, Role, short_of
 from aevis_dash.figures.area import outline
+from aevis_dash.figures.drawing import Coding, Drawing, coding, ticks
 from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, faded, plain, shortened
 
 TOP = 3
@@ -100,28 +100,31 @@ def columns(count: int) -> int:
 
 def activation_figure(
     shown: Mapping[str, Shown], look: str, area: AreaOfInterest | None, theme: Theme, room: Room = COLUMN
-) -> go.Figure:
+) -> Drawing:
     """The (H, W) activations of one feature map on each compared example, in rows, row 0 of each on top.
 
     `shown` has them by their datapaths' keys, adv among them. `look` is "maps"; "over" for maps that let the images
     below them be seen; or "difference", adv less each other example. One scale for all of them: from 0 (the surface's
     end) to the largest activation, where what is below 0 has the colour of 0, or to as much on both sides of no
     difference. The strongest TOP neurons of each are marked. A box drawn on any of them comes back as `selectedData`,
-    which `area.snap_area` reads.
+    which `area.snap_area` reads. Each map's `meta` has its short name and the base and step of its numbers: what is
+    drawn for a value is `drawing.Coding`'s.
     """
     panels = _differences(shown, theme) if look == "difference" else _maps(shown, look, theme)
     grid = _grid(len(shown), panels, room)
     highest = max(_largest(_strength(panel, look)) for panel in panels) or 1.0
-    layout = {**base_layout(theme), **_frame(grid, room, theme), "coloraxis": _colours(look, highest, theme)}
+    coded = coding([panel.values for panel in panels])
+    layout = {**base_layout(theme), **_frame(grid, room, theme), "coloraxis": _colours(look, highest, coded, theme)}
     for number, panel in enumerate(panels):
         layout |= _axes(number, grid, panel, theme, room.zoom)
     if room.zoom:
         layout |= {"uirevision": str(panels[0].values.shape), "selectionrevision": repr(area)}
     layout["annotations"] = [_title(grid, panel) for panel in panels]
     layout["images"] = [_image(number, panel) for number, panel in enumerate(panels) if panel.image]
-    layout["shapes"] = [shape for number in range(len(panels)) if area for shape in _outlines(number, area, theme)]
-    maps = [_heatmap(number, panel, look) for number, panel in enumerate(panels)]
-    return go.Figure([*maps, *(_marks(number, p, highest, look, theme) for number, p in enumerate(panels))], layout)
+    layout["shapes"] = outlines(len(panels), area, theme)
+    maps = [_heatmap(number, panel, look, coded) for number, panel in enumerate(panels)]
+    marks = [_marks(number, panel, highest, look, theme) for number, panel in enumerate(panels)]
+    return {"data": [*maps, *marks], "layout": layout}
 
 
 def _maps(shown: Mapping[str, Shown], look: str, theme: Theme) -> list[_Panel]:
@@ -168,7 +171,7 @@ def _grid(count: int, panels: Sequence[_Panel], room: Room) -> _Grid:
 
 def _frame(grid: _Grid, room: Room, theme: Theme) -> dict[str, Any]:
     frame = {
-        "margin": {"l": 2, "r": 2, "t": TITLE, "b": BAR},
+        "margin": {"l": 2, "r": 2, "t": TITLE, "b": BAR, "autoexpand": False},
         "dragmode": "zoom" if room.zoom else "select",
         "hovermode": "closest",
         "modebar": {"orientation": "h", "bgcolor": CLEAR, "color": theme.faint, "activecolor": theme.ink},
@@ -185,13 +188,15 @@ def _largest(values: np.ndarray) -> float:
     return max(0.0, float(np.max(values, initial=0.0, where=np.isfinite(values))))
 
 
-def _colours(look: str, highest: float, theme: Theme) -> dict[str, Any]:
+def _colours(look: str, highest: float, coded: Coding, theme: Theme) -> dict[str, Any]:
     scale = {"maps": theme.colorscale, "over": theme.sheer, "difference": theme.diverging}[look]
-    title = "difference" if look == "difference" else "activation"
-    bar = {"orientation": "h", "thickness": 8, "len": 0.6, "lenmode": "fraction", "outlinewidth": 0, "nticks": 5}
+    title, least = ("difference", -highest) if look == "difference" else ("activation", 0.0)
+    bar = {"orientation": "h", "thickness": 8, "len": 0.6, "lenmode": "fraction", "outlinewidth": 0}
     bar |= {"x": 0, "xanchor": "left", "xpad": 4, "y": 0, "yanchor": "top", "ypad": 4, "tickfont": {"size": 11}}
     bar["title"] = {"text": title, "side": "right", "font": {"size": 11, "color": theme.faint}}
-    return {"cmin": -highest if look == "difference" else 0.0, "cmax": highest, "colorscale": scale, "colorbar": bar}
+    told = ticks(least, highest)
+    bar |= {"tickvals": [coded.of(tick) for tick in told], "ticktext": [f"{tick:.6g}" for tick in told]}
+    return {"cmin": coded.of(least), "cmax": coded.of(highest), "colorscale": scale, "colorbar": bar}
 
 
 def _axis(letter: str, number: int) -> str:
@@ -213,38 +218,41 @@ def _axes(number: int, grid: _Grid, panel: _Panel, theme: Theme, zoom: bool) -> 
     return {"xaxis" + x[1:]: line | across, "yaxis" + y[1:]: line | down}
 
 
-def _heatmap(number: int, panel: _Panel, look: str) -> go.Heatmap:
+def _heatmap(number: int, panel: _Panel, look: str, coded: Coding) -> dict[str, Any]:
+    """The line below the maps tells the values, too (assets/neuron.js); of whole numbers it alone does."""
     what = "difference" if look == "difference" else "activation"
-    words = f"{panel.title[0]}, row %{{y}}, column %{{x}}<br>{what} %{{z:.3g}}<extra></extra>"
-    axes = {"xaxis": _axis("x", number), "yaxis": _axis("y", number)}
-    return go.Heatmap(
-        name=panel.path,
-        meta=panel.title[0],
-        z=panel.values.astype(np.float32),
-        coloraxis="coloraxis",
-        hovertemplate=words,
-        **axes,
-    )
+    value = "" if coded.step else f"<br>{what} %{{z:.3g}}"
+    return {
+        "type": "heatmap",
+        "name": panel.path,
+        "meta": [panel.title[0], coded.base, coded.step],
+        "z": coded.typed(panel.values),
+        "coloraxis": "coloraxis",
+        "hovertemplate": f"{panel.title[0]}, row %{{y}}, column %{{x}}{value}<extra></extra>",
+        "xaxis": _axis("x", number),
+        "yaxis": _axis("y", number),
+    }
 
 
-def _marks(number: int, panel: _Panel, highest: float, look: str, theme: Theme) -> go.Scatter:
+def _marks(number: int, panel: _Panel, highest: float, look: str, theme: Theme) -> dict[str, Any]:
     """Open circles on the strongest neurons, dark on light cells and light on dark ones; they catch no click."""
     strength = _strength(panel, look)
     rows, across = strongest(strength)
     colours = [theme.surface if strength[r, c] > highest / 2 else theme.ink for r, c in zip(rows, across, strict=True)]
     plain_look = {"marker": {"opacity": 1}}
-    return go.Scatter(
-        name=f"strongest of {panel.path}",
-        x=across,
-        y=rows,
-        mode="markers",
-        marker={"symbol": "circle-open", "size": 8, "color": colours, "line": {"width": 1.5}},
-        selected=plain_look,
-        unselected=plain_look,
-        hoverinfo="skip",
-        xaxis=_axis("x", number),
-        yaxis=_axis("y", number),
-    )
+    return {
+        "type": "scatter",
+        "name": f"strongest of {panel.path}",
+        "x": across,
+        "y": rows,
+        "mode": "markers",
+        "marker": {"symbol": "circle-open", "size": 8, "color": colours, "line": {"width": 1.5}},
+        "selected": plain_look,
+        "unselected": plain_look,
+        "hoverinfo": "skip",
+        "xaxis": _axis("x", number),
+        "yaxis": _axis("y", number),
+    }
 
 
 def strongest(values: np.ndarray) -> tuple[list[int], list[int]]:
@@ -269,6 +277,11 @@ def _image(number: int, panel: _Panel) -> dict[str, Any]:
     size = {"x": -0.5, "y": -0.5, "sizex": width, "sizey": height, "xanchor": "left", "yanchor": "top"}
     axes = {"xref": _axis("x", number), "yref": _axis("y", number)}
     return {"source": panel.image, "sizing": "stretch", "layer": "below", "opacity": _FADED, **size, **axes}
+
+
+def outlines(count: int, area: AreaOfInterest | None, theme: Theme) -> list[dict[str, Any]]:
+    """The area's outline on each of `count` maps; none for no area."""
+    return [shape for number in range(count) if area for shape in _outlines(number, area, theme)]
 
 
 def _outlines(number: int, area: AreaOfInterest, theme: Theme) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Which groups of a large network stand open: a degree of interest, as in focus and context (Furnas 1986)."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,12 +30,18 @@ def quiet(graph: LayerGraph, tree: Sequence[Group], interest: np.ndarray, room: 
     All closed at first, the group that holds most interest is opened as long as the columns fit into `room` steps; a
     group is opened only inside open ones.
     """
+    return _quiet(graph, tuple(tree), tuple(interest.tolist()), room)
+
+
+@lru_cache(maxsize=64)
+def _quiet(graph: LayerGraph, tree: tuple[Group, ...], interest: tuple[float, ...], room: float) -> frozenset[str]:
+    """Every click on the network asks for it again."""
     closed = {group.name for group in tree}
     if _steps(graph, tree, ()) <= room:
         return frozenset()
     refused: set[str] = set()
     while waiting := [g for g in tree if g.name in closed - refused and g.parent not in closed]:
-        best = max(waiting, key=lambda g: (float(interest[g.first : g.last + 1].sum()), -g.first))
+        best = max(waiting, key=lambda g: (sum(interest[g.first : g.last + 1]), -g.first))
         if _steps(graph, tree, closed - {best.name}) <= room:
             closed.remove(best.name)
         else:

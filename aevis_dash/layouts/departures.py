@@ -33,7 +33,7 @@ def departures_panel() -> html.Details:
     """A part of the left column that opens on a click."""
     return html.Details(
         [
-            html.Summary("Where they leave their sources"),
+            html.Summary("Where they leave their sources", id=ids.DEPARTURES_SWITCH, n_clicks=0),
             html.Label(["farther than ", dcc.Dropdown(BANDS, "class", id=ids.BAND, clearable=False, searchable=False)]),
             html.Label(["by ", dcc.Dropdown(GROUPINGS, "perturbation", id=ids.BY, clearable=False, searchable=False)]),
             waiting_graph(ids.DEPARTURES, 150),

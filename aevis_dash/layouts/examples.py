@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
@@ -24,21 +23,28 @@ class ScoreRange:
 
 @dataclass(frozen=True)
 class Card:
-    """What the gallery shows of an example; the amplified difference is fetched when the mouse is on the card."""
+    """What the gallery shows of an example, as assets/gallery.js draws it: the addresses of its images and of their
+    amplified difference, which is fetched when the mouse is on the card; both labels; and the lines beside them."""
 
     id: str
     source: str
     adversarial: str
     difference: str
     labels: tuple[str, str]
-    confidences: tuple[float, float]
-    score: float
+    lines: tuple[str, str, str]
     fooled: bool
 
 
-def examples_panel(class_names: Sequence[str], scores: ScoreRange) -> html.Section:
+@dataclass(frozen=True)
+class Classes:
+    """The classes to choose examples by, number and name: those of their sources, and those they are taken for."""
+
+    sources: Sequence[tuple[int, str]]
+    taken_for: Sequence[tuple[int, str]]
+
+
+def examples_panel(classes: Classes, scores: ScoreRange) -> html.Section:
     """The left column."""
-    classes = [{"label": name, "value": i} for i, name in enumerate(class_names)]
     return html.Section(
         [
             html.H2("Examples"),
@@ -56,8 +62,8 @@ def examples_panel(class_names: Sequence[str], scores: ScoreRange) -> html.Secti
             ),
             html.Div(
                 [
-                    dcc.Dropdown(classes, id=ids.CLASS_FROM, placeholder="source class"),
-                    dcc.Dropdown(classes, id=ids.CLASS_TO, placeholder="taken for"),
+                    dcc.Dropdown(_options(classes.sources), id=ids.CLASS_FROM, placeholder="source class"),
+                    dcc.Dropdown(_options(classes.taken_for), id=ids.CLASS_TO, placeholder="taken for"),
                 ],
                 className="filters",
             ),
@@ -71,41 +77,5 @@ def examples_panel(class_names: Sequence[str], scores: ScoreRange) -> html.Secti
     )
 
 
-def gallery(cards: Sequence[Card]) -> list[html.Button]:
-    """Cards to click, in the order given."""
-    return [_card(card) for card in cards]
-
-
-def _card(card: Card) -> html.Button:
-    source, adversarial = card.labels
-    verdict = "" if card.fooled else " · attack failed" if source == adversarial else " · source misclassified"
-    return html.Button(
-        [
-            html.Img(src=card.source, alt=f"source, {source}"),
-            html.Span(
-                [
-                    html.Img(src=card.adversarial, alt=f"adversarial, {adversarial}"),
-                    html.Span(className="over"),
-                ],
-                className="stack",
-                style={"--difference": f"url({card.difference})"},
-            ),
-            html.Span(
-                [
-                    html.Span(f"{source} {card.confidences[0]:.0%}", className="src"),
-                    html.Span(f"→ {adversarial} {card.confidences[1]:.0%}", className="adv"),
-                    html.Span(_score(card.score) + verdict, className="quiet"),
-                ],
-                className="words",
-            ),
-        ],
-        id=ids.card(card.id),
-        className="card-button" + ("" if card.fooled else " failed"),
-        title=card.id,
-        n_clicks=0,
-        **{"data-example": card.id},  # type: ignore[arg-type]
-    )
-
-
-def _score(score: float) -> str:
-    return f"score {score:.2f}" if isfinite(score) else "no score (no clean image of that class)"
+def _options(classes: Sequence[tuple[int, str]]) -> list[dict[str, int | str]]:
+    return [{"label": name, "value": number} for number, name in classes]

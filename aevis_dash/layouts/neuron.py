@@ -76,7 +76,13 @@ def neuron_panel() -> html.Section:
 def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> list:
     """What a flip-back found, in sentences, and its maps as buttons, the shown one marked."""
     buttons = [
-        html.Button(f"map {c}", id=ids.flip(c), className="culprit chosen" if c == here else "culprit", n_clicks=0)
+        html.Button(
+            f"map {c}",
+            id=ids.flip(c),
+            className="culprit chosen" if c == here else "culprit",
+            n_clicks=0,
+            **{"data-map": str(c)},  # type: ignore[arg-type]
+        )
         for c in channels
     ]
     return [*(html.Div(sentence) for sentence in words), html.Div(buttons, className="culprits")]

@@ -1,13 +1,14 @@
 """The page: a bar on top, the examples, the network over the layer, the neuron, and the trail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.layouts.examples import ScoreRange, examples_panel
+from aevis_dash.layouts.examples import Classes, ScoreRange, examples_panel
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
@@ -16,19 +17,26 @@ from aevis_dash.layouts.trail import trail_bar
 
 
 def page(
-    workspace: str, model: str, class_names: Sequence[str], scores: ScoreRange, methods: Methods, layers: Sequence[str]
+    workspace: str,
+    model: str,
+    classes: Classes,
+    scores: ScoreRange,
+    methods: Methods,
+    layers: Sequence[str],
+    plain: Mapping[str, Any],
 ) -> html.Div:
-    """The whole page, before anything is chosen; made anew for each load. `layers` are the names of all of them."""
+    """The whole page, before anything is chosen; made anew for each load. `layers` are the names of all of them,
+    `plain` what an address leaves out."""
     return html.Div(
         [
             *_state(),
-            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share}),
+            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, "plain": dict(plain)}),
             _top_bar(workspace, model, scores.note),
             trail_bar(),
             tour(),
             html.Main(
                 [
-                    examples_panel(class_names, scores),
+                    examples_panel(classes, scores),
                     html.Div([network_panel(methods, layers), layer_panel()], className="middle"),
                     neuron_panel(),
                 ],
@@ -40,27 +48,13 @@ def page(
 
 
 def _state() -> list:
-    names = (ids.VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.READY, ids.WANTED, ids.DONE)
-    names += (
-        ids.EXAMPLES,
-        ids.COMPARED,
-        ids.PICKED,
-        ids.FLIPPED,
-        ids.SOLVE,
-        ids.SOLVE_DONE,
-        ids.SOLVED,
-        ids.ASKED,
-        ids.SUGGESTED,
-        ids.RIVER_KEY,
-        ids.LEARN,
-        ids.LEARNED_VIEW,
-        ids.SEEN_SO_FAR,
-        ids.VISUALISED,
-        ids.PINNED_VIEW,
-        ids.FACES_READY,
-        ids.CLICKED,
-        ids.SHIFTED,
-        ids.TABLE_ORDER,
+    names = (
+        *(ids.VIEW, ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
+        *(ids.TABLE_VIEW, ids.LARGE_VIEW),
+        *(ids.CARDS, ids.CHOSEN_EXAMPLE, ids.EXAMPLES, ids.COMPARED, ids.PICKED, ids.DEPARTURES_ASKED),
+        *(ids.READY, ids.WANTED, ids.DONE, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.ASKED),
+        *(ids.FLIPPED, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
+        *(ids.RIVER_KEY, ids.TABLE_ORDER),
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),
@@ -88,7 +82,8 @@ def _top_bar(workspace: str, model: str, note: str) -> html.Header:
                 id=ids.JOB,
             ),
             tour_button(),
-            dcc.Clipboard(id=ids.COPY_LINK, title="Copy a link to this view", className="copy"),
+            html.Span(id=ids.LINK, hidden=True),
+            dcc.Clipboard(id=ids.COPY_LINK, target_id=ids.LINK, title="Copy a link to this view", className="copy"),
             dbc.Switch(id=ids.THEME_SWITCH, label="dark", value=False, persistence=True),
         ],
         className="top",

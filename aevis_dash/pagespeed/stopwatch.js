@@ -86,13 +86,19 @@
     return Boolean(found && found.calcdata && found.data && found.data.length);
   }
 
+  // A lazy picture that nobody sees yet.
+  function waits(image) {
+    const box = image.getBoundingClientRect();
+    return image.loading === "lazy" && (box.bottom < 0 || box.top > window.innerHeight || !image.checkVisibility());
+  }
+
   function idle(quiet, graphs) {
     const last = Math.max(state.changed || 0, state.answered, state.from || 0);
     return (
       !state.open &&
       performance.now() - last > quiet &&
       graphs.every(drawn) &&
-      Array.from(document.images).every((image) => image.complete)
+      Array.from(document.images).every((image) => image.complete || waits(image))
     );
   }
 

@@ -1,16 +1,22 @@
 """A real server in its own process, and a real browser."""
 
+import csv
 import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from conftest import shrink
 from selenium.webdriver.chrome.options import Options
+
+from aevis_dash.cli import main
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -64,3 +70,33 @@ def serve(cache: Path, arguments: list[str]) -> Iterator[Served]:
         process.wait(20)
         process.stdout.close()
         log.close()
+
+
+@pytest.fixture(scope="session")
+def photographs(shared_data, tmp_path_factory) -> Iterator[Served]:
+    """A ResNet-18 on four photographs, one of them attacked and explained; skips where they are absent."""
+    cache, data = tmp_path_factory.mktemp("photographs"), shared_data / "nips17-dev"
+    photos, root = cache / "photos", cache / "workspace"
+    photos.mkdir()
+    with (data / "images.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    for label in ("1", next(r["label"] for r in rows if r["label"] != "1")):
+        for row in [r for r in rows if r["label"] == label][:2]:
+            shutil.copy(data / "images" / f"{row['image_id']}.png", photos)
+    model = ["--model", "torchvision:resnet18", "--weights", str(data.parent / "weights/resnet18-imagenet.safetensors")]
+    run = lambda *argv: main([*map(str, argv), "--quiet"])  # noqa: E731
+    assert run("init", root, *model, "--images", photos, "--labels", data / "images.csv") == 0
+    shrink(Workspace(root), candidates=1, null_targets=0)
+    assert run("attack", root, "--target", "nearest") == 0
+    bench = open_workbench(root)
+    fooled = next(e.example.id for e in bench.judged_examples() if e.misclassified)
+    bench.extract(fooled)
+    assert run("learn", root) == 0
+    for served in serve(cache, [str(root)]):
+        yield replace(served, url=f"{served.url}/?example={fooled}")
+
+
+@pytest.fixture(params=["served", "photographs"])
+def both(request) -> Served:
+    """The drawn world and the photographs, one after the other."""
+    return request.getfixturevalue(request.param)

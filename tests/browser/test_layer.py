@@ -33,6 +33,27 @@ def walker(dash_br, served) -> Walker:
     return Walker(dash_br, served.url)
 
 
+FRAMED = """
+const graph = document.querySelector('#treemap .js-plotly-plot'), at = graph._fullLayout.shapes.findIndex(
+  (shape) => shape.name === arguments[0]);
+const line = graph.querySelector(`.shapelayer path[data-index="${at}"]`);
+const maps = graph._fullData.find((t) => t.name === "maps");
+const { xaxis: x, yaxis: y } = graph._fullLayout;
+return maps.customdata.map(([channel], i) => {
+  const point = line.ownerSVGElement.createSVGPoint();
+  Object.assign(point, { x: x._offset + x.d2p(maps.x[i]), y: y._offset + y.d2p(maps.base[i] + maps.y[i] / 2) });
+  return [channel, line.isPointInFill(point)];
+}).filter(([, inside]) => inside).map(([channel]) => channel);
+"""
+"""The channels of the cells that the drawn frames of a name stand around."""
+
+
+def framed(walker: Walker, name: str) -> list[int]:
+    order = walker.driver.execute_script("return new URLSearchParams(window.location.search).get('maps') || ''")
+    found = walker.driver.execute_script(FRAMED, name)
+    return sorted(found, key=lambda c: order.split(",").index(str(c)) if str(c) in order.split(",") else -1)
+
+
 def address(walker: Walker, part: str) -> None:
     walker.until(lambda: part in walker.driver.current_url, f"{part} in the address")
 
@@ -42,13 +63,15 @@ def test_maps_are_chosen_by_click_shift_and_box(walker):
     first, second, third = walker.channels("treemap", "maps")[4:7]
     walker.click_bar("treemap", "maps", first)
     address(walker, f"map={first}")
+    walker.driver.execute_script(MARK, "treemap")
     for channel, chosen in ((second, f"maps={second}"), (third, f"maps={second},{third}"), (second, f"maps={third}")):
-        walker.drawn("treemap")
-        walker.driver.execute_script(MARK, "treemap")
         walker.shift_click_bar("treemap", "maps", channel)
         walker.until(lambda chosen=chosen: walker.driver.current_url.endswith(chosen), chosen)
-        walker.until(lambda: not walker.driver.execute_script(MARKED, "treemap"), "drawn again")
+        numbers = [int(number) for number in chosen.removeprefix("maps=").split(",")]
+        walker.until(lambda numbers=numbers: framed(walker, "picked") == numbers, f"frames around {numbers}")
     assert f"map={first}&" in walker.driver.current_url, "a map that is chosen is not shown"
+    assert framed(walker, "selected") == [first]
+    assert walker.driver.execute_script(MARKED, "treemap"), "frames move without a cell being drawn anew"
     walker.drag_box("treemap", 0, (0.2, 0.1), (0.8, 0.9))
     walker.until(lambda: walker.driver.current_url.count(",") > 3, "many by a box")
     assert walker.complaints() == []

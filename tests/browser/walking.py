@@ -1,6 +1,7 @@
 """A user's hands and eyes: drawn graphs are waited for, clicks go to viewport coordinates after a mouse move."""
 
 import time
+from collections.abc import Sequence
 
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
@@ -100,6 +101,19 @@ class Walker:
         pointer.move_by_offset(int(across / 2), int(down / 2))
         pointer.move_by_offset(int(across) - int(across / 2), int(down) - int(down / 2)).release().perform()
 
+    def press_on_graph(self, graph: str, mode: str) -> None:
+        """Choose what a drag on a graph does, in its mode bar."""
+        self.driver.find_element("css selector", f'#{graph} [data-attr="dragmode"][data-val="{mode}"]').click()
+
+    def drag_around(self, graph: str, corners: Sequence[tuple[float, float]]) -> None:
+        """Draw a lasso on the first subplot by way of corners, as shares of its size."""
+        x, y, width, height = self.driver.execute_script(PANEL, graph, 0)
+        places = [(x + across * width, y + down * height) for across, down in (*corners, corners[0])]
+        pointer = self._pointer(*places[0]).click_and_hold()
+        for there in places[1:]:
+            pointer.w3c_actions.pointer_action.move_to_location(int(there[0]), int(there[1]))
+        pointer.release().perform()
+
     def click_cell(self, graph: str, panel: int, column: int, row: int) -> None:
         """Click a cell of a heatmap that is drawn."""
         self.drawn(graph)
@@ -141,8 +155,10 @@ class Walker:
         return self.until(clicked, f"{selector} clicked")
 
     def complaints(self) -> list[str]:
-        """What the browser's console says of errors."""
-        return [entry["message"] for entry in self.browser.get_logs() or [] if entry["level"] == "SEVERE"]
+        """What the browser's console says of errors, and what the page says of an answer that failed."""
+        told = self.text("message")
+        failed = [told] if told.startswith("This could not be shown") else []
+        return failed + [entry["message"] for entry in self.browser.get_logs() or [] if entry["level"] == "SEVERE"]
 
     def foreign_addresses(self) -> list[str]:
         """Addresses outside the server that the page asked for."""

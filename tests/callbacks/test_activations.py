@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aevis_dash.callbacks import view as views
-from aevis_dash.callbacks.activations import area_words, fields, firing_of
+from aevis_dash.callbacks.activations import area_words, firing_of, shown
 from aevis_dash.callbacks.neuron_choices import area_in, chosen_area, typed_area
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View
@@ -27,16 +27,17 @@ def test_every_compared_image_is_shown_with_its_class_and_its_own_activations(be
     found = stored_triplet(bench, view)
     others = [*found.plan.candidates, found.plan.nulls[0]]
     firing = firing_of(bench, view.but(compared=(found.plan.example.source, *others)))
-    assert list(firing.shown)[:2] == [Role.SOURCE, Role.ADVERSARIAL]
-    assert len(firing.shown) == 2 + len(others)
-    last = firing.shown[further(len(others))]
+    drawn = shown(bench, firing)
+    assert list(drawn)[:2] == [Role.SOURCE, Role.ADVERSARIAL]
+    assert len(drawn) == 2 + len(others)
+    last = drawn[further(len(others))]
     assert last.image.endswith(others[-1])
     assert last.name == bench.class_names[found.nulls[0].label]
     np.testing.assert_array_equal(last.values, bench.activation_maps(others[-1], firing.layer.index)[3])
 
 
 def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
-    assert list(firing_of(bench, view.but(compared=("nobody.png",))).shown) == list(Role)
+    assert list(firing_of(bench, view.but(compared=("nobody.png",))).members) == list(Role)
     assert firing_of(bench, view.but(map=None)) is None
     assert firing_of(bench, View()) is None
 
@@ -45,25 +46,7 @@ def test_a_layer_without_positions_is_one_neuron(bench, view):
     flat = next((layer for layer in bench.layers.layers if layer.height * layer.width == 1), None)
     for layer in filter(None, (flat, bench.layers.layers[0])):
         firing = firing_of(bench, view.but(layer=layer.name, map=0))
-        assert {one.values.shape for one in firing.shown.values()} == {(layer.height, layer.width)}
-
-
-def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
-    layer = bench.layers.find(view.layer)
-    told = fields(bench, layer)
-    assert told["size"] == list(bench.workspace.settings.preprocessing.input_size)
-    assert all(isinstance(end, int) for span in told["rows"] + told["columns"] for end in span)
-    for row, column in ((0, 0), (3, 7), (layer.height - 1, layer.width - 1)):
-        field = bench.receptive_field(AreaOfInterest(layer.index, row, column, row + 1, column + 1))
-        assert told["rows"][row] == [field.top, field.bottom]
-        assert told["columns"][column] == [field.left, field.right]
-
-
-def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):
-    rows, across = np.array([[0, 4]]), np.array([[0, 3], [2, 6]])
-    monkeypatch.setattr(bench, "receptive_fields", lambda layer: (rows, across))
-    told = fields(bench, bench.layers.find(view.layer))
-    assert (told["rows"], told["columns"]) == ([[0, 4]], [[0, 3], [2, 6]])
+        assert {one.values.shape for one in shown(bench, firing).values()} == {(layer.height, layer.width)}
 
 
 def test_the_area_says_how_much_it_sees(bench, view):
@@ -121,12 +104,10 @@ def test_the_words_of_the_chosen_area_change_nothing(bench, view):
     assert typed_area(bench, view, "") is None
 
 
-def test_the_area_is_drawn_clicked_or_the_most_active(bench, view):
+def test_the_area_is_drawn_or_the_most_active(bench, view):
     index = bench.layers.find(view.layer).index
     drawn = chosen_area(bench, view, {"selectedData": {"range": {"x": [0.5, 2.5], "y": [3.5, 5.5]}}})
     assert drawn == AreaOfInterest(index, 4, 1, 6, 3)
-    clicked = chosen_area(bench, view, {"clickData": {"points": [{"x": 2, "y": 5}]}})
-    assert clicked == AreaOfInterest(index, 5, 2, 6, 3)
     most = chosen_area(bench, view, {"value": 5})
     assert most.neurons == 5
 

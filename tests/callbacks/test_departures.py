@@ -3,6 +3,7 @@
 import pytest
 
 from aevis_dash import divergences, ids
+from aevis_dash.callbacks.examples import classes
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 
@@ -19,7 +20,7 @@ def app(bench):
 
 def callback_of(app, name):
     """The outputs of the callback that sets a component, as one text, and how it was declared."""
-    return next((outputs, declared) for outputs, declared in app.callback_map.items() if f".{name}." in outputs)
+    return next((outputs, declared) for outputs, declared in app.callback_map.items() if f".{name}." in f".{outputs}")
 
 
 def answer(app, name, **values):
@@ -54,10 +55,10 @@ def without_a_label(world):
 
 
 def test_neither_the_slider_nor_a_filter_draws_the_whole_set(app):
-    for name in (ids.DEPARTURES, ids.PICKED_TEXT):
+    for name in (ids.DEPARTURES_ASKED, ids.PICKED_TEXT):
         heard = {each["id"] for each in callback_of(app, name)[1]["inputs"]}
         assert {ids.EXAMPLES, ids.COMPARED, ids.PICKED} <= heard
-        assert not heard & {ids.COUNT, ids.GALLERY, ids.RANGE, ids.ONLY_MISCLASSIFIED, ids.CLASS_FROM, ids.CLASS_TO}
+        assert not heard & {ids.COUNT, ids.CARDS, ids.RANGE, ids.ONLY_MISCLASSIFIED, ids.CLASS_FROM, ids.CLASS_TO}
 
 
 @pytest.mark.parametrize("change", [without_an_example, without_a_label])
@@ -81,7 +82,8 @@ def test_an_image_that_is_judged_otherwise_is_a_change(app, world, bench):
 def test_examples_that_changed_since_they_were_compared_are_told_until_they_are_compared_again(app, world, bench):
     picked = {"band": "class", "layer": divergences.NEVER, "by": "source", "group": ""}
     said = lambda: answer(app, ids.PICKED_TEXT, **{ids.PICKED: picked})[ids.PICKED_TEXT]["children"]  # noqa: E731
-    drawn = lambda: answer(app, ids.DEPARTURES, **{ids.BAND: "class", ids.BY: "source"})  # noqa: E731
+    asked = {"band": "class", "by": "source", "picked": None, "theme": "light"}
+    drawn = lambda: answer(app, ids.DEPARTURES, **{ids.DEPARTURES_ASKED: asked})  # noqa: E731
     divergences.listing(bench)
     assert said() == "never leave"
     assert "pairs" in drawn()[ids.DEPARTURES_NOTE]["children"]
@@ -90,3 +92,11 @@ def test_examples_that_changed_since_they_were_compared_are_told_until_they_are_
     assert drawn()[ids.COMPARE]["style"] == {}, "the button is there again"
     divergences.listing(bench)
     assert said() == "never leave"
+
+
+def test_the_classes_to_choose_from_are_those_of_the_examples(bench):
+    found, judged = classes(bench), bench.judged_examples()
+    assert {number for number, _ in found.sources} == {e.source.label for e in judged}
+    assert {number for number, _ in found.taken_for} == {e.adversarial.label for e in judged}
+    assert all(name == bench.class_names[number] for number, name in (*found.sources, *found.taken_for))
+    assert [name for _, name in found.sources] == sorted(name for _, name in found.sources)

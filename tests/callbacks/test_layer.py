@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from aevis_dash.callbacks.layer import asked_for, contributions_of
+from aevis_dash.callbacks.layer import asked_for, contributions_of, fields
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import View
+from aevis_dash.domain import AreaOfInterest
+from aevis_dash.workbench import open_workbench
 
 
 class Quadratic:
@@ -56,3 +59,31 @@ def test_notes_and_places_in_the_tree_are_no_part_of_what_is_asked():
         steps=(Step("", None, None, "layer1.0.relu"), Step("layer1.0.relu", 3, (0, 0, 2, 2, 1), "relu", parent=0)), at=1
     )
     assert contributions_of(moved) == contributions_of(VIEW)
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def view(bench):
+    return View(example=bench.workspace.settings.opens_on, layer="layer2.0.relu", map=3)
+
+
+def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
+    layer = bench.layers.find(view.layer)
+    told = fields(bench, layer.name)
+    assert told["size"] == list(bench.workspace.settings.preprocessing.input_size)
+    assert all(isinstance(end, int) for span in told["rows"] + told["columns"] for end in span)
+    for row, column in ((0, 0), (3, 7), (layer.height - 1, layer.width - 1)):
+        field = bench.receptive_field(AreaOfInterest(layer.index, row, column, row + 1, column + 1))
+        assert told["rows"][row] == [field.top, field.bottom]
+        assert told["columns"][column] == [field.left, field.right]
+
+
+def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):
+    rows, across = np.array([[0, 4]]), np.array([[0, 3], [2, 6]])
+    monkeypatch.setattr(bench, "receptive_fields", lambda layer: (rows, across))
+    told = fields(bench, view.layer)
+    assert (told["rows"], told["columns"]) == ([[0, 4]], [[0, 3], [2, 6]])

@@ -2,9 +2,8 @@
 
 import pytest
 
-from aevis_dash.callbacks.layer import GAP, beside, width_of
-from aevis_dash.callbacks.layer_choices import at, pinned_or_not, with_or_without
-from aevis_dash.callbacks.pinned import figure_of, map_in, step_to
+from aevis_dash.callbacks.layer_choices import at, pinned_or_not
+from aevis_dash.callbacks.pinned import GAP, beside, figure_of, map_in, step_to, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
 from aevis_dash.callbacks.view import View
@@ -19,12 +18,6 @@ def bench(filling_world):
 @pytest.fixture(scope="module")
 def view(bench):
     return View(example=bench.workspace.settings.opens_on, layer="layer3.2.relu", map=3, maps=(1, 2))
-
-
-def test_a_map_is_chosen_and_dropped_by_the_same_click():
-    view = with_or_without(View(maps=(4, 7)), 2)
-    assert view.maps == (4, 7, 2)
-    assert with_or_without(view, 7).maps == (4, 2)
 
 
 def test_three_layers_can_be_pinned_and_the_first_makes_room():

@@ -143,10 +143,19 @@ def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     """As a link may name them: an answer in the picture's place, and a view that has settled goes on without."""
     foreign = view.but(compared=("nobody.png",))
     told = network.shown(bench, foreign.to_data(), True)
-    assert "'nobody.png' has no datapath" in told[1]
-    assert "no river" in told[0].layout.annotations[0].text
+    (figure, note, *_), *_ = told
+    assert "'nobody.png' has no datapath" in note
+    assert "no river" in figure.layout.annotations[0].text
     assert settled(bench, foreign) == view
     found = stored_triplet(bench, view)
     good = view.but(compared=(found.plan.example.source,))
     assert settled(bench, good) == good
     assert len(network.shown(bench, good.to_data(), False)) == len(told)
+
+
+def test_another_river_is_drawn_at_once_and_one_that_opens_moves(bench, view):
+    (figure, *_), *_ = network.shown(bench, view.to_data(), False)
+    still = network.without_motion(figure)
+    assert figure.layout.transition.duration > 0
+    assert "transition" not in still["layout"], "without a duration plotly takes half a second"
+    assert len(still["data"]) == len(figure.data)

@@ -6,19 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevis_dash.assistant import propose
-from aevis_dash.callbacks.navigation import carried_area, noted
+from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.steps import (
     Step,
     added,
-    area_from_text,
     area_of,
-    area_text,
     cause_of,
     intervention_of,
     path_to,
-    plain_area,
     step_from_text,
-    step_text,
     steps_of,
     without,
 )
@@ -88,17 +84,8 @@ def test_a_new_step_follows_what_is_shown_or_begins_a_branch():
     assert (flipped.steps[-1].parent, flipped.at, flipped.layer) == (1, 1, "layer1.0.relu"), "a flip-back stays"
 
 
-@given(st.text(), st.lists(st.integers(0, 99), max_size=4), st.none() | st.sets(st.integers(0, 34), min_size=1))
-def test_every_step_is_read_back_from_its_address(note, maps, places):
-    area = None if places is None else (2, 3, 7, 10, *sorted(places))
-    step = Step("layer1.0.relu", 3, area, "relu", tuple(maps), "mean", 7, note)
-    text = step_text(step)
-    assert step_from_text(text) == step
-    assert "~" not in text
-
-
 @given(st.lists(st.booleans(), min_size=35, max_size=35))
-def test_any_neurons_are_an_area_and_read_back(bits):
+def test_any_neurons_are_an_area(bits):
     chosen = np.array(bits).reshape(5, 7)
     area = area_of_neurons(0, chosen)
     if area is None:
@@ -108,7 +95,6 @@ def test_any_neurons_are_an_area_and_read_back(bits):
     again[area.top : area.bottom, area.left : area.right] = area.chosen
     np.testing.assert_array_equal(again, chosen)
     assert area.neurons == chosen.sum()
-    assert area_from_text(area_text(plain_area(area))) == plain_area(area)
 
 
 def test_a_step_names_what_the_workbench_takes(drawn_world):
@@ -167,13 +153,6 @@ def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
         else:
             cause = cause_of(bench.layers, step)
             assert bench.stored_contribution(triplet, *cause, "quadratic") is not None
-
-
-def test_notes_on_the_page_are_kept_by_a_click_that_leaves_them():
-    view = View(steps=TREE, at=1)
-    page = [{"id": {"type": "note", "index": i}, "value": text} for i, text in enumerate(["a", None, "c", "", "e"])]
-    assert [step.note for step in noted(view, page).steps] == ["a", "", "c", "", "e"]
-    assert noted(view, page[:3]) == view, "the page still shows another tree"
 
 
 def test_an_area_follows_to_the_neurons_that_feed_it(drawn_world):

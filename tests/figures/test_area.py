@@ -1,4 +1,4 @@
-"""A drawn box or lasso, or a click, becomes whole neurons."""
+"""A drawn box or lasso becomes whole neurons."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.domain import AreaOfInterest
-from aevis_dash.figures.area import snap_area, toggled
+from aevis_dash.figures.area import snap_area
 
 
 @settings(deadline=None, max_examples=80)
@@ -42,12 +42,3 @@ def test_a_lasso_gives_the_neurons_whose_centres_it_encloses():
     within = {"x": [2.1, 2.3, 2.2], "y": [4.1, 4.1, 4.3]}
     assert snap_area({"lassoPoints": within}, 0, 9, 9) == AreaOfInterest(0, 4, 2, 5, 3), "the one that it lies in"
     assert snap_area({"lassoPoints": {"x": [50, 52, 51], "y": [50, 50, 53]}}, 0, 9, 9) is None
-
-
-def test_a_click_adds_a_neuron_and_takes_it_away():
-    one = toggled(None, 0, 2, 3, (6, 8))
-    assert one == AreaOfInterest(0, 2, 3, 3, 4)
-    two = toggled(one, 0, 4, 5, (6, 8))
-    assert (two.top, two.left, two.bottom, two.right, two.picked) == (2, 3, 5, 6, (0, 8))
-    assert toggled(two, 0, 4, 5, (6, 8)) == one
-    assert toggled(one, 0, 2, 3, (6, 8)) is None

@@ -8,10 +8,10 @@ import plotly.graph_objects as go
 import pytest
 
 from aevis_dash.domain import ROLES, Role, further
-from aevis_dash.figures.cells import FACE, Encoding
+from aevis_dash.figures.cells import FACE, NOWHERE, Encoding
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
-from aevis_dash.figures.theme import DARK, LIGHT
+from aevis_dash.figures.theme import CLEAR, DARK, LIGHT
 from aevis_dash.geometry.matrix import matrix
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import treemap
@@ -33,12 +33,14 @@ def trace(figure, name):
     return found
 
 
-def boxes(line):
-    """The corners (x0, y0, x1, y1) of every rectangle of a line with gaps."""
-    points = list(zip(line.x, line.y, strict=True))
-    assert len(points) % 6 == 0
-    assert all(x is None for x, _ in points[5::6])
-    return [(*points[i], *points[i + 2]) for i in range(0, len(points), 6)]
+def frames(figure, name):
+    """The corners (x0, y0, x1, y1) of every rectangle that the frames of that name are drawn around."""
+    (shape,) = [s for s in figure.layout.shapes if s.name == name]
+    assert shape.fillcolor == CLEAR, "what lies inside is seen, and clicked"
+    if shape.path == NOWHERE:
+        return []
+    points = [[tuple(map(float, p.split(","))) for p in one[1:].split("L")] for one in shape.path.split("Z")[:-1]]
+    return [(*corners[0], *corners[2]) for corners in points]
 
 
 def by_cell(layout, bars):
@@ -112,9 +114,9 @@ def test_selected_picked_and_marked_maps():
     layout, figure = draw(critical, np.ones(9), selected=4, marked=(2, 7), picked=(1, 3))
     rects = {cell.channel: cell.rect for cell in layout.cells}
     corners = lambda c, by: (rects[c].x + by, rects[c].y + by, rects[c].right - by, rects[c].bottom - by)  # noqa: E731
-    (frame,) = boxes(trace(figure, "selected"))
+    (frame,) = frames(figure, "selected")
     assert frame == pytest.approx(corners(4, 1.5), abs=0.01)
-    first, second = boxes(trace(figure, "picked"))
+    first, second = frames(figure, "picked")
     assert (first, second) == (pytest.approx(corners(1, 1), abs=0.01), pytest.approx(corners(3, 1), abs=0.01))
     stars = trace(figure, "marked")
     inside = [
@@ -124,7 +126,8 @@ def test_selected_picked_and_marked_maps():
         if c.rect.x < x < c.rect.right and c.rect.y < y < c.rect.bottom
     ]
     assert inside == [2, 7]
-    assert boxes(trace(draw(critical, np.ones(9))[1], "selected")) == []
+    nothing = draw(critical, np.ones(9))[1]
+    assert (frames(nothing, "selected"), frames(nothing, "picked")) == ([], []), "there to be filled by the page"
 
 
 def test_faces_stand_in_large_cells_only_and_fills_let_them_through():
@@ -231,6 +234,7 @@ def test_the_matrix_has_the_traces_of_the_treemap_and_tells_what_it_leaves_out()
     maps = trace(figure, "maps")
     assert [list(row) for row in maps.customdata] == [[cell.channel] for cell in layout.cells]
     assert [t.name for t in figure.data if t.hoverinfo != "skip"] == ["maps"]
+    assert len(frames(figure, "selected")) == (5 in {cell.channel for cell in layout.cells})
     assert set(by_cell(layout, trace(figure, "contribution"))) == {cell.channel for cell in layout.cells}
     missing = sum(len(region.channels) for region in layout.left_out)
     assert missing > 1

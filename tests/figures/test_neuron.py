@@ -1,11 +1,16 @@
 """One scale for all examples, over their images or beside them; differences around nothing; the strongest marked."""
 
+import base64
 import json
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aevis_dash.domain import DATAPATHS, ROLES, AreaOfInterest, Role, further
+from aevis_dash.figures.drawing import ticks
 from aevis_dash.figures.neuron import COLUMN, LARGE, TITLE, Shown, activation_figure, strongest
 from aevis_dash.figures.theme import CHARACTER, DARK, LIGHT
 
@@ -18,11 +23,27 @@ def shown(shape=(5, 7), sizes=(1.0, 8.0, 3.0), names=()):
 
 
 def draw(look="maps", area=None, theme=LIGHT, room=COLUMN, **what):
-    return activation_figure(shown(**what), look, area, theme, room)
+    return figure_of(shown(**what), look, area, theme, room)
+
+
+def figure_of(*what):
+    """The drawing as plotly understands it, which also refuses what it does not know."""
+    return go.Figure(activation_figure(*what))
 
 
 def maps_of(figure):
     return [trace for trace in figure.data if trace.type == "heatmap"]
+
+
+def noise(count):
+    """Maps as large as those of the first layers of the usual networks."""
+    random = np.random.default_rng(0)
+    return {path: Shown(random.normal(size=(112, 112)), "x", "/image/x") for path in PATHS[:count]}
+
+
+def grid(trace, dtype="<f4"):
+    """The numbers of a heatmap, which travel as bytes."""
+    return np.frombuffer(base64.b64decode(trace.z["bdata"]), dtype).reshape(*map(int, trace.z["shape"].split(",")))
 
 
 def marks_of(figure):
@@ -40,7 +61,7 @@ def test_all_maps_share_one_scale_from_zero_and_one_labelled_colour_bar(look):
     assert {t.coloraxis for t in maps_of(figure)} == {"coloraxis"}
     scale = figure.layout.coloraxis
     assert (scale.cmin, scale.cmax, scale.colorbar.title.text) == (0, 8, "activation")
-    assert [float(t.z[0, 0]) for t in maps_of(figure)] == [1, 8, 3]
+    assert [float(grid(t)[0, 0]) for t in maps_of(figure)] == [1, 8, 3]
 
 
 @pytest.mark.parametrize("sizes", [(0, 0, 0), (-1, -2, -3), (np.nan, np.nan, np.nan)])
@@ -52,7 +73,7 @@ def test_without_activation_the_scale_still_has_a_length(sizes, look):
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_differences_are_adv_less_each_other_around_the_surface(theme):
     figure = draw("difference", theme=theme)
-    assert [(t.name, float(t.z[0, 0])) for t in maps_of(figure)] == [("source", 7), ("target", 5)]
+    assert [(t.name, float(grid(t)[0, 0])) for t in maps_of(figure)] == [("source", 7), ("target", 5)]
     scale = figure.layout.coloraxis
     assert (scale.cmin, scale.cmax) == (-7, 7)
     middle = scale.colorscale[len(scale.colorscale) // 2]
@@ -132,9 +153,7 @@ def test_the_figure_grows_by_rows_only():
 def test_the_strongest_neurons_of_each_map_are_marked_and_catch_no_click():
     values = np.zeros((4, 5))
     values[1, 2], values[3, 0], values[0, 4], values[2, 2] = 5, 9, 7, 1
-    figure = activation_figure(
-        {Role.ADVERSARIAL: Shown(values, ""), Role.SOURCE: Shown(-values, "")}, "maps", None, LIGHT
-    )
+    figure = figure_of({Role.ADVERSARIAL: Shown(values, ""), Role.SOURCE: Shown(-values, "")}, "maps", None, LIGHT)
     adversarial, source = marks_of(figure)
     assert (list(adversarial.y), list(adversarial.x)) == ([3, 0, 1], [0, 4, 2])
     assert (adversarial.xaxis, source.xaxis) == ("x", "x2")
@@ -156,7 +175,7 @@ def test_strongest_leaves_out_what_is_no_number():
 def test_of_differences_the_largest_are_marked_whatever_their_sign():
     values = np.array([[0.0, 3.0], [-8.0, 1.0]])
     shown = {Role.SOURCE: Shown(-values, ""), Role.ADVERSARIAL: Shown(np.zeros((2, 2)), "")}
-    (marks,) = marks_of(activation_figure(shown, "difference", None, LIGHT))
+    (marks,) = marks_of(figure_of(shown, "difference", None, LIGHT))
     assert (list(marks.y), list(marks.x)) == ([1, 0, 1], [0, 1, 1])
 
 
@@ -190,15 +209,53 @@ def test_titles_name_path_and_class_in_the_paths_colours(names):
 
 
 def test_a_single_neuron_and_a_missing_role():
-    figure = activation_figure({Role.SOURCE: Shown(np.ones((1, 1)), "cat")}, "maps", None, LIGHT)
+    figure = figure_of({Role.SOURCE: Shown(np.ones((1, 1)), "cat")}, "maps", None, LIGHT)
     assert len(maps_of(figure)) == 1
     assert figure.layout.coloraxis.colorbar.title.text == "activation"
     figure.to_json()
 
 
 @pytest.mark.parametrize("look", ["maps", "over", "difference"])
-def test_the_largest_maps_travel_in_less_than_400_kb(look):
-    dense = {role: Shown(np.random.default_rng(0).normal(size=(112, 112)), "x", "/image/x") for role in ROLES}
-    text = activation_figure(dense, look, None, LIGHT, LARGE).to_json()
+@pytest.mark.parametrize("count", [3, DATAPATHS])
+def test_the_largest_maps_travel_in_less_than_400_kb(look, count):
+    dense = noise(count)
+    text = json.dumps(activation_figure(dense, look, None, LIGHT, LARGE))
     assert len(text) < 400_000
-    assert {t["z"]["dtype"] for t in json.loads(text)["data"] if t["type"] == "heatmap"} == {"f4"}
+    kind = "f4" if count == 3 else "u2"
+    assert {t["z"]["dtype"] for t in json.loads(text)["data"] if t["type"] == "heatmap"} == {kind}
+
+
+def test_many_numbers_travel_in_steps_and_are_drawn_as_they_are():
+    """What is drawn lies where the value lies on the scale, to half a step, and so do the ticks of the colour bar."""
+    dense = noise(DATAPATHS)
+    figure = figure_of(dense, "difference", None, LIGHT)
+    adversarial = dense[Role.ADVERSARIAL].values
+    scale, traces = figure.layout.coloraxis, maps_of(figure)
+    largest = max(np.abs(adversarial - one.values).max() for one in dense.values())
+    for trace in traces:
+        _, base, step = trace.meta
+        seen = base + step * grid(trace, "<u2").astype(float)
+        assert np.abs(seen - (adversarial - dense[trace.name].values)).max() <= step / 2 * 1.0001
+        np.testing.assert_allclose([base + step * scale.cmin, base + step * scale.cmax], [-largest, largest])
+        np.testing.assert_allclose(base + step * np.array(scale.colorbar.tickvals), ticks(-largest, largest), atol=1e-9)
+    assert list(scale.colorbar.ticktext) == [f"{tick:g}" for tick in ticks(-largest, largest)]
+    assert "%{z" not in traces[0].hovertemplate, "a number of steps is no activation"
+
+
+def test_many_numbers_of_which_one_is_none_travel_as_floats():
+    dense = noise(DATAPATHS)
+    dense[Role.SOURCE].values[3, 4] = np.inf
+    traces = maps_of(figure_of(dense, "maps", None, LIGHT))
+    assert np.isinf(grid(traces[0])[3, 4])
+
+
+@given(st.floats(1e-30, 1e30), st.booleans())
+def test_ticks_are_few_round_even_and_inside(most, both):
+    least = -most if both else 0.0
+    found = np.array(ticks(least, most))
+    assert 0 in found
+    assert 3 <= len(found) <= 7
+    assert (found >= least * (1 + 1e-9)).all()
+    assert (found <= most * (1 + 1e-9)).all()
+    (step,) = {f"{gap:.3e}" for gap in np.diff(found)}
+    assert step[:5] in ("1.000", "2.000", "5.000")

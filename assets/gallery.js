@@ -1,0 +1,70 @@
+// The gallery: forty cards as plain elements, since every Dash component looks at every change of the page.
+(function () {
+  let cards = null;
+
+  function element(tag, properties, ...children) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children);
+    return made;
+  }
+
+  // One card of layouts/examples.py; the amplified difference is fetched when the mouse is on it.
+  function card(found) {
+    const stack = element(
+      "span",
+      { className: "stack" },
+      element("img", { loading: "lazy", src: found.adversarial, alt: `adversarial, ${found.labels[1]}` }),
+      element("span", { className: "over" })
+    );
+    stack.style.setProperty("--difference", `url(${found.difference})`);
+    const lines = found.lines.map((textContent, i) => element("span", { className: ["src", "adv", "quiet"][i], textContent }));
+    const made = element(
+      "button",
+      { className: found.fooled ? "card-button" : "card-button failed", title: found.id },
+      element("img", { loading: "lazy", src: found.source, alt: `source, ${found.labels[0]}` }),
+      stack,
+      element("span", { className: "words" }, ...lines)
+    );
+    made.dataset.example = found.id;
+    return made;
+  }
+
+  // The card of the shown example.
+  function mark(view) {
+    document.querySelectorAll("#gallery [data-example]").forEach((one) => {
+      const shown = one.dataset.example === view.example;
+      one.classList.toggle("chosen", shown);
+      shown ? one.setAttribute("aria-current", "true") : one.removeAttribute("aria-current");
+    });
+  }
+
+  function draw(found, view) {
+    const place = document.getElementById("gallery");
+    if (place && found && JSON.stringify(found) !== cards) {
+      cards = JSON.stringify(found);
+      place.replaceChildren(...found.map(card));
+    }
+    if (view) {
+      mark(view);
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const clicked = event.target.closest && event.target.closest("#gallery [data-example]");
+    if (clicked) {
+      const data = { example: clicked.dataset.example, at: Date.now() };
+      window.dash_clientside.set_props("chosen-example", { data });
+    }
+  });
+
+  // What the comparison of all pairs depends on; nothing while it is closed, for then it need not be drawn.
+  function asked(clicks, band, by, picked, compared, examples, theme) {
+    const open = (clicks || 0) % 2 === 1;
+    return open
+      ? { band, by, picked: picked ?? null, compared: compared ?? null, examples, theme } // undefined is left out of JSON
+      : window.dash_clientside.no_update;
+  }
+
+  window.dash_clientside.controls.also(mark);
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, asked } });
+})();

@@ -1,0 +1,72 @@
+"""What is said of a map comes in one answer, and no more of it than there are news."""
+
+import pytest
+from dash import Patch, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.neuron import said
+from aevis_dash.callbacks.settle import settled
+from aevis_dash.callbacks.view import View
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.workbench import open_workbench
+
+NAMES = ("title", "figure", "style", "area", "seen", "row", "learned", "part", "picture", "made", "trail", "hint")
+NAMES += ("tree", "flip", "flip off", "prediction off")
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def view(bench):
+    return settled(bench, View(example=bench.workspace.settings.opens_on)).but(area=(0, 0, 2, 2))
+
+
+def told(bench, view, *news):
+    answer = dict(zip(NAMES, said(bench, view, LIGHT, frozenset(news)), strict=True))
+    return {name: value for name, value in answer.items() if value is not no_update}
+
+
+def test_another_map_says_nothing_of_the_steps_and_of_the_area(bench, view):
+    answer = told(bench, view, ids.NEURON_VIEW)
+    assert set(answer) == set(NAMES[:3]) | set(NAMES[6:12])
+    assert answer["title"].startswith(f"map {view.map} of {view.layer}")
+    assert len(answer["figure"]["layout"]["shapes"]) == 6, "the area is outlined on all three"
+
+
+def test_another_area_moves_its_outline_alone(bench, view):
+    answer = told(bench, view, ids.AREA_VIEW)
+    assert set(answer) == {"figure", "area", "seen", "row", "trail", "hint"}
+    assert isinstance(answer["figure"], Patch)
+    whole = told(bench, view, ids.NEURON_VIEW)["figure"]["layout"]["shapes"]
+    moved, cleared = answer["figure"].to_plotly_json()["operations"]
+    assert (moved["location"], moved["params"]["value"]) == (["layout", "shapes"], whole)
+    assert (cleared["location"], cleared["params"]["value"]) == (["layout", "selections"], []), (
+        "it would lie in the way"
+    )
+    apart = told(bench, view.but(look="difference"), ids.AREA_VIEW)["figure"].to_plotly_json()["operations"]
+    assert len(apart[0]["params"]["value"]) == 4, "adv itself is not among the differences"
+
+
+@pytest.mark.parametrize(
+    ("news", "parts"),
+    [
+        (ids.SEEN_SO_FAR, NAMES[6:10]),
+        (ids.VISUALISED, NAMES[6:10]),
+        (ids.FLIPPED, NAMES[10:]),
+        (ids.TRAIL_VIEW, NAMES[10:]),
+        (ids.READY, NAMES),
+    ],
+)
+def test_other_news_are_told_alone(bench, view, news, parts):
+    assert set(told(bench, view, news)) == set(parts)
+
+
+def test_without_a_map_there_is_no_outline_to_move(bench, view):
+    empty = view.but(map=None)
+    assert "figure" not in told(bench, empty, ids.AREA_VIEW)
+    answer = told(bench, empty, ids.NEURON_VIEW)
+    assert "Click a feature map" in answer["figure"].layout.annotations[0].text
+    assert (answer["title"], answer["made"]) == ("", True)
