@@ -209,10 +209,11 @@ def no_workers() -> bool:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import tasks_in_tests as given
 from aevis_dash.tasks import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
 root, *logs = map(Path, sys.argv[1:])
 for log in logs:
     items = [given.Work(log.name, log), *[given.Work("slow", log)] * 4]
