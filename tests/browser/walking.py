@@ -56,15 +56,18 @@ class Walker:
         self.browser, self.driver = browser, browser.driver
         self.driver.get(url)
 
-    def until(self, condition, what: str, seconds: float = 60):
-        """Wait for a condition; its value."""
+    def until(self, condition, what: str, seconds: float = 180):
+        """Wait for a condition, a job's end on a busy machine included; its value."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             value = condition()
             if value:
                 return value
             time.sleep(0.05)
-        raise AssertionError(f"waited {seconds} s in vain for: {what}; page says: {self.text('message')!r}")
+        raise AssertionError(f"waited {seconds} s in vain for: {what}; {self._said()}")
+
+    def _said(self) -> str:
+        return f"page says: {self.text('message')!r}, its job: {self.text('job-text')!r}"
 
     def drawn(self, graph: str) -> None:
         self.until(lambda: self.driver.execute_script(DRAWN, graph), f"{graph} drawn")
