@@ -59,7 +59,6 @@ def create_app(bench: Workbench) -> Dash:
     scores = examples.score_range(bench)
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
-    names = [layer.name for layer in bench.layers.layers]
     methods = Methods(view.methods(own), view.shares(own), own.share)
     app = Dash(
         "aevis_dash",
@@ -71,7 +70,8 @@ def create_app(bench: Workbench) -> Dash:
         on_error=background.say_it_failed,
     )
     app.index_string = _with_parts(app)
-    app.layout = lambda: page(workspace.root.name, model, examples.classes(bench), scores, methods, names, view.PLAIN)
+    classes, findable = examples.classes, network_choices.findable
+    app.layout = lambda: page(workspace.root.name, model, classes(bench), scores, methods, findable(bench), view.PLAIN)
     browser.register(app)
     shown = (examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):

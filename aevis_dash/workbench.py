@@ -454,7 +454,7 @@ class Workbench:
 
     def receptive_field(self, area: AreaOfInterest) -> AreaOfInterest:
         """The rectangle of input pixels that can move an area of interest."""
-        return receptive.field_on_image(self.classifier.network.traced, area)
+        return receptive.field_of(self.receptive_fields(area.layer), area)
 
     def receptive_fields(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
         """The input pixels that can move each neuron of a layer, first and one past the last, of its row (H, 2) and of

@@ -1,30 +1,51 @@
 // What on the page follows from the view. Stations say of properties what they are for a view (`add`), and what else is
-// to be done (`also`); one callback sets the properties that differ (`follow`): a value set again, though the page
-// shows it already, would ask the server as if it had been chosen. Loaded before the stations' scripts.
+// to be done (`also`). Whoever has a new view shows it (`show`): what the stations are drawn from is set at once, so that
+// the server is asked without delay. A callback (`follow`) does so for the views that Dash's own callbacks set, and gives
+// the controls what differs: a value set again would ask the server as if it had been chosen. Loaded before the stations'
+// scripts.
 (function () {
   const wanted = {};
+  const stations = {};
   const others = [];
+  let page = null;
   const none = (value) => value === undefined || value === null || value === "";
   const same = (a, b) => (none(a) && none(b)) || JSON.stringify(a) === JSON.stringify(b);
 
-  // Functions by "id.property", of the view and of the page: the other inputs by the same names.
+  // Functions of the view and of the page, which has the other inputs by "id.property": for controls by that name, for
+  // stations by the id of the store that they are drawn from.
   const add = (functions) => Object.assign(wanted, functions);
+  const draw = (functions) => Object.assign(stations, functions);
   const also = (done) => others.push(done);
 
-  function shown(output) {
-    const found = window.dash_component_api.getLayout(output.id);
-    return found && found.props[output.property];
+  function shown(id, property) {
+    const found = window.dash_component_api.getLayout(id);
+    return found && found.props[property];
+  }
+
+  function tell(view) {
+    others.forEach((done) => done(view, page));
+    Object.entries(stations).forEach(([id, part]) => {
+      const data = part(view, page);
+      if (!same(data, shown(id, "data"))) {
+        window.dash_clientside.set_props(id, { data });
+      }
+    });
+  }
+
+  function show(view) {
+    window.dash_clientside.set_props("view", { data: view });
+    tell(view);
   }
 
   function follow(view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
-    const page = Object.assign({}, context.inputs, context.states);
+    page = Object.assign({}, context.inputs, context.states);
     if (view) {
-      others.forEach((done) => done(view, page));
+      tell(view);
     }
-    return context.outputs_list.map((output) => {
-      const value = view ? wanted[`${output.id}.${output.property}`](view, page) : undefined;
-      return value === undefined || same(value, shown(output)) ? nothing : value;
+    return context.outputs_list.map(({ id, property }) => {
+      const value = view ? wanted[`${id}.${property}`](view, page) : undefined;
+      return value === undefined || same(value, shown(id, property)) ? nothing : value;
     });
   }
 
@@ -39,6 +60,6 @@
     }
   }
 
-  const controls = { add, also, follow, listening };
+  const controls = { add, draw, also, follow, show, listening };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

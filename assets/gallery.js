@@ -33,8 +33,10 @@
   function mark(view) {
     document.querySelectorAll("#gallery [data-example]").forEach((one) => {
       const shown = one.dataset.example === view.example;
-      one.classList.toggle("chosen", shown);
-      shown ? one.setAttribute("aria-current", "true") : one.removeAttribute("aria-current");
+      if (shown !== one.classList.contains("chosen")) {
+        one.classList.toggle("chosen", shown);
+        shown ? one.setAttribute("aria-current", "true") : one.removeAttribute("aria-current");
+      }
     });
   }
 
@@ -43,8 +45,10 @@
     if (place && found && JSON.stringify(found) !== cards) {
       cards = JSON.stringify(found);
       place.replaceChildren(...found.map(card));
-    }
-    if (view) {
+      mark(view || {});
+      const chosen = place.querySelector(".chosen");
+      chosen ? chosen.scrollIntoView({ block: "center" }) : (place.scrollTop = 0);
+    } else if (view) {
       mark(view);
     }
   }

@@ -38,8 +38,7 @@
     const map = point.customdata[0];
     const maps = view.maps.includes(map) ? view.maps.filter((each) => each !== map) : [...view.maps, map];
     if (shift || map !== view.map) {
-      const data = Object.assign({}, view, shift ? { maps } : { map });
-      window.dash_clientside.set_props("view", { data });
+      window.dash_clientside.controls.show(Object.assign({}, view, shift ? { maps } : { map }));
     }
   }
 
@@ -54,10 +53,10 @@
     return found;
   }
 
-  // The button of the shown map among those of a flip-back.
+  // The shown map among those of a flip-back, and in the table.
   function mark(view) {
-    document.querySelectorAll("#flip-text [data-map]").forEach((button) => {
-      button.classList.toggle("chosen", Number(button.dataset.map) === view.map);
+    document.querySelectorAll("#flip-text [data-map], .layer-table [data-map]").forEach((one) => {
+      one.classList.toggle("chosen", Boolean(view) && Number(one.dataset.map) === view.map);
     });
   }
 
@@ -128,6 +127,6 @@
   also(frames);
   also(mark);
   listening("treemap", heard);
-  const ours = { chooseMap, complete };
+  const ours = { chooseMap, complete, mark: (_table, view) => mark(view) };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

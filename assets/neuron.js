@@ -52,6 +52,22 @@
     return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
+  // What of an area the server is to be asked: one that was drawn, or words that the page did not write itself for the
+  // area that is chosen. A drawing that was taken away is none.
+  function asked(_small, _large, text, view) {
+    const { no_update: nothing, callback_context: context } = window.dash_clientside;
+    const [{ prop_id: by, value } = {}] = context.triggered;
+    if (!view || !by) {
+      return [nothing, nothing];
+    }
+    if (by === "area-words.value") {
+      return [nothing, (text || "") === words(view) ? nothing : { words: text, at: Date.now() }];
+    }
+    const { range, lassoPoints } = value || {};
+    const kind = lassoPoints ? { lassoPoints } : { range };
+    return [range || lassoPoints ? { ...kind, at: Date.now() } : nothing, nothing];
+  }
+
   // A click on a neuron adds it to the area of interest, or takes it away.
   const shown = { view: null };
   function clicked(event) {
@@ -59,7 +75,7 @@
     if (view && view.map !== null && point && point.z !== undefined) {
       const width = point.fullData.z[0].length;
       const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
-      window.dash_clientside.set_props("view", { data: Object.assign({}, view, { area }) });
+      window.dash_clientside.controls.show(Object.assign({}, view, { area }));
     }
   }
 
@@ -81,6 +97,6 @@
     return true;
   }
 
-  const ours = { follow, number, open };
+  const ours = { follow, number, open, asked };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { neuron: ours });
 })();

@@ -7,7 +7,7 @@
     paths: [...PATHS, "compared"],
     network: [...PATHS, "compared", "plot", "distance", "gap", "folds", "layer"],
     layer: LAYER,
-    table: [...LAYER, "map"],
+    table: LAYER,
     neuron: NEURON,
     area: [...PATHS, "compared", "layer", "area"],
     large: [...NEURON, "area"],
@@ -41,6 +41,26 @@
     }
   }
 
+  // What a job added is brought into sight: several steps by opening all of them, what a flip-back found by scrolling.
+  let steps = null;
+  function news(view) {
+    const count = view.steps.length;
+    if (steps !== null && count > steps + 1) {
+      document.getElementById("tree-panel").open = true;
+    }
+    steps = count;
+  }
+  function flipped(done) {
+    const text = document.getElementById("flip-text");
+    if (done && text) {
+      const seen = new MutationObserver(() => {
+        seen.disconnect();
+        text.scrollIntoView({ block: "nearest" });
+      });
+      seen.observe(text, { childList: true, subtree: true, characterData: true });
+    }
+  }
+
   // Contributions were found: the layer is drawn anew.
   function solved(done) {
     if (done) {
@@ -54,9 +74,12 @@
     return name;
   }
 
-  // Treemaps are laid out in pixels: tell the server how many there are.
+  // Treemaps and activation maps are laid out in pixels: tell the server how many there are (page.css says how high).
+  let [height, room] = [270, 304];
   function width() {
-    const place = document.getElementById("treemaps");
+    const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
+    height = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--layer-height"), 10) || height;
+    room = maps && maps.clientWidth > 100 ? maps.clientWidth : room;
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
@@ -72,21 +95,24 @@
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
-  const { add, also, follow } = window.dash_clientside.controls;
+  const { add, also, draw } = window.dash_clientside.controls;
+  draw({
+    "paths-view": (view, page) => part("paths", view, page),
+    "network-view": (view, page) => part("network", view, page),
+    "layer-view": (view, page) => ({ width: page["layer-width.data"], height, ...part("layer", view, page) }),
+    "table-view": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
+    "neuron-view": (view, page) => ({ room, ...part("neuron", view, page) }),
+    "area-view": (view, page) => part("area", view, page),
+    "large-view": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),
+    "trail-view": (view, page) => part("trail", view, page),
+  });
   add({
-    "paths-view.data": (view, page) => part("paths", view, page),
-    "network-view.data": (view, page) => part("network", view, page),
-    "layer-view.data": (view, page) => ({ width: page["layer-width.data"], ...part("layer", view, page) }),
-    "table-view.data": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
-    "neuron-view.data": (view, page) => part("neuron", view, page),
-    "area-view.data": (view, page) => part("area", view, page),
-    "large-view.data": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),
-    "trail-view.data": (view, page) => part("trail", view, page),
     "replacement.value": (view) => view.replacement,
     "chosen-maps.value": (view) => view.maps.join(" "),
     "best-by.value": (view) => view.best,
   });
   also(link);
-  const ours = { follow, land, solved, theme, width, annotate };
+  also(news);
+  const ours = { flipped, land, solved, theme, width, annotate };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

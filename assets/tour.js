@@ -25,6 +25,7 @@
     const panel = document.querySelector(".panel." + station);
     const target = (inner && panel.querySelector(inner)) || panel;
     target.classList.add("toured");
+    panel.scrollTop = 0;
     target.scrollIntoView({ block: "nearest" });
     card().querySelector("[data-tour=back]").disabled = step === 0;
     card().querySelector("[data-tour=next]").hidden = step === steps().length - 1;

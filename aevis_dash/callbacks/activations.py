@@ -56,9 +56,9 @@ def register(app: Dash, bench: Workbench) -> None:
     _follow_the_pointer(app)
 
 
-def shown_maps(bench: Workbench, firing: Firing | None, look: str, colours: Theme) -> tuple:
+def shown_maps(bench: Workbench, firing: Firing | None, look: str, colours: Theme, room: Room = COLUMN) -> tuple:
     """What MAPS are: all of the figure."""
-    figure = _figure(bench, firing, look, colours, COLUMN)
+    figure = _figure(bench, firing, look, colours, room)
     return figure, {"height": f"{figure['layout']['height']}px"}
 
 

@@ -122,7 +122,7 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
     try:
         hops = jobs.propose(view.example, view.target, _wanted(view), _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The search for a way back"), True
+        return no_update, _sentence(error, "The search for a trail"), True
     if not hops:
         return no_update, "No map that contributes to the prediction moves the margin when src's takes its place.", True
     steps = [asdict(step) for step in steps_of(jobs.workbench().layers, hops)]

@@ -4,11 +4,6 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from aevis_dash import ids
 
-STATIONS = (
-    *(ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
-    *(ids.TABLE_VIEW, ids.LARGE_VIEW),
-)
-"""The parts of the view that each station shows; one that is closed has none."""
 CONTROLS = (
     *(ids.PLOT, ids.METHOD, ids.SHARE, ids.DISTANCE, ids.GAP),
     *(ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.SORT, ids.KEEP, ids.FACES),
@@ -20,8 +15,7 @@ CONTROLS = (
 def register(app: Dash) -> None:
     """Add the clientside callbacks; what follows from the view is said by each station's script in assets/."""
     app.clientside_callback(
-        ClientsideFunction("aevis", "follow"),
-        *(Output(name, "data") for name in STATIONS),
+        ClientsideFunction("controls", "follow"),
         *(Output(name, "value") for name in CONTROLS),
         *(Output(name, "children") for name in (ids.HOW_PATHS, ids.PIN)),
         *(Output(name, "disabled") for name in (ids.WHOLE_MAP, ids.ENLARGE)),
@@ -34,6 +28,7 @@ def register(app: Dash) -> None:
     )
     app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
+    app.clientside_callback(ClientsideFunction("aevis", "flipped"), Input(ids.FLIPPED, "data"))
     app.clientside_callback(
         ClientsideFunction("aevis", "theme"), Output(ids.THEME, "data"), Input(ids.THEME_SWITCH, "value")
     )

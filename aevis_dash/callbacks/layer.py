@@ -10,14 +10,14 @@ from dash import Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.contents import Contents, contents, contribution_to, drawing, strongest
-from aevis_dash.callbacks.pinned import pinned_ones, width_of
+from aevis_dash.callbacks.pinned import height_of, pinned_ones, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.layer import HEIGHT, Winner, winners
+from aevis_dash.layouts.layer import Winner, winners
 from aevis_dash.workbench import Workbench
 
 
@@ -53,15 +53,15 @@ def register(app: Dash, bench: Workbench) -> None:
         if found is None or view.layer is None:
             text = "Click a layer of the river to see its feature maps."
             others = (*pinned_ones(bench, None, view, data), [], None, True, None)
-            return notice(text, colours, HEIGHT), "", [], no_update, no_update, *others
+            return notice(text, colours, height_of(data)), "", [], no_update, no_update, *others
         others = (*pinned_ones(bench, found, view, data), *_sources(bench, view.layer), fields(bench, view.layer))
         try:
             traced = contribution_to(bench, found, view.traced, view.how)
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
-            return notice(str(error), colours, HEIGHT), "", [], no_update, no_update, *others
+            return notice(str(error), colours, height_of(data)), "", [], no_update, no_update, *others
         named, framed = strongest(shown.contribution), from_data(whole)
-        size = (width_of(data, view), HEIGHT)
+        size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
         state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
         words = _winners(bench, view, traced, shown.contribution, named, shown.critical, state["waiting"])

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, ctx, dcc, no_update
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.contents import Contents, contents, contribution_to, names_of, pair_of
@@ -36,7 +36,11 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update
         view = from_data(data)
         columns, rows = table_of(bench, view)
-        return table(columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order), view.map)
+        return table(columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order))
+
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "mark"), Input(ids.TABLE, "children"), State(ids.VIEW, "data")
+    )
 
     @app.callback(
         Output(ids.TABLE_ORDER, "data"),

@@ -39,7 +39,7 @@ Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
 """Stretches that are told in words, the longest ones."""
-_CAUTION = "Hard sets prove no cause: they say their label of almost any image."
+_CAUTION = "Stretches follow adv's share of the way from src to tar. Hard sets alone prove no cause."
 
 
 def register(app: Dash, bench: Workbench) -> None:

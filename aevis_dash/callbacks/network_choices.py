@@ -1,5 +1,7 @@
 """What changes the network's view: the layer, what stands open, which datapaths are compared, and how."""
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dash import Dash, Input, Output, State, ctx, no_update
@@ -9,15 +11,22 @@ from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import groups_of, placed_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
 from aevis_dash.callbacks.view import View, from_data, without_own
-from aevis_dash.domain import DATAPATHS, Role
+from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggled
 from aevis_dash.workbench import Triplet, Workbench
+
+BEST = 3
+"""Maps named at most for a part that is looked for."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the network's part of the view."""
     own = bench.workspace.settings.extraction
+
+    @app.callback(Output(ids.FIND, "options"), Input(ids.FACES_READY, "data"), prevent_initial_call=True)
+    def name_parts(_ready):
+        return findable(bench)
 
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
@@ -60,11 +69,31 @@ def register(app: Dash, bench: Workbench) -> None:
         return settled(bench, changed).to_data() if changed != view else no_update
 
 
+def findable(bench: Workbench) -> list[dict[str, str]]:
+    """What can be looked for: the layers, and where parts are known the maps that detect each of them best."""
+    layers = [{"label": layer.name, "value": layer.name} for layer in bench.layers.layers]
+    return [*layers, *_detectors(bench.layers, bench.part_names() or ())]
+
+
+def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    by_part = defaultdict(list)
+    for layer in graph.layers:
+        for channel, said in enumerate(names[graph.offsets[layer.index] :][: layer.channels]):
+            if said:
+                part, overlap = said.rsplit(" ", 1)
+                by_part[part].append((float(overlap), layer.name, channel))
+    for part, found in sorted(by_part.items()):
+        for overlap, layer, channel in sorted(found, reverse=True)[:BEST]:
+            yield {"label": f"{part} {overlap:.2f} · map {channel} of {layer}", "value": f"{layer}:{channel}"}
+
+
 def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
-    """The view after a click on the river, a key on it, or a layer's name that was found."""
+    """The view after a click on the river, a key on it, or a layer or a map that was found."""
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:
-        return _at_layer(bench, view, bench.layers.find(what).index)
+        name, _, channel = what.partition(":")
+        there = _at_layer(bench, view, bench.layers.find(name).index)
+        return there.but(map=int(channel)) if channel else there
     group, layer = _clicked(what) if by == ids.RIVER else _keyed(bench, view, placed, what)
     if group:
         known = next((g for g in tree if g.name == group), None)

@@ -13,6 +13,7 @@ from aevis_dash.callbacks.trail import here, hint, nodes
 from aevis_dash.callbacks.trail import in_words as step_in_words
 from aevis_dash.callbacks.view import View, flip_of, from_data
 from aevis_dash.domain import Layer, Role, Verification
+from aevis_dash.figures.neuron import COLUMN, Room
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.neuron import flips
 from aevis_dash.layouts.trail import trail, tree
@@ -56,14 +57,16 @@ def register(app: Dash, bench: Workbench) -> None:
     def show_neuron(data, _area, _trail, _ready, _seen, _made, _flipped, whole):
         """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
         news = frozenset(changed["prop_id"].split(".")[0] for changed in ctx.triggered)
-        return said(bench, from_data(whole), theme((data or {}).get("theme") == "dark"), news)
+        told = data or {}
+        room = replace(COLUMN, width=int(told.get("room") or COLUMN.width))
+        return said(bench, from_data(whole), theme(told.get("theme") == "dark"), news, room)
 
 
-def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str]) -> tuple:
+def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], room: Room = COLUMN) -> tuple:
     """What the station's outputs are for a view, no_update for those that no change in `news` is about."""
     firing = activations.firing_of(bench, view) if news & (_MAP | _AREA) else None
     if news & _MAP:
-        maps = _named(bench, view), *activations.shown_maps(bench, firing, view.look, colours)
+        maps = _named(bench, view), *activations.shown_maps(bench, firing, view.look, colours, room)
     else:
         maps = no_update, *(activations.outlined(firing, view.look, colours) if news & _AREA else _NOTHING[:2])
     area = activations.shown_area(bench, firing) if news & _AREA else _NOTHING[:3]

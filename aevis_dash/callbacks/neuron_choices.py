@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.settle import stored_triplet
@@ -19,22 +19,32 @@ _ENDS = re.compile(r"(row|column)s?\s+(\d{1,6})(?:\s*(?:-|–|to)\s*(\d{1,6}))?"
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that choose the area of interest and the look of the maps."""
 
+    app.clientside_callback(
+        ClientsideFunction("neuron", "asked"),
+        Output(ids.AREA_DRAWN, "data"),
+        Output(ids.AREA_TYPED, "data"),
+        Input(ids.ACTIVATIONS, "selectedData"),
+        Input(ids.LARGE_ACTIVATIONS, "selectedData"),
+        Input(ids.AREA_WORDS, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
     @app.callback(
         Output(ids.VIEW, "data", allow_duplicate=True),
         Output(ids.MOST_ACTIVE, "value"),
-        Input(ids.ACTIVATIONS, "selectedData"),
-        Input(ids.LARGE_ACTIVATIONS, "selectedData"),
+        Input(ids.AREA_DRAWN, "data"),
         Input(ids.MOST_ACTIVE, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_area(_drawn, _drawn_large, _most, data):
+    def choose_area(_drawn, _most, data):
         """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
-        view, by, value = from_data(data), ctx.triggered[0]["prop_id"].split(".")[1], ctx.triggered[0]["value"]
+        view, drawn, value = from_data(data), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
             return no_update, no_update
-        area = chosen_area(bench, view, {by: value})
-        if by == "selectedData" and area is None:
+        area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})
+        if drawn and area is None:
             return no_update, no_update
         return view.but(area=plain_area(area) if area is not None else None).to_data(), None
 
@@ -42,17 +52,16 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.VIEW, "data", allow_duplicate=True),
         Output(ids.MESSAGE, "children", allow_duplicate=True),
         Output(ids.MESSAGE, "is_open", allow_duplicate=True),
-        Input(ids.AREA_WORDS, "value"),
+        Input(ids.AREA_TYPED, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def type_area(text, data):
-        """The words are also written by the page itself, for the area that is chosen: that changes nothing."""
+    def type_area(typed, data):
         view = from_data(data)
-        if view.layer is None:
+        if view.layer is None or not typed:
             return no_update, no_update, no_update
         try:
-            area = typed_area(bench, view, text)
+            area = typed_area(bench, view, typed["words"])
         except AevisError as error:
             return no_update, str(error), True
         return (view.but(area=area).to_data() if area != view.area else no_update), no_update, no_update

@@ -35,6 +35,11 @@ def width_of(data: dict[str, Any], view: View) -> float:
     return ((data.get("width") or 760) - GAP * (columns - 1)) / columns
 
 
+def height_of(data: dict[str, Any] | None) -> int:
+    """The height of each treemap in pixels, which the page says."""
+    return int((data or {}).get("height") or HEIGHT)
+
+
 def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dict[str, Any]) -> Any:
     """The treemap of a pinned layer, with the contributions of the step that led there and the map one led on from."""
     colours = theme(data.get("theme") == "dark")
@@ -42,8 +47,8 @@ def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dic
         traced = contribution_to(bench, found, step_to(view, name), view.how)
         shown = contents(bench, found, view, bench.layers.find(name), traced)
     except AevisError as error:
-        return notice(str(error), colours, HEIGHT)
-    size = (width_of(data, view), HEIGHT)
+        return notice(str(error), colours, height_of(data))
+    size = (width_of(data, view), height_of(data))
     return drawing(bench, shown, view, colours, size, map_in(view, name), strongest(shown.contribution))
 
 

@@ -57,7 +57,7 @@ def hint(bench: Workbench, view: View) -> str:
         return "Next: click a feature map in the treemap; the fullest changed most."
     if view.area is None and bench.layers.find(view.layer).height > 1:
         return "Next: draw a box around the bright spot on the adv map, then trace where it comes from."
-    return "Next: trace the contributions of an earlier layer to this area."
+    return "Next: trace the contributions to this area, or flip this layer's maps back to test them."
 
 
 def _back_to_before(view: View, number: int) -> View:

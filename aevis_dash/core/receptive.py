@@ -99,6 +99,13 @@ def fields_on_image(traced: TracedModel, layer: int) -> tuple[np.ndarray, np.nda
     return rows, columns
 
 
+def field_of(fields: tuple[np.ndarray, np.ndarray], area: AreaOfInterest) -> AreaOfInterest:
+    """`field_on_image` from what `fields_on_image` found for the area's layer: around the fields of its neurons."""
+    rows, columns = fields[0][area.top : area.bottom], fields[1][area.left : area.right]
+    top, bottom, left, right = rows[:, 0].min(), rows[:, 1].max(), columns[:, 0].min(), columns[:, 1].max()
+    return AreaOfInterest(-1, int(top), int(left), int(bottom), int(right))
+
+
 def _spans(span: Span, extent: int, count: int) -> np.ndarray:
     """(count, 2) the spans cut to 0..extent, at least one position long."""
     first = np.clip(span[0], 0, extent - 1)

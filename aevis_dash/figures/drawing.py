@@ -50,4 +50,4 @@ def ticks(least: float, most: float, wanted: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * next(nice for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))
     first, last = np.ceil(least / step - 1e-9), np.floor(most / step + 1e-9)
-    return [float(f"{n * step:.12g}") for n in np.arange(first, last + 1)]
+    return [float(f"{n * step:.12g}") + 0.0 for n in np.arange(first, last + 1)]  # no -0

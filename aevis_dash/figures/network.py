@@ -26,7 +26,7 @@ NAME_ROW = -2.15
 LINE_GAP = 0.2
 LONGEST = 10.5
 """Characters that the name of a stretch takes."""
-MOVE = {"duration": 180, "easing": "cubic-in-out"}
+MOVE = {"duration": 120, "easing": "cubic-in-out"}
 """How what a click moves goes to its new place."""
 
 

@@ -83,7 +83,7 @@ def layer_panel() -> html.Section:
             ),
             html.Details(
                 [
-                    html.Summary("table", id=ids.TABLE_SWITCH, n_clicks=0),
+                    html.Summary("table: values, and what each map detects", id=ids.TABLE_SWITCH, n_clicks=0),
                     html.Div(id=ids.TABLE),
                     html.Button("CSV of all", id=ids.CSV, className="pin", n_clicks=0),
                     dcc.Download(id=ids.CSV_FILE),
@@ -134,10 +134,11 @@ def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool], chosen: int | None) -> list:
-    """The first of `total` maps with their values, under buttons that sort them; `order` is a column and whether up."""
+def table(columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool]) -> list:
+    """The first of `total` maps with their values, under buttons that sort them; `order` is a column and whether up.
+    assets/layer.js marks the row of the shown map, which is not drawn anew for that: it would lose the keyboard."""
     heads = [_column(name, order[1] if name == order[0] else None) for name in columns]
-    body = [html.Tr(_cells(row), className="chosen" if row[0] == chosen else "") for row in rows]
+    body = [html.Tr(_cells(row), **{"data-map": str(row[0])}) for row in rows]  # type: ignore[arg-type]
     count = f"{len(rows)} of {total} maps" if len(rows) < total else f"{total} maps"
     return [
         html.Div(html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)]), className="rows"),

@@ -16,6 +16,7 @@ DISTANCES = [
     {"label": "gates, raw (paper)", "value": "gates-raw"},
 ]
 PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
+FIND = "find a layer, or what a map detects"
 KEYS = "The network: arrows go from layer to layer, Enter opens or closes the group of the layer that is shown"
 
 
@@ -46,15 +47,15 @@ class Member:
     warning: str = ""
 
 
-def network_panel(methods: Methods, layers: Sequence[str]) -> html.Section:
-    """The upper half of the middle column; `layers` are the names of all layers."""
+def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.Section:
+    """The upper half of the middle column; `findable` are the options of the search."""
     return html.Section(
         [
             html.Div(
                 [
                     html.H2("Network"),
                     dcc.RadioItems(PLOTS, "river", id=ids.PLOT, inline=True, className="switch"),
-                    html.Label([_hidden("find a layer"), _search(layers)], className="find"),
+                    html.Label([_hidden(FIND), _search(findable)], className="find"),
                     _how(methods),
                 ],
                 className="head one-line",
@@ -89,8 +90,8 @@ def minimap(picture: str) -> list:
     return [html.Img(src=picture, alt="the whole network"), html.Span(className="window")]
 
 
-def _search(layers: Sequence[str]) -> dcc.Dropdown:
-    return dcc.Dropdown(list(layers), id=ids.FIND, placeholder="find a layer", searchable=True, optionHeight=28)
+def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:
+    return dcc.Dropdown(list(findable), id=ids.FIND, placeholder=FIND, searchable=True, optionHeight=28)
 
 
 def _how(methods: Methods) -> html.Details:
@@ -119,7 +120,7 @@ def _sizes(shares: Sequence[float]) -> list[dict]:
 
 def _member(member: Member) -> html.Div:
     words: list = [
-        html.Span(f"{member.role.value} · {member.label} {member.confidence:.1%}", className=member.role.short),
+        html.Span(f"{member.role.short} · {member.label} {member.confidence:.1%}", className=member.role.short),
         html.Span(member.path, className="quiet"),
     ]
     if member.warning:

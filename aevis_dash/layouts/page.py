@@ -22,11 +22,11 @@ def page(
     classes: Classes,
     scores: ScoreRange,
     methods: Methods,
-    layers: Sequence[str],
+    findable: Sequence[dict[str, str]],
     plain: Mapping[str, Any],
 ) -> html.Div:
-    """The whole page, before anything is chosen; made anew for each load. `layers` are the names of all of them,
-    `plain` what an address leaves out."""
+    """The whole page, before anything is chosen; made anew for each load. `findable` are the options of the network's
+    search, `plain` what an address leaves out."""
     return html.Div(
         [
             *_state(),
@@ -37,7 +37,7 @@ def page(
             html.Main(
                 [
                     examples_panel(classes, scores),
-                    html.Div([network_panel(methods, layers), layer_panel()], className="middle"),
+                    html.Div([network_panel(methods, findable), layer_panel()], className="middle"),
                     neuron_panel(),
                 ],
                 className="stations",
@@ -51,7 +51,16 @@ def _state() -> list:
     names = (
         *(ids.VIEW, ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
         *(ids.TABLE_VIEW, ids.LARGE_VIEW),
-        *(ids.CARDS, ids.CHOSEN_EXAMPLE, ids.EXAMPLES, ids.COMPARED, ids.PICKED, ids.DEPARTURES_ASKED),
+        *(
+            ids.CARDS,
+            ids.CHOSEN_EXAMPLE,
+            ids.EXAMPLES,
+            ids.COMPARED,
+            ids.PICKED,
+            ids.DEPARTURES_ASKED,
+            ids.AREA_DRAWN,
+            ids.AREA_TYPED,
+        ),
         *(ids.READY, ids.WANTED, ids.DONE, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.ASKED),
         *(ids.FLIPPED, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
         *(ids.RIVER_KEY, ids.TABLE_ORDER),

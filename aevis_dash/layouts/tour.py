@@ -15,8 +15,8 @@ STEPS = (
         "network",
         "2. Find where the datapaths part and meet",
         "The curves are the datapaths of the source (src), the adversarial (adv) and a normal image of the class it is "
-        "taken for (tar). The brackets name the layers where adv leaves src and joins tar. Click a layer; click a grey "
-        "bar below to open or close a group.",
+        "taken for (tar). The brackets, and the sentence below, say from which layer adv leaves src and joins tar. "
+        "Click a layer, or look for one, or for a part such as an ear; click a grey bar to open or close a group.",
     ),
     (
         "layer",
@@ -34,7 +34,8 @@ STEPS = (
         "neuron .flips-block",
         "5. Prove it or refute it",
         "Flip back puts maps of src into the adv run. If src's class comes back, and neither random maps nor the "
-        "largest differences do the same, they may be the cause. Every step is kept in the trail and in the link.",
+        "largest differences do the same, they may be the cause; often they do. All steps are kept above, and in the "
+        "link.",
     ),
 )
 """What is spoken of (a class of the page), a title, and words."""

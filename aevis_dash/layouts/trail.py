@@ -26,9 +26,13 @@ def trail_bar() -> html.Nav:
     return html.Nav(
         [
             html.Div(id=ids.TRAIL, className="trail"),
-            html.Details([html.Summary("all steps"), html.Div(id=ids.TREE, className="tree")], className="tree-panel"),
+            html.Details(
+                [html.Summary("all steps"), html.Div(id=ids.TREE, className="tree")],
+                id=ids.TREE_PANEL,
+                className="tree-panel",
+            ),
             dbc.Button(
-                "Suggest a way back",
+                "Suggest a trail",
                 id=ids.SUGGEST,
                 size="sm",
                 color="secondary",
@@ -57,7 +61,7 @@ def trail(steps: Sequence[tuple[int, str]], here: str) -> list:
 def tree(nodes: Sequence[Node]) -> list:
     """Every step with its verdict, indented under the one it follows."""
     if not nodes:
-        return [html.Div("No step yet: trace an area, flip a layer back, or let a way back be suggested.")]
+        return [html.Div("No step yet: trace an area, flip a layer back, or let a trail be suggested.")]
     return [_node(node) for node in nodes]
 
 

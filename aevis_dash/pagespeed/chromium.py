@@ -17,7 +17,9 @@ import psutil
 from aevis_dash.domain import AevisError
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_ARGUMENTS = ("--headless=new", "--disable-dev-shm-usage", "--window-size=1440,1040")
+_MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+"""Without a screen there is no mouse either, and pages behave as on a telephone."""
+_ARGUMENTS = ("--headless=new", "--disable-dev-shm-usage", "--window-size=1440,1040", _MOUSE)
 _SERVE = "import sys; from aevis_dash.cli import main; sys.exit(main(sys.argv[1:]))"
 _MEBI = 1024 * 1024
 

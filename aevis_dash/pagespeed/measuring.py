@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
 
 from aevis_dash import ids
 from aevis_dash.config import Progress, part_of, silent
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Role
+from aevis_dash.geometry.dag import groups
 from aevis_dash.pagespeed.chromium import check_browser, memory, opened, served
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
 from aevis_dash.pagespeed.visitor import GRAPHS, GROUPS, LAYERS, MAPS, Visitor
@@ -47,7 +49,7 @@ def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, pro
     with served(bench.workspace.root) as (address, server), opened() as driver:
         visitor = Visitor(driver, address, seed)
         lines = [*_loads(visitor, examples[0], part_of(progress, 0, 0.1))]
-        tour, first = _first_visits(visitor, examples, part_of(progress, 0.1, 0.2))
+        tour, first = _first_visits(bench, visitor, examples, part_of(progress, 0.1, 0.2))
         lines += [*_clicks(visitor, tour, clicks, part_of(progress, 0.3, 0.6)), *first, *_figures(visitor)]
         lines += [_groups(visitor, clicks), _thumbnails(visitor)]
         lines += _memory(visitor, tour, server, minutes, progress)
@@ -107,13 +109,17 @@ def _loads(visitor: Visitor, example: str, progress: Progress) -> list[Line]:
     ]
 
 
-def _first_visits(visitor: Visitor, examples: tuple[str, ...], progress: Progress) -> tuple[_Tour, list[Line]]:
+def _first_visits(
+    bench: Workbench, visitor: Visitor, examples: tuple[str, ...], progress: Progress
+) -> tuple[_Tour, list[Line]]:
     """Visit layers for the first time, where activation maps are computed; figures are weighed on the way."""
     visitor.weigh(True)
-    visitor.load(examples[0], cold=False)
+    critical = _critical_layers(bench, examples[0])
+    drawn = visitor.draw.sample(critical, len(critical))
+    wanted = tuple(dict.fromkeys([*critical[:1], *drawn]))[:PLACES]  # the first one has the largest maps
+    visitor.load(examples[0], cold=False, opened=_around(bench, wanted))
     found = visitor.bars(ids.RIVER, LAYERS)
-    drawn = visitor.draw.sample(list(found), len(found))
-    layers = tuple(dict.fromkeys([*list(found)[:1], *drawn]))[:PLACES]  # the first one has the largest maps
+    layers = tuple(layer for layer in wanted if layer in found)
     times = []
     for i, layer in enumerate(layers):
         progress(i / len(layers), "visiting layers for the first time")
@@ -123,6 +129,20 @@ def _first_visits(visitor: Visitor, examples: tuple[str, ...], progress: Progres
     visitor.weigh(False)
     note = "activation maps are computed and stored" if layers else _missing(ids.RIVER, LAYERS)
     return _Tour(examples, layers), [from_clicks("layer, first visit", times, None, note)]
+
+
+def _critical_layers(bench: Workbench, example: str) -> list[int]:
+    """The layers in which adv has critical maps."""
+    found = bench.triplet(example)
+    critical = found.path(Role.ADVERSARIAL).critical if found is not None else np.zeros(bench.layers.n_maps, bool)
+    return [layer.index for layer in bench.layers.layers if bench.layers.part(critical, layer.index).any()]
+
+
+def _around(bench: Workbench, layers: Sequence[int]) -> list[str]:
+    """The innermost groups that hold these layers; to open one opens those around it."""
+    tree = groups(bench.layers)
+    holding = [[group for group in tree if group.holds(layer, layer)] for layer in layers]
+    return list(dict.fromkeys(max(found, key=lambda group: group.level).name for found in holding if found))
 
 
 def _round(visitor: Visitor, tour: _Tour) -> dict[str, float | None]:

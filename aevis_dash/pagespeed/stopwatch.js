@@ -133,7 +133,8 @@
   const at = (values, i, otherwise) =>
     values === undefined || values === null ? otherwise : values.length === undefined ? values : values[i];
 
-  // The bars of a trace: the first of their customdata, the middle of each on the screen, and its width and height.
+  // The bars of a trace: the first of their customdata, the middle of each on the screen, and its width and height. A
+  // column that stands for a closed group, which is its third, is no layer.
   function bars(graph, name) {
     const found = plot(graph);
     const trace = found && found._fullData.find((t) => t.name === name && t.customdata && t.customdata.length);
@@ -155,9 +156,9 @@
         typeof left === "number" ? Math.abs(x.d2p(left + width) - x.d2p(left)) : 0,
         Math.abs(y.d2p(ends[0]) - y.d2p(ends[1])),
       ];
-    }).filter(([, px, py]) => {
+    }).filter(([, px, py], i) => {
       const element = document.elementFromPoint(px, py);
-      return element && element.closest("#" + graph);
+      return element && element.closest("#" + graph) && !(trace.customdata[i][2] && name === "layers");
     });
   }
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aevis_dash import ids
+from aevis_dash.geometry.focus import OPEN
 
 QUIET, LATE = 250, 30_000
 """ms without a change after which the page has answered, and ms after which it is given up (and counted as these)."""
@@ -28,13 +29,15 @@ class Visitor:
         script = {"source": _SCRIPT.read_text(encoding="utf-8")}
         driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
         driver.set_script_timeout(2 * LATE / 1000)
-        self._last: Any = None
+        self._last: dict[tuple[str, str], Any] = {}
 
-    def load(self, example: str, cold: bool) -> float | None:
-        """Open the page on an example, with nothing in the browser's cache if `cold`, until all of it is painted."""
+    def load(self, example: str, cold: bool, opened: Sequence[str] = ()) -> float | None:
+        """Open the page on an example, with nothing in the browser's cache if `cold`, until all of it is painted; the
+        network's groups named in `opened` stand open."""
         if cold:
             self.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
-        self.driver.get(f"{self.address}/?example={quote(example, safe='')}")
+        folds = quote("~".join(quote(OPEN + name, safe="") for name in opened), safe="")
+        self.driver.get(f"{self.address}/?example={quote(example, safe='')}" + (f"&folds={folds}" if folds else ""))
         return self._settled(GRAPHS)
 
     def weigh(self, wanted: bool) -> None:
@@ -47,13 +50,12 @@ class Visitor:
         return {key: (x, y) for key, x, y, width, height in found if width >= LEAST and height >= LEAST}
 
     def click_bar(self, graph: str, trace: str, among: Sequence[Any] | None = None) -> float | None:
-        """Click a bar other than the one clicked before, of `among` where that is given."""
-        found = self.bars(graph, trace)
-        choice = [k for k in found if (among is None or k in among) and (graph, trace, k) != self._last]
+        """Click a bar of a trace other than the one of it clicked before, of `among` where that is given."""
+        found, last = self.bars(graph, trace), self._last.get((graph, trace))
+        choice = [key for key in found if (among is None or key in among) and key != last]
         if not choice:
             return None
-        chosen = self.draw.choice(choice)
-        self._last = (graph, trace, chosen)
+        chosen = self._last[graph, trace] = self.draw.choice(choice)
         return self._click(*found[chosen])
 
     def click_cell(self) -> float | None:

@@ -17,6 +17,7 @@ ROWS = """
 const rows = Array.from(document.querySelectorAll('.layer-table tbody tr'));
 return rows.map((row) => Array.from(row.cells).map((cell) => cell.textContent).join('|'));
 """
+CHOSEN = "return Array.from(document.querySelectorAll('.layer-table tr.chosen'), (row) => row.cells[0].textContent)"
 FOCUS_LAST = "Array.from(document.querySelectorAll('.layer-table td button')).at(-1).focus()"
 FITTED = """
 const graphs = Array.from(document.querySelectorAll('.treemaps .js-plotly-plot'));
@@ -115,6 +116,8 @@ def test_the_table_opens_sorts_and_shows_maps_by_keyboard(walker):
     walker.driver.execute_script(FOCUS_LAST)
     walker.driver.switch_to.active_element.send_keys(Keys.ENTER)
     walker.says("neuron-title", f"map {last} of")
+    assert walker.driver.switch_to.active_element.text == str(last), "the keyboard stays where it was"
+    assert walker.driver.execute_script(CHOSEN) == [str(last)]
     walker.choose("layer-keep", "shared")
     walker.until(lambda: rows() and all("∩" in row for row in rows()), "only shared maps, as in the treemap")
     assert walker.complaints() == []

@@ -195,12 +195,26 @@ def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
     assert walker.complaints() == []
 
 
-def test_a_way_back_is_suggested(walker):
+def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
+    walker.drawn("activations")
+    walker.press("find-layer")
+    walker.driver.switch_to.active_element.send_keys("ear")
+    names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS)]  # noqa: E731
+    walker.until(lambda: names() and all(name.startswith("ear 0.") for name in names()), "ears alone")
+    place = walker.click_any(OPTIONS).split(" · map ")[1]
+    channel, layer = place.split(" of ")
+    walker.says("neuron-title", f"map {channel} of {layer}")
+    walker.says("learned-note", "detects: ear 0.")
+    assert f"layer={layer}&map={channel}" in walker.driver.current_url
+    assert walker.complaints() == []
+
+
+def test_a_trail_is_suggested(walker):
     """The assistant's steps, each with its figures; a click shows what came of one; a step can be taken out."""
     walker.drawn("activations")
     walker.press("suggest")
     walker.until(lambda: len(walker.driver.find_elements("css selector", ".node")) > 5, "steps of several depths")
-    walker.driver.find_element("css selector", ".tree-panel summary").click()
+    walker.until(lambda: walker.driver.execute_script("return document.getElementById('tree-panel').open"), "shown")
     said = walker.says("tree", "the prediction ← layer4.2.relu_1")
     assert "other maps" in said or "turn it" in said
     walker.click_any(".node .step")

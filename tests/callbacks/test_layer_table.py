@@ -68,9 +68,9 @@ def test_csv_has_every_row_and_all_digits():
     assert (read[4][1], float(read[4][2])) == ('a, "b"', np.pi)
 
 
-def test_the_column_that_sorts_says_so_and_the_shown_map_is_marked():
-    rows, foot = table(COLUMNS, ROWS, 500, ("sets", True), 1)
+def test_the_column_that_sorts_says_so_and_each_row_names_its_map():
+    rows, foot = table(COLUMNS, ROWS, 500, ("sets", True))
     head, body = rows.children.children
     assert [getattr(column, "aria-sort") for column in head.children.children] == ["none", "ascending", "none"]
-    assert [row.className for row in body.children] == ["", "chosen", ""]
+    assert [getattr(row, "data-map") for row in body.children] == [str(row[0]) for row in ROWS]
     assert foot.children == "3 of 500 maps"

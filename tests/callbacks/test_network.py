@@ -8,7 +8,7 @@ import pytest
 from aevis_dash import ids
 from aevis_dash.callbacks import network
 from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
-from aevis_dash.callbacks.network_choices import asked, compared_in, innermost
+from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost
 from aevis_dash.callbacks.settle import settled, stored_triplet
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Pattern, Role, Stretch
@@ -74,6 +74,30 @@ def test_a_layer_that_is_found_by_name_is_opened_to(bench, found, view):
     hidden = view.but(folds=())
     there = asked(bench, found, hidden, ids.FIND, "layer4.0.relu")
     assert there.layer == "layer4.0.relu"
+
+
+def test_a_part_is_looked_for_by_the_maps_that_detect_it_best(bench, found, view, monkeypatch):
+    """At most three for each part, best first, after all layers; the map that is found is shown in its layer."""
+    names = ["" for _ in range(bench.layers.n_maps)]
+    second, third = (bench.layers.offsets[i] for i in (1, 2))
+    for place, said in [(0, "ear 0.08"), (second + 3, "ear 0.30"), (third + 2, "ear 0.09"), (third + 4, "ear 0.10")]:
+        names[place] = said
+    names[third + 1] = "left wheel 0.50"
+    monkeypatch.setattr(type(bench), "part_names", lambda _: tuple(names))
+    layers = [layer.name for layer in bench.layers.layers]
+    options = findable(bench)
+    assert [option["value"] for option in options[: len(layers)]] == layers
+    wanted = [f"{layers[1]}:3", f"{layers[2]}:4", f"{layers[2]}:2", f"{layers[2]}:1"]
+    assert [option["value"] for option in options[len(layers) :]] == wanted
+    assert options[len(layers)]["label"] == f"ear 0.30 · map 3 of {layers[1]}"
+    assert options[-1]["label"].startswith("left wheel 0.50")
+    there = asked(bench, found, view, ids.FIND, wanted[1])
+    assert (there.layer, there.map) == (layers[2], 4)
+
+
+def test_nothing_but_layers_is_looked_for_where_no_parts_are_known(bench, monkeypatch):
+    monkeypatch.setattr(type(bench), "part_names", lambda _: None)
+    assert len(findable(bench)) == len(bench.layers)
 
 
 def test_the_triplet_itself_is_no_choice_and_seven_others_are_the_most(found):

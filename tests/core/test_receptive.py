@@ -12,7 +12,7 @@ from torch import nn
 
 from aevis_dash.core.execution import Network
 from aevis_dash.core.layer_graph import trace_model
-from aevis_dash.core.receptive import field_on_image, field_on_layer, fields_on_image, neurons_that_feed
+from aevis_dash.core.receptive import field_of, field_on_image, field_on_layer, fields_on_image, neurons_that_feed
 from aevis_dash.domain import AevisError, AreaOfInterest
 
 
@@ -282,3 +282,5 @@ def test_fields_of_all_neurons_at_once_are_those_of_each(name):
         for row, column in [(0, 0), (layer.height // 2, layer.width // 3), (layer.height - 1, layer.width - 1)]:
             one = field_on_image(traced, AreaOfInterest(layer.index, row, column, row + 1, column + 1))
             assert corners(one) == (rows[row, 0], columns[column, 0], rows[row, 1], columns[column, 1])
+        area = AreaOfInterest(layer.index, layer.height // 3, layer.width // 2, layer.height, layer.width)
+        assert field_of((rows, columns), area) == field_on_image(traced, area)
