@@ -1,7 +1,7 @@
 """The area of interest: what was drawn or clicked on an activation map as whole neurons, and its outline as a path."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,42 @@ from aevis_dash.domain import AreaOfInterest, area_of_neurons
 
 
 def outline(area: AreaOfInterest) -> str:
-    """The chosen neurons as one path: a square of side 1 around each, or one rectangle where all of it are chosen."""
-    if not area.picked:
-        return _rectangle(area.left, area.top, area.right - area.left, area.bottom - area.top)
-    places = np.argwhere(area.chosen).tolist()
-    return " ".join(_rectangle(area.left + column, area.top + row, 1, 1) for row, column in places)
+    """The border of the chosen neurons as one path: cell i spans i - 0.5 to i + 0.5. Loops around neurons run clockwise
+    on the screen, where row 0 is on top, those around holes the other way."""
+    return "".join(
+        "M" + "L".join(f"{area.left + x - 0.5},{area.top + y - 0.5}" for x, y in loop) + "Z"
+        for loop in _loops(area.chosen)
+    )
 
 
-def _rectangle(left: int, top: int, width: int, height: int) -> str:
-    x, y = left - 0.5, top - 0.5
-    return f"M {x} {y} L {x + width} {y} L {x + width} {y + height} L {x} {y + height} Z"
+def _loops(chosen: np.ndarray) -> Iterator[list[tuple[int, int]]]:
+    """The closed borders of the chosen cells (H, W) as corners (x, y); points on straight lines are none."""
+    around = np.pad(chosen, 1)
+    inner = around[1:-1, 1:-1]
+    sides = (  # a cell's neighbour there, and the ends of the border to it, clockwise
+        (around[:-2, 1:-1], (0, 0), (1, 0)),
+        (around[1:-1, 2:], (1, 0), (1, 1)),
+        (around[2:, 1:-1], (1, 1), (0, 1)),
+        (around[1:-1, :-2], (0, 1), (0, 0)),
+    )
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for beside, (x0, y0), (x1, y1) in sides:
+        for y, x in np.argwhere(inner & ~beside).tolist():
+            ends.setdefault((x + x0, y + y0), []).append((x + x1, y + y1))
+    while ends:
+        loop = [next(iter(ends))]
+        while loop[-1] in ends:
+            following = ends[loop[-1]].pop()
+            if not ends[loop[-1]]:
+                del ends[loop[-1]]
+            loop.append(following)
+        yield _corners(loop[:-1])
+
+
+def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The points of a closed loop at which it turns."""
+    ahead, behind = [*loop[1:], loop[0]], [loop[-1], *loop[:-1]]
+    return [point for b, point, a in zip(behind, loop, ahead, strict=True) if (b[0] != a[0]) and (b[1] != a[1])]
 
 
 def snap_area(selected: Mapping[str, Any] | None, layer: int, height: int, width: int) -> AreaOfInterest | None:

@@ -281,11 +281,12 @@ def _image(number: int, panel: _Panel) -> dict[str, Any]:
 
 def outlines(count: int, area: AreaOfInterest | None, theme: Theme) -> list[dict[str, Any]]:
     """The area's outline on each of `count` maps; none for no area."""
-    return [shape for number in range(count) if area for shape in _outlines(number, area, theme)]
+    path = outline(area) if area else ""
+    return [shape for number in range(count) if area for shape in _outlines(number, path, theme)]
 
 
-def _outlines(number: int, area: AreaOfInterest, theme: Theme) -> list[dict[str, Any]]:
+def _outlines(number: int, border: str, theme: Theme) -> list[dict[str, Any]]:
     """The area in ink with a halo of the surface, to be read on any colour, in both themes."""
-    path = {"type": "path", "path": outline(area), "xref": _axis("x", number), "yref": _axis("y", number)}
+    path = {"type": "path", "path": border, "xref": _axis("x", number), "yref": _axis("y", number)}
     ink = {"line": {"color": theme.ink, "width": 2}, "fillcolor": faded(theme.ink, 0.06)}
     return [path | {"line": {"color": theme.surface, "width": 4}}, path | ink]

@@ -21,7 +21,7 @@ from aevis_dash.pagespeed.visitor import GRAPHS, GROUPS, LAYERS, MAPS, Visitor
 from aevis_dash.workbench import Workbench
 
 CLICK, GROUP, LOAD, THUMBNAILS = 200.0, 500.0, 2000.0, 300.0
-"""ms, of 95 % of the times: maps and cells; groups, and layers, which draw all three stations; loads; thumbnails."""
+"""ms, of 95 % of the times: maps and cells; groups; loads with an empty cache; thumbnails."""
 FIGURE, GROWTH = 400.0, 20.0
 """kB of a figure's JSON; percent by which memory may grow."""
 PICTURES, LOADS, SHEETS, PLACES, WARM = 60, 5, 5, 12, 30
@@ -103,7 +103,7 @@ def _loads(visitor: Visitor, example: str, progress: Progress) -> list[Line]:
         warm.append(visitor.load(example, cold=False))
     said = "from the start of the navigation to the last change painted"
     return [
-        from_clicks("first load, server and browser just started", [begun], LOAD, said),
+        from_clicks("first load, server and browser just started", [begun], None, f"{said}; their start included"),
         from_clicks("first load, empty browser cache", cold, LOAD, f"{said}, pictures included"),
         from_clicks("load again", warm, None, said),
     ]
@@ -163,7 +163,7 @@ def _clicks(visitor: Visitor, tour: _Tour, clicks: int, progress: Progress) -> l
         times["example"].append(visitor.click_card(tour.examples[(i + 1) % len(tour.examples)]))
     named = {"layer": "layer clicked in the river", "map": "map clicked in the treemap"}
     named |= {"cell": "cell clicked in an activation map", "example": "example clicked in the gallery"}
-    limits = {"layer": GROUP, "map": CLICK, "cell": CLICK}
+    limits = {"map": CLICK, "cell": CLICK}
     return [from_clicks(named[kind], found, limits.get(kind)) for kind, found in times.items()]
 
 

@@ -158,7 +158,8 @@
       ];
     }).filter(([, px, py], i) => {
       const element = document.elementFromPoint(px, py);
-      return element && element.closest("#" + graph) && !(trace.customdata[i][2] && name === "layers");
+      const inside = px >= box.x + x._offset && px <= box.x + x._offset + x._length;
+      return inside && element && element.closest("#" + graph) && !(trace.customdata[i][2] && name === "layers");
     });
   }
 

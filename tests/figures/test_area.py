@@ -1,12 +1,13 @@
-"""A drawn box or lasso becomes whole neurons."""
+"""A drawn box or lasso becomes whole neurons; chosen neurons have a border."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from aevis_dash.domain import AreaOfInterest
-from aevis_dash.figures.area import snap_area
+from aevis_dash.domain import AreaOfInterest, area_of_neurons
+from aevis_dash.figures.area import outline, snap_area
 
 
 @settings(deadline=None, max_examples=80)
@@ -42,3 +43,30 @@ def test_a_lasso_gives_the_neurons_whose_centres_it_encloses():
     within = {"x": [2.1, 2.3, 2.2], "y": [4.1, 4.1, 4.3]}
     assert snap_area({"lassoPoints": within}, 0, 9, 9) == AreaOfInterest(0, 4, 2, 5, 3), "the one that it lies in"
     assert snap_area({"lassoPoints": {"x": [50, 52, 51], "y": [50, 50, 53]}}, 0, 9, 9) is None
+
+
+@settings(deadline=None, max_examples=80)
+@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any))
+def test_the_border_goes_around_the_chosen_neurons_alone(chosen):
+    """The winding number of its loops is 1 at the centre of each of them and 0 elsewhere: so they are filled."""
+    loops = [
+        [tuple(map(float, corner.split(","))) for corner in loop.split("L")]
+        for loop in outline(area_of_neurons(0, chosen)).removeprefix("M").removesuffix("Z").split("ZM")
+    ]
+    for row, column in np.ndindex(chosen.shape):
+        assert sum(_winding(loop, column, row) for loop in loops) == chosen[row, column]
+    for loop in loops:
+        turns = zip([loop[-1], *loop], loop, [*loop[1:], loop[0]], strict=False)
+        assert all(a[0] != c[0] and a[1] != c[1] for a, _, c in turns), "no corner lies on a straight line"
+
+
+def _winding(loop, x, y):
+    """How often the loop goes around a point, clockwise where y points down: signed crossings of a ray to the right."""
+    ends = zip(loop, [*loop[1:], loop[0]], strict=True)
+    return sum((y1 > y) - (y0 > y) for (x0, y0), (_, y1) in ends if x0 > x)
+
+
+def test_a_full_map_without_two_neurons_has_three_loops():
+    chosen = np.ones((56, 56), bool)
+    chosen[3, 4] = chosen[10, 20] = False
+    assert outline(area_of_neurons(0, chosen)).count("Z") == 3

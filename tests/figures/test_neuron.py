@@ -183,16 +183,16 @@ def test_of_differences_the_largest_are_marked_whatever_their_sign():
 def test_area_is_drawn_on_all_maps_in_ink_with_a_halo(theme):
     figure = draw(area=AreaOfInterest(0, top=1, left=2, bottom=4, right=5), theme=theme)
     assert [(s.xref, s.yref) for s in figure.layout.shapes[::2]] == [("x", "y"), ("x2", "y2"), ("x3", "y3")]
-    assert {s.path for s in figure.layout.shapes} == {"M 1.5 0.5 L 4.5 0.5 L 4.5 3.5 L 1.5 3.5 Z"}
+    assert {s.path for s in figure.layout.shapes} == {"M1.5,0.5L4.5,0.5L4.5,3.5L1.5,3.5Z"}
     halo, line = figure.layout.shapes[:2]
     assert (halo.line.color, line.line.color) == (theme.surface, theme.ink)
     assert halo.line.width > line.line.width
 
 
-def test_single_neurons_are_outlined_one_by_one():
+def test_neurons_that_do_not_touch_have_borders_of_their_own():
     figure = draw(area=AreaOfInterest(0, top=1, left=2, bottom=4, right=5, picked=(0, 5)))
     paths = {s.path for s in figure.layout.shapes}
-    assert paths == {"M 1.5 0.5 L 2.5 0.5 L 2.5 1.5 L 1.5 1.5 Z M 3.5 1.5 L 4.5 1.5 L 4.5 2.5 L 3.5 2.5 Z"}
+    assert paths == {"M1.5,0.5L2.5,0.5L2.5,1.5L1.5,1.5ZM3.5,1.5L4.5,1.5L4.5,2.5L3.5,2.5Z"}
 
 
 def test_titles_name_path_and_class_in_the_paths_colours(names):
