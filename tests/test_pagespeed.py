@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from aevis_dash.cli import main, studies
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Role
 from aevis_dash.pagespeed import chromium, measuring
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
 from aevis_dash.workbench import open_workbench
@@ -43,6 +43,18 @@ def test_growth_is_of_what_was_held_before():
     assert growth("server", 400, 500, 20, 3).values == (25.0,)
     assert growth("server", 400, 500, 20, 3).verdict == "missed"
     assert growth("server", 400, 300, 20, 3).verdict == "held"
+
+
+def test_layers_are_visited_where_adv_has_critical_maps_and_what_holds_them_is_opened(drawn_world):
+    bench = open_workbench(drawn_world)
+    name = bench.workspace.settings.opens_on
+    layers = measuring._critical_layers(bench, name)
+    critical = bench.triplet(name).path(Role.ADVERSARIAL).critical
+    assert [bool(part.any()) for part in bench.layers.parts(critical)] == [
+        i in layers for i in range(len(bench.layers))
+    ]
+    last = bench.layers.find("layer3.1.relu_1").index
+    assert measuring._around(bench, [0, last, last - 1]) == ["layer3.1"]
 
 
 def test_memory_is_that_of_a_process_with_what_it_started():
