@@ -27,7 +27,7 @@
     Object.keys(plain).forEach((name) => (fields[name] = view[name] === plain[name] ? "" : view[name]));
     const readable = (text) => encodeURIComponent(text).replace(/%3A/g, ":").replace(/%2C/g, ",");
     const given = Object.entries(fields).filter(([, value]) => value !== null && value !== "");
-    return "?" + given.map(([name, value]) => `${name}=${readable(value)}`).join("&");
+    return given.length ? "?" + given.map(([name, value]) => `${name}=${readable(value)}`).join("&") : "";
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, { address: { address } });

@@ -47,7 +47,10 @@
       place.replaceChildren(...found.map(card));
       mark(view || {});
       const chosen = place.querySelector(".chosen");
+      const column = place.closest(".examples");
+      const top = column.scrollTop;
       chosen ? chosen.scrollIntoView({ block: "center" }) : (place.scrollTop = 0);
+      column.scrollTop = top; // the slider stays where it is
     } else if (view) {
       mark(view);
     }

@@ -28,11 +28,17 @@
     return map === view.map ? nothing : Object.assign({}, view, { map });
   }
 
+  // Whether a figure is of the layer that is shown: until the next one comes it still shows the one before.
+  function current(gd) {
+    const { example, layer } = (gd.layout && gd.layout.meta) || {};
+    return Boolean(shown.view) && example === shown.view.example && layer === shown.view.layer;
+  }
+
   // A click on a cell shows the map; with the shift key it chooses the map, or drops it.
-  function clicked(event) {
+  function clicked(event, gd) {
     const point = event.points && event.points[0];
     const { view } = shown;
-    if (!view || !point || !point.customdata) {
+    if (!view || !point || !point.customdata || !current(gd)) {
       return;
     }
     const map = point.customdata[0];
@@ -74,8 +80,8 @@
   // noted in the figure: Plotly would draw every cell anew.
   function frame(gd) {
     const { xaxis, yaxis, shapes = [] } = gd._fullLayout || {};
-    const found = shapes.some((shape) => shape.name === "selected") ? cells(gd) : null;
-    shapes.forEach((shape, i) => {
+    const found = shapes.some((shape) => shape.name === "selected") && current(gd) ? cells(gd) : null;
+    (found ? shapes : []).forEach((shape, i) => {
       const channels = { selected: [shown.view && shown.view.map], picked: shown.view && shown.view.maps }[shape.name];
       const line = channels && gd.querySelector(`.shapelayer path[data-index="${i}"]`);
       if (line) {
@@ -102,7 +108,7 @@
   // Listen to clicks, and look at the frames after each drawing.
   function heard(gd) {
     gd.on("plotly_afterplot", () => frame(gd));
-    gd.on("plotly_click", clicked);
+    gd.on("plotly_click", (event) => clicked(event, gd));
     frame(gd);
   }
 

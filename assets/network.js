@@ -70,14 +70,25 @@
     }
   });
 
+  // Presses that come before an answer are added to those on the way, which starts from the same layer.
+  let steps = 0;
+  let layer = null;
+  function arrived(view) {
+    steps = view.layer === layer ? steps : 0;
+    layer = view.layer;
+  }
+
   const KEYS = { ArrowRight: { step: 1 }, ArrowLeft: { step: -1 }, Enter: { fold: true } };
   document.addEventListener("keydown", (event) => {
     if (document.activeElement && document.activeElement.id === "river-keys" && KEYS[event.key]) {
       event.preventDefault();
-      window.dash_clientside.set_props("river-key", { data: { ...KEYS[event.key], at: Date.now() } });
+      steps += KEYS[event.key].step || 0;
+      const data = KEYS[event.key].step ? { step: steps, at: Date.now() } : { fold: true, at: Date.now() };
+      window.dash_clientside.set_props("river-key", { data });
     }
   });
 
+  window.dash_clientside.controls.also(arrived);
   window.dash_clientside.controls.listening("river", (gd) => {
     gd.on("plotly_afterplot", () => settle(gd));
     settle(gd);

@@ -70,9 +70,11 @@
 
   // A click on a neuron adds it to the area of interest, or takes it away.
   const shown = { view: null };
-  function clicked(event) {
+  function clicked(event, graph) {
     const { view } = shown, point = event.points && event.points[0];
-    if (view && view.map !== null && point && point.z !== undefined) {
+    const of = (graph.layout && graph.layout.meta) || {}; // until the next map comes the one before is still drawn
+    const current = view && ["example", "layer", "map"].every((name) => of[name] === view[name]);
+    if (current && point && point.z !== undefined) {
       const width = point.fullData.z[0].length;
       const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
       window.dash_clientside.controls.show(Object.assign({}, view, { area }));
@@ -87,7 +89,7 @@
     "enlarge.disabled": (view) => view.map === null,
   });
   const { also, listening } = window.dash_clientside.controls;
-  const heard = (graph) => graph.on("plotly_click", clicked);
+  const heard = (graph) => graph.on("plotly_click", (event) => clicked(event, graph));
   also((view) => (shown.view = view));
   listening("activations", heard);
 

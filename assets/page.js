@@ -22,14 +22,35 @@
     return found;
   }
 
-  // Keep the address in step with the view, and the link that can be copied.
+  // Keep the address in step with the view, and the link that can be copied. What the visitor did is a new entry of the
+  // browser's history; what the page makes of an address, or adds to an example that was just chosen, is not.
+  let answering = true;
+  ["pointerdown", "keydown"].forEach((name) => document.addEventListener(name, () => (answering = false), true));
+  window.addEventListener("popstate", () => {
+    answering = true;
+    window.dash_clientside.set_props("went", { data: { search: window.location.search, at: Date.now() } });
+  });
+  function completes(before, after) {
+    const [old, now] = [before, after].map((search) => new URLSearchParams(search));
+    return !old.has("layer") && Array.from(old).every(([name, value]) => now.get(name) === value);
+  }
   function link(view, page) {
     const search = window.dash_clientside.address.address(view, page["own-extraction.data"].plain);
     if (window.location.search !== search) {
-      const write = window.location.search === "" ? "replaceState" : "pushState";
+      const write = answering || completes(window.location.search, search) ? "replaceState" : "pushState";
       window.history[write]({}, "", window.location.pathname + search);
     }
     document.getElementById("link").textContent = window.location.href;
+    copying();
+  }
+
+  // The button that copies the link is a picture for Dash: it gets a name, and the keys.
+  function copying() {
+    const button = document.getElementById("copy-link");
+    if (button && !button.hasAttribute("role")) {
+      Object.entries({ role: "button", tabindex: "0", "aria-label": button.title }).forEach((pair) => button.setAttribute(...pair));
+      button.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), button.click()));
+    }
   }
 
   // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
@@ -45,7 +66,7 @@
   let steps = null;
   function news(view) {
     const count = view.steps.length;
-    if (steps !== null && count > steps + 1) {
+    if (steps !== null && count > steps + 1 && !answering) {
       document.getElementById("tree-panel").open = true;
     }
     steps = count;
@@ -58,6 +79,7 @@
         text.scrollIntoView({ block: "nearest" });
       });
       seen.observe(text, { childList: true, subtree: true, characterData: true });
+      setTimeout(() => seen.disconnect(), 3000);
     }
   }
 

@@ -101,7 +101,10 @@ def _follow_the_pointer(app: Dash) -> None:
 def _figure(bench: Workbench, firing: Firing | None, look: str, colours: Theme, room: Room) -> Drawing | go.Figure:
     if firing is None:
         return notice(_EMPTY, colours, HEIGHT)
-    return activation_figure(shown(bench, firing), look, firing.area, colours, room)
+    figure = activation_figure(shown(bench, firing), look, firing.area, colours, room)
+    of = {"example": firing.found.plan.example.id, "layer": firing.layer.name, "map": firing.channel}
+    figure["layout"]["meta"] = of  # assets/neuron.js takes no click on a figure of another map
+    return figure
 
 
 def firing_of(bench: Workbench, view: View) -> Firing | None:

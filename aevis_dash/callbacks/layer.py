@@ -63,6 +63,10 @@ def register(app: Dash, bench: Workbench) -> None:
         named, framed = strongest(shown.contribution), from_data(whole)
         size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
+        figure["layout"]["meta"] = {
+            "example": view.example,
+            "layer": view.layer,
+        }  # of which assets/layer.js takes clicks
         state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
         words = _winners(bench, view, traced, shown.contribution, named, shown.critical, state["waiting"])
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others

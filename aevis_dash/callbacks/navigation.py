@@ -24,10 +24,12 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.MESSAGE, "children"),
         Output(ids.MESSAGE, "is_open"),
         Input(ids.URL, "search"),
+        Input(ids.WENT, "data"),
     )
-    def open_link(search):
+    def open_link(search, went):
+        """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
         try:
-            view = from_search(search)
+            view = from_search(went["search"] if went and ctx.triggered_id == ids.WENT else search)
             check(view, bench)
             view = without_own(view, own)
             view = settled(bench, view) if view.example else opening(bench)

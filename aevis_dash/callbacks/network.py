@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import triplet_of
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch
@@ -55,18 +56,21 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.TARGET, "value"),
         Output(ids.BESIDE, "options"),
         Output(ids.BESIDE, "value"),
+        told(ids.TRIPLET),
         Input(ids.NETWORK_VIEW, "data"),
         Input(ids.PATHS_VIEW, "data"),
         Input(ids.READY, "data"),
+        telling(ids.TRIPLET),
         prevent_initial_call=True,
     )
-    def show_network(data, _paths, _ready):
+    def show_network(data, chosen, ready, before):
         """The images and the choice among them are told where other datapaths are shown, and left alone else."""
-        news = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
-        (figure, *others), *paths = shown(bench, data, ids.READY in news)
-        if news & {ids.PATHS_VIEW, ids.READY}:
-            return without_motion(figure), *others, *paths
-        return figure, *others, *(no_update,) * len(paths)
+        landed = any(changed["prop_id"].startswith(ids.READY) for changed in ctx.triggered)
+        (figure, *others), *paths = shown(bench, data, landed)
+        now = mark(chosen, ready)
+        if now != before:
+            return without_motion(figure), *others, *paths, now
+        return figure, *others, *(no_update,) * len(paths), no_update
 
 
 def without_motion(figure: go.Figure) -> Drawing:

@@ -42,7 +42,7 @@ def register(app: Dash, bench: Workbench) -> None:
         view, by = from_data(data), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         if triplet is None or not ctx.triggered[0]["value"]:
-            return no_update, no_update
+            return no_update, None
         there = asked(bench, triplet, view, by, {ids.RIVER: click, ids.RIVER_KEY: key, ids.FIND: name}[by])
         return there.to_data() if there != view else no_update, None
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import activations, learned
+from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.trail import here, hint, nodes
@@ -26,12 +27,9 @@ _STEPS = (
     *(Output(name, "children") for name in (ids.TREE, ids.FLIP_TEXT)),
     *(Output(name, "disabled") for name in (ids.FLIP, ids.TRACE_PREDICTION)),
 )
-_MAP = frozenset({ids.NEURON_VIEW, ids.READY})
-_AREA = frozenset({ids.AREA_VIEW, ids.READY})
-_FEATURES = _MAP | {ids.SEEN_SO_FAR, ids.VISUALISED}
-_TRAIL = frozenset({ids.TRAIL_VIEW, ids.READY, ids.FLIPPED})
 _NOTHING = (no_update,) * 4
-"""What makes which part of the answer news."""
+MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARNED, ids.TREE)
+"""The parts of the answer, each named after a component of it."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -44,6 +42,7 @@ def register(app: Dash, bench: Workbench) -> None:
         *learned.OUTPUTS,
         *_LINE,
         *_STEPS,
+        *(told(part) for part in PARTS),
         Input(ids.NEURON_VIEW, "data"),
         Input(ids.AREA_VIEW, "data"),
         Input(ids.TRAIL_VIEW, "data"),
@@ -52,27 +51,30 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.VISUALISED, "data"),
         Input(ids.FLIPPED, "data"),
         State(ids.VIEW, "data"),
+        *(telling(part) for part in PARTS),
         prevent_initial_call=True,
     )
-    def show_neuron(data, _area, _trail, _ready, _seen, _made, _flipped, whole):
+    def show_neuron(data, area, trailed, ready, seen, made, flipped, whole, *before):
         """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
-        news = frozenset(changed["prop_id"].split(".")[0] for changed in ctx.triggered)
-        told = data or {}
-        room = replace(COLUMN, width=int(told.get("room") or COLUMN.width))
-        return said(bench, from_data(whole), theme(told.get("theme") == "dark"), news, room)
+        marks = mark(data, ready), mark(area, ready), mark(data, ready, seen, made), mark(trailed, ready, flipped)
+        news = frozenset(part for part, now, then in zip(PARTS, marks, before, strict=True) if now != then)
+        page = data or {}
+        room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
+        answer = said(bench, from_data(whole), theme(page.get("theme") == "dark"), news, room)
+        return *answer, *(now if part in news else no_update for part, now in zip(PARTS, marks, strict=True))
 
 
 def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], room: Room = COLUMN) -> tuple:
-    """What the station's outputs are for a view, no_update for those that no change in `news` is about."""
-    firing = activations.firing_of(bench, view) if news & (_MAP | _AREA) else None
-    if news & _MAP:
+    """What the station's outputs are for a view, no_update for those of PARTS that are not in `news`."""
+    firing = activations.firing_of(bench, view) if news & {MAP, AREA} else None
+    if MAP in news:
         maps = _named(bench, view), *activations.shown_maps(bench, firing, view.look, colours, room)
     else:
-        maps = no_update, *(activations.outlined(firing, view.look, colours) if news & _AREA else _NOTHING[:2])
-    area = activations.shown_area(bench, firing) if news & _AREA else _NOTHING[:3]
-    features = learned.shown_features(bench, view) if news & _FEATURES else _NOTHING[:4]
-    line = _line(bench, view) if news & (_MAP | _AREA | _TRAIL) else _NOTHING[:2]
-    steps = (tree(nodes(bench, view)), *_flip(bench, view)) if news & _TRAIL else _NOTHING[:4]
+        maps = no_update, *(activations.outlined(firing, view.look, colours) if AREA in news else _NOTHING[:2])
+    area = activations.shown_area(bench, firing) if AREA in news else _NOTHING[:3]
+    features = learned.shown_features(bench, view) if FEATURES in news else _NOTHING[:4]
+    line = _line(bench, view) if news & {MAP, AREA, TRAIL} else _NOTHING[:2]
+    steps = (tree(nodes(bench, view)), *_flip(bench, view)) if TRAIL in news else _NOTHING[:4]
     return *maps, *area, *features, *line, *steps
 
 

@@ -58,6 +58,7 @@ def _state() -> list:
             ids.COMPARED,
             ids.PICKED,
             ids.DEPARTURES_ASKED,
+            ids.WENT,
             ids.AREA_DRAWN,
             ids.AREA_TYPED,
         ),

@@ -102,6 +102,40 @@ def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
     assert walker.complaints() == []
 
 
+TWICE = """
+const graph = document.querySelector('#treemap .js-plotly-plot'), [first, second] = arguments;
+graph.emit('plotly_click', { points: [{ customdata: [first] }] });
+setTimeout(() => {
+  document.dispatchEvent(new PointerEvent('pointerdown', { shiftKey: true }));
+  graph.emit('plotly_click', { points: [{ customdata: [second] }] });
+}, 30);
+"""
+STALE = """
+const graph = document.querySelector('#treemap .js-plotly-plot');
+graph.layout.meta = { ...graph.layout.meta, layer: 'another' };
+document.dispatchEvent(new PointerEvent('pointerdown', { shiftKey: false }));
+graph.emit('plotly_click', { points: [{ customdata: [arguments[0]] }] });
+"""
+
+
+def test_two_clicks_in_a_breath_are_both_shown(walker):
+    """The second asks again before the first is answered, and Dash drops that answer. A figure that still shows the
+    layer before takes no click."""
+    walker.drawn("activations")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    shown = walker.text("neuron-title")
+    first, second, third = [c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown][:3]
+    walker.driver.execute_script(TWICE, first, second)
+    walker.says("neuron-title", f"map {first} of")
+    chosen = walker.driver.find_element("id", "chosen-maps")
+    walker.until(lambda: chosen.get_attribute("value") == str(second), "the other one is chosen")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert f"map {first} of" in walker.text("neuron-title")
+    walker.driver.execute_script(STALE, third)
+    assert f"map={first}" in walker.driver.current_url
+    assert walker.complaints() == []
+
+
 def test_the_table_opens_sorts_and_shows_maps_by_keyboard(walker):
     rows = lambda: walker.driver.execute_script(ROWS)  # noqa: E731
     walker.drawn("treemap")

@@ -195,6 +195,38 @@ def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
     assert walker.complaints() == []
 
 
+def test_back_and_forward_lead_through_all_that_was_clicked(walker):
+    """Also a second time, and back to the link that the page was opened with."""
+    walker.drawn("activations")
+    opened = walker.says("neuron-title", "map ")
+    first, second = [c for c in walker.channels("treemap", "maps") if f"map {c} of" not in opened][-2:]
+
+    def shown(channel):
+        walker.says("neuron-title", f"map {channel} of")
+
+    for channel in (first, second):
+        walker.click_bar("treemap", "maps", channel)
+        shown(channel)
+    walker.driver.back()
+    shown(first)
+    walker.driver.back()
+    walker.says("neuron-title", opened)
+    walker.driver.forward()
+    shown(first)
+    walker.click_bar("treemap", "maps", second)
+    shown(second)
+    walker.driver.back()
+    shown(first)
+    walker.driver.get(walker.driver.current_url)
+    walker.drawn("activations")
+    shown(first)
+    walker.click_bar("treemap", "maps", second)
+    shown(second)
+    walker.driver.back()
+    shown(first)
+    assert walker.complaints() == []
+
+
 def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
     walker.drawn("activations")
     walker.press("find-layer")

@@ -3,8 +3,8 @@
 import pytest
 from dash import Patch, no_update
 
-from aevis_dash import ids
-from aevis_dash.callbacks.neuron import said
+from aevis_dash.callbacks.neuron import AREA, FEATURES, MAP, PARTS, TRAIL, said
+from aevis_dash.callbacks.news import mark
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.view import View
 from aevis_dash.figures.theme import LIGHT
@@ -30,43 +30,48 @@ def told(bench, view, *news):
 
 
 def test_another_map_says_nothing_of_the_steps_and_of_the_area(bench, view):
-    answer = told(bench, view, ids.NEURON_VIEW)
+    answer = told(bench, view, MAP, FEATURES)
     assert set(answer) == set(NAMES[:3]) | set(NAMES[6:12])
     assert answer["title"].startswith(f"map {view.map} of {view.layer}")
     assert len(answer["figure"]["layout"]["shapes"]) == 6, "the area is outlined on all three"
 
 
 def test_another_area_moves_its_outline_alone(bench, view):
-    answer = told(bench, view, ids.AREA_VIEW)
+    answer = told(bench, view, AREA)
     assert set(answer) == {"figure", "area", "seen", "row", "trail", "hint"}
     assert isinstance(answer["figure"], Patch)
-    whole = told(bench, view, ids.NEURON_VIEW)["figure"]["layout"]["shapes"]
+    whole = told(bench, view, MAP)["figure"]["layout"]["shapes"]
     moved, cleared = answer["figure"].to_plotly_json()["operations"]
     assert (moved["location"], moved["params"]["value"]) == (["layout", "shapes"], whole)
     assert (cleared["location"], cleared["params"]["value"]) == (["layout", "selections"], []), (
         "it would lie in the way"
     )
-    apart = told(bench, view.but(look="difference"), ids.AREA_VIEW)["figure"].to_plotly_json()["operations"]
+    apart = told(bench, view.but(look="difference"), AREA)["figure"].to_plotly_json()["operations"]
     assert len(apart[0]["params"]["value"]) == 4, "adv itself is not among the differences"
 
 
 @pytest.mark.parametrize(
     ("news", "parts"),
     [
-        (ids.SEEN_SO_FAR, NAMES[6:10]),
-        (ids.VISUALISED, NAMES[6:10]),
-        (ids.FLIPPED, NAMES[10:]),
-        (ids.TRAIL_VIEW, NAMES[10:]),
-        (ids.READY, NAMES),
+        ((FEATURES,), NAMES[6:10]),
+        ((TRAIL,), NAMES[10:]),
+        (PARTS, NAMES),
+        ((), ()),
     ],
 )
 def test_other_news_are_told_alone(bench, view, news, parts):
-    assert set(told(bench, view, news)) == set(parts)
+    assert set(told(bench, view, *news)) == set(parts)
 
 
 def test_without_a_map_there_is_no_outline_to_move(bench, view):
     empty = view.but(map=None)
-    assert "figure" not in told(bench, empty, ids.AREA_VIEW)
-    answer = told(bench, empty, ids.NEURON_VIEW)
+    assert "figure" not in told(bench, empty, AREA)
+    answer = told(bench, empty, MAP)
     assert "Click a feature map" in answer["figure"].layout.annotations[0].text
-    assert (answer["title"], answer["made"]) == ("", True)
+    assert answer["title"] == ""
+    assert told(bench, empty, FEATURES)["made"] is True
+
+
+def test_a_mark_is_that_of_what_was_drawn_whatever_its_order():
+    assert mark({"map": 3, "layer": "a"}, None) == mark({"layer": "a", "map": 3}, None)
+    assert len({mark({"map": 3}, None), mark({"map": 4}, None), mark({"map": 3}, 1), mark({"map": 3})}) == 4
