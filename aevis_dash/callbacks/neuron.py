@@ -13,12 +13,12 @@ from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.trail import here, hint, nodes
 from aevis_dash.callbacks.trail import in_words as step_in_words
 from aevis_dash.callbacks.view import View, flip_of, from_data
-from aevis_dash.domain import Layer, Role, Verification
+from aevis_dash.domain import Role, Verification
 from aevis_dash.figures.neuron import COLUMN, Room
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.neuron import flips
 from aevis_dash.layouts.trail import trail, tree
-from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workbench import Workbench
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
@@ -68,7 +68,7 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
     """What the station's outputs are for a view, no_update for those of PARTS that are not in `news`."""
     firing = activations.firing_of(bench, view) if news & {MAP, AREA} else None
     if MAP in news:
-        maps = _named(bench, view), *activations.shown_maps(bench, firing, view.look, colours, room)
+        maps = _title(bench, firing), *activations.shown_maps(bench, firing, view.look, colours, room)
     else:
         maps = no_update, *(activations.outlined(firing, view.look, colours) if AREA in news else _NOTHING[:2])
     area = activations.shown_area(bench, firing) if AREA in news else _NOTHING[:3]
@@ -80,13 +80,6 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
 
 def _line(bench: Workbench, view: View) -> tuple:
     return trail([(i, step_in_words(view.steps[i])) for i in view.path], here(view)), hint(bench, view)
-
-
-def _named(bench: Workbench, view: View) -> str:
-    found = stored_triplet(bench, view)
-    if found is None or view.layer is None or view.map is None:
-        return ""
-    return _title(found, bench, bench.layers.find(view.layer), view.map)
 
 
 def _flip(bench: Workbench, view: View) -> tuple:
@@ -164,6 +157,9 @@ def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str,
     return f"gives {name} {back}", f"give {name} {back}", f"give {name} {back}"
 
 
-def _title(found: Triplet, bench: Workbench, layer: Layer, channel: int) -> str:
-    roles = [r.short for r in Role if bench.layers.part(found.path(r).critical, layer.index)[channel]]
+def _title(bench: Workbench, firing: activations.Firing | None) -> str:
+    if firing is None:
+        return ""
+    layer, channel = firing.layer, firing.channel
+    roles = [r.short for r in Role if bench.layers.part(firing.found.path(r).critical, layer.index)[channel]]
     return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"

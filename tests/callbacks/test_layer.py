@@ -8,6 +8,7 @@ import pytest
 from aevis_dash.callbacks.layer import asked_for, contributions_of, fields
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import View
+from aevis_dash.core.receptive import field_on_image
 from aevis_dash.domain import AreaOfInterest
 from aevis_dash.workbench import open_workbench
 
@@ -77,7 +78,8 @@ def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
     assert told["size"] == list(bench.workspace.settings.preprocessing.input_size)
     assert all(isinstance(end, int) for span in told["rows"] + told["columns"] for end in span)
     for row, column in ((0, 0), (3, 7), (layer.height - 1, layer.width - 1)):
-        field = bench.receptive_field(AreaOfInterest(layer.index, row, column, row + 1, column + 1))
+        neuron = AreaOfInterest(layer.index, row, column, row + 1, column + 1)
+        field = field_on_image(bench.classifier.network.traced, neuron)
         assert told["rows"][row] == [field.top, field.bottom]
         assert told["columns"][column] == [field.left, field.right]
 
