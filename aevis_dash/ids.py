@@ -3,6 +3,7 @@
 URL = "url"
 PAGE = "page-load"
 VIEW = "view"
+CHANGES = "view-changes"
 OWN = "own-extraction"
 THEME = "theme"
 PATHS_VIEW = "paths-view"

@@ -37,6 +37,20 @@
     tell(view);
   }
 
+  // An answer changes these fields of the view as it is now, where it is still of that example, and of that layer if maps
+  // or neurons of it were chosen.
+  const OF_LAYER = ["map", "maps", "area"];
+  function merge(change, view) {
+    if (!change || !view) {
+      return;
+    }
+    const { of, fields } = change;
+    const elsewhere = OF_LAYER.some((name) => name in fields) && !("layer" in fields) && of[1] !== view.layer;
+    if ("example" in fields || (of[0] === view.example && !elsewhere)) {
+      show(Object.assign({}, view, fields));
+    }
+  }
+
   function follow(view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     page = Object.assign({}, context.inputs, context.states);
@@ -60,6 +74,6 @@
     }
   }
 
-  const controls = { add, draw, also, follow, show, listening };
+  const controls = { add, draw, also, follow, merge, show, listening };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

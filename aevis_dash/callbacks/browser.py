@@ -26,6 +26,9 @@ def register(app: Dash) -> None:
         Input(ids.LARGE, "is_open"),
         State(ids.OWN, "data"),
     )
+    app.clientside_callback(
+        ClientsideFunction("controls", "merge"), Input(ids.CHANGES, "data"), State(ids.VIEW, "data")
+    )
     app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "flipped"), Input(ids.FLIPPED, "data"))

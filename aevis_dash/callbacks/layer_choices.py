@@ -7,7 +7,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View, changes, from_data
 from aevis_dash.workbench import Workbench
 
 PINS = 3
@@ -23,7 +23,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.SORT, "value"),
         Input(ids.KEEP, "value"),
         Input(ids.FACES, "value"),
@@ -32,11 +32,10 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose(sort, keep, faces, data):
         view = from_data(data)
-        changed = view.but(sort=sort, keep=keep, faces="on" if faces else "off")
-        return changed.to_data() if changed != view else no_update
+        return changes(view, view.but(sort=sort, keep=keep, faces="on" if faces else "off"))
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.PIN, "n_clicks"),
         Input({"type": "unpin", "index": ALL}, "n_clicks"),
         State(ids.VIEW, "data"),
@@ -45,10 +44,10 @@ def register(app: Dash, bench: Workbench) -> None:
     def pin(_pin, _unpin, data):
         view, pressed = from_data(data), ctx.triggered_id
         name = pressed["index"] if isinstance(pressed, dict) else view.layer
-        return pinned_or_not(view, name).to_data() if ctx.triggered[0]["value"] and name else no_update
+        return changes(view, pinned_or_not(view, name)) if ctx.triggered[0]["value"] and name else no_update
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input({"type": "pinned-title", "index": ALL}, "n_clicks"),
         Input({"type": "pinned", "index": ALL}, "clickData"),
         State(ids.VIEW, "data"),
@@ -59,8 +58,7 @@ def register(app: Dash, bench: Workbench) -> None:
         if not isinstance(pressed, dict) or not value:
             return no_update
         view = from_data(data)
-        there = at(bench, view, pressed, value)
-        return there.to_data() if there != view else no_update
+        return changes(view, at(bench, view, pressed, value))
 
 
 def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:

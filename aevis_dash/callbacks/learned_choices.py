@@ -3,7 +3,7 @@
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view import from_data
+from aevis_dash.callbacks.view import changes, from_data
 from aevis_dash.workbench import Workbench
 
 
@@ -11,11 +11,11 @@ def register(app: Dash, _bench: Workbench) -> None:
     """Add the callbacks that change the view, and the one that sets the switch as a link has it."""
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.BEST, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
     def choose_best(best, data):
         view = from_data(data)
-        return view.but(best=best).to_data() if data and best != view.best else no_update
+        return changes(view, view.but(best=best)) if data else no_update

@@ -1,4 +1,4 @@
-"""Every click that changes what is shown: it reads the view, changes a field or two, and writes it back."""
+"""Every click that changes what is shown: it reads the view and says which fields are to change."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
 from aevis_dash.callbacks.trail import MOVES
-from aevis_dash.callbacks.view import View, check, from_data, from_search, without_own
+from aevis_dash.callbacks.view import View, changes, check, from_data, from_search, without_own
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench
 
@@ -39,13 +39,14 @@ def register(app: Dash, bench: Workbench) -> None:
         return view.to_data(), "", False
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.CHOSEN_EXAMPLE, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
     def choose_example(clicked, data):
-        return settled(bench, from_data(data).at_example(clicked["example"])).to_data() if clicked else no_update
+        view = from_data(data)
+        return changes(view, settled(bench, view.at_example(clicked["example"]))) if clicked else no_update
 
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "chooseMap"),
@@ -56,7 +57,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.PAIR, "value"),
         Input(ids.CAUSE_ROLE, "value"),
         Input(ids.HOW, "value"),
@@ -66,11 +67,10 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_how(pair, cause, how, replacement, data):
         view = from_data(data)
-        changed = view.but(pair=pair, cause=cause, how=how, replacement=replacement)
-        return changed.to_data() if changed != view else no_update
+        return changes(view, view.but(pair=pair, cause=cause, how=how, replacement=replacement))
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.MESSAGE, "children", allow_duplicate=True),
         Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.MAPS, "value"),
@@ -86,10 +86,10 @@ def register(app: Dash, bench: Workbench) -> None:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, selected)
         except AevisError as error:
             return no_update, str(error), True
-        return (view.but(maps=maps).to_data() if maps != view.maps else no_update), no_update, no_update
+        return changes(view, view.but(maps=maps)), no_update, no_update
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.MESSAGE, "children", allow_duplicate=True),
         Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.TRACE, "n_clicks"),
@@ -105,7 +105,7 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update, no_update, no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
             there = view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None)
-            return there.to_data(), no_update, no_update
+            return changes(view, there), no_update, no_update
         layer = bench.layers.find(view.layer).index
         if not source or bench.layers.find(source).index not in bench.contribution_sources(layer):
             return no_update, no_update, no_update
@@ -113,10 +113,10 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update, "Click a feature map of this layer first: what makes it fire is traced.", True
         area = carried_area(bench, view, bench.layers.find(source).index)
         there = view.after(Step(view.layer, view.map, view.area, source)).but(area=area)
-        return there.to_data(), no_update, no_update
+        return changes(view, there), no_update, no_update
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.FLIPPED, "data"),
         Input(ids.SUGGESTED, "data"),
         State(ids.VIEW, "data"),
@@ -132,10 +132,10 @@ def register(app: Dash, bench: Workbench) -> None:
             steps = [step.under(len(view.steps)) for step in steps]
         elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
             steps = [replace(steps[0], parent=-1)]
-        return view.but(steps=added(view.steps, steps)[0]).to_data()
+        return changes(view, view.but(steps=added(view.steps, steps)[0]))
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.READY, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
@@ -143,11 +143,10 @@ def register(app: Dash, bench: Workbench) -> None:
     def settle(_ready, data):
         """Datapaths were extracted: the view as it is now gets a layer and a map where it has none."""
         view = from_data(data)
-        found = settled(bench, view)
-        return found.to_data() if found != view else no_update
+        return changes(view, settled(bench, view))
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input({"type": "step", "index": ALL}, "n_clicks"),
         Input({"type": "node", "index": ALL}, "n_clicks"),
         Input({"type": "drop", "index": ALL}, "n_clicks"),
@@ -158,7 +157,7 @@ def register(app: Dash, bench: Workbench) -> None:
         view, number, button = from_data(data), _clicked(), ctx.triggered_id
         if number is None or number >= len(view.steps) or not isinstance(button, dict):
             return no_update
-        return MOVES[button["type"]](view, number).to_data()
+        return changes(view, MOVES[button["type"]](view, number))
 
     app.clientside_callback(
         ClientsideFunction("aevis", "annotate"),

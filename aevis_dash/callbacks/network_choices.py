@@ -10,7 +10,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import groups_of, placed_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
-from aevis_dash.callbacks.view import View, from_data, without_own
+from aevis_dash.callbacks.view import View, changes, from_data, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggled
@@ -29,7 +29,7 @@ def register(app: Dash, bench: Workbench) -> None:
         return findable(bench)
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.FIND, "value"),
         Input(ids.RIVER, "clickData"),
         Input(ids.RIVER_KEY, "data"),
@@ -44,10 +44,10 @@ def register(app: Dash, bench: Workbench) -> None:
         if triplet is None or not ctx.triggered[0]["value"]:
             return no_update, None
         there = asked(bench, triplet, view, by, {ids.RIVER: click, ids.RIVER_KEY: key, ids.FIND: name}[by])
-        return there.to_data() if there != view else no_update, None
+        return changes(view, there), None
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.TARGET, "value"),
         Input(ids.BESIDE, "value"),
         Input(ids.PLOT, "value"),
@@ -66,7 +66,7 @@ def register(app: Dash, bench: Workbench) -> None:
         if ctx.triggered_id == ids.BESIDE and beside:
             changed = changed.but(compared=compared_in(stored_triplet(bench, view), beside))
         changed = without_own(changed.but(method=method, share=float(share)), own)
-        return settled(bench, changed).to_data() if changed != view else no_update
+        return changes(view, settled(bench, changed)) if changed != view else no_update
 
 
 def findable(bench: Workbench) -> list[dict[str, str]]:

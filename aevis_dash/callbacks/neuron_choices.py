@@ -8,7 +8,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Area, plain_area
-from aevis_dash.callbacks.view import LOOKS, View, from_data
+from aevis_dash.callbacks.view import LOOKS, View, changes, from_data
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap, Layer, Role
 from aevis_dash.figures.area import snap_area
 from aevis_dash.workbench import Workbench
@@ -31,7 +31,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.MOST_ACTIVE, "value"),
         Input(ids.AREA_DRAWN, "data"),
         Input(ids.MOST_ACTIVE, "value"),
@@ -46,10 +46,10 @@ def register(app: Dash, bench: Workbench) -> None:
         area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})
         if drawn and area is None:
             return no_update, no_update
-        return view.but(area=plain_area(area) if area is not None else None).to_data(), None
+        return changes(view, view.but(area=plain_area(area) if area is not None else None)), None
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.MESSAGE, "children", allow_duplicate=True),
         Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.AREA_TYPED, "data"),
@@ -64,19 +64,20 @@ def register(app: Dash, bench: Workbench) -> None:
             area = typed_area(bench, view, typed["words"])
         except AevisError as error:
             return no_update, str(error), True
-        return (view.but(area=area).to_data() if area != view.area else no_update), no_update, no_update
+        return changes(view, view.but(area=area)), no_update, no_update
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.WHOLE_MAP, "n_clicks"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
     def take_whole_map(clicks, data):
-        return from_data(data).but(area=None).to_data() if clicks else no_update
+        view = from_data(data)
+        return changes(view, view.but(area=None)) if clicks else no_update
 
     @app.callback(
-        Output(ids.VIEW, "data", allow_duplicate=True),
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.LOOK, "value"),
         Input(ids.LARGE_LOOK, "value"),
         State(ids.VIEW, "data"),
@@ -84,7 +85,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_look(_look, _large_look, data):
         view, look = from_data(data), ctx.triggered[0]["value"]
-        return view.but(look=look).to_data() if look in LOOKS and look != view.look else no_update
+        return changes(view, view.but(look=look)) if look in LOOKS else no_update
 
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote
+from uuid import uuid4
+
+from dash import no_update
 
 from aevis_dash.callbacks.steps import (
     THE_PREDICTION,
@@ -119,6 +122,11 @@ class View:
         return self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), sort=sort)
 
 
+_OF = {
+    "example": ("target", "compared", "layer", "map", "area", "maps", "steps", "at"),
+    "layer": ("map", "area", "maps"),
+}
+"""What belongs to an example or a layer, and is never left from the one before."""
 _PLAIN = View()
 PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
@@ -131,6 +139,18 @@ def from_data(data: Mapping[str, Any] | None) -> View:
     known["area"] = area_from(known.get("area"))
     known |= {name: tuple(known.get(name, ())) for name in ("maps", *_LISTS)}
     return View(**known)
+
+
+def changes(before: View, after: View) -> Any:
+    """What an answer changes of the view, for the browser to put into the view as it is then (assets/controls.js,
+    `merge`): clicks that came meanwhile stay. no_update where it changes nothing.
+
+    `of` are the example and the layer that were shown when it was asked.
+    """
+    then, now = before.to_data(), after.to_data()
+    differ = [name for name in now if now[name] != then[name]]
+    fields = {name: now[name] for name in now if name in differ or any(name in _OF.get(d, ()) for d in differ)}
+    return {"of": [before.example, before.layer], "fields": fields, "at": uuid4().hex} if fields else no_update
 
 
 def from_search(search: str) -> View:

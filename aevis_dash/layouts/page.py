@@ -50,7 +50,7 @@ def page(
 def _state() -> list:
     names = (
         *(ids.VIEW, ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
-        *(ids.TABLE_VIEW, ids.LARGE_VIEW),
+        *(ids.TABLE_VIEW, ids.LARGE_VIEW, ids.CHANGES),
         *(
             ids.CARDS,
             ids.CHOSEN_EXAMPLE,

@@ -91,6 +91,7 @@ def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
     channel = walker.channels("treemap", "maps")[2]
     walker.click_bar("treemap", "maps", channel)
     walker.says("neuron-title", f"map {channel} of layer3.1.relu_1")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
     assert walker.driver.execute_script(PINNED_MARKED), "another map is none of its business"
 
     cell, *place = walker.driver.execute_script(FIRST_CELL)
@@ -133,6 +134,39 @@ def test_two_clicks_in_a_breath_are_both_shown(walker):
     assert f"map {first} of" in walker.text("neuron-title")
     walker.driver.execute_script(STALE, third)
     assert f"map={first}" in walker.driver.current_url
+    assert walker.complaints() == []
+
+
+SLOW = """
+const ask = window.fetch;
+window.fetch = (address, ...rest) => {
+  const slow = rest[0] && String(rest[0].body).includes('"view-changes.data');
+  return ask(address, ...rest).then((answer) => new Promise((done) => setTimeout(() => done(answer), slow ? 1500 : 0)));
+};
+"""
+
+
+def test_an_answer_that_comes_late_undoes_no_click(walker):
+    walker.drawn("activations")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.driver.execute_script(SLOW)
+    shown = walker.text("neuron-title")
+    channel = next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
+    walker.press("pin-layer")
+    walker.click_bar("treemap", "maps", channel)
+    address(walker, f"map={channel}")
+    assert "pinned=" not in walker.driver.current_url, "the click came before the answer"
+    address(walker, "pinned=")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert f"map={channel}" in walker.driver.current_url
+    assert f"map {channel} of" in walker.text("neuron-title")
+    card = next(c for c in walker.driver.find_elements("css selector", "#gallery button") if c.is_displayed())
+    example = card.get_attribute("data-example")
+    walker.press("pin-layer")
+    card.click()
+    address(walker, f"example={example}")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert f"example={example}" in walker.driver.current_url
     assert walker.complaints() == []
 
 

@@ -4,6 +4,7 @@ which datapaths are shown, everywhere alike."""
 import json
 
 import pytest
+from dash import no_update
 
 from aevis_dash.callbacks import background
 from aevis_dash.callbacks import view as views
@@ -13,6 +14,7 @@ from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import (
     View,
+    changes,
     check,
     from_data,
     from_search,
@@ -72,6 +74,19 @@ ADDRESS = (
 @pytest.mark.parametrize("view", [View(), FULL, View(example="a", map=0), View(share=0.0)])
 def test_a_store_gives_the_view_back(view):
     assert from_data(json.loads(json.dumps(view.to_data()))) == view
+
+
+def test_an_answer_names_what_it_changes_and_what_goes_with_it():
+    before = View(example="a", layer="relu", map=3, maps=(1,), sort="channel")
+    assert changes(before, before) is no_update
+    named = lambda after: changes(before, after)["fields"]  # noqa: E731
+    assert named(before.but(sort="fill")) == {"sort": "fill"}
+    assert named(before.but(maps=(1, 2))) == {"maps": (1, 2)}
+    assert named(before.but(layer="fc", map=3)) == {"layer": "fc", "map": 3, "area": None, "maps": (1,)}
+    another = named(before.at_example("b"))
+    assert (another["steps"], another["at"]) == ((), -1), "what was unset when it was asked is unset after"
+    assert not {"sort", "pair"} & set(another)
+    assert changes(before, before.but(sort="fill"))["of"] == ["a", "relu"]
 
 
 def test_a_link_is_read():
