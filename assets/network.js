@@ -70,12 +70,40 @@
     }
   });
 
+  // A click on a layer shows it with the map that the figure names, one on a group opens or closes it. Which neurons of
+  // another layer belong to an area the server is asked.
+  const shown = { view: null };
+  function fold(view, name, closed) {
+    const others = view.folds.filter((each) => each.slice(1) !== name);
+    return Object.assign({}, view, { folds: [...others, (closed ? "+" : "-") + name] });
+  }
+  function at(view, layer, map) {
+    const step = view.steps[view.at];
+    const traced = step && step.source === layer;
+    return Object.assign({}, view, { layer, map: traced ? null : map, maps: [] });
+  }
+  function clicked(event, gd) {
+    const { view } = shown, point = event.points && event.points[0];
+    const what = point && point.customdata;
+    if (!view || !what || meta(gd).example !== view.example) {
+      return; // until the next river comes the one before is still drawn
+    }
+    const inside = point.data.name === "layers";
+    if (inside && !what[2] && view.area) {
+      window.dash_clientside.set_props("river-key", { data: { layer: what[1], at: Date.now() } });
+    } else {
+      const after = !inside ? fold(view, ...what) : what[2] ? fold(view, what[2], 1) : at(view, what[1], what[3]);
+      window.dash_clientside.controls.show(after);
+    }
+  }
+
   // Presses that come before an answer are added to those on the way, which starts from the same layer.
   let steps = 0;
   let layer = null;
   function arrived(view) {
     steps = view.layer === layer ? steps : 0;
     layer = view.layer;
+    shown.view = view;
   }
 
   const KEYS = { ArrowRight: { step: 1 }, ArrowLeft: { step: -1 }, Enter: { fold: true } };
@@ -91,6 +119,7 @@
   window.dash_clientside.controls.also(arrived);
   window.dash_clientside.controls.listening("river", (gd) => {
     gd.on("plotly_afterplot", () => settle(gd));
+    gd.on("plotly_click", (event) => clicked(event, gd));
     settle(gd);
   });
   window.dash_clientside.controls.add({

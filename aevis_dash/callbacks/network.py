@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.news import mark, telling, told
-from aevis_dash.callbacks.settle import triplet_of
+from aevis_dash.callbacks.settle import most_raised, triplet_of
 from aevis_dash.callbacks.view import View, from_data
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch
 from aevis_dash.figures.dots import similarity
@@ -136,7 +136,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}
     hovers = column_hovers(graph, placed, seen, sizes, distance)
     selected = graph.find(view.layer).index if view.layer else None
-    ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected)
+    ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected, most_raised(bench, found))
     if view.plot == "dots":
         similar = _similar(view.distance, seen)
         figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), _DOTS
@@ -146,6 +146,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     else:
         drawn, note = _strands(bench, found, view, seen, names)
         figure = river_figure(ground, drawn, colours)
+    figure.update_layout(meta={**figure.layout.meta, "example": view.example})  # of which clicks are taken
     words = f"{in_a_line(graph, marks)} {note} {_CAUTION}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 

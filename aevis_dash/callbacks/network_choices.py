@@ -31,19 +31,18 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.FIND, "value"),
-        Input(ids.RIVER, "clickData"),
         Input(ids.RIVER_KEY, "data"),
         Input(ids.FIND, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def go(click, key, name, data):
-        """A click on a layer or a group, a key, or a name found: the layer is shown, the group opened or closed."""
+    def go(key, name, data):
+        """A key, a layer whose neurons are to be found (what else is clicked is the browser's), or a name found."""
         view, by = from_data(data), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         if triplet is None or not ctx.triggered[0]["value"]:
             return no_update, None
-        there = asked(bench, triplet, view, by, {ids.RIVER: click, ids.RIVER_KEY: key, ids.FIND: name}[by])
+        there = asked(bench, triplet, view, by, key if by == ids.RIVER_KEY else name)
         return changes(view, there), None
 
     @app.callback(
@@ -88,29 +87,23 @@ def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, st
 
 
 def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
-    """The view after a click on the river, a key on it, or a layer or a map that was found."""
+    """The view after a key on the river or a layer clicked there, or after a layer or a map was found."""
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:
         name, _, channel = what.partition(":")
         there = _at_layer(bench, view, bench.layers.find(name).index)
         return there.but(map=int(channel)) if channel else there
-    group, layer = _clicked(what) if by == ids.RIVER else _keyed(bench, view, placed, what)
+    group, layer = _keyed(bench, view, placed, what)
     if group:
         known = next((g for g in tree if g.name == group), None)
         return view.but(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
     return view if layer is None else _at_layer(bench, view, layer)
 
 
-def _clicked(click: dict[str, Any]) -> tuple[str, int | None]:
-    """The group or the layer that was clicked: customdata as `figures.dag` writes them."""
-    what = (click.get("points") or [{}])[0].get("customdata")
-    if not what:
-        return "", None
-    return (what[0], None) if isinstance(what[0], str) else (what[2], int(what[0]))
-
-
 def _keyed(bench: Workbench, view: View, placed: Columns, key: dict[str, Any]) -> tuple[str, int | None]:
-    """Where a key leads from the shown layer: "step" columns on, or to its group."""
+    """Where a key leads from the shown layer: "step" columns on, to a "layer" by name, or to its group."""
+    if "layer" in key:
+        return "", bench.layers.find(key["layer"]).index
     here = bench.layers.find(view.layer).index if view.layer else 0
     column = int(placed.of_layer[here])
     if "step" in key:

@@ -43,11 +43,15 @@ def telling_layer(bench: Workbench, triplet: Triplet) -> int:
 
 
 def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
-    """The view with the map of its layer, critical to adv, that fires most more on adv than on src."""
-    layer = bench.layers.find(view.layer or "").index
-    critical = bench.layers.part(triplet.adversarial.critical, layer)
-    raised = bench.difference(triplet, layer, Role.ADVERSARIAL, Role.SOURCE)
-    return view.but(map=int(np.argmax(np.where(critical, raised, -np.inf))))
+    """The view with the map of its layer that `most_raised` names."""
+    return view.but(map=most_raised(bench, triplet)[bench.layers.find(view.layer or "").index])
+
+
+def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
+    """(L,) of each layer the map, critical to adv, that fires most more on adv than on src."""
+    raised = bench.maxima(triplet.image(Role.ADVERSARIAL)) - bench.maxima(triplet.image(Role.SOURCE))
+    raised = np.where(triplet.adversarial.critical, raised, -np.inf)
+    return [int(np.argmax(bench.layers.part(raised, layer.index))) for layer in bench.layers.layers]
 
 
 def triplet_of(bench: Workbench, view: View) -> Triplet | None:

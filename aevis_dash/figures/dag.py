@@ -162,10 +162,12 @@ def closed_labels(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Sc
     )
 
 
-def columns_bar(graph: LayerGraph, placed: Columns, hovers: Sequence[str], bottom: float, top: float) -> go.Bar:
+def columns_bar(
+    graph: LayerGraph, placed: Columns, hovers: Sequence[str], maps: Sequence[int], bottom: float, top: float
+) -> go.Bar:
     """The trace "layers": one unseen bar a column over bottom..top, which together leave no gap.
 
-    customdata: [index of its first layer, name of that layer, name of the closed group or ""].
+    customdata: [index of its first layer, name of that layer, name of the closed group or "", its map of `maps`].
     """
     borders = placed.borders
     return go.Bar(
@@ -175,7 +177,7 @@ def columns_bar(graph: LayerGraph, placed: Columns, hovers: Sequence[str], botto
         base=bottom,
         y=[top - bottom] * len(placed.columns),
         marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}},
-        customdata=[[c.first, graph.layers[c.first].name, c.group] for c in placed.columns],
+        customdata=[[c.first, graph.layers[c.first].name, c.group, maps[c.first]] for c in placed.columns],
         hovertext=list(hovers),
         hovertemplate="%{hovertext}<extra></extra>",
     )

@@ -58,13 +58,15 @@ class Ground:
     hovers: Sequence[str]
     stretches: Sequence[Stretch]
     selected: int | None
+    first_maps: Sequence[int]
 
 
 def river_figure(ground: Ground, drawn: Drawn, theme: Theme) -> go.Figure:
     """The river over the structure, read without a legend, 300 px high and as wide as its place.
 
     A click over a column meets the trace "layers", whose customdata is [index of its first layer, name, name of the
-    closed group or ""]; one on a group's bar meets "groups": [name, 1 if closed].
+    closed group or "", the map that this layer is shown with first]; one on a group's bar meets "groups": [name, 1 if
+    closed].
     """
     figure = _figure(ground, _water(ground.placed, drawn, theme), theme)
     return figure.update_layout(annotations=_path_labels(drawn, theme))
@@ -86,7 +88,7 @@ def _figure(ground: Ground, content: Sequence[Any], theme: Theme) -> go.Figure:
         closed_labels(ground.tree, placed, theme),
         *_brackets(placed, ground.stretches, theme),
         _selected_name(graph, placed, ground.selected, theme),
-        columns_bar(graph, placed, ground.hovers, -BOX - 0.46, TOP),
+        columns_bar(graph, placed, ground.hovers, ground.first_maps, -BOX - 0.46, TOP),
     ]
     return go.Figure(traces, layout=_layout(placed, ground.selected, theme))
 

@@ -7,9 +7,10 @@ import pytest
 
 from aevis_dash import ids
 from aevis_dash.callbacks import network
+from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
 from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost
-from aevis_dash.callbacks.settle import settled, stored_triplet
+from aevis_dash.callbacks.settle import most_raised, settled, stored_triplet
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
@@ -31,25 +32,22 @@ def view(bench):
     return settled(bench, View(example=bench.workspace.settings.opens_on))
 
 
-def clicked(*customdata):
-    return {"points": [{"customdata": list(customdata)}]}
+def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(bench, found):
+    best = most_raised(bench, found)
+    for layer in bench.layers.layers:
+        critical = np.flatnonzero(bench.layers.part(found.adversarial.critical, layer.index))
+        raised = bench.difference(found, layer.index, Role.ADVERSARIAL, Role.SOURCE)
+        assert best[layer.index] == max(critical, key=lambda c: raised[c], default=0)
+        there = settled(bench, View(example=found.plan.example.id, layer=layer.name))
+        assert there.map == best[layer.index]
 
 
-def test_a_click_on_a_layer_shows_it(bench, found, view):
-    there = asked(bench, found, view, ids.RIVER, clicked(3, "x", ""))
-    assert there.layer == bench.layers.layers[3].name
-    assert there.map is not None
-    assert asked(bench, found, view, ids.RIVER, {"points": [{}]}) == view
-
-
-def test_a_click_on_a_group_closes_it_and_one_on_its_column_opens_it_again(bench, found, view):
-    shut = asked(bench, found, view, ids.RIVER, clicked("layer1", 0))
-    placed = placed_of(bench, found, shut)
-    assert "layer1" in [c.group for c in placed.columns]
-    column = next(c for c in placed.columns if c.group == "layer1")
-    opened = asked(bench, found, shut, ids.RIVER, clicked(column.first, "x", "layer1"))
-    assert placed_of(bench, found, opened).closed == placed_of(bench, found, view).closed
-    assert asked(bench, found, view, ids.RIVER, clicked("attic", 0)) == view
+def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(bench, found, view):
+    at = view.but(layer="layer3.1.relu_1", area=(1, 1, 2, 2))
+    there = asked(bench, found, at, ids.RIVER_KEY, {"layer": "layer2.0.relu"})
+    assert there.layer == "layer2.0.relu"
+    assert there.area == carried_area(bench, at, bench.layers.find("layer2.0.relu").index)
+    assert there.area is not None
 
 
 def test_keys_go_from_column_to_column_and_fold_the_innermost_group(bench, found, view):

@@ -34,7 +34,7 @@ def _ground(distance, graph=None, selected=None, closed=()):
     placed = columns(graph, tree, closed)
     hovers = column_hovers(graph, placed, pairs, sizes, distance)
     marks = stretches(distance) if not closed else ()
-    return Ground(graph, tree, placed, hovers, marks, selected)
+    return Ground(graph, tree, placed, hovers, marks, selected, [7] * len(graph))
 
 
 def _draw(distance, graph=None, selected=None, names=None, theme=LIGHT, closed=()):

@@ -31,7 +31,7 @@ def test_only_layers_and_groups_meet_the_mouse_and_their_customdata_are_plain(ne
     assert figure.data[-1] is live[1]
     sent = [json.loads(figure.to_json())["data"][figure.data.index(t)]["customdata"] for t in live]
     assert sent[0] == [[f"stage{i}", 0] for i in range(4)]
-    assert sent[1] == [[i, f"stage{i // 5}.act{i}", ""] for i in range(17)]
+    assert sent[1] == [[i, f"stage{i // 5}.act{i}", "", 7] for i in range(17)]
 
 
 def test_the_bars_leave_no_gap_over_the_whole_height(net):
@@ -127,7 +127,7 @@ def test_a_closed_group_is_one_column_with_all_of_its_layers(net):
     graph = net.graph(15)
     figure = net.draw(net.distance(11), graph=graph, closed=["stage1"], selected=6)
     layers, bars = trace(figure, "layers"), trace(figure, "groups")
-    assert list(layers.customdata[5]) == [5, "stage1.act5", "stage1"]
+    assert list(layers.customdata[5]) == [5, "stage1.act5", "stage1", 7]
     assert "5 layers, 80 feature maps" in layers.hovertext[5]
     assert "src 35, adv 40, tar 45" in layers.hovertext[5], "the maps of layers 5 to 9 together"
     assert [list(c) for c in bars.customdata] == [["stage0", 0], ["stage1", 1], ["stage2", 0]]
