@@ -17,6 +17,8 @@ from aevis_dash.workbench import Workbench
 
 SHOWN = 40
 """Cards in the gallery at most."""
+FEW = 8
+"""Misclassified examples of which the gallery begins with a part; where there are fewer, with all of them."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -55,11 +57,11 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def score_range(bench: Workbench) -> ScoreRange:
-    """The slider's ends, begun at the middle half of the misclassified examples' scores."""
+    """The slider's ends, begun at the middle half of the misclassified examples' scores; at all of few."""
     judged = bench.judged_examples()
     low, high = bounds(*scores(bench, judged))
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
-    start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if fooled else (low, high)
+    start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.auroc(judged)
     note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
     return ScoreRange(low, high, (start[0], start[1]), note)
