@@ -71,7 +71,12 @@ def examples_panel(classes: Classes, scores: ScoreRange) -> html.Section:
             departures_panel(),
             picked(),
             html.Div(id=ids.COUNT, className="quiet"),
-            html.Div(id=ids.GALLERY, className="gallery"),
+            html.Div(
+                id=ids.GALLERY,
+                className="gallery",
+                role="group",
+                **{"aria-label": "examples"},  # type: ignore[arg-type]
+            ),
         ],
         className="panel examples",
     )

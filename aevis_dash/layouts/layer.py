@@ -59,7 +59,7 @@ def layer_panel() -> html.Section:
             html.Div(
                 [
                     html.H2("Layer"),
-                    html.Span(id=ids.LAYER_TITLE, className="title"),
+                    html.Span(id=ids.LAYER_TITLE, className="title", role="status"),
                     html.Button("pin", id=ids.PIN, className="pin", n_clicks=0, title=_PINNING),
                 ],
                 className="head one-line",

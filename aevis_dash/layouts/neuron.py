@@ -23,7 +23,7 @@ def neuron_panel() -> html.Section:
     return html.Section(
         [
             html.H2("Feature map"),
-            html.Div(id=ids.NEURON_TITLE),
+            html.Div(id=ids.NEURON_TITLE, role="status"),
             learned_block(),
             activations_block(),
             html.H3("where does it come from?"),
