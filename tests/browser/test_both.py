@@ -30,7 +30,7 @@ def another_layer(walker: Walker) -> tuple[int, str]:
     """A column of the river that is one layer, not the shown one."""
     shown = walker.text("layer-title").split(" ")[0]
     columns = walker.driver.execute_script(LAYERS)
-    found = [(first, name) for first, name, group in columns if not group and name != shown]
+    found = [(first, name) for first, name, group, _ in columns if not group and name != shown]
     return found[len(found) // 2]
 
 
