@@ -63,10 +63,11 @@
     });
   }
 
-  // Do something with a graph, once, as soon as Plotly has made it.
+  // Do something with a graph, once, as soon as Plotly has drawn something: a figure that comes while Plotly still makes the
+  // graph has it made anew, without those that listened.
   function listening(id, first) {
     const graph = document.querySelector(`#${id} .js-plotly-plot`);
-    if (!graph || !graph.on) {
+    if (!graph || !graph.on || !graph.calcdata || !graph.data.length) {
       setTimeout(() => listening(id, first), 50);
     } else if (!graph.heard) {
       graph.heard = true;

@@ -105,6 +105,7 @@ def test_maps_are_looked_at_over_the_image_and_enlarged_in_the_dark(walker):
     walker.until(lambda: "look=over" in walker.driver.current_url, "over the image")
     walker.driver.find_element("id", "enlarge").send_keys(Keys.ENTER)
     walker.says("large-title", "map ")
+    walker.still("large-activations")
     walker.click_cell("large-activations", 0, 1, 1)
     walker.says("area-text", "rows 1 to 1, columns 1 to 1")
     ActionChains(walker.driver).send_keys(Keys.ESCAPE).perform()

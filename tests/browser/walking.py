@@ -72,6 +72,12 @@ class Walker:
     def drawn(self, graph: str) -> None:
         self.until(lambda: self.driver.execute_script(DRAWN, graph), f"{graph} drawn")
 
+    def still(self, graph: str) -> None:
+        """Wait until a graph is drawn and moves no more, as one in a panel that comes in does."""
+        self.drawn(graph)
+        where = lambda: self.driver.execute_script(PANEL, graph, 0)  # noqa: E731
+        self.until(lambda: where() == (time.sleep(0.15), where())[1], f"{graph} still")
+
     def text(self, element: str) -> str:
         found = self.driver.find_elements("id", element)
         return found[0].text if found else ""
