@@ -37,28 +37,48 @@
     tell(view);
   }
 
-  // An answer changes these fields of the view as it is now, where it is still of that example, and of that layer if maps
-  // or neurons of it were chosen.
-  const OF_LAYER = ["map", "maps", "area"];
+  // An answer changes these fields of the view as it is now. What the visitor has changed since it was asked stays, and
+  // with a layer or the steps all that goes with them; of another example only how things are shown is changed.
+  const OF_EXAMPLE = ["target", "compared", "layer", "map", "area", "maps", "steps", "at"];
+  const OF_LAYER = ["map", "area", "maps"];
+  const TOGETHER = [["layer", ...OF_LAYER], ["steps", "at"]];
   function merge(change, view) {
     if (!change || !view) {
       return;
     }
-    const { of, fields } = change;
-    const elsewhere = OF_LAYER.some((name) => name in fields) && !("layer" in fields) && of[1] !== view.layer;
-    if ("example" in fields || (of[0] === view.example && !elsewhere)) {
-      show(Object.assign({}, view, fields));
+    const { of, was, fields } = change;
+    if ("example" in fields) {
+      return of === view.example ? show(Object.assign({}, view, fields)) : undefined;
+    }
+    const stays = new Set(Object.keys(fields).filter((name) => !same(view[name], was[name])));
+    OF_EXAMPLE.filter(() => of !== view.example).forEach((name) => stays.add(name));
+    OF_LAYER.filter(() => was.layer !== view.layer).forEach((name) => stays.add(name));
+    TOGETHER.filter(([first]) => first in fields)
+      .filter((all) => all.some((name) => stays.has(name)))
+      .forEach((all) => all.forEach((name) => stays.add(name)));
+    const kept = Object.entries(fields).filter(([name]) => !stays.has(name));
+    if (kept.length) {
+      show(Object.assign({}, view, Object.fromEntries(kept)));
     }
   }
 
+  // A control is set where the view changed it, for a choice may be on its way to the server; all that differ are where
+  // the page changed and not the view.
+  let followed = null;
   function follow(view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     page = Object.assign({}, context.inputs, context.states);
     if (view) {
       tell(view);
     }
+    const before = followed && context.triggered.some((by) => by.prop_id === "view.data") ? followed : null;
+    followed = view || null;
     return context.outputs_list.map(({ id, property }) => {
-      const value = view ? wanted[`${id}.${property}`](view, page) : undefined;
+      const part = wanted[`${id}.${property}`];
+      const value = view ? part(view, page) : undefined;
+      if (before && property === "value" && same(part(before, page), value)) {
+        return nothing;
+      }
       return value === undefined || same(value, shown(id, property)) ? nothing : value;
     });
   }

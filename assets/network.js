@@ -85,7 +85,7 @@
   function clicked(event, gd) {
     const { view } = shown, point = event.points && event.points[0];
     const what = point && point.customdata;
-    if (!view || !what || meta(gd).example !== view.example) {
+    if (!view || !what || ["example", "method", "share"].some((name) => meta(gd)[name] !== view[name])) {
       return; // until the next river comes the one before is still drawn
     }
     const inside = point.data.name === "layers";

@@ -36,6 +36,8 @@ from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, minimap, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
+OF = ("example", "method", "share")
+"""Fields of the view of which the river is: assets/network.js takes its clicks for no other."""
 Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
@@ -146,7 +148,9 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     else:
         drawn, note = _strands(bench, found, view, seen, names)
         figure = river_figure(ground, drawn, colours)
-    figure.update_layout(meta={**figure.layout.meta, "example": view.example})  # of which clicks are taken
+    figure.update_layout(
+        meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
+    )  # of which clicks are taken
     words = f"{in_a_line(graph, marks)} {note} {_CAUTION}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 

@@ -37,7 +37,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def go(key, name, data):
-        """A key, a layer whose neurons are to be found (what else is clicked is the browser's), or a name found."""
+        """A key, a click on a layer while an area is chosen, or a name found; other clicks are the browser's."""
         view, by = from_data(data), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         if triplet is None or not ctx.triggered[0]["value"]:

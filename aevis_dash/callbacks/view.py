@@ -125,8 +125,10 @@ class View:
 _OF = {
     "example": ("target", "compared", "layer", "map", "area", "maps", "steps", "at"),
     "layer": ("map", "area", "maps"),
+    "steps": ("at",),
+    "at": ("steps",),
 }
-"""What belongs to an example or a layer, and is never left from the one before."""
+"""What goes with a field, and is never left as it was before."""
 _PLAIN = View()
 PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
@@ -145,12 +147,14 @@ def changes(before: View, after: View) -> Any:
     """What an answer changes of the view, for the browser to put into the view as it is then (assets/controls.js,
     `merge`): clicks that came meanwhile stay. no_update where it changes nothing.
 
-    `of` are the example and the layer that were shown when it was asked.
+    `of` is the example that was shown when it was asked, `was` what the fields were then: what the visitor has changed
+    meanwhile stays, and with it what goes with it.
     """
     then, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != then[name]]
     fields = {name: now[name] for name in now if name in differ or any(name in _OF.get(d, ()) for d in differ)}
-    return {"of": [before.example, before.layer], "fields": fields, "at": uuid4().hex} if fields else no_update
+    was = {name: then[name] for name in fields} | {"layer": before.layer}
+    return {"of": before.example, "was": was, "fields": fields, "at": uuid4().hex} if fields else no_update
 
 
 def from_search(search: str) -> View:

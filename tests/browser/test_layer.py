@@ -167,6 +167,32 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
     address(walker, f"example={example}")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
     assert f"example={example}" in walker.driver.current_url
+    assert "pinned=" not in walker.driver.current_url, "how things are shown is no example's"
+    assert walker.complaints() == []
+
+
+def test_the_newer_of_two_choices_stays(walker):
+    """A choice is on its way while a map is clicked, a key while another layer is."""
+    walker.drawn("activations")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.driver.execute_script(SLOW)
+    shown = walker.text("neuron-title")
+    channel = next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
+    walker.driver.find_element("id", "layer-faces").click()
+    walker.click_bar("treemap", "maps", channel)
+    address(walker, f"map={channel}")
+    address(walker, "faces=off")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert "faces=off" in walker.driver.current_url
+    assert f"map={channel}" in walker.driver.current_url
+
+    walker.driver.execute_script("document.getElementById('river-keys').focus()")
+    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.click_bar("river", "layers", 16)
+    address(walker, "layer=layer3.1.relu_1")
+    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert "layer=layer3.1.relu_1" in walker.driver.current_url, "the click came after the key"
     assert walker.complaints() == []
 
 

@@ -86,7 +86,10 @@ def test_an_answer_names_what_it_changes_and_what_goes_with_it():
     another = named(before.at_example("b"))
     assert (another["steps"], another["at"]) == ((), -1), "what was unset when it was asked is unset after"
     assert not {"sort", "pair"} & set(another)
-    assert changes(before, before.but(sort="fill"))["of"] == ["a", "relu"]
+    found = changes(before, before.but(sort="fill"))
+    assert (found["of"], found["was"]) == ("a", {"sort": "channel", "layer": "relu"})
+    step = Step("relu", 3, source="fc")
+    assert set(named(before.but(steps=(step,)))) == {"steps", "at"}, "a step's number is one of these steps"
 
 
 def test_a_link_is_read():
