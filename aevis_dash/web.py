@@ -70,8 +70,9 @@ def create_app(bench: Workbench) -> Dash:
         on_error=background.say_it_failed,
     )
     app.index_string = _with_parts(app)
+    fields = {"plain": dict(view.PLAIN), "belongs": view.BELONGS}
     classes, findable = examples.classes, network_choices.findable
-    app.layout = lambda: page(workspace.root.name, model, classes(bench), scores, methods, findable(bench), view.PLAIN)
+    app.layout = lambda: page(workspace.root.name, model, classes(bench), scores, methods, findable(bench), fields)
     browser.register(app)
     shown = (examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):

@@ -39,27 +39,35 @@
 
   // An answer changes these fields of the view as it is now. What the visitor has changed since it was asked stays, and
   // with a layer or the steps all that goes with them; of another example only how things are shown is changed.
-  const OF_EXAMPLE = ["target", "compared", "layer", "map", "area", "maps", "steps", "at"];
-  const OF_LAYER = ["map", "area", "maps"];
-  const TOGETHER = [["layer", ...OF_LAYER], ["steps", "at"]];
+  // What belongs to what says callbacks/view.py.
   function merge(change, view) {
     if (!change || !view) {
       return;
     }
-    const { of, was, fields } = change;
+    const { of, was, fields } = change, { belongs } = page["own-extraction.data"];
     if ("example" in fields) {
       return of === view.example ? show(Object.assign({}, view, fields)) : undefined;
     }
     const stays = new Set(Object.keys(fields).filter((name) => !same(view[name], was[name])));
-    OF_EXAMPLE.filter(() => of !== view.example).forEach((name) => stays.add(name));
-    OF_LAYER.filter(() => was.layer !== view.layer).forEach((name) => stays.add(name));
-    TOGETHER.filter(([first]) => first in fields)
-      .filter((all) => all.some((name) => stays.has(name)))
-      .forEach((all) => all.forEach((name) => stays.add(name)));
+    const keep = (names) => names.forEach((name) => stays.add(name));
+    keep(of === view.example ? [] : belongs.example);
+    keep(was.layer === view.layer ? [] : belongs.layer);
+    Object.entries(belongs)
+      .map(([name, others]) => [name, ...others])
+      .filter((all) => all[0] in fields && all.some((name) => stays.has(name)))
+      .forEach(keep);
     const kept = Object.entries(fields).filter(([name]) => !stays.has(name));
     if (kept.length) {
       show(Object.assign({}, view, Object.fromEntries(kept)));
     }
+  }
+
+  // Whether a graph is of this view: until the next figure comes it still shows the one before. Its figure's meta names
+  // the fields of the view that it is of, among other things.
+  function shows(graph, view) {
+    const meta = (graph.layout && graph.layout.meta) || {};
+    const agrees = (name) => !(name in view) || meta[name] === view[name];
+    return Boolean(view) && "example" in meta && Object.keys(meta).every(agrees);
   }
 
   // A control is set where the view changed it, for a choice may be on its way to the server; all that differ are where
@@ -83,11 +91,10 @@
     });
   }
 
-  // Do something with a graph, once, as soon as Plotly has drawn something: a figure that comes while Plotly still makes the
-  // graph has it made anew, without those that listened.
+  // Do something with a graph, once, as soon as Plotly has made it.
   function listening(id, first) {
     const graph = document.querySelector(`#${id} .js-plotly-plot`);
-    if (!graph || !graph.on || !graph.calcdata || !graph.data.length) {
+    if (!graph || !graph.on) {
       setTimeout(() => listening(id, first), 50);
     } else if (!graph.heard) {
       graph.heard = true;
@@ -95,6 +102,6 @@
     }
   }
 
-  const controls = { add, draw, also, follow, merge, show, listening };
+  const controls = { add, draw, also, follow, merge, show, shows, listening };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

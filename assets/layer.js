@@ -28,17 +28,11 @@
     return map === view.map ? nothing : Object.assign({}, view, { map });
   }
 
-  // Whether a figure is of the layer that is shown: until the next one comes it still shows the one before.
-  function current(gd) {
-    const { example, layer } = (gd.layout && gd.layout.meta) || {};
-    return Boolean(shown.view) && example === shown.view.example && layer === shown.view.layer;
-  }
-
   // A click on a cell shows the map; with the shift key it chooses the map, or drops it.
   function clicked(event, gd) {
     const point = event.points && event.points[0];
     const { view } = shown;
-    if (!view || !point || !point.customdata || !current(gd)) {
+    if (!point || !point.customdata || !window.dash_clientside.controls.shows(gd, view)) {
       return;
     }
     const map = point.customdata[0];
@@ -80,7 +74,8 @@
   // noted in the figure: Plotly would draw every cell anew.
   function frame(gd) {
     const { xaxis, yaxis, shapes = [] } = gd._fullLayout || {};
-    const found = shapes.some((shape) => shape.name === "selected") && current(gd) ? cells(gd) : null;
+    const current = window.dash_clientside.controls.shows(gd, shown.view);
+    const found = current && shapes.some((shape) => shape.name === "selected") ? cells(gd) : null;
     (found ? shapes : []).forEach((shape, i) => {
       const channels = { selected: [shown.view && shown.view.map], picked: shown.view && shown.view.maps }[shape.name];
       const line = channels && gd.querySelector(`.shapelayer path[data-index="${i}"]`);

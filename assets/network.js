@@ -85,8 +85,8 @@
   function clicked(event, gd) {
     const { view } = shown, point = event.points && event.points[0];
     const what = point && point.customdata;
-    if (!view || !what || ["example", "method", "share"].some((name) => meta(gd)[name] !== view[name])) {
-      return; // until the next river comes the one before is still drawn
+    if (!what || !window.dash_clientside.controls.shows(gd, view)) {
+      return;
     }
     const inside = point.data.name === "layers";
     if (inside && !what[2] && view.area) {
@@ -99,10 +99,8 @@
 
   // Presses that come before an answer are added to those on the way, which starts from the same layer.
   let steps = 0;
-  let layer = null;
   function arrived(view) {
-    steps = view.layer === layer ? steps : 0;
-    layer = view.layer;
+    steps = shown.view && view.layer === shown.view.layer ? steps : 0;
     shown.view = view;
   }
 

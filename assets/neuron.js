@@ -72,9 +72,7 @@
   const shown = { view: null };
   function clicked(event, graph) {
     const { view } = shown, point = event.points && event.points[0];
-    const of = (graph.layout && graph.layout.meta) || {}; // until the next map comes the one before is still drawn
-    const current = view && ["example", "layer", "map"].every((name) => of[name] === view[name]);
-    if (current && point && point.z !== undefined) {
+    if (window.dash_clientside.controls.shows(graph, view) && point && point.z !== undefined) {
       const width = point.fullData.z[0].length;
       const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
       window.dash_clientside.controls.show(Object.assign({}, view, { area }));

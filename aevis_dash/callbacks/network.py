@@ -37,7 +37,7 @@ from aevis_dash.layouts.network import Member, minimap, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
 OF = ("example", "method", "share")
-"""Fields of the view of which the river is: assets/network.js takes its clicks for no other."""
+"""Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
 Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3

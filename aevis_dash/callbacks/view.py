@@ -122,13 +122,13 @@ class View:
         return self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), sort=sort)
 
 
-_OF = {
+BELONGS = {
     "example": ("target", "compared", "layer", "map", "area", "maps", "steps", "at"),
     "layer": ("map", "area", "maps"),
     "steps": ("at",),
     "at": ("steps",),
 }
-"""What goes with a field, and is never left as it was before."""
+"""What goes with a field, and is never left as it was before; assets/controls.js (`merge`) has it from the page."""
 _PLAIN = View()
 PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
@@ -152,7 +152,7 @@ def changes(before: View, after: View) -> Any:
     """
     then, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != then[name]]
-    fields = {name: now[name] for name in now if name in differ or any(name in _OF.get(d, ()) for d in differ)}
+    fields = {name: now[name] for name in now if name in differ or any(name in BELONGS.get(d, ()) for d in differ)}
     was = {name: then[name] for name in fields} | {"layer": before.layer}
     return {"of": before.example, "was": was, "fields": fields, "at": uuid4().hex} if fields else no_update
 

@@ -23,14 +23,14 @@ def page(
     scores: ScoreRange,
     methods: Methods,
     findable: Sequence[dict[str, str]],
-    plain: Mapping[str, Any],
+    fields: Mapping[str, Any],
 ) -> html.Div:
     """The whole page, before anything is chosen; made anew for each load. `findable` are the options of the network's
-    search, `plain` what an address leaves out."""
+    search, `fields` what the browser is to know of the view's fields."""
     return html.Div(
         [
             *_state(),
-            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, "plain": dict(plain)}),
+            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, **fields}),
             _top_bar(workspace, model, scores.note),
             trail_bar(),
             tour(),

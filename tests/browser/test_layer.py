@@ -146,12 +146,17 @@ window.fetch = (address, ...rest) => {
 """
 
 
-def test_an_answer_that_comes_late_undoes_no_click(walker):
+def slowed(walker: Walker) -> int:
+    """Hold back what answers of the server change of the view; a map of the layer that is not shown."""
     walker.drawn("activations")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
     walker.driver.execute_script(SLOW)
     shown = walker.text("neuron-title")
-    channel = next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
+    return next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
+
+
+def test_an_answer_that_comes_late_undoes_no_click(walker):
+    channel = slowed(walker)
     walker.press("pin-layer")
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")
@@ -173,11 +178,7 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
 
 def test_the_newer_of_two_choices_stays(walker):
     """A choice is on its way while a map is clicked, a key while another layer is."""
-    walker.drawn("activations")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
-    walker.driver.execute_script(SLOW)
-    shown = walker.text("neuron-title")
-    channel = next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
+    channel = slowed(walker)
     walker.driver.find_element("id", "layer-faces").click()
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")

@@ -448,6 +448,32 @@ def _processes(pid: int) -> list[int]:
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
+def test_a_closed_groups_column_opens_it_and_a_layer_is_shown_with_its_map(walker):
+    """Clicks that the browser answers itself, and the one that it asks for: which neurons feed the area."""
+    walker.drawn("activations")
+    walker.click_bar("river", "groups", "layer2")
+    columns = lambda: walker.driver.execute_script(COLUMNS)  # noqa: E731
+    column = walker.until(lambda: next((c for c in columns() if c[2] == "layer2"), None), "layer2 is one column")
+    walker.drawn("river")
+    walker.click_bar("river", "layers", column[0])
+    walker.until(lambda: "folds=%252Blayer2" in walker.driver.current_url, "its column opens it")
+    walker.until(lambda: "layer2" not in [c[2] for c in columns()], "it stands open")
+
+    walker.drawn("river")
+    there = next(c for c in columns() if c[1] == "layer3.1.relu_1")
+    walker.click_bar("river", "layers", there[0])
+    walker.says("neuron-title", f"map {there[3]} of layer3.1.relu_1")
+    walker.drawn("activations")
+    walker.click_cell("activations", 1, 0, 0)
+    walker.until(lambda: "area=0,0,1,1" in walker.driver.current_url, "the neuron is the area")
+    before = next(c for c in columns() if c[1] == "layer2.1.relu")
+    walker.click_bar("river", "layers", before[0])
+    walker.says("neuron-title", f"map {before[3]} of layer2.1.relu")
+    walker.until(lambda: "area=0,0," in walker.driver.current_url, "what feeds the area is the area")
+    assert "area=0,0,1,1" not in walker.driver.current_url
+    assert walker.complaints() == []
+
+
 def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
     """Groups by click and by keyboard, a layer by name, more datapaths, dots, the tour; all of it in the address."""
     walker.drawn("river")
