@@ -395,6 +395,8 @@ class Contribution:
 
 
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
+RARE = 0.05
+"""The share of the random sets that may turn the label beside maps that are more than chance."""
 
 
 @dataclass(frozen=True)
@@ -459,10 +461,10 @@ class Verification:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the maps turn the label, at most one random set in 20 does, of 20 or more (or of all others, beside a
-        single map), and as many of largest difference do not."""
+        """Whether the maps turn the label, at most RARE of the random sets do, of 20 or more (or of all others, beside
+        a single map), and as many of largest difference do not."""
         enough = len(self.chance) >= 20 or len(self.maps) == 1
-        rare = enough and self.chance_turned <= 0.05
+        rare = enough and self.chance_turned <= RARE
         return self.turned and rare and not self.difference_turned
 
 

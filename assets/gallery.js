@@ -29,6 +29,14 @@
     return made;
   }
 
+  // A card that is out of sight is brought to the middle of its list; the column with the slider stays where it is.
+  function bring(card) {
+    const place = card.parentElement, [seen, all] = [card.getBoundingClientRect(), place.getBoundingClientRect()];
+    if (seen.top < all.top || seen.bottom > all.bottom) {
+      place.scrollTop += (seen.top + seen.bottom - all.top - all.bottom) / 2;
+    }
+  }
+
   // The card of the shown example.
   function mark(view) {
     document.querySelectorAll("#gallery [data-example]").forEach((one) => {
@@ -36,6 +44,7 @@
       if (shown !== one.classList.contains("chosen")) {
         one.classList.toggle("chosen", shown);
         shown ? one.setAttribute("aria-current", "true") : one.removeAttribute("aria-current");
+        shown && bring(one);
       }
     });
   }
@@ -45,12 +54,8 @@
     if (place && found && JSON.stringify(found) !== cards) {
       cards = JSON.stringify(found);
       place.replaceChildren(...found.map(card));
+      place.scrollTop = 0;
       mark(view || {});
-      const chosen = place.querySelector(".chosen");
-      const column = place.closest(".examples");
-      const top = column.scrollTop;
-      chosen ? chosen.scrollIntoView({ block: "center" }) : (place.scrollTop = 0);
-      column.scrollTop = top; // the slider stays where it is
     } else if (view) {
       mark(view);
     }

@@ -1,13 +1,13 @@
 // What the layer's treemaps do without the server; called from callbacks/layer_choices.py and callbacks/pinned.py.
 (function () {
-  let shift = false;
+  let several = false;
   let resized = null;
   let waited = false;
   const NOWHERE = "M0,0Z";
   const shown = { view: null };
 
   // Plotly's clicks do not say which keys were down.
-  document.addEventListener("pointerdown", (event) => (shift = event.shiftKey), true);
+  document.addEventListener("pointerdown", (event) => (several = event.shiftKey || event.ctrlKey || event.metaKey), true);
 
   window.addEventListener("resize", () => {
     clearTimeout(resized);
@@ -28,7 +28,7 @@
     return map === view.map ? nothing : Object.assign({}, view, { map });
   }
 
-  // A click on a cell shows the map; with the shift key it chooses the map, or drops it.
+  // A click on a cell shows the map; with the shift or the control key it chooses the map, or drops it.
   function clicked(event, gd) {
     const point = event.points && event.points[0];
     const { view } = shown;
@@ -37,8 +37,8 @@
     }
     const map = point.customdata[0];
     const maps = view.maps.includes(map) ? view.maps.filter((each) => each !== map) : [...view.maps, map];
-    if (shift || map !== view.map) {
-      window.dash_clientside.controls.show(Object.assign({}, view, shift ? { maps } : { map }));
+    if (several || map !== view.map) {
+      window.dash_clientside.controls.show(Object.assign({}, view, several ? { maps } : { map }));
     }
   }
 

@@ -21,7 +21,6 @@ from aevis_dash.workbench import Triplet, Workbench
 
 MAPS = (Output(ids.ACTIVATIONS, "figure"), Output(ids.ACTIVATIONS, "style"))
 AREA = (Output(ids.AREA_TEXT, "children"), Output(ids.SEEN, "children"), Output(ids.SEEN, "style"))
-_EMPTY = "Click a feature map in the treemap."
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,13 @@ def register(app: Dash, bench: Workbench) -> None:
     _follow_the_pointer(app)
 
 
-def shown_maps(bench: Workbench, firing: Firing | None, look: str, colours: Theme, room: Room = COLUMN) -> tuple:
+def shown_maps(bench: Workbench, firing: Firing | None, view: View, colours: Theme, room: Room = COLUMN) -> tuple:
     """What MAPS are: all of the figure."""
-    figure = _figure(bench, firing, look, colours, room)
+    if firing is None:
+        waits = stored_triplet(bench, view) is None
+        figure = notice("No datapaths yet." if waits else "Click a feature map in the treemap.", colours, HEIGHT)
+    else:
+        figure = _figure(bench, firing, view.look, colours, room)
     return figure, {"height": f"{figure['layout']['height']}px"}
 
 
@@ -98,9 +101,7 @@ def _follow_the_pointer(app: Dash) -> None:
     )
 
 
-def _figure(bench: Workbench, firing: Firing | None, look: str, colours: Theme, room: Room) -> Drawing | go.Figure:
-    if firing is None:
-        return notice(_EMPTY, colours, HEIGHT)
+def _figure(bench: Workbench, firing: Firing, look: str, colours: Theme, room: Room) -> Drawing | go.Figure:
     figure = activation_figure(shown(bench, firing), look, firing.area, colours, room)
     of = {"example": firing.found.plan.example.id, "layer": firing.layer.name, "map": firing.channel}
     figure["layout"]["meta"] = of  # assets/neuron.js takes no click on a figure of another map

@@ -35,7 +35,6 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.SHOWN_NAME, "children"),
         Output(ids.SOURCE_LAYER, "options"),
         Output(ids.SOURCE_LAYER, "value"),
-        Output(ids.TRACE, "disabled"),
         Output(ids.FIELDS, "data"),
         Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
@@ -51,8 +50,8 @@ def register(app: Dash, bench: Workbench) -> None:
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
-            text = "Click a layer of the river to see its feature maps."
-            others = (*pinned_ones(bench, None, view, data), [], None, True, None)
+            text = "No datapaths yet." if found is None else "Click a layer of the river to see its feature maps."
+            others = (*pinned_ones(bench, None, view, data), [], None, None)
             return notice(text, colours, height_of(data)), "", [], no_update, no_update, *others
         others = (*pinned_ones(bench, found, view, data), *_sources(bench, view.layer), fields(bench, view.layer))
         try:
@@ -72,10 +71,10 @@ def register(app: Dash, bench: Workbench) -> None:
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
 
-def _sources(bench: Workbench, layer: str) -> tuple[list[str], str | None, bool]:
-    """The layers that a map of this one can be traced to, the nearest of them, and whether there are none."""
+def _sources(bench: Workbench, layer: str) -> tuple[list[str], str | None]:
+    """The layers that a map of this one can be traced to, and the nearest of them."""
     names = [bench.layers.layers[i].name for i in bench.contribution_sources(bench.layers.find(layer).index)]
-    return names, names[0] if names else None, not names
+    return names, names[0] if names else None
 
 
 def fields(bench: Workbench, name: str) -> dict[str, list]:

@@ -45,7 +45,7 @@ def shown_features(bench: Workbench, view: View) -> tuple:
     """What OUTPUTS are for a view: the map's patches, its part, the picture made for it."""
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
-        return patches([], places), "", picture(None, _NO_PICTURE), True
+        return patches([], places), "", picture(None, "of a chosen map a picture can be made"), True
     found = patches(best_patches(bench, chosen, view.best), places)
     return found, _detected(bench, chosen), *_picture(bench, chosen)
 

@@ -86,12 +86,10 @@ def register(app: Dash, bench: Workbench) -> None:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, selected)
         except AevisError as error:
             return no_update, str(error), True
-        return changes(view, view.but(maps=maps)), no_update, no_update
+        return changes(view, view.but(maps=maps)), no_update, False
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
-        Output(ids.MESSAGE, "children", allow_duplicate=True),
-        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.TRACE, "n_clicks"),
         Input(ids.TRACE_PREDICTION, "n_clicks"),
         State(ids.SOURCE_LAYER, "value"),
@@ -102,18 +100,14 @@ def register(app: Dash, bench: Workbench) -> None:
         """Go to the earlier layer at once; its contributions are shown as they are found."""
         view = from_data(data)
         if not ctx.triggered[0]["value"] or view.layer is None:
-            return no_update, no_update, no_update
+            return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
-            there = view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None)
-            return changes(view, there), no_update, no_update
-        layer = bench.layers.find(view.layer).index
-        if not source or bench.layers.find(source).index not in bench.contribution_sources(layer):
-            return no_update, no_update, no_update
-        if view.map is None:
-            return no_update, "Click a feature map of this layer first: what makes it fire is traced.", True
+            return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None))
+        sources = bench.contribution_sources(bench.layers.find(view.layer).index)
+        if view.map is None or not source or bench.layers.find(source).index not in sources:
+            return no_update
         area = carried_area(bench, view, bench.layers.find(source).index)
-        there = view.after(Step(view.layer, view.map, view.area, source)).but(area=area)
-        return changes(view, there), no_update, no_update
+        return changes(view, view.after(Step(view.layer, view.map, view.area, source)).but(area=area))
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -190,6 +184,10 @@ def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, selecte
         points = (selected or {}).get("points") or []
         return tuple(int(p["customdata"][0]) for p in points if p.get("customdata")) or view.maps
     new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
+    if not new and by == ids.TAKE_WINNERS:
+        raise AevisError("No contributions are shown, so there are no winners: trace an area to this layer first.")
+    if not new:
+        raise AevisError("No map is shown: click one in the treemap first.")
     return tuple(dict.fromkeys([*view.maps, *new]))
 
 

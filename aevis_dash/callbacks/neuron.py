@@ -1,27 +1,25 @@
 """The neuron: all that is said of a map, the trail that led to it, and what a flip-back of its layer found."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import activations, learned
+from aevis_dash.callbacks.flips import SHOWN, in_words, question
 from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.trail import here, hint, nodes
 from aevis_dash.callbacks.trail import in_words as step_in_words
 from aevis_dash.callbacks.view import View, flip_of, from_data
-from aevis_dash.domain import Role, Verification
+from aevis_dash.domain import Role
 from aevis_dash.figures.neuron import COLUMN, Room
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.neuron import flips
 from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
-SHOWN = 24
-"""Maps of a flip-back shown as buttons at most."""
 _LINE = (Output(ids.TRAIL, "children"), Output(ids.HINT, "children"))
 _STEPS = (
     *(Output(name, "children") for name in (ids.TREE, ids.FLIP_TEXT)),
@@ -37,6 +35,7 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.NEURON_TITLE, "children"),
+        Output(ids.TRACE, "disabled"),
         *activations.MAPS,
         *activations.AREA,
         *learned.OUTPUTS,
@@ -56,9 +55,10 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_neuron(data, area, trailed, ready, seen, made, flipped, whole, *before):
         """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
-        marks = mark(data, ready), mark(area, ready), mark(data, ready, seen, made), mark(trailed, ready, flipped)
-        news = frozenset(part for part, now, then in zip(PARTS, marks, before, strict=True) if now != then)
         page = data or {}
+        seen_by = mark(area, ready, page.get("map") is None)
+        marks = mark(data, ready), seen_by, mark(data, ready, seen, made), mark(trailed, ready, flipped)
+        news = frozenset(part for part, now, then in zip(PARTS, marks, before, strict=True) if now != then)
         room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
         answer = said(bench, from_data(whole), theme(page.get("theme") == "dark"), news, room)
         return *answer, *(now if part in news else no_update for part, now in zip(PARTS, marks, strict=True))
@@ -68,9 +68,17 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
     """What the station's outputs are for a view, no_update for those of PARTS that are not in `news`."""
     firing = activations.firing_of(bench, view) if news & {MAP, AREA} else None
     if MAP in news:
-        maps = _title(bench, firing), *activations.shown_maps(bench, firing, view.look, colours, room)
+        maps = (
+            _title(bench, firing),
+            not _traceable(bench, firing),
+            *activations.shown_maps(bench, firing, view, colours, room),
+        )
     else:
-        maps = no_update, *(activations.outlined(firing, view.look, colours) if AREA in news else _NOTHING[:2])
+        maps = (
+            no_update,
+            no_update,
+            *(activations.outlined(firing, view.look, colours) if AREA in news else _NOTHING[:2]),
+        )
     area = activations.shown_area(bench, firing) if AREA in news else _NOTHING[:3]
     features = learned.shown_features(bench, view) if FEATURES in news else _NOTHING[:4]
     line = _line(bench, view) if news & {MAP, AREA, TRAIL} else _NOTHING[:2]
@@ -88,7 +96,7 @@ def _flip(bench: Workbench, view: View) -> tuple:
         return [], True, True
     found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
-        return flips([_question(view)], [], None), False, False
+        return flips([question(view.maps, view.replacement)], [], None), False, False
     kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
     return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
 
@@ -97,64 +105,9 @@ def _bare(view: View) -> Step:
     return replace(flip_of(view), parent=-1, map=None)
 
 
-_SWAPS = {
-    "source": "put from src into adv",
-    "adversarial": "put from adv into src",
-    "zero": "set to zero in adv",
-    "mean": "set to the mean of other images in adv",
-    "resample": "taken from another image in adv",
-}
-
-
-def _question(view: View) -> str:
-    maps = f"Do maps {' '.join(map(str, view.maps))}" if view.maps else "Which maps"
-    return f"{maps}, {_SWAPS[view.replacement]}, turn the prediction?"
-
-
-def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
-    """A flip-back in sentences that say no more than the figures."""
-    count, swap = len(found.maps), _SWAPS[found.replacement]
-    turns, turn, gone = _turning(found, class_names)
-    if not count and found.whole_turned:
-        return [
-            f"Only all {found.width} maps of this layer together {turn}, which proves nothing: everything "
-            "passes through it."
-        ]
-    if not count:
-        return [
-            f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
-            f"{found.whole:.2f}."
-        ]
-    single, those, do = (turns, "the one", "does") if count == 1 else (turn, f"the {count}", "do")
-    margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
-    if not found.turned:
-        return [
-            f"{count} of {found.width} maps, {swap}, {'does' if count == 1 else 'do'} not {gone} ({margins}).",
-            f"{found.percentile:.0%} of {len(found.chance)} random sets as large move it less; {those} of largest "
-            f"difference {'gives' if count == 1 else 'give'} {found.difference:.2f}.",
-        ]
-    said = [
-        f"{count} of {found.width} maps, {swap}, {single} ({margins}).",
-        f"Of {len(found.chance)} random sets as large, {found.chance_turned:.0%} do; "
-        f"{those} of largest difference {do}{'' if found.difference_turned else ' not'}.",
-    ]
-    more = [f"The first {SHOWN}:"] if count > SHOWN else []
-    if found.others >= 0:
-        return [*said, f"Not these alone: without them, {found.others} others do it too.", *more]
-    if not found.beats_chance:
-        return [*said, "No set of the other maps does it, but chance or the plain difference finds one as well.", *more]
-    each = "it" if count == 1 else "they"
-    return [*said, f"No set of the other maps was found to do it, so {each} may be the cause at this layer.", *more]
-
-
-def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:
-    """What turning the label is, said of one, of several, and after "not"."""
-    if found.wanted < 0:
-        name = class_names[found.before]
-        return f"takes {name} away", f"take {name} away", f"take {name} away"
-    name = class_names[found.wanted]
-    back = "back" if found.replacement == "source" else "instead"
-    return f"gives {name} {back}", f"give {name} {back}", f"give {name} {back}"
+def _traceable(bench: Workbench, firing: activations.Firing | None) -> bool:
+    """Whether there is a map, and a layer that it can be traced to."""
+    return firing is not None and bool(bench.contribution_sources(firing.layer.index))
 
 
 def _title(bench: Workbench, firing: activations.Firing | None) -> str:

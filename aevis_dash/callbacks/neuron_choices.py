@@ -64,7 +64,7 @@ def register(app: Dash, bench: Workbench) -> None:
             area = typed_area(bench, view, typed["words"])
         except AevisError as error:
             return no_update, str(error), True
-        return changes(view, view.but(area=area)), no_update, no_update
+        return changes(view, view.but(area=area)), no_update, False
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),

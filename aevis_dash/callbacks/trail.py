@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from aevis_dash.callbacks.flips import verdict
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to, without
 from aevis_dash.callbacks.view import View
@@ -55,6 +56,8 @@ def hint(bench: Workbench, view: View) -> str:
         return "Next: click the layer where adv turns from src to tar."
     if view.map is None:
         return "Next: click a feature map in the treemap; the fullest changed most."
+    if any(step.is_flip and step.layer == view.layer for step in view.steps):
+        return "Next: trace what makes these maps fire, or flip an earlier layer back; all steps are kept."
     if view.area is None and bench.layers.find(view.layer).height > 1:
         return "Next: draw a box around the bright spot on the adv map, then trace where it comes from."
     return "Next: trace the contributions to this area, or flip this layer's maps back to test them."
@@ -93,21 +96,7 @@ def _verdict(bench: Workbench, view: View, step: Step) -> str:
 
 def _flip_verdict(bench: Workbench, view: View, step: Step) -> str:
     found = bench.stored_verification(view.example or "", intervention_of(bench.layers, step))
-    if found is None:
-        return "not tested here"
-    if not len(found.maps):
-        return "only the whole layer turns it" if found.whole_turned else "no set turns it"
-    change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
-    if not found.turned:
-        beaten, kind = (
-            int((found.chance < found.margins[-1]).sum()),
-            "other maps" if len(found.maps) == 1 else "random sets",
-        )
-        return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
-    count = f"{len(found.maps)} of {found.width} maps turn it, "
-    if not found.beats_chance:
-        return f"{count}so does a control"
-    return count + (f"so do {found.others} others" if found.others >= 0 else "no set of the others was found to")
+    return "not tested here" if found is None else verdict(found)
 
 
 def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
@@ -139,4 +128,8 @@ def _area(area: Area | None) -> str:
     if not area:
         return ""
     top, left, bottom, right, *picked = area
-    return f" [{top}:{bottom}, {left}:{right}]" if not picked else f" [{len(picked)} neurons]"
+    return f", {len(picked)} neurons" if picked else f", rows {_ends(top, bottom)}, columns {_ends(left, right)}"
+
+
+def _ends(first: int, end: int) -> str:
+    return f"{first}-{end - 1}" if end - first > 1 else f"{first}"

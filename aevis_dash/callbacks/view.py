@@ -92,9 +92,11 @@ class View:
         return replace(self, **changes)
 
     def at_example(self, example: str) -> "View":
-        """This view of another example, without what belongs to the one before; how things are shown stays."""
+        """This view of another example, without what belongs to the one before; how things are shown stays, but for
+        an order by contributions, of which there are none yet."""
+        sort = _PLAIN.sort if self.sort == "contribution" else self.sort
         fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None)
-        return fresh.but(maps=(), steps=(), at=-1)
+        return fresh.but(maps=(), steps=(), at=-1, sort=sort)
 
     def to_data(self) -> dict[str, Any]:
         """As JSON values for a dcc.Store."""

@@ -14,7 +14,7 @@ from aevis_dash.geometry.treemap import Cell, Rect
 EDGE = 2
 NUMBER_WIDTH, NUMBER_HEIGHT = 24, 20
 """The smallest cell, in pixels, that is given its channel's number."""
-FACE = 36
+FACE = 28
 """The smallest cell, in pixels, that is given its learned feature as a face."""
 SMALL = 14
 """Side of a cell, in pixels, below which outlines and frames are thinner and dots finer."""

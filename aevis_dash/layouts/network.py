@@ -16,7 +16,7 @@ DISTANCES = [
     {"label": "gates, raw (paper)", "value": "gates-raw"},
 ]
 PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
-FIND = "find a layer, or what a map detects"
+FIND = "find a layer or a part"
 KEYS = "The network: arrows go from layer to layer, Enter opens or closes the group of the layer that is shown"
 
 

@@ -31,7 +31,13 @@ def neuron_panel() -> html.Section:
                 [
                     html.Label("trace to the maps of", htmlFor=ids.SOURCE_LAYER),
                     dcc.Dropdown(id=ids.SOURCE_LAYER, clearable=False),
-                    dbc.Button("Trace contributions", id=ids.TRACE, color="primary", disabled=True),
+                    dbc.Button(
+                        "Trace contributions",
+                        id=ids.TRACE,
+                        color="primary",
+                        disabled=True,
+                        title="Which earlier maps make this map fire; first choose a map",
+                    ),
                     dbc.Button(
                         "What makes the prediction, in this layer?",
                         id=ids.TRACE_PREDICTION,

@@ -65,8 +65,9 @@ def test_maps_are_chosen_by_click_shift_and_box(walker):
     walker.click_bar("treemap", "maps", first)
     address(walker, f"map={first}")
     walker.driver.execute_script(MARK, "treemap")
-    for channel, chosen in ((second, f"maps={second}"), (third, f"maps={second},{third}"), (second, f"maps={third}")):
-        walker.shift_click_bar("treemap", "maps", channel)
+    chosen_then = ((second, f"maps={second}"), (third, f"maps={second},{third}"), (second, f"maps={third}"))
+    for key, (channel, chosen) in zip((Keys.SHIFT, Keys.CONTROL, Keys.SHIFT), chosen_then, strict=True):
+        walker.click_bar_with(key, "treemap", "maps", channel)
         walker.until(lambda chosen=chosen: walker.driver.current_url.endswith(chosen), chosen)
         numbers = [int(number) for number in chosen.removeprefix("maps=").split(",")]
         walker.until(lambda numbers=numbers: framed(walker, "picked") == numbers, f"frames around {numbers}")

@@ -59,7 +59,7 @@ def test_from_the_slider_to_the_cause(walker):
     assert "solved" in walker.text("winners") or "does not make" in walker.text("winners")
     winners = walker.driver.find_elements("css selector", ".winner")
     assert winners or "does not make" in walker.text("winners")
-    assert f"map {channel} [1:5, 1:5]" in walker.text("trail")
+    assert f"map {channel}, rows 1-4, columns 1-4" in walker.text("trail")
     if winners:
         walker.click_any(".winner")
         walker.says("neuron-title", "of layer3.1.relu ")
@@ -77,9 +77,16 @@ def test_from_the_slider_to_the_cause(walker):
 def test_the_story_traces_to_winners(walker):
     """The opening map fires, so tracing it names winners, the same ones from the link."""
     walker.drawn("activations")
+    walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5", Keys.ENTER)
+    walker.says("area-text", "rows 2 to 5")
     walker.press("trace")
     first = walker.says("winners", "(solved")
     assert "★" in first
+    walker.until(lambda: not walker.text("area-text"), "no map of that layer is shown yet")
+    assert not walker.driver.find_element("id", "trace").is_enabled()
+    walker.click_any(".winner")
+    walker.says("area-text", "rows ")
+    assert len(walker.driver.find_elements("css selector", "#seen-on-images img")) == 3
     walker.driver.get(walker.driver.current_url)
     walker.drawn("treemap")
     assert walker.until(lambda: walker.text("winners"), "winners from the link") == first
@@ -98,7 +105,7 @@ def test_the_layer_is_flipped_back_beside_chance(walker):
     walker.press("flip-back")
     said = walker.says("flip-text", "give panda back")
     assert "random sets" in said
-    assert any(words in said for words in ("others do it too", "may be the cause", "finds one as well"))
+    assert any(words in said for words in ("Not proven to be the cause: ", "may be the cause"))
     named = walker.click_any("#flip-text .culprit", -1)
     walker.says("neuron-title", f"{named} of layer3.2.relu")
     marked = "return document.querySelector('#flip-text .chosen')?.textContent"
@@ -133,7 +140,7 @@ def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
     walker.says("flip-text", "set to zero in adv")
     walker.until(lambda: "random sets as large" in walker.text("flip-text"), "beside chance")
     walker.driver.find_element("css selector", ".tree-panel summary").click()
-    walker.says("tree", "[5 neurons]")
+    walker.says("tree", ", 5 neurons")
     walker.says("tree", "flip ")
     assert "margin" in walker.text("tree") or "turn it" in walker.text("tree")
 

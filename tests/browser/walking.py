@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.keys import Keys
 
 DRAWN = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
@@ -93,11 +92,11 @@ class Walker:
         """Click the bar of a trace whose customdata begins with `first`."""
         self.click_at(*self.driver.execute_script(WHERE_BAR, graph, trace, first))
 
-    def shift_click_bar(self, graph: str, trace: str, first: int) -> None:
-        """Click that bar with the shift key held."""
-        ActionChains(self.driver).key_down(Keys.SHIFT).perform()
+    def click_bar_with(self, key: str, graph: str, trace: str, first: int) -> None:
+        """Click that bar with a key held."""
+        ActionChains(self.driver).key_down(key).perform()
         self.click_bar(graph, trace, first)
-        ActionChains(self.driver).key_up(Keys.SHIFT).perform()
+        ActionChains(self.driver).key_up(key).perform()
 
     def channels(self, graph: str, trace: str) -> list[int]:
         return self.driver.execute_script(CHANNELS, graph, trace)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.neuron import in_words
+from aevis_dash.callbacks.flips import in_words, question, verdict
 from aevis_dash.domain import Verification
 
 FOUND = Verification(
@@ -48,7 +48,7 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
 @pytest.mark.parametrize("others", [1, 17])
 def test_other_sets_that_do_it_too_are_told(others):
     text = changed(others=others, difference_turned=True)
-    assert f"Not these alone: without them, {others} others do it too." in text
+    assert f"Not proven to be the cause: the 2 of largest difference and {others} others without them do it" in text
     assert "largest difference do." in text
     assert "may be the cause" not in text
 
@@ -57,7 +57,37 @@ def test_other_sets_that_do_it_too_are_told(others):
 def test_what_a_control_does_as_well_is_no_cause(control):
     text = changed(**control)
     assert "may be the cause" not in text
-    assert "chance or the plain difference finds one as well" in text
+    assert "Not proven to be the cause: " in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "too"),
+    [
+        ({}, "no others were found to"),
+        ({"others": 7}, "so do 7 others without them"),
+        ({"difference_turned": True}, "so do the 2 of largest difference"),
+        (
+            {"difference_turned": True, "chance_turned": 0.3, "others": 7},
+            "so do 30% of the random sets, the 2 of largest difference and 7 others without them",
+        ),
+        ({"chance": np.full(19, -2.0)}, "beside too few controls"),
+    ],
+)
+def test_the_verdict_in_a_line_names_what_does_it_too(fields, too):
+    found = Verification(**(vars(FOUND) | fields))
+    assert verdict(found) == f"2 of 64 maps turn it, {too}"
+    text = changed(**fields)
+    assert ("may be the cause" in text) == (found.beats_chance and found.others < 0)
+    assert ("Not proven" in text) == too.startswith("so do")
+
+
+def test_one_map_is_spoken_of_as_one():
+    assert question((14,), "source") == "Does map 14, put from src into adv, turn the prediction?"
+    assert question((3, 14), "zero") == "Do maps 3, 14, set to zero in adv, turn the prediction?"
+    assert question((), "source") == "Which maps, put from src into adv, turn the prediction?"
+    alone = Verification(**(vars(FOUND) | {"maps": np.array([4]), "difference_turned": True}))
+    assert "Not proven to be the cause: the one of largest difference does it too." in in_words(alone, NAMES)
+    assert verdict(alone) == "1 of 64 maps turns it, so does the one of largest difference"
 
 
 def test_a_layer_without_such_maps_says_what_all_of_it_does():

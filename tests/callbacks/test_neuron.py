@@ -10,7 +10,21 @@ from aevis_dash.callbacks.view import View
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
 
-NAMES = ("title", "figure", "style", "area", "seen", "row", "learned", "part", "picture", "made", "trail", "hint")
+NAMES = (
+    "title",
+    "no trace",
+    "figure",
+    "style",
+    "area",
+    "seen",
+    "row",
+    "learned",
+    "part",
+    "picture",
+    "made",
+    "trail",
+    "hint",
+)
 NAMES += ("tree", "flip", "flip off", "prediction off")
 
 
@@ -31,7 +45,7 @@ def told(bench, view, *news):
 
 def test_another_map_says_nothing_of_the_steps_and_of_the_area(bench, view):
     answer = told(bench, view, MAP, FEATURES)
-    assert set(answer) == set(NAMES[:3]) | set(NAMES[6:12])
+    assert set(answer) == set(NAMES[:4]) | set(NAMES[7:13])
     assert answer["title"].startswith(f"map {view.map} of {view.layer}")
     assert len(answer["figure"]["layout"]["shapes"]) == 6, "the area is outlined on all three"
 
@@ -53,8 +67,8 @@ def test_another_area_moves_its_outline_alone(bench, view):
 @pytest.mark.parametrize(
     ("news", "parts"),
     [
-        ((FEATURES,), NAMES[6:10]),
-        ((TRAIL,), NAMES[10:]),
+        ((FEATURES,), NAMES[7:11]),
+        ((TRAIL,), NAMES[11:]),
         (PARTS, NAMES),
         ((), ()),
     ],
@@ -69,6 +83,10 @@ def test_without_a_map_there_is_no_outline_to_move(bench, view):
     answer = told(bench, empty, MAP)
     assert "Click a feature map" in answer["figure"].layout.annotations[0].text
     assert answer["title"] == ""
+    assert answer["no trace"] is True
+    assert told(bench, view, MAP)["no trace"] is False
+    unknown = told(bench, View(example=view.example, target="nobody.png"), MAP)
+    assert "No datapaths yet" in unknown["figure"].layout.annotations[0].text
     assert told(bench, empty, FEATURES)["made"] is True
 
 

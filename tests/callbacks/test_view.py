@@ -111,6 +111,7 @@ def test_another_example_keeps_how_things_are_shown_and_nothing_of_the_one_befor
     plain = View(example="cat-01")
     assert [getattr(there, name) for name in own] == [getattr(plain, name) for name in own]
     assert there == FULL.but(**{name: getattr(plain, name) for name in own})
+    assert FULL.but(sort="contribution").at_example("cat-01").sort == "fill", "there are no contributions yet"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""What a flip-back asks and found, in sentences that say no more than the figures."""
+
+from collections.abc import Sequence
+
+from aevis_dash.domain import RARE, Verification
+
+SHOWN = 24
+"""Maps of a flip-back shown as buttons at most."""
+_SWAPS = {
+    "source": "put from src into adv",
+    "adversarial": "put from adv into src",
+    "zero": "set to zero in adv",
+    "mean": "set to the mean of other images in adv",
+    "resample": "taken from another image in adv",
+}
+
+
+def question(maps: Sequence[int], replacement: str) -> str:
+    """What is asked of the chosen maps of a layer, or of its smallest set."""
+    swap = _SWAPS[replacement]
+    if len(maps) == 1:
+        return f"Does map {maps[0]}, {swap}, turn the prediction?"
+    return (
+        f"Do maps {', '.join(map(str, maps))}, {swap}, turn the prediction?"
+        if maps
+        else (f"Which maps, {swap}, turn the prediction?")
+    )
+
+
+def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
+    """A flip-back in sentences, the last of which is the verdict; then what the buttons below are, if not all."""
+    count, swap = len(found.maps), _SWAPS[found.replacement]
+    turns, turn, gone = _turning(found, class_names)
+    if not count and found.whole_turned:
+        return [
+            f"Only all {found.width} maps of this layer together {turn}, which proves nothing: everything "
+            "passes through it."
+        ]
+    if not count:
+        return [
+            f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
+            f"{found.whole:.2f}."
+        ]
+    single, do = (turns, "does") if count == 1 else (turn, "do")
+    margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
+    if not found.turned:
+        return [
+            f"{count} of {found.width} maps, {swap}, {do} not {gone} ({margins}).",
+            f"{found.percentile:.0%} of {len(found.chance)} random sets as large move it less; {_largest(count)} "
+            f"{'gives' if count == 1 else 'give'} {found.difference:.2f}.",
+        ]
+    return [
+        f"{count} of {found.width} maps, {swap}, {single} ({margins}).",
+        f"Of {len(found.chance)} random sets as large, {found.chance_turned:.0%} do; "
+        f"{_largest(count)} {do}{'' if found.difference_turned else ' not'}.",
+        _proof(found),
+        *([f"The first {SHOWN}:"] if count > SHOWN else []),
+    ]
+
+
+def verdict(found: Verification) -> str:
+    """The same in a line."""
+    count = len(found.maps)
+    if not count:
+        return "only the whole layer turns it" if found.whole_turned else "no set turns it"
+    change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
+    if not found.turned:
+        beaten, kind = int((found.chance < found.margins[-1]).sum()), "other maps" if count == 1 else "random sets"
+        return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
+    too = _too(found)
+    alone = "no others were found to" if found.beats_chance else "beside too few controls"
+    said = f"so {_do(too)} {_listed(too)}" if too else alone
+    return f"{count} of {found.width} maps {'turns' if count == 1 else 'turn'} it, {said}"
+
+
+def _proof(found: Verification) -> str:
+    """What the controls make of maps that turn the label."""
+    too = _too(found)
+    if too:
+        return f"Not proven to be the cause: {_listed(too)} {_do(too)} it too."
+    they, them = ("it", "it") if len(found.maps) == 1 else ("they", "them")
+    if not found.beats_chance:
+        return (
+            f"No set of the other maps was found to do it; too few random sets were drawn to tell {them} from chance."
+        )
+    return f"No set of the other maps was found to do it, so {they} may be the cause at this layer."
+
+
+def _too(found: Verification) -> list[str]:
+    """What else turns the label: what makes the maps no proof of a cause."""
+    often = f"{found.chance_turned:.0%} of the random sets"
+    return [
+        *([often] if found.chance_turned > RARE else []),
+        *([_largest(len(found.maps))] if found.difference_turned else []),
+        *([f"{found.others} others without them"] if found.others >= 0 else []),
+    ]
+
+
+def _largest(count: int) -> str:
+    return f"the {'one' if count == 1 else count} of largest difference"
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if list(names) == [_largest(1)] else "do"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:
+    """What turning the label is, said of one, of several, and after "not"."""
+    if found.wanted < 0:
+        name = class_names[found.before]
+        return f"takes {name} away", f"take {name} away", f"take {name} away"
+    name = class_names[found.wanted]
+    back = "back" if found.replacement == "source" else "instead"
+    return f"gives {name} {back}", f"give {name} {back}", f"give {name} {back}"
