@@ -47,7 +47,9 @@ DEPARTURES = "departures"
 DEPARTURES_SWITCH = "departures-switch"
 DEPARTURES_ASKED = "departures-asked"
 WENT = "went"
+ARRIVED = "arrived"
 AREA_DRAWN = "area-drawn"
+MAPS_DRAWN = "maps-drawn"
 AREA_TYPED = "area-typed"
 DEPARTURES_PANEL = "departures-panel"
 DEPARTURES_NOTE = "departures-note"
@@ -74,7 +76,8 @@ BESIDE = "compared-with"
 FIND = "find-layer"
 RIVER = "river"
 RIVER_KEYS = "river-keys"
-RIVER_KEY = "river-key"
+RIVER_ASKED = "river-asked"
+RIVER_ANSWERED = "river-answered"
 MINIMAP = "minimap"
 RIVER_NOTE = "river-note"
 
@@ -152,19 +155,19 @@ def culprit(name: str) -> dict[str, str]:
     return {"type": "culprit", "index": name}
 
 
-def flip(channel: int) -> dict[str, str | int]:
+def flip(layer: str, channel: int) -> dict[str, str]:
     """The button of a map that turns the prediction with others."""
-    return {"type": "flip", "index": channel}
+    return {"type": "flip", "index": f"{layer}:{channel}"}
 
 
-def winner(channel: int) -> dict[str, str | int]:
+def winner(layer: str, channel: int) -> dict[str, str]:
     """The button of a strongest contributor."""
-    return {"type": "winner", "index": channel}
+    return {"type": "winner", "index": f"{layer}:{channel}"}
 
 
-def node(number: int) -> dict[str, str | int]:
-    """The button of a step in the tree, which shows its outcome."""
-    return {"type": "node", "index": number}
+def node(number: int, of: int) -> dict[str, str]:
+    """The button of one of so many steps in the tree, which shows its outcome."""
+    return {"type": "node", "index": f"{number}/{of}"}
 
 
 def note(number: int) -> dict[str, str | int]:
@@ -172,14 +175,14 @@ def note(number: int) -> dict[str, str | int]:
     return {"type": "note", "index": number}
 
 
-def drop(number: int) -> dict[str, str | int]:
-    """The button that takes a step out of the trail."""
-    return {"type": "drop", "index": number}
+def drop(number: int, of: int) -> dict[str, str]:
+    """The button that takes one of so many steps out of the trail."""
+    return {"type": "drop", "index": f"{number}/{of}"}
 
 
-def step(number: int) -> dict[str, str | int]:
-    """The button of a step of the trail."""
-    return {"type": "step", "index": number}
+def step(number: int, of: int) -> dict[str, str]:
+    """The button of one of the trail's so many steps, which goes back to before it."""
+    return {"type": "step", "index": f"{number}/{of}"}
 
 
 def pinned(layer: str) -> dict[str, str]:
@@ -197,9 +200,9 @@ def unpin(layer: str) -> dict[str, str]:
     return {"type": "unpin", "index": layer}
 
 
-def table_row(channel: int) -> dict[str, str | int]:
+def table_row(layer: str, channel: int) -> dict[str, str]:
     """The button of a map in the layer's table."""
-    return {"type": "table-row", "index": channel}
+    return {"type": "table-row", "index": f"{layer}:{channel}"}
 
 
 def table_column(name: str) -> dict[str, str]:

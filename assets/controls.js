@@ -37,16 +37,26 @@
     tell(view);
   }
 
-  // An answer changes these fields of the view as it is now. What the visitor has changed since it was asked stays, and
-  // with a layer or the steps all that goes with them; of another example only how things are shown is changed.
-  // What belongs to what says callbacks/view.py.
-  function merge(change, view) {
-    if (!change || !view) {
-      return;
+  // What an answer adds to the trail goes behind what has come meanwhile; null where steps are gone, so that its numbers
+  // are wrong. The place in the trail is changed where an answer `led` to another.
+  function grown({ was, fields }, view, led) {
+    const bare = (steps) => steps.map((step) => Object.assign({}, step, { note: "" }));
+    const many = was.steps.length, more = view.steps.length - many;
+    if (!same(bare(was.steps), bare(view.steps.slice(0, many)))) {
+      return null;
     }
-    const { of, was, fields } = change, { belongs } = page["own-extraction.data"];
+    const place = (number) => (number < many ? number : number + more);
+    const added = fields.steps.slice(many).map((step) => Object.assign({}, step, { parent: place(step.parent) }));
+    return { steps: [...view.steps, ...added], at: led ? place(fields.at) : view.at };
+  }
+
+  // The view with what an answer changes of it. What the visitor has changed since it was asked stays, and with a layer
+  // all that goes with it; of another example only how things are shown is changed, and of a trace whose steps cannot be
+  // added nothing. An example is taken unless the visitor went back since. What belongs to what says callbacks/view.py.
+  function merged(change, view, belongs, went) {
+    const { of, since, was, fields } = change;
     if ("example" in fields) {
-      return of === view.example ? show(Object.assign({}, view, fields)) : undefined;
+      return since > went ? Object.assign({}, view, fields) : view;
     }
     const stays = new Set(Object.keys(fields).filter((name) => !same(view[name], was[name])));
     const keep = (names) => names.forEach((name) => stays.add(name));
@@ -56,9 +66,23 @@
       .map(([name, others]) => [name, ...others])
       .filter((all) => all[0] in fields && all.some((name) => stays.has(name)))
       .forEach(keep);
-    const kept = Object.entries(fields).filter(([name]) => !stays.has(name));
-    if (kept.length) {
-      show(Object.assign({}, view, Object.fromEntries(kept)));
+    const grows = of === view.example && "steps" in fields;
+    const leads = "at" in fields && fields.at !== was.at;
+    const trail = grows ? grown(change, view, leads && was.layer === view.layer && !stays.has("layer")) : {};
+    if (trail === null && leads) {
+      return view;
+    }
+    const kept = Object.entries(fields).filter(([name]) => !stays.has(name) && !["steps", "at"].includes(name));
+    return Object.assign({}, view, Object.fromEntries(kept), trail);
+  }
+
+  function merge(change, view) {
+    if (change && view) {
+      const went = (shown("went", "data") || {}).at || 0;
+      const after = merged(change, view, page["own-extraction.data"].belongs, went);
+      if (!same(after, view)) {
+        show(after);
+      }
     }
   }
 
@@ -71,7 +95,8 @@
   }
 
   // A control is set where the view changed it, for a choice may be on its way to the server; all that differ are where
-  // the page changed and not the view.
+  // the page changed and not the view. What was typed is of one layer of one example.
+  const TYPED = ["chosen-maps.value", "area-words.value"];
   let followed = null;
   function follow(view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
@@ -80,15 +105,25 @@
       tell(view);
     }
     const before = followed && context.triggered.some((by) => by.prop_id === "view.data") ? followed : null;
+    const elsewhere = before && view && (before.example !== view.example || before.layer !== view.layer);
     followed = view || null;
     return context.outputs_list.map(({ id, property }) => {
       const part = wanted[`${id}.${property}`];
       const value = view ? part(view, page) : undefined;
-      if (before && property === "value" && same(part(before, page), value)) {
+      const typed = elsewhere && TYPED.includes(`${id}.${property}`);
+      if (before && property === "value" && !typed && same(part(before, page), value)) {
         return nothing;
       }
       return value === undefined || same(value, shown(id, property)) ? nothing : value;
     });
+  }
+
+  // The button that was pressed, by its id, or by the type and the index of such an id; nothing where buttons were only
+  // added to the page, or taken away.
+  function pressed() {
+    const [{ prop_id: named, value } = {}] = window.dash_clientside.callback_context.triggered;
+    const by = value ? named.slice(0, named.lastIndexOf(".")) : "";
+    return by.startsWith("{") ? JSON.parse(by) : { by };
   }
 
   // Do something with a graph, once, as soon as Plotly has made it.
@@ -102,6 +137,6 @@
     }
   }
 
-  const controls = { add, draw, also, follow, merge, show, shows, listening };
+  const controls = { add, draw, also, follow, merge, merged, pressed, show, shows, shown, listening };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

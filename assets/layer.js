@@ -16,16 +16,25 @@
     }, 250);
   });
 
-  // A button that names a map shows it.
+  // A button that names a map of the shown layer shows it; others are of the layer before.
   function chooseMap(...given) {
-    const { no_update: nothing, callback_context: context } = window.dash_clientside;
-    const view = given[given.length - 1];
-    const [pressed] = context.triggered;
-    if (!pressed || !pressed.value || !view) {
-      return nothing; // buttons were only added to the page, or taken away
+    const view = given[given.length - 1], named = window.dash_clientside.controls.pressed().index;
+    const colon = named ? named.lastIndexOf(":") : -1, map = Number((named || "").slice(colon + 1));
+    const other = view && colon > 0 && named.slice(0, colon) === view.layer && map !== view.map;
+    return other ? Object.assign({}, view, { map }) : window.dash_clientside.no_update;
+  }
+
+  // Pin the shown layer, instead of the one pinned first where there is no place left, or unpin one.
+  const PINS = 3;
+  function pin(_pin, _unpin, view) {
+    const { by, index } = window.dash_clientside.controls.pressed();
+    const layer = index || (by === "pin-layer" && view && view.layer);
+    if (!view || !layer) {
+      return window.dash_clientside.no_update;
     }
-    const map = JSON.parse(pressed.prop_id.slice(0, pressed.prop_id.lastIndexOf("."))).index;
-    return map === view.map ? nothing : Object.assign({}, view, { map });
+    const others = view.pinned.filter((name) => name !== layer);
+    const pinned = view.pinned.includes(layer) ? others : [...others, layer].slice(-PINS);
+    return Object.assign({}, view, { pinned });
   }
 
   // A click on a cell shows the map; with the shift or the control key it chooses the map, or drops it.
@@ -40,6 +49,14 @@
     if (several || map !== view.map) {
       window.dash_clientside.controls.show(Object.assign({}, view, several ? { maps } : { map }));
     }
+  }
+
+  // The maps in a box or a lasso that was drawn around their cells; none where it lies on a figure of another layer.
+  function drawn(selected, view) {
+    const points = (selected && selected.points) || [], gd = document.querySelector("#treemap .js-plotly-plot");
+    const maps = points.filter((point) => point.customdata).map((point) => point.customdata[0]);
+    const ours = maps.length && gd && window.dash_clientside.controls.shows(gd, view);
+    return ours ? { maps, at: Date.now() } : window.dash_clientside.no_update;
   }
 
   // The cells of a treemap or a matrix by their channels, as figures/cells.py draws them: left, right, top, bottom.
@@ -128,6 +145,6 @@
   also(frames);
   also(mark);
   listening("treemap", heard);
-  const ours = { chooseMap, complete, mark: (_table, view) => mark(view) };
+  const ours = { chooseMap, drawn, pin, complete, mark: (_table, view) => mark(view) };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

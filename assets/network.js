@@ -90,7 +90,7 @@
     }
     const inside = point.data.name === "layers";
     if (inside && !what[2] && view.area) {
-      window.dash_clientside.set_props("river-key", { data: { layer: what[1], at: Date.now() } });
+      window.dash_clientside.set_props("river-asked", { data: { layer: what[1], at: Date.now() } });
     } else {
       const after = !inside ? fold(view, ...what) : what[2] ? fold(view, what[2], 1) : at(view, what[1], what[3]);
       window.dash_clientside.controls.show(after);
@@ -99,9 +99,13 @@
 
   // Presses that come before an answer are added to those on the way, which starts from the same layer.
   let steps = 0;
+  let asked = 0;
   function arrived(view) {
     steps = shown.view && view.layer === shown.view.layer ? steps : 0;
     shown.view = view;
+  }
+  function answered(at) {
+    steps = at === asked ? 0 : steps;
   }
 
   const KEYS = { ArrowRight: { step: 1 }, ArrowLeft: { step: -1 }, Enter: { fold: true } };
@@ -109,11 +113,13 @@
     if (document.activeElement && document.activeElement.id === "river-keys" && KEYS[event.key]) {
       event.preventDefault();
       steps += KEYS[event.key].step || 0;
-      const data = KEYS[event.key].step ? { step: steps, at: Date.now() } : { fold: true, at: Date.now() };
-      window.dash_clientside.set_props("river-key", { data });
+      asked = Date.now();
+      const data = KEYS[event.key].step ? { step: steps, at: asked } : { fold: true, at: asked };
+      window.dash_clientside.set_props("river-asked", { data });
     }
   });
 
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { network: { answered } });
   window.dash_clientside.controls.also(arrived);
   window.dash_clientside.controls.listening("river", (gd) => {
     gd.on("plotly_afterplot", () => settle(gd));

@@ -52,7 +52,7 @@
     return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
-  // What of an area the server is to be asked: one that was drawn, or words that the page did not write itself for the
+  // What of an area the server is to be asked: one that was drawn on the shown map, or words that the page did not write itself for the
   // area that is chosen. A drawing that was taken away is none.
   function asked(_small, _large, text, view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
@@ -64,6 +64,10 @@
       return [nothing, (text || "") === words(view) ? nothing : { words: text, at: Date.now() }];
     }
     const { range, lassoPoints } = value || {};
+    const graph = document.querySelector(`#${by.slice(0, by.lastIndexOf("."))} .js-plotly-plot`);
+    if (!graph || !window.dash_clientside.controls.shows(graph, view)) {
+      return [nothing, nothing];
+    }
     const kind = lassoPoints ? { lassoPoints } : { range };
     return [range || lassoPoints ? { ...kind, at: Date.now() } : nothing, nothing];
   }

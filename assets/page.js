@@ -5,7 +5,7 @@
   const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
   const STATIONS = {
     paths: [...PATHS, "compared"],
-    network: [...PATHS, "compared", "plot", "distance", "gap", "folds", "layer"],
+    network: [...PATHS, "compared", "plot", "distance", "gap", "folds", "layer", "pinned"],
     layer: LAYER,
     table: LAYER,
     neuron: NEURON,
@@ -25,11 +25,18 @@
   // Keep the address in step with the view, and the link that can be copied. What the visitor did is a new entry of the
   // browser's history; what the page makes of an address, or adds to an example that was just chosen, is not.
   let answering = true;
+  let left = null;
+  const now = () => JSON.stringify(window.dash_clientside.controls.shown("view", "data") ?? null);
   ["pointerdown", "keydown"].forEach((name) => document.addEventListener(name, () => (answering = false), true));
   window.addEventListener("popstate", () => {
     answering = true;
+    left = now();
     window.dash_clientside.set_props("went", { data: { search: window.location.search, at: Date.now() } });
   });
+  // The view of an address is here: it is shown, unless the visitor has changed the one that was left for it.
+  function arrive(view, shown) {
+    return left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
+  }
   function completes(before, after) {
     const [old, now] = [before, after].map((search) => new URLSearchParams(search));
     return !old.has("layer") && Array.from(old).every(([name, value]) => now.get(name) === value);
@@ -135,6 +142,6 @@
   });
   also(link);
   also(news);
-  const ours = { flipped, land, solved, theme, width, annotate };
+  const ours = { arrive, flipped, land, solved, theme, width, annotate };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

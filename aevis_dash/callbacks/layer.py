@@ -42,10 +42,11 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.CANCEL, "n_clicks"),
         Input(ids.FACES_READY, "data"),
         State(ids.ASKED, "data"),
+        State(ids.SOURCE_LAYER, "options"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def show_layer(data, _ready, solved, _cancel, _faces, before, whole):
+    def show_layer(data, _ready, solved, _cancel, _faces, before, known, whole):
         """The maps that are framed are moved by the browser, which asks nothing for that."""
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
@@ -53,7 +54,11 @@ def register(app: Dash, bench: Workbench) -> None:
             text = "No datapaths yet." if found is None else "Click a layer of the river to see its feature maps."
             others = (*pinned_ones(bench, None, view, data), [], None, None)
             return notice(text, colours, height_of(data)), "", [], no_update, no_update, *others
-        others = (*pinned_ones(bench, found, view, data), *_sources(bench, view.layer), fields(bench, view.layer))
+        others = (
+            *pinned_ones(bench, found, view, data),
+            *_sources(bench, view.layer, known),
+            fields(bench, view.layer),
+        )
         try:
             traced = contribution_to(bench, found, view.traced, view.how)
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
@@ -71,10 +76,11 @@ def register(app: Dash, bench: Workbench) -> None:
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
 
-def _sources(bench: Workbench, layer: str) -> tuple[list[str], str | None]:
-    """The layers that a map of this one can be traced to, and the nearest of them."""
+def _sources(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
+    """The layers that a map of this one can be traced to, and the nearest of them; what is there already stays, for
+    another may be chosen."""
     names = [bench.layers.layers[i].name for i in bench.contribution_sources(bench.layers.find(layer).index)]
-    return names, names[0] if names else None
+    return (no_update, no_update) if names == known else (names, names[0] if names else None)
 
 
 def fields(bench: Workbench, name: str) -> dict[str, list]:
@@ -133,9 +139,11 @@ def _winners(
     row = tuple(Role).index(Role(view.cause))
     effect = _effect(step)
     if traced.effect[row] == 0:
-        return winners([], f"The {view.cause} image does not make {effect} fire at all.")
+        return winners(step.source, [], f"The {view.cause} image does not make {effect} fire at all.")
     return winners(
-        found, f"What makes {effect} on the {view.cause} image ({_how(traced, row, view.how if waiting else None)}):"
+        step.source,
+        found,
+        f"What makes {effect} on the {view.cause} image ({_how(traced, row, view.how if waiting else None)}):",
     )
 
 

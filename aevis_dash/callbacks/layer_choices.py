@@ -10,9 +10,6 @@ from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.view import View, changes, from_data
 from aevis_dash.workbench import Workbench
 
-PINS = 3
-"""Layers that can be pinned."""
-
 
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the layer's part of the view."""
@@ -34,17 +31,14 @@ def register(app: Dash, bench: Workbench) -> None:
         view = from_data(data)
         return changes(view, view.but(sort=sort, keep=keep, faces="on" if faces else "off"))
 
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "pin"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
         Input(ids.PIN, "n_clicks"),
         Input({"type": "unpin", "index": ALL}, "n_clicks"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def pin(_pin, _unpin, data):
-        view, pressed = from_data(data), ctx.triggered_id
-        name = pressed["index"] if isinstance(pressed, dict) else view.layer
-        return changes(view, pinned_or_not(view, name)) if ctx.triggered[0]["value"] and name else no_update
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -67,9 +61,3 @@ def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> Vie
     place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
     area = carried_area(bench, view, bench.layers.find(name).index)
     return settled(bench, view.but(layer=name, map=place, area=area, maps=()))
-
-
-def pinned_or_not(view: View, layer: str) -> View:
-    """The view with the layer pinned, instead of the one pinned first where there is no place left, or unpinned."""
-    others = tuple(name for name in view.pinned if name != layer)
-    return view.but(pinned=others if layer in view.pinned else (*others, layer)[-PINS:])

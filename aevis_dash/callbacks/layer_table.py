@@ -36,7 +36,9 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update
         view = from_data(data)
         columns, rows = table_of(bench, view)
-        return table(columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order))
+        return table(
+            view.layer or "", columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order)
+        )
 
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "mark"), Input(ids.TABLE, "children"), State(ids.VIEW, "data")

@@ -1,7 +1,6 @@
 """Every click that changes what is shown: it reads the view and says which fields are to change."""
 
 from dataclasses import replace
-from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
@@ -9,7 +8,6 @@ from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
-from aevis_dash.callbacks.trail import MOVES
 from aevis_dash.callbacks.view import View, changes, check, from_data, from_search, without_own
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench
@@ -20,7 +18,7 @@ def register(app: Dash, bench: Workbench) -> None:
     own = bench.workspace.settings.extraction
 
     @app.callback(
-        Output(ids.VIEW, "data"),
+        Output(ids.ARRIVED, "data"),
         Output(ids.MESSAGE, "children"),
         Output(ids.MESSAGE, "is_open"),
         Input(ids.URL, "search"),
@@ -38,6 +36,14 @@ def register(app: Dash, bench: Workbench) -> None:
             return opening(bench).to_data(), str(error), True
         return view.to_data(), "", False
 
+    app.clientside_callback(
+        ClientsideFunction("aevis", "arrive"),
+        Output(ids.VIEW, "data"),
+        Input(ids.ARRIVED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.CHOSEN_EXAMPLE, "data"),
@@ -46,7 +52,9 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_example(clicked, data):
         view = from_data(data)
-        return changes(view, settled(bench, view.at_example(clicked["example"]))) if clicked else no_update
+        if not clicked:
+            return no_update
+        return changes(view, settled(bench, view.at_example(clicked["example"])), clicked["at"])
 
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "chooseMap"),
@@ -69,6 +77,14 @@ def register(app: Dash, bench: Workbench) -> None:
         view = from_data(data)
         return changes(view, view.but(pair=pair, cause=cause, how=how, replacement=replacement))
 
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "drawn"),
+        Output(ids.MAPS_DRAWN, "data"),
+        Input(ids.TREEMAP, "selectedData"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.MESSAGE, "children", allow_duplicate=True),
@@ -76,14 +92,14 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.MAPS, "value"),
         Input(ids.ADD_MAP, "n_clicks"),
         Input(ids.TAKE_WINNERS, "n_clicks"),
-        Input(ids.TREEMAP, "selectedData"),
+        Input(ids.MAPS_DRAWN, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose_maps(text, _add, _winners, selected, data):
+    def choose_maps(text, _add, _winners, drawn, data):
         view = from_data(data)
         try:
-            maps = chosen_maps(bench, view, str(ctx.triggered_id), text, selected)
+            maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
         except AevisError as error:
             return no_update, str(error), True
         return changes(view, view.but(maps=maps)), no_update, False
@@ -139,19 +155,13 @@ def register(app: Dash, bench: Workbench) -> None:
         view = from_data(data)
         return changes(view, settled(bench, view))
 
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input({"type": "step", "index": ALL}, "n_clicks"),
-        Input({"type": "node", "index": ALL}, "n_clicks"),
-        Input({"type": "drop", "index": ALL}, "n_clicks"),
+    app.clientside_callback(
+        ClientsideFunction("trail", "walk"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        *(Input({"type": button, "index": ALL}, "n_clicks") for button in ("step", "node", "drop")),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def walk(_steps, _nodes, _drops, data):
-        view, number, button = from_data(data), _clicked(), ctx.triggered_id
-        if number is None or number >= len(view.steps) or not isinstance(button, dict):
-            return no_update
-        return changes(view, MOVES[button["type"]](view, number))
 
     app.clientside_callback(
         ClientsideFunction("aevis", "annotate"),
@@ -173,16 +183,15 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
 
 
-def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, selected: dict | None) -> tuple[int, ...]:
+def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: dict | None) -> tuple[int, ...]:
     """The maps of the layer that were typed, dragged over, added or taken from the winners; raises AevisError for
     what is no map."""
     if view.layer is None:
         return ()
     if by == ids.MAPS:
         return maps_in(bench.layers, view.layer, text)
-    if by == ids.TREEMAP:
-        points = (selected or {}).get("points") or []
-        return tuple(int(p["customdata"][0]) for p in points if p.get("customdata")) or view.maps
+    if by == ids.MAPS_DRAWN:
+        return tuple(drawn["maps"]) if drawn else view.maps
     new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
     if not new and by == ids.TAKE_WINNERS:
         raise AevisError("No contributions are shown, so there are no winners: trace an area to this layer first.")
@@ -195,9 +204,3 @@ def opening(bench: Workbench) -> View:
     """The view a visitor without a link begins with: a story, not an empty form."""
     found = bench.opening(bench.judged_examples())
     return settled(bench, View(example=found.example.id)) if found is not None else View()
-
-
-def _clicked() -> Any:
-    """The index of the button that was really clicked, None where buttons were only added to the page."""
-    pressed = ctx.triggered_id
-    return pressed["index"] if isinstance(pressed, dict) and ctx.triggered[0]["value"] else None

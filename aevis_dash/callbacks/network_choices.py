@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dash import Dash, Input, Output, State, ctx, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
@@ -31,7 +31,8 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Output(ids.FIND, "value"),
-        Input(ids.RIVER_KEY, "data"),
+        Output(ids.RIVER_ANSWERED, "data"),
+        Input(ids.RIVER_ASKED, "data"),
         Input(ids.FIND, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
@@ -40,10 +41,14 @@ def register(app: Dash, bench: Workbench) -> None:
         """A key, a click on a layer while an area is chosen, or a name found; other clicks are the browser's."""
         view, by = from_data(data), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
+        keyed = by == ids.RIVER_ASKED
+        answered = key["at"] if key and keyed else no_update
         if triplet is None or not ctx.triggered[0]["value"]:
-            return no_update, None
-        there = asked(bench, triplet, view, by, key if by == ids.RIVER_KEY else name)
-        return changes(view, there), None
+            return no_update, None, answered
+        there = asked(bench, triplet, view, by, key if keyed else name)
+        return changes(view, there), None, answered
+
+    app.clientside_callback(ClientsideFunction("network", "answered"), Input(ids.RIVER_ANSWERED, "data"))
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -60,12 +65,18 @@ def register(app: Dash, bench: Workbench) -> None:
     def choose(target, beside, plot, method, share, distance, gap, data):
         view = from_data(data)
         changed = view.but(plot=plot, distance=distance, gap=gap)
-        if ctx.triggered_id == ids.TARGET and target:
+        if target != view.target and target in targets_of(bench, view):  # its own request may have been dropped
             changed = changed.but(target=target, compared=())
         if ctx.triggered_id == ids.BESIDE and beside:
             changed = changed.but(compared=compared_in(stored_triplet(bench, view), beside))
         changed = without_own(changed.but(method=method, share=float(share)), own)
         return changes(view, settled(bench, changed)) if changed != view else no_update
+
+
+def targets_of(bench: Workbench, view: View) -> tuple[str, ...]:
+    """The images that may be the view's target; none without datapaths."""
+    triplet = stored_triplet(bench, view)
+    return tuple(triplet.plan.candidates) if triplet is not None else ()
 
 
 def findable(bench: Workbench) -> list[dict[str, str]]:

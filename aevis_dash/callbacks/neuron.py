@@ -87,7 +87,7 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
 
 
 def _line(bench: Workbench, view: View) -> tuple:
-    return trail([(i, step_in_words(view.steps[i])) for i in view.path], here(view)), hint(bench, view)
+    return trail([(i, step_in_words(view.steps[i])) for i in view.path], len(view.steps), here(view)), hint(bench, view)
 
 
 def _flip(bench: Workbench, view: View) -> tuple:
@@ -96,9 +96,9 @@ def _flip(bench: Workbench, view: View) -> tuple:
         return [], True, True
     found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
-        return flips([question(view.maps, view.replacement)], [], None), False, False
+        return flips([question(view.maps, view.replacement)], view.layer, [], None), False, False
     kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
-    return flips(in_words(found, bench.class_names), found.maps.tolist()[:SHOWN], view.map), kept, False
+    return flips(in_words(found, bench.class_names), view.layer, found.maps.tolist()[:SHOWN], view.map), kept, False
 
 
 def _bare(view: View) -> Step:

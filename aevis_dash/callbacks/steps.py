@@ -76,14 +76,6 @@ def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...
     return tuple(kept), places[-1]
 
 
-def without(steps: tuple[Step, ...], number: int) -> tuple[tuple[Step, ...], dict[int, int]]:
-    """The tree without a step and all that follow it, and the new numbers of those that are left."""
-    gone = {i for i in range(len(steps)) if number in path_to(steps, i)}
-    left = [i for i in range(len(steps)) if i not in gone]
-    renumbered = {-1: -1} | {old: new for new, old in enumerate(left)}
-    return tuple(replace(steps[i], parent=renumbered[steps[i].parent]) for i in left), renumbered
-
-
 def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
     """A trace as what `Workbench.contribute` takes: the target map, the area, the earlier layer."""
     earlier = graph.find(step.source).index

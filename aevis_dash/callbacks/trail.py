@@ -1,11 +1,10 @@
-"""The trail in words, the moves in it, and what to do next."""
+"""The trail in words, and what to do next; the moves in it are those of assets/trail.js."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from aevis_dash.callbacks.flips import verdict
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to, without
+from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Role
 from aevis_dash.layouts.trail import Node
@@ -61,33 +60,6 @@ def hint(bench: Workbench, view: View) -> str:
     if view.area is None and bench.layers.find(view.layer).height > 1:
         return "Next: draw a box around the bright spot on the adv map, then trace where it comes from."
     return "Next: trace the contributions to this area, or flip this layer's maps back to test them."
-
-
-def _back_to_before(view: View, number: int) -> View:
-    """Where a step began."""
-    step = view.steps[number]
-    layer = step.source if step.layer == THE_PREDICTION else step.layer
-    return view.but(layer=layer, map=step.map, area=step.area, maps=(), at=step.parent)
-
-
-def _to_outcome(view: View, number: int) -> View:
-    """What came of a step: the contributions, or the maps that were flipped."""
-    step = view.steps[number]
-    if step.is_flip:
-        there = view.but(layer=step.layer, map=step.map, maps=step.maps, replacement=step.replacement)
-        return there.but(area=None, at=step.parent)
-    return view.but(layer=step.source, map=None, area=None, maps=(), at=number)
-
-
-def _taken_out(view: View, number: int) -> View:
-    steps, renumbered = without(view.steps, number)
-    return view.but(steps=steps, at=renumbered.get(view.at, renumbered[view.steps[number].parent]))
-
-
-MOVES: Mapping[str, Callable[[View, int], View]] = MappingProxyType(
-    {"step": _back_to_before, "node": _to_outcome, "drop": _taken_out}
-)
-"""What a click on a step's button does, by the kind of button."""
 
 
 def _verdict(bench: Workbench, view: View, step: Step) -> str:

@@ -145,18 +145,20 @@ def from_data(data: Mapping[str, Any] | None) -> View:
     return View(**known)
 
 
-def changes(before: View, after: View) -> Any:
+def changes(before: View, after: View, since: int = 0) -> Any:
     """What an answer changes of the view, for the browser to put into the view as it is then (assets/controls.js,
     `merge`): clicks that came meanwhile stay. no_update where it changes nothing.
 
-    `of` is the example that was shown when it was asked, `was` what the fields were then: what the visitor has changed
-    meanwhile stays, and with it what goes with it.
+    `of` is the example that was shown when it was asked, `since` when another one was chosen (ms), `was` what the
+    fields were then: what the visitor has changed meanwhile stays, and with it what goes with it.
     """
     then, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != then[name]]
     fields = {name: now[name] for name in now if name in differ or any(name in BELONGS.get(d, ()) for d in differ)}
     was = {name: then[name] for name in fields} | {"layer": before.layer}
-    return {"of": before.example, "was": was, "fields": fields, "at": uuid4().hex} if fields else no_update
+    return (
+        {"of": before.example, "since": since, "was": was, "fields": fields, "at": uuid4().hex} if fields else no_update
+    )
 
 
 def from_search(search: str) -> View:
@@ -185,6 +187,8 @@ def check(view: View, bench: Workbench) -> None:
             raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {known}.")
     for name in view.pinned:
         bench.layers.find(name)
+    if view.layer is None and (view.map is not None or view.area or view.maps):
+        raise AevisError("The link names a map, maps or an area of no layer. Copy it again.")
     places = [(view.layer, view.map, view.area, view.maps)]
     places += [(s.layer, s.map, s.area, s.maps) for s in view.steps if s.layer != THE_PREDICTION or s.is_flip]
     for layer, channel, area, maps in places:

@@ -134,11 +134,14 @@ def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool]) -> list:
-    """The first of `total` maps with their values, under buttons that sort them; `order` is a column and whether up.
-    assets/layer.js marks the row of the shown map, which is not drawn anew for that: it would lose the keyboard."""
+def table(layer: str, columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool]) -> list:
+    """The first of a layer's `total` maps with their values, under buttons that sort them; `order` is a column and
+    whether up.
+
+    assets/layer.js marks the row of the shown map, which is not drawn anew for that: it would lose the keyboard.
+    """
     heads = [_column(name, order[1] if name == order[0] else None) for name in columns]
-    body = [html.Tr(_cells(row), **{"data-map": str(row[0])}) for row in rows]  # type: ignore[arg-type]
+    body = [html.Tr(_cells(layer, row), **{"data-map": str(row[0])}) for row in rows]  # type: ignore[arg-type]
     count = f"{len(rows)} of {total} maps" if len(rows) < total else f"{total} maps"
     return [
         html.Div(html.Table([html.Thead(html.Tr(heads)), html.Tbody(body)]), className="rows"),
@@ -154,8 +157,8 @@ def _column(name: str, up: bool | None) -> html.Th:
     return html.Th(button, **told)
 
 
-def _cells(row: Row) -> list[html.Td]:
-    channel = html.Button(str(row[0]), id=ids.table_row(int(row[0])), n_clicks=0)
+def _cells(layer: str, row: Row) -> list[html.Td]:
+    channel = html.Button(str(row[0]), id=ids.table_row(layer, int(row[0])), n_clicks=0)
     return [html.Td(channel), *(html.Td(_words(value)) for value in row[1:])]
 
 
@@ -163,16 +166,16 @@ def _words(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.3g}"
 
 
-def winners(found: Sequence[Winner], sentence: str) -> list:
-    """A line of what was traced, and a button for each strongest contributor."""
-    return [html.Span(sentence, className="sentence"), *(_winner(w) for w in found)]
+def winners(layer: str, found: Sequence[Winner], sentence: str) -> list:
+    """A line of what was traced, and a button for each of the layer's strongest contributors."""
+    return [html.Span(sentence, className="sentence"), *(_winner(layer, w) for w in found)]
 
 
-def _winner(found: Winner) -> html.Button:
+def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
     return html.Button(
         [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {found.value:.0%}{place}")],
-        id=ids.winner(found.channel),
+        id=ids.winner(layer, found.channel),
         className="winner",
         n_clicks=0,
     )

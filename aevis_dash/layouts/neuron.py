@@ -77,12 +77,12 @@ def neuron_panel() -> html.Section:
     )
 
 
-def flips(words: Sequence[str], channels: Sequence[int], here: int | None) -> list:
-    """What a flip-back found, in sentences, and its maps as buttons, the shown one marked."""
+def flips(words: Sequence[str], layer: str, channels: Sequence[int], here: int | None) -> list:
+    """What a flip-back of a layer found, in sentences, and its maps as buttons, the shown one marked."""
     buttons = [
         html.Button(
             f"map {c}",
-            id=ids.flip(c),
+            id=ids.flip(layer, c),
             className="culprit chosen" if c == here else "culprit",
             n_clicks=0,
             **{"data-map": str(c)},  # type: ignore[arg-type]

@@ -59,12 +59,14 @@ def _state() -> list:
             ids.PICKED,
             ids.DEPARTURES_ASKED,
             ids.WENT,
+            ids.ARRIVED,
+            ids.MAPS_DRAWN,
             ids.AREA_DRAWN,
             ids.AREA_TYPED,
         ),
         *(ids.READY, ids.WANTED, ids.DONE, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.ASKED),
         *(ids.FLIPPED, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
-        *(ids.RIVER_KEY, ids.TABLE_ORDER),
+        *(ids.RIVER_ASKED, ids.RIVER_ANSWERED, ids.TABLE_ORDER),
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),

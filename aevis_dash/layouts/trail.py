@@ -46,10 +46,10 @@ def trail_bar() -> html.Nav:
     )
 
 
-def trail(steps: Sequence[tuple[int, str]], here: str) -> list:
-    """The steps that led here, by number and in words, as buttons, oldest first, and where the user is now."""
+def trail(steps: Sequence[tuple[int, str]], of: int, here: str) -> list:
+    """The steps that led here, of so many, by number and in words, oldest first, and where the user is now: buttons."""
     buttons = [
-        html.Button(words, id=ids.step(number), className="step", n_clicks=0, title="Go back to here")
+        html.Button(words, id=ids.step(number, of), className="step", n_clicks=0, title="Go back to here")
         for number, words in steps
     ]
     parts: list = []
@@ -62,18 +62,18 @@ def tree(nodes: Sequence[Node]) -> list:
     """Every step with its verdict, indented under the one it follows."""
     if not nodes:
         return [html.Div("No step yet: trace an area, flip a layer back, or let a trail be suggested.")]
-    return [_node(node) for node in nodes]
+    return [_node(node, len(nodes)) for node in nodes]
 
 
-def _node(node: Node) -> html.Div:
+def _node(node: Node, of: int) -> html.Div:
     return html.Div(
         [
             html.Button(
-                node.words, id=ids.node(node.number), className="step", n_clicks=0, title="Show what came of it"
+                node.words, id=ids.node(node.number, of), className="step", n_clicks=0, title="Show what came of it"
             ),
             html.Span(node.verdict, className="quiet"),
             dcc.Input(id=ids.note(node.number), value=node.note, placeholder="note", debounce=True, className="note"),
-            html.Button("×", id=ids.drop(node.number), title="Take this step and what follows out", n_clicks=0),
+            html.Button("×", id=ids.drop(node.number, of), title="Take this step and what follows out", n_clicks=0),
         ],
         className="node here" if node.here else "node",
         style={"marginLeft": f"{1.2 * node.depth}rem"},

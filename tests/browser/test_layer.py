@@ -141,7 +141,7 @@ def test_two_clicks_in_a_breath_are_both_shown(walker):
 SLOW = """
 const ask = window.fetch;
 window.fetch = (address, ...rest) => {
-  const slow = rest[0] && String(rest[0].body).includes('"view-changes.data');
+  const slow = rest[0] && String(rest[0].body).includes('view-changes.data@');
   return ask(address, ...rest).then((answer) => new Promise((done) => setTimeout(() => done(answer), slow ? 1500 : 0)));
 };
 """
@@ -158,22 +158,22 @@ def slowed(walker: Walker) -> int:
 
 def test_an_answer_that_comes_late_undoes_no_click(walker):
     channel = slowed(walker)
-    walker.press("pin-layer")
+    walker.driver.find_element("id", "layer-faces").click()
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")
-    assert "pinned=" not in walker.driver.current_url, "the click came before the answer"
-    address(walker, "pinned=")
+    assert "faces=" not in walker.driver.current_url, "the click came before the answer"
+    address(walker, "faces=off")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
     assert f"map={channel}" in walker.driver.current_url
     assert f"map {channel} of" in walker.text("neuron-title")
     card = next(c for c in walker.driver.find_elements("css selector", "#gallery button") if c.is_displayed())
     example = card.get_attribute("data-example")
-    walker.press("pin-layer")
+    walker.driver.find_element("id", "layer-faces").click()
     card.click()
     address(walker, f"example={example}")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
     assert f"example={example}" in walker.driver.current_url
-    assert "pinned=" not in walker.driver.current_url, "how things are shown is no example's"
+    assert "faces=" not in walker.driver.current_url, "how things are shown is no example's"
     assert walker.complaints() == []
 
 

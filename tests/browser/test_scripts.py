@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aevis_dash.callbacks.steps import Step, plain_area
-from aevis_dash.callbacks.view import PLAIN, View, from_search
+from aevis_dash.callbacks.steps import Step, path_to, plain_area
+from aevis_dash.callbacks.view import BELONGS, PLAIN, View, changes, from_data, from_search
 from aevis_dash.domain import area_of_neurons
 
 pytestmark = pytest.mark.browser
@@ -125,3 +125,176 @@ def test_a_value_is_told_to_three_digits_and_no_finer_than_it_travelled(dash_br)
     asked = [[0.0012345, 0, 0], [-1234.5, 0, 0], [65535, 0, 0.0001], [3, -2, 0.0001], [13, 0, 0.0001], [40000, 0, 3]]
     told = [0.00123, -1230, 6.55, -2, 0.0013, 120_000]
     assert dash_br.driver.execute_script(NUMBER, asked) == pytest.approx(told, rel=1e-12)
+
+
+ASSETS = Path(__file__).parents[2] / "assets"
+TRAIL = f"""
+{ASSETS.joinpath("trail.js").read_text(encoding="utf-8")}
+return arguments[0].map(([move, view, number]) => window.dash_clientside.trail[move](view, number));
+"""
+TREE = (
+    Step("layer3.0.relu", 1, (0, 0, 2, 2), "layer2.0.relu"),
+    Step("layer2.0.relu", 2, None, "layer1.0.relu", parent=0),
+    Step("layer2.0.relu", 3, None, "layer1.0.relu", parent=0),
+    Step("layer1.0.relu", 4, maps=(4, 5), replacement="zero", parent=1),
+    Step("", None, None, "layer2.0.relu"),
+)
+
+
+def plain(view):
+    return json.loads(json.dumps(view.to_data()))
+
+
+def moved(driver, *asked):
+    found = driver.execute_script(TRAIL, [[move, plain(view), number] for move, view, number in asked])
+    return [from_data(view) for view in found]
+
+
+def test_moves_in_the_trail_lead_back_on_and_out(dash_br):
+    view = View(layer="layer1.0.relu", map=4, area=(1, 1, 2, 2), maps=(7,), steps=TREE, at=1)
+    asked = [("step", view, 0), ("step", view, 4), ("node", view, 0), ("node", view, 3)]
+    before, predicted, outcome, flipped = moved(dash_br.driver, *asked)
+    assert before == view.but(layer="layer3.0.relu", map=1, area=(0, 0, 2, 2), maps=(), at=-1)
+    assert predicted == view.but(layer="layer2.0.relu", map=None, area=None, maps=(), at=-1), "it has no layer itself"
+    assert outcome == view.but(layer="layer2.0.relu", map=None, area=None, maps=(), at=0)
+    assert outcome.traced == TREE[0]
+    assert flipped == view.but(area=None, maps=(4, 5), replacement="zero")
+
+
+def without(view, number):
+    """The slow twin: the steps whose path does not hold that one, and where the view is among them."""
+    left = [i for i in range(len(view.steps)) if number not in path_to(view.steps, i)]
+    place = lambda i: left.index(i) if i >= 0 else -1  # noqa: E731
+    at = view.at if view.at in (-1, *left) else view.steps[number].parent
+    steps = tuple(replace(view.steps[i], parent=place(view.steps[i].parent)) for i in left)
+    return view.but(steps=steps, at=place(at))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_step_goes_with_all_that_follow_it(dash_br, data):
+    asked = []
+    for _ in range(20):
+        count = data.draw(st.integers(1, 7))
+        parents = [data.draw(st.integers(-1, i - 1)) for i in range(count)]
+        steps = tuple(Step("a", i, None, "b", parent=parent) for i, parent in enumerate(parents))
+        view = View(steps=steps, at=data.draw(st.integers(-1, count - 1)))
+        asked.append(("drop", view, data.draw(st.integers(0, count - 1))))
+    assert moved(dash_br.driver, *asked) == [without(view, number) for _, view, number in asked]
+
+
+CONTROLS = f"""
+{ASSETS.joinpath("controls.js").read_text(encoding="utf-8")}
+return window.dash_clientside.controls.merged(...arguments);
+"""
+HERE = View(example="panda", target="cat", layer="relu", map=3, area=(0, 0, 2, 2), steps=TREE[:2], at=1)
+
+
+def merged(driver, before, after, now, since=0, went=0):
+    """The view after an answer that was asked at `before` and comes at `now`."""
+    change = changes(before, after, since)
+    return from_data(driver.execute_script(CONTROLS, json.loads(json.dumps(change)), plain(now), BELONGS, went))
+
+
+@pytest.mark.parametrize(
+    ("after", "now", "expected"),
+    [
+        ({"sort": "channel"}, {}, {"sort": "channel"}),
+        ({"sort": "channel"}, {"map": 5}, {"sort": "channel", "map": 5}),
+        ({"sort": "channel"}, {"sort": "contribution"}, {"sort": "contribution"}),
+        ({"sort": "channel"}, {"example": "cat", "layer": "x"}, {"sort": "channel", "example": "cat", "layer": "x"}),
+        ({"layer": "x", "map": 1}, {"map": 5}, {"map": 5}),
+        ({"layer": "x", "map": 1}, {"layer": "y"}, {"layer": "y"}),
+        ({"area": None}, {"layer": "y"}, {"layer": "y"}),
+        ({"maps": (1, 2)}, {"layer": "y"}, {"layer": "y"}),
+        ({"maps": (1, 2)}, {"area": None}, {"maps": (1, 2), "area": None}),
+        ({"target": "dog"}, {"example": "cat"}, {"example": "cat"}),
+    ],
+)
+def test_an_answer_changes_what_the_visitor_has_not_changed_since(dash_br, after, now, expected):
+    found = merged(dash_br.driver, HERE, HERE.but(**after), HERE.but(**now))
+    assert found == HERE.but(**expected)
+
+
+def test_another_example_is_shown_unless_the_visitor_went_back_since(dash_br):
+    there = HERE.at_example("cat")
+    elsewhere = HERE.but(example="dog", map=9, sort="channel")
+    assert merged(dash_br.driver, HERE, there, elsewhere, since=20, went=10) == there.but(sort="channel")
+    assert merged(dash_br.driver, HERE, there, elsewhere, since=20, went=30) == elsewhere
+
+
+FLIP = Step("relu", 3, maps=(3,), replacement="source", parent=1)
+NOTED = (replace(TREE[0], note="the ear?"), TREE[1])
+
+
+@pytest.mark.parametrize(
+    ("now", "steps", "at"),
+    [
+        ({"steps": NOTED}, (*NOTED, FLIP), 1),
+        ({"steps": (*NOTED, TREE[4]), "at": 2}, (*NOTED, TREE[4], FLIP), 2),
+        ({"steps": TREE[4:], "at": 0, "layer": "y"}, TREE[4:], 0),
+    ],
+)
+def test_what_a_job_adds_to_the_trail_stands_behind_what_came_meanwhile(dash_br, now, steps, at):
+    found = merged(dash_br.driver, HERE, HERE.but(steps=(*HERE.steps, FLIP)), HERE.but(**now))
+    assert found == HERE.but(**now).but(steps=steps, at=at)
+
+
+TRACE = Step("relu", 3, (0, 0, 2, 2), "conv", parent=1)
+
+
+def test_a_trace_to_the_shown_layer_is_led_to(dash_br):
+    led = HERE.but(steps=(*HERE.steps, Step("", None, None, "relu")), at=2, area=None)
+    assert merged(dash_br.driver, HERE, led, HERE) == led
+    assert merged(dash_br.driver, HERE, led, HERE.but(layer="y")).at == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ({}, {"steps": (*HERE.steps, TRACE), "at": 2}),
+        ({"steps": (*NOTED, TREE[4])}, {"steps": (*NOTED, TREE[4], TRACE), "at": 3}),
+        ({"layer": "y", "map": 1}, {"steps": (*HERE.steps, TRACE), "at": 1, "layer": "y", "map": 1, "area": HERE.area}),
+        (
+            {"steps": (), "at": -1},
+            {"steps": (), "at": -1, "layer": "relu", "map": 3, "area": HERE.area, "sort": "fill"},
+        ),
+    ],
+)
+def test_a_trace_is_led_to_as_a_whole_or_not(dash_br, now, expected):
+    led = HERE.but(steps=(*HERE.steps, TRACE), at=2, layer="conv", map=None, area=None, sort="contribution")
+    found = merged(dash_br.driver, HERE, led, HERE.but(**now))
+    assert found == led.but(**expected)
+
+
+LAYER = f"""
+const none = () => null;
+const context = {{ triggered: [{{ prop_id: arguments[1], value: 1 }}] }};
+window.dash_clientside = {{ no_update: null, callback_context: context }};
+window.dash_component_api = {{}};
+{ASSETS.joinpath("controls.js").read_text(encoding="utf-8")}
+{ASSETS.joinpath("layer.js").read_text(encoding="utf-8")}
+return window.dash_clientside.aevisLayer[arguments[0]](null, null, arguments[2]);
+"""
+
+
+def pressed(driver, what, button, view):
+    found = driver.execute_script(LAYER, what, f"{button}.n_clicks", plain(view))
+    return None if found is None else from_data(found)
+
+
+def test_three_layers_can_be_pinned_and_the_first_makes_room(dash_br):
+    view = View()
+    for name in "abcd":
+        view = pressed(dash_br.driver, "pin", "pin-layer", view.but(layer=name))
+    assert view.pinned == ("b", "c", "d")
+    assert pressed(dash_br.driver, "pin", '{"index":"c","type":"unpin"}', view).pinned == ("b", "d")
+    assert pressed(dash_br.driver, "pin", "pin-layer", view).pinned == ("b", "c")
+
+
+def test_a_button_of_the_layer_before_shows_no_map(dash_br):
+    button = '{"index":"layer1.0.relu:12","type":"table-row"}'
+    here = View(layer="layer1.0.relu", map=3)
+    assert pressed(dash_br.driver, "chooseMap", button, here) == here.but(map=12)
+    assert pressed(dash_br.driver, "chooseMap", button, here.but(layer="layer1.0")) is None
+    assert pressed(dash_br.driver, "chooseMap", button, here.but(map=12)) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aevis_dash.callbacks.layer_choices import at, pinned_or_not
+from aevis_dash.callbacks.layer_choices import at
 from aevis_dash.callbacks.pinned import GAP, beside, figure_of, map_in, step_to, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
@@ -18,14 +18,6 @@ def bench(filling_world):
 @pytest.fixture(scope="module")
 def view(bench):
     return View(example=bench.workspace.settings.opens_on, layer="layer3.2.relu", map=3, maps=(1, 2))
-
-
-def test_three_layers_can_be_pinned_and_the_first_makes_room():
-    view = View()
-    for name in "abcd":
-        view = pinned_or_not(view, name)
-    assert view.pinned == ("b", "c", "d")
-    assert pinned_or_not(view, "c").pinned == ("b", "d")
 
 
 def test_the_shown_layer_stands_once_and_all_share_the_width():

@@ -69,7 +69,7 @@ def test_csv_has_every_row_and_all_digits():
 
 
 def test_the_column_that_sorts_says_so_and_each_row_names_its_map():
-    rows, foot = table(COLUMNS, ROWS, 500, ("sets", True))
+    rows, foot = table("relu", COLUMNS, ROWS, 500, ("sets", True))
     head, body = rows.children.children
     assert [getattr(column, "aria-sort") for column in head.children.children] == ["none", "ascending", "none"]
     assert [getattr(row, "data-map") for row in body.children] == [str(row[0]) for row in ROWS]

@@ -44,7 +44,7 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
 
 def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(bench, found, view):
     at = view.but(layer="layer3.1.relu_1", area=(1, 1, 2, 2))
-    there = asked(bench, found, at, ids.RIVER_KEY, {"layer": "layer2.0.relu"})
+    there = asked(bench, found, at, ids.RIVER_ASKED, {"layer": "layer2.0.relu"})
     assert there.layer == "layer2.0.relu"
     assert there.area == carried_area(bench, at, bench.layers.find("layer2.0.relu").index)
     assert there.area is not None
@@ -53,18 +53,18 @@ def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(ben
 def test_keys_go_from_column_to_column_and_fold_the_innermost_group(bench, found, view):
     at = view.but(layer="layer2.0.relu")
     here = bench.layers.find("layer2.0.relu").index
-    right = asked(bench, found, at, ids.RIVER_KEY, {"step": 1, "at": 1})
+    right = asked(bench, found, at, ids.RIVER_ASKED, {"step": 1, "at": 1})
     assert right.layer == bench.layers.layers[here + 1].name
-    first = asked(bench, found, view.but(layer=bench.layers.layers[0].name), ids.RIVER_KEY, {"step": -1})
+    first = asked(bench, found, view.but(layer=bench.layers.layers[0].name), ids.RIVER_ASKED, {"step": -1})
     assert first.layer == bench.layers.layers[0].name
-    shut = asked(bench, found, at, ids.RIVER_KEY, {"fold": True})
+    shut = asked(bench, found, at, ids.RIVER_ASKED, {"fold": True})
     placed = placed_of(bench, found, shut)
     assert innermost(placed_of(bench, found, at), here) == "layer2.0"
     assert placed.columns[placed.of_layer[here]].group == "layer2.0"
     assert shut.layer == at.layer
-    again = asked(bench, found, shut, ids.RIVER_KEY, {"fold": True})
+    again = asked(bench, found, shut, ids.RIVER_ASKED, {"fold": True})
     assert not placed_of(bench, found, again).columns[placed_of(bench, found, again).of_layer[here]].group
-    beyond = asked(bench, found, shut, ids.RIVER_KEY, {"step": 1})
+    beyond = asked(bench, found, shut, ids.RIVER_ASKED, {"step": 1})
     assert bench.layers.find(beyond.layer).index == placed.columns[placed.of_layer[here] + 1].first
 
 

@@ -16,9 +16,8 @@ from aevis_dash.callbacks.steps import (
     path_to,
     step_from_text,
     steps_of,
-    without,
 )
-from aevis_dash.callbacks.trail import MOVES, nodes
+from aevis_dash.callbacks.trail import nodes
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AreaOfInterest, FeatureMap, area_of_neurons
 from aevis_dash.workbench import open_workbench
@@ -48,28 +47,6 @@ def test_steps_that_follow_one_another_are_added_together():
     steps, number = added(TREE, new)
     assert steps == (*TREE, Step("layer2.0.relu", 9, None, "relu", parent=4)), "the first one was there"
     assert number == 5
-
-
-def test_a_step_goes_with_all_that_follow_it():
-    left, renumbered = without(TREE, 1)
-    assert left == (TREE[0], TREE[2], TREE[4])
-    assert renumbered == {-1: -1, 0: 0, 2: 1, 4: 2}
-    assert [s.parent for s in without(TREE, 0)[0]] == [-1]
-
-
-def test_moves_in_the_tree():
-    view = View(layer="layer1.0.relu", map=4, steps=TREE, at=1)
-    before = MOVES["step"](view, 1)
-    assert (before.layer, before.map, before.at) == ("layer2.0.relu", 2, 0)
-    assert MOVES["step"](view, 4).layer == "layer2.0.relu", "the prediction has no layer of its own"
-    outcome = MOVES["node"](view, 0)
-    assert (outcome.layer, outcome.map, outcome.traced) == ("layer2.0.relu", None, TREE[0])
-    flipped = MOVES["node"](view, 3)
-    assert (flipped.layer, flipped.maps, flipped.replacement, flipped.at) == ("layer1.0.relu", (4,), "source", 1)
-    cut = MOVES["drop"](view, 1)
-    assert (len(cut.steps), cut.path) == (3, [0])
-    assert MOVES["drop"](view, 0).at == -1
-    assert MOVES["drop"](view.but(at=4), 1).path == [2]
 
 
 def test_a_new_step_follows_what_is_shown_or_begins_a_branch():
