@@ -141,14 +141,14 @@ def test_two_clicks_in_a_breath_are_both_shown(walker):
 SLOW = """
 const ask = window.fetch;
 window.fetch = (address, ...rest) => {
-  const slow = rest[0] && String(rest[0].body).includes('view-changes.data@');
+  const slow = rest[0] && ['view-changes.data@', 'arrived.data'].some((name) => String(rest[0].body).includes(name));
   return ask(address, ...rest).then((answer) => new Promise((done) => setTimeout(() => done(answer), slow ? 1500 : 0)));
 };
 """
 
 
 def slowed(walker: Walker) -> int:
-    """Hold back what answers of the server change of the view; a map of the layer that is not shown."""
+    """Hold back answers of the server that change the view; a map of the layer that is not shown."""
     walker.drawn("activations")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
     walker.driver.execute_script(SLOW)
@@ -195,6 +195,78 @@ def test_the_newer_of_two_choices_stays(walker):
     walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
     walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
     assert "layer=layer3.1.relu_1" in walker.driver.current_url, "the click came after the key"
+    assert walker.complaints() == []
+
+
+def test_what_was_typed_for_a_layer_is_not_for_the_next(walker):
+    slowed(walker)
+    walker.driver.find_element("id", "chosen-maps").send_keys("3 14", Keys.TAB)
+    walker.click_bar("river", "layers", 16)
+    address(walker, "layer=layer3.1.relu_1")
+    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    box = walker.driver.find_element("id", "chosen-maps")
+    assert box.get_attribute("value") == ""
+    assert "maps=" not in walker.driver.current_url
+    box.send_keys("99999", Keys.TAB)
+    walker.says("message", "99999")
+    assert box.get_attribute("value") == "99999", "it can be mended"
+    walker.click_bar("river", "layers", 14)
+    walker.until(lambda: box.get_attribute("value") == "", "another layer has others")
+    box.send_keys("3", Keys.TAB)
+    address(walker, "&maps=3")
+    walker.until(lambda: not walker.text("message"), "it is mended")
+    assert walker.complaints() == []
+
+
+def test_a_click_that_comes_after_going_back_stays(walker):
+    channel = slowed(walker)
+    shown = walker.driver.current_url
+    walker.click_bar("treemap", "maps", channel)
+    address(walker, f"map={channel}")
+    other = next(c for c in walker.channels("treemap", "maps") if c != channel and f"map={c}" not in shown)
+    walker.driver.back()
+    walker.until(lambda: walker.driver.current_url == shown, "the address goes back first")
+    walker.click_bar("treemap", "maps", other)
+    address(walker, f"map={other}")
+    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert f"map={other}" in walker.driver.current_url
+    assert f"map {other} of" in walker.text("neuron-title")
+    walker.driver.back()
+    walker.until(lambda: walker.driver.current_url == shown, "the entry before")
+    walker.until(lambda: f"map {other} of" not in walker.text("neuron-title"), "and what it names")
+    assert walker.complaints() == []
+
+
+def test_a_layer_is_pinned_right_after_it_was_clicked(walker):
+    walker.drawn("activations")
+    walker.press("pin-layer")
+    address(walker, "pinned=layer3.2.relu")
+    walker.click_bar("river", "layers", 16)
+    walker.driver.find_element("id", "pin-layer").click()
+    address(walker, "pinned=layer3.2.relu~layer3.1.relu_1")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert "pinned=layer3.2.relu~layer3.1.relu_1" in walker.driver.current_url
+    assert walker.complaints() == []
+
+
+def test_keys_beyond_the_end_of_the_network_need_not_be_taken_back(walker):
+    walker.drawn("activations")
+    last, before = sorted(walker.channels("river", "layers"))[:-3:-1]
+    walker.click_bar("river", "layers", before)
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    title = walker.text("layer-title")
+    walker.click_bar("river", "layers", last)
+    end = walker.until(lambda: walker.text("layer-title") != title and walker.text("layer-title"), "the last layer")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.driver.execute_script("document.getElementById('river-keys').focus()")
+    walker.driver.switch_to.active_element.send_keys(*[Keys.ARROW_RIGHT] * 3)
+    walker.driver.execute_async_script("setTimeout(arguments[0], 500)")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "there is no further layer")
+    assert walker.text("layer-title") == end
+    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.says("layer-title", title)
     assert walker.complaints() == []
 
 
