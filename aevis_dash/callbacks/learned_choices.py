@@ -8,7 +8,7 @@ from aevis_dash.workbench import Workbench
 
 
 def register(app: Dash, _bench: Workbench) -> None:
-    """Add the callbacks that change the view, and the one that sets the switch as a link has it."""
+    """Add the callback that changes the view."""
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),

@@ -151,7 +151,8 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
-    words = f"{in_a_line(graph, marks)} {note} {_CAUTION}"
+    share = distance.share if distance is not None else np.zeros(len(graph))
+    words = f"{in_a_line(graph, marks, share)} {note} {_CAUTION}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 
 
@@ -195,15 +196,18 @@ def _similar(name: str, seen: Pairs) -> dict[str, np.ndarray]:
     return {next(key for key in pair if key != Role.ADVERSARIAL): similarity(name, d) for pair, d in with_adv.items()}
 
 
-def in_a_line(graph: LayerGraph, found: Sequence[Stretch]) -> str:
-    """Where the adversarial's path leaves, crosses and joins, in a line."""
+def in_a_line(graph: LayerGraph, found: Sequence[Stretch], share: np.ndarray) -> str:
+    """Where the adversarial's path leaves, crosses and joins, and by how much of the way: its (L,) `share`."""
     words = {
         Pattern.DIVERGING: "leaves src from",
         Pattern.TRANSITION: "is nearer to tar from",
         Pattern.MERGING: "joins tar from",
     }
     widest = sorted(found, key=lambda s: s.first - s.last)[:_TOLD]
-    said = [f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern})" for s in found if s in widest]
+    rise = {s: f", {share[s.first]:.0%} to {share[s.last]:.0%}" for s in widest if s.pattern != Pattern.TRANSITION}
+    said = [
+        f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern}{rise.get(s, '')})" for s in found if s in widest
+    ]
     more = f" It goes to and fro: {len(found) - _TOLD} more such stretches." if len(found) > _TOLD else ""
     return f"adv {', '.join(said)}.{more}" if said else "adv neither leaves src nor joins tar along this network."
 

@@ -147,13 +147,15 @@ def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
 
 
 def test_the_stretches_are_told_in_a_line(bench):
-    said = in_a_line(bench.layers, [Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)])
+    share = np.arange(len(bench.layers)) / 20
+    said = in_a_line(bench.layers, [Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)], share)
     names = [layer.name for layer in bench.layers.layers]
-    assert said == f"adv leaves src from {names[1]} (diverging), joins tar from {names[5]} (merging)."
-    assert "neither leaves" in in_a_line(bench.layers, [])
+    first, then = (f"{names[1]} (diverging, 5% to 15%)", f"{names[5]} (merging, 25% to 30%)")
+    assert said == f"adv leaves src from {first}, joins tar from {then}."
+    assert "neither leaves" in in_a_line(bench.layers, [], share)
     many = [Stretch(Pattern.MERGING, i, i + i % 2) for i in range(0, 12, 2)]
-    assert in_a_line(bench.layers, many).count("joins") == 3
-    assert "3 more such stretches" in in_a_line(bench.layers, many)
+    assert in_a_line(bench.layers, many, share).count("joins") == 3
+    assert "3 more such stretches" in in_a_line(bench.layers, many, share)
 
 
 def test_folds_of_another_network_are_no_harm(bench, found, view):
