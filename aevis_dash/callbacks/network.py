@@ -151,8 +151,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
-    share = distance.share if distance is not None else np.zeros(len(graph))
-    words = f"{in_a_line(graph, marks, share)} {note} {_CAUTION}"
+    words = f"{in_a_line(graph, marks, layers.share)} {note} {_CAUTION}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 
 
