@@ -30,11 +30,24 @@
   }
 
   // A card that is out of sight is brought to the middle of its list; the column with the slider stays where it is.
-  function bring(card) {
+  function bring(card, always) {
     const place = card.parentElement, [seen, all] = [card.getBoundingClientRect(), place.getBoundingClientRect()];
-    if (seen.top < all.top || seen.bottom > all.bottom) {
+    if (always || seen.top < all.top || seen.bottom > all.bottom) {
       place.scrollTop += (seen.top + seen.bottom - all.top - all.bottom) / 2;
     }
+  }
+
+  // A new page finds its heights while it is drawn: the card stays in the middle until the visitor does something.
+  function follow() {
+    const place = document.getElementById("gallery");
+    if (!place) {
+      return setTimeout(follow, 50);
+    }
+    const resized = new ResizeObserver(() => place.querySelectorAll(".chosen").forEach((card) => bring(card, true)));
+    resized.observe(place);
+    ["pointerdown", "keydown", "wheel"].forEach((name) =>
+      document.addEventListener(name, () => resized.disconnect(), { once: true, capture: true, passive: true })
+    );
   }
 
   // The card of the shown example.
@@ -77,6 +90,7 @@
       : window.dash_clientside.no_update;
   }
 
+  follow();
   window.dash_clientside.controls.also(mark);
   window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, asked } });
 })();
