@@ -397,6 +397,8 @@ class Contribution:
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
 RARE = 0.05
 """The share of the random sets that may turn the label beside maps that are more than chance."""
+LEAST = 20
+"""Random sets that tell several maps from chance."""
 
 
 @dataclass(frozen=True)
@@ -430,6 +432,7 @@ class Verification:
     turned       whether the label is turned with all of them replaced
     chance       (r,) margins of random sets of as many maps that differ; `chance_turned` the share that turn the label
     difference   the margin of as many maps of largest difference; `difference_turned` whether they turn it
+    largest      whether the maps are themselves those of largest difference
     whole        the margin with the whole layer replaced; `whole_turned` whether that turns it
     others       size of a set of the layer's other maps that turns it too; -1 where none was found, or the maps do not
     width        maps of the layer
@@ -448,6 +451,7 @@ class Verification:
     chance_turned: float
     difference: float
     difference_turned: bool
+    largest: bool
     whole: float
     whole_turned: bool
     others: int
@@ -461,9 +465,9 @@ class Verification:
 
     @property
     def beats_chance(self) -> bool:
-        """Whether the maps turn the label, at most RARE of the random sets do, of 20 or more (or of all others, beside
-        a single map), and as many of largest difference do not."""
-        enough = len(self.chance) >= 20 or len(self.maps) == 1
+        """Whether the maps turn the label, at most RARE of the random sets do, of LEAST or more (or of all others,
+        beside a single map), and as many of largest difference do not."""
+        enough = len(self.chance) >= LEAST or len(self.maps) == 1
         rare = enough and self.chance_turned <= RARE
         return self.turned and rare and not self.difference_turned
 

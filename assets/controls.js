@@ -68,7 +68,9 @@
       .forEach(keep);
     const grows = of === view.example && "steps" in fields;
     const leads = "at" in fields && fields.at !== was.at;
-    const trail = grows ? grown(change, view, leads && was.layer === view.layer && !stays.has("layer")) : {};
+    const led = leads && was.layer === view.layer && !stays.has("layer");
+    keep(leads && !led ? ["sort"] : []); // a trace sorts the layer it leads to
+    const trail = grows ? grown(change, view, led) : {};
     if (trail === null && leads) {
       return view;
     }

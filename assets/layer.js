@@ -33,7 +33,7 @@
       return window.dash_clientside.no_update;
     }
     const others = view.pinned.filter((name) => name !== layer);
-    const pinned = view.pinned.includes(layer) ? others : [...others, layer].slice(-PINS);
+    const pinned = index || view.pinned.includes(layer) ? others : [...others, layer].slice(-PINS);
     return Object.assign({}, view, { pinned });
   }
 

@@ -52,8 +52,8 @@
     return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
-  // What of an area the server is to be asked: one that was drawn on the shown map, or words that the page did not write itself for the
-  // area that is chosen. A drawing that was taken away is none.
+  // What of an area the server is to be asked: one that was drawn on the shown map, or words that the page did not write
+  // itself for the area that is chosen. A drawing that was taken away is none.
   function asked(_small, _large, text, view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     const [{ prop_id: by, value } = {}] = context.triggered;

@@ -33,9 +33,10 @@
     left = now();
     window.dash_clientside.set_props("went", { data: { search: window.location.search, at: Date.now() } });
   });
-  // The view of an address is here: it is shown, unless the visitor has changed the one that was left for it.
+  // The view of an address is here: it is shown, unless the visitor has changed the one that was left for it. What an
+  // answer changed meanwhile is of the one that was left.
   function arrive(view, shown) {
-    return left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
+    return answering || left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
   }
   function completes(before, after) {
     const [old, now] = [before, after].map((search) => new URLSearchParams(search));

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aevis_dash.domain import RARE, Verification
+from aevis_dash.domain import LEAST, RARE, Verification
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
@@ -42,19 +42,22 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
             f"{found.whole:.2f}."
         ]
     single, do = (turns, "does") if count == 1 else (turn, "do")
+    single_gives = "gives" if count == 1 else "give"
     margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
+    first = [f"The first {SHOWN}:"] if count > SHOWN else []
     if not found.turned:
         return [
             f"{count} of {found.width} maps, {swap}, {do} not {gone} ({margins}).",
-            f"{found.percentile:.0%} of {len(found.chance)} random sets as large move it less; {_largest(count)} "
-            f"{'gives' if count == 1 else 'give'} {found.difference:.2f}.",
+            f"{_chance(found, f'{found.percentile:.0%}', 'move it less')}; "
+            f"{_control(found, f'{single_gives} {found.difference:.2f}')}.",
+            *first,
         ]
     return [
         f"{count} of {found.width} maps, {swap}, {single} ({margins}).",
-        f"Of {len(found.chance)} random sets as large, {found.chance_turned:.0%} do; "
-        f"{_largest(count)} {do}{'' if found.difference_turned else ' not'}.",
+        f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; "
+        f"{_control(found, f'{do} it' if found.difference_turned else f'{do} not')}.",
         _proof(found),
-        *([f"The first {SHOWN}:"] if count > SHOWN else []),
+        *first,
     ]
 
 
@@ -68,7 +71,7 @@ def verdict(found: Verification) -> str:
         beaten, kind = int((found.chance < found.margins[-1]).sum()), "other maps" if count == 1 else "random sets"
         return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
     too = _too(found)
-    alone = "no others were found to" if found.beats_chance else "beside too few controls"
+    alone = "beside too few controls" if _few(found) else "no others were found to"
     said = f"so {_do(too)} {_listed(too)}" if too else alone
     return f"{count} of {found.width} maps {'turns' if count == 1 else 'turn'} it, {said}"
 
@@ -79,7 +82,7 @@ def _proof(found: Verification) -> str:
     if too:
         return f"Not proven to be the cause: {_listed(too)} {_do(too)} it too."
     they, them = ("it", "it") if len(found.maps) == 1 else ("they", "them")
-    if not found.beats_chance:
+    if _few(found):
         return (
             f"No set of the other maps was found to do it; too few random sets were drawn to tell {them} from chance."
         )
@@ -88,12 +91,30 @@ def _proof(found: Verification) -> str:
 
 def _too(found: Verification) -> list[str]:
     """What else turns the label: what makes the maps no proof of a cause."""
-    often = f"{found.chance_turned:.0%} of the random sets"
+    often, them = f"{found.chance_turned:.0%} of the random sets", "it" if len(found.maps) == 1 else "them"
+    others = "one other" if found.others == 1 else f"{found.others} others"
     return [
         *([often] if found.chance_turned > RARE else []),
-        *([_largest(len(found.maps))] if found.difference_turned else []),
-        *([f"{found.others} others without them"] if found.others >= 0 else []),
+        *([_largest(len(found.maps))] if found.difference_turned and not found.largest else []),
+        *([f"{others} without {them}"] if found.others >= 0 else []),
     ]
+
+
+def _few(found: Verification) -> bool:
+    """Whether there are too few random sets to tell the maps from chance; beside a single map, none."""
+    return len(found.chance) < (LEAST if len(found.maps) > 1 else 1)
+
+
+def _chance(found: Verification, share: str, do: str) -> str:
+    count = len(found.chance)
+    return f"Of {count} random sets as large, {share} {do}" if count else "There is no random set as large"
+
+
+def _control(found: Verification, do: str) -> str:
+    """What the maps of largest difference do, where these are others."""
+    count = len(found.maps)
+    these = "it is itself" if count == 1 else "they are themselves"
+    return f"{these} {_largest(count)}" if found.largest else f"{_largest(count)} {do}"
 
 
 def _largest(count: int) -> str:
@@ -101,7 +122,7 @@ def _largest(count: int) -> str:
 
 
 def _do(names: Sequence[str]) -> str:
-    return "does" if list(names) == [_largest(1)] else "do"
+    return "does" if len(names) == 1 and names[0].startswith((_largest(1), "one other")) else "do"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_example(clicked, data):
         view = from_data(data)
-        if not clicked:
+        if not clicked or clicked["example"] == view.example:
             return no_update
         return changes(view, settled(bench, view.at_example(clicked["example"])), clicked["at"])
 
@@ -120,10 +120,12 @@ def register(app: Dash, bench: Workbench) -> None:
         if ctx.triggered_id == ids.TRACE_PREDICTION:
             return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None))
         sources = bench.contribution_sources(bench.layers.find(view.layer).index)
-        if view.map is None or not source or bench.layers.find(source).index not in sources:
+        if view.map is None or not sources:
             return no_update
-        area = carried_area(bench, view, bench.layers.find(source).index)
-        return changes(view, view.after(Step(view.layer, view.map, view.area, source)).but(area=area))
+        wanted = bench.layers.find(source).index if source else -1  # it may still be that of the layer before
+        earlier = wanted if wanted in sources else sources[0]
+        step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name)
+        return changes(view, view.after(step).but(area=carried_area(bench, view, earlier)))
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),

@@ -238,7 +238,11 @@ def _verified(bench: Workbench, found: Verification) -> dict[str, Any]:
         "margins": found.margins,
         "turned": found.turned,
         "random": {"sets": len(found.chance), "turn": found.chance_turned, "percentile": found.percentile},
-        "largest_difference": {"margin": found.difference, "turns": found.difference_turned},
+        "largest_difference": {
+            "margin": found.difference,
+            "turns": found.difference_turned,
+            "same_maps": found.largest,
+        },
         "whole_layer": {"margin": found.whole, "turns": found.whole_turned},
         "others": found.others if found.others >= 0 else None,
         "beats_chance": found.beats_chance,

@@ -194,6 +194,7 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
         chance_turned=float(bench._is_turned(chance_said).mean()) if len(chance) else 0.0,
         difference=float(difference[0]),
         difference_turned=bool(bench._is_turned(difference_said)[0]),
+        largest=set(largest.tolist()) == set(order.tolist()),
         whole=float(whole[0]),
         whole_turned=bool(bench._is_turned(labels)[0]),
         others=-1 if others is None else int(others.sum()),

@@ -239,6 +239,25 @@ def test_a_click_that_comes_after_going_back_stays(walker):
     assert walker.complaints() == []
 
 
+def test_going_back_is_not_undone_by_an_answer_to_what_came_before(walker):
+    channel = slowed(walker)
+    shown = walker.driver.current_url
+    walker.click_bar("treemap", "maps", channel)
+    address(walker, f"map={channel}")
+    then = walker.driver.current_url
+    walker.driver.execute_script("document.getElementById('river-keys').focus()")
+    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.driver.back()
+    walker.driver.execute_async_script("setTimeout(arguments[0], 3500)")
+    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    assert walker.driver.current_url == shown
+    assert f"map {channel} of" not in walker.text("neuron-title")
+    walker.driver.forward()
+    walker.says("neuron-title", f"map {channel} of")
+    assert walker.driver.current_url == then
+    assert walker.complaints() == []
+
+
 def test_a_layer_is_pinned_right_after_it_was_clicked(walker):
     walker.drawn("activations")
     walker.press("pin-layer")

@@ -254,7 +254,10 @@ def test_a_trace_to_the_shown_layer_is_led_to(dash_br):
     [
         ({}, {"steps": (*HERE.steps, TRACE), "at": 2}),
         ({"steps": (*NOTED, TREE[4])}, {"steps": (*NOTED, TREE[4], TRACE), "at": 3}),
-        ({"layer": "y", "map": 1}, {"steps": (*HERE.steps, TRACE), "at": 1, "layer": "y", "map": 1, "area": HERE.area}),
+        (
+            {"layer": "y", "map": 1},
+            {"steps": (*HERE.steps, TRACE), "at": 1, "layer": "y", "map": 1, "area": HERE.area, "sort": "fill"},
+        ),
         (
             {"steps": (), "at": -1},
             {"steps": (), "at": -1, "layer": "relu", "map": 3, "area": HERE.area, "sort": "fill"},
@@ -268,13 +271,14 @@ def test_a_trace_is_led_to_as_a_whole_or_not(dash_br, now, expected):
 
 
 LAYER = f"""
-const none = () => null;
 const context = {{ triggered: [{{ prop_id: arguments[1], value: 1 }}] }};
 window.dash_clientside = {{ no_update: null, callback_context: context }};
 window.dash_component_api = {{}};
 {ASSETS.joinpath("controls.js").read_text(encoding="utf-8")}
 {ASSETS.joinpath("layer.js").read_text(encoding="utf-8")}
-return window.dash_clientside.aevisLayer[arguments[0]](null, null, arguments[2]);
+{ASSETS.joinpath("trail.js").read_text(encoding="utf-8")}
+const {{ aevisLayer, trail }} = window.dash_clientside;
+return {{ ...aevisLayer, ...trail }}[arguments[0]](null, null, arguments[2]);
 """
 
 
@@ -288,7 +292,10 @@ def test_three_layers_can_be_pinned_and_the_first_makes_room(dash_br):
     for name in "abcd":
         view = pressed(dash_br.driver, "pin", "pin-layer", view.but(layer=name))
     assert view.pinned == ("b", "c", "d")
-    assert pressed(dash_br.driver, "pin", '{"index":"c","type":"unpin"}', view).pinned == ("b", "d")
+    unpin = '{"index":"c","type":"unpin"}'
+    apart = pressed(dash_br.driver, "pin", unpin, view)
+    assert apart.pinned == ("b", "d")
+    assert pressed(dash_br.driver, "pin", unpin, apart).pinned == ("b", "d"), "pressed twice it does not pin again"
     assert pressed(dash_br.driver, "pin", "pin-layer", view).pinned == ("b", "c")
 
 
@@ -298,3 +305,10 @@ def test_a_button_of_the_layer_before_shows_no_map(dash_br):
     assert pressed(dash_br.driver, "chooseMap", button, here) == here.but(map=12)
     assert pressed(dash_br.driver, "chooseMap", button, here.but(layer="layer1.0")) is None
     assert pressed(dash_br.driver, "chooseMap", button, here.but(map=12)) is None
+
+
+def test_a_step_that_was_drawn_before_another_was_taken_out_is_not_meant(dash_br):
+    view = View(layer="relu", steps=TREE, at=0)
+    assert pressed(dash_br.driver, "walk", '{"index":"3/5","type":"drop"}', view) == without(view, 3)
+    assert pressed(dash_br.driver, "walk", '{"index":"3/4","type":"drop"}', view) == without(view, 3), "one came since"
+    assert pressed(dash_br.driver, "walk", '{"index":"3/6","type":"drop"}', view) is None

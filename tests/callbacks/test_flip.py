@@ -19,6 +19,7 @@ FOUND = Verification(
     chance_turned=0.02,
     difference=-0.5,
     difference_turned=False,
+    largest=False,
     whole=4.0,
     whole_turned=True,
     others=-1,
@@ -35,7 +36,7 @@ def changed(**fields):
 def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     text = changed()
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
-    assert "Of 200 random sets as large, 2% do; the 2 of largest difference do not" in text
+    assert "Of 200 random sets as large, 2% do it; the 2 of largest difference do not" in text
     assert "they may be the cause at this layer" in text
     alone = changed(maps=np.array([4]))
     assert "1 of 64 maps, put from src into adv, gives panda back" in alone
@@ -43,14 +44,39 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     assert "it may be the cause" in alone
     assert "The first 24:" in changed(maps=np.arange(25))
     assert "The first" not in changed(maps=np.arange(24))
+    assert "The first 24:" in changed(maps=np.arange(25), turned=False)
 
 
-@pytest.mark.parametrize("others", [1, 17])
-def test_other_sets_that_do_it_too_are_told(others):
+@pytest.mark.parametrize(("others", "named"), [(1, "one other"), (17, "17 others")])
+def test_other_sets_that_do_it_too_are_told(others, named):
     text = changed(others=others, difference_turned=True)
-    assert f"Not proven to be the cause: the 2 of largest difference and {others} others without them do it" in text
-    assert "largest difference do." in text
+    assert f"Not proven to be the cause: the 2 of largest difference and {named} without them do it too." in text
+    assert "largest difference do it." in text
     assert "may be the cause" not in text
+    does = "does" if others == 1 else "do"
+    assert f"Not proven to be the cause: {named} without it {does} it too." in changed(
+        others=others, maps=np.array([4])
+    )
+
+
+def test_maps_are_no_control_of_themselves():
+    same = {"difference_turned": True, "largest": True}
+    text = changed(**same)
+    assert "2% do it; they are themselves the 2 of largest difference." in text
+    assert "may be the cause at this layer" in text
+    assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, no others were found to"
+    assert "so does" not in verdict(Verification(**(vars(FOUND) | same | {"maps": np.array([4])})))
+    short = changed(**same, turned=False, maps=np.array([4]))
+    assert "move it less; it is itself the one of largest difference." in short
+
+
+def test_no_random_set_is_no_comparison():
+    none = {"chance": np.zeros(0), "chance_turned": 0.0}
+    for maps in (np.arange(2), np.arange(1)):
+        text = changed(**none, maps=maps)
+        assert "There is no random set as large; " in text
+        assert "too few random sets" in text
+    assert "nan" not in changed(**none, turned=False)
 
 
 @pytest.mark.parametrize("control", [{"difference_turned": True}, {"chance_turned": 0.3}])
@@ -105,7 +131,7 @@ def test_a_whole_cut_is_told_apart_from_nothing():
 def test_chosen_maps_that_do_not_turn_it_are_told_beside_chance():
     text = changed(margins=np.array([-3.0, -2.5, -2.0]), turned=False, chance=np.array([-2.5] * 3 + [-1.0]))
     assert "2 of 64 maps, put from src into adv, do not give panda back (margin -3.00 to -2.00)." in text
-    assert "75% of 4 random sets as large move it less; the 2 of largest difference give -0.50." in text
+    assert "Of 4 random sets as large, 75% move it less; the 2 of largest difference give -0.50." in text
 
 
 def test_maps_that_are_ablated_take_the_class_away():

@@ -188,6 +188,9 @@ def test_the_steps_of_a_verification_and_its_controls():
     margin, label = every.tried(largest[None])
     assert found.difference == pytest.approx(float(margin[0]))
     assert found.difference_turned == (label[0] == question.wanted)
+    same, other = (tuple(np.flatnonzero(some).tolist()) for some in (largest, ~largest))
+    told = [verify(c, question, Intervention(1, maps, randoms=2)).largest for maps in (same, same[::-1], other)]
+    assert told == [True, True, False]
     places = [int(np.abs(margins - value).argmin()) for value in found.chance]
     assert found.chance_turned == pytest.approx(np.mean([said[place] == question.wanted for place in places]))
     assert (found.whole_turned, found.width) == (True, 6)
