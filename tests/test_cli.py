@@ -18,6 +18,7 @@ from PIL import Image
 
 from aevis_dash import assistant, founding, learning
 from aevis_dash.cli import main, make_parser, output
+from aevis_dash.cli.answers import verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.domain import FeatureMap
 from aevis_dash.workbench import open_workbench
@@ -799,3 +800,33 @@ def chosen_photographs(table):
     labels = {row["label"]: [r["image_id"] for r in rows if r["label"] == row["label"]] for row in rows}
     other = next(label for label, ids in labels.items() if label != "1" and len(ids) >= 2)
     return [*labels["1"][:2], *labels[other][:2]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "2% of 200 sets of as many at random do, as many of largest difference do not. Without them no set of"),
+        ({"others": 7}, "as many of largest difference do not. Without them 7 others do it."),
+        ({"difference": (True, False)}, "Maps 1 2 turn it, but so do as many of largest difference."),
+        ({"difference": (True, True)}, "2% of 200 sets of as many at random do, they are themselves those of largest"),
+        ({"random": (200, 0.3)}, "Maps 1 2 turn it, but 30% of 200 sets of as many at random do."),
+        ({"random": (19, 0.0)}, "Maps 1 2 turn it, but 0% of 19 sets of as many at random do, too few to tell."),
+        ({"maps": [1], "random": (15, 0.0)}, "Maps 1 turn it; 0% of 15 sets of as many at random do, as many of"),
+        ({"turned": False}, "Maps 1 2 do not turn it."),
+    ],
+)
+def test_a_flip_back_names_the_control_that_it_fails(changed, said):
+    facts = {"maps": [1, 2], "turned": True, "random": (200, 0.02), "difference": (False, False), "others": None}
+    facts |= changed
+    (sets, turn), (turns, same) = facts["random"], facts["difference"]
+    layer = facts | {
+        "layer": "relu",
+        "width": 64,
+        "margins": [-1.0, 1.0],
+        "labels": ["monkey", "panda"],
+        "random": {"sets": sets, "turn": turn, "percentile": 1.0},
+        "largest_difference": {"margin": 0.0, "turns": turns, "same_maps": same},
+        "whole_layer": {"margin": 2.0, "turns": True},
+    }
+    text = verification_text({"example": "panda", "replacement": "source", "layers": [layer]})
+    assert said in text.splitlines()[-1]

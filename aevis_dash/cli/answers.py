@@ -6,7 +6,9 @@ from typing import Any
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
+    LEAST,
     PREDICTION,
+    RARE,
     Contribution,
     Datapath,
     Example,
@@ -292,15 +294,18 @@ def _verdict(each: Mapping[str, Any]) -> str:
     maps = f"Maps {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
     if not each["turned"]:
         return f"{maps} do not turn it."
-    if each["largest_difference"]["turns"]:
+    same = each["largest_difference"]["same_maps"]
+    if each["largest_difference"]["turns"] and not same:
         return f"{maps} turn it, but so do as many of largest difference."
     random = each["random"]
     chance = f"{random['turn']:.0%} of {random['sets']} sets of as many at random do"
-    if not each["beats_chance"]:
-        few = ", too few to tell" if random["turn"] <= 0.05 else ""
-        return f"{maps} turn it, but {chance}{few}."
+    if random["turn"] > RARE:
+        return f"{maps} turn it, but {chance}."
+    if random["sets"] < (LEAST if len(each["maps"]) > 1 else 1):
+        return f"{maps} turn it, but {chance}, too few to tell."
+    largest = "they are themselves those of largest difference" if same else "as many of largest difference do not"
     others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"
-    return f"{maps} turn it; {chance}, as many of largest difference do not. Without them {others}."
+    return f"{maps} turn it; {chance}, {largest}. Without them {others}."
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

@@ -67,6 +67,7 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "beaten": _beaten(hop),
         "randoms": len(hop.tested.chance),
         "largest_difference": hop.tested.difference,
+        "same_map": hop.tested.largest,
     }
 
 
@@ -92,8 +93,7 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
     notes += [f"on src they fire at {hop['effect_on_source']:.0%} of that"] if effect else []
     said = f" ({'; '.join(notes)})" if notes else ""
-    same = math.isclose(hop["largest_difference"], hop["margin"], rel_tol=1e-4)
-    largest = "it is itself the one" if same else f"{fixed(hop['largest_difference'], 2)} by the one"
+    largest = "it is itself the one" if hop["same_map"] else f"{fixed(hop['largest_difference'], 2)} by the one"
     return (
         f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
         f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
