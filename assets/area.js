@@ -34,5 +34,29 @@
     return around(Array.from(chosen), width);
   }
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { area: { toggled } });
+  // The rectangle of neurons that a text such as "rows 2-4, columns 3" names, of all rows or columns where it names none;
+  // null for no text. Throws a sentence for what is no rectangle of the layer.
+  const ENDS = /(row|column)s?\s+(\d{1,6})(?:\s*(?:-|–|to)\s*(\d{1,6}))?/g;
+  function read(text, layer, height, width) {
+    const written = (text || "").trim().toLowerCase();
+    const parts = Array.from(written.matchAll(ENDS));
+    const ends = (first, last) => [Number(first), Number(last ?? first)].sort((a, b) => a - b);
+    const named = Object.fromEntries(parts.map(([, what, first, last]) => [what, ends(first, last)]));
+    const rest = written.replace(ENDS, "").replace(/^[ ,;]+|[ ,;]+$/g, "");
+    if (!written) {
+      return null;
+    }
+    if (rest || !parts.length || parts.length > Object.keys(named).length) {
+      const short = written.length < 40 ? written : written.slice(0, 40) + "…";
+      throw `'${short}' names no neurons. Write them such as: rows 2-4, columns 3-5.`;
+    }
+    const [top, bottom] = named.row || [0, height - 1];
+    const [left, right] = named.column || [0, width - 1];
+    if (bottom >= height || right >= width) {
+      throw `The area lies outside layer '${layer}', which has ${height} rows and ${width} columns, counted from 0.`;
+    }
+    return [top, left, bottom + 1, right + 1];
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { area: { toggled, read } });
 })();

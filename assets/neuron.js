@@ -44,7 +44,7 @@
     return `row ${point.y}, column ${point.x} ${sees} · ${values(graph, point.y, point.x).join(" · ")}`;
   }
 
-  // The area of interest in words; single neurons of a rectangle have none (`area_in` reads rectangles).
+  // The area of interest in words; single neurons of a rectangle have none.
   function words(view) {
     const [top, left, bottom, right, ...picked] = view.area || [];
     const ends = (first, end) => (end - first > 1 ? `${first}-${end - 1}` : `${first}`);
@@ -52,24 +52,39 @@
     return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
-  // What of an area the server is to be asked: one that was drawn on the shown map, or words that the page did not write
-  // itself for the area that is chosen. A drawing that was taken away is none.
-  function asked(_small, _large, text, view) {
+  // Words that were typed for the area are another one, or wrong, which is said. Dash would tell of them after the click
+  // that ended the typing, which may be one to trace it.
+  function typed(text) {
+    const told = (children) => window.dash_clientside.set_props("message", { children, is_open: Boolean(children) });
+    const [view, fields] = ["view", "receptive-fields"].map((id) => window.dash_clientside.controls.shown(id, "data"));
+    if (!view || !fields || fields.layer !== view.layer || text === words(view)) {
+      return;
+    }
+    try {
+      const area = window.dash_clientside.area.read(text, fields.layer, fields.rows.length, fields.columns.length);
+      window.dash_clientside.controls.show(Object.assign({}, view, { area }));
+      told("");
+    } catch (wrong) {
+      told(String(wrong));
+    }
+  }
+
+  document.addEventListener("change", ({ target }) => target.id === "area-words" && typed(target.value), true);
+
+  // What of an area the server is to be asked: one that was drawn on the shown map. A drawing that was taken away is none.
+  function asked(_small, _large, view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     const [{ prop_id: by, value } = {}] = context.triggered;
     if (!view || !by) {
-      return [nothing, nothing];
-    }
-    if (by === "area-words.value") {
-      return [nothing, (text || "") === words(view) ? nothing : { words: text, at: Date.now() }];
+      return nothing;
     }
     const { range, lassoPoints } = value || {};
     const graph = document.querySelector(`#${by.slice(0, by.lastIndexOf("."))} .js-plotly-plot`);
     if (!graph || !window.dash_clientside.controls.shows(graph, view)) {
-      return [nothing, nothing];
+      return nothing;
     }
     const kind = lassoPoints ? { lassoPoints } : { range };
-    return [range || lassoPoints ? { ...kind, at: Date.now() } : nothing, nothing];
+    return range || lassoPoints ? { ...kind, at: Date.now() } : nothing;
   }
 
   // A click on a neuron adds it to the area of interest, or takes it away.

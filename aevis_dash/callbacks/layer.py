@@ -83,11 +83,11 @@ def _sources(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
     return (no_update, no_update) if names == known else (names, names[0] if names else None)
 
 
-def fields(bench: Workbench, name: str) -> dict[str, list]:
+def fields(bench: Workbench, name: str) -> dict[str, Any]:
     """The receptive fields of a layer's neurons for the page: pixels by rows and by columns, and the input's size."""
     rows, across = bench.receptive_fields(bench.layers.find(name).index)
     size = bench.workspace.settings.preprocessing.input_size
-    return {"rows": rows.tolist(), "columns": across.tolist(), "size": list(size)}
+    return {"layer": name, "rows": rows.tolist(), "columns": across.tolist(), "size": list(size)}
 
 
 def _title(shown: Contents) -> str:

@@ -62,7 +62,6 @@ def _state() -> list:
             ids.ARRIVED,
             ids.MAPS_DRAWN,
             ids.AREA_DRAWN,
-            ids.AREA_TYPED,
         ),
         *(ids.READY, ids.WANTED, ids.DONE, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.ASKED),
         *(ids.FLIPPED, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),

@@ -112,6 +112,36 @@ def test_a_click_adds_a_neuron_to_the_area_or_takes_it_away(dash_br, asked):
     assert found == [toggled(area, row, column, (5, 70)) for area, row, column in asked]
 
 
+READ = f"""{AREA}
+const read = (text) => {{
+  try {{ return window.dash_clientside.area.read(text, "relu", 5, 70); }} catch (wrong) {{ return String(wrong); }}
+}};
+return arguments[0].map(read);"""
+
+
+def test_a_typed_area_is_read(dash_br):
+    expected = {
+        "rows 2-4, columns 3-5": [2, 3, 5, 6],
+        "row 2 column 3": [2, 3, 3, 4],
+        "Columns 3 to 5": [0, 3, 5, 6],
+        " rows 4–2; ": [2, 0, 5, 70],
+        "columns 0, rows 4-4": [4, 0, 5, 1],
+        "columns 9-10": [0, 9, 5, 11],
+        "": None,
+        "  ": None,
+    }
+    assert dash_br.driver.execute_script(READ, [*expected, None]) == [*expected.values(), None]
+
+
+def test_what_is_no_area_is_refused_in_a_sentence(dash_br):
+    none = "names no neurons. Write them such as: rows 2-4, columns 3-5."
+    outside = "The area lies outside layer 'relu', which has 5 rows and 70 columns, counted from 0."
+    wrong = ["the ear", "rows 2-4, columns", "rows 2-4 and 7", "rows 1, rows 2", "rows -1"]
+    assert dash_br.driver.execute_script(READ, wrong) == [f"'{text}' {none}" for text in wrong]
+    assert dash_br.driver.execute_script(READ, ["x" * 99]) == [f"'{'x' * 40}…' {none}"]
+    assert dash_br.driver.execute_script(READ, ["rows 2-5", "columns 70"]) == [outside] * 2
+
+
 NEURON = Path(__file__).parents[2].joinpath("assets", "neuron.js").read_text(encoding="utf-8")
 NUMBER = f"""
 const none = () => null;

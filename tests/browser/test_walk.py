@@ -77,10 +77,10 @@ def test_from_the_slider_to_the_cause(walker):
 def test_the_story_traces_to_winners(walker):
     """The opening map fires, so tracing it names winners, the same ones from the link."""
     walker.drawn("activations")
-    walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5", Keys.ENTER)
-    walker.says("area-text", "rows 2 to 5")
+    walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5")
     walker.press("trace")
     first = walker.says("winners", "(solved")
+    assert "map 0, rows 2-5, columns 2-5" in walker.text("trail"), "what is typed counts for the next click"
     assert "★" in first
     walker.until(lambda: not walker.text("area-text"), "no map of that layer is shown yet")
     assert not walker.driver.find_element("id", "trace").is_enabled()

@@ -5,10 +5,10 @@ import pytest
 
 from aevis_dash.callbacks import view as views
 from aevis_dash.callbacks.activations import area_words, firing_of, shown
-from aevis_dash.callbacks.neuron_choices import area_in, chosen_area, typed_area
+from aevis_dash.callbacks.neuron_choices import chosen_area
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.view import View
-from aevis_dash.domain import AevisError, AreaOfInterest, Role, further
+from aevis_dash.domain import AreaOfInterest, Role, further
 from aevis_dash.layouts.activations import LOOKS, Sight, large_style, row_style, sights
 from aevis_dash.workbench import open_workbench
 
@@ -53,55 +53,6 @@ def test_the_area_says_how_much_it_sees(bench, view):
     assert area_words(bench, firing_of(bench, view)).endswith("the whole map, 16 x 16 neurons")
     few = area_words(bench, firing_of(bench, view.but(area=(1, 2, 3, 4, 0, 3))))
     assert "2 neurons in rows 1 to 2, columns 2 to 3; it sees" in few
-
-
-@pytest.mark.parametrize(
-    ("text", "ends"),
-    [
-        ("rows 2-4, columns 3-5", (2, 3, 5, 6)),
-        ("row 2 column 3", (2, 3, 3, 4)),
-        ("Columns 3 to 5", (0, 3, 16, 6)),
-        (" rows 4–2; ", (2, 0, 5, 16)),
-        ("columns 0, rows 15-15", (15, 0, 16, 1)),
-    ],
-)
-def test_a_typed_area_is_read(bench, view, text, ends):
-    layer = bench.layers.find(view.layer)
-    assert area_in(bench, layer, text) == AreaOfInterest(layer.index, *ends)
-
-
-@pytest.mark.parametrize("text", ["", "  ", None])
-def test_nothing_typed_is_the_whole_map(bench, view, text):
-    assert area_in(bench, bench.layers.find(view.layer), text) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("the ear", "'the ear' names no neurons. Write them such as: rows 2-4, columns 3-5"),
-        ("rows 2-4, columns", "names no neurons"),
-        ("rows 2-4 and 7", "names no neurons"),
-        ("rows 1, rows 2", "names no neurons"),
-        ("rows -1", "names no neurons"),
-        ("x" * 99, "'x{40}…' names no neurons"),
-        ("rows 2-99", "outside layer 'layer2.0.relu', which has 16 rows"),
-        ("columns 16", "outside layer"),
-    ],
-)
-def test_what_is_no_area_is_refused_in_a_sentence(bench, view, text, words):
-    with pytest.raises(AevisError, match=words):
-        area_in(bench, bench.layers.find(view.layer), text)
-
-
-def test_the_words_of_the_chosen_area_change_nothing(bench, view):
-    """The page writes them itself: none for single neurons, which must not become the whole map by that."""
-    single = view.but(area=(0, 0, 2, 2, 0, 3))
-    assert typed_area(bench, single, "") == single.area
-    assert typed_area(bench, single, "rows 1") == (1, 0, 2, 16)
-    box = view.but(area=(2, 3, 5, 6))
-    assert typed_area(bench, box, "rows 2-4, columns 3-5") == box.area
-    assert typed_area(bench, box, "") is None
-    assert typed_area(bench, view, "") is None
 
 
 def test_the_area_is_drawn_or_the_most_active(bench, view):
