@@ -401,6 +401,11 @@ LEAST = 20
 """Random sets that tell several maps from chance."""
 
 
+def too_few(sets: int, maps: int) -> bool:
+    """Whether so many random sets cannot tell so many maps from chance; beside a single map, one is enough."""
+    return sets < (LEAST if maps > 1 else 1)
+
+
 @dataclass(frozen=True)
 class Intervention:
     """Maps of one layer of a run are replaced, to see whether the prediction turns.

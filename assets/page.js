@@ -26,11 +26,10 @@
   // browser's history; what the page makes of an address, or adds to an example that was just chosen, is not.
   let answering = true;
   let left = null;
-  const now = () => JSON.stringify(window.dash_clientside.controls.shown("view", "data") ?? null);
   ["pointerdown", "keydown"].forEach((name) => document.addEventListener(name, () => (answering = false), true));
   window.addEventListener("popstate", () => {
     answering = true;
-    left = now();
+    left = JSON.stringify(window.dash_clientside.controls.shown("view", "data") ?? null);
     window.dash_clientside.set_props("went", { data: { search: window.location.search, at: Date.now() } });
   });
   // The view of an address is here: it is shown, unless the visitor has changed the one that was left for it. What an

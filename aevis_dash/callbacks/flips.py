@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aevis_dash.domain import LEAST, RARE, Verification
+from aevis_dash.domain import RARE, Verification, too_few
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
@@ -17,14 +17,9 @@ _SWAPS = {
 
 def question(maps: Sequence[int], replacement: str) -> str:
     """What is asked of the chosen maps of a layer, or of its smallest set."""
-    swap = _SWAPS[replacement]
-    if len(maps) == 1:
-        return f"Does map {maps[0]}, {swap}, turn the prediction?"
-    return (
-        f"Do maps {', '.join(map(str, maps))}, {swap}, turn the prediction?"
-        if maps
-        else (f"Which maps, {swap}, turn the prediction?")
-    )
+    several = f"Do maps {', '.join(map(str, maps))}" if maps else "Which maps"
+    asked = f"Does map {maps[0]}" if len(maps) == 1 else several
+    return f"{asked}, {_SWAPS[replacement]}, turn the prediction?"
 
 
 def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
@@ -41,19 +36,18 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
             f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
             f"{found.whole:.2f}."
         ]
-    single, do = (turns, "does") if count == 1 else (turn, "do")
-    single_gives = "gives" if count == 1 else "give"
+    turn, do, give = (turns, "does", "gives") if count == 1 else (turn, "do", "give")
     margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
     first = [f"The first {SHOWN}:"] if count > SHOWN else []
     if not found.turned:
         return [
             f"{count} of {found.width} maps, {swap}, {do} not {gone} ({margins}).",
             f"{_chance(found, f'{found.percentile:.0%}', 'move it less')}; "
-            f"{_control(found, f'{single_gives} {found.difference:.2f}')}.",
+            f"{_control(found, f'{give} {found.difference:.2f}')}.",
             *first,
         ]
     return [
-        f"{count} of {found.width} maps, {swap}, {single} ({margins}).",
+        f"{count} of {found.width} maps, {swap}, {turn} ({margins}).",
         f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; "
         f"{_control(found, f'{do} it' if found.difference_turned else f'{do} not')}.",
         _proof(found),
@@ -70,39 +64,42 @@ def verdict(found: Verification) -> str:
     if not found.turned:
         beaten, kind = int((found.chance < found.margins[-1]).sum()), "other maps" if count == 1 else "random sets"
         return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
-    too = _too(found)
-    alone = "beside too few controls" if _few(found) else "no others were found to"
-    said = f"so {_do(too)} {_listed(too)}" if too else alone
+    too, do = _too(found)
+    alone = "beside too few controls" if too_few(len(found.chance), count) else "no others were found to"
+    said = f"so {do} {too}" if too else alone
     return f"{count} of {found.width} maps {'turns' if count == 1 else 'turn'} it, {said}"
 
 
 def _proof(found: Verification) -> str:
     """What the controls make of maps that turn the label."""
-    too = _too(found)
+    too, do = _too(found)
     if too:
-        return f"Not proven to be the cause: {_listed(too)} {_do(too)} it too."
+        return f"Not proven to be the cause: {too} {do} it too."
     they, them = ("it", "it") if len(found.maps) == 1 else ("they", "them")
-    if _few(found):
+    if too_few(len(found.chance), len(found.maps)):
         return (
             f"No set of the other maps was found to do it; too few random sets were drawn to tell {them} from chance."
         )
     return f"No set of the other maps was found to do it, so {they} may be the cause at this layer."
 
 
-def _too(found: Verification) -> list[str]:
-    """What else turns the label: what makes the maps no proof of a cause."""
-    often, them = f"{found.chance_turned:.0%} of the random sets", "it" if len(found.maps) == 1 else "them"
+def _too(found: Verification) -> tuple[str, str]:
+    """What else turns the label, which makes the maps no proof of a cause, and "does" or "do"; "" for nothing."""
+    count = len(found.maps)
     others = "one other" if found.others == 1 else f"{found.others} others"
-    return [
-        *([often] if found.chance_turned > RARE else []),
-        *([_largest(len(found.maps))] if found.difference_turned and not found.largest else []),
-        *([f"{others} without {them}"] if found.others >= 0 else []),
+    controls = [
+        (found.chance_turned > RARE, f"{found.chance_turned:.0%} of the random sets", "do"),
+        (found.difference_turned and not found.largest, _largest(count), "does" if count == 1 else "do"),
+        (
+            found.others >= 0,
+            f"{others} without {'it' if count == 1 else 'them'}",
+            "does" if found.others == 1 else "do",
+        ),
     ]
-
-
-def _few(found: Verification) -> bool:
-    """Whether there are too few random sets to tell the maps from chance; beside a single map, none."""
-    return len(found.chance) < (LEAST if len(found.maps) > 1 else 1)
+    names = [name for turns, name, _ in controls if turns]
+    if len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]}", "do"
+    return next(((name, do) for turns, name, do in controls if turns), ("", "do"))
 
 
 def _chance(found: Verification, share: str, do: str) -> str:
@@ -119,14 +116,6 @@ def _control(found: Verification, do: str) -> str:
 
 def _largest(count: int) -> str:
     return f"the {'one' if count == 1 else count} of largest difference"
-
-
-def _do(names: Sequence[str]) -> str:
-    return "does" if len(names) == 1 and names[0].startswith((_largest(1), "one other")) else "do"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:

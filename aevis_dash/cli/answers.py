@@ -6,7 +6,6 @@ from typing import Any
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
-    LEAST,
     PREDICTION,
     RARE,
     Contribution,
@@ -17,6 +16,7 @@ from aevis_dash.domain import (
     Prediction,
     Role,
     Verification,
+    too_few,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -301,7 +301,7 @@ def _verdict(each: Mapping[str, Any]) -> str:
     chance = f"{random['turn']:.0%} of {random['sets']} sets of as many at random do"
     if random["turn"] > RARE:
         return f"{maps} turn it, but {chance}."
-    if random["sets"] < (LEAST if len(each["maps"]) > 1 else 1):
+    if too_few(random["sets"], len(each["maps"])):
         return f"{maps} turn it, but {chance}, too few to tell."
     largest = "they are themselves those of largest difference" if same else "as many of largest difference do not"
     others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"

@@ -100,7 +100,7 @@ def test_maps_are_looked_at_over_the_image_and_enlarged_in_the_dark(walker):
     walker.driver.find_element("id", "theme-switch").send_keys(Keys.SPACE)
     theme = "return document.documentElement.getAttribute('data-bs-theme')"
     walker.until(lambda: walker.driver.execute_script(theme) == "dark", "it is dark")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all of it")
+    walker.idle("all of it")
     walker.driver.find_element("css selector", "#look input:checked").send_keys(Keys.ARROW_RIGHT)
     walker.until(lambda: "look=over" in walker.driver.current_url, "over the image")
     walker.driver.find_element("id", "enlarge").send_keys(Keys.ENTER)

@@ -92,7 +92,7 @@ def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
     channel = walker.channels("treemap", "maps")[2]
     walker.click_bar("treemap", "maps", channel)
     walker.says("neuron-title", f"map {channel} of layer3.1.relu_1")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert walker.driver.execute_script(PINNED_MARKED), "another map is none of its business"
 
     cell, *place = walker.driver.execute_script(FIRST_CELL)
@@ -124,14 +124,14 @@ def test_two_clicks_in_a_breath_are_both_shown(walker):
     """The second asks again before the first is answered, and Dash drops that answer. A figure that still shows the
     layer before takes no click."""
     walker.drawn("activations")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.idle("the page is there")
     shown = walker.text("neuron-title")
     first, second, third = [c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown][:3]
     walker.driver.execute_script(TWICE, first, second)
     walker.says("neuron-title", f"map {first} of")
     chosen = walker.driver.find_element("id", "chosen-maps")
     walker.until(lambda: chosen.get_attribute("value") == str(second), "the other one is chosen")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert f"map {first} of" in walker.text("neuron-title")
     walker.driver.execute_script(STALE, third)
     assert f"map={first}" in walker.driver.current_url
@@ -150,7 +150,7 @@ window.fetch = (address, ...rest) => {
 def slowed(walker: Walker) -> int:
     """Hold back answers of the server that change the view; a map of the layer that is not shown."""
     walker.drawn("activations")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.idle("the page is there")
     walker.driver.execute_script(SLOW)
     shown = walker.text("neuron-title")
     return next(c for c in walker.channels("treemap", "maps") if f"map {c} of" not in shown)
@@ -163,7 +163,7 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
     address(walker, f"map={channel}")
     assert "faces=" not in walker.driver.current_url, "the click came before the answer"
     address(walker, "faces=off")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert f"map={channel}" in walker.driver.current_url
     assert f"map {channel} of" in walker.text("neuron-title")
     card = next(c for c in walker.driver.find_elements("css selector", "#gallery button") if c.is_displayed())
@@ -171,7 +171,7 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
     walker.driver.find_element("id", "layer-faces").click()
     card.click()
     address(walker, f"example={example}")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert f"example={example}" in walker.driver.current_url
     assert "faces=" not in walker.driver.current_url, "how things are shown is no example's"
     assert walker.complaints() == []
@@ -184,7 +184,7 @@ def test_the_newer_of_two_choices_stays(walker):
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")
     address(walker, "faces=off")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert "faces=off" in walker.driver.current_url
     assert f"map={channel}" in walker.driver.current_url
 
@@ -192,8 +192,7 @@ def test_the_newer_of_two_choices_stays(walker):
     walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     walker.click_bar("river", "layers", 16)
     address(walker, "layer=layer3.1.relu_1")
-    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows", after=2000)
     assert "layer=layer3.1.relu_1" in walker.driver.current_url, "the click came after the key"
     assert walker.complaints() == []
 
@@ -203,8 +202,7 @@ def test_what_was_typed_for_a_layer_is_not_for_the_next(walker):
     walker.driver.find_element("id", "chosen-maps").send_keys("3 14", Keys.TAB)
     walker.click_bar("river", "layers", 16)
     address(walker, "layer=layer3.1.relu_1")
-    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows", after=2000)
     box = walker.driver.find_element("id", "chosen-maps")
     assert box.get_attribute("value") == ""
     assert "maps=" not in walker.driver.current_url
@@ -229,8 +227,7 @@ def test_a_click_that_comes_after_going_back_stays(walker):
     walker.until(lambda: walker.driver.current_url == shown, "the address goes back first")
     walker.click_bar("treemap", "maps", other)
     address(walker, f"map={other}")
-    walker.driver.execute_async_script("setTimeout(arguments[0], 2000)")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows", after=2000)
     assert f"map={other}" in walker.driver.current_url
     assert f"map {other} of" in walker.text("neuron-title")
     walker.driver.back()
@@ -248,8 +245,7 @@ def test_going_back_is_not_undone_by_an_answer_to_what_came_before(walker):
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
     walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     walker.driver.back()
-    walker.driver.execute_async_script("setTimeout(arguments[0], 3500)")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows", after=3500)
     assert walker.driver.current_url == shown
     assert f"map {channel} of" not in walker.text("neuron-title")
     walker.driver.forward()
@@ -265,7 +261,7 @@ def test_a_layer_is_pinned_right_after_it_was_clicked(walker):
     walker.click_bar("river", "layers", 16)
     walker.driver.find_element("id", "pin-layer").click()
     address(walker, "pinned=layer3.2.relu~layer3.1.relu_1")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert "pinned=layer3.2.relu~layer3.1.relu_1" in walker.driver.current_url
     assert walker.complaints() == []
 
@@ -274,15 +270,14 @@ def test_keys_beyond_the_end_of_the_network_need_not_be_taken_back(walker):
     walker.drawn("activations")
     last, before = sorted(walker.channels("river", "layers"))[:-3:-1]
     walker.click_bar("river", "layers", before)
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     title = walker.text("layer-title")
     walker.click_bar("river", "layers", last)
     end = walker.until(lambda: walker.text("layer-title") != title and walker.text("layer-title"), "the last layer")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
     walker.driver.switch_to.active_element.send_keys(*[Keys.ARROW_RIGHT] * 3)
-    walker.driver.execute_async_script("setTimeout(arguments[0], 500)")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "there is no further layer")
+    walker.idle("there is no further layer", after=500)
     assert walker.text("layer-title") == end
     walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     walker.says("layer-title", title)

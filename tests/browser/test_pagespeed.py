@@ -78,12 +78,12 @@ def test_a_click_asks_once_and_never_for_the_view(dash_br, served):
     """The browser changes the view itself, and the controls that follow it say nothing new."""
     walker = Walker(dash_br, served.url)
     walker.drawn("activations")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page is there")
+    walker.idle("the page is there")
     walker.driver.execute_script(ASKED)
     channel = walker.channels("treemap", "maps")[-1]
     walker.click_bar("treemap", "maps", channel)
     walker.says("neuron-title", f"map {channel} of")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     asked = walker.driver.execute_script("return window.asked")
     assert len([outputs for outputs in asked if "activations.figure" in outputs]) == 1
     assert not [outputs for outputs in asked if "view.data" in outputs or "view-changes.data" in outputs]
@@ -91,5 +91,5 @@ def test_a_click_asks_once_and_never_for_the_view(dash_br, served):
     walker.driver.execute_script("window.asked = []")
     walker.click_cell("activations", 1, 0, 0)
     walker.says("area-text", "rows 0 to 0, columns 0 to 0")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "all follows")
+    walker.idle("all follows")
     assert len(walker.driver.execute_script("return window.asked")) == 1

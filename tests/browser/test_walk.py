@@ -371,7 +371,7 @@ def _move_slider(walker: Walker) -> None:
     handle = walker.driver.find_elements("css selector", "#score-range [role=slider]")[1]
     handle.send_keys(*[Keys.ARROW_LEFT] * 5)
     walker.until(lambda: walker.text("gallery-count") not in ("", before), "the slider changes the gallery")
-    walker.until(lambda: not walker.browser.redux_state_is_loading, "the page follows")
+    walker.idle("the page follows")
 
 
 BAD_LINKS = {

@@ -143,6 +143,11 @@ class Walker:
         """What a graph shows, to be compared with another drawing."""
         return self.driver.execute_script(DRAWING, graph)
 
+    def idle(self, what: str, after: int = 0) -> None:
+        """Wait until the page waits for no answer, from so many ms on."""
+        self.driver.execute_async_script("setTimeout(arguments[1], arguments[0])", after)
+        self.until(lambda: not self.browser.redux_state_is_loading, what)
+
     def press(self, element: str) -> None:
         found = lambda: self.driver.find_element("id", element)  # noqa: E731
         self.until(lambda: found().is_displayed() and found().is_enabled(), f"{element} shown and enabled")
