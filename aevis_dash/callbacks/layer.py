@@ -56,7 +56,7 @@ def register(app: Dash, bench: Workbench) -> None:
             return notice(text, colours, height_of(data)), "", [], no_update, no_update, *others
         others = (
             *pinned_ones(bench, found, view, data),
-            *_sources(bench, view.layer, known),
+            *sources_of(bench, view.layer, known),
             fields(bench, view.layer),
         )
         try:
@@ -76,7 +76,7 @@ def register(app: Dash, bench: Workbench) -> None:
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
 
-def _sources(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
+def sources_of(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
     """The layers that a map of this one can be traced to, and the nearest of them; what is there already stays, for
     another may be chosen."""
     names = [bench.layers.layers[i].name for i in bench.contribution_sources(bench.layers.find(layer).index)]

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from dash import no_update
 
-from aevis_dash.callbacks.layer import asked_for, contributions_of, fields
+from aevis_dash.callbacks.layer import asked_for, contributions_of, fields, sources_of
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import View
 from aevis_dash.core.receptive import field_on_image
@@ -82,6 +83,14 @@ def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
         field = field_on_image(bench.classifier.network.traced, neuron)
         assert told["rows"][row] == [field.top, field.bottom]
         assert told["columns"][column] == [field.left, field.right]
+
+
+def test_a_chosen_source_stays_until_another_layer_has_others(bench, view):
+    names, nearest = sources_of(bench, view.layer, None)
+    assert nearest == names[0]
+    assert sources_of(bench, view.layer, names) == (no_update, no_update)
+    other = bench.layers.layers[bench.layers.find(view.layer).index + 1].name
+    assert sources_of(bench, other, names)[1] == view.layer
 
 
 def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):

@@ -9,7 +9,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import network
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
-from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost
+from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost, targets_of
 from aevis_dash.callbacks.settle import most_raised, settled, stored_triplet
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Pattern, Role, Stretch
@@ -144,6 +144,12 @@ def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
             (a,), (b,) = ([t for t in f.data if t.name == role] for f in (before, after))
             assert b.y[kept] == pytest.approx(a.y[kept], abs=1e-6)
     assert np.argmax(apart) >= bench.layers.find("layer3.0.relu").index, "the widest gap was closed away"
+
+
+def test_a_target_is_one_of_the_shown_example(bench, found, view):
+    assert view.target in targets_of(bench, view)
+    assert targets_of(bench, view) == tuple(found.plan.candidates)
+    assert targets_of(bench, View()) == (), "that of the example before is none while there are no datapaths"
 
 
 def test_the_stretches_are_told_in_a_line(bench):

@@ -147,6 +147,9 @@ def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
         ({"pinned": ("attic",)}, "no layer 'attic'"),
         ({"at": 0}, "no step 0 of its 0"),
         ({"layer": "relu", "maps": (99,)}, "there is no map 99"),
+        ({"map": 9999}, "of no layer"),
+        ({"maps": (1,)}, "of no layer"),
+        ({"area": (0, 0, 1, 1)}, "of no layer"),
         ({"layer": "relu", "map": 1, "area": (0, 0, 2, 2, 3, 9)}, "no places of a rectangle"),
     ],
 )
