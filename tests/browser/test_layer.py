@@ -88,6 +88,7 @@ def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
     walker.says("layer-title", "layer3.1.relu_1")
     walker.until(lambda: walker.driver.execute_script(NAMES) == [shown, "layer3.1.relu_1"], "both with their names")
     walker.until(lambda: walker.driver.execute_script(FITTED), "both treemaps drawn")
+    walker.idle("nothing is on its way")
     walker.driver.execute_script(MARK_PINNED)
     channel = walker.channels("treemap", "maps")[2]
     walker.click_bar("treemap", "maps", channel)
@@ -101,6 +102,38 @@ def test_layers_stand_side_by_side_and_stay_as_they_are(walker):
     walker.until(lambda: walker.text("pin-layer") == "unpin", "it is the shown one now")
     walker.press("pin-layer")
     walker.until(lambda: "pinned=" not in walker.driver.current_url, "unpinned")
+    assert walker.complaints() == []
+
+
+DRAWN_DURING_PRESS = """
+const graph = document.querySelector('#treemap .js-plotly-plot'), [x, y, other] = arguments;
+const event = { target: graph.querySelector('.nsewdrag'), clientX: x, clientY: y };
+window.drawing = setInterval(() => Plotly.Fx.hover(graph, event, 'xy'), 1);
+window.told = [];
+graph.on('plotly_click', ({ points }) => window.told.push(points[0].customdata[0]));
+if (other) graph.layout.meta = { ...graph.layout.meta, other };
+"""
+
+
+@pytest.mark.parametrize("other", (False, True))
+def test_a_press_counts_when_the_graph_is_drawn_during_it(walker, other):
+    """Plotly looks for what lies under the pointer after a drawing, finds nothing while a button is down, and does not
+    look again within 50 ms. What was pressed counts, once, unless the graph shows something else by then."""
+    walker.drawn("activations")
+    walker.idle("the page is there")
+    channel = walker.channels("treemap", "maps")[3]
+    with walker.held_on_bar("treemap", "maps", channel) as (x, y):
+        walker.driver.execute_script(DRAWN_DURING_PRESS, x, y, other)
+    walker.driver.execute_script("clearInterval(window.drawing)")
+    if other:
+        assert walker.driver.execute_script("return window.told") == []
+    else:
+        walker.says("neuron-title", f"map {channel} of")
+        walker.idle("all follows")
+        another = walker.channels("treemap", "maps")[5]
+        walker.click_bar("treemap", "maps", another)
+        walker.says("neuron-title", f"map {another} of")
+        assert walker.driver.execute_script("return window.told") == [channel, another]
     assert walker.complaints() == []
 
 

@@ -1,7 +1,8 @@
 """A user's hands and eyes: drawn graphs are waited for, clicks go to viewport coordinates after a mouse move."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
@@ -97,6 +98,14 @@ class Walker:
         ActionChains(self.driver).key_down(key).perform()
         self.click_bar(graph, trace, first)
         ActionChains(self.driver).key_up(key).perform()
+
+    @contextmanager
+    def held_on_bar(self, graph: str, trace: str, first: int) -> Iterator[tuple[float, float]]:
+        """Hold the mouse's button down on that bar; its place."""
+        x, y = self.driver.execute_script(WHERE_BAR, graph, trace, first)
+        self._pointer(x, y).pause(0.2).click_and_hold().perform()
+        yield x, y
+        ActionChains(self.driver).release().perform()
 
     def channels(self, graph: str, trace: str) -> list[int]:
         return self.driver.execute_script(CHANNELS, graph, trace)
