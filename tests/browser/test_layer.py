@@ -115,7 +115,7 @@ if (other) graph.layout.meta = { ...graph.layout.meta, other };
 """
 
 
-@pytest.mark.parametrize("other", (False, True))
+@pytest.mark.parametrize("other", [False, True])
 def test_a_press_counts_when_the_graph_is_drawn_during_it(walker, other):
     """Plotly looks for what lies under the pointer after a drawing, finds nothing while a button is down, and does not
     look again within 50 ms. What was pressed counts, once, unless the graph shows something else by then."""
