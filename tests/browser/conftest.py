@@ -19,6 +19,8 @@ from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
+# Without a screen Chromium has no mouse, and Plotly takes a press for a touch: its cover for drags is left out.
+_MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -37,6 +39,7 @@ def pytest_setup_options() -> Options:
     options.binary_location = next((path for name in _BROWSERS if (path := shutil.which(name))), "")
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,1040"):
         options.add_argument(argument)
+    options.add_argument(f"--blink-settings={_MOUSE}")
     return options
 
 
