@@ -2,7 +2,8 @@
 // a look while the button is down, as after a drawing, finds nothing: such a press would be lost. Here it is let look.
 (function () {
   function look() {
-    const pressed = Array.from(document.querySelectorAll(".js-plotly-plot")).filter((graph) => graph._dragging);
+    const graphs = Array.from(document.querySelectorAll(".js-plotly-plot"));
+    const pressed = graphs.filter((graph) => graph._dragging && !graph._hoverdata);
     pressed.forEach((graph) => window.Plotly.Fx.unhover(graph, {}));
   }
   window.addEventListener("mouseup", look, true);
