@@ -12,18 +12,12 @@ from aevis_dash.config import AttackParameters, Progress, part_of, resource, sil
 from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.images import read_image, write_image
+from aevis_dash.labels import ImageEntry, find_images
+from aevis_dash.settings import WorkspaceSettings, write_settings
+from aevis_dash.tables import read_class_names
 from aevis_dash.workbench import Workbench, medium
-from aevis_dash.workspace import (
-    ImageEntry,
-    Workspace,
-    WorkspaceSettings,
-    create,
-    find_images,
-    read_class_names,
-    read_image,
-    write_image,
-    write_settings,
-)
+from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD

@@ -51,9 +51,10 @@ from aevis_dash.domain import (
     area_of_neurons,
     further,
 )
+from aevis_dash.labels import ImageEntry
 from aevis_dash.learning import Learning
 from aevis_dash.store import Store, key_of
-from aevis_dash.workspace import ImageEntry, Workspace
+from aevis_dash.workspace import Workspace
 
 VERSION = 3
 """Of what is computed here; raised when a method's results change for the same parameters."""

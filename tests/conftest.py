@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from aevis_dash import founding
+from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workspace import Workspace, write_settings
+from aevis_dash.workspace import Workspace
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -21,8 +21,9 @@ from aevis_dash.cli import main, make_parser, output
 from aevis_dash.cli.answers import verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.domain import FeatureMap
+from aevis_dash.images import write_image
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workspace import Workspace, write_image
+from aevis_dash.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = resource("models") / founding.WORLD_WEIGHTS

@@ -13,8 +13,9 @@ from aevis_dash import founding
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.founding import init_workspace, make_world, train_world
+from aevis_dash.images import write_image
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workspace import Workspace, write_image
+from aevis_dash.workspace import Workspace
 from aevis_dash.world.draw import CLASSES, PARTS
 
 SHIPPED = resource("models") / founding.WORLD_WEIGHTS

@@ -27,8 +27,10 @@ from aevis_dash.domain import (
     role_of,
     short_of,
 )
+from aevis_dash.images import write_image
+from aevis_dash.labels import ImageEntry
+from aevis_dash.settings import write_settings
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workspace import ImageEntry, write_image, write_settings
 
 
 @pytest.fixture

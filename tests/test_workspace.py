@@ -13,19 +13,10 @@ from PIL import Image
 
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import AevisError, Example, ModelSpec, Preprocessing
-from aevis_dash.workspace import (
-    ImageEntry,
-    Workspace,
-    WorkspaceSettings,
-    create,
-    find_images,
-    parameters_from,
-    png_bytes,
-    read_image,
-    smaller,
-    write_image,
-    write_settings,
-)
+from aevis_dash.images import png_bytes, read_image, smaller, write_image
+from aevis_dash.labels import ImageEntry, find_images
+from aevis_dash.settings import WorkspaceSettings, parameters_from, write_settings
+from aevis_dash.workspace import Workspace, create
 
 NAMES = ("cat", "dog", "grey fox")
 SETTINGS = WorkspaceSettings(

@@ -10,8 +10,8 @@ import numpy as np
 from flask import Flask, Response, abort
 
 from aevis_dash.domain import AevisError, Example, FeatureMap
+from aevis_dash.images import png_bytes, smaller
 from aevis_dash.workbench import Workbench
-from aevis_dash.workspace import png_bytes, smaller
 
 _AMPLIFIED = 10
 _SMALL = 128

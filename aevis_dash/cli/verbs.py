@@ -28,8 +28,10 @@ from aevis_dash.domain import (
     Preprocessing,
     Role,
 )
+from aevis_dash.images import write_image
+from aevis_dash.labels import ImageEntry
+from aevis_dash.settings import parameters_from
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
-from aevis_dash.workspace import ImageEntry, parameters_from, write_image
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
 
