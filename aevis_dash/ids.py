@@ -19,6 +19,7 @@ WANTED = "extraction-wanted"
 DONE = "extraction-done"
 WIDTH = "layer-width"
 
+WARNINGS = "warnings"
 MESSAGE = "message"
 HINT = "hint"
 TRAIL = "trail"

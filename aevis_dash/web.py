@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 import diskcache
 from dash import Dash
@@ -33,6 +34,7 @@ from aevis_dash.callbacks import (
     neuron,
     neuron_choices,
     view,
+    warnings,
 )
 from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.config import embedded_workspace, resource
@@ -72,9 +74,11 @@ def create_app(bench: Workbench) -> Dash:
     app.index_string = _with_parts(app)
     fields = {"plain": dict(view.PLAIN), "belongs": view.BELONGS}
     classes, findable = examples.classes, network_choices.findable
-    app.layout = lambda: page(workspace.root.name, model, classes(bench), scores, methods, findable(bench), fields)
+    app.layout = lambda: page(
+        workspace.root.name, model, classes(bench), scores, methods, findable(bench), fields, bench.warnings
+    )
     browser.register(app)
-    shown = (examples, departures, network, layer, layer_table, neuron, activations, learned)
+    shown = (warnings, examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
         station.register(app, bench)
     background.register(app, _manager())
@@ -103,8 +107,11 @@ def _with_parts(app: Dash) -> str:
     return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
 
 
-def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:
-    """Serve a workspace, the drawn world's for None, until interrupted; raises AevisError for a port in use."""
+def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> tuple[str, ...]:
+    """Serve a workspace, the drawn world's for None, until interrupted; gives its warnings at the end.
+
+    Raises AevisError for a port in use.
+    """
     from waitress import serve as serve_forever
 
     _refuse_busy_port(host, port)
@@ -114,11 +121,14 @@ def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> None:
     bench = open_workbench(folder)
     _prepare_opening(bench)
     app = create_app(bench)
+    for sentence in bench.warnings:
+        _say(f"aevis: warning: {sentence}", sys.stderr)
     _say(f"AEVis Dash serves {folder} at http://{host}:{port}  (Ctrl-C ends it)")
     try:
         serve_forever(app.server, host=host, port=port, threads=8, ident=None)
     finally:
         jobs.end()
+    return bench.warnings
 
 
 def _embedded() -> Path:
@@ -166,7 +176,7 @@ def _tell(text: str) -> None:
         sys.stderr.flush()
 
 
-def _say(text: str) -> None:
+def _say(text: str, stream: TextIO | None = None) -> None:
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
-    print(text, flush=True)
+    print(text, file=stream, flush=True)

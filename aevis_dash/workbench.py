@@ -196,6 +196,14 @@ class Workbench:
     def layers(self) -> LayerGraph:
         return self.classifier.layers
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes answers about this workspace doubtful as a whole, a sentence each.
+
+        The command line prints them and adds them to its documents, the page shows them as long as they hold.
+        """
+        return self.classifier.warnings
+
     # Predictions and scores
 
     def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:

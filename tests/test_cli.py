@@ -22,7 +22,7 @@ from aevis_dash.cli.answers import verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.domain import FeatureMap
 from aevis_dash.images import write_image
-from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,13 +45,15 @@ def aevis(capsys):
 
 @pytest.fixture
 def document(aevis):
-    """Runs a command with --json that must succeed; gives its document."""
+    """Runs a command with --json that must succeed without a warning; gives its document."""
 
     def run(*argv):
         status, out, err = aevis(*argv, "--json")
         assert (status, err) == (0, "")
         assert out.count("\n") == 1
-        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert found["warnings"] == []
+        return found
 
     return run
 
@@ -168,6 +170,23 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     row = out.splitlines()[2].split()
     names = [bench.class_names[p.label] for p in (chosen.source, chosen.adversarial)]
     assert row == [chosen.example.id, *names, "yes" if chosen.misclassified else "no", f"{chosen.score:.3f}"]
+
+
+def test_warnings_are_said_before_the_work_and_stand_in_the_document(aevis, drawn_world, monkeypatch):
+    """On stderr whatever becomes of the command; those that the work gave rise to are said after it."""
+    said = ["The labels look shifted."]
+    monkeypatch.setattr(Workbench, "warnings", property(lambda _: tuple(said)))
+    status, out, err = aevis("score", drawn_world, "--json")
+    assert (status, json.loads(out)["warnings"], err) == (0, said, f"aevis: warning: {said[0]}\n")
+    status, out, err = aevis("score", drawn_world, "--example", "nobody")
+    assert (status, out) == (2, "")
+    assert [line.partition(": ")[2][:8] for line in err.splitlines()] == ["warning:", "There is"]
+
+    judge = Workbench.judged_examples
+    monkeypatch.setattr(Workbench, "judged_examples", lambda *args: said.append("Two\nlines.") or judge(*args))
+    status, out, err = aevis("score", drawn_world, "--json")
+    assert json.loads(out)["warnings"] == said
+    assert err == "".join(f"aevis: warning: {' '.join(sentence.split())}\n" for sentence in said)
 
 
 def test_attack_takes_the_workspaces_parameters_and_the_options(document, world):

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs_version
 from aevis_dash.callbacks import addresses
 from aevis_dash.domain import AreaOfInterest
 from aevis_dash.web import _Packed, create_app
-from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench import Workbench, open_workbench
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,35 @@ def test_a_small_picture_is_made_once(client, bench, monkeypatch):
         kept.put((number,), b"%d" % number)
         assert kept.get((0,)) in (b"0", None)
     assert [kept.get((number,)) for number in range(3)] == [b"0", None, b"2"], "what was asked for last stays"
+
+
+def test_warnings_stand_on_the_page_as_long_as_they_hold(client, monkeypatch):
+    def strip(tree):
+        found = [tree] if tree.get("props", {}).get("id") == "warnings" else []
+        inside = tree.get("props", {}).get("children")
+        for child in inside if isinstance(inside, list) else [inside]:
+            found += strip(child) if isinstance(child, dict) else []
+        return found
+
+    def shown():
+        (found,) = strip(client.get("/_dash-layout").json)
+        return found["props"]["is_open"], [p["props"]["children"] for p in found["props"]["children"]]
+
+    assert shown() == (False, [])
+    said = ["The labels look shifted.", "The disk is full."]
+    monkeypatch.setattr(Workbench, "warnings", property(lambda _: tuple(said)))
+    assert shown() == (True, said)
+
+    output = next(d["output"] for d in client.get("/_dash-dependencies").json if "warnings.children" in d["output"])
+    outputs = [dict(zip(("id", "property"), part.split("."), strict=True)) for part in output.strip(".").split("...")]
+    inputs = [{"id": name, "property": "data"} for name in ("paths-view", "extraction-ready", "solve-done")]
+    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": ["extraction-ready.data"]}
+    said.pop(0)
+    told = client.post("/_dash-update-component", json=body).json["response"]["warnings"]
+    assert (told["is_open"], len(told["children"])) == (True, 1)
+    said.clear()
+    told = client.post("/_dash-update-component", json=body).json["response"]["warnings"]
+    assert (told["is_open"], told["children"]) == (False, [])
 
 
 def test_scripts_are_packed_once_and_answers_each_time(client):

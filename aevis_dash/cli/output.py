@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from aevis_dash.domain import AevisError
+
+_WIPE = "\r\x1b[K"
+"""Takes away what stands on a terminal's last line."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,13 @@ class Answer:
 def as_json(document: Any) -> str:
     """One JSON document; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Write warnings to stderr, a line each; on a terminal they take the progress line's place."""
+    wipe = _WIPE if sys.stderr.isatty() else ""
+    for sentence in sentences:
+        print(f"{wipe}aevis: warning: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -72,13 +83,13 @@ class ProgressLine:
             return
         self._last, self._shown = now, True
         text = f"{100 * share:3.0f} %  {what}"
-        self._stream.write(f"\r\x1b[K{text[:100]}" if self._live else f"{text}\n")
+        self._stream.write(f"{_WIPE}{text[:100]}" if self._live else f"{text}\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Take the line away again."""
         if self._live and self._shown:
-            self._stream.write("\r\x1b[K")
+            self._stream.write(_WIPE)
             self._stream.flush()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from aevis_dash import comparison, divergences, founding
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
+from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
@@ -32,7 +33,7 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
     root = workspace or embedded_workspace()
     if workspace is None:
         founding.make_world(root, progress=progress)
-    return BENCHES[what](open_workbench(root), args, progress)
+    return with_warnings(open_workbench(root), lambda bench: BENCHES[what](bench, args, progress))
 
 
 def costs(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
@@ -99,9 +100,9 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
     return Answer(document, "\n\n".join(text))
 
 
-def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def evaluate(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """The paper's Eq. 9 and 10 over a workspace, beside the null."""
-    bench = open_workbench(args.workspace)
     _check_files(args)
     question = Question(args.r, args.granularity, args.norm)
     found = survey(bench, _methods(args), args.targets, _sample(args), question, progress)
@@ -126,9 +127,9 @@ def evaluate(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(document, "\n\n".join(text))
 
 
-def diverge(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Where the adversarials of a workspace leave their sources, and which maps recur as culprits."""
-    bench = open_workbench(args.workspace)
     _check_files(args)
     found = divergences.divergences(bench, _sample(args), args.method, progress)
     listed = divergences.rows(bench, found)

@@ -10,16 +10,17 @@ import numpy as np
 from aevis_dash import assistant
 from aevis_dash.assistant import Hop
 from aevis_dash.cli import answers
+from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
 from aevis_dash.domain import PREDICTION, AevisError, FeatureMap, Role, Verification
 from aevis_dash.store import write_atomically
-from aevis_dash.workbench import Triplet, Workbench, open_workbench
+from aevis_dash.workbench import Triplet, Workbench
 
 
-def trail(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Propose the way back from an example's prediction, each hop tested, and flip the label back at every depth."""
-    bench = open_workbench(args.workspace)
     example = args.example or bench.workspace.settings.opens_on
     if not example:
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from aevis_dash import founding
 from aevis_dash.cli import answers, studies, trails
+from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core import loading
@@ -31,7 +32,7 @@ from aevis_dash.domain import (
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import parameters_from
-from aevis_dash.workbench import Triplet, Workbench, open_workbench
+from aevis_dash.workbench import Triplet, Workbench
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
 
@@ -41,8 +42,8 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        serve_page(args.workspace, args.host, args.port)
-    return Answer({"served": f"http://{args.host}:{args.port}"}, "")
+        warnings = serve_page(args.workspace, args.host, args.port)
+    return Answer({"served": f"http://{args.host}:{args.port}", "warnings": warnings}, "")
 
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
@@ -65,18 +66,20 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         "labelled": sum(entry.label is not None for entry in workspace.images),
     }
     text = "\n".join([pairs(facts), *(f"left out: {sentence}" for sentence in left_out)])
-    return Answer({**facts, "left_out": left_out}, f"{text}\n\nNext: aevis attack {workspace.root} --target nearest")
+    text += f"\n\nNext: aevis attack {workspace.root} --target nearest"
+    return with_warnings(Workbench(workspace), lambda _: Answer({**facts, "left_out": left_out}, text))
 
 
-def check(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def check(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Read everything a workspace refers to and run its model."""
-    facts = founding.check_workspace(open_workbench(args.workspace), progress)
+    facts = founding.check_workspace(bench, progress)
     return Answer(facts, pairs(facts))
 
 
-def attack(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Attack normal images and say what became of each."""
-    bench = open_workbench(args.workspace)
     target = _target(bench, args.target)
     entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
     if not entries:
@@ -90,9 +93,9 @@ def attack(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded.")
 
 
-def score(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """List the examples with their predictions and adversarial scores."""
-    bench = open_workbench(args.workspace)
     chosen = _chosen(bench, bench.judged_examples(progress), args.example)
     auroc = bench.auroc(chosen)
     listed = [answers.scored(bench, judged) for judged in chosen]
@@ -104,9 +107,9 @@ def score(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {fixed(auroc)}")
 
 
-def extract(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Find the datapaths of examples, and last the learned features of every map."""
-    bench = open_workbench(args.workspace)
     ids = args.example or [j.example.id for j in bench.judged_examples(progress) if j.misclassified]
     if not ids:
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
@@ -138,9 +141,9 @@ def _extract_set(
     return Answer(document, answers.set_extraction_text(document))
 
 
-def learn(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Complete the learned features of every map, and make a picture for one where the options name it."""
-    bench = open_workbench(args.workspace)
     chosen = _pictured(bench, args)
     begun = time.perf_counter()
     index = bench.learning.learn(progress)
@@ -163,9 +166,9 @@ def _pictured(bench: Workbench, args: argparse.Namespace) -> FeatureMap | None:
     return bench.layers.feature_map(args.layer, args.map)
 
 
-def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
-    bench = open_workbench(args.workspace)
     target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
     wanted = _wanted(bench, args)
@@ -176,9 +179,9 @@ def contribute(args: argparse.Namespace, progress: Progress) -> Answer:
     return Answer(document, answers.contribution_text(document))
 
 
-def verify(args: argparse.Namespace, progress: Progress) -> Answer:
+@on_workspace
+def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Replace feature maps of one run by another's and see whether the prediction turns, beside chance."""
-    bench = open_workbench(args.workspace)
     if args.map and len(set(args.layer or ())) != 1:
         raise AevisError("--map names maps of one layer. Say which, with one --layer.")
     names = dict.fromkeys(args.layer or ())
@@ -199,7 +202,8 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
         facts |= founding.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
     workspace = founding.make_world(args.workspace, progress)
     facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
-    return Answer(facts, f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}")
+    text = f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}"
+    return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))
 
 
 _HERE = (serve, init, check, attack, score, extract, learn, contribute, verify, world)

@@ -33,6 +33,11 @@ class Classifier:
         return self.network.layers
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes explanations of this model doubtful, a sentence each."""
+        return ()
+
+    @property
     def device(self) -> torch.device:
         return next(iter(self.network.traced.module.parameters()), torch.zeros(())).device
 

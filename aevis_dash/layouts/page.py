@@ -14,6 +14,7 @@ from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
 from aevis_dash.layouts.tour import tour, tour_button
 from aevis_dash.layouts.trail import trail_bar
+from aevis_dash.layouts.warnings import warnings_strip
 
 
 def page(
@@ -24,14 +25,16 @@ def page(
     methods: Methods,
     findable: Sequence[dict[str, str]],
     fields: Mapping[str, Any],
+    warnings: Sequence[str] = (),
 ) -> html.Div:
     """The whole page, before anything is chosen; made anew for each load. `findable` are the options of the network's
-    search, `fields` what the browser is to know of the view's fields."""
+    search, `fields` what the browser is to know of the view's fields, `warnings` what is doubtful about all of it."""
     return html.Div(
         [
             *_state(),
             dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, **fields}),
             _top_bar(workspace, model, scores.note),
+            warnings_strip(warnings),
             trail_bar(),
             tour(),
             html.Main(

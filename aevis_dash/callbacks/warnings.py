@@ -1,0 +1,23 @@
+"""The strip of warnings: what is doubtful about the whole workspace, looked at again at every choice and result."""
+
+from dash import Dash, Input, Output
+
+from aevis_dash import ids
+from aevis_dash.layouts.warnings import sentences
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callback; the page comes with the warnings of its first moment."""
+
+    @app.callback(
+        Output(ids.WARNINGS, "children"),
+        Output(ids.WARNINGS, "is_open"),
+        Input(ids.PATHS_VIEW, "data"),
+        Input(ids.READY, "data"),
+        Input(ids.SOLVE_DONE, "data"),
+        prevent_initial_call=True,
+    )
+    def say(*_: object) -> tuple[list, bool]:
+        told = bench.warnings
+        return sentences(told), bool(told)
