@@ -26,11 +26,15 @@ def _parameter(default: float | int | str, help_text: str, at_least: int = 0, at
 
 @dataclass(frozen=True)
 class AttackParameters:
-    """MI-FGSM (Dong et al., CVPR 2018); lengths in grey levels of 255."""
+    """MI-FGSM (Dong et al., CVPR 2018); lengths in grey levels of 255.
 
-    epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255")
-    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps", at_least=1)
-    momentum: float = _parameter(1.0, "decay factor mu of the accumulated gradient")
+    An epsilon below 1 leaves every stored pixel as it was. With more than 1000 steps a step of a small epsilon comes
+    near the rounding error of 32-bit numbers. The paper tries mu from 0 to 2.
+    """
+
+    epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255", at_least=1, at_most=255)
+    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps", at_least=1, at_most=1000)
+    momentum: float = _parameter(1.0, "decay factor mu of the accumulated gradient", at_most=2)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,16 @@ from aevis_dash.domain import AevisError
 
 @dataclass(frozen=True)
 class Attacked:
-    """An 8-bit image (H, W, 3) and whether it fools the classifier after quantisation."""
+    """An 8-bit image (H, W, 3), and whether it fools the classifier: as it is stored, and before it was rounded."""
 
     image: np.ndarray
     success: bool
+    unrounded: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether the attack had succeeded, and rounding to 8 bits undid it."""
+        return self.unrounded and not self.success
 
 
 def mi_fgsm(
@@ -33,8 +39,8 @@ def mi_fgsm(
 
     `region`, bool (B, H, W): the pixels that may change; all may where it is None.
     Success: the stored 8-bit image is predicted as another class than the clean one, or as its target.
-    Raises AevisError for an epsilon or a number of steps that is not positive, or a model that gives NaN, ValueError
-    for a region that is not one of these images.
+    Raises AevisError for an epsilon below one grey level, no steps at all, or a model that gives NaN, ValueError for a
+    region that is not one of these images.
     """
     _check(parameters)
     x, free = classifier.pixels(images), _free(classifier, images, region)
@@ -47,9 +53,9 @@ def mi_fgsm(
         gradient = sign * _loss_gradient(classifier, adversarial, wanted)
         adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters, free)
     stored = quantise(adversarial, x, parameters.epsilon)
-    label = _predict(classifier, stored.to(x.dtype) / 255)
-    success = label != clean if targets is None else label == wanted
-    return [Attacked(_image(a), bool(s)) for a, s in zip(stored, success, strict=True)]
+    labels = [_predict(classifier, pixels) for pixels in (stored.to(x.dtype) / 255, adversarial)]
+    fooled = [label != clean if targets is None else label == wanted for label in labels]
+    return [Attacked(_image(a), bool(s), bool(u)) for a, s, u in zip(stored, *fooled, strict=True)]
 
 
 def momentum_step(
@@ -81,10 +87,11 @@ def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
 
 
 def _check(parameters: AttackParameters) -> None:
-    if not parameters.epsilon > 0 or parameters.steps < 1:
+    if not parameters.epsilon >= 1 or parameters.steps < 1:
         raise AevisError(
-            f"The attack needs an epsilon above 0 and at least 1 step, not epsilon {parameters.epsilon} "
-            f"and {parameters.steps} steps. Mend the [attack] table of workspace.toml or the options."
+            f"The attack needs an epsilon of at least 1 grey level of 255, as less is rounded away, and at least 1 "
+            f"step, not epsilon {parameters.epsilon:g} and {parameters.steps} steps. Mend the [attack] table of "
+            "workspace.toml or the options."
         )
 
 
