@@ -287,10 +287,11 @@ class Workbench:
 
     # Datapaths
 
-    def plan(self, example: Example, wanted: ExtractionParameters | None = None) -> Plan:
+    def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
         """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
 
-        Raises AevisError where the attack failed or no clean image has adv's class.
+        Raises AevisError where the attack failed, where no clean image has adv's class, and for a `target` that is no
+        candidate.
         """
         source, adversarial = self.predict([example.source, example.adversarial])
         if source.label == adversarial.label:
@@ -304,6 +305,10 @@ class Workbench:
                 f"No clean image of the workspace is predicted as {name!r}, the class that {example.id} is taken for. "
                 f"Add images of {name!r}, or attack with `--target nearest`."
             )
+        if target is not None and target not in candidates:
+            raise AevisError(
+                f"{target!r} is no candidate target of {example.id}. Choose one of: {', '.join(candidates)}."
+            )
         nulls = _nulls(clean, example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
         return Plan(example, source.label, adversarial.label, candidates, nulls)
 
@@ -313,7 +318,7 @@ class Workbench:
         """The example's datapaths where all of them are stored, None otherwise. `target` names a candidate's image,
         `wanted` are the extraction parameters, the workspace's by default."""
         wanted = wanted or self.workspace.settings.extraction
-        plan = self.plan(self.workspace.example(example_id), wanted)
+        plan = self.plan(self.workspace.example(example_id), wanted, target)
         keys = self._path_keys(plan, wanted)
         found = [self.store.get(key, Datapath) for key in keys]
         return _triplet(plan, found, target) if all(path is not None for path in found) else None
@@ -332,7 +337,7 @@ class Workbench:
         the nulls pull on adv, src and the targets as these pull on one another.
         """
         wanted = wanted or self.workspace.settings.extraction
-        plan = self.plan(self.workspace.example(example_id), wanted)
+        plan = self.plan(self.workspace.example(example_id), wanted, target)
         keys = self._path_keys(plan, wanted)
         names = [plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls]
         found: list[Datapath] = []
@@ -518,6 +523,12 @@ class Workbench:
             queue.extend(new)
         return tuple(sorted(feeding, reverse=True))
 
+    def check_contribution(self, target: FeatureMap, layer: int, method: str) -> None:
+        """Raise AevisError for an unknown method, or a layer that does not feed the target's; nothing is computed."""
+        if method not in CONTRIBUTIONS:
+            raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
+        contribution.part_before(self.classifier, layer, target)
+
     def stored_contribution(
         self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str = "solved"
     ) -> Contribution | None:
@@ -540,8 +551,7 @@ class Workbench:
         """
         if area.layer != target.layer:
             raise ValueError("the area of interest must lie in the target map's layer")
-        if method not in CONTRIBUTIONS:
-            raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
+        self.check_contribution(target, layer, method)
         self.check_area(area)
         key = self._contribution_key(triplet, target, area, layer, method)
         parameters = self.workspace.settings.contribution
@@ -812,9 +822,5 @@ def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -
     found = [path for path in paths if path is not None]
     count = len(plan.candidates)
     candidates = tuple(found[2 : 2 + count])
-    if target is not None and target not in plan.candidates:
-        raise AevisError(
-            f"{target!r} is no candidate target of {plan.example.id}. Choose one of: {', '.join(plan.candidates)}."
-        )
     chosen = datapath.representative(found[0], candidates) if target is None else plan.candidates.index(target)
     return Triplet(plan, found[0], found[1], candidates, tuple(found[2 + count :]), chosen)

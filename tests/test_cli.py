@@ -20,6 +20,7 @@ from aevis_dash import assistant, founding, learning
 from aevis_dash.cli import main, make_parser, output
 from aevis_dash.cli.answers import verification_text
 from aevis_dash.config import AttackParameters, resource
+from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap
 from aevis_dash.images import write_image
 from aevis_dash.workbench import Workbench, open_workbench
@@ -640,6 +641,32 @@ def test_what_cannot_be_verified_is_refused(refused, drawn_world, argv, words):
     assert words in refused("verify", drawn_world, "--example", opening(drawn_world), *argv)
 
 
+_MAP = ("--layer", "layer1.0.relu", "--map", "1")
+
+
+@pytest.mark.parametrize(
+    ("verb", "argv", "words"),
+    [
+        ("extract", ["--target", "nope.png"], "'nope.png' is no candidate target"),
+        ("extract", ["OTHER", "nope"], "no example 'nope'"),
+        ("contribute", ["--target", "nope.png"], "'nope.png' is no candidate target"),
+        ("contribute", ["--how", "magic"], "no 'magic' contributions"),
+        ("contribute", [*_MAP, "--from", "layer2.0.relu"], "does not feed"),
+        ("contribute", [*_MAP, "--area", "0,0,99,2"], "outside layer"),
+        ("contribute", [*_MAP, "--area", "0,0,1,1", "--most-active", "2"], "Leave one out"),
+        ("trail", ["--target", "nope.png"], "'nope.png' is no candidate target"),
+        ("trail", ["--how", "magic"], "no 'magic' contributions"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_extracted(monkeypatch, refused, world, verb, argv, words):
+    """The story's datapaths are not stored here, and an extraction would fail the test."""
+    shutil.rmtree(world / "cache" / "datapath")
+    monkeypatch.setattr(datapath, "extract", lambda *_, **__: pytest.fail("extracted before the refusal"))
+    fooled = [j.example.id for j in open_workbench(world).judged_examples() if j.misclassified]
+    argv = [fooled[1] if word == "OTHER" else word for word in argv]
+    assert words in refused(verb, world, "--example", opening(world), *argv)
+
+
 def test_names_that_do_not_exist_are_refused(refused, world):
     before = everything(world)
     assert "no example 'x' in" in refused("score", world, "--example", "x")
@@ -650,7 +677,15 @@ def test_names_that_do_not_exist_are_refused(refused, world):
         "attack", world, "--class", "cow"
     )
     assert "--target '10' is neither" in refused("attack", world, "--target", "10")
-    assert "epsilon above 0" in refused("attack", world, "--target", "3", "--epsilon", "0")
+    for option, value, words in [
+        ("--epsilon", "0", "epsilon = 0.0 is too small. It must be at least 1"),
+        ("--epsilon", "0.5", "epsilon = 0.5 is too small. It must be at least 1"),
+        ("--epsilon", "1e308", "epsilon = 1e+308 is too large. It must be at most 255"),
+        ("--epsilon", "nan", "nan is not a finite number"),
+        ("--steps", "1001", "steps = 1001 is too large. It must be at most 1000"),
+        ("--momentum", "1e308", "momentum = 1e+308 is too large. It must be at most 2"),
+    ]:
+        assert words in refused("attack", world, "--target", "3", option, value)
     assert "holds no workspace.toml" in refused("check", world / "images")
     assert everything(world) == before
 

@@ -27,12 +27,11 @@ from aevis_dash.domain import (
     Layer,
     ModelSpec,
     Preprocessing,
-    Role,
 )
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import parameters_from
-from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workbench import Workbench
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
 
@@ -116,6 +115,8 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     wanted = _wanted(bench, args)
     if args.set:
         return _extract_set(bench, args, ids, wanted, progress)
+    for example in args.example or ():
+        bench.plan(bench.workspace.example(example), wanted, args.target)  # refused before anything is computed
     found: list[dict[str, Any]] = []
     for i, example in enumerate(ids):
         inner = _scaled(progress, i, len(ids) + 1, f"{example}: ")
@@ -171,9 +172,10 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
     target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
+    bench.check_contribution(target, earlier.index, args.how)
+    area = _area(bench, target, args)
     wanted = _wanted(bench, args)
     triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted)
-    area = _area(bench, triplet, target, args)
     result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
     document = answers.contribution(bench, triplet, result, wanted)
     return Answer(document, answers.contribution_text(document))
@@ -296,7 +298,7 @@ def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
     return PREDICTION
 
 
-def _area(bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest:
+def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest:
     if target == PREDICTION:
         return WHOLE_PREDICTION
     layer = bench.layers.layers[target.layer]
@@ -307,7 +309,7 @@ def _area(bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse
         return area
     if args.area is not None:
         raise AevisError("--area and --most-active both choose the neurons. Leave one out.")
-    most = bench.most_active(triplet.image(Role.ADVERSARIAL), target, args.most_active)
+    most = bench.most_active(bench.workspace.example(args.example).adversarial, target, args.most_active)
     if most is None:
         raise AevisError(f"Map {target.channel} of {layer.name!r} does not fire on adv at all. Choose another.")
     return most

@@ -62,6 +62,22 @@ def contribute(
     )
 
 
+def part_before(classifier: Classifier, layer: int, target: FeatureMap) -> Part:
+    """The part of the network from a layer to the target's, or to the PREDICTION; nothing is run.
+
+    Raises AevisError where the layer does not feed it.
+    """
+    try:
+        return classifier.network.part(layer, None if target == PREDICTION else target.layer)
+    except ValueError as error:
+        layers = classifier.layers.layers
+        later = "the prediction" if target == PREDICTION else f"layer {layers[target.layer].name!r}"
+        raise AevisError(
+            f"Layer {layers[layer].name!r} does not feed {later}, so its maps contribute nothing to it. "
+            "Choose an earlier layer that leads to it."
+        ) from error
+
+
 class ContributionProblem:
     """Eq. 7 and 8 for the images of one comparison. Passes count runs of the part between the layers, per image."""
 
@@ -77,7 +93,7 @@ class ContributionProblem:
         self.parameters = parameters
         self.passes = 0.0
         self._channels = classifier.layers.layers[layer].channels
-        self._part = _part(classifier, layer, target)
+        self._part = part_before(classifier, layer, target)
         self._state = self._part.prepare(classifier.inputs(images))
         self._mask, self._read = None, _logit
         if target != PREDICTION:
@@ -217,15 +233,3 @@ def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], T
 def _logit(logits: Tensor, labels: Tensor) -> Tensor:
     """f (m, 1) of the final prediction: the label's logit over the mean, as logits have no zero of their own."""
     return (logits.gather(1, labels[:, None])) - logits.mean(1, keepdim=True)
-
-
-def _part(classifier: Classifier, layer: int, target: FeatureMap) -> Part:
-    try:
-        return classifier.network.part(layer, None if target == PREDICTION else target.layer)
-    except ValueError as error:
-        layers = classifier.layers.layers
-        later = "the prediction" if target == PREDICTION else f"layer {layers[target.layer].name!r}"
-        raise AevisError(
-            f"Layer {layers[layer].name!r} does not feed {later}, so its maps contribute nothing to it. "
-            "Choose an earlier layer that leads to it."
-        ) from error

@@ -108,7 +108,7 @@ def test_both_outcomes_occur():
 
 
 def test_an_adversarial_that_dies_in_the_8_bit_round_trip_is_a_failure():
-    """1.4 grey levels flip the real-valued image, and the stored one has moved by 1; where 1 is enough nothing is lost."""
+    """1.4 grey levels flip the real-valued image, of which 1 is stored; where 1 is enough nothing is lost."""
     image = np.full((1, 8, 8, 3), 100, np.uint8)
     for needed, outcome in [(1.2, (False, True, True)), (0.9, (True, True, False)), (1.6, (False, False, False))]:
         model = hand_wired.route(0, 0, 0)
