@@ -7,12 +7,13 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import diskcache
 from dash import Dash
-from flask import Response
+from flask import Flask, Response, abort, request
 from flask_compress import Compress
 
 from aevis_dash import jobs
@@ -23,6 +24,7 @@ from aevis_dash.callbacks import (
     browser,
     departures,
     examples,
+    guard,
     layer,
     layer_choices,
     layer_table,
@@ -36,6 +38,7 @@ from aevis_dash.callbacks import (
     view,
     warnings,
 )
+from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
@@ -56,8 +59,20 @@ _HEADERS = {
 }
 
 
-def create_app(bench: Workbench) -> Dash:
-    """The application for one workspace, warm: its first requests may come in parallel."""
+LARGEST_REQUEST = 8 * 1024 * 1024
+"""Bytes of a request's body; the page's own are a few kB, and some 100 kB where a lasso takes thousands of maps."""
+_OPEN = (
+    "WARNING: the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
+    "workspace's images and can start jobs: there are no accounts, and nothing is encrypted. Serve it within a network "
+    "that you trust only."
+)
+CONNECTIONS, IDLE_SECONDS = 1000, 20
+"""Connections at once, six of each open browser, and seconds after which an idle one is closed."""
+
+
+def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
+    """The application for one workspace, warm: its first requests may come in parallel. `asked` says under which names
+    it answers."""
     scores = examples.score_range(bench)
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
@@ -77,6 +92,9 @@ def create_app(bench: Workbench) -> Dash:
     app.layout = lambda: page(
         workspace.root.name, model, classes(bench), scores, methods, findable(bench), fields, bench.warnings
     )
+    guard.register(app.server, asked or Guard())
+    app.server.before_request(_no_other_page)
+    app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     browser.register(app)
     shown = (warnings, examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
@@ -107,28 +125,75 @@ def _with_parts(app: Dash) -> str:
     return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
 
 
-def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050) -> tuple[str, ...]:
+def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Serve a workspace, the drawn world's for None, until interrupted; gives its warnings at the end.
 
     Raises AevisError for a port in use.
-    """
-    from waitress import serve as serve_forever
 
+    `names` are those under which it is asked beside `host` and the loopback's, a proxy's for example.
+    """
+    asked = Guard(host, tuple(names))
     _refuse_busy_port(host, port)
+    if not asked.is_local:
+        print(_OPEN.format(host=host), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = root if root is not None else _embedded()
     jobs.start(folder.resolve(), "aevis_dash.preload")
     bench = open_workbench(folder)
     _prepare_opening(bench)
-    app = create_app(bench)
+    app = create_app(bench, asked)
     for sentence in bench.warnings:
         _say(f"aevis: warning: {sentence}", sys.stderr)
+    server = listening(app.server, host, port)
     _say(f"AEVis Dash serves {folder} at http://{host}:{port}  (Ctrl-C ends it)")
     try:
-        serve_forever(app.server, host=host, port=port, threads=8, ident=None)
+        server.run()
     finally:
         jobs.end()
     return bench.warnings
+
+
+def listening(application: Flask, host: str, port: int) -> Any:
+    """The production server, which listens from now on and answers while its method `run` runs.
+
+    Waitress takes 100 connections and keeps idle ones for two minutes if it is not told otherwise, so that 17 browsers
+    would lock all others out; and it takes bodies of 1 GiB.
+    """
+    from waitress.server import create_server
+
+    return create_server(
+        application,
+        host=host,
+        port=port,
+        threads=8,
+        ident=None,
+        connection_limit=_affordable(CONNECTIONS),
+        channel_timeout=IDLE_SECONDS,
+        cleanup_interval=IDLE_SECONDS // 4,
+        asyncore_use_poll=True,
+        max_request_body_size=LARGEST_REQUEST,
+    )
+
+
+def _affordable(connections: int) -> int:
+    """So many connections or as many as the system lets this process open, less what else it opens."""
+    if os.name != "posix":
+        return connections
+    import resource as limits  # there is none elsewhere
+
+    others = 256
+    soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
+    wanted = connections + others
+    if soft != limits.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == limits.RLIM_INFINITY else min(wanted, hard)
+        limits.setrlimit(limits.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == limits.RLIM_INFINITY else max(32, min(connections, soft - others))
+
+
+def _no_other_page() -> None:
+    """Dash answers with its page for any path; a wrong address is not found instead."""
+    if request.endpoint == "/<path:path>":
+        abort(404)
 
 
 def _embedded() -> Path:

@@ -466,15 +466,18 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
 
     served = []
 
-    def serve(root, host, port):
+    def serve(root, host, port, names):
         print("serving")
-        served.append((root, host, port))
+        served.append((root, host, port, names))
+        return ("doubtful",)
 
     monkeypatch.setattr(aevis_dash.web, "serve", serve)
     assert aevis("serve")[:2] == (0, "serving\n")
-    status, out, err = aevis("serve", tmp_path, "--port", 9000, "--json")
-    assert (status, json.loads(out), err) == (0, {"served": "http://127.0.0.1:9000"}, "serving\n")
-    assert served == [(None, "127.0.0.1", 8050), (tmp_path, "127.0.0.1", 9000)]
+    named = ("--allow-host", "lab.example", "--allow-host", "lab")
+    status, out, err = aevis("serve", tmp_path, "--port", 9000, *named, "--json")
+    answered = {"served": "http://127.0.0.1:9000", "warnings": ["doubtful"]}
+    assert (status, json.loads(out), err) == (0, answered, "serving\n")
+    assert served == [(None, "127.0.0.1", 8050, []), (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"])]
 
 
 # Bad input, each in one line that names the place

@@ -2,15 +2,21 @@
 
 import io
 import re
+import socket
+import threading
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
 from PIL import Image
 from plotly.offline import get_plotlyjs_version
 
+from aevis_dash import web
 from aevis_dash.callbacks import addresses
-from aevis_dash.domain import AreaOfInterest
-from aevis_dash.web import _Packed, create_app
+from aevis_dash.callbacks.guard import Guard
+from aevis_dash.domain import AevisError, AreaOfInterest
+from aevis_dash.web import LARGEST_REQUEST, _Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
 
 
@@ -20,8 +26,25 @@ def bench(drawn_world):
 
 
 @pytest.fixture(scope="module")
-def client(bench):
-    return create_app(bench).server.test_client()
+def server(bench):
+    return create_app(bench).server
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return server.test_client()
+
+
+@pytest.fixture(scope="module")
+def port(server):
+    """The port on which the production server answers, in a thread of this process."""
+    listener = listening(server, "127.0.0.1", 0)
+    threading.Thread(target=listener.run, daemon=True).start()
+    yield listener.effective_port
+    listener.close()
+
+
+UPDATE = "/_dash-update-component"
 
 
 def test_the_page_asks_for_nothing_outside(client):
@@ -164,3 +187,108 @@ def test_an_error_nobody_foresaw_is_told_to_the_visitor(client, caplog):
     assert told["is_open"]
     assert "KeyError: 'by'" in told["children"]
     assert "KeyError" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/assets/nothing.js", "/image", "/a/b/c", "/_dash-nothing"])
+def test_unknown_paths_are_not_found(client, path):
+    """Dash answers with its page for any path."""
+    assert client.get(path).status_code == 404
+    assert client.get("/?example=nobody").status_code == 200
+
+
+NAMED = [
+    *(
+        (Guard(), host, True)
+        for host in ("localhost", "LocalHost:8050", "127.0.0.1:1", "127.8.9.1", "[::1]:80", "[::1]")
+    ),
+    *(
+        (Guard(), host, False)
+        for host in ("", "evil.example", "evil.example:8050", "localhost.evil.example", "10.0.0.1")
+    ),
+    *(
+        (Guard(), host, False)
+        for host in ("localhost:x", "localhost:8050@evil", "evil localhost", "[::1", "local_host/")
+    ),
+    (Guard("lab"), "lab:8050", True),
+    (Guard("lab"), "laboratory", False),
+    (Guard(names=("Lab.example", "[fe80::2]")), "lab.example:443", True),
+    (Guard(names=("Lab.example", "[fe80::2]")), "[fe80::2]", True),
+    (Guard(names=("lab.example",)), "evil.lab.example", False),
+    *((Guard(host), "192.168.1.5:8050", True) for host in ("0.0.0.0", "::", "192.168.1.5")),
+    *((Guard(host), f"{socket.gethostname()}:8050", True) for host in ("0.0.0.0", "::")),
+    *((Guard(host), "evil.example", False) for host in ("0.0.0.0", "::", "192.168.1.5", "")),
+]
+
+
+@pytest.mark.parametrize(("guard", "host", "known"), NAMED)
+def test_a_server_answers_under_its_own_names_only(guard, host, known):
+    """A name of the web that was pointed to this machine is none of them."""
+    assert guard.knows(host) == known
+
+
+def test_a_foreign_host_is_refused_on_every_address(client, bench):
+    picture = addresses.image(bench, bench.workspace.images[0].file)
+    for path in ("/", "/_dash-layout", "/_dash-dependencies", "/assets/page.js", "/nothing", picture):
+        answer = client.get(path, headers={"Host": "evil.example:8050"})
+        assert answer.status_code == 400, path
+        assert "--allow-host" in answer.get_data(as_text=True)
+        assert "Content-Security-Policy" in answer.headers
+    assert client.post(UPDATE, json={}, headers={"Host": "evil.example"}).status_code == 400
+
+
+ORIGINS = [
+    ("localhost:8050", "http://localhost:8050", True),
+    ("localhost:8050", "https://LOCALHOST:8050", True),
+    ("localhost:8050", None, True),
+    ("localhost:8050", "http://localhost:3000", False),
+    ("localhost:8050", "http://evil.example", False),
+    ("localhost:8050", "null", False),
+    ("localhost:8050", "", False),
+    ("localhost:8050", "file://localhost:8050", False),
+    ("127.0.0.1:8050", "https://lab.example", True),
+    ("127.0.0.1:8050", "https://lab.example.evil", False),
+]
+
+
+@pytest.mark.parametrize(("host", "origin", "trusted"), ORIGINS)
+def test_pages_of_others_cannot_post(bench, host, origin, trusted):
+    """Behind a proxy the Host may be the proxy's or this server's; the Origin is always the proxy's."""
+    client = create_app(bench, Guard(names=("lab.example",))).server.test_client()
+    asked = next(d for d in client.get("/_dash-dependencies").json if "departures.figure" in d["output"])
+    headers = {"Host": host} if origin is None else {"Host": host, "Origin": origin}
+    answer = client.post(UPDATE, json={"output": asked["output"]}, headers=headers)
+    assert (answer.status_code == 403) != trusted
+    assert client.get("/", headers=headers).status_code == 200, "links from other pages are followed"
+
+
+def test_many_open_browsers_lock_nobody_out(port):
+    """Six connections each, as Chromium keeps them; waitress would take 100."""
+    with ExitStack() as opened:
+        for _ in range(400):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        asking = opened.enter_context(closing(HTTPConnection("127.0.0.1", port, timeout=20)))
+        asking.request("GET", "/_dash-layout")
+        assert asking.getresponse().status == 200
+
+
+def test_a_body_that_no_page_sends_is_refused_before_it_came(port):
+    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as asking:
+        asking.putrequest("POST", UPDATE)
+        asking.putheader("Content-Length", str(LARGEST_REQUEST + 1))
+        asking.endheaders()
+        assert asking.getresponse().status == 413
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)]
+)
+def test_a_page_that_others_reach_is_warned_of(monkeypatch, capsys, tmp_path, host, warned):
+    def stop(*_):
+        raise AevisError("not now")
+
+    monkeypatch.setattr(web.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(web, "_refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(web.jobs, "start", stop)
+    with pytest.raises(AevisError, match="not now"):
+        web.serve(tmp_path, host)
+    assert ("Everybody who reaches the port" in capsys.readouterr().err) == warned

@@ -121,6 +121,13 @@ def _serve(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     verb.add_argument("--port", type=_port, default=8050, help="default: %(default)s")
+    verb.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which browsers ask for the page, such as that of a proxy; may be repeated",
+    )
 
 
 def _init(verb: argparse.ArgumentParser) -> None:
