@@ -53,17 +53,59 @@ def short_of(path: str) -> str:
     return " ".join([role_of(path).short, *path.split(" ")[1:]])
 
 
+FITS = ("squeeze", "crop", "pad")
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels in [0, 1] become the model's input.
+    """How an image becomes the model's input.
 
-    `input_size` is (height, width); pixels are first scaled to `value_range`, then (x - mean) / std per channel.
+    An image of `input_size` (height, width) is taken as it is. Any other is scaled in relation to `resize_size`
+    (height, width; `input_size` where it is None): exactly to it ("squeeze"), until it just covers it ("crop"), or
+    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders of the colour that the
+    model sees as 0 where it is smaller. At last pixels in [0, 1] are scaled to `value_range`, then (x - mean) / std
+    per channel.
     """
 
     input_size: tuple[int, int]
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     value_range: tuple[float, float] = (0.0, 1.0)
+    fit: str = "squeeze"
+    resize_size: tuple[int, int] | None = None
+    interpolation: str = "bilinear"
+
+    @property
+    def scaled_to(self) -> tuple[int, int]:
+        """The (height, width) that an image is scaled in relation to."""
+        return self.resize_size or self.input_size
+
+    @property
+    def border(self) -> tuple[int, ...]:
+        """The 8-bit colour of borders: what the model sees as 0, or the nearest that there is."""
+        low, high = self.value_range
+        return tuple(min(max(round(255 * (mean - low) / (high - low)), 0), 255) for mean in self.mean)
+
+    @property
+    def in_words(self) -> str:
+        """What happens to an image, in a sentence for people."""
+        size, scaled = _in_words(self.input_size), _in_words(self.scaled_to)
+        step = {"squeeze": "squeezed to", "crop": "scaled until they just cover", "pad": "scaled until they fit into"}
+        then = {
+            "squeeze": f", of which the centre of {size} is kept" if scaled != size else "",
+            "crop": f", of which the centre of {size} is kept",
+            "pad": f", centred on {size} with borders",
+        }
+        return (
+            f"images of {size} pixels are taken as they are; others are {step[self.fit]} {scaled} "
+            f"({self.interpolation}){then[self.fit]}"
+        )
+
+
+def _in_words(size: tuple[int, int]) -> str:
+    height, width = size
+    return f"{width} x {height}"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.images import read_image, write_image
 from aevis_dash.labels import ImageEntry, find_images
-from aevis_dash.settings import WorkspaceSettings, write_settings
+from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
 from aevis_dash.tables import read_class_names
 from aevis_dash.workbench import Workbench, medium
 from aevis_dash.workspace import Workspace, create
@@ -41,19 +43,47 @@ def init_workspace(
 ) -> tuple[Workspace, list[str]]:
     """A workspace of a model and a folder of images; nothing is written unless model and images are good.
 
-    Class names and preprocessing default to what torchvision publishes. Returns the workspace and what was
+    Class names and preprocessing default to what the model's library publishes. Returns the workspace and what was
     left out, a sentence each (`skip_unreadable`); without it the first bad image raises AevisError.
     """
     spec = replace(model, weights=_absolute(model.weights))
     names = read_class_names(classes) if classes else _standard_names(spec)
-    chosen = preprocessing or loading.standard_preprocessing(spec.source)
-    if chosen is None:
-        raise AevisError(f"Nothing is known of the input of {spec.source}. Give --input-size, and --mean and --std.")
+    chosen = preprocessing or choose_preprocessing(spec, {})[0]
     entries = find_images(images, labels, names)
     Classifier(loading.load_model(spec), chosen, names)
     good, refused = _readable(images, entries, chosen, skip_unreadable, progress)
     settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
     return create(root, settings, names, good), refused
+
+
+def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
+    """The preprocessing of a new workspace, and where it comes from in words: what is given (fields of Preprocessing by
+    name), over what the model's library publishes.
+
+    A model of one's own is cropped where nothing is said: most classifiers are trained and tested so, and squeezing
+    changes every shape. With another input size than the library's, its share of the image is kept; with another fit,
+    images are scaled straight to the input size. Raises AevisError where the input size is not known.
+    """
+    published, given = loading.standard_preprocessing(model), dict(given)
+    if published is None:
+        if "input_size" not in given:
+            raise AevisError(
+                f"Nothing is known of the input of {model.source}. Give --input-size, and --mean and --std."
+            )
+        words = "as given" if "fit" in given else "assumed; say --fit squeeze, crop or pad as the model was trained"
+        chosen = Preprocessing(**{"fit": "crop", **given})
+    else:
+        known, words = published
+        if given:
+            words += f"; as given: {', '.join(given)}"
+        if given.get("fit", known.fit) != known.fit:
+            given.setdefault("resize_size", None)
+        elif "input_size" in given:
+            sides = zip(known.scaled_to, given["input_size"], known.input_size, strict=True)
+            given.setdefault("resize_size", tuple(scaled * new // old for scaled, new, old in sides))
+        chosen = replace(known, **given)
+    check_preprocessing(chosen, "The preprocessing asked for")
+    return chosen, words
 
 
 def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, int | float | str]:
@@ -72,6 +102,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
         "layers": len(bench.layers),
         "feature_maps": bench.layers.n_maps,
         "classes": len(bench.class_names),
+        "preprocessing": workspace.settings.preprocessing.in_words,
         "images": len(names),
         "labelled": len(labelled),
         "accuracy": round(sum(a == b for a, b in labelled) / len(labelled), 4) if labelled else float("nan"),
@@ -193,7 +224,7 @@ def _readable(
     for i, entry in enumerate(entries):
         progress(i / len(entries), f"reading image {i + 1} of {len(entries)}")
         try:
-            read_image(folder / entry.file, preprocessing.input_size)
+            read_image(folder / entry.file, preprocessing)
             good.append(entry)
         except AevisError as error:
             if not skip_unreadable:

@@ -2,43 +2,90 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Preprocessing
+from aevis_dash.fitting import fit, fit_mask, scaled_size
 from aevis_dash.store import write_atomically
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 SMALLEST, MOST_PIXELS = 8, 50_000_000
 
 
-def read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """An 8-bit RGB image (H, W, 3), resized straight to `size` (height, width).
+def read_image(path: Path, wanted: Preprocessing) -> np.ndarray:
+    """An 8-bit RGB image (H, W, 3) at the model's input size, upright.
 
     Raises AevisError for what cannot be an 8-bit still picture of sensible size.
     """
+    image = _upright(path).convert("RGB")
+    width, height = scaled_size(image.size, wanted)
+    if width * height > MOST_PIXELS:
+        raise AevisError(
+            f"The image {path} has {image.width} x {image.height} pixels; scaled as workspace.toml says it would have "
+            f"{width} x {height}, which is too many. Cut it to a less elongated form."
+        )
+    return np.asarray(fit(image, wanted))
+
+
+def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
+    """(H, W) the numbers of an image's mask at the model's input size, 0 on borders.
+
+    The mask is as large as the upright image and is fitted as the image is, or has the model's input size already.
+    Raises AevisError for one of another size, and for what is no 8-bit grey picture.
+    """
+    mask = _upright(path, "mask")
+    if mask.mode not in ("L", "P"):
+        bands = np.asarray(mask.convert("RGB"))
+        if (bands != bands[..., :1]).any():
+            raise AevisError(f"The mask {path} has colours. Save the parts' numbers as grey levels.")
+        mask = Image.fromarray(np.ascontiguousarray(bands[..., 0]))
+    height, width = wanted.input_size
+    whole = image_size(image)
+    if mask.size not in ((width, height), whole):
+        raise AevisError(
+            f"The mask {path} has {mask.width} x {mask.height} pixels, and its image {whole[0]} x {whole[1]}. Save it "
+            f"as large as its image, or at the model's input size, {width} x {height}, as the model sees the image."
+        )
+    return np.asarray(fit_mask(Image.fromarray(np.asarray(mask)), wanted))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """The (width, height) of an image that `read_image` can read, upright."""
+    with _opened(path) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size
+
+
+def _upright(path: Path, what: str = "image") -> Image.Image:
+    with _opened(path, what) as image:
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _opened(path: Path, what: str = "image") -> Iterator[Image.Image]:
+    """An image file that may be read; what Pillow raises meanwhile becomes an AevisError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(path) as image:
                 _refuse_image(image, path)
-                upright = ImageOps.exif_transpose(image).convert("RGB")
+                yield image
         except AevisError:
             raise
         except FileNotFoundError as error:
-            raise AevisError(f"There is no image {path}. Put it back, or drop its row from the table.") from error
+            raise AevisError(f"There is no {what} {path}. Put it back, or drop its row from the table.") from error
         except Image.DecompressionBombError as error:
             raise AevisError(_too_large(path, "far more than")) from error
         except Exception as error:  # on damaged files Pillow raises IndexError, TypeError, struct.error and others
             reason = str(error) or type(error).__name__
             raise AevisError(
-                f"The image {path} cannot be read ({reason}); it is truncated or not an image. Save or copy it again."
+                f"The {what} {path} cannot be read ({reason}); it is truncated or not an image. Save or copy it again."
             ) from error
-    if upright.size != (size[1], size[0]):
-        upright = upright.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(upright)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 import tomli_w
 
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
-from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.tables import write_text
 
 T = TypeVar("T")
+LONGEST_SIDE = 4096
+"""Pixels of a side of the model's input at most; a network of that size is not traced in any sensible time."""
 
 
 @dataclass(frozen=True)
@@ -106,31 +108,54 @@ def _section(table: Mapping[str, Any], name: str, path: Path) -> Mapping[str, An
     return section
 
 
+def check_preprocessing(chosen: Preprocessing, where: str) -> None:
+    """Raise AevisError for a preprocessing that cannot be done; `where` says to people where it stands."""
+    if chosen.fit not in FITS:
+        raise AevisError(f"{where}: there is no fit {chosen.fit!r}. Choose one of: {', '.join(FITS)}.")
+    if chosen.interpolation not in INTERPOLATIONS:
+        raise AevisError(
+            f"{where}: there is no interpolation {chosen.interpolation!r}. Choose one of: {', '.join(INTERPOLATIONS)}."
+        )
+    if not all(0 < length <= LONGEST_SIDE for length in (*chosen.input_size, *chosen.scaled_to)):
+        raise AevisError(f"{where}: input_size and resize_size need lengths from 1 to {LONGEST_SIDE}. Mend them.")
+    short = any(scaled < kept for scaled, kept in zip(chosen.scaled_to, chosen.input_size, strict=True))
+    if short and chosen.fit != "pad":
+        raise AevisError(
+            f"{where}: resize_size is smaller than input_size, of which {chosen.fit!r} keeps the centre. Make it at "
+            'least as large, or choose fit = "pad", which adds borders.'
+        )
+    if min(chosen.std) <= 0:
+        raise AevisError(f"{where}: std needs numbers above 0, not {list(chosen.std)}. Mend it.")
+    if chosen.value_range[0] == chosen.value_range[1]:
+        raise AevisError(f"{where}: value_range needs two different numbers, not {list(chosen.value_range)}. Mend it.")
+
+
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
     try:
-        return Preprocessing(**{name: _pair_of_numbers(name, value) for name, value in table.items()})
+        chosen = Preprocessing(**{name: _preprocessing_value(name, value) for name, value in table.items()})
     except (TypeError, ValueError, OverflowError) as error:
         raise AevisError(
             f"{path}, [preprocessing]: {error}. It takes input_size = [height, width], mean and std with three "
-            "numbers each, and value_range = [low, high]."
+            "numbers each, value_range = [low, high], and how images are fitted: fit, resize_size = [height, width], "
+            "interpolation."
         ) from error
+    check_preprocessing(chosen, f"{path}, [preprocessing]")
+    return chosen
 
 
-def _pair_of_numbers(name: str, value: Any) -> tuple[Any, ...]:
+def _preprocessing_value(name: str, value: Any) -> Any:
+    if name in ("fit", "interpolation"):
+        return _as_type(str, value)
     length = 3 if name in ("mean", "std") else 2
     if not isinstance(value, list) or len(value) != length:
         raise ValueError(f"{name} needs {length} numbers, not {value!r}")
-    kind = int if name == "input_size" else float
-    numbers = tuple(_as_type(kind, v) for v in value)
-    if name in ("input_size", "std") and min(numbers) <= 0:
-        raise ValueError(f"{name} needs numbers above 0, not {value!r}")
-    return numbers
+    return tuple(_as_type(int if name in ("input_size", "resize_size") else float, v) for v in value)
 
 
 def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
     return {
         "model": asdict(settings.model),
-        "preprocessing": {k: list(v) for k, v in asdict(settings.preprocessing).items()},
+        "preprocessing": {k: v for k, v in asdict(settings.preprocessing).items() if v is not None},
         "images": {"folder": settings.images},
         "page": {"opens_on": settings.opens_on},
         "attack": asdict(settings.attack),

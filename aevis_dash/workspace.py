@@ -6,7 +6,8 @@ images.csv       file, label: the normal images, relative to the images folder; 
 examples.csv     id, source, adversarial, true_label, attack, target_label
 adversarial/     the adversarial images, made here or by any other tool
 parts/           optional: a mask of parts for a normal image, of the same name, as PNG, whose grey levels are the
-                 numbers in names.txt ("1 ear" a line); 0 where no part is
+                 numbers in names.txt ("1 ear" a line); 0 where no part is. It is as large as the image, or has the
+                 model's input size
 """
 
 import hashlib
@@ -16,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from aevis_dash.domain import AevisError, Example, ModelSpec
-from aevis_dash.images import read_image, write_image
+from aevis_dash.images import image_size, read_image, read_mask, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, read_label, refuse_own_folder
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
 from aevis_dash.tables import Table, read_class_names, read_table, unreadable_table, write_table, write_text
@@ -105,9 +105,14 @@ class Workspace:
 
     def read(self, names: Iterable[str]) -> np.ndarray:
         """8-bit images (B, H, W, 3) at the model's input size; B may be 0."""
-        size = self.settings.preprocessing.input_size
-        images = [read_image(self.path(name), size) for name in names]
-        return np.stack(images) if images else np.zeros((0, *size, 3), np.uint8)
+        wanted = self.settings.preprocessing
+        images = [read_image(self.path(name), wanted) for name in names]
+        return np.stack(images) if images else np.zeros((0, *wanted.input_size, 3), np.uint8)
+
+    def at_input_size(self, names: Iterable[str]) -> int:
+        """How many of the images have the model's input size, and so are taken as they are."""
+        height, width = self.settings.preprocessing.input_size
+        return sum(image_size(self.path(name)) == (width, height) for name in names)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -134,15 +139,10 @@ class Workspace:
     def part_numbers(self, name: str) -> np.ndarray:
         """(H, W) the number of the part at each pixel of a normal image, at the model's input size; 0 for none.
 
-        Raises AevisError for a mask that cannot be read or holds a number that has no name.
+        Raises AevisError for a mask that cannot be read, has another size than its image, or holds a number that has no
+        name.
         """
-        height, width = self.settings.preprocessing.input_size
-        try:
-            with Image.open(self._mask(name)) as mask:
-                grey = mask if mask.mode in ("L", "P") else mask.convert("L")
-                numbers = np.asarray(grey.resize((width, height), Image.Resampling.NEAREST))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise AevisError(f"The mask {self._mask(name)} cannot be read ({error}). Mend or remove it.") from error
+        numbers = read_mask(self._mask(name), self.path(name), self.settings.preprocessing)
         if numbers.max() > len(self.parts):
             raise AevisError(
                 f"The mask {self._mask(name)} holds the number {numbers.max()}, and parts/names.txt names "

@@ -503,6 +503,24 @@ def test_init_makes_what_check_accepts(document, init, tmp_path):
     assert document("check", tmp_path / "ws")["images"] == 2
 
 
+def test_init_says_how_images_are_fitted_and_writes_it_down(aevis, document, init, tmp_path):
+    write_image(tmp_path / "photos" / "cat" / "large.png", bad.picture(3, 90, 120))
+    made = document(*init)
+    assert made["preprocessing"].endswith(
+        "scaled until they just cover 64 x 64 (bilinear), of which the centre of 64 x 64 is kept"
+    )
+    assert made["preprocessing_is"] == "assumed; say --fit squeeze, crop or pad as the model was trained"
+    assert (made["images"], made["taken_as_they_are"]) == (3, 2)
+    assert 'fit = "crop"' in (tmp_path / "ws" / "workspace.toml").read_text()
+    assert document("check", tmp_path / "ws")["preprocessing"] == made["preprocessing"]
+    other = [*init[:1], tmp_path / "other", *init[2:]]
+    status, out, _ = aevis(*other, "--fit", "squeeze", "--resize-size", "72x80", "--interpolation", "bicubic")
+    assert status == 0
+    assert "others are squeezed to 80 x 72 (bicubic), of which the centre of 64 x 64 is kept" in out
+    settings = Workspace(tmp_path / "other").settings.preprocessing
+    assert (settings.fit, settings.resize_size, settings.interpolation) == ("squeeze", (72, 80), "bicubic")
+
+
 class Trap:
     """Unpickling it makes a file."""
 

@@ -178,7 +178,7 @@ def test_an_unknown_example_is_refused(workspace):
         ("workspace.toml", "steps = 3", "steps = [3]", r"\[attack\]: \[3\] is not of type int"),
         ("workspace.toml", "steps = 3", "steps = inf", r"\[attack\]: inf is not a finite number"),
         ("workspace.toml", "    16,", "    inf,", r"\[preprocessing\]: inf is not a finite number"),
-        ("workspace.toml", "    16,", "    0,", r"\[preprocessing\]: input_size needs numbers above 0"),
+        ("workspace.toml", "    16,", "    0,", r"\[preprocessing\]: input_size and resize_size need lengths from 1"),
         ("workspace.toml", "    0.2,\n", "", r"\[preprocessing\]: mean needs 3 numbers"),
         ("workspace.toml", "input_size", "input_sise", r"\[preprocessing\]: .*input_sise"),
         ("classes.txt", "cat\ndog\ngrey fox\n", "\n \n", r"classes\.txt holds no class name"),
@@ -283,7 +283,7 @@ def test_nothing_is_a_legal_weight():
 def test_an_unusable_image_is_refused_by_name(tmp_path, kind, words):
     path = bad_image(tmp_path, kind)
     with pytest.raises(AevisError, match=words) as error:
-        read_image(path, (16, 16))
+        read_image(path, Preprocessing((16, 16)))
     assert str(path) in str(error.value)
 
 
@@ -319,7 +319,7 @@ def test_whatever_pillow_raises_is_a_refusal(tmp_path, monkeypatch, error):
     write_image(tmp_path / "a.png", picture())
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(AevisError, match=r"a\.png cannot be read \(.+\); it is truncated"):
-        read_image(tmp_path / "a.png", (16, 24))
+        read_image(tmp_path / "a.png", Preprocessing((16, 24)))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
@@ -332,14 +332,15 @@ def test_a_damaged_image_is_read_or_refused(tmp_path, kind):
             broken[-place if kind == "TIFF" else place] = random.integers(256)
         (tmp_path / "a").write_bytes(broken)
         with contextlib.suppress(AevisError):
-            assert read_image(tmp_path / "a", (16, 16)).shape == (16, 16, 3)
+            assert read_image(tmp_path / "a", Preprocessing((16, 16))).shape == (16, 16, 3)
 
 
 def test_a_phones_picture_is_read_without_its_previews(tmp_path):
     (tmp_path / "a.jpg").write_bytes(animated("MPO"))
     Image.fromarray(picture(0, 32, 32)).save(tmp_path / "still.jpg")
     np.testing.assert_array_equal(
-        read_image(tmp_path / "a.jpg", (32, 32)), read_image(tmp_path / "still.jpg", (32, 32))
+        read_image(tmp_path / "a.jpg", Preprocessing((32, 32))),
+        read_image(tmp_path / "still.jpg", Preprocessing((32, 32))),
     )
 
 
@@ -357,21 +358,21 @@ def animated(kind):
 def test_grey_and_transparent_and_turned_images_are_read_upright(tmp_path):
     grey = picture()[..., 0]
     Image.fromarray(grey).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", (16, 24)), np.stack([grey] * 3, 2))
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png", Preprocessing((16, 24))), np.stack([grey] * 3, 2))
     Image.fromarray(picture()).convert("RGBA").save(tmp_path / "alpha.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "alpha.png", (16, 24)), picture())
+    np.testing.assert_array_equal(read_image(tmp_path / "alpha.png", Preprocessing((16, 24))), picture())
     turned = Image.fromarray(np.rot90(picture()))
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", (16, 24)), picture())
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", Preprocessing((16, 24))), picture())
 
 
 def test_size_is_height_then_width_and_the_whole_picture(tmp_path):
     left_white = np.zeros((10, 40, 3), np.uint8)
     left_white[:, :20] = 255
     write_image(tmp_path / "a.png", left_white)
-    found = read_image(tmp_path / "a.png", (20, 8))
+    found = read_image(tmp_path / "a.png", Preprocessing((20, 8)))
     assert found.shape == (20, 8, 3)
     assert found[:, :3].min() == 255
     assert found[:, 5:].max() == 0

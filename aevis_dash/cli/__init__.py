@@ -15,7 +15,7 @@ from typing import Any
 
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on from there."
@@ -141,6 +141,20 @@ def _init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--mean", type=_numbers(3), metavar="A,B,C", help="subtracted from each channel")
     verb.add_argument("--std", type=_numbers(3), metavar="A,B,C", help="what each channel is divided by")
     verb.add_argument("--value-range", type=_numbers(2), metavar="LO,HI", help="of the pixels; say --value-range=-1,1")
+    verb.add_argument(
+        "--fit",
+        choices=FITS,
+        help="how an image of another size becomes as large as the input: squeezed whole, its centre cropped, or "
+        "padded (default: as the model's library does; crop for a model of your own)",
+    )
+    verb.add_argument(
+        "--resize-size", type=_size, metavar="N|HxW", help="to what images are scaled before that (default: the input)"
+    )
+    verb.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        help="how they are scaled (default: as the model's library does, else bilinear)",
+    )
     verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
 
 

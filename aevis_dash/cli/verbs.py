@@ -5,7 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from aevis_dash.cli import answers, studies, trails
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
-from aevis_dash.core import loading
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
     PREDICTION,
@@ -47,13 +46,15 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and a folder of images."""
+    model = ModelSpec(args.model, args.weights)
+    preprocessing, whose = founding.choose_preprocessing(model, _given_preprocessing(args))
     workspace, left_out = founding.init_workspace(
         root=args.workspace,
-        model=ModelSpec(args.model, args.weights),
+        model=model,
         images=args.images,
         labels=args.labels,
         classes=args.classes,
-        preprocessing=_preprocessing(args),
+        preprocessing=preprocessing,
         skip_unreadable=args.skip_unreadable,
         progress=progress,
     )
@@ -61,7 +62,10 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
         "classes": len(workspace.class_names),
+        "preprocessing": preprocessing.in_words,
+        "preprocessing_is": whose,
         "images": len(workspace.images),
+        "taken_as_they_are": workspace.at_input_size([entry.file for entry in workspace.images]),
         "labelled": sum(entry.label is not None for entry in workspace.images),
     }
     text = "\n".join([pairs(facts), *(f"left out: {sentence}" for sentence in left_out)])
@@ -217,16 +221,10 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
 # From options to values
 
 
-def _preprocessing(args: argparse.Namespace) -> Preprocessing | None:
-    """What the options say, over what the model's library publishes; None where they say nothing."""
-    given = {name: getattr(args, name) for name in ("input_size", "mean", "std", "value_range")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if not given:
-        return None
-    known = loading.standard_preprocessing(args.model)
-    if known is None and "input_size" not in given:
-        raise AevisError(f"Nothing is known of the input of {args.model}. Give --input-size too.")
-    return replace(known, **given) if known else Preprocessing(**given)
+def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of the preprocessing."""
+    given = {field.name: getattr(args, field.name) for field in fields(Preprocessing)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _entries(bench: Workbench, files: Sequence[str] | None, class_name: str | None) -> list[ImageEntry]:

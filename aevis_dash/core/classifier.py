@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,8 +102,19 @@ def _fingerprint(classifier: Classifier) -> str:
     module = classifier.network.traced.module
     digest.update(module.code.encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
-    digest.update(json.dumps([vars(classifier.preprocessing), classifier.class_names], default=list).encode())
+    digest.update(json.dumps([_described(classifier.preprocessing), classifier.class_names], default=list).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _described(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What of the preprocessing the results depend on. How images are fitted is left out where they are squeezed
+    straight to the input: so were all of them before other ways were known, and those results still hold."""
+    fitted = {"fit", "resize_size", "interpolation"}
+    straight = preprocessing.fit == "squeeze" and preprocessing.scaled_to == preprocessing.input_size
+    described = vars(preprocessing) | {"resize_size": preprocessing.scaled_to}
+    if straight and preprocessing.interpolation == "bilinear":
+        return {name: value for name, value in described.items() if name not in fitted}
+    return described

@@ -1,8 +1,9 @@
 """A model by name: `torchvision:NAME`, `timm:NAME` or `module:factory`, with weights from a file or by name."""
 
 import importlib
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 
 
 def load_model(spec: ModelSpec) -> nn.Module:
@@ -48,24 +49,78 @@ def device() -> torch.device:
         ) from error
 
 
-def standard_preprocessing(source: str) -> Preprocessing | None:
-    """The preprocessing that the model's library publishes, None where it has none."""
-    kind, _, name = source.partition(":")
+def standard_preprocessing(spec: ModelSpec) -> tuple[Preprocessing, str] | None:
+    """The preprocessing that the model's library publishes with those weights, and whose it is in words.
+
+    A file of weights does not say which they are: unless it has the name under which torchvision publishes some, the
+    library's default weights are assumed, and the words say so. None for a model of no library.
+    """
+    kind, _, name = spec.source.partition(":")
     if kind == "torchvision":
-        transforms: Any = _torchvision_weights(name).transforms()
-        size = int(transforms.crop_size[0])
-        return Preprocessing((size, size), tuple(transforms.mean), tuple(transforms.std))
+        return _torchvision_preprocessing(name, spec.weights)
     if kind == "timm":
         timm = _import("timm", "timm models need the package timm: pip install timm")
         config = timm.data.resolve_data_config({}, model=_from_timm(name, ""))
-        return Preprocessing(tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]))
+        assumed = ", assumed because the weights are a file" if _is_file_name(spec.weights) else ""
+        return _timm_preprocessing(config), f"as timm publishes it for {name}{assumed}"
     return None
 
 
 def standard_class_names(source: str) -> tuple[str, ...] | None:
     """The class names that torchvision publishes with its weights, None for other models."""
     kind, _, name = source.partition(":")
-    return tuple(_torchvision_weights(name).meta["categories"]) if kind == "torchvision" else None
+    return tuple(_torchvision_weights(name).DEFAULT.meta["categories"]) if kind == "torchvision" else None
+
+
+def _torchvision_preprocessing(name: str, weights: str) -> tuple[Preprocessing, str]:
+    known = _torchvision_weights(name)
+    if not _is_file_name(weights):
+        entry = known.DEFAULT if not weights else _named_weights(known, name, weights)
+        return _of_preset(entry), f"as torchvision publishes it with {entry}"
+    published = [entry for entry in known if Path(entry.url).name == Path(weights).name]
+    if published:
+        return _of_preset(
+            published[0]
+        ), f"as torchvision publishes it with {published[0]}, which a file of that name is"
+    chosen = known.DEFAULT
+    others = [entry.name for entry in known if _of_preset(entry) != _of_preset(chosen)]
+    unlike = f"; {', '.join(others)} would have another" if others else ""
+    return _of_preset(
+        chosen
+    ), f"as torchvision publishes it with {chosen}, assumed because the weights are a file{unlike}"
+
+
+def _of_preset(entry: Any) -> Preprocessing:
+    """What `torchvision.transforms._presets.ImageClassification` does: the shorter side scaled, the centre kept."""
+    preset = entry.transforms()
+    size, scaled = int(preset.crop_size[0]), int(preset.resize_size[0])
+    return Preprocessing(
+        (size, size),
+        tuple(preset.mean),
+        tuple(preset.std),
+        fit="crop",
+        resize_size=(scaled, scaled),
+        interpolation=preset.interpolation.value,
+    )
+
+
+def _timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+    """What `timm.data.transforms_factory.transforms_imagenet_eval` does with that data config."""
+    height, width = config["input_size"][1:]
+    share = config["crop_pct"]
+    if config["interpolation"] not in INTERPOLATIONS:
+        raise AevisError(
+            f"timm scales the images of this model by {config['interpolation']!r}, which is not known here. Give "
+            f"--interpolation: {', '.join(INTERPOLATIONS)}."
+        )
+    return Preprocessing(
+        (height, width),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        fit={"squash": "squeeze", "border": "pad"}.get(config["crop_mode"], "crop"),
+        resize_size=(math.floor(height / share), math.floor(width / share)),
+        interpolation=config["interpolation"],
+    )
 
 
 def _refuse_unmet_weights(source: str, spec: ModelSpec) -> None:
@@ -79,26 +134,38 @@ def _refuse_unmet_weights(source: str, spec: ModelSpec) -> None:
 
 
 def _from_torchvision(name: str, weights: str) -> nn.Module:
-    _torchvision_weights(name)
-    options: dict[str, Any] = {"weights": None if _is_file_name(weights) or not weights else weights}
-    if name in ("googlenet", "inception_v3") and options["weights"] is None:
-        options |= {"init_weights": False}
+    known = _torchvision_weights(name)
+    options: dict[str, Any] = {}
+    if weights and not _is_file_name(weights):
+        options = {"weights": _named_weights(known, name, weights)}
+    elif name in ("googlenet", "inception_v3"):  # their weights want pixels in another range, which the model converts
+        options = {"init_weights": False, "transform_input": True}
     try:
         return torchvision.models.get_model(name, **options)
-    except (ValueError, KeyError) as error:
-        raise AevisError(
-            f"torchvision has no weights {weights!r} for {name} and there is no such file: {error}."
-        ) from error
     except OSError as error:
         raise AevisError(_not_downloaded(weights, name, error)) from error
 
 
 def _torchvision_weights(name: str) -> Any:
+    """The weights that torchvision publishes for an image classifier: an enum with a DEFAULT."""
     try:
-        return torchvision.models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
-    except (ValueError, AttributeError) as error:
+        known: Any = torchvision.models.get_model_weights(name)
+        classifies_images = type(known.DEFAULT.transforms()).__name__ == "ImageClassification"
+    except (ValueError, AttributeError):
+        known, classifies_images = None, False
+    if not classifies_images:
+        raise AevisError(f"torchvision has no classification model {name!r}. See torchvision.models.list_models().")
+    return known
+
+
+def _named_weights(known: Any, name: str, weights: str) -> Any:
+    """Those weights of a torchvision model, named as torchvision itself takes them."""
+    try:
+        return known[weights.removeprefix(f"{known.__name__}.")]
+    except KeyError as error:
         raise AevisError(
-            f"torchvision has no classification model {name!r}. See torchvision.models.list_models()."
+            f"torchvision has no weights {weights!r} for {name} and there is no such file. "
+            f"It has: {', '.join(entry.name for entry in known)}."
         ) from error
 
 

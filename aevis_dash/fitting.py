@@ -1,0 +1,47 @@
+"""How an image is brought to the model's input size: to the pixel as torchvision's and timm's transforms do it."""
+
+from PIL import Image
+
+from aevis_dash.domain import Preprocessing
+
+
+def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
+    """An RGB image at the model's input size; one that has it already is given back as it is."""
+    return _fitted(image, wanted, Image.Resampling[wanted.interpolation.upper()], wanted.border)
+
+
+def fit_mask(mask: Image.Image, wanted: Preprocessing) -> Image.Image:
+    """A mask of numbers (mode L), fitted as its image is: no number is mixed with another, and borders are 0."""
+    return _fitted(mask, wanted, Image.Resampling.NEAREST, 0)
+
+
+def scaled_size(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
+    """The (width, height) that an image of that (width, height) is scaled to, before its centre is kept.
+
+    A square `resize_size` of "crop" follows torchvision, which rounds the longer side down; all else follows timm.
+    """
+    (width, height), (to_height, to_width) = size, wanted.scaled_to
+    if wanted.fit == "squeeze":
+        return to_width, to_height
+    if wanted.fit == "crop" and to_width == to_height:
+        shorter = to_width
+        return (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
+    ratio = (min if wanted.fit == "crop" else max)(height / to_height, width / to_width)
+    return max(round(width / ratio), 1), max(round(height / ratio), 1)
+
+
+def _fitted(
+    image: Image.Image, wanted: Preprocessing, resampling: Image.Resampling, border: int | tuple[int, ...]
+) -> Image.Image:
+    height, width = wanted.input_size
+    if image.size == (width, height):
+        return image
+    scaled = image.resize(scaled_size(image.size, wanted), resampling)
+    found = Image.new(image.mode, (width, height), border)
+    found.paste(scaled, (_place(scaled.width, width), _place(scaled.height, height)))
+    return found
+
+
+def _place(length: int, kept: int) -> int:
+    """Where a side begins along the one that is kept, negative where it is longer; both libraries round so."""
+    return (kept - length) // 2 if length < kept else -round((length - kept) / 2)
