@@ -15,6 +15,19 @@ class AevisError(Exception):
     """Something the user can mend; the message says what is wrong, where, and what to do."""
 
 
+def whole_number(text: str) -> int | None:
+    """The number that a text of ASCII digits writes; None for any other text, and for more than 18 digits.
+
+    `str.isdigit` is no test of what `int` can read: it takes "²", and `int` refuses texts of thousands of digits.
+    """
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text for a message: its first characters, where it is longer than `most`."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 class Role(StrEnum):
     """The part an image plays in a triplet."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, shortened, whole_number
 from aevis_dash.images import image_files
 from aevis_dash.tables import read_table
 
@@ -47,11 +47,12 @@ def read_label(text: str, class_names: Sequence[str], where: str) -> int | None:
         return None
     if text in class_names:
         return class_names.index(text)
-    if text.isdigit() and int(text) < len(class_names):
-        return int(text)
+    number = whole_number(text)
+    if number is not None and number < len(class_names):
+        return number
     raise AevisError(
-        f"{where}: the label {text!r} is neither a class name nor an index from 0 to {len(class_names) - 1}. "
-        "Labels are names as in classes.txt, or its line numbers counted from 0."
+        f"{where}: the label {shortened(text)!r} is neither a class name nor an index from 0 to "
+        f"{len(class_names) - 1}. Labels are names as in classes.txt, or its line numbers counted from 0."
     )
 
 

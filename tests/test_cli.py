@@ -115,6 +115,13 @@ def test_alone_it_helps(aevis):
         ["diverge", "x", "--seed", "-1"],
         ["diverge", "x", "--seed", "99999999999999999999"],
         ["verify", "x", "--example", "e", "--seed", "1.5"],
+        ["verify", "x", "--example", "e", "--seed", "²"],
+        ["verify", "x", "--example", "e", "--random", "9" * 5000],
+        ["serve", "--port", "²"],
+        ["serve", "--port", "9" * 5000],
+        ["trail", "x", "--beam", "²"],
+        ["init", "x", "--model", "m", "--images", "i", "--input-size", "²"],
+        ["init", "x", "--model", "m", "--images", "i", "--input-size", "9" * 5000],
     ],
 )
 def test_what_is_no_command_ends_with_2(argv, capsys):
@@ -694,10 +701,11 @@ def test_names_that_do_not_exist_are_refused(refused, world):
     assert "no example 'x' in" in refused("extract", world, "--example", "x")
     assert "'x.png' is no candidate" in refused("extract", world, "--example", opening(world), "--target", "x.png")
     assert "no image 'x.png' in" in refused("attack", world, "--image", "x.png")
-    assert "--class 'cow' is neither a class name nor an index from 0 to 9" in refused(
-        "attack", world, "--class", "cow"
-    )
-    assert "--target '10' is neither" in refused("attack", world, "--target", "10")
+    for option, text in (("--class", "cow"), ("--target", "10"), ("--target", "²"), ("--target", "9" * 5000)):
+        said = refused("attack", world, option, text)
+        assert f"{option}: the label '{text[:60]}" in said
+        assert "is neither a class name nor an index from 0 to 9" in said
+    assert "--target is empty" in refused("attack", world, "--target", "")
     for option, value, words in [
         ("--epsilon", "0", "epsilon = 0.0 is too small. It must be at least 1"),
         ("--epsilon", "0.5", "epsilon = 0.5 is too small. It must be at least 1"),

@@ -14,6 +14,8 @@ from aevis_dash.domain import (
     FeatureMap,
     Intervention,
     LayerGraph,
+    shortened,
+    whole_number,
 )
 
 Area = tuple[int, ...]
@@ -114,11 +116,13 @@ def steps_of(graph: LayerGraph, hops: Sequence[Hop]) -> list[Step]:
 def maps_in(graph: LayerGraph, layer: str, text: str | None) -> tuple[int, ...]:
     """The feature maps of a layer that a text names; raises AevisError for what is no map."""
     words = (text or "").replace(",", " ").split()
-    for word in words:
-        if not (word.isascii() and word.isdigit() and len(word) < 7):
-            short = word if len(word) < 20 else word[:20] + "…"
-            raise AevisError(f"{short!r} is no feature map. Write numbers with spaces between them, such as 3 14 15.")
-    return tuple(dict.fromkeys(graph.feature_map(layer, int(word)).channel for word in words))
+    numbers = [whole_number(word) for word in words]
+    for word, number in zip(words, numbers, strict=True):
+        if number is None:
+            raise AevisError(
+                f"{shortened(word, 20)!r} is no feature map. Write numbers with spaces between them, such as 3 14 15."
+            )
+    return tuple(dict.fromkeys(graph.feature_map(layer, n).channel for n in numbers if n is not None))
 
 
 def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
-from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError
+from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, whole_number
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on from there."
@@ -373,28 +373,31 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give 0 to {2**32 - 1}")
-    return int(text)
+    return _between(text, 0, 2**32 - 1, f"{text!r} is no seed; give 0 to {2**32 - 1}")
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
-    return int(text)
+    return _between(text, 1, 65535, f"{text!r} is no port; give a number from 1 to 65535")
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; give 1 or more")
-    return int(text)
+    return _between(text, 1, 10**18, f"{text!r} is no count; give 1 or more")
 
 
 def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192")
-    return int(parts[0]), int(parts[-1])
+    parts, words = text.lower().split("x"), f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192"
+    if len(parts) > 2:
+        raise argparse.ArgumentTypeError(words)
+    sides = [_between(part, 1, 10**18, words) for part in parts]
+    return sides[0], sides[-1]
+
+
+def _between(text: str, least: int, most: int, otherwise: str) -> int:
+    """The whole number that the text writes; refused in the words `otherwise` where it is none or out of range."""
+    number = whole_number(text)
+    if number is None or not least <= number <= most:
+        raise argparse.ArgumentTypeError(otherwise)
+    return number
 
 
 def _numbers(count: int, kind: Callable[[str], Any] = float) -> Callable[[str], tuple[Any, ...]]:

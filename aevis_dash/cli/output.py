@@ -112,7 +112,7 @@ def _cell(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.rstrip("%s ").replace(".", "", 1).lstrip("-").isdigit()
+    return text == "-" or text.rstrip("%s ").replace(".", "", 1).lstrip("-").isdecimal()
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

@@ -28,7 +28,7 @@ from aevis_dash.domain import (
     Preprocessing,
 )
 from aevis_dash.images import write_image
-from aevis_dash.labels import ImageEntry
+from aevis_dash.labels import ImageEntry, read_label
 from aevis_dash.settings import parameters_from
 from aevis_dash.workbench import Workbench
 
@@ -251,14 +251,11 @@ def _target(bench: Workbench, target: str | None) -> int | str | None:
 
 
 def _class(bench: Workbench, text: str, option: str) -> int:
-    if text in bench.class_names:
-        return bench.class_names.index(text)
-    if text.isdigit() and int(text) < len(bench.class_names):
-        return int(text)
-    raise AevisError(
-        f"{option} {text!r} is neither a class name nor an index from 0 to {len(bench.class_names) - 1}. "
-        f"The names stand in {bench.workspace.root / 'classes.txt'}."
-    )
+    label = read_label(text, bench.class_names, option)
+    if label is None:
+        names = bench.workspace.root / "classes.txt"
+        raise AevisError(f"{option} is empty. Give the name of a class or its index, as in {names}.")
+    return label
 
 
 def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
