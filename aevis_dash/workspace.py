@@ -11,12 +11,14 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.images import image_size, read_image, read_mask, write_image
@@ -24,6 +26,8 @@ from aevis_dash.labels import OWN_FOLDER, ImageEntry, read_label, refuse_own_fol
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
 from aevis_dash.tables import Table, read_class_names, read_table, unreadable_table, write_table, write_text
 
+_PATIENCE = 60
+"""Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
 _EXAMPLE_COLUMNS = ("id", "source", "adversarial", "true_label", "attack", "target_label")
 
 
@@ -88,11 +92,12 @@ class Workspace:
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
             write_image(self.root / example.adversarial, image)
-        table = self._example_table()
-        rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
-        for example, _ in made:
-            rows[example.id] = rows.get(example.id, {}) | asdict(example)
-        write_table(self.root / "examples.csv", table.columns, rows.values())
+        with self._editing_examples():
+            table = self._example_table()
+            rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
+            for example, _ in made:
+                rows[example.id] = rows.get(example.id, {}) | asdict(example)
+            write_table(self.root / "examples.csv", table.columns, rows.values())
 
     def path(self, name: str) -> Path:
         """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
@@ -175,6 +180,19 @@ class Workspace:
 
     def _mask(self, name: str) -> Path:
         return (self.root / "parts" / name).with_suffix(".png")
+
+    @contextmanager
+    def _editing_examples(self) -> Iterator[None]:
+        """While it lasts no other process reads the table of examples to write it anew: rows would be lost."""
+        lock = self.root / ".examples.csv.lock"
+        try:
+            with FileLock(lock, timeout=_PATIENCE):
+                yield
+        except Timeout as error:
+            raise AevisError(
+                f"Another command has been writing {self.root / 'examples.csv'} for {_PATIENCE} seconds. Wait for it "
+                "or end it, and say the same command again: the images made so far are kept."
+            ) from error
 
     def _examples_by_id(self) -> dict[str, Example]:
         path = self.root / "examples.csv"

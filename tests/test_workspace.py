@@ -5,10 +5,13 @@ import csv
 import dataclasses
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
@@ -136,6 +139,42 @@ def test_a_failed_write_of_an_adversarial_keeps_the_table(workspace):
         workspace.keep_adversarials([(example("new"), np.zeros((2, 2, 7)))])
     assert (workspace.root / "examples.csv").read_bytes() == before
     assert [path.name for path in (workspace.root / "adversarial").iterdir()] == ["cat-mifgsm.png"]
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from aevis_dash.domain import Example
+from aevis_dash.workspace import Workspace
+workspace, who = Workspace(Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(25):
+    made = Example(f"{who}-{i}", "cat.png", f"adversarial/{who}-{i}.png", 0, "", 1)
+    workspace.keep_adversarials([(made, np.zeros((16, 24, 3), np.uint8))])
+"""
+
+
+def test_two_processes_that_keep_adversarials_at_once_lose_no_row(workspace):
+    argv = [sys.executable, "-c", WRITER, str(workspace.root)]
+    writers = [subprocess.Popen([*argv, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for who in "ab"]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=120)
+        assert writer.returncode == 0
+    assert {e.id for e in workspace.examples()} == {f"{who}-{i}" for who in "ab" for i in range(25)}
+
+
+def test_a_writer_that_never_ends_is_said(workspace, monkeypatch):
+    monkeypatch.setattr("aevis_dash.workspace._PATIENCE", 0.1)
+    with FileLock(workspace.root / ".examples.csv.lock"), pytest.raises(AevisError, match="Another command has been"):
+        workspace.keep_adversarials([(example(), picture(5))])
+    workspace.keep_adversarials([(example(), picture(5))])
+    assert [e.id for e in workspace.examples()] == [example().id]
 
 
 def test_a_changed_image_has_another_hash(workspace):
