@@ -54,7 +54,7 @@ class ExtractionParameters:
     iterations: int = _parameter(14, "solver steps of Eq. 5, one pass each", at_least=1)
     learning_rate: float = _parameter(0.05, "first step length of the solver, in units of a gate")
     candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for", at_least=1)
-    null_targets: int = _parameter(4, "images of random other classes for the null band; 0 for none")
+    null_targets: int = _parameter(20, "images of random other classes for the null band; under 20 mark no stretch")
     seed: int = _parameter(0, "which images the null band takes, and of the methods that draw")
     batch: int = _parameter(7, "images in memory at once", at_least=1)
 

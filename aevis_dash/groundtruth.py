@@ -247,7 +247,7 @@ def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> Verdict:
 
 def diverging(found: DatapathDistance) -> float:
     """The first layer of the river's first diverging stretch, NaN where it has none."""
-    firsts = [stretch.first for stretch in stretches(found) if stretch.pattern is Pattern.DIVERGING]
+    firsts = [stretch.first for stretch in stretches(found, nulls=0) if stretch.pattern is Pattern.DIVERGING]
     return float(firsts[0]) if firsts else float("nan")
 
 

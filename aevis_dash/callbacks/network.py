@@ -13,7 +13,7 @@ from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import most_raised, triplet_of
 from aevis_dash.callbacks.view import View, from_data
-from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch
+from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch, short_of
 from aevis_dash.figures.dots import similarity
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.network import (
@@ -23,6 +23,7 @@ from aevis_dash.figures.network import (
     column_hovers,
     dots_figure,
     drawn_river,
+    far_from_both,
     river_figure,
     small_picture,
 )
@@ -30,7 +31,7 @@ from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.geometry.dag import Columns, Group, columns, groups
 from aevis_dash.geometry.focus import folded, interest, quiet
-from aevis_dash.geometry.river import River, evened, river, stretches
+from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES, River, evened, river, stretches
 from aevis_dash.geometry.strands import evened as strands_evened
 from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, minimap, triplet
@@ -42,7 +43,7 @@ Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
 """Stretches that are told in words, the longest ones."""
-_CAUTION = "Stretches follow adv's share of the way from src to tar. Hard sets alone prove no cause."
+_CAUTION = "Hard sets alone prove no cause."
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -129,11 +130,12 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     """What the network station shows of a view."""
     graph, placed = bench.layers, placed_of(bench, found, view)
     layers = bench.distances(found, view.distance)
-    marks = stretches(layers)
+    members = found.members(view.compared)
+    both = Role.SOURCE in members and Role.TARGET in members
+    marks = stretches(layers) if both else ()
     levels = levels_of(placed)
     distance = None if view.compared else bench.distances(found, view.distance, levels)
     seen = distance.pairs if distance else bench.distances_between(found, view.compared, view.distance, levels)
-    members = found.members(view.compared)
     sizes = {key: np.array([p.sum() for p in graph.parts(found.path_of(n).critical)]) for key, n in members.items()}
     names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}
     hovers = column_hovers(graph, placed, seen, sizes, distance)
@@ -143,7 +145,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
         similar = _similar(view.distance, seen)
         figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), _DOTS
     elif distance is not None:
-        drawn = drawn_river(_river(view, distance, layers), names)
+        drawn = drawn_river(_river(view, distance, layers), names, far_from_both(distance))
         figure, note = river_figure(ground, drawn, colours), _nulls(found)
     else:
         drawn, note = _strands(bench, found, view, seen, names)
@@ -151,7 +153,8 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
-    words = f"{in_a_line(graph, marks, layers.share)} {note} {_CAUTION}"
+    said = in_a_line(graph, marks, layers) if both else apart_in_a_line(seen)
+    words = f"{said} {note} {_CAUTION}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 
 
@@ -195,20 +198,65 @@ def _similar(name: str, seen: Pairs) -> dict[str, np.ndarray]:
     return {next(key for key in pair if key != Role.ADVERSARIAL): similarity(name, d) for pair, d in with_adv.items()}
 
 
-def in_a_line(graph: LayerGraph, found: Sequence[Stretch], share: np.ndarray) -> str:
-    """Where the adversarial's path leaves, crosses and joins, and by how much of the way: its (L,) `share`."""
-    words = {
-        Pattern.DIVERGING: "leaves src from",
-        Pattern.TRANSITION: "is nearer to tar from",
-        Pattern.MERGING: "joins tar from",
-    }
+def in_a_line(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistance) -> str:
+    """Where the adversarial's path leaves src, crosses and joins tar, with the distances that say so, and where it does
+    not; `distance` at every layer."""
+    nulls = len(distance.null_share)
+    if not np.isfinite(distance.d2 + distance.d3).any():
+        return "The distances of adv to src and tar are undefined at every layer."
+    if nulls < LEAST_NULLS:
+        return f"Nothing is marked: {_targets_of(nulls)} cannot tell a pattern from chance ({LEAST_NULLS} can)."
     widest = sorted(found, key=lambda s: s.first - s.last)[:_TOLD]
-    rise = {s: f", {share[s.first]:.0%} to {share[s.last]:.0%}" for s in widest if s.pattern != Pattern.TRANSITION}
-    said = [
-        f"{words[s.pattern]} {graph.layers[s.first].name} ({s.pattern}{rise.get(s, '')})" for s in found if s in widest
-    ]
+    said = [_said(graph, stretch, distance) for stretch in found if stretch in widest]
     more = f" It goes to and fro: {len(found) - _TOLD} more such stretches." if len(found) > _TOLD else ""
-    return f"adv {', '.join(said)}.{more}" if said else "adv neither leaves src nor joins tar along this network."
+    line = f"adv {', '.join(said)}.{more} " if said else ""
+    return line + _rest(distance, {stretch.pattern for stretch in found})
+
+
+def _said(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> str:
+    where = graph.layers[stretch.first].name
+    if stretch.pattern is Pattern.TRANSITION:
+        after = min(stretch.last + 1, len(graph) - 1)
+        return f"is nearer to {'tar' if distance.share[after] > 0.5 else 'src'} from {where} (transition)"
+    words, pair, values = {
+        Pattern.DIVERGING: ("leaves src from", "src–adv", distance.d2),
+        Pattern.MERGING: ("joins tar from", "adv–tar", distance.d3),
+    }[stretch.pattern]
+    change = f"{pair} {values[stretch.first]:.2g} to {values[stretch.last]:.2g}"
+    return f"{words} {where} ({stretch.pattern}, {change})"
+
+
+def _rest(distance: DatapathDistance, patterns: set[Pattern]) -> str:
+    """What adv does nowhere, and how far from src to tar it is at the last layer where that is known, beside chance."""
+    last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
+    low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
+    share = distance.share[last]
+    end = f"{share:.0%} of the way from src to tar at the end; random targets {low:.0%} to {high:.0%}"
+    leaves = (
+        ""
+        if Pattern.DIVERGING in patterns
+        else "src–adv nowhere grows enough, or beyond random targets, to be marked as diverging. "
+    )
+    if Pattern.MERGING in patterns:
+        return f"{leaves}adv is {end}."
+    if share > high:
+        return f"{leaves}adv–tar nowhere shrinks enough to be marked as merging, though adv is {end}."
+    return f"{leaves}adv never joins tar ({end})."
+
+
+def apart_in_a_line(seen: Pairs) -> str:
+    """How far adv is from each other datapath that is shown, first and last: (C,) distances by two keys."""
+    said = []
+    for pair, values in seen.items():
+        known = values[np.isfinite(values)]
+        if Role.ADVERSARIAL in pair and known.size:
+            names = "–".join(short_of(key) for key in pair)
+            said.append(f"{names} {known[0]:.2g} at the first layer, {known[-1]:.2g} at the last")
+    return f"Distances: {'; '.join(said)}." if said else ""
+
+
+def _targets_of(count: int) -> str:
+    return f"{count} random target{'s' * (count != 1)}" if count else "no random target"
 
 
 def _nulls(found: Triplet) -> str:

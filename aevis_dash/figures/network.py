@@ -20,6 +20,8 @@ LABEL_ROOM = 168
 SAMPLES = 6
 """Points of a curve from one layer to the next."""
 STROKE = 8
+FAR = 2
+"""Times the distance of src and tar from which on adv's distances to the two, added, are called far from both."""
 TOP, BOTTOM = 1.5, -2.26
 BRACKET = 1.22
 NAME_ROW = -2.15
@@ -33,18 +35,25 @@ MOVE = {"duration": 120, "easing": "cubic-in-out"}
 @dataclass(frozen=True)
 class Drawn:
     """The datapaths as they are drawn, by key: `curves` (C,) their places in [-1, 1] at the columns; `names` their
-    classes; the null's `band`, low and high (C,), None without one."""
+    classes; the null's `band`, low and high (C,), None without one; `far` (C,) bool, the columns where adv is far from
+    both src and tar, so that its place between them says little (its curve is dashed there), None for nowhere."""
 
     curves: Mapping[str, np.ndarray]
     names: Mapping[str, str]
     band: tuple[np.ndarray, np.ndarray] | None = None
+    far: np.ndarray | None = None
 
 
-def drawn_river(river: River, names: Mapping[str, str]) -> Drawn:
-    """The three curves of a river by the paper's rule."""
+def far_from_both(distance: DatapathDistance) -> np.ndarray:
+    """(C,) bool: whether adv's distances to src and tar together are more than FAR times the distance between these."""
+    return distance.d2 + distance.d3 > FAR * distance.d1
+
+
+def drawn_river(river: River, names: Mapping[str, str], far: np.ndarray | None = None) -> Drawn:
+    """The three curves of a river by the paper's rule; `far` as in `Drawn`."""
     curves: dict[str, np.ndarray] = {Role.SOURCE: river.src, Role.ADVERSARIAL: river.adv, Role.TARGET: river.tar}
     band = None if river.band_low is None or river.band_high is None else (river.band_low, river.band_high)
-    return Drawn(curves, names, band)
+    return Drawn(curves, names, band, far)
 
 
 @dataclass(frozen=True)
@@ -127,18 +136,36 @@ def _water(placed: Columns, drawn: Drawn, theme: Theme) -> list[go.Scatter]:
     """
     xs = _places(placed)
     order = sorted(drawn.curves, key=lambda key: role_of(key) is Role.ADVERSARIAL)
-    curves = [_curve(key, xs, smooth(placed.x, drawn.curves[key], xs), theme) for key in order]
+    far = drawn.far if drawn.far is not None and Role.ADVERSARIAL in drawn.curves else np.zeros(len(placed.x), bool)
+    curves = []
+    for key in order:
+        ys = smooth(placed.x, drawn.curves[key], xs)
+        if role_of(key) is Role.ADVERSARIAL:
+            dashed = _nearest(placed.x, far, xs)
+            near = np.convolve(~dashed, np.ones(3), "same") > 0  # the two lines meet
+            curves += [
+                _curve(key, xs, np.where(near, ys, np.nan), theme),
+                _curve(f"{key} far", xs, np.where(dashed, ys, np.nan), theme, "3px,3px"),
+            ]
+        else:
+            curves.append(_curve(key, xs, ys, theme))
     return [*_band(placed, drawn, xs, theme), *curves]
 
 
-def _curve(key: str, xs: np.ndarray, ys: np.ndarray, theme: Theme) -> go.Scatter:
-    width = STROKE / 2 if role_of(key) is Role.ADVERSARIAL else STROKE
+def _nearest(places: np.ndarray, values: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """(n,) the value of the nearest of the ascending `places` (C,) for each of `xs` (n,)."""
+    return values[np.searchsorted((places[1:] + places[:-1]) / 2, xs)]
+
+
+def _curve(key: str, xs: np.ndarray, ys: np.ndarray, theme: Theme, dash: str = "solid") -> go.Scatter:
+    path = key.removesuffix(" far")
+    width = STROKE / 2 if role_of(path) is Role.ADVERSARIAL else STROKE
     return go.Scatter(
         name=str(key),
         x=short(xs),
         y=short(ys),
         mode="lines",
-        line={"color": theme.path(key), "width": width, "simplify": False},
+        line={"color": theme.path(path), "width": width, "dash": dash, "simplify": False},
         hoverinfo="skip",
     )
 
@@ -296,12 +323,15 @@ def _hard(placed: Columns, sizes: Mapping[str, np.ndarray], column: int) -> list
 
 
 def _way(distance: DatapathDistance, column: int) -> list[str]:
-    d1, d2, d3 = (float(d[column]) for d in (distance.d1, distance.d2, distance.d3))
-    known = np.isfinite(d2 + d3)
+    known = np.isfinite(distance.d2[column] + distance.d3[column])
     return [
         f"adv's way from src to tar: {_percent(distance.share[column] if known else np.nan)}",
         *_null_line(distance.null_share[:, column]),
-        *(["adv is far from both: the picture draws it between them"] if d2 + d3 > 2 * d1 else []),
+        *(
+            ["adv is far from both: dashed, its place between them says little"]
+            if far_from_both(distance)[column]
+            else []
+        ),
     ]
 
 

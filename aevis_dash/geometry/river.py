@@ -1,5 +1,6 @@
 """Three datapaths as curves that part and meet along the network (Sec. 5.2, Fig. 6)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -12,10 +13,12 @@ LEAST_GAP = 0.03
 """Share of the largest d1 below which a layer says nothing of sides."""
 SIDE_MARGIN = 0.03
 """How far the share must be from one half before one distance counts as the smaller."""
-LEAST_RISE = 0.1
-"""The smallest rise of the share that is called diverging or merging."""
+LEAST_CHANGE = 0.1
+"""Share of the largest d1 by which d2 must grow to be called diverging, or d3 decline to be called merging."""
+LEAST_NULLS = 20
+"""Images of random other classes of which a tenth and nine tenths can be told."""
 TRIM = 0.1
-"""The part of a rise at either end that is left out of its stretch."""
+"""The part of a change at either end that is left out of its stretch."""
 
 
 @dataclass(frozen=True)
@@ -87,30 +90,67 @@ def _quantile(rows: np.ndarray, q: float) -> np.ndarray:
     return np.array([np.quantile(column, q) if column.size else np.nan for column in known])
 
 
-def stretches(distance: DatapathDistance) -> tuple[Stretch, ...]:
+def stretches(distance: DatapathDistance, nulls: int = LEAST_NULLS) -> tuple[Stretch, ...]:
     """The stretches of layers that show a pattern (Sec. 5.2), in order, without overlap; may be empty.
 
-    Read off s, the share d2 / (d2 + d3) averaged over 3 layers. A layer is at the source's side where
-    s <= 0.5 - SIDE_MARGIN, at the target's where s >= 0.5 + SIDE_MARGIN, undecided in between and where
-    src and tar are not apart yet (d1 under LEAST_GAP of its largest).
-    Transition: the smaller of d2 and d3 changes, the undecided layers between two of opposite sides
-    (the two themselves where they are neighbours). Diverging: the largest rise of s before a transition
-    to the target's side, or before the end, where src is the nearer. Merging: the largest rise of s where
-    tar is the nearer. A rise counts from LEAST_RISE on; its first and last tenth are cut off, so that
-    flat parts are left out, and the layers of a transition belong to the transition alone.
+    All distances are averaged over 3 layers. Only layers where src and tar are apart (d1 of at least LEAST_GAP of its
+    largest) count. Such a layer is at the source's side where the share s = d2 / (d2 + d3) is at most
+    0.5 - SIDE_MARGIN, at the target's from 0.5 + SIDE_MARGIN on, and undecided in between.
+    Transition: the smaller of d2 and d3 changes, the undecided layers between two of opposite sides (the two themselves
+    where they are neighbours). Diverging: the largest growth of d2. Merging: the largest decline of d3. A change counts
+    from LEAST_CHANGE of the largest d1 on; its first and last tenth are cut off, so that flat parts are left out. Where
+    stretches meet, the change that begins first keeps its layers, before the other change and both before transitions;
+    a change counts only if what it keeps still shows it, also without the averaging.
+    None of these is evidence where it would look the same with an image of any other class in tar's place: a stretch
+    counts only if adv's share at its end (of a transition, at the decided layer after it) lies beyond the
+    NULL_QUANTILES of the null at that layer, on tar's side (for a way back to src: on src's), and if the null has at
+    least `nulls` images there.
     """
-    if not np.isfinite(distance.d2 + distance.d3).any():
+    scale = filled(distance.d1, 0.0).max(initial=0.0)
+    if scale <= 0 or not np.isfinite(distance.d2 + distance.d3).any():
         return ()
-    calm = _calm(way(distance))
-    gap = filled(distance.d1, 0.0)
-    sides = np.sign(calm - 0.5) * (np.abs(calm - 0.5) >= SIDE_MARGIN) * (gap >= LEAST_GAP * gap.max())
-    decided = np.flatnonzero(sides)
-    if decided.size == 0:
-        return ()
-    turns = [(int(a), int(b)) for a, b in pairwise(decided) if sides[a] != sides[b]]
-    crossings = _crossings(turns)
-    rises = _rises(calm, sides, turns, crossings)
-    return tuple(sorted(crossings + rises, key=lambda stretch: stretch.first))
+    apart = filled(distance.d1, 0.0) >= LEAST_GAP * scale
+    low, high = _evidence(distance, nulls)
+    grown = {Pattern.DIVERGING: filled(distance.d2, 0.0), Pattern.MERGING: -filled(distance.d3, 0.0)}
+    changes = [
+        Stretch(pattern, layers[0], layers[-1])
+        for pattern, values in grown.items()
+        if (layers := [int(i) for i in _rise(_calm(values), LEAST_CHANGE * scale) if apart[i]]) and high[layers[-1]]
+    ]
+    share = _calm(way(distance))
+    sides = np.sign(share - 0.5) * (np.abs(share - 0.5) >= SIDE_MARGIN) * apart
+    crossings = [s for s, after in _crossings(sides) if (high if sides[after] > 0 else low)[after]]
+    left = (1 - 2 * TRIM) * LEAST_CHANGE * scale
+    return tuple(
+        s
+        for s in _apart([*sorted(changes, key=lambda s: s.first), *crossings])
+        if s.pattern is Pattern.TRANSITION
+        or all(v[s.last] - v[s.first] >= left * (1 - 1e-9) for v in (grown[s.pattern], _calm(grown[s.pattern])))
+    )
+
+
+def _apart(found: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    """The stretches in the order of their layers, each without the layers of those named before it."""
+    taken: set[int] = set()
+    kept = []
+    for stretch in found:
+        free = [layer for layer in range(stretch.first, stretch.last + 1) if layer not in taken]
+        if free:
+            last = next((a for a, b in pairwise(free) if b - a > 1), free[-1])
+            kept.append(Stretch(stretch.pattern, free[0], last))
+            taken |= set(range(free[0], last + 1))
+    return tuple(sorted(kept, key=lambda stretch: stretch.first))
+
+
+def _evidence(distance: DatapathDistance, nulls: int) -> tuple[np.ndarray, np.ndarray]:
+    """(L,) bool twice: whether adv's share lies below, and above, what the null images give; with too few, neither."""
+    length = len(distance.d1)
+    if nulls == 0:
+        return np.ones(length, bool), np.ones(length, bool)
+    enough = np.isfinite(distance.null_share).sum(0) >= nulls
+    share = way(distance)
+    near, far = (np.where(enough, _quantile(distance.null_share, q), np.nan) for q in NULL_QUANTILES)
+    return share < near, share > far
 
 
 def _calm(values: np.ndarray) -> np.ndarray:
@@ -119,45 +159,27 @@ def _calm(values: np.ndarray) -> np.ndarray:
     return np.nanmean(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
 
 
-def _crossings(turns: list[tuple[int, int]]) -> list[Stretch]:
-    """A transition for each turn between two decided layers, the later one shortened where they touch."""
-    found: list[Stretch] = []
-    for before, after in turns:
-        first, last = (before + 1, after - 1) if after - before > 1 else (before, after)
-        first = max(first, found[-1].last + 1) if found else first
-        if first <= last:
-            found.append(Stretch(Pattern.TRANSITION, first, last))
-    return found
+def _crossings(sides: np.ndarray) -> list[tuple[Stretch, int]]:
+    """A transition for each two decided layers of opposite sides (-1 or 1, 0 undecided) that follow one another, and
+    the later one of the two."""
+    decided = np.flatnonzero(sides)
+    turns = [(int(a), int(b)) for a, b in pairwise(decided) if sides[a] != sides[b]]
+    return [
+        (Stretch(Pattern.TRANSITION, *((before + 1, after - 1) if after - before > 1 else (before, after))), after)
+        for before, after in turns
+    ]
 
 
-def _rises(
-    calm: np.ndarray, sides: np.ndarray, turns: list[tuple[int, int]], crossings: list[Stretch]
-) -> list[Stretch]:
-    """The rise, if any, of each section between two turns, without the layers of the transitions."""
-    taken = {layer for c in crossings for layer in range(c.first, c.last + 1)}
-    starts = [0, *(before + 1 for before, _ in turns)]
-    ends = [*(after for _, after in turns), len(calm)]
-    found = []
-    for start, end in zip(starts, ends, strict=True):
-        section = sides[start:end][sides[start:end] != 0]
-        free = [layer for layer in _rise(calm, start, end) if layer not in taken]
-        if free and section.size:
-            pattern = Pattern.DIVERGING if section[0] < 0 else Pattern.MERGING
-            found.append(Stretch(pattern, free[0], free[-1]))
-    return found
-
-
-def _rise(calm: np.ndarray, start: int, end: int) -> range:
-    """The layers of the largest rise within start..end-1, its flat ends cut off; may be empty."""
-    part = calm[start:end]
-    top = int(np.argmax(part - np.minimum.accumulate(part)))
-    foot = int(np.argmin(part[: top + 1]))
-    rise = part[top] - part[foot]
-    if rise < LEAST_RISE:
+def _rise(calm: np.ndarray, least: float) -> range:
+    """The layers of the largest rise of the values, its flat ends cut off; empty for one under `least`."""
+    top = int(np.argmax(calm - np.minimum.accumulate(calm)))
+    foot = int(np.argmin(calm[: top + 1]))
+    rise = calm[top] - calm[foot]
+    if rise < least:
         return range(0)
-    first = foot + int(np.flatnonzero(part[foot : top + 1] <= part[foot] + TRIM * rise)[-1])
-    last = first + int(np.flatnonzero(part[first : top + 1] >= part[top] - TRIM * rise)[0])
-    return range(start + first, start + last + 1)
+    first = foot + int(np.flatnonzero(calm[foot : top + 1] <= calm[foot] + TRIM * rise)[-1])
+    last = first + int(np.flatnonzero(calm[first : top + 1] >= calm[top] - TRIM * rise)[0])
+    return range(first, last + 1)
 
 
 def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:

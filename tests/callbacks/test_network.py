@@ -12,7 +12,7 @@ from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
 from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost, targets_of
 from aevis_dash.callbacks.settle import most_raised, settled, stored_triplet
 from aevis_dash.callbacks.view import View
-from aevis_dash.domain import Pattern, Role, Stretch
+from aevis_dash.domain import DatapathDistance, Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
 
@@ -152,16 +152,53 @@ def test_a_target_is_one_of_the_shown_example(bench, found, view):
     assert targets_of(bench, View()) == (), "that of the example before is none while there are no datapaths"
 
 
-def test_the_stretches_are_told_in_a_line(bench):
-    share = np.arange(len(bench.layers)) / 20
-    said = in_a_line(bench.layers, [Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)], share)
+def told(bench, d2, d3, null=0.2, rows=20):
+    layers = len(bench.layers)
+    measured = DatapathDistance("test", np.ones(layers), d2, d3, np.full((rows, layers), null))
+    return measured, lambda marks: in_a_line(bench.layers, marks, measured)
+
+
+def test_the_stretches_are_told_in_a_line_with_the_distances_that_say_so(bench):
+    d2, d3 = np.linspace(0.1, 0.85, len(bench.layers)), np.linspace(0.9, 0.15, len(bench.layers))
+    _, say = told(bench, d2, d3)
     names = [layer.name for layer in bench.layers.layers]
-    first, then = (f"{names[1]} (diverging, 5% to 15%)", f"{names[5]} (merging, 25% to 30%)")
-    assert said == f"adv leaves src from {first}, joins tar from {then}."
-    assert "neither leaves" in in_a_line(bench.layers, [], share)
+    said = say([Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)])
+    first, then = (
+        f"{names[1]} (diverging, src–adv {d2[1]:.2g} to {d2[3]:.2g})",
+        f"{names[5]} (merging, adv–tar {d3[5]:.2g} to {d3[6]:.2g})",
+    )
+    end = "adv is 85% of the way from src to tar at the end; random targets 20% to 20%."
+    assert said == f"adv leaves src from {first}, joins tar from {then}. {end}"
     many = [Stretch(Pattern.MERGING, i, i + i % 2) for i in range(0, 12, 2)]
-    assert in_a_line(bench.layers, many, share).count("joins") == 3
-    assert "3 more such stretches" in in_a_line(bench.layers, many, share)
+    assert say(many).count("joins") == 3
+    assert "3 more such stretches" in say(many)
+    assert f"is nearer to tar from {names[20]} (transition)" in say([Stretch(Pattern.TRANSITION, 20, 20)])
+    assert f"is nearer to src from {names[2]} (transition)" in say([Stretch(Pattern.TRANSITION, 2, 2)])
+
+
+def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
+    layers = len(bench.layers)
+    _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.6)
+    assert "adv never joins tar (57% of the way from src to tar at the end; random targets 60% to 60%)" in say([])
+    assert "src–adv nowhere grows enough" in say([])
+    _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.4)
+    assert "never joins" not in say([]), "it is nearer to tar than random targets have it"
+    assert "adv–tar nowhere shrinks enough to be marked as merging, though adv is 57%" in say([])
+    _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), rows=4)
+    assert say([]) == "Nothing is marked: 4 random targets cannot tell a pattern from chance (20 can)."
+    _, say = told(bench, np.full(layers, np.nan), np.full(layers, np.nan))
+    assert "undefined at every layer" in say([])
+
+
+@pytest.mark.parametrize("left_out", [Role.TARGET, Role.SOURCE])
+def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out):
+    kept = Role.SOURCE if left_out is Role.TARGET else Role.TARGET
+    picture = picture_of(bench, found, view.but(compared=(found.image(kept),)), LIGHT)
+    assert left_out.short not in picture.note
+    assert f"{kept.short}–adv" in picture.note or f"adv–{kept.short}" in picture.note
+    drawn = {t.name: t for t in picture.figure.data}
+    assert not any(t.name == "stretches" and len(t.x) for t in picture.figure.data)
+    assert not any(left_out.short in hover for hover in drawn["layers"].hovertext)
 
 
 def test_folds_of_another_network_are_no_harm(bench, found, view):

@@ -18,10 +18,12 @@ def _graph(n_layers: int) -> LayerGraph:
     return LayerGraph(layers, (*near, *((i, i + 3) for i in range(0, n_layers - 3, 3))))
 
 
-def _distance(n_layers: int, null_rows: int = 4) -> DatapathDistance:
-    share = np.linspace(0.05, 0.85, n_layers)
+def _distance(n_layers: int, null_rows: int = 20) -> DatapathDistance:
+    """adv leaves src along the first half of the layers and joins tar along the second, beside random targets."""
+    far, near = np.linspace(0, 1, n_layers), np.linspace(1, 0, n_layers)
+    d2, d3 = np.interp(far, [0.1, 0.4], [0.02, 0.5]), np.interp(near, [0.1, 0.4], [0.05, 0.55])
     null = np.linspace(0, 0.3, null_rows)[:, None] * np.ones(n_layers)
-    return DatapathDistance("cosine", np.full(n_layers, 0.6), share, 1 - share, null)
+    return DatapathDistance("cosine", np.full(n_layers, 0.6), d2, d3, null)
 
 
 def _ground(distance, graph=None, selected=None, closed=()):

@@ -8,7 +8,16 @@ import pytest
 
 from aevis_dash.domain import Layer, LayerGraph, Pattern, Role, Stretch
 from aevis_dash.figures.dag import BOX, OUTER
-from aevis_dash.figures.network import SAMPLES, STROKE, Drawn, dots_figure, drawn_river, river_figure, small_picture
+from aevis_dash.figures.network import (
+    SAMPLES,
+    STROKE,
+    Drawn,
+    dots_figure,
+    drawn_river,
+    far_from_both,
+    river_figure,
+    small_picture,
+)
 from aevis_dash.figures.theme import DARK, LIGHT
 from aevis_dash.geometry.dag import columns, groups
 from aevis_dash.geometry.river import river
@@ -70,6 +79,27 @@ def test_null_band_is_drawn_behind_and_only_with_a_null(net):
     assert not any("random" in text for text in texts(without))
 
 
+def test_the_curve_is_dashed_where_adv_is_far_from_both_and_nowhere_else(net, names):
+    """d2 + d3 is 0.3 at the first half of the layers and 1.4 at the second, d1 is 0.5."""
+    far = np.arange(10) >= 5
+    d2, d3 = np.where(far, 0.7, 0.1), np.where(far, 0.7, 0.2)
+    distance = replace(net.distance(10), d1=np.full(10, 0.5), d2=d2, d3=d3)
+    np.testing.assert_array_equal(far_from_both(distance), far)
+    figure = river_figure(net.ground(distance), drawn_river(river(distance), names, far_from_both(distance)), LIGHT)
+    solid, dashed = (np.array(trace(figure, name).y, float) for name in ("adversarial", "adversarial far"))
+    assert trace(figure, "adversarial").line.dash == "solid"
+    assert trace(figure, "adversarial far").line.dash == "3px,3px"
+    half = len(solid) // 2
+    assert np.isfinite(solid[: half - 2]).all()
+    assert np.isnan(solid[half + 3 :]).all()
+    assert np.isnan(dashed[: half - 2]).all()
+    assert np.isfinite(dashed[half + 3 :]).all()
+    assert (np.isfinite(solid) | np.isfinite(dashed)).all(), "the curve has no hole"
+    whole = net.draw(net.distance(10))
+    assert np.isfinite(np.array(trace(whole, "adversarial").y, float)).all()
+    assert not np.isfinite(np.array(trace(whole, "adversarial far").y, float)).any()
+
+
 def test_curves_stretches_and_groups_are_labelled_where_they_are(net, names):
     figure = net.draw(net.distance(20), names=names, selected=7)
     shown = texts(figure)
@@ -112,7 +142,8 @@ def test_curve_labels_stay_apart_where_the_ends_meet(net):
 
 
 def test_hover_holds_the_numbers_and_warns_of_what_the_picture_hides(net):
-    distance = replace(net.distance(5), d1=np.array([0.6, 0.6, np.nan, 0.6, 0.1]))
+    share = np.linspace(0.05, 0.85, 5)
+    distance = replace(net.distance(5), d1=np.array([0.6, 0.6, np.nan, 0.6, 0.1]), d2=share, d3=1 - share)
     hover = trace(net.draw(distance), "layers").hovertext
     for part in ("stage0.act1", "16 feature maps", "src–tar 0.6", "src–adv 0.25", "adv–tar 0.75", "25%"):
         assert part in hover[1]
