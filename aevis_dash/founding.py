@@ -1,7 +1,6 @@
 """Making workspaces: of a user's model and images, and of the drawn world that ships with the project."""
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +13,11 @@ from aevis_dash.config import AttackParameters, Progress, part_of, resource, sil
 from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.files import write_atomically
 from aevis_dash.images import read_image, write_image
 from aevis_dash.labels import ImageEntry, find_images
 from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
-from aevis_dash.tables import read_class_names
+from aevis_dash.tables import read_class_names, write_text
 from aevis_dash.workbench import Workbench, medium
 from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
@@ -150,7 +150,8 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
     if not (root / "workspace.toml").exists():
         entries = _draw_images(root, part_of(progress, 0.0, 0.4))
         if not _facts(root / WORLD_WEIGHTS):
-            shutil.copyfile(resource("models") / WORLD_WEIGHTS, root / WORLD_WEIGHTS)
+            weights = (resource("models") / WORLD_WEIGHTS).read_bytes()
+            write_atomically(root / WORLD_WEIGHTS, lambda file: file.write(weights))
         settings = WorkspaceSettings(
             model=ModelSpec("aevis_dash.world.network:drawn_world_resnet", WORLD_WEIGHTS),
             preprocessing=Preprocessing((64, 64), MEAN, STD),
@@ -194,7 +195,7 @@ def _draw_images(root: Path, progress: Progress) -> list[ImageEntry]:
         write_image(root / "images" / name, drawing.image)
         write_image(root / "parts" / name, _part_map(drawing))
         entries.append(ImageEntry(name, drawing.label))
-    (root / "parts" / "names.txt").write_text("".join(f"{i} {part}\n" for i, part in enumerate(PARTS, 1)))
+    write_text(root / "parts" / "names.txt", "".join(f"{i} {part}\n" for i, part in enumerate(PARTS, 1)))
     return entries
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from aevis_dash.domain import AevisError, Preprocessing
+from aevis_dash.files import write_atomically
 from aevis_dash.fitting import fit, fit_mask, scaled_size
-from aevis_dash.store import write_atomically
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 SMALLEST, MOST_PIXELS = 8, 50_000_000

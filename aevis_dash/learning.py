@@ -150,8 +150,7 @@ class Learning:
 
     def _keep(self, order: _Order, index: LearnedIndex, before: int) -> None:
         """Store a checkpoint in the place of the one before."""
-        self.store.put(self._index_key(order, index.seen), index)
-        if before:
+        if self.store.put(self._index_key(order, index.seen), index) and before:
             self.store.drop(self._index_key(order, before))
 
     def _dissect(self, order: _Order, index: LearnedIndex, progress: Progress, turn: Turn) -> None:

@@ -1,23 +1,23 @@
 """The store: results under a key made of what they were computed from.
 
-Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A file is
-written beside its place and moved there, so a reader sees all of it or nothing; what a killed writer leaves there is
-swept. No pickle.
+Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A result carries its own
+key and a checksum, so that one that was renamed, exchanged or edited is known as damaged, as is one that a failing disk
+changed. Files are written whole or not at all (`files`). No pickle.
+
+Where the folder cannot be written (a read-only disk, another user's folder) results are computed all the same: they
+stay in memory as far as they fit, or lie in the folder that $AEVIS_SPARE_CACHE names, and the store says so.
 
 What was read last is held in memory too, up to a bound, and shared by all who ask: its arrays cannot be written. Before
 it is given again its file is looked at, so a deleted or changed one counts at once.
 """
 
 import hashlib
+import io
 import json
 import os
-import socket
 import threading
-import uuid
-import zipfile
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from glob import glob
@@ -25,11 +25,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
-import psutil
+
+from aevis_dash.files import READ_ONLY, part_prefix, sweep, write_atomically
 
 T = TypeVar("T")
-_CLOCKS_APART = 3600
-"""Seconds by which a file's time and a process's may differ: they may come from two machines, and clocks are set."""
+FORMAT = 2
+"""Of the files; part of every key and raised when their form changes, so that no file of another form is read."""
+SPARE_VARIABLE = "AEVIS_SPARE_CACHE"
+"""Names a folder for the results whose own folder cannot be written; a server shares one with its jobs."""
 HELD = 64 * 1024 * 1024
 """Bytes that the results in memory take at most, in one store."""
 _PLAIN = 2048
@@ -41,50 +44,61 @@ def key_of(kind: str, version: int, **parts: Any) -> str:
 
     Parts are JSON values or dataclasses of them.
     """
-    text = json.dumps([kind, version, parts], sort_keys=True, default=_jsonable)
+    text = json.dumps([FORMAT, kind, version, parts], sort_keys=True, default=_jsonable)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
 class Store:
-    """Results on disk; `folder` is made when the first one is kept. At most `held` bytes of them stay in memory."""
+    """Results on disk; `folder` is made when the first one is kept. At most `held` bytes of them stay in memory.
+
+    `warnings` are sentences about what could not be read or kept; the work goes on without.
+    """
 
     def __init__(self, folder: Path, held: int = HELD):
         self.folder = folder
-        self._recent = _Recent(held)
+        self._recent, self._unkept = _Recent(held), _Recent(held)
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be read or kept so far, a sentence for each kind."""
+        return tuple(self._troubles.values())
 
     def get(self, key: str, kind: type[T]) -> T | None:
-        """The result under that key, None where there is none or its file is damaged (it is then removed).
+        """The result under that key; None where there is none, where its file is damaged (it is then removed), or
+        where it cannot be read now (it then stays).
 
         Its arrays are read-only: others may have been given the same ones.
         """
-        path = self._path(key)
-        try:
-            found = self._recent.get((key, kind), _state(path.stat()))
+        for folder in self._folders():
+            found = self._read(_path(folder, key), key, kind)
             if found is not None:
                 return found
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                tree, arrays = file["tree"].tobytes(), []
-                found = _decode(kind, json.loads(tree), file, arrays)
-                size = _PLAIN + len(tree) + sum(array.nbytes for array in arrays)
-                self._recent.put((key, kind), _state(os.fstat(raw.fileno())), found, size)
-                return found
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-            path.unlink(missing_ok=True)
-            return None
+        return self._unkept.get((key, kind), None)
 
-    def put(self, key: str, value: Any) -> None:
-        """Keep a dataclass of numbers, texts, tuples of them, arrays and such dataclasses."""
+    def put(self, key: str, value: Any) -> bool:
+        """Keep a dataclass of numbers, texts, tuples of them, arrays and such dataclasses; whether that could be done.
+
+        Where nothing can be written it stays in memory, as far as it fits. Raises AevisError where the disk is full.
+        """
         arrays: dict[str, np.ndarray] = {}
-        tree = json.dumps(_encode(value, arrays)).encode()
-        arrays["tree"] = np.frombuffer(tree, np.uint8)
-        path = self._path(key)
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        tree = json.dumps({"key": key, "value": _encode(value, arrays)}).encode()
+        written = {**arrays, "tree": np.frombuffer(tree, np.uint8), "seal": _seal(tree, arrays)}
+        for folder in self._folders():
+            try:
+                write_atomically(_path(folder, key), lambda file: np.savez_compressed(file, **written))
+            except OSError as error:
+                if error.errno not in READ_ONLY:
+                    raise
+                self._complain(error)
+            else:
+                return True
+        self._unkept.put((key, type(value)), None, value, _size(tree, arrays.values()))
+        return False
 
     def has(self, key: str) -> bool:
         """Whether a result lies under that key."""
-        return self._path(key).is_file()
+        return any(os.path.isfile(_path(folder, key)) for folder in self._folders())
 
     def remember(self, key: str, kind: type[T], compute: Callable[[], T]) -> T:
         """The stored result, or the computed one, which is then kept."""
@@ -95,19 +109,47 @@ class Store:
         return found
 
     def drop(self, key: str) -> None:
-        """Remove a result, where there is one."""
-        self._path(key).unlink(missing_ok=True)
+        """Remove a result, where there is one and it can be removed: it would do no harm but take space."""
+        for folder in self._folders():
+            with suppress(OSError):
+                _path(folder, key).unlink()
 
     def sweep(self) -> None:
         """Remove what killed writers of this machine left; what is still being written stays."""
-        for name in glob(f"*/{_part_prefix()}*", root_dir=self.folder):
-            part = self.folder / name
-            if _is_abandoned(part):
-                with suppress(OSError):  # another run was quicker, or it is not ours to remove
-                    part.unlink()
+        sweep(self.folder / name for name in glob(f"*/{part_prefix()}*", root_dir=self.folder))
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key.split("-")[0] / f"{key}.npz"
+    def _folders(self) -> tuple[Path, ...]:
+        spare = os.environ.get(SPARE_VARIABLE)
+        return (self.folder, Path(spare)) if spare else (self.folder,)
+
+    def _read(self, path: Path, key: str, kind: type[T]) -> T | None:
+        try:
+            found = self._recent.get((path, kind), _state(path.stat()))
+            if found is not None:
+                return found
+            with path.open("rb") as file:
+                state, content = _state(os.fstat(file.fileno())), file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:  # too many open files, a server that is away: the result may well be good
+            self._troubles["read"] = (
+                f"Results in {path.parent} cannot be read now ({error.strerror}), so they are computed again."
+            )
+            return None
+        try:
+            found, size = _opened(content, key, kind)
+        except MemoryError:
+            raise
+        except Exception:  # on damaged files zipfile and numpy raise almost anything
+            with suppress(OSError):  # it is not ours to remove, and is damaged when it is next read too
+                path.unlink()
+            return None
+        self._recent.put((path, kind), state, found, size)
+        return found
+
+    def _complain(self, error: OSError) -> None:
+        lost = "They last until this command or server ends."
+        self._troubles["write"] = f"Results cannot be stored in {self.folder} ({error.strerror}). {lost}"
 
 
 class _Recent:
@@ -149,38 +191,34 @@ def _state(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
-    """Call `write` with a binary file that takes `path`'s place once it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f"{_part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
-    try:
-        with part.open("xb") as file:  # not mkstemp, whose files only their owner may read
-            write(file)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def _path(folder: Path, key: str) -> Path:
+    return folder / key.split("-")[0] / f"{key}.npz"
 
 
-def _part_prefix() -> str:
-    """What names of unfinished files begin with on this machine, or in a container that has its own process numbers."""
-    numbers = ""
-    with suppress(OSError):  # only Linux has it
-        numbers = os.readlink("/proc/self/ns/pid")
-    machine = hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:12]
-    return f".part-{machine}-"
+def _seal(tree: bytes, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """A checksum of a result's tree, which names its key, and of its arrays."""
+    digest = hashlib.sha256(tree)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _is_abandoned(part: Path) -> bool:
-    """Whether its writer has ended; the process of that number may be another one, which began after the last write."""
-    try:
-        process = psutil.Process(int(part.name.split("-")[2]))
-        another = process.create_time() > part.stat().st_mtime + _CLOCKS_APART
-        return another or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-    except (psutil.Error, OSError, ValueError):  # its writer may not be seen, or has just finished
-        return False
+def _opened(content: bytes, key: str, kind: type[T]) -> tuple[T, int]:
+    """The result in a file's content, and its size in memory; raises an exception of any kind for a damaged one."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    seal, tree = arrays.pop("seal"), arrays.pop("tree").tobytes()
+    document = json.loads(tree)
+    if not np.array_equal(seal, _seal(tree, arrays)) or document["key"] != key:
+        raise ValueError("the checksum or the key is another")
+    for array in arrays.values():
+        array.setflags(write=False)
+    return _decode(kind, document["value"], arrays), _size(tree, arrays.values())
+
+
+def _size(tree: bytes, arrays: Iterable[np.ndarray]) -> int:
+    return _PLAIN + len(tree) + sum(array.nbytes for array in arrays)
 
 
 def _jsonable(value: Any) -> Any:
@@ -201,13 +239,10 @@ def _encode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _decode(kind: Any, tree: Any, arrays: Any, read: list[np.ndarray]) -> Any:
+def _decode(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if kind is np.ndarray:
-        array = arrays[tree]
-        array.setflags(write=False)
-        read.append(array)
-        return array
+        return arrays[tree]
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays, read) for f in fields(kind)})  # type: ignore[operator]
+        return kind(**{f.name: _decode(hints[f.name], tree[f.name], arrays) for f in fields(kind)})  # type: ignore[operator]
     return tuple(tree) if get_origin(kind) is tuple else tree

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aevis_dash.domain import AevisError
-from aevis_dash.store import write_atomically
+from aevis_dash.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _swept(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int
         yield from results
     finally:
         with suppress(AevisError):  # no workspace, as every item was told
-            open_workbench(root).store.sweep()
+            open_workbench(root)
 
 
 # A task, wherever it runs

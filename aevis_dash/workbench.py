@@ -202,7 +202,7 @@ class Workbench:
 
         The command line prints them and adds them to its documents, the page shows them as long as they hold.
         """
-        return self.classifier.warnings
+        return self.classifier.warnings + self.store.warnings
 
     # Predictions and scores
 
@@ -786,8 +786,11 @@ def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
 
 
 def open_workbench(root: Path) -> Workbench:
-    """The workbench of a workspace folder."""
-    return Workbench(Workspace(root))
+    """The workbench of a workspace folder, where what killed writers left is swept."""
+    bench = Workbench(Workspace(root))
+    bench.workspace.sweep()
+    bench.store.sweep()
+    return bench
 
 
 def _candidates(clean: Sequence[tuple[str, Prediction]], example: Example, label: int) -> tuple[str, ...]:

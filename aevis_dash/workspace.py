@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from aevis_dash.domain import AevisError, Example, ModelSpec
+from aevis_dash.files import part_prefix, sweep
 from aevis_dash.images import image_size, read_image, read_mask, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, read_label, refuse_own_folder
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
@@ -47,6 +49,11 @@ class Workspace:
     def cache(self) -> Path:
         """Where the results are stored; safe to delete."""
         return self.root / "cache"
+
+    def sweep(self) -> None:
+        """Remove what killed writers of this machine left beside the tables and the images of this folder."""
+        part = f"{part_prefix()}*"
+        sweep(self.root / name for pattern in (part, f"*/{part}") for name in glob(pattern, root_dir=self.root))
 
     @property
     def model(self) -> ModelSpec:

@@ -16,8 +16,11 @@ import numpy as np
 import psutil
 import pytest
 
+from aevis_dash import files as module_files
 from aevis_dash import store as module
-from aevis_dash.store import Store, key_of, write_atomically
+from aevis_dash.domain import AevisError
+from aevis_dash.files import part_prefix, write_atomically
+from aevis_dash.store import SPARE_VARIABLE, Store, key_of
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,126 @@ def test_a_flipped_byte_in_an_array_is_a_miss(store):
     assert store.get(KEY, Inner) is None
 
 
+def test_whatever_byte_is_changed_the_result_is_right_or_a_miss(store):
+    """A bit in what zip says of a file beside its content may change nothing; nothing else is ever given."""
+    store.put(KEY, Inner(70_000, np.arange(3.0)))
+    path = next(store.folder.rglob("*.npz"))
+    whole, misses = path.read_bytes(), 0
+    for place in range(len(whole)):
+        broken = bytearray(whole)
+        broken[place] ^= 0x55
+        path.write_bytes(broken)
+        found = Store(store.folder).get(KEY, Inner)
+        misses += found is None
+        assert path.exists() == (found is not None)
+        if found is not None:
+            assert found.count == 70_000
+            np.testing.assert_array_equal(found.values, np.arange(3.0))
+    assert misses > len(whole) / 2
+
+
+def test_a_result_under_anothers_name_is_a_miss(store):
+    """Two results of one kind whose files were exchanged, by a tool that restores or renames files."""
+    other = key_of("thing", 1, image="other")
+    store.put(KEY, thousand(1))
+    store.put(other, thousand(2))
+    paths = [store.folder / "thing" / f"{key}.npz" for key in (KEY, other)]
+    paths[0].write_bytes(paths[1].read_bytes())
+    assert store.get(KEY, Inner) is None
+    assert [path.exists() for path in paths] == [False, True]
+    assert store.get(other, Inner).values[0] == 2
+
+
+@pytest.mark.parametrize("what", ["tree", "a0"])
+def test_an_edited_result_is_a_miss(store, what):
+    """A whole file that numpy reads without a word, but not the one that was kept."""
+    store.put(KEY, Inner(1, np.zeros(2)))
+    path = next(store.folder.rglob("*.npz"))
+    with np.load(path) as file:
+        parts = {name: file[name] for name in file.files}
+    parts[what] = (
+        np.frombuffer(parts["tree"].tobytes().replace(b": 1,", b": 2,"), np.uint8)
+        if what == "tree"
+        else parts["a0"] + 1
+    )
+    np.savez(path, **parts)
+    assert store.get(KEY, Inner) is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ESTALE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("call", ["open", "stat"])
+def test_a_result_that_cannot_be_read_now_is_kept(store, monkeypatch, call, code):
+    store.put(KEY, VALUE)
+    path = next(store.folder.rglob("*.npz"))
+
+    def fails(self, *args, **kwargs):
+        raise OSError(code, os.strerror(code), str(self))
+
+    with monkeypatch.context() as busy:
+        busy.setattr(Path, call, fails)
+        assert store.get(KEY, Outer) is None
+    assert path.is_file()
+    assert store.get(KEY, Outer).inner.count == 3
+    (said,) = store.warnings
+    assert os.strerror(code) in said
+
+
+def read_only(code):
+    def fails(place, _write):
+        raise OSError(code, os.strerror(code), str(place))
+
+    return fails
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_on_a_read_only_disk_results_last_as_long_as_the_process(store, monkeypatch, code):
+    """The superuser writes wherever permissions forbid it, so the refusal itself is simulated."""
+    store.put(KEY, thousand(1))
+    new = key_of("thing", 1, image="new")
+    monkeypatch.setattr("aevis_dash.files._replace", read_only(code))
+    calls = []
+    for _ in range(2):
+        assert store.remember(new, Inner, lambda: calls.append(1) or thousand(2)).values[0] == 2
+    assert len(calls) == 1, "it is not computed twice"
+    assert store.put(key_of("thing", 1, image="more"), thousand(3)) is False
+    assert store.get(KEY, Inner).values[0] == 1, "what was stored before is read"
+    assert len(store.warnings) == 1, "one line, however many results"
+    assert str(store.folder) in store.warnings[0]
+    assert os.strerror(code) in store.warnings[0]
+    assert files(store) == [f"{KEY}.npz"]
+
+
+def test_another_folder_takes_what_a_read_only_one_cannot(store, tmp_path, monkeypatch):
+    """As a server's jobs need it, whose results it reads from the disk."""
+    monkeypatch.setenv(SPARE_VARIABLE, str(tmp_path / "spare"))
+    replace = module_files._replace
+
+    def fails(place, write):
+        (read_only(errno.EROFS) if store.folder in place.parents else replace)(place, write)
+
+    monkeypatch.setattr("aevis_dash.files._replace", fails)
+    assert store.put(KEY, thousand(1)) is True
+    assert len(store.warnings) == 1
+    elsewhere = Store(store.folder)
+    assert elsewhere.has(KEY)
+    assert elsewhere.get(KEY, Inner).values[0] == 1
+    elsewhere.drop(KEY)
+    assert not store.has(KEY)
+
+
+def test_other_errors_of_writing_are_not_taken_for_a_read_only_disk(store, monkeypatch):
+    monkeypatch.setattr("aevis_dash.files._replace", read_only(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        store.put(KEY, VALUE)
+
+
 def test_a_pickle_in_the_store_is_not_opened(store, tmp_path):
     store.put(KEY, Inner(1, np.zeros(1)))
     path = next(store.folder.rglob("*.npz"))
     trap = np.array([Trap(tmp_path / "ran")], dtype=object)
-    np.savez(path, a0=trap, tree=np.frombuffer(b'{"count": 1, "values": "a0"}', np.uint8))
+    with np.load(path) as file:
+        np.savez(path, a0=trap, tree=file["tree"], seal=file["seal"])
     assert store.get(KEY, Inner) is None
     assert not (tmp_path / "ran").exists()
 
@@ -147,7 +265,7 @@ def test_a_crash_while_writing_leaves_the_old_and_no_litter(store):
     assert files(store) == [path.name]
 
 
-def test_a_full_disk_leaves_the_old_and_no_litter_and_the_next_try_works(store, monkeypatch):
+def test_a_full_disk_leaves_the_old_and_no_litter_and_is_told_with_the_path(store, monkeypatch):
     store.put(KEY, VALUE)
     before = files(store)
 
@@ -159,7 +277,7 @@ def test_a_full_disk_leaves_the_old_and_no_litter_and_the_next_try_works(store, 
     with monkeypatch.context() as disk:
         disk.setattr(np, "savez_compressed", full)
         for key in (KEY, new):
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(AevisError, match=f"{key}.npz cannot be written, because its disk is full"):
                 store.put(key, VALUE)
     assert files(store) == before
     assert store.get(KEY, Outer) is not None
@@ -170,7 +288,7 @@ def test_a_full_disk_leaves_the_old_and_no_litter_and_the_next_try_works(store, 
 WRITER = """
 import sys, time
 from pathlib import Path
-from aevis_dash.store import write_atomically
+from aevis_dash.files import write_atomically
 
 def write(file):
     file.write(b"half")
@@ -214,7 +332,7 @@ def test_it_is_swept_when_nothing_is_known_of_its_writer(store, writer):
 
 def left(store, pid, hours_before=0.0):
     """A part of that process, last written so long before this process began."""
-    part = store.folder / "thing" / f"{module._part_prefix()}{pid}-0"
+    part = store.folder / "thing" / f"{part_prefix()}{pid}-0"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.touch()
     if hours_before:
@@ -253,29 +371,6 @@ def test_sweeping_bears_what_others_do_meanwhile(store, pid, monkeypatch):
     monkeypatch.setattr(module, "glob", lambda *_, **__: listed)
     (store.folder / listed[0]).unlink()
     store.sweep()
-
-
-def test_a_reader_never_sees_half_a_file(tmp_path):
-    path, seen = tmp_path / "file", []
-
-    def write(file):
-        file.write(b"half")
-        file.flush()
-        seen.append(path.exists())
-        file.write(b" whole")
-
-    write_atomically(path, write)
-    assert seen == [False]
-    assert path.read_bytes() == b"half whole"
-
-
-def test_a_file_has_the_mode_that_any_new_file_gets(tmp_path):
-    before = os.umask(0o027)
-    try:
-        write_atomically(tmp_path / "file", lambda file: file.write(b"x"))
-    finally:
-        os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_the_key_changes_with_every_part():

@@ -80,7 +80,7 @@ def test_options_that_mean_nothing_to_a_bench_are_refused(filling_world, option,
 def test_a_table_that_cannot_be_written_is_refused_before_anything_is_measured(filling_world, tmp_path, capsys):
     for verb in (["benchmark", "datapaths"], ["evaluate"], ["diverge"]):
         assert main([*verb, str(filling_world), "--csv", str(tmp_path)]) == 2
-        assert "is a folder or cannot be written" in capsys.readouterr().err
+        assert "is a folder, which is not replaced by a file" in capsys.readouterr().err
 
 
 def test_the_costs_are_written_where_asked(filling_world, monkeypatch, tmp_path, capsys):

@@ -496,7 +496,7 @@ def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path, folder):
 
 def test_settings_are_replaced_whole(workspace, monkeypatch):
     before = (workspace.root / "workspace.toml").read_bytes()
-    monkeypatch.setattr("aevis_dash.store.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("aevis_dash.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_settings(workspace.root, dataclasses.replace(SETTINGS, opens_on="x"))
     assert (workspace.root / "workspace.toml").read_bytes() == before

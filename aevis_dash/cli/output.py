@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from aevis_dash.domain import AevisError
+from aevis_dash.files import check_place
 
 _WIPE = "\r\x1b[K"
 """Takes away what stands on a terminal's last line."""
@@ -62,9 +63,10 @@ def check_writable(path: Path | None) -> None:
     """Raise AevisError for a file that cannot be written, before anything is computed for it; None is no file."""
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise AevisError(f"{path} is a folder or cannot be written. Name a file that can.")
+    place = check_place(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
+        raise AevisError(f"{path} cannot be written. Check its permissions, or name another file.")
 
 
 class ProgressLine:

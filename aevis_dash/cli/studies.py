@@ -1,7 +1,6 @@
 """The verbs that run over a whole workspace: the benches and the paper's evaluation, as tables for people."""
 
 import argparse
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +16,11 @@ from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.domain import AevisError
+from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
-from aevis_dash.store import write_atomically
 from aevis_dash.survey import Question, lines, rows, survey
+from aevis_dash.tables import write_table
 from aevis_dash.workbench import Workbench, open_workbench
 
 Lines = Mapping[str, Mapping[str, Estimate]]
@@ -290,10 +290,7 @@ def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, 
 
 
 def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(listed[0]))
-        writer.writeheader()
-        writer.writerows(listed)
+    write_table(path, list(listed[0]), listed)
 
 
 def _interval(estimate: Estimate) -> str:

@@ -14,7 +14,7 @@ from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
 from aevis_dash.domain import PREDICTION, AevisError, FeatureMap, Role, Verification
-from aevis_dash.store import write_atomically
+from aevis_dash.files import write_atomically
 from aevis_dash.workbench import Triplet, Workbench
 
 

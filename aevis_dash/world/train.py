@@ -1,18 +1,18 @@
 """Trains, measures, stores and loads the network of the drawn world."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aevis_dash.files import write_atomically
 from aevis_dash.world.draw import CLASSES, SIZE, draw_set
 from aevis_dash.world.network import MEAN, STD, drawn_world_resnet
 
@@ -73,9 +73,9 @@ def save(model: nn.Module, path: Path, **facts: object) -> None:
     Kernels and matrices are stored as float16, biases and batch statistics as they are.
     """
     state = {name: _compact(value) for name, value in model.state_dict().items()}
-    _write_whole(path, lambda place: save_file(state, place))
+    write_atomically(path, lambda file: file.write(serialised(state)))
     text = json.dumps(facts, indent=2) + "\n"
-    _write_whole(path.with_suffix(".json"), lambda place: place.write_text(text, encoding="utf-8"))
+    write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode("utf-8")))
 
 
 def load(path: Path) -> nn.Module:
@@ -166,15 +166,3 @@ def _batches(count: int, epochs: int, generator: torch.Generator) -> list[Tensor
 
 def _compact(value: Tensor) -> Tensor:
     return value.half() if value.ndim > 1 else value
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put that file in its place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -112,11 +112,10 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_litter(
     place = tmp_path / "weights.safetensors"
     place.write_bytes(b"old")
 
-    def broken(state: object, target: Path) -> None:
-        target.write_bytes(b"half")
+    def broken(_handle: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(training, "save_file", broken)
+    monkeypatch.setattr("aevis_dash.files.os.fsync", broken)
     with pytest.raises(OSError, match="disk full"):
         save(shipped, place)
     assert [entry.name for entry in tmp_path.iterdir()] == [place.name]

@@ -1,0 +1,120 @@
+"""Writing files whole or not at all, and sweeping what a killed writer left.
+
+A file is written beside its place, is on the disk before it is moved there, and so never seen half.
+"""
+
+import errno
+import hashlib
+import os
+import socket
+import stat
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from aevis_dash.domain import AevisError
+
+_CLOCKS_APART = 3600
+"""Seconds by which a file's time and a process's may differ: they may come from two machines, and clocks are set."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the system says of a place where nothing can be written, however much space it has."""
+
+
+def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
+    """Call `write` with a binary file that takes `path`'s place once it is complete and on the disk.
+
+    A symbolic link stays, and what it points to is written. A file that was there before hands on its permissions.
+    Raises AevisError where something else than a file stands there (a device, a folder) and where the disk is full;
+    any other OSError names `path`.
+    """
+    place = check_place(path)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _replace(place, write)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise AevisError(
+                f"{path} cannot be written, because its disk is full ({error.strerror}). Free some space and try "
+                "again; what was finished is kept."
+            ) from error
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def check_place(path: Path) -> Path:
+    """Where a file of that path is written, links followed; raises AevisError where something else stands there."""
+    place = Path(os.path.realpath(path))
+    try:
+        mode = os.lstat(place).st_mode
+    except OSError:  # nothing is there yet, or writing says why it cannot be
+        return place
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a loop"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise AevisError(f"{path} is {kind}, which is not replaced by a file. Name a file.")
+    return place
+
+
+def _replace(place: Path, write: Callable[[Any], object]) -> None:
+    part = place.parent / f"{part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        with part.open("xb") as file:  # not mkstemp, whose files only their owner may read
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):  # nothing stands there yet, or its permissions are not ours to give
+            part.chmod(stat.S_IMODE(place.stat().st_mode))
+        os.replace(part, place)
+    except BaseException:
+        with suppress(OSError):  # what ended the writing is told, not that its rest stays until it is swept
+            part.unlink()
+        raise
+    _settle(place.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Have the folder's new names on the disk too; a system that cannot do that does it in its own time."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(parts: Iterable[Path]) -> None:
+    """Remove those of these paths that a killed process of this machine left; what is still being written stays.
+
+    A path's name says whose it is: `part_prefix`, and the number of its process.
+    """
+    for part in parts:
+        if _is_abandoned(part):
+            with suppress(OSError):  # another run was quicker, or it is not ours to remove
+                part.unlink()
+
+
+def part_prefix() -> str:
+    """What names of unfinished files begin with on this machine, or in a container that has its own process numbers."""
+    numbers = ""
+    with suppress(OSError):  # only Linux has it
+        numbers = os.readlink("/proc/self/ns/pid")
+    machine = hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:12]
+    return f".part-{machine}-"
+
+
+def _is_abandoned(part: Path) -> bool:
+    """Whether its writer has ended; the process of that number may be another one, which began after the last write."""
+    try:
+        process = psutil.Process(int(part.name.split("-")[2]))
+        another = process.create_time() > part.stat().st_mtime + _CLOCKS_APART
+        return another or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OSError, ValueError):  # its writer may not be seen, or has just finished
+        return False
