@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aevis_dash.config import AttackParameters, Progress, part_of, resource, silent
-from aevis_dash.core import loading
+from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
@@ -50,7 +50,8 @@ def init_workspace(
     names = read_class_names(classes) if classes else _standard_names(spec)
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
     entries = find_images(images, labels, names)
-    Classifier(loading.load_model(spec), chosen, names)
+    loaded = loading.load_model(spec)
+    selftest.examine(loaded, Classifier(loaded, chosen, names))
     good, refused = _readable(images, entries, chosen, skip_unreadable, progress)
     settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
     return create(root, settings, names, good), refused

@@ -22,10 +22,12 @@ from aevis_dash.core import (
     intervention,
     loading,
     receptive,
+    selftest,
 )
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.problem import Foil
+from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import (
     CONTRIBUTIONS,
     DATAPATHS,
@@ -183,14 +185,17 @@ class Workbench:
 
     @property
     def classifier(self) -> Classifier:
-        """The workspace's classifier; raises AevisError where it cannot be loaded."""
+        """The workspace's classifier; raises AevisError where it cannot be loaded or fails its self-test."""
         with self._loading:
             return self._classifier
 
     @cached_property
     def _classifier(self) -> Classifier:
         model = loading.load_model(self.workspace.model).to(loading.device())
-        return Classifier(model, self.workspace.settings.preprocessing, self.class_names)
+        found = Classifier(model, self.workspace.settings.preprocessing, self.class_names)
+        key = key_of("selftest", selftest.VERSION, model=found.fingerprint, device=found.device.type)
+        self._tested = self.store.remember(key, SelfTest, lambda: selftest.examine(model, found))
+        return found
 
     @property
     def layers(self) -> LayerGraph:
@@ -202,7 +207,7 @@ class Workbench:
 
         The command line prints them and adds them to its documents, the page shows them as long as they hold.
         """
-        return self.classifier.warnings + self.store.warnings
+        return self.classifier.warnings + self._tested.warnings + self.store.warnings
 
     # Predictions and scores
 

@@ -590,6 +590,7 @@ def test_init_refuses_an_unusable_image_or_leaves_it_out(refused, document, init
         ("hand_wired:Branching", "hand_wired.py, line "),
         ("hand_wired:nothing", "has no function 'nothing'"),
         ("test_cli:nan_net", "gives NaN or infinite logits"),
+        ("test_cli:dropping", "Dropping is random in evaluation: the same image gives other outputs from call to call"),
     ],
 )
 def test_init_refuses_a_model_that_cannot_be_explained(refused, init, tmp_path, factory, words):
@@ -609,6 +610,42 @@ def nan_net():
     with torch.no_grad():
         net.head.bias[0] = float("nan")
     return net
+
+
+def dropping():
+    """A net that leaves its functional dropout on when it predicts."""
+    import hand_wired
+
+    class Dropping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = hand_wired.random_net(0)
+
+        def forward(self, x):
+            return self.net(torch.nn.functional.dropout(x, 0.2))
+
+    return Dropping().eval()
+
+
+def judging_apart():
+    """A net that gives each class a probability of its own."""
+    import hand_wired
+
+    return torch.nn.Sequential(hand_wired.random_net(0), torch.nn.Sigmoid()).eval()
+
+
+def test_a_doubtful_model_is_made_a_workspace_of_and_every_verb_says_what_is_doubtful(aevis, init, tmp_path):
+    argv = [a for a in init if a not in ("--weights", WEIGHTS)]
+    argv[argv.index("--model") + 1] = "test_cli:judging_apart"
+    names = tmp_path / "three.txt"
+    names.write_text("panda\ncat\nclock\n")
+    status, out, err = aevis(*argv, "--classes", names, "--json")
+    (said,) = json.loads(out)["warnings"]
+    assert status == 0
+    assert said.startswith("The model ends in a sigmoid, which judges every class apart.")
+    assert err == f"aevis: warning: {said}\n"
+    status, out, err = aevis("check", tmp_path / "ws", "--json")
+    assert (status, json.loads(out)["warnings"], err) == (0, [said], f"aevis: warning: {said}\n")
 
 
 def test_an_existing_workspace_is_kept(refused, init, world):

@@ -13,8 +13,9 @@ from PIL import Image
 
 from aevis_dash import workbench
 from aevis_dash.config import AttackParameters
-from aevis_dash.core import datapath
+from aevis_dash.core import datapath, loading, selftest
 from aevis_dash.core.execution import Network
+from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import (
     REPLACEMENTS,
     AevisError,
@@ -88,6 +89,32 @@ def test_the_second_time_nothing_is_computed(world, fooled, runs):
     for a, b in zip(first[:-1], second[:-1], strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(first[-1].image, second[-1].image)
+
+
+def test_a_model_is_tested_once_and_its_doubts_stay(world, monkeypatch):
+    tests, doubts = [], SelfTest(("It draws numbers.",))
+    monkeypatch.setattr(selftest, "examine", lambda model, classifier: tests.append(classifier) or doubts)
+    shutil.rmtree(world / "cache")
+    assert open_workbench(world).warnings == doubts.warnings
+    again = open_workbench(world)
+    assert again.warnings == doubts.warnings
+    assert [found.fingerprint for found in tests] == [again.classifier.fingerprint], "the second time it was read"
+
+
+def test_a_model_that_is_random_is_refused_whatever_is_asked(world, monkeypatch):
+    load = loading.load_model
+    monkeypatch.setattr(loading, "load_model", lambda spec: torch.nn.Sequential(Noise(), load(spec)).eval())
+    name = open_workbench(world).workspace.images[0].file
+    for ask in (lambda b: b.predict([name]), lambda b: b.layers, lambda b: b.warnings, lambda b: b.judged_examples()):
+        bench = open_workbench(world)
+        for _ in range(2):
+            with pytest.raises(AevisError, match=r"random in evaluation.* first at .*\(randn_like\)"):
+                ask(bench)
+
+
+class Noise(torch.nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.randn_like(x)
 
 
 def test_a_deleted_result_is_computed_again_alone(bench, fooled, runs):

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aevis_dash.core import heads
 from aevis_dash.core.execution import Network
+from aevis_dash.core.heads import Head
 from aevis_dash.core.layer_graph import trace_model
+from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing
 
 
@@ -25,8 +28,12 @@ class Classifier:
         _refuse_training_mode(model)
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
-        self.network = Network(trace_model(model, preprocessing.input_size))
-        self._check_outputs()
+        traced = trace_model(model, preprocessing.input_size)
+        self.network = Network(traced)
+        outputs = self._checked_outputs()
+        self.head = heads.recognised(outputs) if traced.head is Head.LOGITS else traced.head
+        if self.head is Head.PROBABILITIES:
+            traced.shapes.update(dict.fromkeys(heads.take_logarithm(traced.module), outputs[:1].shape))
         self.fingerprint = _fingerprint(self)
 
     @property
@@ -36,7 +43,8 @@ class Classifier:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes explanations of this model doubtful, a sentence each."""
-        return ()
+        doubt = heads.doubt(self.head)
+        return () if doubt is None else (doubt,)
 
     @property
     def device(self) -> torch.device:
@@ -67,10 +75,19 @@ class Classifier:
             ]
         return [Prediction(row) for chunk in chunks for row in chunk]
 
-    def _check_outputs(self) -> None:
-        height, width = self.preprocessing.input_size
+    def _checked_outputs(self) -> Tensor:
+        """Outputs (B, K) for a grey image and a few of coloured squares; raises AevisError where they are no logits."""
+        grey = np.full((1, *self.preprocessing.input_size, 3), 128, np.uint8)
+        images = np.concatenate([grey, probe_images(self.preprocessing.input_size)])
         with torch.no_grad():
-            logits = self.network.logits(self.normalise(torch.full((1, 3, height, width), 0.5, device=self.device)))
+            try:
+                logits = self.network.logits(self.inputs(images))
+            except Exception as error:  # whatever the model's own operations raise; one image alone has passed
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise AevisError(
+                    f"The model takes one image, but not {len(images)} at once: {reason}. Let its forward take a batch "
+                    "of any size."
+                ) from error
         if not isinstance(logits, torch.Tensor):
             raise AevisError(
                 f"The model gives a {type(logits).__name__} in place of a tensor of logits. "
@@ -81,11 +98,17 @@ class Classifier:
                 f"The model gives {logits.shape[-1]} outputs but there are {len(self.class_names)} class names. "
                 "Give one class name per output, in the model's order."
             )
+        if logits.shape[1] < 2:
+            raise AevisError(
+                "The model has one output, so every image would be of the one class. Let it give an output for each of "
+                "its two classes, such as 0 and the logit."
+            )
         if not torch.isfinite(logits).all():
             raise AevisError(
-                "The model gives NaN or infinite logits for a plain grey image. Check its weights "
-                "(half-precision weights or missing batch-norm statistics are the usual causes)."
+                "The model gives NaN or infinite logits for a plain grey image or for coloured squares. Check its "
+                "weights (half-precision weights or missing batch-norm statistics are the usual causes)."
             )
+        return logits
 
 
 def _refuse_training_mode(model: nn.Module) -> None:

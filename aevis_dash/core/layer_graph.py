@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
+from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph
 
 ACTIVATION_MODULES = (
@@ -57,7 +58,8 @@ class TracedModel:
     """A model's pure (nowhere in-place) graph and its layers; it shares the model's parameters.
 
     `sites` holds the graph node of each layer in `layers`, `axes` the dimension its channels run along,
-    `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width).
+    `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width), `names` where in
+    the model each node is called. The graph ends in the logits; `head` says what the model makes of them.
     """
 
     module: fx.GraphModule
@@ -66,6 +68,14 @@ class TracedModel:
     axes: tuple[int, ...]
     shapes: dict[fx.Node, torch.Size]
     input_size: tuple[int, int]
+    names: dict[fx.Node, str]
+    head: Head = Head.LOGITS
+
+    def described(self, node: fx.Node) -> str:
+        """A node for people: where in the model it is called, and what is called there."""
+        called = self.module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+        what = type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
+        return f"{self.names.get(node, node.name)} ({what})"
 
 
 def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
@@ -75,6 +85,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     """
     module, names = _pure_graph(model)
     shapes = _shapes_or_refusal(model, module, input_size)
+    head = cut(module, shapes)
     carried = _carried(module, shapes)
     sites = [node for node in module.graph.nodes if _is_site(node, module, carried)]
     if not sites:
@@ -86,7 +97,8 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     layers = tuple(
         _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
     )
-    return TracedModel(module, LayerGraph(layers, _edges(sites)), tuple(sites), axes, shapes, input_size)
+    graph = LayerGraph(layers, _edges(sites))
+    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head)
 
 
 def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:

@@ -1,0 +1,21 @@
+"""Made-up pictures that a model is tried on where no image of the user's is at hand."""
+
+import numpy as np
+
+_CELLS = (2, 5, 13)
+"""Squares in a row of each picture: a coarse one, and two that are finer."""
+_NOISE = 20
+"""Grey levels that every pixel is moved by at most."""
+
+
+def probe_images(size: tuple[int, int]) -> np.ndarray:
+    """8-bit images (3, H, W, 3) of coloured squares with a little noise, always the same ones."""
+    rng, (height, width) = np.random.default_rng(0), size
+    return np.stack([_squares(rng, height, width, cells) for cells in _CELLS])
+
+
+def _squares(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
+    colours = rng.integers(_NOISE, 256 - _NOISE, (cells, cells, 3))
+    rows, columns = (np.arange(extent) * cells // extent for extent in (height, width))
+    squares = colours[rows[:, None], columns[None, :]]
+    return (squares + rng.integers(-_NOISE, _NOISE + 1, squares.shape)).astype(np.uint8)

@@ -1,0 +1,157 @@
+"""The self-test: whether a model says the same of an image at every call, alone and among others, and in its graph.
+
+Explanations are made of the graph that torch.fx traced, run many times, in batches. They mean nothing where the model
+as its author wrote it answers otherwise: at random, by its neighbours in the batch, or by what tracing has lost.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.heads import GIVES
+from aevis_dash.core.layer_graph import TracedModel
+from aevis_dash.core.probes import probe_images
+from aevis_dash.domain import AevisError
+
+VERSION = 1
+"""Raised when the test becomes another, so that what passed an earlier one is tested again."""
+_TOLERANCE = {"cpu": 1e-3}
+"""The largest difference of two outputs that counts as rounding, as a share of the outputs' range."""
+_TOLERANCE_ELSEWHERE = 1e-2
+"""On a GPU convolutions may be rounded to ten bits, each batch size in its own way."""
+_DRAWING = (
+    "{} draws random numbers when it predicts, though they changed nothing in a few calls. Where they ever do, "
+    "explanations are chance: make sure that dropout and noise are off outside training."
+)
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What a model that passed is doubtful in, a sentence each."""
+
+    warnings: tuple[str, ...]
+
+
+def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
+    """Try the model as its author wrote it, and the graph that was traced of it, on a few made-up images.
+
+    `classifier` was made of `model`. Raises AevisError where their outputs differ from call to call, with the other
+    images of the batch, or from each other. Draws of random numbers are taken back.
+    """
+    name, traced, gives = type(model).__name__, classifier.network.traced, GIVES[classifier.head]
+    x = classifier.inputs(probe_images(classifier.preprocessing.input_size))
+    scale = _Scale(_TOLERANCE.get(x.device.type, _TOLERANCE_ELSEWHERE))
+    with torch.no_grad(), _draws_taken_back(x.device) as drawn:
+        own = [_outputs(model, x) for _ in range(2)]
+        numbers_drawn = drawn()
+        logits = [classifier.network.logits(x) for _ in range(2)]
+        if scale.differ(*own, exactly=numbers_drawn) or scale.differ(*logits, exactly=numbers_drawn):
+            raise AevisError(
+                f"{name} is random in evaluation: the same image gives other outputs from call to call"
+                f"{_first(traced, (x, x), lambda a, b: not torch.equal(a, b))}. Explanations would be chance. Mend it: "
+                "dropout needs training=self.training, and noise belongs to training alone."
+            )
+        if scale.differ(own[0], gives(logits[0])):
+            raise AevisError(
+                f"{name} gives other outputs than its traced graph, by up to {_largest(own[0], gives(logits[0])):.3g}. "
+                "While it is traced its forward fixes something that changes between calls, such as a random number, a "
+                "counter or the size of the batch. Let the outputs depend on the image and the weights alone."
+            )
+        own_alone = torch.cat([_outputs(model, image[None]) for image in x])
+        logits_alone = torch.cat([classifier.network.logits(image[None]) for image in x])
+        if scale.differ(own[0], own_alone) or scale.differ(logits[0], logits_alone):
+            raise AevisError(
+                f"{name} says something else of an image when others are in the batch"
+                f"{_first(traced, (x, x[:1]), _rows_differ(scale))}. Explanations would depend on what is computed "
+                "together. Give batch norm running statistics (track_running_stats=True), and take no mean over images."
+            )
+    return SelfTest((_DRAWING.format(name),) if numbers_drawn else ())
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What counts as a difference: more than this share of the values' range."""
+
+    share: float
+
+    def differ(self, first: Tensor, second: Tensor, exactly: bool = False) -> bool:
+        """Whether values differ by more than rounding, or at all where they are to be `exactly` equal."""
+        if exactly or first.shape != second.shape:
+            return not torch.equal(first, second)
+        extent = float(first.max() - first.min()) + 1e-3 * float(first.abs().max())
+        return not _largest(first, second) <= self.share * extent
+
+
+def _largest(first: Tensor, second: Tensor) -> float:
+    return float((first - second).abs().max())
+
+
+def _outputs(model: nn.Module, x: Tensor) -> Tensor:
+    """What the model itself gives for normalised images, which it may write over."""
+    try:
+        return model(x.clone())
+    except Exception as error:  # the author's own code, which tracing has not run with these numbers
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AevisError(
+            f"{type(model).__name__} cannot be run on {len(x)} images: {reason}. Let its forward take a batch."
+        ) from error
+
+
+@contextmanager
+def _draws_taken_back(device: torch.device) -> Iterator[Callable[[], bool]]:
+    """Gives whether anything in the block drew a random number of Python, numpy or torch; undoes that at its end."""
+
+    def states() -> tuple[Any, ...]:
+        _, numbers, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002
+        on_device = torch.cuda.get_rng_state(device).tolist() if device.type == "cuda" else []
+        return random.getstate(), numbers.tolist(), rest, torch.get_rng_state().tolist(), on_device
+
+    own, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        before = states()
+        try:
+            yield lambda: states() != before
+        finally:
+            random.setstate(own)
+            np.random.set_state(numpys)  # noqa: NPY002
+
+
+def _rows_differ(scale: _Scale) -> Callable[[Tensor, Tensor], bool]:
+    def differ(many: Tensor, one: Tensor) -> bool:
+        if many.dim() and one.dim() and many.shape[1:] == one.shape[1:] and len(one) == 1:
+            return scale.differ(many[:1], one)
+        return many.shape == one.shape and many.is_floating_point() and scale.differ(many, one)
+
+    return differ
+
+
+def _first(traced: TracedModel, inputs: tuple[Tensor, Tensor], differ: Callable[[Tensor, Tensor], bool]) -> str:
+    """Where in the graph two runs first differ, as words; none where the graph is not where they do."""
+    first, second = (_Values(traced.module).of(x) for x in inputs)
+    for node in traced.module.graph.nodes:
+        a, b = first.get(node), second.get(node)
+        if node.op != "placeholder" and isinstance(a, Tensor) and isinstance(b, Tensor) and differ(a, b):
+            return f", first at {traced.described(node)}"
+    return ""
+
+
+class _Values(fx.Interpreter):
+    """One run that keeps every value."""
+
+    def of(self, x: Tensor) -> dict[fx.Node, Any]:
+        """The value of every node for normalised images."""
+        self.kept: dict[fx.Node, Any] = {}
+        self.run(x)
+        return self.kept
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The node's value, which is kept."""
+        self.kept[n] = super().run_node(n)
+        return self.kept[n]
