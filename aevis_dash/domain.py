@@ -580,7 +580,8 @@ class Visualisation:
 
 @dataclass(frozen=True)
 class Region:
-    """The feature maps of a layer that belong to exactly these compared datapaths, by their keys."""
+    """The feature maps of a layer that belong to exactly these compared datapaths, by their keys; without any, maps
+    outside of all of them that are shown for another reason."""
 
     paths: frozenset[str]
     channels: tuple[int, ...]

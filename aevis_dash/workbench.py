@@ -423,6 +423,24 @@ class Workbench:
         difference = self.maxima(triplet.image(first)) - self.maxima(triplet.image(second))
         return self.layers.part(difference, layer)
 
+    def role_of(self, triplet: Triplet, chosen: FeatureMap, first: Role | None = None) -> Role:
+        """The role on whose image a map is looked at first.
+
+        One whose datapath needs the map to fire, and on whose image it does: `first` where that is such a role, then
+        adv, src and tar. Where there is none (no datapath needs the map, or one needs it to fire less), `first` if no
+        datapath needs it and it fires there, else the role on whose image it fires most; adv where it never fires.
+        """
+        place = self.layers.place(chosen)
+        fires = {role: float(self.maxima(triplet.image(role))[place]) for role in Role}
+        order = dict.fromkeys(filter(None, (first, Role.ADVERSARIAL, Role.SOURCE, Role.TARGET)))
+        paths = {role: triplet.path(role) for role in order}
+        needing = (r for r, p in paths.items() if p.critical[place] and p.supports[place] and fires[r] > 0)
+        if (found := next(needing, None)) is not None:
+            return found
+        if first is not None and fires[first] > 0 and not any(path.critical[place] for path in paths.values()):
+            return first
+        return max(order, key=fires.__getitem__) if max(fires.values()) > 0 else Role.ADVERSARIAL
+
     @property
     def learning(self) -> Learning:
         """What the maps have learned from the workspace's normal images: the index that grows, and its work."""

@@ -13,7 +13,8 @@
   function stepText(step) {
     const map = step.map === null ? "" : step.map;
     const place = [step.parent, step.layer, map, areaText(step.area), step.source, step.maps.join(",")];
-    return [...place, step.replacement, quoted(step.note)].join(":");
+    const on = step.on === "adversarial" ? [] : [step.on];
+    return [...place, step.replacement, quoted(step.note), ...on].join(":");
   }
 
   // `plain` has the fields that are left out of the address where the view does not differ from it.

@@ -69,7 +69,7 @@
     const grows = of === view.example && "steps" in fields;
     const leads = "at" in fields && fields.at !== was.at;
     const led = leads && was.layer === view.layer && !stays.has("layer");
-    keep(leads && !led ? ["sort"] : []); // a trace sorts the layer it leads to
+    keep(leads && !led ? ["sort", "cause"] : []); // a trace sorts and fills the layer it leads to
     const trail = grows ? grown(change, view, led) : {};
     if (trail === null && leads) {
       return view;

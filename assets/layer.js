@@ -21,7 +21,7 @@
     const view = given[given.length - 1], named = window.dash_clientside.controls.pressed().index;
     const colon = named ? named.lastIndexOf(":") : -1, map = Number((named || "").slice(colon + 1));
     const other = view && colon > 0 && named.slice(0, colon) === view.layer && map !== view.map;
-    return other ? Object.assign({}, view, { map }) : window.dash_clientside.no_update;
+    return other ? Object.assign({}, view, { map, on: "" }) : window.dash_clientside.no_update;
   }
 
   // Pin the shown layer, instead of the one pinned first where there is no place left, or unpin one.
@@ -47,7 +47,7 @@
     const map = point.customdata[0];
     const maps = view.maps.includes(map) ? view.maps.filter((each) => each !== map) : [...view.maps, map];
     if (several || map !== view.map) {
-      window.dash_clientside.controls.show(Object.assign({}, view, several ? { maps } : { map }));
+      window.dash_clientside.controls.show(Object.assign({}, view, several ? { maps } : { map, on: "" }));
     }
   }
 

@@ -62,7 +62,7 @@
     }
     try {
       const area = window.dash_clientside.area.read(text, fields.layer, fields.rows.length, fields.columns.length);
-      window.dash_clientside.controls.show(Object.assign({}, view, { area }));
+      window.dash_clientside.controls.show(Object.assign({}, view, { area, on: area ? view.on : "" }));
       told("");
     } catch (wrong) {
       told(String(wrong));
@@ -70,6 +70,12 @@
   }
 
   document.addEventListener("change", ({ target }) => target.id === "area-words" && typed(target.value), true);
+
+  // The role on whose image an area is chosen that is drawn over that axis; "" for none.
+  function roleAt(graph, axis) {
+    const map = graph.data.find((trace) => trace.type === "heatmap" && (trace.xaxis || "x") === axis);
+    return map ? map.meta[3] : "";
+  }
 
   // What of an area the server is to be asked: one that was drawn on the shown map. A drawing that was taken away is none.
   function asked(_small, _large, view) {
@@ -84,7 +90,8 @@
       return nothing;
     }
     const kind = lassoPoints ? { lassoPoints } : { range };
-    return range || lassoPoints ? { ...kind, at: Date.now() } : nothing;
+    const on = roleAt(graph, Object.keys(lassoPoints || range || {}).find((axis) => axis.startsWith("x")));
+    return range || lassoPoints ? { ...kind, on, at: Date.now() } : nothing;
   }
 
   // A click on a neuron adds it to the area of interest, or takes it away.
@@ -94,7 +101,8 @@
     if (window.dash_clientside.controls.shows(graph, view) && point && point.z !== undefined) {
       const width = point.fullData.z[0].length;
       const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
-      window.dash_clientside.controls.show(Object.assign({}, view, { area }));
+      const on = area ? point.fullData.meta[3] : "";
+      window.dash_clientside.controls.show(Object.assign({}, view, { area, on }));
     }
   }
 

@@ -9,7 +9,7 @@
     layer: LAYER,
     table: LAYER,
     neuron: NEURON,
-    area: [...PATHS, "compared", "layer", "area"],
+    area: [...PATHS, "compared", "layer", "area", "on"],
     large: [...NEURON, "area"],
     trail: [...PATHS, "layer", "maps", "replacement", "how", "steps", "at"],
   };

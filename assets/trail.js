@@ -2,17 +2,22 @@
 (function () {
   const put = (view, fields) => Object.assign({}, view, fields);
 
+  // The role on whose image a layer's contributions were traced, as a part of the view; what it is where there are none.
+  const cause = (view, at) => (at >= 0 ? { cause: view.steps[at].on } : {});
+
   // Where a step began; the prediction has no layer of its own.
   function step(view, number) {
-    const { layer, source, map, area, parent } = view.steps[number];
-    return put(view, { layer: layer || source, map, area, maps: [], at: parent });
+    const { layer, source, map, area, parent, on } = view.steps[number];
+    const there = { layer: layer || source, map, area, on: layer ? on : "", maps: [], at: parent };
+    return put(view, { ...there, ...cause(view, parent) });
   }
 
   // What came of a step: the contributions, or the maps that were flipped.
   function node(view, number) {
     const { layer, source, map, maps, replacement, parent } = view.steps[number];
     const traced = { layer: source, map: null, maps: [], at: number };
-    return put(view, { area: null, ...(source ? traced : { layer, map, maps, replacement, at: parent }) });
+    const there = source ? traced : { layer, map, maps, replacement, at: parent };
+    return put(view, { area: null, on: "", ...there, ...cause(view, there.at) });
   }
 
   // Without a step and all that follow it.

@@ -21,7 +21,7 @@ from aevis_dash.cli import main, make_parser, output
 from aevis_dash.cli.answers import verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
-from aevis_dash.domain import FeatureMap
+from aevis_dash.domain import FeatureMap, Role
 from aevis_dash.images import write_image
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
@@ -299,6 +299,22 @@ def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world)
     assert status == 0
     tops = [row["maps"][0]["map"] for row in found["roles"]]
     assert [w for w in out.splitlines()[3].split() if w.isdigit()][1:] == [str(m) for m in tops]
+
+
+def test_the_most_active_neurons_are_those_on_the_named_image(aevis, document, drawn_world):
+    bench = open_workbench(drawn_world)
+    layer, triplet = bench.layers.find("layer3.2.relu"), bench.triplet(opening(drawn_world))
+    argv = ["contribute", drawn_world, "--example", opening(drawn_world), "--how", "quadratic", "--layer", layer.name]
+    strongest = {r: bench.activation_maps(triplet.image(r), layer.index).reshape(layer.channels, -1) for r in Role}
+    chosen = next(c for c in range(layer.channels) if len({int(np.argmax(v[c])) for v in strongest.values()}) == 3)
+    for role in Role:
+        found = document(*argv, "--map", chosen, "--most-active", 1, "--on", role.short)
+        row, column = divmod(int(np.argmax(strongest[role][chosen])), layer.width)
+        assert (found["area"], found["most_active_on"]) == ([row, column, row + 1, column + 1], role)
+    own = document(*argv, "--map", chosen, "--most-active", 1)
+    assert own["most_active_on"] == bench.role_of(triplet, FeatureMap(layer.index, chosen))
+    _, out, _ = aevis(*argv, "--map", chosen, "--most-active", 1, "--on", "src")
+    assert "the most active ones on the source image" in out
 
 
 def test_contributions_to_single_neurons_and_to_the_prediction(aevis, document, drawn_world):
@@ -684,6 +700,7 @@ def test_only_failed_attacks_are_refused(refused, world):
         (["--layer", "relu"], "Give both, or neither for the prediction"),
         (["--area", "0,0,1,1"], "choose neurons of a feature map"),
         (["--layer", "layer1.0.relu", "--map", "1", "--area", "0,0,1,1", "--most-active", "2"], "Leave one out"),
+        (["--layer", "layer1.0.relu", "--map", "1", "--on", "src"], "Give both, or neither"),
         (["--how", "magic"], "There are no 'magic' contributions. Choose one of: solved, quadratic, exact."),
     ],
 )

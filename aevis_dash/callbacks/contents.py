@@ -21,8 +21,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 50
 """Maps that "top" keeps."""
-_NAMED, _LEAST = 5, 0.05
-"""Strongest contributors named, and the contribution below which none is."""
+_NAMED = 5
+"""Strongest contributors named."""
 _ROLE_OF = {role.short: role for role in Role}
 
 
@@ -33,7 +33,8 @@ class Contents:
     members      the image of every compared datapath by its key; `critical` how many maps are critical for any of them
     difference   (n_l,) activation on the first image of the view's pair minus that on the second; contribution (n_l,)
                  in the view's cause, None where the layer carries none
-    regions      the exclusive regions of the maps that the view keeps
+    regions      the exclusive regions of the maps that the view keeps, and, unless it keeps those of some datapaths
+                 alone, one of the strongest contributors that are in no datapath
     order        (n_l,) the largest comes first
     """
 
@@ -56,6 +57,8 @@ def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced:
     union = np.logical_or.reduce(list(paths.values()))
     shown = kept(view.keep, paths, np.abs(difference) if view.sort == "channel" else rank)
     inside = regions({key: critical & shown for key, critical in paths.items()})
+    outside = tuple(sorted(c for c in strongest(values) if not union[c])) if view.keep in ("all", "top") else ()
+    inside += (Region(frozenset(), outside),) if outside else ()
     return Contents(layer, members, union, difference, values, inside, rank)
 
 
@@ -74,11 +77,11 @@ def ranked(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -
 
 
 def kept(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
-    """(n_l,) bool, which maps are shown: all, those of adv alone, those of at least two datapaths, or the critical ones
-    among which `rank` is largest, TOP of them."""
+    """(n_l,) bool, which maps are shown: all, those of src, adv or tar alone, those of at least two datapaths, or the
+    critical ones among which `rank` is largest, TOP of them."""
     count = np.sum(list(paths.values()), axis=0)
-    if keep == "adv":
-        return (count == 1) & paths.get(Role.ADVERSARIAL, np.zeros(len(rank), bool))
+    if keep in _ROLE_OF:
+        return (count == 1) & paths.get(_ROLE_OF[keep], np.zeros(len(rank), bool))
     if keep == "shared":
         return count > 1
     if keep == "top":
@@ -126,11 +129,16 @@ def drawing(
 
 
 def strongest(values: np.ndarray | None) -> list[int]:
-    """The channels of the contributions that are named."""
+    """The channels of the contributions that are named: the largest, fewer only where not so many contribute at all."""
     if values is None:
         return []
     ranked = np.argsort(-values, kind="stable")[:_NAMED]
-    return [int(c) for c in ranked if values[c] >= _LEAST]
+    return [int(c) for c in ranked if values[c] > 0]
+
+
+def more_than_all(values: np.ndarray) -> str:
+    """What explains parts of an effect of more than 100 %; "" where there are none."""
+    return ", more than 100 % where other maps work against it" if (values > 1).any() else ""
 
 
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell]) -> dict[int, str]:

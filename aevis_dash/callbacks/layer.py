@@ -4,12 +4,18 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.contents import Contents, contents, contribution_to, drawing, strongest
+from aevis_dash.callbacks.contents import (
+    Contents,
+    contents,
+    contribution_to,
+    drawing,
+    more_than_all,
+    strongest,
+)
 from aevis_dash.callbacks.pinned import height_of, pinned_ones, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
@@ -18,7 +24,7 @@ from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.layer import Winner, winners
-from aevis_dash.workbench import Workbench
+from aevis_dash.workbench import Triplet, Workbench
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -72,7 +78,7 @@ def register(app: Dash, bench: Workbench) -> None:
             "layer": view.layer,
         }  # of which assets/layer.js takes clicks
         state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
-        words = _winners(bench, view, traced, shown.contribution, named, shown.critical, state["waiting"])
+        words = _winners(bench, found, view, traced, shown, state["waiting"])
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
 
@@ -114,37 +120,36 @@ def asked_for(
 
 
 def contributions_of(view: View) -> dict[str, Any]:
-    """What a job is asked for: the contributions that the view's step and its way of finding them name."""
+    """What a job is asked for: the contributions, on all images at once, that the view's step and its way of finding
+    them name."""
     step = asdict(view.traced) if view.traced is not None else {}
     named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
-    return named | {"how": view.how, "step": step | {"note": "", "parent": -1}}
+    return named | {"how": view.how, "step": step | {"note": "", "parent": -1, "on": ""}}
 
 
 def _winners(
-    bench: Workbench,
-    view: View,
-    traced: Contribution | None,
-    values: np.ndarray | None,
-    named: list[int],
-    critical: np.ndarray,
-    waiting: bool,
+    bench: Workbench, found: Triplet, view: View, traced: Contribution | None, shown: Contents, waiting: bool
 ) -> list:
-    step = view.traced
+    """What was traced, on which image, and the strongest contributors."""
+    step, values = view.traced, shown.contribution
     if traced is None or step is None or values is None:
         return []
-    layer = bench.layers.find(step.source).index
-    found = [
-        Winner(c, float(values[c]), addresses.patch(bench, FeatureMap(layer, c), 0), bool(critical[c])) for c in named
-    ]
-    row = tuple(Role).index(Role(view.cause))
-    effect = _effect(step)
+    role = Role(view.cause)
+    row, effect = tuple(Role).index(role), _effect(step, bench.class_names[found.path(role).label])
     if traced.effect[row] == 0:
-        return winners(step.source, [], f"The {view.cause} image does not make {effect} fire at all.")
-    return winners(
-        step.source,
-        found,
-        f"What makes {effect} on the {view.cause} image ({_how(traced, row, view.how if waiting else None)}):",
-    )
+        return winners(step.source, [], f"The {role} image does not make {effect} fire at all.")
+    named = strongest(values)
+    how = _how(traced, row, view.how if waiting else None)
+    if not named:
+        return winners(step.source, [], f"No map of {step.source} speaks for {effect} on the {role} image ({how}).")
+    strong = [
+        Winner(
+            c, float(values[c]), addresses.patch(bench, FeatureMap(shown.layer.index, c), 0), bool(shown.critical[c])
+        )
+        for c in named
+    ]
+    words = f"What makes {effect} on the {role} image ({how}){more_than_all(values[named])}:"
+    return winners(step.source, strong, words)
 
 
 def winners_of(bench: Workbench, view: View) -> list[int]:
@@ -154,9 +159,9 @@ def winners_of(bench: Workbench, view: View) -> list[int]:
     return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []
 
 
-def _effect(step: Step) -> str:
+def _effect(step: Step, label: str) -> str:
     if step.layer == THE_PREDICTION:
-        return "the prediction"
+        return f"the prediction {label!r}"
     return f"{'the area of' if step.area else 'all of'} map {step.map} of {step.layer}"
 
 

@@ -6,6 +6,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
+from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
 from aevis_dash.callbacks.view import View, changes, check, from_data, from_search, without_own
@@ -124,7 +125,8 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update
         wanted = bench.layers.find(source).index if source else -1  # it may still be that of the layer before
         earlier = wanted if wanted in sources else sources[0]
-        step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name)
+        on = traced_on(bench, view).value
+        step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name, on=on)
         return changes(view, view.after(step).but(area=carried_area(bench, view, earlier)))
 
     @app.callback(

@@ -8,6 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import activations, learned
 from aevis_dash.callbacks.flips import SHOWN, in_words, question
 from aevis_dash.callbacks.news import mark, telling, told
+from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.trail import here, hint, nodes
@@ -20,7 +21,7 @@ from aevis_dash.layouts.neuron import flips
 from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
-_LINE = (Output(ids.TRAIL, "children"), Output(ids.HINT, "children"))
+_LINE = tuple(Output(name, "children") for name in (ids.TRAIL, ids.HINT, ids.TRACE))
 _STEPS = (
     *(Output(name, "children") for name in (ids.TREE, ids.FLIP_TEXT)),
     *(Output(name, "disabled") for name in (ids.FLIP, ids.TRACE_PREDICTION)),
@@ -81,13 +82,15 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
         )
     area = activations.shown_area(bench, firing) if AREA in news else _NOTHING[:3]
     features = learned.shown_features(bench, view) if FEATURES in news else _NOTHING[:4]
-    line = _line(bench, view) if news & {MAP, AREA, TRAIL} else _NOTHING[:2]
+    line = _line(bench, view) if news & {MAP, AREA, TRAIL} else _NOTHING[:3]
     steps = (tree(nodes(bench, view)), *_flip(bench, view)) if TRAIL in news else _NOTHING[:4]
     return *maps, *area, *features, *line, *steps
 
 
 def _line(bench: Workbench, view: View) -> tuple:
-    return trail([(i, step_in_words(view.steps[i])) for i in view.path], len(view.steps), here(view)), hint(bench, view)
+    steps = trail([(i, step_in_words(view.steps[i])) for i in view.path], len(view.steps), here(view))
+    button = "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else "")
+    return steps, hint(bench, view), button
 
 
 def _flip(bench: Workbench, view: View) -> tuple:

@@ -5,10 +5,11 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
+from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import plain_area
 from aevis_dash.callbacks.view import LOOKS, View, changes, from_data
-from aevis_dash.domain import AreaOfInterest, FeatureMap, Role
+from aevis_dash.domain import AreaOfInterest, FeatureMap
 from aevis_dash.figures.area import snap_area
 from aevis_dash.workbench import Workbench
 
@@ -39,9 +40,10 @@ def register(app: Dash, bench: Workbench) -> None:
         if view.layer is None or view.map is None or not value:
             return no_update, no_update
         area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})
-        if drawn and area is None:
-            return no_update, no_update
-        return changes(view, view.but(area=plain_area(area) if area is not None else None)), None
+        if area is None:
+            return no_update, None
+        on = value.get("on", "") if drawn else traced_on(bench, view).value
+        return changes(view, view.but(area=plain_area(area), on=on)), None
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -51,7 +53,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def take_whole_map(clicks, data):
         view = from_data(data)
-        return changes(view, view.but(area=None)) if clicks else no_update
+        return changes(view, view.but(area=None, on="")) if clicks else no_update
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -66,10 +68,13 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
-    """The area that a box, a lasso, or a number of most active neurons chooses; None for all."""
+    """The area that a box, a lasso, or a number of neurons that fire most on the traced image chooses; None where it
+    chooses none."""
     layer = bench.layers.find(view.layer or "")
     if "selectedData" in by:
         return snap_area(by["selectedData"], layer.index, layer.height, layer.width)
     triplet = stored_triplet(bench, view)
-    image = triplet.image(Role.ADVERSARIAL) if triplet is not None else ""
-    return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"])) if image else None
+    if triplet is None:
+        return None
+    image = triplet.image(traced_on(bench, view))
+    return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"]))

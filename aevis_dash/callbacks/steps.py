@@ -14,6 +14,7 @@ from aevis_dash.domain import (
     FeatureMap,
     Intervention,
     LayerGraph,
+    Role,
     shortened,
     whole_number,
 )
@@ -28,8 +29,9 @@ THE_PREDICTION = ""
 class Step:
     """One step of the trail, after the step number `parent` (-1: the first of a branch).
 
-    Either what of `layer`'s map `map` (its `area`, None for all of it) was traced to the maps of the layer `source`,
-    or (`source` empty) a flip-back: `maps` of `layer` (none: a search) were replaced by `replacement`.
+    Either what of `layer`'s map `map` (its `area`, None for all of it) was traced to the maps of the layer `source`, on
+    the image of the role `on`, or (`source` empty) a flip-back: `maps` of `layer` (none: a search) were replaced by
+    `replacement`.
     """
 
     layer: str
@@ -40,6 +42,7 @@ class Step:
     replacement: str = ""
     parent: int = -1
     note: str = ""
+    on: str = Role.ADVERSARIAL.value
 
     @property
     def is_flip(self) -> bool:
@@ -159,8 +162,10 @@ def area_from_text(text: str) -> Area | None:
 
 
 def step_from_text(text: str) -> Step:
-    """A step in an address, its fields between colons; raises ValueError for anything else."""
-    parent, layer, channel, area, source, maps, replacement, note = text.split(":")
+    """A step in an address, its fields between colons, the last of which is left out for the adversarial image; raises
+    ValueError for anything else."""
+    parent, layer, channel, area, source, maps, replacement, note, *last = text.split(":")
+    (on,) = last or (Role.ADVERSARIAL.value,)
     return Step(
         layer=layer,
         map=int(channel) if channel else None,
@@ -170,6 +175,7 @@ def step_from_text(text: str) -> Step:
         replacement=replacement,
         parent=int(parent),
         note=unquote(note),
+        on=on,
     )
 
 

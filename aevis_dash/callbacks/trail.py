@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from aevis_dash.callbacks.contents import more_than_all
 from aevis_dash.callbacks.flips import verdict
+from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Role
+from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Workbench
 
@@ -58,7 +61,8 @@ def hint(bench: Workbench, view: View) -> str:
     if any(step.is_flip and step.layer == view.layer for step in view.steps):
         return "Next: trace what makes these maps fire, or flip an earlier layer back; all steps are kept."
     if view.area is None and bench.layers.find(view.layer).height > 1:
-        return "Next: draw a box around the bright spot on the adv map, then trace where it comes from."
+        on = traced_on(bench, view).short
+        return f"Next: draw a box around the bright spot on the {on} map, then trace where it comes from."
     return "Next: trace the contributions to this area, or flip this layer's maps back to test them."
 
 
@@ -75,13 +79,17 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
     triplet = stored_triplet(bench, view)
     if triplet is None:
         return ""
-    cause, row = cause_of(bench.layers, step), tuple(Role).index(Role.ADVERSARIAL)
+    cause, role = cause_of(bench.layers, step), Role(step.on)
+    row = tuple(Role).index(role)
     for how in (view.how, "solved", "quadratic"):
         found = bench.stored_contribution(triplet, *cause, how)
         if found is not None and found.effect[row] > 0:
             strength = found.strength(row)
-            best = [f"map {c} {strength[c]:.0%}" for c in found.ranking(row)[:2].tolist() if strength[c] > 0]
-            return f"on adv: {', '.join(best)}" if best else "on adv nothing speaks for it"
+            best = [c for c in found.ranking(row)[:2].tolist() if strength[c] > 0]
+            if not best:
+                return f"on {role.short} nothing speaks for it"
+            named = ", ".join(f"map {c} {part_of_all(float(strength[c]))}" for c in best)
+            return f"on {role.short}: {named}{more_than_all(strength[best])}"
     return ""
 
 

@@ -32,14 +32,14 @@ STEPS = 200
 """Steps of a trail at most."""
 CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
 """Fields that name one of a few ways to show things."""
-_TEXTS = ("example", "target", "method", "layer", *CHOSEN)
+_TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
 _LISTS = ("compared", "folds", "pinned")
 """Fields that hold several names."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
 SORTS = ("fill", "contribution", "channel")
-KEEPS = ("all", "adv", "shared", "top")
+KEEPS = ("all", "src", "adv", "tar", "shared", "top")
 FACES = ("on", "off")
 LOOKS = ("maps", "over", "difference")
 BESTS = ("activation", "relevance")
@@ -56,7 +56,8 @@ class View:
     width shows d1; `folds` the groups that are opened or closed other than by default. Layer: `pinned` ones stand
     beside the shown one; `pair` is the pair of roles whose activations are compared; `cause` the role whose
     contributions are shown, and `how` those are found; cells are sorted by `sort` and left out by `keep`; `faces` are
-    learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best.
+    learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best;
+    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (callbacks/roles.py).
     `maps` of the layer are chosen for a flip-back by `replacement`, none for a search. `steps` are the trail, a tree,
     and `at` the number of the step that led here, -1 for none.
     """
@@ -82,6 +83,7 @@ class View:
     faces: str = "on"
     look: str = "maps"
     best: str = "activation"
+    on: str = ""
     maps: tuple[int, ...] = ()
     replacement: str = "source"
     steps: tuple[Step, ...] = ()
@@ -95,7 +97,7 @@ class View:
         """This view of another example, without what belongs to the one before; how things are shown stays, but for
         an order by contributions, of which there are none yet."""
         sort = _PLAIN.sort if self.sort == "contribution" else self.sort
-        fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None)
+        fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None, on="")
         return fresh.but(maps=(), steps=(), at=-1, sort=sort)
 
     def to_data(self) -> dict[str, Any]:
@@ -114,25 +116,28 @@ class View:
         return path_to(self.steps, self.at)
 
     def after(self, step: Step) -> "View":
-        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there and
-        sorts the maps by what it finds."""
+        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there,
+        shows what contributes on its image, and sorts the maps by that."""
         parent = self.at if self.traced is not None else -1
         steps, number = added(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
             return self.but(steps=steps)
         sort = "contribution" if self.sort == "fill" else self.sort
-        return self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), sort=sort)
+        there = self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), on="")
+        return there.but(cause=step.on, sort=sort)
 
 
 BELONGS = {
-    "example": ("target", "compared", "layer", "map", "area", "maps", "steps", "at"),
-    "layer": ("map", "area", "maps"),
+    "example": ("target", "compared", "layer", "map", "area", "on", "maps", "steps", "at"),
+    "layer": ("map", "area", "on", "maps"),
+    "map": ("on",),
+    "area": ("on",),
     "steps": ("at",),
     "at": ("steps",),
 }
 """What goes with a field, and is never left as it was before; assets/controls.js (`merge`) has it from the page."""
 _PLAIN = View()
-PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "at")})
+PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "on", "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
 
 
@@ -207,6 +212,10 @@ def check(view: View, bench: Workbench) -> None:
 def _check_step(step: Step, number: int, bench: Workbench) -> None:
     if not -1 <= step.parent < number:
         raise AevisError(f"Step {number} of the link follows no step {step.parent}. Copy it again.")
+    if step.on not in tuple(Role):
+        raise AevisError(
+            f"Step {number} of the link is on no image {step.on!r}. It is one of: {', '.join(Role)}. Copy it again."
+        )
     if not step.is_flip:
         _, area, earlier = cause_of(bench.layers, step)
         if earlier not in bench.contribution_sources(area.layer):
@@ -252,4 +261,4 @@ def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
     named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
     named |= {"how": CONTRIBUTIONS, "replacement": REPLACEMENTS}
     named |= {"plot": PLOTS, "sort": SORTS, "keep": KEEPS, "faces": FACES, "look": LOOKS, "best": BESTS}
-    return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role)}
+    return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role), "on": tuple(Role)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
-from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, whole_number
+from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, Role, whole_number
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on from there."
@@ -213,7 +213,12 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--area", type=_numbers(4, int), metavar="TOP,LEFT,BOTTOM,RIGHT", help="neurons of it (default: all)"
     )
-    verb.add_argument("--most-active", type=_count, metavar="K", help="only its K neurons that fire most on adv")
+    verb.add_argument("--most-active", type=_count, metavar="K", help="only its K neurons that fire most")
+    verb.add_argument(
+        "--on",
+        choices=[role.short for role in Role],
+        help="on whose image they fire most (default: the one whose datapath needs the map to fire)",
+    )
     verb.add_argument(
         "--how",
         default="solved",

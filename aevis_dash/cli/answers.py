@@ -159,9 +159,10 @@ def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
 
 
 def contribution(
-    bench: Workbench, triplet: Triplet, found: Contribution, wanted: ExtractionParameters
+    bench: Workbench, triplet: Triplet, found: Contribution, wanted: ExtractionParameters, on: Role | None = None
 ) -> dict[str, Any]:
-    """The strongest contributions for each role; no layer, map and area where the prediction itself is traced."""
+    """The strongest contributions for each role; no layer, map and area where the prediction itself is traced. `on`
+    is the role on whose image the neurons fire most, None where they were chosen otherwise."""
     area, traced = found.area, found.target != PREDICTION
     return {
         "example": triplet.plan.example.id,
@@ -171,6 +172,7 @@ def contribution(
         "map": found.target.channel if traced else None,
         "area": [area.top, area.left, area.bottom, area.right] if traced else None,
         "neurons": area.neurons,
+        "most_active_on": None if on is None else str(on),
         "how": found.method,
         "from": bench.layers.layers[found.layer].name,
         "passes": found.passes,
@@ -203,6 +205,7 @@ def contribution_text(document: Mapping[str, Any]) -> str:
     notes = [
         f"{role['role']}: effect {role['effect']:.3g}"
         + (f", {role['residual']:.1%} of it unexplained" if named else "")
+        + ("; parts above 1 stand where other maps work against it" if role["maps"][0]["contribution"] > 1 else "")
         if role["effect"] > 0
         else f"{role['role']}: the area does not fire, so there is nothing to explain"
         for role in roles
@@ -220,7 +223,8 @@ def contribution_text(document: Mapping[str, Any]) -> str:
 def _traced(document: Mapping[str, Any]) -> str:
     if document["layer"] is None:
         return "the prediction"
-    return f"{document['layer']}, map {document['map']}, {document['neurons']} neurons in {document['area']}"
+    on = f", the most active ones on the {document['most_active_on']} image" if document["most_active_on"] else ""
+    return f"{document['layer']}, map {document['map']}, {document['neurons']} neurons in {document['area']}{on}"
 
 
 def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:

@@ -26,11 +26,12 @@ from aevis_dash.domain import (
     Layer,
     ModelSpec,
     Preprocessing,
+    Role,
 )
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry, read_label
 from aevis_dash.settings import parameters_from
-from aevis_dash.workbench import Workbench
+from aevis_dash.workbench import Triplet, Workbench
 
 P = TypeVar("P", AttackParameters, ExtractionParameters)
 
@@ -180,8 +181,11 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     area = _area(bench, target, args)
     wanted = _wanted(bench, args)
     triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted)
+    on = None
+    if area is None:
+        on, area = _most_active(bench, triplet, target, args)
     result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
-    document = answers.contribution(bench, triplet, result, wanted)
+    document = answers.contribution(bench, triplet, result, wanted, on)
     return Answer(document, answers.contribution_text(document))
 
 
@@ -283,7 +287,12 @@ def _chosen(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | 
 
 
 def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
-    """The feature map that the options name, or the prediction where they name none."""
+    """The feature map that the options name, or the prediction where they name none; refuses options that contradict
+    one another, before anything is computed."""
+    if args.most_active is not None and args.area is not None:
+        raise AevisError("--area and --most-active both choose the neurons. Leave one out.")
+    if args.most_active is None and args.on is not None:
+        raise AevisError("--on says on whose image the neurons of --most-active fire most. Give both, or neither.")
     if args.map is not None and args.layer is not None:
         return bench.layers.feature_map(args.layer, args.map)
     if args.map is not None or args.layer is not None:
@@ -293,21 +302,30 @@ def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
     return PREDICTION
 
 
-def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest:
+def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest | None:
+    """The area that the options name; None for the neurons that fire most, of which only the datapaths tell on whose
+    image."""
     if target == PREDICTION:
         return WHOLE_PREDICTION
+    if args.most_active is not None:
+        return None
     layer = bench.layers.layers[target.layer]
-    if args.most_active is None:
-        top, left, bottom, right = args.area or (0, 0, layer.height, layer.width)
-        area = AreaOfInterest(layer.index, top, left, bottom, right)
-        bench.check_area(area)
-        return area
-    if args.area is not None:
-        raise AevisError("--area and --most-active both choose the neurons. Leave one out.")
-    most = bench.most_active(bench.workspace.example(args.example).adversarial, target, args.most_active)
+    top, left, bottom, right = args.area or (0, 0, layer.height, layer.width)
+    area = AreaOfInterest(layer.index, top, left, bottom, right)
+    bench.check_area(area)
+    return area
+
+
+def _most_active(
+    bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse.Namespace
+) -> tuple[Role, AreaOfInterest]:
+    """The neurons of a map that fire most, and on whose image: that which the options name, else the map's own."""
+    on = next((role for role in Role if role.short == args.on), None) or bench.role_of(triplet, target)
+    most = bench.most_active(triplet.image(on), target, args.most_active)
     if most is None:
-        raise AevisError(f"Map {target.channel} of {layer.name!r} does not fire on adv at all. Choose another.")
-    return most
+        name = bench.layers.layers[target.layer].name
+        raise AevisError(f"Map {target.channel} of {name!r} does not fire on {on.short} at all. Choose another.")
+    return on, most
 
 
 def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:

@@ -83,8 +83,8 @@ def written(text: str, x: float, y: float, colour: str) -> dict[str, Any]:
 
 
 def together(paths: Sequence[str] | frozenset[str]) -> str:
-    """How the maps that datapaths share are called: "src ∩ adv"."""
-    return " ∩ ".join(short_of(path) for path in in_order(paths))
+    """How the maps that datapaths share are called: "src ∩ adv"; "in no datapath" for none."""
+    return " ∩ ".join(short_of(path) for path in in_order(paths)) or "in no datapath"
 
 
 def _layout(theme: Theme, width: float, height: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash.domain import AreaOfInterest, Role, short_of
+from aevis_dash.domain import ROLES, AreaOfInterest, Role, short_of
 from aevis_dash.figures.area import outline
 from aevis_dash.figures.drawing import Coding, Drawing, coding, ticks
 from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, faded, plain, shortened
@@ -107,8 +107,9 @@ def activation_figure(
     below them be seen; or "difference", adv less each other example. One scale for all of them: from 0 (the surface's
     end) to the largest activation, where what is below 0 has the colour of 0, or to as much on both sides of no
     difference. The strongest TOP neurons of each are marked. A box drawn on any of them comes back as `selectedData`,
-    which `area.snap_area` reads. Each map's `meta` has its short name and the base and step of its numbers: what is
-    drawn for a value is `drawing.Coding`'s.
+    which `area.snap_area` reads. Each map's `meta` has its short name, the base and step of its numbers (what is drawn
+    for a value is `drawing.Coding`'s), and the role on whose image one chooses an area there, "" where the map is of no
+    role's image alone.
     """
     panels = _differences(shown, theme) if look == "difference" else _maps(shown, look, theme)
     grid = _grid(len(shown), panels, room)
@@ -222,10 +223,11 @@ def _heatmap(number: int, panel: _Panel, look: str, coded: Coding) -> dict[str, 
     """The line below the maps tells the values, too (assets/neuron.js); of whole numbers it alone does."""
     what = "difference" if look == "difference" else "activation"
     value = "" if coded.step else f"<br>{what} %{{z:.3g}}"
+    role = panel.path if look != "difference" and panel.path in ROLES else ""
     return {
         "type": "heatmap",
         "name": panel.path,
-        "meta": [panel.title[0], coded.base, coded.step],
+        "meta": [panel.title[0], coded.base, coded.step, role],
         "z": coded.typed(panel.values),
         "coloraxis": "coloraxis",
         "hovertemplate": f"{panel.title[0]}, row %{{y}}, column %{{x}}{value}<extra></extra>",

@@ -55,8 +55,9 @@ class Theme:
         }[role]
 
     def paths(self, paths: Iterable[str]) -> str:
-        """The blended colour of a region that these datapaths share; a datapath's own colour for one."""
-        return blend([self.path(path) for path in sorted(paths)])
+        """The blended colour of a region that these datapaths share; a datapath's own colour for one, a faint one for
+        none."""
+        return blend([self.path(path) for path in sorted(paths)] or [self.faint])
 
     @property
     def colorscale(self) -> list[list[float | str]]:

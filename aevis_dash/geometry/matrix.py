@@ -29,7 +29,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Regions as rows, the largest first; all cells are of one size, in the rows of their regions.
+    """Regions as rows, the largest first, but for that of maps in no datapath, which leads; all cells are of one size,
+    in the rows of their regions.
 
     `columns` holds the x of each datapath's dots. `left_out` are regions, the smallest, for which there was no height.
     """
@@ -57,7 +58,7 @@ def matrix(regions: Sequence[Region], width: float, height: float, order: np.nda
 
     Where they do not fit with cells of LEAST_CELL the smallest regions are left out. `order` as for a treemap.
     """
-    ranked = sorted((r for r in regions if r.channels), key=lambda region: -len(region.channels))
+    ranked = sorted((r for r in regions if r.channels), key=lambda region: (bool(region.paths), -len(region.channels)))
     paths = in_order({path for region in ranked for path in region.paths})
     across = min(DOTS, 0.4 * width / max(len(paths), 1))
     room = Rect(across * len(paths) + min(BAR, 0.2 * width), HEADER, 0, height - HEADER)

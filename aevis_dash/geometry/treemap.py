@@ -23,6 +23,8 @@ ALL_ORDERS, ALL_REGIONS = 3, 4
 """Of how many sets, and of how many regions of one set, every order is tried."""
 TRIED = 80
 """Orders tried at most where not every one is."""
+OUTSIDE, MOST_OUTSIDE = 124.0, 0.25
+"""Width in pixels of the box of maps in no set, and the most it takes of the whole width beside the sets."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class Treemap:
     """Sets tile the area, their regions tile the sets, cells lie inside `inner` of their region.
 
     The area of a set or region is proportional to the number of its maps. A set all of whose maps are drawn in larger
-    sets has no rectangle of its own. `smaller` (as many as regions): how many maps of a region have no cell, the last
-    ones of its order, because cells for all would be smaller than LEAST_CELL.
+    sets has no rectangle of its own. The region of maps in no set, where there is one, stands at the right of all sets
+    in a box of a fixed width, for its few maps are to be seen. `smaller` (as many as regions): how many maps of a
+    region have no cell, the last ones of its order, because cells for all would be smaller than LEAST_CELL.
     """
 
     width: float
@@ -94,8 +97,12 @@ def treemap(regions: Sequence[Region], width: float, height: float, order: np.nd
     are swapped pairwise as long as that helps. `order` (n_l,): a key per channel, the cells of a region go from the
     largest to the smallest (NaN last).
     """
+    filled = tuple(region for region in regions if region.channels)
+    shared, alone = (tuple(r for r in filled if bool(r.paths) is inside) for inside in (True, False))
+    aside = (min(OUTSIDE, MOST_OUTSIDE * width) if shared else float(width)) if alone else 0.0
     whole = Rect(0.0, 0.0, float(width), float(height))
-    sets, placed = _arranged(tuple(r for r in regions if r.channels), whole)
+    sets, placed = _arranged(shared, Rect(0.0, 0.0, width - aside, whole.height))
+    placed += tuple((region, Rect(width - aside, 0.0, aside, whole.height)) for region in alone)
     ranked = [(in_rank(region.channels, order), inner(rect)) for region, rect in placed]
     kept = [(channels[: capacity(room)], room) for channels, room in ranked]
     cells = tuple(cell for channels, room in kept for cell in tiled(channels, room))

@@ -15,7 +15,7 @@ from aevis_dash.figures.theme import LIGHT, graph_config
 HEIGHT = 161
 """Pixels of three square maps with their titles and the colour bar: the place that is kept for them."""
 LOOKS = {"maps": "maps", "over": "over image", "difference": "adv − others"}
-MOST = [{"label": f"{k} most active on adv", "value": k} for k in (1, 5, 10, 25)]
+MOST = [{"label": f"{k} most active", "value": k} for k in (1, 5, 10, 25)]
 _ZOOMING = ("zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
 
 
@@ -80,7 +80,7 @@ def _area() -> html.Div:
             dcc.Input(id=ids.AREA_WORDS, placeholder="rows 2-4, columns 3-5", debounce=True, type="text"),
             html.Label(
                 [
-                    html.Span("most active neurons on adv", className="visually-hidden"),
+                    html.Span("neurons most active on the traced image", className="visually-hidden"),
                     dcc.Dropdown(MOST, id=ids.MOST_ACTIVE, placeholder="most active …", searchable=False),
                 ]
             ),

@@ -31,7 +31,7 @@ SORTS = [
 ]
 KEEPS = [
     {"label": "all", "value": "all"},
-    {"label": "adv only", "value": "adv"},
+    *({"label": f"{role.short} only", "value": role.short} for role in Role),
     {"label": "shared", "value": "shared"},
     {"label": "top 50", "value": "top"},
 ]
@@ -174,11 +174,16 @@ def winners(layer: str, found: Sequence[Winner], sentence: str) -> list:
 def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
     return html.Button(
-        [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {found.value:.0%}{place}")],
+        [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {part_of_all(found.value)}{place}")],
         id=ids.winner(layer, found.channel),
         className="winner",
         n_clicks=0,
     )
+
+
+def part_of_all(value: float) -> str:
+    """A part of an effect in percent, small ones with a decimal."""
+    return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 
 def _choice(name: str, options: list, value: str, width: str) -> dcc.Dropdown:

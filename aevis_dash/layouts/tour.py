@@ -27,8 +27,8 @@ STEPS = (
     (
         "neuron",
         "4. Look at the evidence, and ask where it comes from",
-        "What the map has learned, and where it fires on each image. Draw a box around the bright spot on adv, then "
-        "Trace contributions: the layer view shows which earlier maps made it fire.",
+        "What the map has learned, and where it fires on each image. Draw a box around a bright spot, then "
+        "Trace contributions: the layer view shows which earlier maps made it fire on the image that the button names.",
     ),
     (
         "neuron .flips-block",

@@ -44,6 +44,7 @@ STEPS = st.builds(
     replacement=st.sampled_from(["", "zero"]),
     parent=st.integers(-1, 3),
     note=TEXT,
+    on=st.sampled_from(["source", "adversarial", "target"]),
 )
 VIEWS = st.builds(
     View,
@@ -63,6 +64,7 @@ VIEWS = st.builds(
     plot=st.sampled_from(["river", "dots"]),
     look=st.sampled_from(["maps", "over", "difference"]),
     faces=st.sampled_from(["on", "off"]),
+    on=st.sampled_from(["", "source", "target"]),
 )
 
 
@@ -180,11 +182,21 @@ def moved(driver, *asked):
     return [from_data(view) for view in found]
 
 
+def test_moves_in_the_trail_lead_back_to_the_image_that_was_traced(dash_br):
+    steps = (replace(TREE[0], on="source"), replace(TREE[1], on="target"), *TREE[2:])
+    view = View(layer="layer1.0.relu", map=4, on="source", cause="adversarial", steps=steps, at=1)
+    asked = [("step", view, 0), ("step", view, 1), ("step", view, 4), ("node", view, 0), ("node", view, 3)]
+    images = [(found.on, found.cause) for found in moved(dash_br.driver, *asked)]
+    assert images[:3] == [("source", "adversarial"), ("target", "source"), ("", "adversarial")]
+    assert images[3:] == [("", "source"), ("", "target")], "the contributions that are shown are those on its image"
+
+
 def test_moves_in_the_trail_lead_back_on_and_out(dash_br):
     view = View(layer="layer1.0.relu", map=4, area=(1, 1, 2, 2), maps=(7,), steps=TREE, at=1)
     asked = [("step", view, 0), ("step", view, 4), ("node", view, 0), ("node", view, 3)]
     before, predicted, outcome, flipped = moved(dash_br.driver, *asked)
-    assert before == view.but(layer="layer3.0.relu", map=1, area=(0, 0, 2, 2), maps=(), at=-1)
+    first = {"layer": "layer3.0.relu", "map": 1, "area": (0, 0, 2, 2), "on": "adversarial"}
+    assert before == view.but(**first, maps=(), at=-1)
     assert predicted == view.but(layer="layer2.0.relu", map=None, area=None, maps=(), at=-1), "it has no layer itself"
     assert outcome == view.but(layer="layer2.0.relu", map=None, area=None, maps=(), at=0)
     assert outcome.traced == TREE[0]
@@ -270,7 +282,8 @@ def test_what_a_job_adds_to_the_trail_stands_behind_what_came_meanwhile(dash_br,
     assert found == HERE.but(**now).but(steps=steps, at=at)
 
 
-TRACE = Step("relu", 3, (0, 0, 2, 2), "conv", parent=1)
+TRACE = Step("relu", 3, (0, 0, 2, 2), "conv", parent=1, on="source")
+PLAIN_ORDER = {"sort": "fill", "cause": "adversarial"}
 
 
 def test_a_trace_to_the_shown_layer_is_led_to(dash_br):
@@ -286,16 +299,17 @@ def test_a_trace_to_the_shown_layer_is_led_to(dash_br):
         ({"steps": (*NOTED, TREE[4])}, {"steps": (*NOTED, TREE[4], TRACE), "at": 3}),
         (
             {"layer": "y", "map": 1},
-            {"steps": (*HERE.steps, TRACE), "at": 1, "layer": "y", "map": 1, "area": HERE.area, "sort": "fill"},
+            {"steps": (*HERE.steps, TRACE), "at": 1, "layer": "y", "map": 1, "area": HERE.area} | PLAIN_ORDER,
         ),
         (
             {"steps": (), "at": -1},
-            {"steps": (), "at": -1, "layer": "relu", "map": 3, "area": HERE.area, "sort": "fill"},
+            {"steps": (), "at": -1, "layer": "relu", "map": 3, "area": HERE.area} | PLAIN_ORDER,
         ),
     ],
 )
 def test_a_trace_is_led_to_as_a_whole_or_not(dash_br, now, expected):
-    led = HERE.but(steps=(*HERE.steps, TRACE), at=2, layer="conv", map=None, area=None, sort="contribution")
+    shown = {"map": None, "area": None, "sort": "contribution", "cause": "source"}
+    led = HERE.but(steps=(*HERE.steps, TRACE), at=2, layer="conv", **shown)
     found = merged(dash_br.driver, HERE, led, HERE.but(**now))
     assert found == led.but(**expected)
 

@@ -95,7 +95,7 @@ def test_the_story_traces_to_winners(walker):
     walker.choose("how", "exact (slow)")
     walker.says("winners", "(each map closed alone")
     walker.press("trace-prediction")
-    walker.says("winners", "What makes the prediction on the adversarial image")
+    walker.says("winners", "What makes the prediction 'monkey' on the adversarial image")
     assert walker.complaints() == []
 
 
@@ -125,7 +125,7 @@ def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
     walker.until(lambda: len(walker.driver.find_elements("css selector", "#seen-on-images img")) == 3, "what they see")
     walker.click_cell("activations", 1, 5, 5)
     walker.says("area-text", "rows 2 to 2, columns 3 to 3")
-    walker.choose("most-active", "5 most active on adv")
+    walker.choose("most-active", "5 most active")
     walker.says("area-text", "5 neurons in")
     address = walker.driver.current_url
     walker.driver.get(address)
@@ -151,6 +151,29 @@ def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
     walker.drawn("treemap")
     noted = "return document.querySelector('.node input').value"
     walker.until(lambda: walker.driver.execute_script(noted) == "the ear?", "and there again")
+    assert walker.complaints() == []
+
+
+def test_what_is_chosen_on_an_image_is_traced_on_it(walker):
+    """By a click, a box and the link: src, where the map itself names adv."""
+    walker.drawn("activations")
+    walker.until(lambda: walker.text("trace") == "Trace contributions on adv", "the opening map serves adv")
+    walker.click_cell("activations", 0, 3, 3)
+    walker.until(lambda: walker.text("trace") == "Trace contributions on src", "a neuron of src was clicked")
+    assert "on=source" in walker.driver.current_url
+    walker.drag_box("activations", 2, (0.1, 0.1), (0.6, 0.6))
+    walker.until(lambda: walker.text("trace") == "Trace contributions on tar", "a box was drawn on tar")
+    walker.click_cell("activations", 0, 6, 6)
+    walker.until(lambda: walker.text("trace") == "Trace contributions on src", "and again")
+    walker.driver.get(walker.driver.current_url)
+    walker.until(lambda: walker.text("trace") == "Trace contributions on src", "from the link")
+    walker.press("trace")
+    assert "source image" in walker.until(lambda: walker.text("winners"), "winners")
+    walker.until(lambda: "cause=source" in walker.driver.current_url, "the cells show what contributes on src")
+    walker.driver.back()
+    walker.until(lambda: walker.text("trace") == "Trace contributions on src", "back")
+    walker.press("whole-map")
+    walker.until(lambda: walker.text("trace") == "Trace contributions on adv", "the whole map names its own image")
     assert walker.complaints() == []
 
 
@@ -258,7 +281,7 @@ def test_a_trail_is_suggested(walker):
     assert any(words in said for words in ("other maps", "turns it, "))
     walker.click_any(".node .step")
     walker.says("layer-title", "layer4.2.relu_1 ")
-    walker.says("winners", "What makes the prediction on the adversarial image")
+    walker.says("winners", "What makes the prediction 'monkey' on the adversarial image")
     walker.driver.execute_script("document.querySelector('.node > button:last-child').click()")
     walker.until(lambda: not walker.driver.find_elements("css selector", ".node"), "the branch is gone")
     assert walker.complaints() == []

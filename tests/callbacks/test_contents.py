@@ -4,7 +4,17 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from aevis_dash.callbacks.contents import TOP, contents, contribution_to, drawing, faces_of, kept, ranked
+from aevis_dash.callbacks.contents import (
+    TOP,
+    contents,
+    contribution_to,
+    drawing,
+    faces_of,
+    kept,
+    more_than_all,
+    ranked,
+    strongest,
+)
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
 from aevis_dash.callbacks.view import View
@@ -65,6 +75,9 @@ def test_what_is_kept():
     assert kept("all", PATHS, rank).all()
     assert np.flatnonzero(kept("adv", PATHS, rank)).tolist() == [0, 2]
     assert np.flatnonzero(kept("shared", PATHS, rank)).tolist() == [1, 5]
+    assert np.flatnonzero(kept("src", PATHS, rank)).tolist() == [3]
+    tar = {Role.TARGET: np.array([1, 0, 0, 0, 1, 0], bool)}
+    assert np.flatnonzero(kept("tar", PATHS | tar, rank)).tolist() == [4]
     assert not kept("adv", {Role.SOURCE: PATHS[Role.SOURCE]}, rank).any()
 
 
@@ -98,6 +111,40 @@ def test_contributions_are_the_causes_and_sort_the_cells(bench, found, view):
         np.testing.assert_array_equal(what.contribution, traced.strength(row))
         np.testing.assert_array_equal(what.order, traced.strength(row))
     assert contribution_to(bench, found, None, "quadratic") is None
+
+
+class Weak:
+    """Contributions of 128 maps, the largest far below one in twenty, the third of it in no datapath."""
+
+    def __init__(self, outside):
+        self.values = np.full(128, 1e-6)
+        self.values[[10, 11, outside]] = (0.03, 0.02, 0.01)
+
+    def strength(self, row):
+        return self.values if row == 1 else np.zeros(128)
+
+
+def test_the_strongest_contributors_are_named_however_weak_and_shown_where_no_datapath_holds_them(bench, found, view):
+    layer = bench.layers.find("layer4.2.relu")
+    critical = [bench.layers.part(found.path(role).critical, layer.index) for role in Role]
+    outside = int(np.flatnonzero(~np.logical_or.reduce(critical))[-1])
+    traced = Weak(outside)
+    assert layer.channels == len(traced.values)
+    assert strongest(traced.strength(1))[:3] == [10, 11, outside]
+    assert (len(strongest(traced.strength(1))), strongest(traced.strength(0)), strongest(None)) == (5, [], [])
+    here = view.but(layer=layer.name)
+    beside = lambda v: {c for r in shown(bench, found, v, traced).regions if not r.paths for c in r.channels}  # noqa: E731
+    assert outside in beside(here)
+    assert beside(here) <= set(strongest(traced.strength(1)))
+    assert outside in beside(here.but(keep="top"))
+    assert beside(here.but(keep="adv")) == beside(here.but(cause="source")) == set()
+    figure = go.Figure(drawing(bench, shown(bench, found, here, traced), here, LIGHT, (700, 270), None, (outside,)))
+    assert [outside] in [list(c) for c in figure.data[-1].customdata]
+
+
+def test_parts_of_more_than_all_are_explained():
+    assert more_than_all(np.array([0.4, 1.0])) == ""
+    assert "other maps work against it" in more_than_all(np.array([0.4, 1.2]))
 
 
 def test_what_is_drawn(bench, found, view):

@@ -1,16 +1,19 @@
 """The layer's station: a job for the contributions is asked for once."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from dash import no_update
 
-from aevis_dash.callbacks.layer import asked_for, contributions_of, fields, sources_of
+from aevis_dash.callbacks.contents import contents, contribution_to
+from aevis_dash.callbacks.layer import _winners, asked_for, contributions_of, fields, sources_of
+from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import View
 from aevis_dash.core.receptive import field_on_image
-from aevis_dash.domain import AreaOfInterest
+from aevis_dash.domain import AreaOfInterest, Role
 from aevis_dash.workbench import open_workbench
 
 
@@ -98,3 +101,26 @@ def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatc
     monkeypatch.setattr(bench, "receptive_fields", lambda layer: (rows, across))
     told = fields(bench, view.layer)
     assert (told["rows"], told["columns"]) == ([[0, 4]], [[0, 3], [2, 6]])
+
+
+def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
+    """Five names however small their parts, and why a part can be more than all."""
+    name = "layer3.2.relu"
+    found, layer = stored_triplet(bench, view), bench.layers.find(name)
+    early = view.but(map=None, how="quadratic").after(Step("", None, source=name))
+    traced = contribution_to(bench, found, early.traced, "quadratic")
+
+    def told(at, contribution):
+        shown = contents(bench, found, at, layer, contribution)
+        return _winners(bench, found, at, contribution, shown, False)
+
+    for role in Role:
+        sentence, *named = told(early.but(cause=role.value), traced)
+        assert f"the prediction {bench.class_names[found.path(role).label]!r} on the {role} image" in sentence.children
+        assert len(named) == min(5, int((traced.strength(tuple(Role).index(role)) > 0).sum()))
+    small = replace(traced, values=np.full_like(traced.values, 1e-3), share=np.abs(traced.share) + 1e-3)
+    assert len(told(early, small)) == 1 + 5
+    strong = replace(traced, share=traced.share * 9 / traced.share.max())
+    assert "more than 100 % where other maps work against it" in told(early, strong)[0].children
+    (alone,) = told(early, replace(traced, values=traced.values * 0))
+    assert alone.children.startswith("No map of layer3.2.relu speaks for the prediction 'monkey'")

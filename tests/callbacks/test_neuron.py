@@ -24,6 +24,7 @@ NAMES = (
     "made",
     "trail",
     "hint",
+    "trace",
 )
 NAMES += ("tree", "flip", "flip off", "prediction off")
 
@@ -45,14 +46,14 @@ def told(bench, view, *news):
 
 def test_another_map_says_nothing_of_the_steps_and_of_the_area(bench, view):
     answer = told(bench, view, MAP, FEATURES)
-    assert set(answer) == set(NAMES[:4]) | set(NAMES[7:13])
+    assert set(answer) == set(NAMES[:4]) | set(NAMES[7:14])
     assert answer["title"].startswith(f"map {view.map} of {view.layer}")
     assert len(answer["figure"]["layout"]["shapes"]) == 6, "the area is outlined on all three"
 
 
 def test_another_area_moves_its_outline_alone(bench, view):
     answer = told(bench, view, AREA)
-    assert set(answer) == {"figure", "area", "seen", "row", "trail", "hint"}
+    assert set(answer) == {"figure", "area", "seen", "row", "trail", "hint", "trace"}
     assert isinstance(answer["figure"], Patch)
     whole = told(bench, view, MAP)["figure"]["layout"]["shapes"]
     moved, cleared = answer["figure"].to_plotly_json()["operations"]

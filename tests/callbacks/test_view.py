@@ -49,11 +49,12 @@ FULL = View(
     faces="off",
     look="over",
     best="relevance",
+    on="target",
     maps=(3, 1),
     replacement="zero",
     steps=(
         Step("layer2.0.relu", 5, (1, 1, 3, 4, 0, 2, 5), "layer1.0.relu", note="ear ~ or: not?"),
-        Step("layer1.0.relu", 0, None, "relu", parent=0),
+        Step("layer1.0.relu", 0, None, "relu", parent=0, on="source"),
         Step("", None, None, "layer3.0.relu"),
         Step("layer3.0.relu", None, maps=(7, 2), replacement="mean", parent=2),
     ),
@@ -64,9 +65,9 @@ FULL = View(
 ADDRESS = (
     "?example=panda-00-mifgsm8x10&target=monkey%201.png&method=gradient&share=0.005&layer=layer1.0.relu&map=3"
     "&area=0,1,4,5&maps=3,1&steps=-1:layer2.0.relu:5:1,1,3,4,25:layer1.0.relu:::ear%2520%257E%2520or%253A%2520not%253F~"
-    "0:layer1.0.relu:0::relu:::~-1::::layer3.0.relu:::~2:layer3.0.relu::::7,2:mean:"
+    "0:layer1.0.relu:0::relu::::source~-1::::layer3.0.relu:::~2:layer3.0.relu::::7,2:mean:"
     "&compared=panda%25200.png~monkey%2520%257E1.png&folds=layer1~layer2.0&pinned=relu&plot=dots&distance=gates&gap=equal"
-    "&pair=src-tar&cause=source&how=exact&sort=channel&keep=shared&faces=off&look=over&best=relevance&replacement=zero&at=1"
+    "&pair=src-tar&cause=source&how=exact&sort=channel&keep=shared&faces=off&look=over&best=relevance&replacement=zero&on=target&at=1"
 )
 """A link that someone has kept: it must be read for as long as there are links."""
 
@@ -82,7 +83,9 @@ def test_an_answer_names_what_it_changes_and_what_goes_with_it():
     named = lambda after: changes(before, after)["fields"]  # noqa: E731
     assert named(before.but(sort="fill")) == {"sort": "fill"}
     assert named(before.but(maps=(1, 2))) == {"maps": (1, 2)}
-    assert named(before.but(layer="fc", map=3)) == {"layer": "fc", "map": 3, "area": None, "maps": (1,)}
+    assert named(before.but(area=(0, 0, 1, 1), on="source")) == {"area": (0, 0, 1, 1), "on": "source"}
+    assert named(before.but(map=4)) == {"map": 4, "on": ""}, "an image that was chosen for another map is none for this"
+    assert named(before.but(layer="fc", map=3)) == {"layer": "fc", "map": 3, "area": None, "on": "", "maps": (1,)}
     another = named(before.at_example("b"))
     assert (another["steps"], another["at"]) == ((), -1), "what was unset when it was asked is unset after"
     assert not {"sort", "pair"} & set(another)
@@ -96,6 +99,8 @@ def test_a_link_is_read():
     assert from_search(ADDRESS) == FULL
     assert from_search("") == from_search("?") == View()
     assert from_search("?share=0") == View(share=0.0)
+    before = from_search("?steps=-1:layer1.0.relu:0::relu:::")
+    assert before.steps == (Step("layer1.0.relu", 0, None, "relu", on="adversarial"),), "a link from before"
 
 
 def test_only_the_step_that_led_to_the_shown_layer_is_traced():
@@ -107,7 +112,7 @@ def test_only_the_step_that_led_to_the_shown_layer_is_traced():
 
 def test_another_example_keeps_how_things_are_shown_and_nothing_of_the_one_before():
     there = FULL.at_example("cat-01")
-    own = ("example", "target", "compared", "layer", "map", "area", "maps", "steps", "at")
+    own = ("example", "target", "compared", "layer", "map", "area", "on", "maps", "steps", "at")
     plain = View(example="cat-01")
     assert [getattr(there, name) for name in own] == [getattr(plain, name) for name in own]
     assert there == FULL.but(**{name: getattr(plain, name) for name in own})
@@ -128,7 +133,7 @@ def test_what_is_no_view_is_refused(search):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("share", 0.3), *((name, "x") for name in views.CHOSEN)],
+    [("share", 0.3), ("on", "x"), *((name, "x") for name in views.CHOSEN)],
 )
 def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
     with pytest.raises(AevisError, match="The link names no"):
@@ -141,6 +146,7 @@ def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
         ({"steps": (Step("relu", 1, None, "relu", parent=0),)}, "follows no step 0"),
         ({"steps": (Step("relu", None, maps=(1,), replacement="love"),)}, "no replacement 'love'"),
         ({"steps": (Step("relu", 99, None, "relu"),)}, "there is no map 99"),
+        ({"steps": (Step("", None, None, "relu", on="adv"),)}, "on no image 'adv'"),
         ({"steps": (Step("", None, None, "attic"),)}, "no layer 'attic'"),
         ({"steps": (Step("layer1.0.relu", 3, None, "layer4.2.relu"),)}, "leads nowhere near"),
         ({"steps": (Step("", None, None, "relu"),) * 201}, "more than 200 steps"),

@@ -7,7 +7,7 @@ import orjson
 import plotly.graph_objects as go
 import pytest
 
-from aevis_dash.domain import ROLES, Role, further
+from aevis_dash.domain import ROLES, Region, Role, further
 from aevis_dash.figures.cells import FACE, NOWHERE, Encoding
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
@@ -57,6 +57,21 @@ def by_cell(layout, bars):
         ]
         found[cell.channel] = (height / cell.rect.height, colours if isinstance(colours, str) else colours[i])
     return found
+
+
+def test_maps_in_no_datapath_are_called_so():
+    layout = treemap((*regions(random_sets(30, 0.5)), Region(frozenset(), (40, 41))), 600, 300)
+    for one, figure in ((layout, treemap_figure), (matrix([r for r, _ in layout.regions], 600, 300), matrix_figure)):
+        drawn = go.Figure(figure(one, Encoding(np.ones(50), np.ones(50)), LIGHT))
+        hovers = dict(zip([c[0] for c in trace(drawn, "maps").customdata], trace(drawn, "maps").hovertext, strict=True))
+        assert all(hovers[channel].startswith(f"map {channel} · in no datapath") for channel in (40, 41))
+        assert hovers[0].startswith("map 0 · in no") is (
+            not any(0 in s for r, _ in layout.regions for s in [r.channels])
+        )
+    labels = {
+        a.text: a.font.color for a in go.Figure(treemap_figure(layout, Encoding(np.ones(50)), LIGHT)).layout.annotations
+    }
+    assert labels["in no datapath · 2"] == LIGHT.faint
 
 
 def test_solid_fill_is_the_difference_over_the_largest_shown_and_its_sign_the_tone():

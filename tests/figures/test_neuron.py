@@ -233,7 +233,7 @@ def test_many_numbers_travel_in_steps_and_are_drawn_as_they_are():
     scale, traces = figure.layout.coloraxis, maps_of(figure)
     largest = max(np.abs(adversarial - one.values).max() for one in dense.values())
     for trace in traces:
-        _, base, step = trace.meta
+        _, base, step, _ = trace.meta
         seen = base + step * grid(trace, "<u2").astype(float)
         assert np.abs(seen - (adversarial - dense[trace.name].values)).max() <= step / 2 * 1.0001
         np.testing.assert_allclose([base + step * scale.cmin, base + step * scale.cmax], [-largest, largest])

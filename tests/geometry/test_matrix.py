@@ -44,6 +44,16 @@ def test_rows_hold_their_cells_and_nothing_is_lost(sizes, width, height):
     assert not drawn.rows or drawn.rows[-1].rect.bottom <= height + SLACK
 
 
+def test_maps_in_no_datapath_lead_and_are_never_left_out():
+    many = {frozenset(group): 90 for size in (1, 2, 3) for group in combinations(EIGHT, size)}
+    outside = Region(frozenset(), (5000, 5001))
+    drawn = matrix((*numbered(many), outside), 700, 270)
+    assert drawn.left_out, "there is no room for all"
+    assert (drawn.rows[0].region, drawn.rows[0].smaller) == (outside, 0)
+    assert {5000, 5001} <= {cell.channel for cell in drawn.cells}
+    assert {c.channel for c in matrix((outside,), 700, 270).cells} == {5000, 5001}
+
+
 def test_cells_of_a_row_do_not_overlap_and_follow_the_order():
     order = np.random.default_rng(0).random(200)
     drawn = matrix(numbered({frozenset({Role.SOURCE}): 150, frozenset(ROLES): 50}), 500, 300, order)

@@ -11,6 +11,8 @@ from aevis_dash.domain import ROLES, Region, Role, further
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import (
     LEAST_CELL,
+    MOST_OUTSIDE,
+    OUTSIDE,
     REGIONS,
     Rect,
     capacity,
@@ -88,6 +90,22 @@ def test_areas_are_proportional_and_everything_is_nested(counts, width, height):
         assert inside(rect, drawn.sets[owner])
     assert apart([rect for _, rect in drawn.regions])
     assert apart(list(drawn.sets.values()))
+
+
+@settings(deadline=None, max_examples=25)
+@given(COUNTS, st.integers(1, 5), SIDES, SIDES)
+def test_maps_in_no_set_stand_beside_all_sets_in_a_box_of_their_own(counts, few, width, height):
+    outside = Region(frozenset(), tuple(range(1000, 1000 + few)))
+    drawn = treemap((*made(counts), outside), width, height)
+    (box,) = [rect for region, rect in drawn.regions if region == outside]
+    assert inside(box, Rect(0, 0, width, height))
+    assert apart([box, *drawn.sets.values()])
+    assert box.width == pytest.approx(min(OUTSIDE, MOST_OUTSIDE * width) if sum(counts) else width)
+    assert set(drawn.sets) == set(nested(made(counts)))
+    mine = [cell.rect for cell in drawn.cells if cell.channel >= 1000]
+    assert len(mine) == min(few, capacity(inner(box)))
+    assert all(inside(rect, box) for rect in mine)
+    assert len(drawn.cells) + sum(drawn.smaller) == sum(counts) + few
 
 
 @settings(deadline=None, max_examples=25)

@@ -1,0 +1,21 @@
+"""On which of the three images a map is traced: the one whose prediction needs it to fire there."""
+
+from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.view import View
+from aevis_dash.domain import Role
+from aevis_dash.workbench import Workbench
+
+
+def traced_on(bench: Workbench, view: View) -> Role:
+    """The role on whose image the view's map is traced.
+
+    That is the image on which its area was chosen, else the one on which the shown layer was traced to where the map
+    serves there, else the one that the map's own sets name (`Workbench.role_of`). adv where no map is shown.
+    """
+    if view.on:
+        return Role(view.on)
+    found = stored_triplet(bench, view)
+    if found is None or view.layer is None or view.map is None:
+        return Role.ADVERSARIAL
+    before = Role(view.traced.on) if view.traced is not None else None
+    return bench.role_of(found, bench.layers.feature_map(view.layer, view.map), before)
