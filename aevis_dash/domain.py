@@ -76,8 +76,8 @@ class Preprocessing:
 
     An image of `input_size` (height, width) is taken as it is. Any other is scaled in relation to `resize_size`
     (height, width; `input_size` where it is None): exactly to it ("squeeze"), until it just covers it ("crop"), or
-    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders of the colour that the
-    model sees as 0 where it is smaller. At last pixels in [0, 1] are scaled to `value_range`, then (x - mean) / std
+    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders where it is smaller: of the
+    colour that the model sees as 0 by "pad", else black, as torchvision and timm have them. At last pixels in [0, 1] are scaled to `value_range`, then (x - mean) / std
     per channel.
     """
 
@@ -96,7 +96,9 @@ class Preprocessing:
 
     @property
     def border(self) -> tuple[int, ...]:
-        """The 8-bit colour of borders: what the model sees as 0, or the nearest that there is."""
+        """The 8-bit colour of borders; by "pad" what the model sees as 0, or the nearest that there is."""
+        if self.fit != "pad":
+            return (0, 0, 0)
         low, high = self.value_range
         return tuple(min(max(round(255 * (mean - low) / (high - low)), 0), 255) for mean in self.mean)
 
@@ -105,14 +107,12 @@ class Preprocessing:
         """What happens to an image, in a sentence for people."""
         size, scaled = _in_words(self.input_size), _in_words(self.scaled_to)
         step = {"squeeze": "squeezed to", "crop": "scaled until they just cover", "pad": "scaled until they fit into"}
-        then = {
-            "squeeze": f", of which the centre of {size} is kept" if scaled != size else "",
-            "crop": f", of which the centre of {size} is kept",
-            "pad": f", centred on {size} with borders",
-        }
+        then = f", of which the centre of {size} is kept" if self.fit == "crop" or scaled != size else ""
+        if self.fit == "pad" or any(short < side for short, side in zip(self.scaled_to, self.input_size, strict=True)):
+            then = f", centred on {size} with {'' if self.fit == 'pad' else 'black '}borders"
         return (
             f"images of {size} pixels are taken as they are; others are {step[self.fit]} {scaled} "
-            f"({self.interpolation}){then[self.fit]}"
+            f"({self.interpolation}){then}"
         )
 
 

@@ -118,12 +118,6 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
         )
     if not all(0 < length <= LONGEST_SIDE for length in (*chosen.input_size, *chosen.scaled_to)):
         raise AevisError(f"{where}: input_size and resize_size need lengths from 1 to {LONGEST_SIDE}. Mend them.")
-    short = any(scaled < kept for scaled, kept in zip(chosen.scaled_to, chosen.input_size, strict=True))
-    if short and chosen.fit != "pad":
-        raise AevisError(
-            f"{where}: resize_size is smaller than input_size, of which {chosen.fit!r} keeps the centre. Make it at "
-            'least as large, or choose fit = "pad", which adds borders.'
-        )
     if min(chosen.std) <= 0:
         raise AevisError(f"{where}: std needs numbers above 0, not {list(chosen.std)}. Mend it.")
     if chosen.value_range[0] == chosen.value_range[1]:
