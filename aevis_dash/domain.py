@@ -76,9 +76,9 @@ class Preprocessing:
 
     An image of `input_size` (height, width) is taken as it is. Any other is scaled in relation to `resize_size`
     (height, width; `input_size` where it is None): exactly to it ("squeeze"), until it just covers it ("crop"), or
-    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders where it is smaller: of the
-    colour that the model sees as 0 by "pad", else black, as torchvision and timm have them. At last pixels in [0, 1] are scaled to `value_range`, then (x - mean) / std
-    per channel.
+    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders where it is smaller: of
+    the colour that the model sees as 0 by "pad", else black, as torchvision and timm have them. At last pixels in
+    [0, 1] are scaled to `value_range`, then (x - mean) / std per channel.
     """
 
     input_size: tuple[int, int]

@@ -184,7 +184,7 @@ def _facts(weights: Path) -> dict[str, int | float]:
     """What the training wrote beside its weights; nothing beside the shipped ones."""
     try:
         return json.loads(weights.with_suffix(".json").read_text(encoding="utf-8")) if weights.exists() else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
 
 

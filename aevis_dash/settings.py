@@ -2,8 +2,9 @@
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,8 +36,22 @@ class WorkspaceSettings:
     features: FeatureParameters = field(default_factory=FeatureParameters)
 
 
+@dataclass(frozen=True)
+class _Images:
+    folder: str = "images"
+
+
+@dataclass(frozen=True)
+class _Page:
+    opens_on: str = ""
+
+
+_NEEDED = ("model", "preprocessing", "images")
+
+
 def read_settings(root: Path) -> WorkspaceSettings:
-    """The settings in a folder's workspace.toml; raises AevisError for what cannot be read or does not fit."""
+    """The settings in a folder's workspace.toml; raises AevisError for what cannot be read, is unknown or does not
+    fit."""
     path = root / "workspace.toml"
     if not path.is_file():
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
@@ -44,17 +59,26 @@ def read_settings(root: Path) -> WorkspaceSettings:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
-    model = _section(table, "model", path)
-    page = _section(table, "page", path) if "page" in table else {}
+    except RecursionError as error:
+        raise AevisError(f"{path} is nested too deeply to be read. Its tables hold plain values and lists.") from error
+    known = ("model", "preprocessing", "images", "page", "attack", "extraction", "contribution", "features")
+    refuse_unknown(table, known, "table", str(path))
+    for name in _NEEDED:
+        if not isinstance(table.get(name), dict):
+            raise AevisError(f"{path} has no table [{name}]. `aevis init` writes one; copy it from there.")
+
+    def parameters(name: str, kind: type[T]) -> T:
+        return parameters_from(kind, table.get(name, {}), f"{path}, [{name}]")
+
     return WorkspaceSettings(
-        model=parameters_from(ModelSpec, model, f"{path}, [model]"),
-        preprocessing=_preprocessing(_section(table, "preprocessing", path), path),
-        images=str(_section(table, "images", path).get("folder", "images")),
-        opens_on=str(page.get("opens_on", "")),
-        attack=parameters_from(AttackParameters, table.get("attack", {}), f"{path}, [attack]"),
-        extraction=parameters_from(ExtractionParameters, table.get("extraction", {}), f"{path}, [extraction]"),
-        contribution=parameters_from(ContributionParameters, table.get("contribution", {}), f"{path}, [contribution]"),
-        features=parameters_from(FeatureParameters, table.get("features", {}), f"{path}, [features]"),
+        model=parameters("model", ModelSpec),
+        preprocessing=_preprocessing(table["preprocessing"], path),
+        images=parameters("images", _Images).folder,
+        opens_on=parameters("page", _Page).opens_on,
+        attack=parameters("attack", AttackParameters),
+        extraction=parameters("extraction", ExtractionParameters),
+        contribution=parameters("contribution", ContributionParameters),
+        features=parameters("features", FeatureParameters),
     )
 
 
@@ -70,9 +94,7 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise AevisError(
             f"{where}: {table!r} is no table. Write its parameters there, a line each: {', '.join(known)}."
         )
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise AevisError(f"{where}: there is no parameter {unknown[0]!r}. Known are: {', '.join(known)}.")
+    refuse_unknown(table, tuple(known), "parameter", where)
     needed = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in table]
     if needed:
         raise AevisError(f"{where}: the parameter {needed[0]!r} is missing. Add a line with it.")
@@ -91,6 +113,15 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     return kind(**values)
 
 
+def refuse_unknown(names: Iterable[str], known: Sequence[str], what: str, where: str) -> None:
+    """Raise AevisError for the first name that is not known, with the one that was most likely meant."""
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name.lower(), known, 1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise AevisError(f"{where}: there is no {what} {name!r}. {meant}Known are: {', '.join(known)}.")
+
+
 def _as_type(kind: Any, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str if kind is str else int | float):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
@@ -99,13 +130,6 @@ def _as_type(kind: Any, value: Any) -> Any:
     if kind is int and value != int(value):
         raise ValueError(f"{value!r} is not a whole number")
     return kind(value)
-
-
-def _section(table: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
-    section = table.get(name)
-    if not isinstance(section, dict):
-        raise AevisError(f"{path} has no table [{name}]. `aevis init` writes one; copy it from there.")
-    return section
 
 
 def check_preprocessing(chosen: Preprocessing, where: str) -> None:
@@ -125,6 +149,7 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
 
 
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
+    refuse_unknown(table, [f.name for f in fields(Preprocessing)], "parameter", f"{path}, [preprocessing]")
     try:
         chosen = Preprocessing(**{name: _preprocessing_value(name, value) for name, value in table.items()})
     except (TypeError, ValueError, OverflowError) as error:

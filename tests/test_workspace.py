@@ -206,20 +206,41 @@ def test_an_unknown_example_is_refused(workspace):
     ("file", "old", "new", "words"),
     [
         ("workspace.toml", "[model]", "[model", r"workspace\.toml cannot be read: .*line"),
-        ("workspace.toml", "[preprocessing]", "[other]", r"has no table \[preprocessing\]"),
+        ("workspace.toml", "[preprocessing]", "[other]", r"there is no table 'other'"),
+        ("workspace.toml", "[images]\nfolder", "[page2]\nfolder", r"there is no table 'page2'\. Did you mean 'page'\?"),
+        ("workspace.toml", '[images]\nfolder = "images"\n', "", r"has no table \[images\]"),
         ("workspace.toml", "steps = 3", "steps = 3.5", r"\[attack\]: 3\.5 is not a whole number"),
         ("workspace.toml", "steps = 3", 'steps = "3"', r"\[attack\]: '3' is not of type int"),
-        ("workspace.toml", "steps = 3", "stepps = 3", r"\[attack\]: there is no parameter 'stepps'\. Known are: eps"),
+        (
+            "workspace.toml",
+            "steps = 3",
+            "stepps = 3",
+            r"\[attack\]: .* 'stepps'\. Did you mean 'steps'\? Known are: eps",
+        ),
         ("workspace.toml", "steps = 3", "steps = true", r"\[attack\]: True is not of type int"),
-        ("workspace.toml", '[page]\nopens_on = "cat-mifgsm"', "", r"has no table \[page\]"),
-        ("workspace.toml", "[attack]", "[old]", r"\[attack\]: 3 is no table"),
+        ("workspace.toml", '[page]\nopens_on = "cat-mifgsm"', "", r"\[page\]: 3 is no table"),
+        ("workspace.toml", "[extraction]", "[extractoin]", r"no table 'extractoin'\. Did you mean 'extraction'\?"),
+        ("workspace.toml", "[extraction]", "[Attack]", r"there is no table 'Attack'\. Did you mean 'attack'\?"),
+        ("workspace.toml", "[extraction]", "[zzz]", r"there is no table 'zzz'\. Known are: model, preprocessing"),
+        ("workspace.toml", "[model]", "colour = 1\n[model]", r"there is no table 'colour'\."),
+        ("workspace.toml", "opens_on", "open_on", r"\[page\]: .* 'open_on'\. Did you mean 'opens_on'\?"),
+        ("workspace.toml", "folder", "foldr", r"\[images\]: .* 'foldr'\. Did you mean 'folder'\?"),
+        ("workspace.toml", 'folder = "images"', "folder = 3", r"\[images\]: 3 is not of type str"),
+        ("workspace.toml", '"cat-mifgsm"', "[1]", r"\[page\]: \[1\] is not of type str"),
+        ("workspace.toml", "[model]", "x = " + "[" * 3000 + "]" * 3000 + "\n[model]", r"is nested too deeply"),
+        ("workspace.toml", "[attack]", "[contribution.old]", r"\[attack\]: 3 is no table"),
         ("workspace.toml", 'source = "somewhere:make"\n', "", r"\[model\]: the parameter 'source' is missing"),
         ("workspace.toml", "steps = 3", "steps = [3]", r"\[attack\]: \[3\] is not of type int"),
         ("workspace.toml", "steps = 3", "steps = inf", r"\[attack\]: inf is not a finite number"),
         ("workspace.toml", "    16,", "    inf,", r"\[preprocessing\]: inf is not a finite number"),
         ("workspace.toml", "    16,", "    0,", r"\[preprocessing\]: input_size and resize_size need lengths from 1"),
         ("workspace.toml", "    0.2,\n", "", r"\[preprocessing\]: mean needs 3 numbers"),
-        ("workspace.toml", "input_size", "input_sise", r"\[preprocessing\]: .*input_sise"),
+        (
+            "workspace.toml",
+            "input_size",
+            "input_sise",
+            r"\[preprocessing\]: .*'input_sise'\. Did you mean 'input_size'\?",
+        ),
         ("classes.txt", "cat\ndog\ngrey fox\n", "\n \n", r"classes\.txt holds no class name"),
         ("images.csv", "file,label", "files,label", r"images\.csv has no column 'file'\. It needs: file, label"),
         ("images.csv", "cat.png,0", "cat.png,zebra", r"images\.csv, line 2: the label 'zebra' is neither"),
@@ -236,7 +257,7 @@ def test_a_broken_text_is_refused_by_name(workspace, file, old, new, words):
     workspace.keep_adversarials([(example(), picture(5))])
     path = workspace.root / file
     assert old in path.read_text()
-    first = {"[old]": "attack = 3\n", "": "page = 3\n" if "[page]" in old else ""}.get(new, "")
+    first = {"[contribution.old]": "attack = 3\n", "": "page = 3\n" if "[page]" in old else ""}.get(new, "")
     path.write_text(first + path.read_text().replace(old, new))
     with pytest.raises(AevisError, match=words):
         read_all(workspace.root)
