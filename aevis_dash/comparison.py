@@ -20,7 +20,7 @@ from aevis_dash import tasks
 from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import datapath, evaluation, intervention, measures
 from aevis_dash.core.problem import Foil
-from aevis_dash.domain import AevisError, Datapath, Example, JudgedExample
+from aevis_dash.domain import CONTROLS, AevisError, Datapath, Example, JudgedExample
 from aevis_dash.store import key_of
 from aevis_dash.workbench import VERSION, Workbench, open_workbench
 
@@ -71,7 +71,8 @@ class Yardstick:
 
     layers   (c,) the layers sampled; channels, effects (c, k): the true change of logit_adv - logit_src that patching
              one of src's maps into adv makes, with its sign turned, so that what adv's prediction rests on is positive
-    depths   (d,) the last layer of every stage; random, difference (d,) the shares that the two controls flip at
+    depths   (d,) the last layer of every stage; random (d,) the shares that random orders flip at (their median), and
+             controls (c, d) those that each order of CONTROLS flips at
     single   the share that the last stage flips at with its maps by the true effect of each alone, tried one by one:
              what an order could reach that knew every single map's effect
     """
@@ -81,21 +82,19 @@ class Yardstick:
     effects: np.ndarray
     depths: np.ndarray
     random: np.ndarray
-    difference: np.ndarray
+    controls: np.ndarray
     single: float
 
 
 @dataclass(frozen=True)
 class CausalControls:
-    """The causal agreement (c,) that orders without any datapath have at the yardstick's layers, where they see src.
+    """The causal agreement that orders without any datapath have at the yardstick's layers, where they see src.
 
-    difference   maps by how far the two runs lie apart; patching: by the first-order effect of exchanging them on the
-                 margin (gradient x difference, attribution patching), which is the yardstick's own question, to first
-                 order, for two passes. Methods that are given no foil do not see src and cannot know it.
+    agreement   (c, layers), of each order of CONTROLS. Attribution patching asks the yardstick's own question, to first
+                order, for two passes. Methods that are given no foil do not see src and cannot know it.
     """
 
-    difference: np.ndarray
-    patching: np.ndarray
+    agreement: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The bench's result: every line of every method, and of the two controls of the flip-back by stage."""
+    """The bench's result: every line of every method, and of the controls of the flip-back by stage."""
 
     examples: tuple[str, ...]
     methods: Mapping[str, Mapping[str, evaluation.Estimate]]
@@ -253,12 +252,13 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
 
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
     """The task: the true effects and the controls of one example, from the store where they were measured before."""
-    return bench.store.remember(_key(bench, "yardstick", example_id), Yardstick, lambda: _yardstick(bench, example_id))
+    key = _key(bench, "yardstick", example_id, form=2)
+    return bench.store.remember(key, Yardstick, lambda: _yardstick(bench, example_id))
 
 
 def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     """The task: the agreement of orders without a datapath, from the store where it was measured before."""
-    key = _key(bench, "controls", example_id)
+    key = _key(bench, "controls", example_id, form=2)
     return bench.store.remember(key, CausalControls, lambda: _causal_controls(bench, example_id))
 
 
@@ -272,28 +272,32 @@ def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 
             column = values[:, i] if values.ndim > 1 else values
             lines[label] = evaluation.bootstrap(column, seed, statistic=statistic)
     lines["causal"] = _median([float(np.nanmean(m.causal)) for m in results], seed)
-    best = [np.minimum(r.random[-1], r.difference[-1]) for r in rods]
     lines["flip last stage"] = _median([m.flips[-1] for m in results], seed)
-    lines["flip / better control"] = _median(
-        [m.flips[-1] / control for m, control in zip(results, best, strict=True)], seed
-    )
+    blind = [min(r.random[-1], r.controls[_DIFFERENCE, -1]) for r in rods]
+    integrated = [r.controls[_INTEGRATED, -1] for r in rods]
+    for name, best in (("better control", blind), ("integrated", integrated)):
+        shares = [m.flips[-1] / control for m, control in zip(results, best, strict=True)]
+        lines[f"flip / {name}"] = _median(shares, seed)
     return lines
 
 
 def controls(
     rods: Sequence[Yardstick], blind: Sequence[CausalControls] = (), seed: int = 0
 ) -> dict[str, evaluation.Estimate]:
-    """The two controls of the flip-back at every stage, shares of the stage's last layer; in the last one also what
-    the order of all true single-map effects takes; and the causal agreement of orders without a datapath."""
+    """The controls of the flip-back at every stage, shares of the stage's last layer: random orders and those of
+    CONTROLS; in the last one also what the order of all true single-map effects takes; and the causal agreement of the
+    orders of CONTROLS."""
     lines = {}
-    for name in ("random", "difference"):
-        for i in range(len(rods[0].depths)):
-            lines[f"flip {name} {i}"] = _median([getattr(r, name)[i] for r in rods], seed)
-    for name in ("difference", "patching"):
-        lines[f"causal {name}"] = _median([float(np.nanmean(getattr(each, name))) for each in blind], seed)
+    for i in range(len(rods[0].depths)):
+        lines[f"flip random {i}"] = _median([r.random[i] for r in rods], seed)
+        for k, name in enumerate(CONTROLS):
+            lines[f"flip {name} {i}"] = _median([r.controls[k, i] for r in rods], seed)
+    for k, name in enumerate(CONTROLS):
+        lines[f"causal {name}"] = _median([float(np.nanmean(each.agreement[k])) for each in blind], seed)
     return lines | {"flip single": _median([r.single for r in rods], seed)}
 
 
+_DIFFERENCE, _INTEGRATED = (CONTROLS.index(name) for name in ("difference", "integrated"))
 _LINES = {
     "core": "median",
     "size": "median",
@@ -395,25 +399,22 @@ def _yardstick(bench: Workbench, example_id: str) -> Yardstick:
     channels = np.array([pair.alive(int(layer), _SAMPLED_MAPS) for layer in layers])
     effects = np.array([-pair.effects(int(layer), some) for layer, some in zip(layers, channels, strict=True)])
     depths = np.array([level[-1] for level in evaluation.levels(graph, "stage")])
-    random, difference = zip(*(pair.controls(int(layer)) for layer in depths), strict=True)
+    random, controls = zip(*(pair.controls(int(layer)) for layer in depths), strict=True)
     single = pair.by_true_effects(int(depths[-1]))
-    return Yardstick(layers, channels, effects, depths, np.array(random), np.array(difference), single)
+    return Yardstick(layers, channels, effects, depths, np.array(random), np.stack(controls, axis=1), single)
 
 
 def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     rod, pair = yardstick(bench, example_id), ImagePair(bench, example_id)
-    orders = [pair.orders(int(layer)) for layer in rod.layers]
-    return CausalControls(
-        *(
-            np.array(
-                [
-                    measures.rank_correlation(order[i][channels], effects)
-                    for order, channels, effects in zip(orders, rod.channels, rod.effects, strict=True)
-                ]
-            )
-            for i in range(2)
-        )
-    )
+    found = [pair.strengths(int(layer)) for layer in rod.layers]
+    agreement = [
+        [
+            measures.rank_correlation(strengths[i][channels], effects)
+            for strengths, channels, effects in zip(found, rod.channels, rod.effects, strict=True)
+        ]
+        for i in range(len(CONTROLS))
+    ]
+    return CausalControls(np.array(agreement))
 
 
 def sampled_layers(count: int, wanted: int) -> np.ndarray:
@@ -484,21 +485,19 @@ class ImagePair:
             self._bench.classifier, self.adv_image, self.src_image, layer, channels[None], adv, src
         ).values[0]
 
-    def orders(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """How far the two runs lie apart at every map (n_l,), and the first-order effect (n_l,) of exchanging it on
-        logit_src - logit_adv."""
+    def strengths(self, layer: int) -> np.ndarray:
+        """(c, n_l) by what each of CONTROLS orders the maps, for src's activations put into adv's run."""
         exchange = intervention.Exchange(self._bench.classifier, self.adv_image, self.src_image, layer)
         (src,), (adv,) = self._labels
-        slopes = exchange.slopes(np.zeros(exchange.shape, bool), lambda logits: logits[:, src] - logits[:, adv])
-        return exchange.difference()[0], slopes[0]
+        return intervention.control_strengths(exchange, lambda logits: logits[:, src] - logits[:, adv])[:, 0]
 
-    def controls(self, layer: int) -> tuple[float, float]:
-        """Shares of the layer that random orders (their median) and the largest difference flip at."""
+    def controls(self, layer: int) -> tuple[float, np.ndarray]:
+        """Shares of the layer that random orders (their median) and the orders of CONTROLS (c,) flip at."""
         width = self._bench.layers.layers[layer].channels
         random = [intervention.random_order(1, width, seed) for seed in range(_RANDOM_ORDERS)]
-        largest = intervention.difference_order(self._bench.classifier, self.adv_image, self.src_image, layer)
-        shares = self._flip(layer, np.stack([*random, largest]))
-        return float(np.median(shares[:-1])), float(shares[-1])
+        ordered = intervention.best_first(self.strengths(layer))[:, None]
+        shares = self._flip(layer, np.concatenate([np.stack(random), ordered]))
+        return float(np.median(shares[:_RANDOM_ORDERS])), shares[_RANDOM_ORDERS:]
 
     def by_true_effects(self, layer: int) -> float:
         """The share of the layer that flips adv back with its maps by what patching each alone does."""

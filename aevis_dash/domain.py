@@ -456,9 +456,22 @@ LEAST = 20
 """Random sets that tell several maps from chance."""
 
 
-def too_few(sets: int, maps: int) -> bool:
-    """Whether so many random sets cannot tell so many maps from chance; beside a single map, one is enough."""
-    return sets < (LEAST if maps > 1 else 1)
+CONTROLS = ("difference", "patching", "integrated")
+"""The orders of a layer's maps that stand beside a flip-back as controls. They see both runs, and no datapath: the
+largest difference between the runs, attribution patching (gradient x difference), and integrated attribution patching
+(the same, averaged along the straight line from one run to the other)."""
+
+
+class Verdict(StrEnum):
+    """What replacing maps of a layer proves of them: the first of these that holds."""
+
+    NO_SET = "no set turns it"
+    WHOLE_LAYER = "only the whole layer turns it"
+    NOT_TURNED = "they do not turn it"
+    CONTROL = "a control does it too"
+    OTHERS = "other maps do it too"
+    TOO_FEW = "too few controls"
+    ALONE = "nothing else does it"
 
 
 @dataclass(frozen=True)
@@ -491,8 +504,9 @@ class Verification:
     labels       (k + 1,) the class predicted then
     turned       whether the label is turned with all of them replaced
     chance       (r,) margins of random sets of as many maps that differ; `chance_turned` the share that turn the label
-    difference   the margin of as many maps of largest difference; `difference_turned` whether they turn it
-    largest      whether the maps are themselves those of largest difference
+    controls     (c,) margins of as many maps, best first by each order of CONTROLS; `controls_turned` (c,) bool,
+                 whether these turn it; `controls_same` (c,) bool, whether they are the maps themselves
+    needed       (c,) how many maps, best first by each order of CONTROLS, turn the label; -1 where all do not
     whole        the margin with the whole layer replaced; `whole_turned` whether that turns it
     others       size of a set of the layer's other maps that turns it too; -1 where none was found, or the maps do not
     width        maps of the layer
@@ -509,9 +523,10 @@ class Verification:
     turned: bool
     chance: np.ndarray
     chance_turned: float
-    difference: float
-    difference_turned: bool
-    largest: bool
+    controls: np.ndarray
+    controls_turned: np.ndarray
+    controls_same: np.ndarray
+    needed: np.ndarray
     whole: float
     whole_turned: bool
     others: int
@@ -524,12 +539,31 @@ class Verification:
         return float((self.chance < self.margins[-1]).mean()) if len(self.chance) else float("nan")
 
     @property
-    def beats_chance(self) -> bool:
-        """Whether the maps turn the label, at most RARE of the random sets do, of LEAST or more (or of all others,
-        beside a single map), and as many of largest difference do not."""
-        enough = len(self.chance) >= LEAST or len(self.maps) == 1
-        rare = enough and self.chance_turned <= RARE
-        return self.turned and rare and not self.difference_turned
+    def rivals(self) -> tuple[str, ...]:
+        """What turns the label as well as the maps do, so that these are not proven to be its cause: "random" where
+        more than RARE of the random sets do, the orders of CONTROLS that do with maps other than these (no maps are a
+        control of themselves), and "others", a set of the layer's other maps. None where the maps do not turn it."""
+        if not self.turned:
+            return ()
+        random = ["random"] if self.chance_turned > RARE else []
+        rivals = zip(CONTROLS, self.controls_turned & ~self.controls_same, strict=True)
+        return (*random, *(name for name, does in rivals if does), *(["others"] if self.others >= 0 else []))
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the random sets cannot tell the maps from chance: fewer than LEAST; beside a single map, none."""
+        return len(self.chance) < (LEAST if len(self.maps) > 1 else 1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The one verdict, which all views of a flip-back give."""
+        if not len(self.maps):
+            return Verdict.WHOLE_LAYER if self.whole_turned else Verdict.NO_SET
+        if not self.turned:
+            return Verdict.NOT_TURNED
+        if self.rivals:
+            return Verdict.OTHERS if self.rivals == ("others",) else Verdict.CONTROL
+        return Verdict.TOO_FEW if self.too_few else Verdict.ALONE
 
 
 @dataclass(frozen=True)

@@ -630,7 +630,7 @@ class Workbench:
         names = (example.source, example.adversarial, *self._stand_ins(example, asked))
         hashes = [self.workspace.image_hash(name) for name in names]
         alone = {"beside": "other maps"} if asked.maps is not None and len(asked.maps) == 1 else {}
-        return self._key("verification", form=2, images=hashes, asked=asked, **alone)
+        return self._key("verification", form=3, images=hashes, asked=asked, **alone)
 
     def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
         """The normal images of third classes whose activations take a run's maps' place."""

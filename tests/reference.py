@@ -282,6 +282,17 @@ def slopes(function, at, step=1e-5):
     return np.array(found)
 
 
+def integrated(function, n, steps):
+    """The mean of the slopes of a function of n shares at the middles of equal steps from none to all of each."""
+    return sum(slopes(function, np.full(n, (k + 0.5) / steps)) for k in range(steps)) / steps
+
+
+def flip_margin(logits, before, wanted):
+    """The lead over the class `before` of the class `wanted`, of the best other one where that is negative."""
+    rival = max(v for k, v in enumerate(logits) if k != before) if wanted < 0 else logits[wanted]
+    return rival - logits[before]
+
+
 def odds(logits, label):
     """log p / (1 - p) of the label."""
     p = softmax(logits)[label]

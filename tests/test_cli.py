@@ -17,11 +17,12 @@ from conftest import shrink
 from PIL import Image
 
 from aevis_dash import assistant, founding, learning
-from aevis_dash.cli import main, make_parser, output
-from aevis_dash.cli.answers import verification_text
+from aevis_dash.callbacks import flips
+from aevis_dash.cli import main, make_parser, output, trails
+from aevis_dash.cli.answers import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
-from aevis_dash.domain import FeatureMap, Role
+from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
@@ -356,7 +357,9 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     assert "Maps 1 0 do not turn it." in out
     few = [x if x != 20 else 5 for x in argv]
     _, out, _ = aevis(*few, "--layer", "layer4.2.relu_1")
-    assert "0% of 5 sets of as many at random do, too few to tell." in out
+    told = document(*few, "--layer", "layer4.2.relu_1")["layers"][0]
+    assert ("0% of 5 random sets as large do, too few to tell." in out) == (told["verdict"] == Verdict.TOO_FEW)
+    assert told["verdict"] in (Verdict.TOO_FEW, Verdict.OTHERS, Verdict.CONTROL)
 
 
 def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, document, refused, filling_world, tmp_path):
@@ -943,28 +946,40 @@ def chosen_photographs(table):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "2% of 200 sets of as many at random do, as many of largest difference do not. Without them no set of"),
-        ({"others": 7}, "as many of largest difference do not. Without them 7 others do it."),
-        ({"difference": (True, False)}, "Maps 1 2 turn it, but so do as many of largest difference."),
-        ({"difference": (True, True)}, "2% of 200 sets of as many at random do, they are themselves those of largest"),
-        ({"random": (200, 0.3)}, "Maps 1 2 turn it, but 30% of 200 sets of as many at random do."),
-        ({"random": (19, 0.0)}, "Maps 1 2 turn it, but 0% of 19 sets of as many at random do, too few to tell."),
-        ({"maps": [1], "random": (15, 0.0)}, "Maps 1 turn it; 0% of 15 sets of as many at random do, as many of"),
+        (
+            {},
+            "Maps 1 2 turn it, and nothing else does it: 2% of 200 random sets as large do, no control does, and",
+        ),
+        ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
+        ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
+        ({"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]}, "to. They are themselves as many of largest diff"),
+        (
+            {"controls_turned": [0, 0, 1]},
+            "Maps 1 2 turn it, but so do as many first by integrated attribution patching.",
+        ),
+        ({"chance_turned": 0.3}, "Maps 1 2 turn it, but so do 30% of 200 random sets as large."),
+        ({"chance": np.zeros(19)}, "Maps 1 2 turn it, but 2% of 19 random sets as large do, too few to tell."),
+        ({"maps": np.array([1]), "chance": np.zeros(15)}, "Maps 1 turn it, and nothing else does it: 2% of 15 random"),
         ({"turned": False}, "Maps 1 2 do not turn it."),
+        ({"turned": False, "maps": np.zeros(0, int)}, "Only all of its maps together turn it, which proves nothing."),
     ],
 )
-def test_a_flip_back_names_the_control_that_it_fails(changed, said):
-    facts = {"maps": [1, 2], "turned": True, "random": (200, 0.02), "difference": (False, False), "others": None}
+def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said):
+    """One finding, and the verdict of every place that tells of it: the page, the command line, the trail's figure."""
+    facts = {"maps": np.array([1, 2]), "turned": True, "chance": np.zeros(200), "chance_turned": 0.02, "others": -1}
+    facts |= {"controls_turned": [0, 0, 0], "controls_same": [0, 0, 0], "margins": np.array([-1.0, 0.5, 1.0])}
+    facts |= {"layer": 0, "replacement": "source", "before": 1, "wanted": 0, "labels": np.array([1, 0, 0]), "width": 64}
+    facts |= {"controls": np.zeros(3), "needed": np.array([9, 5, -1]), "whole": 2.0, "whole_turned": True, "runs": 1}
     facts |= changed
-    (sets, turn), (turns, same) = facts["random"], facts["difference"]
-    layer = facts | {
-        "layer": "relu",
-        "width": 64,
-        "margins": [-1.0, 1.0],
-        "labels": ["monkey", "panda"],
-        "random": {"sets": sets, "turn": turn, "percentile": 1.0},
-        "largest_difference": {"margin": 0.0, "turns": turns, "same_maps": same},
-        "whole_layer": {"margin": 2.0, "turns": True},
-    }
-    text = verification_text({"example": "panda", "replacement": "source", "layers": [layer]})
+    facts |= {name: np.array(facts[name], bool) for name in ("controls_turned", "controls_same")}
+    bench, found = open_workbench(drawn_world), Verification(**facts)
+    document = verification(bench, "panda", "source", [found])
+    text = verification_text(document)
     assert said in text.splitlines()[-1]
+    assert document["layers"][0]["verdict"] == found.verdict == trails._depth(bench, found).verdict
+    line, sentences = flips.verdict(found), flips.in_words(found, ("panda", "monkey"))
+    assert ("nothing else does it" in text) == ("nothing else" in line) == (found.verdict is Verdict.ALONE)
+    assert ("may be the cause" in " ".join(sentences)) == (found.verdict is Verdict.ALONE)
+    assert ("so do" in text) == ("so do" in line) == ("Not proven" in " ".join(sentences))
+    row = next(line.split() for line in text.splitlines() if line.startswith(bench.layers.layers[0].name + " "))
+    assert row[-4:-1] == ["9", "5", "-"]

@@ -23,7 +23,7 @@ from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.core.problem import Foil
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.workbench import open_workbench
 
 GRADIENT = ExtractionParameters(method="gradient")
@@ -121,13 +121,42 @@ def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_m
 
 def test_the_difference_flips_with_fewer_maps_than_chance_and_gates_by_their_sum(bench, example, measured):
     rod = yardstick(bench, example.id)
-    assert (rod.difference <= rod.random).all()
+    assert (rod.controls[0] <= rod.random).all()
+    assert rod.controls.shape == (3, len(rod.depths))
+    assert rod.controls[1:, -1].max() <= rod.controls[0, -1], "attribution knows which way a map speaks"
     assert [bench.layers.layers[i].name for i in rod.depths][-1] == bench.layers.layers[-1].name
     pair = comparison.ImagePair(bench, example.id)
     adv, src = pair.chain(GRADIENT)
     assert measured.flips == pytest.approx(pair.flips(rod, adv.gates + src.gates))
     worst = pair.flips(rod, -(adv.gates + src.gates))
     assert worst.mean() > measured.flips.mean()
+
+
+def test_integrated_attribution_patching_flips_as_adding_its_maps_one_by_one(bench, example):
+    """Against a plain torch run: the gradient at eight points between the runs, times the difference."""
+    rod, layer = yardstick(bench, example.id), int(yardstick(bench, example.id).depths[1])
+    adv, src = (bench.classifier.inputs(bench.workspace.read([n])) for n in (example.adversarial, example.source))
+    up, down = (bench.predict([name])[0].label for name in (example.source, example.adversarial))
+    network = bench.classifier.network
+    tail = network.part(layer, None)
+    state, donor = tail.prepare(adv), network.activation(src, layer).detach()
+    effects = 0
+    for k in range(8):
+        value = (state.start + (k + 0.5) / 8 * (donor - state.start)).detach().requires_grad_()
+        logits = tail.run(state, value)[0]
+        (slope,) = torch.autograd.grad(logits[up] - logits[down], value)
+        effects = effects + (slope * (donor - state.start)).sum((2, 3))[0].detach().numpy()
+    order = np.argsort(-effects, kind="stable").tolist()
+
+    def turned(count):
+        value = state.start.clone()
+        value[:, order[:count]] = donor[:, order[:count]]
+        with torch.no_grad():
+            return int(tail.run(state, value)[0].argmax()) == up
+
+    size = round(rod.controls[CONTROLS.index("integrated"), 1] * len(order))
+    assert turned(size)
+    assert not turned(size - 1)
 
 
 def test_the_order_of_all_true_effects_flips_with_few_maps(bench, example):
@@ -162,15 +191,16 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
     for i, layer in enumerate(rod.layers):
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
         apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
-        assert found.difference[i] == pytest.approx(comparison.measures.rank_correlation(apart, rod.effects[i]))
+        assert found.agreement[0, i] == pytest.approx(comparison.measures.rank_correlation(apart, rod.effects[i]))
         tail = network.part(int(layer), None)
         state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
         logits = tail.run(state, value)[0]
         (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)
         first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
         wanted = comparison.measures.rank_correlation(first_order, rod.effects[i])
-        assert found.patching[i] == pytest.approx(wanted, abs=1e-3)
-    assert np.nanmean(found.patching) > 0.8
+        assert found.agreement[1, i] == pytest.approx(wanted, abs=1e-3)
+    assert np.nanmean(found.agreement[1]) > 0.8
+    assert np.nanmean(found.agreement[2]) > 0.8
 
 
 def test_no_extraction_is_done_twice(bench, example, monkeypatch):
@@ -257,10 +287,10 @@ def made(core, flip):
 
 def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     results = [made(core, flip) for core, flip in ((0.1, 0.2), (0.2, 0.3), (0.9, 0.4))]
-    rods = [
-        Yardstick(np.arange(3), np.zeros((3, 2)), np.zeros((3, 2)), np.arange(2), np.array([1, r]), np.array([1, d]), s)
-        for r, d, s in ((0.5, 0.4, 0.1), (0.6, 0.9, 0.3), (0.4, 0.8, 0.2))
-    ]
+    rods = []
+    for r, d, i, single in ((0.5, 0.4, 0.2, 0.1), (0.6, 0.9, 0.1, 0.3), (0.4, 0.8, 0.2, 0.2)):
+        controls, nothing = np.array([[1, d], [1, 1], [1, i]]), np.zeros((3, 2))
+        rods.append(Yardstick(np.arange(3), nothing, nothing, np.arange(2), np.array([1, r]), controls, single))
     lines = comparison.summary(results, rods)
     assert lines["core"].mean == pytest.approx(0.2)
     assert lines["keeps"].mean == pytest.approx(2 / 3)
@@ -268,9 +298,10 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     assert lines["flip last stage"].mean == pytest.approx(0.3)
     assert lines["flip / better control"].mean == pytest.approx(0.5), "the median of 0.2/0.4, 0.3/0.6, 0.4/0.4"
     assert lines["kept 0.5%"].mean == lines["kept 20.0%"].mean == 1
+    assert lines["flip / integrated"].mean == pytest.approx(2), "the median of 0.2/0.2, 0.3/0.1, 0.4/0.2"
     assert all(e.low <= e.mean <= e.high and e.n == 3 for e in lines.values())
-    assert [comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", "difference")] == pytest.approx(
-        [0.5, 0.8]
+    assert [comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
+        [0.5, 0.8, 1, 0.2]
     )
     assert comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
 

@@ -1,8 +1,8 @@
 """What a flip-back asks and found, in sentences that say no more than the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from aevis_dash.domain import RARE, Verification, too_few
+from aevis_dash.domain import CONTROLS, Verdict, Verification
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
@@ -13,6 +13,12 @@ _SWAPS = {
     "mean": "set to the mean of other images in adv",
     "resample": "taken from another image in adv",
 }
+_ORDERS = {
+    "difference": "of largest difference",
+    "patching": "first by attribution patching",
+    "integrated": "first by integrated attribution patching",
+}
+"""What the maps of each of CONTROLS are called."""
 
 
 def question(maps: Sequence[int], replacement: str) -> str:
@@ -26,30 +32,29 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     """A flip-back in sentences, the last of which is the verdict; then what the buttons below are, if not all."""
     count, swap = len(found.maps), _SWAPS[found.replacement]
     turns, turn, gone = _turning(found, class_names)
-    if not count and found.whole_turned:
+    if found.verdict is Verdict.WHOLE_LAYER:
         return [
             f"Only all {found.width} maps of this layer together {turn}, which proves nothing: everything "
             "passes through it."
         ]
-    if not count:
+    if found.verdict is Verdict.NO_SET:
         return [
             f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
             f"{found.whole:.2f}."
         ]
-    turn, do, give = (turns, "does", "gives") if count == 1 else (turn, "do", "give")
+    turn, do = (turns, "does") if count == 1 else (turn, "do")
     margins = f"margin {found.margins[0]:.2f} to {found.margins[-1]:.2f}"
     first = [f"The first {SHOWN}:"] if count > SHOWN else []
-    if not found.turned:
+    if found.verdict is Verdict.NOT_TURNED:
         return [
             f"{count} of {found.width} maps, {swap}, {do} not {gone} ({margins}).",
-            f"{_chance(found, f'{found.percentile:.0%}', 'move it less')}; "
-            f"{_control(found, f'{give} {found.difference:.2f}')}.",
+            f"{_chance(found, f'{found.percentile:.0%}', 'move it less')}; {_controls(found, _margin_of)}.",
             *first,
         ]
     return [
         f"{count} of {found.width} maps, {swap}, {turn} ({margins}).",
-        f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; "
-        f"{_control(found, f'{do} it' if found.difference_turned else f'{do} not')}.",
+        f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; {_controls(found, _does_it)}.",
+        _orders(found),
         _proof(found),
         *first,
     ]
@@ -59,14 +64,13 @@ def verdict(found: Verification) -> str:
     """The same in a line."""
     count = len(found.maps)
     if not count:
-        return "only the whole layer turns it" if found.whole_turned else "no set turns it"
+        return found.verdict
     change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
-    if not found.turned:
+    if found.verdict is Verdict.NOT_TURNED:
         beaten, kind = int((found.chance < found.margins[-1]).sum()), "other maps" if count == 1 else "random sets"
         return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
     too, do = _too(found)
-    alone = "beside too few controls" if too_few(len(found.chance), count) else "no others were found to"
-    said = f"so {do} {too}" if too else alone
+    said = f"so {do} {too}" if too else found.verdict
     return f"{count} of {found.width} maps {'turns' if count == 1 else 'turn'} it, {said}"
 
 
@@ -76,7 +80,7 @@ def _proof(found: Verification) -> str:
     if too:
         return f"Not proven to be the cause: {too} {do} it too."
     they, them = ("it", "it") if len(found.maps) == 1 else ("they", "them")
-    if too_few(len(found.chance), len(found.maps)):
+    if found.verdict is Verdict.TOO_FEW:
         return (
             f"No set of the other maps was found to do it; too few random sets were drawn to tell {them} from chance."
         )
@@ -87,19 +91,25 @@ def _too(found: Verification) -> tuple[str, str]:
     """What else turns the label, which makes the maps no proof of a cause, and "does" or "do"; "" for nothing."""
     count = len(found.maps)
     others = "one other" if found.others == 1 else f"{found.others} others"
-    controls = [
-        (found.chance_turned > RARE, f"{found.chance_turned:.0%} of the random sets", "do"),
-        (found.difference_turned and not found.largest, _largest(count), "does" if count == 1 else "do"),
-        (
-            found.others >= 0,
-            f"{others} without {'it' if count == 1 else 'them'}",
-            "does" if found.others == 1 else "do",
-        ),
+    one = {"does": count == 1, "do": count > 1}
+    said = {
+        "random": (f"{found.chance_turned:.0%} of the random sets", "do"),
+        "others": (f"{others} without {'it' if count == 1 else 'them'}", "does" if found.others == 1 else "do"),
+    } | {name: (_those(count, [name]), next(do for do, holds in one.items() if holds)) for name in CONTROLS}
+    named = [said[name] for name in found.rivals]
+    if len(named) > 1:
+        return _listed([name for name, _ in named]), "do"
+    return named[0] if named else ("", "do")
+
+
+def _orders(found: Verification) -> str:
+    """How many maps it takes by each order that knows of no datapath."""
+    by = {"difference": "difference", "patching": "attribution patching", "integrated": "integrated"}
+    counts = [
+        f"{count if count >= 0 else 'more than all'} by {by[name]}"
+        for name, count in zip(CONTROLS, found.needed.tolist(), strict=True)
     ]
-    names = [name for turns, name, _ in controls if turns]
-    if len(names) > 1:
-        return f"{', '.join(names[:-1])} and {names[-1]}", "do"
-    return next(((name, do) for turns, name, do in controls if turns), ("", "do"))
+    return f"Taken simply in an order, it needs {_listed(counts)}."
 
 
 def _chance(found: Verification, share: str, do: str) -> str:
@@ -107,15 +117,35 @@ def _chance(found: Verification, share: str, do: str) -> str:
     return f"Of {count} random sets as large, {share} {do}" if count else "There is no random set as large"
 
 
-def _control(found: Verification, do: str) -> str:
-    """What the maps of largest difference do, where these are others."""
-    count = len(found.maps)
+def _controls(found: Verification, what: Callable[[Verification, int], str]) -> str:
+    """What as many maps by each order of CONTROLS do, those together that do the same; maps are no control of
+    themselves."""
+    count, said = len(found.maps), {}
+    for i, name in enumerate(CONTROLS):
+        said.setdefault("" if found.controls_same[i] else what(found, i), []).append(name)
     these = "it is itself" if count == 1 else "they are themselves"
-    return f"{these} {_largest(count)}" if found.largest else f"{_largest(count)} {do}"
+    return "; ".join(
+        f"{_those(count, names)} {does}" if does else f"{these} {_those(count, names)}" for does, names in said.items()
+    )
 
 
-def _largest(count: int) -> str:
-    return f"the {'one' if count == 1 else count} of largest difference"
+def _margin_of(found: Verification, control: int) -> str:
+    return f"{'gives' if len(found.maps) == 1 else 'give'} {found.controls[control]:.2f}"
+
+
+def _does_it(found: Verification, control: int) -> str:
+    do = "does" if len(found.maps) == 1 else "do"
+    return f"{do} it" if found.controls_turned[control] else f"{do} not"
+
+
+def _those(count: int, names: Sequence[str]) -> str:
+    """As many maps by orders of CONTROLS."""
+    the = "the one" if count == 1 else f"the {count}"
+    return f"{the} {_listed([_ORDERS[name] for name in names])}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:

@@ -6,8 +6,8 @@ from typing import Any
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
+    CONTROLS,
     PREDICTION,
-    RARE,
     Contribution,
     Datapath,
     Example,
@@ -15,13 +15,19 @@ from aevis_dash.domain import (
     LearnedIndex,
     Prediction,
     Role,
+    Verdict,
     Verification,
-    too_few,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
 """Feature maps that a contribution lists for each role."""
+_SETS = {
+    "difference": "as many of largest difference",
+    "patching": "as many first by attribution patching",
+    "integrated": "as many first by integrated attribution patching",
+}
+"""What the maps of each of CONTROLS are called."""
 _NAMED = 16
 """Maps of a set that a sentence names; all of them are in the document."""
 
@@ -244,14 +250,19 @@ def _verified(bench: Workbench, found: Verification) -> dict[str, Any]:
         "margins": found.margins,
         "turned": found.turned,
         "random": {"sets": len(found.chance), "turn": found.chance_turned, "percentile": found.percentile},
-        "largest_difference": {
-            "margin": found.difference,
-            "turns": found.difference_turned,
-            "same_maps": found.largest,
+        "controls": {
+            name: {
+                "margin": found.controls[i],
+                "turns": bool(found.controls_turned[i]),
+                "same_maps": bool(found.controls_same[i]),
+                "needed": int(found.needed[i]) if found.needed[i] >= 0 else None,
+            }
+            for i, name in enumerate(CONTROLS)
         },
         "whole_layer": {"margin": found.whole, "turns": found.whole_turned},
         "others": found.others if found.others >= 0 else None,
-        "beats_chance": found.beats_chance,
+        "verdict": str(found.verdict),
+        "also_turn": found.rivals,
         "runs": found.runs,
     }
 
@@ -267,7 +278,9 @@ def verification_text(document: Mapping[str, Any]) -> str:
         "label",
         "random turn",
         "percentile",
-        "difference turns",
+        "by difference",
+        "by patching",
+        "by integrated",
         "others",
     ]
     rows = [
@@ -279,37 +292,42 @@ def verification_text(document: Mapping[str, Any]) -> str:
             each["labels"][-1],
             f"{each['random']['turn']:.0%}",
             f"{each['random']['percentile']:.0%}",
-            each["largest_difference"]["turns"],
+            *(each["controls"][name]["needed"] for name in CONTROLS),
             each["others"],
         ]
         for each in document["layers"]
     ]
     sets = [f"{each['layer']}: {_verdict(each)}" for each in document["layers"]]
-    return "\n".join([f"{document['example']}: maps replaced by {document['replacement']}", table(head, rows), *sets])
+    note = (
+        "by difference, patching, integrated: how many maps it takes in that order alone (largest difference between "
+        "the runs, attribution patching, integrated attribution patching)."
+    )
+    first = f"{document['example']}: maps replaced by {document['replacement']}"
+    return "\n".join([first, table(head, rows), note, *sets])
 
 
 def _verdict(each: Mapping[str, Any]) -> str:
-    if not len(each["maps"]):
-        whole = each["whole_layer"]["turns"]
-        return (
-            "Only all of its maps together turn it, which proves nothing." if whole else "No set of its maps turns it."
-        )
+    found = Verdict(each["verdict"])
+    if found is Verdict.WHOLE_LAYER:
+        return "Only all of its maps together turn it, which proves nothing."
+    if found is Verdict.NO_SET:
+        return "No set of its maps turns it."
     more = f" and {len(each['maps']) - _NAMED} more" if len(each["maps"]) > _NAMED else ""
     maps = f"Maps {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
-    if not each["turned"]:
+    if found is Verdict.NOT_TURNED:
         return f"{maps} do not turn it."
-    same = each["largest_difference"]["same_maps"]
-    if each["largest_difference"]["turns"] and not same:
-        return f"{maps} turn it, but so do as many of largest difference."
     random = each["random"]
-    chance = f"{random['turn']:.0%} of {random['sets']} sets of as many at random do"
-    if random["turn"] > RARE:
-        return f"{maps} turn it, but {chance}."
-    if too_few(random["sets"], len(each["maps"])):
-        return f"{maps} turn it, but {chance}, too few to tell."
-    largest = "they are themselves those of largest difference" if same else "as many of largest difference do not"
-    others = f"{each['others']} others do it" if each["others"] else "no set of the others was found to"
-    return f"{maps} turn it; {chance}, {largest}. Without them {others}."
+    chance = f"{random['turn']:.0%} of {random['sets']} random sets as large"
+    names = {"random": chance, "others": f"{each['others']} other maps without them"} | _SETS
+    themselves = [_SETS[name] for name in CONTROLS if each["controls"][name]["same_maps"]]
+    same = f" They are themselves {', '.join(themselves)}." if themselves else ""
+    said = {
+        Verdict.CONTROL: f"but so do {', '.join(names[name] for name in each['also_turn'])}",
+        Verdict.OTHERS: f"and no control does; but so do {names['others']}",
+        Verdict.TOO_FEW: f"but {chance} do, too few to tell",
+        Verdict.ALONE: f"and {found}: {chance} do, no control does, and no set of the others was found to",
+    }[found]
+    return f"{maps} turn it, {said}.{same}"
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
 from aevis_dash.config import Progress, embedded_workspace
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
@@ -94,7 +94,8 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
         _depths(found),
         "Causal agreement of orders that see src, as the default does, but have no datapath: largest difference "
         f"{fixed(found.controls['causal difference'].mean, 2)}, gradient x difference (attribution patching) "
-        f"{fixed(found.controls['causal patching'].mean, 2)}.",
+        f"{fixed(found.controls['causal patching'].mean, 2)}, integrated attribution patching "
+        f"{fixed(found.controls['causal integrated'].mean, 2)}.",
         "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
     ]
     return Answer(document, "\n\n".join(text))
@@ -177,7 +178,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
 )
 
 _CULPRITS = 10
-_CLAIMS = ("core %", "hard set %", "noise", "causal", "flip %", "flip / control")
+_CLAIMS = ("core %", "hard set %", "noise", "causal", "flip %", "flip / control", "/ integrated")
 _TRUTH = ("precision", "base rate", "excess", "recall", "specific", "carried", "diverging off")
 _SIZES = {
     "core %": ("core", 100, 2),
@@ -199,6 +200,7 @@ _TRUST = {
     "causal": ("causal", 1, 2),
     "flip %": ("flip last stage", 100, 1),
     "flip / control": ("flip / better control", 1, 2),
+    "/ integrated": ("flip / integrated", 1, 2),
     "passes": ("passes", 1, 1),
     "seconds": ("seconds", 1, 2),
     "MiB": ("memory", 1, 0),
@@ -262,7 +264,7 @@ def _depths(found: comparison.Comparison) -> str:
     listed = [[m, *(fixed(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
     listed += [
         [f"({name})", *(fixed(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
-        for name in ("random", "difference")
+        for name in ("random", *CONTROLS)
     ]
     listed.append(["(true effects)", *["-"] * (count - 1), fixed(100 * found.controls["flip single"].mean, 1)])
     return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)

@@ -13,9 +13,11 @@ from aevis_dash.cli import answers
 from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
-from aevis_dash.domain import PREDICTION, AevisError, FeatureMap, Role, Verification
+from aevis_dash.domain import CONTROLS, PREDICTION, AevisError, FeatureMap, Role, Verification
 from aevis_dash.files import write_atomically
 from aevis_dash.workbench import Triplet, Workbench
+
+_DIFFERENCE = CONTROLS.index("difference")
 
 
 @on_workspace
@@ -68,8 +70,8 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "percentile": hop.tested.percentile,
         "beaten": _beaten(hop),
         "randoms": len(hop.tested.chance),
-        "largest_difference": hop.tested.difference,
-        "same_map": hop.tested.largest,
+        "largest_difference": hop.tested.controls[_DIFFERENCE],
+        "same_map": bool(hop.tested.controls_same[_DIFFERENCE]),
     }
 
 
@@ -165,6 +167,6 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
 def _depth(bench: Workbench, flip: Verification):
     from aevis_dash.figures.trail import Depth
 
-    verdict = "none" if not len(flip.maps) else "beats both" if flip.beats_chance else "a control does it too"
-    verdict = "only the whole layer" if not len(flip.maps) and flip.whole_turned else verdict
-    return Depth(bench.layers.layers[flip.layer].name, len(flip.maps), flip.width, flip.others, verdict)
+    width, layer = flip.width, bench.layers.layers[flip.layer].name
+    integrated = int(flip.needed[CONTROLS.index("integrated")])
+    return Depth(layer, len(flip.maps), width, flip.others, integrated, flip.verdict)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.intervention import BATCH, Exchange
+from aevis_dash.core.intervention import BATCH, Exchange, best_first, control_strengths
 from aevis_dash.domain import AevisError, Intervention, Verification
 
 ANY = -1
@@ -85,6 +85,10 @@ class Bench:
         """(n_l,) how far receiver and donor lie apart, l2 over positions."""
         return self._difference
 
+    def controls(self) -> np.ndarray:
+        """(c, n_l) the layer's channels, best first by each order of CONTROLS."""
+        return best_first(control_strengths(self._exchange, self._margin)[:, 0])
+
     def _is_turned(self, labels: np.ndarray) -> np.ndarray:
         wanted = self.question.wanted
         return labels != self.question.before if wanted == ANY else labels == wanted
@@ -104,7 +108,8 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
     thinned: as many as can go of the maps that matter least go, and again, until every one is needed.
     """
     allowed = np.ones(bench.width, bool) if among is None else among
-    grown = [found for found in (_grown(bench, allowed), _prefix(bench, allowed)) if found is not None]
+    ways = (_grown(bench, allowed), _prefix(bench, _by_difference(bench, allowed)))
+    grown = [found for found in ways if found is not None]
     if not grown:
         return None
     return thinned(bench, min(grown, key=lambda chosen: int(chosen.sum())))
@@ -138,8 +143,8 @@ def thinned(bench: Bench, chosen: np.ndarray) -> np.ndarray:
 
 
 def verify(classifier: Classifier, question: Question, asked: Intervention) -> Verification:
-    """Replace maps one after the other, beside random sets of as many maps that differ, and the largest differences;
-    and see whether the layer's other maps do it too.
+    """Replace maps one after the other, beside random sets of as many maps that differ and as many by each order of
+    CONTROLS; and see whether the layer's other maps do it too.
 
     That random sets do not turn the label says that sets which do are rare. It does not say that these maps are the
     cause: a searched set is the best of many, and where others do it too, neither is. A search names its maps of
@@ -178,8 +183,10 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
     chance = _chance(bench.difference() > 0, order, asked.randoms, asked.seed)
     chance_margins, chance_said = bench.tried(chance)
-    largest = np.argsort(-bench.difference(), kind="stable")[: len(order)]
-    difference, difference_said = bench.tried(_set_of(bench.width, largest)[None])
+    by = bench.controls()
+    beside = np.stack([_set_of(bench.width, each[: len(order)]) for each in by])
+    controls, controls_said = bench.tried(beside)
+    prefixes = [_prefix(bench, each) for each in by]
     others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
     return Verification(
         layer=asked.layer,
@@ -192,9 +199,10 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
         turned=len(order) > 0 and bool(bench._is_turned(said)[-1]),
         chance=chance_margins,
         chance_turned=float(bench._is_turned(chance_said).mean()) if len(chance) else 0.0,
-        difference=float(difference[0]),
-        difference_turned=bool(bench._is_turned(difference_said)[0]),
-        largest=set(largest.tolist()) == set(order.tolist()),
+        controls=controls,
+        controls_turned=bench._is_turned(controls_said),
+        controls_same=(beside == _set_of(bench.width, order)).all(1),
+        needed=np.array([-1 if each is None else each.sum() for each in prefixes]),
         whole=float(whole[0]),
         whole_turned=bool(bench._is_turned(labels)[0]),
         others=-1 if others is None else int(others.sum()),
@@ -214,20 +222,24 @@ def _grown(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
     return chosen
 
 
-def _prefix(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
-    """The shortest prefix, by bisection, of the allowed maps by difference that turns the label."""
+def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
+    """The allowed channels, those of largest difference first."""
     left = np.flatnonzero(allowed)
-    best_first = left[np.argsort(-bench.difference()[left], kind="stable")]
-    fails, turns = -1, len(left)
-    if not bench.turned(allowed[None])[0]:
+    return left[np.argsort(-bench.difference()[left], kind="stable")]
+
+
+def _prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
+    """The shortest prefix, by bisection, of channels in an order that turns the label; None where all do not."""
+    fails, turns = -1, len(order)
+    if not bench.turned(_set_of(bench.width, order)[None])[0]:
         return None
     while turns - fails > 1:
         middle = (fails + turns) // 2
-        if bench.turned(_set_of(bench.width, best_first[:middle])[None])[0]:
+        if bench.turned(_set_of(bench.width, order[:middle])[None])[0]:
             turns = middle
         else:
             fails = middle
-    return _set_of(bench.width, best_first[:turns])
+    return _set_of(bench.width, order[:turns])
 
 
 def _least_needed(bench: Bench, chosen: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.problem import FORWARD
+from aevis_dash.domain import CONTROLS
 
 Images = Tensor | np.ndarray
 """Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
@@ -20,6 +21,8 @@ BATCH = 32
 """Images in one run, where the caller does not say."""
 STEPS = 32
 """Points of the line along which effects are integrated."""
+CONTROL_STEPS = 8
+"""Points of that line where integrated effects only order the maps of a control."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +189,24 @@ def random_order(count: int, n_maps: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permuted(np.tile(np.arange(n_maps), (count, 1)), axis=1)
 
 
-def difference_order(
-    classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int = BATCH
-) -> np.ndarray:
-    """A control: channels (B, n_l) by the l2 norm over positions of the two runs' difference, largest first.
+def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """By what each of CONTROLS orders the maps of a layer, (c, B, n_l), the largest first.
 
-    Equal ones stay in the order of the channels. Raises ValueError as `Exchange`.
+    "difference" is the l2 norm over positions of the two runs' difference; "patching" the first-order effect on the
+    `output` of exchanging a map (gradient x difference, attribution patching); "integrated" that effect averaged at
+    CONTROL_STEPS points of the line from the receiver's to the donor's activations.
     """
-    parts = _exchanges(classifier, into, out_of, layer, batch)
-    return np.concatenate([(-exchange.difference()).argsort(1, kind="stable") for _, exchange in parts])
+    found = {
+        "difference": exchange.difference(),
+        "patching": exchange.slopes(np.zeros(exchange.shape, bool), output),
+        "integrated": exchange.integrated(output, CONTROL_STEPS),
+    }
+    return np.stack([found[name] for name in CONTROLS])
+
+
+def best_first(strengths: np.ndarray) -> np.ndarray:
+    """Channels in the order of their strengths (..., n_l), largest first; equal ones in the order of the channels."""
+    return np.argsort(-strengths, axis=-1, kind="stable")
 
 
 def _exchanges(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash.domain import ROLES, AreaOfInterest, Role
+from aevis_dash.domain import ROLES, AreaOfInterest, Role, Verdict
 from aevis_dash.figures.area import outline
 from aevis_dash.figures.theme import Theme, bare_axis, base_layout, caption, faded, plain
 
@@ -35,14 +35,16 @@ class Stop:
 class Depth:
     """The smallest set found at a layer that flips the label back: its size, of how many maps; 0 where none was.
 
-    `others` is the size of another set of the same layer that does it too, -1 where none was found; `verdict` a word.
+    `others` is the size of another set of the same layer that does it too, -1 where none was found; `integrated` how
+    many maps it takes in the order of integrated attribution patching, -1 where all do not.
     """
 
     layer: str
     size: int
     width: int
     others: int
-    verdict: str
+    integrated: int
+    verdict: Verdict
 
 
 def trail_figure(
@@ -110,13 +112,15 @@ def _add_depths(figure: go.Figure, depths: Sequence[Depth], rows: tuple[float, f
     for name, sizes, colour in (
         ("smallest set found", [d.size for d in depths], theme.adversarial),
         ("a set of the other maps", [max(d.others, 0) for d in depths], theme.faint),
+        ("by integrated attribution patching", [max(d.integrated, 0) for d in depths], theme.ink),
     ):
         shares = [100 * size / d.width for size, d in zip(sizes, depths, strict=True)]
         figure.add_bar(name=name, x=[d.layer for d in depths], y=shares, xaxis=x, yaxis=y, marker={"color": colour})
     said = (
         "maps of a layer that, put from src's run into adv's, give the label back: the smallest set found "
-        f"(<span style='color:{theme.adversarial}'>■</span>) and one of the layer's other maps "
-        f"(<span style='color:{theme.faint}'>■</span>)"
+        f"(<span style='color:{theme.adversarial}'>■</span>), one of the layer's other maps "
+        f"(<span style='color:{theme.faint}'>■</span>),<br>and the first ones by integrated attribution patching, "
+        f"a control without a datapath (<span style='color:{theme.ink}'>■</span>)"
     )
     _add_words(figure, [said], rows[1] + 0.25 * (rows[1] - rows[0]), theme)
 

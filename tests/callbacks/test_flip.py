@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aevis_dash.callbacks.flips import in_words, question, verdict
-from aevis_dash.domain import Verification
+from aevis_dash.domain import Verdict, Verification
 
 FOUND = Verification(
     layer=3,
@@ -17,9 +17,10 @@ FOUND = Verification(
     turned=True,
     chance=np.full(200, -2.0),
     chance_turned=0.02,
-    difference=-0.5,
-    difference_turned=False,
-    largest=False,
+    controls=np.array([-0.5, 0.25, -0.125]),
+    controls_turned=np.zeros(3, bool),
+    controls_same=np.zeros(3, bool),
+    needed=np.array([9, 5, -1]),
     whole=4.0,
     whole_turned=True,
     others=-1,
@@ -29,6 +30,10 @@ FOUND = Verification(
 NAMES = ("panda", "monkey")
 
 
+LARGEST = np.array([True, False, False])
+"""Of the orders of CONTROLS the largest difference alone."""
+
+
 def changed(**fields):
     return " ".join(in_words(Verification(**(vars(FOUND) | fields)), NAMES))
 
@@ -36,11 +41,13 @@ def changed(**fields):
 def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     text = changed()
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
-    assert "Of 200 random sets as large, 2% do it; the 2 of largest difference do not" in text
+    assert "Of 200 random sets as large, 2% do it; the 2 of largest difference, first by attribution patching" in text
+    assert "first by integrated attribution patching do not." in text
+    assert "needs 9 by difference, 5 by attribution patching and more than all by integrated." in text
     assert "they may be the cause at this layer" in text
     alone = changed(maps=np.array([4]))
     assert "1 of 64 maps, put from src into adv, gives panda back" in alone
-    assert "the one of largest difference does not" in alone
+    assert "first by integrated attribution patching does not" in alone
     assert "it may be the cause" in alone
     assert "The first 24:" in changed(maps=np.arange(25))
     assert "The first" not in changed(maps=np.arange(24))
@@ -49,9 +56,9 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
 
 @pytest.mark.parametrize(("others", "named"), [(1, "one other"), (17, "17 others")])
 def test_other_sets_that_do_it_too_are_told(others, named):
-    text = changed(others=others, difference_turned=True)
+    text = changed(others=others, controls_turned=LARGEST)
     assert f"Not proven to be the cause: the 2 of largest difference and {named} without them do it too." in text
-    assert "largest difference do it." in text
+    assert "the 2 of largest difference do it; the 2 first by attribution patching" in text
     assert "may be the cause" not in text
     does = "does" if others == 1 else "do"
     assert f"Not proven to be the cause: {named} without it {does} it too." in changed(
@@ -60,14 +67,14 @@ def test_other_sets_that_do_it_too_are_told(others, named):
 
 
 def test_maps_are_no_control_of_themselves():
-    same = {"difference_turned": True, "largest": True}
+    same = {"controls_turned": LARGEST, "controls_same": LARGEST}
     text = changed(**same)
-    assert "2% do it; they are themselves the 2 of largest difference." in text
+    assert "2% do it; they are themselves the 2 of largest difference; the 2 first by attribution" in text
     assert "may be the cause at this layer" in text
-    assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, no others were found to"
+    assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, nothing else does it"
     assert "so does" not in verdict(Verification(**(vars(FOUND) | same | {"maps": np.array([4])})))
     short = changed(**same, turned=False, maps=np.array([4]))
-    assert "move it less; it is itself the one of largest difference." in short
+    assert "move it less; it is itself the one of largest difference; the one first by attribution" in short
 
 
 def test_no_random_set_is_no_comparison():
@@ -79,7 +86,7 @@ def test_no_random_set_is_no_comparison():
     assert "nan" not in changed(**none, turned=False)
 
 
-@pytest.mark.parametrize("control", [{"difference_turned": True}, {"chance_turned": 0.3}])
+@pytest.mark.parametrize("control", [{"controls_turned": LARGEST}, {"chance_turned": 0.3}])
 def test_what_a_control_does_as_well_is_no_cause(control):
     text = changed(**control)
     assert "may be the cause" not in text
@@ -89,21 +96,25 @@ def test_what_a_control_does_as_well_is_no_cause(control):
 @pytest.mark.parametrize(
     ("fields", "too"),
     [
-        ({}, "no others were found to"),
+        ({}, "nothing else does it"),
         ({"others": 7}, "so do 7 others without them"),
-        ({"difference_turned": True}, "so do the 2 of largest difference"),
+        ({"controls_turned": LARGEST}, "so do the 2 of largest difference"),
         (
-            {"difference_turned": True, "chance_turned": 0.3, "others": 7},
+            {"controls_turned": ~LARGEST},
+            "so do the 2 first by attribution patching and the 2 first by integrated attribution patching",
+        ),
+        (
+            {"controls_turned": LARGEST, "chance_turned": 0.3, "others": 7},
             "so do 30% of the random sets, the 2 of largest difference and 7 others without them",
         ),
-        ({"chance": np.full(19, -2.0)}, "beside too few controls"),
+        ({"chance": np.full(19, -2.0)}, "too few controls"),
     ],
 )
 def test_the_verdict_in_a_line_names_what_does_it_too(fields, too):
     found = Verification(**(vars(FOUND) | fields))
     assert verdict(found) == f"2 of 64 maps turn it, {too}"
     text = changed(**fields)
-    assert ("may be the cause" in text) == (found.beats_chance and found.others < 0)
+    assert ("may be the cause" in text) == (found.verdict is Verdict.ALONE)
     assert ("Not proven" in text) == too.startswith("so do")
 
 
@@ -111,7 +122,7 @@ def test_one_map_is_spoken_of_as_one():
     assert question((14,), "source") == "Does map 14, put from src into adv, turn the prediction?"
     assert question((3, 14), "zero") == "Do maps 3, 14, set to zero in adv, turn the prediction?"
     assert question((), "source") == "Which maps, put from src into adv, turn the prediction?"
-    alone = Verification(**(vars(FOUND) | {"maps": np.array([4]), "difference_turned": True}))
+    alone = Verification(**(vars(FOUND) | {"maps": np.array([4]), "controls_turned": LARGEST}))
     assert "Not proven to be the cause: the one of largest difference does it too." in in_words(alone, NAMES)
     assert verdict(alone) == "1 of 64 maps turns it, so does the one of largest difference"
 
@@ -131,7 +142,7 @@ def test_a_whole_cut_is_told_apart_from_nothing():
 def test_chosen_maps_that_do_not_turn_it_are_told_beside_chance():
     text = changed(margins=np.array([-3.0, -2.5, -2.0]), turned=False, chance=np.array([-2.5] * 3 + [-1.0]))
     assert "2 of 64 maps, put from src into adv, do not give panda back (margin -3.00 to -2.00)." in text
-    assert "Of 4 random sets as large, 75% move it less; the 2 of largest difference give -0.50." in text
+    assert "Of 4 random sets as large, 75% move it less; the 2 of largest difference give -0.50; the 2 first by" in text
 
 
 def test_maps_that_are_ablated_take_the_class_away():

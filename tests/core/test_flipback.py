@@ -10,7 +10,7 @@ import torch
 
 from aevis_dash.core import flipback
 from aevis_dash.core.flipback import ANY, Bench, Question, smallest, thinned, verify
-from aevis_dash.domain import AevisError, Intervention
+from aevis_dash.domain import AevisError, Intervention, Verdict, Verification
 
 WIDTHS = (5, 6, 5)
 
@@ -123,7 +123,9 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     assert labels == [0, 2]
     assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
     none = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, randoms=4))
-    assert (len(none.maps), len(none.margins), none.turned, none.beats_chance, none.others) == (0, 1, False, False, -1)
+    assert (len(none.maps), len(none.margins), none.turned, none.others) == (0, 1, False, -1)
+    assert none.verdict is Verdict.NO_SET
+    assert none.needed.tolist() == [-1, -1, -1]
     assert (len(none.chance), none.chance_turned) == (0, 0)
     assert np.isnan(none.percentile)
     bare = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, (0,), randoms=0))
@@ -186,16 +188,94 @@ def test_the_steps_of_a_verification_and_its_controls():
     assert found.percentile == pytest.approx(np.mean([value < found.margins[-1] for value in found.chance]))
     largest = np.isin(np.arange(6), np.argsort(-every.difference(), kind="stable")[:3])
     margin, label = every.tried(largest[None])
-    assert found.difference == pytest.approx(float(margin[0]))
-    assert found.difference_turned == (label[0] == question.wanted)
+    assert found.controls[0] == pytest.approx(float(margin[0]), abs=1e-4)
+    assert found.controls_turned[0] == (label[0] == question.wanted)
     same, other = (tuple(np.flatnonzero(some).tolist()) for some in (largest, ~largest))
-    told = [verify(c, question, Intervention(1, maps, randoms=2)).largest for maps in (same, same[::-1], other)]
+    told = [
+        verify(c, question, Intervention(1, maps, randoms=2)).controls_same[0] for maps in (same, same[::-1], other)
+    ]
     assert told == [True, True, False]
     places = [int(np.abs(margins - value).argmin()) for value in found.chance]
     assert found.chance_turned == pytest.approx(np.mean([said[place] == question.wanted for place in places]))
     assert (found.whole_turned, found.width) == (True, 6)
     again = verify(c, question, Intervention(1, tuple(maps), randoms=40, seed=1))
     np.testing.assert_array_equal(found.chance, again.chance)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("either", [False, True])
+def test_the_controls_are_orders_of_the_twins_slopes_and_take_as_many_maps_as_they_need(layer, either):
+    """Each order against finite differences of the slow twin, and each size against adding its maps one by one."""
+    net, c, question = drawn(layer + 7, layer)
+    question = Question(question.receiver, question.donor, layer, question.before, ANY if either else question.wanted)
+    weights, width = hand_wired.weights(net), WIDTHS[layer]
+    own, other = (
+        np.array(reference.activations(weights, c.inputs(image)[0].numpy())[layer])
+        for image in (question.receiver, question.donor)
+    )
+
+    def margin(z):
+        value = own + np.reshape(z, (-1, 1, 1)) * (other - own)
+        for kernel, bias in weights["convs"][layer + 1 :]:
+            value = np.maximum(reference.conv3x3(value, kernel, bias), 0)
+        logits = weights["head"][0] @ value.mean((1, 2)) + weights["head"][1]
+        return reference.flip_margin(logits, question.before, question.wanted)
+
+    strengths = [
+        [reference.norm((a - b).ravel()) for a, b in zip(own, other, strict=True)],
+        reference.slopes(margin, np.zeros(width)),
+        reference.integrated(margin, width, 8),
+    ]
+    found = verify(c, question, Intervention(layer, (1, 3), randoms=0))
+    bench = Bench(c, question)
+    for k, values in enumerate(strengths):
+        order = reference.best_first(values)
+        first = np.isin(np.arange(width), order[:2])
+        margins, said = bench.tried(first[None])
+        assert found.controls[k] == pytest.approx(float(margins[0]), abs=1e-4)
+        turned = said[0] != question.before if either else said[0] == question.wanted
+        assert found.controls_turned[k] == turned
+        assert found.controls_same[k] == (set(order[:2]) == {1, 3})
+        size = int(found.needed[k])
+        beside = np.array([np.isin(np.arange(width), order[:n]) for n in (size - 1, size)])
+        assert bench.turned(beside).tolist() == [False, True]
+
+
+def judged(**fields):
+    """Two maps that turn the label, with nothing else that does, but for the fields."""
+    nothing = np.zeros(3, bool)
+    facts = {"maps": np.array([4, 2]), "turned": True, "chance": np.full(200, -2.0), "chance_turned": 0.02}
+    facts |= {"controls": np.zeros(3), "controls_turned": nothing, "controls_same": nothing, "needed": np.ones(3, int)}
+    facts |= {"layer": 0, "replacement": "source", "before": 1, "wanted": 0, "margins": np.array([-1.0, 1.0, 2.0])}
+    facts |= {"labels": np.array([1, 0, 0]), "whole": 1.0, "whole_turned": True, "others": -1, "width": 9, "runs": 1}
+    return Verification(**(facts | fields))
+
+
+FIRST, LAST = np.array([True, False, False]), np.array([False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict", "rivals"),
+    [
+        ({}, Verdict.ALONE, ()),
+        ({"controls_turned": FIRST}, Verdict.CONTROL, ("difference",)),
+        ({"controls_turned": FIRST, "controls_same": FIRST}, Verdict.ALONE, ()),
+        ({"controls_turned": ~FIRST, "controls_same": LAST}, Verdict.CONTROL, ("patching",)),
+        ({"chance_turned": 0.06}, Verdict.CONTROL, ("random",)),
+        ({"others": 3}, Verdict.OTHERS, ("others",)),
+        ({"others": 3, "controls_turned": LAST}, Verdict.CONTROL, ("integrated", "others")),
+        ({"chance": np.full(19, -2.0)}, Verdict.TOO_FEW, ()),
+        ({"chance": np.full(19, -2.0), "others": 1}, Verdict.OTHERS, ("others",)),
+        ({"chance": np.full(1, -2.0), "maps": np.array([4])}, Verdict.ALONE, ()),
+        ({"chance": np.zeros(0), "maps": np.array([4])}, Verdict.TOO_FEW, ()),
+        ({"turned": False, "controls_turned": FIRST, "chance_turned": 0.5}, Verdict.NOT_TURNED, ()),
+        ({"turned": False, "maps": np.zeros(0, int), "controls_turned": FIRST}, Verdict.WHOLE_LAYER, ()),
+        ({"turned": False, "maps": np.zeros(0, int), "whole_turned": False}, Verdict.NO_SET, ()),
+    ],
+)
+def test_there_is_one_verdict(fields, verdict, rivals):
+    found = judged(**fields)
+    assert (found.verdict, found.rivals) == (verdict, rivals)
 
 
 def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
@@ -212,7 +292,7 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
     margins, said = bench.tried(np.eye(4, dtype=bool)[[3]])
     np.testing.assert_allclose(found.chance, margins, atol=1e-5)
     assert found.chance_turned == float(said[0] == question.wanted)
-    assert found.beats_chance == (found.turned and found.chance_turned <= 0.05 and not found.difference_turned)
+    assert ("random" in found.rivals) == (found.turned and found.chance_turned > 0.05)
 
 
 def test_beside_a_single_map_stand_others_each_once():

@@ -9,9 +9,11 @@ import torchvision
 from torch import nn
 
 from aevis_dash.core.intervention import (
+    CONTROL_STEPS,
     Exchange,
     Measured,
-    difference_order,
+    best_first,
+    control_strengths,
     flip_sizes,
     random_order,
     single_map_effects,
@@ -271,15 +273,33 @@ def test_channels_last_maps_are_patched_by_channel():
     assert (wanted - model(into)).abs().max() > 1e-2
 
 
+def first_logit(logits):
+    return logits[:, 0]
+
+
 def test_the_largest_difference_comes_first():
     net = hand_wired.random_net(9, WIDTHS)
     c, (into, out_of) = hand_wired.classifier(net), pair(9)
-    found = difference_order(c, into, out_of, 1, batch=2)
+    found = best_first(control_strengths(Exchange(c, into, out_of, 1, batch=2), first_logit))[0]
     for order, receiver, donor in zip(found, *tensors(c, into, out_of), strict=True):
         one, other = (reference.activations(hand_wired.weights(net), x)[1] for x in (receiver, donor))
         apart = [reference.norm((a - b).ravel()) for a, b in zip(one, other, strict=True)]
         assert order.tolist() == sorted(range(6), key=lambda channel, apart=apart: -apart[channel])
-    assert difference_order(c, into, into, 1).tolist() == [list(range(6))] * B
+    same = control_strengths(Exchange(c, into, into, 1), first_logit)
+    assert best_first(same).tolist() == [[list(range(6))] * B] * 3, "equal ones stay in the order of the channels"
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_attribution_patching_is_a_control_at_one_point_and_integrated(skip):
+    net, (into, out_of) = hand_wired.random_net(19, WIDTHS, skip), pair(19)
+    c = hand_wired.classifier(net)
+    found = control_strengths(Exchange(c, into, out_of, 1), first_logit)
+    for i, (receiver, donor) in enumerate(zip(*tensors(c, into, out_of), strict=True)):
+        logits = on_the_way(net, receiver, donor, 1)
+        first = lambda shares, logits=logits: logits(shares)[0]  # noqa: E731
+        np.testing.assert_allclose(found[1, i], reference.slopes(first, np.zeros(6)), atol=1e-3)
+        np.testing.assert_allclose(found[2, i], reference.integrated(first, 6, CONTROL_STEPS), atol=1e-3)
+    assert CONTROL_STEPS == 8
 
 
 def on_the_way(net, receiver, donor, layer):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aevis_dash.domain import ROLES, AreaOfInterest
+from aevis_dash.domain import ROLES, AreaOfInterest, Verdict
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.figures.trail import Depth, Stop, trail_figure
 
@@ -14,7 +14,7 @@ STOP = Stop(
     {role: np.full((5, 5), 1.0 + i) for i, role in enumerate(ROLES)},
     AreaOfInterest(4, 1, 1, 3, 3),
 )
-DEPTHS = [Depth("relu", 3, 16, 4, "beats both"), Depth("layer4.2", 0, 64, -1, "none")]
+DEPTHS = [Depth("relu", 3, 16, 4, 8, Verdict.OTHERS), Depth("layer4.2", 0, 64, -1, -1, Verdict.NO_SET)]
 
 
 @pytest.fixture
@@ -37,11 +37,12 @@ def test_every_drawing_has_axes_of_its_own(figure):
 
 
 def test_the_depths_are_shares_of_their_layers_with_the_verdict_below(figure):
-    found, others = (t for t in figure.data if t.type == "bar")
+    found, others, integrated = (t for t in figure.data if t.type == "bar")
+    assert list(integrated.y) == [50, 0]
     assert list(found.y) == [100 * 3 / 16, 0]
     assert list(others.y) == [25, 0]
     axis = next(a for a in figure.select_xaxes() if a.ticktext)
-    assert axis.ticktext == ("relu<br>3 of 16<br>beats both", "layer4.2<br>none<br>none")
+    assert axis.ticktext == ("relu<br>3 of 16<br>other maps do it too", "layer4.2<br>none<br>no set turns it")
 
 
 def test_a_map_that_fires_nowhere_and_has_no_patch_is_drawn():
