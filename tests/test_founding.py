@@ -1,5 +1,6 @@
 """Making workspaces: of the drawn world, of a user's model; nothing half-made stays behind."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from aevis_dash import founding
 from aevis_dash.config import resource
+from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.founding import init_workspace, make_world, train_world
 from aevis_dash.images import write_image
@@ -196,8 +198,15 @@ def narrowed():
         ("torchvision:resnet18", "IMAGENET9", "no weights 'IMAGENET9'"),
         ("hand_wired:nothing", "", "has no function 'nothing'"),
         ("no_such_module:make", "", "cannot be imported; run from the folder it lies in"),
-        ("hand_wired:classifier", "", r"hand_wired:classifier\(\) failed with TypeError"),
-        ("builtins:dict", "", "gave a dict, not a torch.nn.Module"),
+        ("hand_wired:classifier", "", r"hand_wired:classifier cannot be called without arguments"),
+        ("builtins:dict", "", "a part of Python itself"),
+        ("os:abort", "", "os:abort is a part of Python itself, which makes no models"),
+        ("os.path:abspath", "", "a part of Python itself"),
+        ("numpy:zeros", "", "no function written in Python, so it is not called"),
+        ("numpy:matrix", "", "is a class, but not one of torch.nn.Module"),
+        ("test_founding:writes", "", "says that it returns int, which is no model"),
+        ("test_founding:leaves", "", r"test_founding:leaves\(\) failed with SystemExit: 3"),
+        ("test_founding:number", "", "gave a int, not a torch.nn.Module"),
         ("hand_wired:Branching", "V1", "no weights file V1"),
         ("hand_wired:Branching", "", r"Branching.*hand_wired\.py.*if x\.sum\(\) > 0"),
     ],
@@ -206,6 +215,35 @@ def test_a_model_that_cannot_be_is_refused_and_nothing_is_made(tmp_path, photos,
     with pytest.raises(AevisError, match=f"(?s){words}"):
         init(tmp_path, photos, classes, model, weights)
     assert not (tmp_path / "ws").exists()
+
+
+def writes() -> int:
+    pytest.fail("it was called")
+
+
+def leaves():
+    raise SystemExit(3)
+
+
+def number():
+    return 3
+
+
+def test_a_class_and_a_partial_function_make_models():
+    for name in ("Small", "partly", "promised"):
+        assert type(loading.load_model(ModelSpec(f"test_founding:{name}", ""))).__name__ == "Small"
+
+
+class Small(torch.nn.Linear):
+    def __init__(self, width: int = 2):
+        super().__init__(width, width)
+
+
+partly = functools.partial(Small, width=3)
+
+
+def promised() -> "torch.nn.Linear":
+    return Small()
 
 
 def test_class_names_that_do_not_match_are_refused(tmp_path, photos, classes):

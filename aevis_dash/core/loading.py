@@ -1,8 +1,10 @@
 """A model by name: `torchvision:NAME`, `timm:NAME` or `module:factory`, with weights from a file or by name."""
 
 import importlib
+import inspect
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -187,13 +189,18 @@ def _not_downloaded(weights: str, name: str, error: OSError) -> str:
 
 
 def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise AevisError(
+            f"{module}:{name} is a part of Python itself, which makes no models. Name a function of yours."
+        )
     home = _import(module, f"The module {module!r} of --model cannot be imported; run from the folder it lies in")
     factory = getattr(home, name, None)
     if not callable(factory):
         raise AevisError(f"The module {module!r} has no function {name!r} to make the model with.")
+    _refuse_other_calls(f"{module}:{name}", factory)
     try:
         model = factory()
-    except Exception as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # somebody else's code
         raise AevisError(
             f"{module}:{name}() failed with {type(error).__name__}: {error}. Mend the function."
         ) from error
@@ -202,13 +209,32 @@ def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
     return model
 
 
+def _refuse_other_calls(name: str, factory: Callable[..., Any]) -> None:
+    """Raise AevisError for what is seen, without calling it, to make no model: what a workspace names is called."""
+    wanted = "Name a function without arguments that returns a torch.nn.Module, or a class of them."
+    called = inspect.unwrap(getattr(factory, "func", factory))
+    if inspect.isclass(called):
+        if not issubclass(called, nn.Module):
+            raise AevisError(f"{name} is a class, but not one of torch.nn.Module. {wanted}")
+    elif not inspect.isfunction(called):
+        raise AevisError(f"{name} is no function written in Python, so it is not called. {wanted}")
+    signature = inspect.signature(factory)
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise AevisError(f"{name} cannot be called without arguments ({error}). {wanted}") from error
+    promised = signature.return_annotation
+    if inspect.isclass(promised) and promised is not signature.empty and not issubclass(promised, nn.Module):
+        raise AevisError(f"{name} says that it returns {promised.__name__}, which is no model. {wanted}")
+
+
 _MAKERS: dict[str, Callable[[str, str], nn.Module]] = {"torchvision": _from_torchvision, "timm": _from_timm}
 
 
 def _import(name: str, otherwise: str) -> Any:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a module of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's may raise anything
         raise AevisError(f"{otherwise} ({type(error).__name__}: {error}).") from error
 
 
