@@ -333,7 +333,7 @@ def _median(values: Sequence[float], seed: int) -> evaluation.Estimate:
 def _weakest(bench: Workbench, fooled: Sequence[JudgedExample]) -> list[JudgedExample]:
     smallest: dict[str, tuple[int, JudgedExample]] = {}
     for judged in fooled:
-        size = bench.perturbation(judged.example)
+        size = judged.perturbation.linf
         if judged.example.source not in smallest or size < smallest[judged.example.source][0]:
             smallest[judged.example.source] = (size, judged)
     return [judged for _, judged in smallest.values()]

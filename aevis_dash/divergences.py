@@ -104,7 +104,7 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
             "source": bench.class_names[source.label],
             "adversarial": bench.class_names[adversarial.label],
             "attack": _attack(bench, example),
-            "perturbation": bench.perturbation(example),
+            "perturbation": bench.perturbation(example).linf,
             **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
             **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
             **{f"innocent_{band}": _layer_names(bench, each.innocents(band)) for band in divergence.BANDS},

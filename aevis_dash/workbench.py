@@ -3,13 +3,14 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
 
+from aevis_dash import pairs
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import (
     attack,
@@ -46,6 +47,8 @@ from aevis_dash.domain import (
     LayerGraph,
     LearnedFeatures,
     LearnedIndex,
+    Outcome,
+    Perturbation,
     Prediction,
     Role,
     Verification,
@@ -65,6 +68,8 @@ _REFERENCES = 32
 """Normal images that a mean is taken over."""
 
 
+_NAMED = 3
+"""Pairs that a warning names."""
 KEPT = 64
 """Distances that stay in memory."""
 T = TypeVar("T")
@@ -175,6 +180,9 @@ class Workbench:
         self.store = Store(workspace.cache)
         self._loading, self._keeping = threading.Lock(), threading.Lock()
         self._judged: dict[str, Judgement] = {}
+        self._pairs: dict[str, Perturbation] = {}
+        self._excesses: dict[str, str] = {}
+        self._left_out: tuple[str, ...] = ()
         self._learning: Learning | None = None
         self._fields: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._made: OrderedDict[tuple, tuple[tuple, Any]] = OrderedDict()
@@ -207,7 +215,20 @@ class Workbench:
 
         The command line prints them and adds them to its documents, the page shows them as long as they hold.
         """
-        return self.classifier.warnings + self._tested.warnings + self.store.warnings
+        return self.classifier.warnings + self._tested.warnings + self.store.warnings + self._pair_warnings()
+
+    def _pair_warnings(self) -> tuple[str, ...]:
+        """Of the pairs looked at so far: those that exceed their epsilon, and those that cannot be attacks."""
+        said = list(self._excesses.values())
+        if len(said) > _NAMED:
+            said = [*said[:_NAMED], f"So do the adversarials of {len(said) - _NAMED} more examples."]
+        if self._left_out:
+            more = f" and {len(self._left_out) - _NAMED} more" if len(self._left_out) > _NAMED else ""
+            said.append(
+                f"Left out, as the adversarial is not its source plus a small perturbation: "
+                f"{', '.join(self._left_out[:_NAMED])}{more}. `aevis extract --example ID` says what may be wrong."
+            )
+        return tuple(said)
 
     # Predictions and scores
 
@@ -224,15 +245,25 @@ class Workbench:
         """What the classifier says of images."""
         return [j.prediction for j in self.judge(names)]
 
-    def judged_examples(self, progress: Progress = silent) -> list[JudgedExample]:
-        """Every example of the table with its predictions and its adversarial score."""
-        examples = self.workspace.examples()
+    def judged_examples(
+        self, progress: Progress = silent, among: Sequence[Example] | None = None
+    ) -> list[JudgedExample]:
+        """Examples, all of the table by default, with their predictions, perturbations and adversarial scores.
+
+        Where their own table has no label of the source, that of images.csv holds.
+        """
+        labels = {entry.file: entry.label for entry in self.workspace.images}
+        listed = self.workspace.examples() if among is None else among
+        examples = [replace(e, true_label=labels.get(e.source)) if e.true_label is None else e for e in listed]
         adversarial = self._scored([e.adversarial for e in examples], [e.source for e in examples], progress)
         source = self.judge([e.source for e in examples])
-        return [
-            JudgedExample(e, s.prediction, a.prediction, score)
+        found = [
+            JudgedExample(e, s.prediction, a.prediction, self.perturbation(e), score)
             for e, s, (a, score) in zip(examples, source, adversarial, strict=True)
         ]
+        self._excesses = {j.example.id: pairs.excess(j.example, j.perturbation) for j in found if j.exceeds}
+        self._left_out = tuple(j.example.id for j in found if j.outcome is Outcome.NO_PAIR)
+        return found
 
     def clean(self) -> list[tuple[str, Prediction]]:
         """The normal images that are predicted as their label says (or have none), with their predictions."""
@@ -245,10 +276,22 @@ class Workbench:
         names = list(dict.fromkeys(e.source for e in examples))
         return [score for _, score in self._scored(names, names, silent)]
 
-    def perturbation(self, example: Example) -> int:
-        """The largest change of a pixel that the attack made, in grey levels of 255."""
-        images = self.workspace.read([example.source, example.adversarial]).astype(int)
-        return int(np.abs(images[1] - images[0]).max())
+    def perturbation(self, example: Example) -> Perturbation:
+        """What tells an example's adversarial from its source, measured once for these files."""
+        workspace, names = self.workspace, (example.source, example.adversarial)
+        made_of = {"images": [workspace.image_hash(name) for name in names], "read": workspace.settings.preprocessing}
+        key = key_of("pair", pairs.VERSION, **made_of)
+        if key not in self._pairs:
+            compute = lambda: pairs.measure(*workspace.read(names))  # noqa: E731
+            self._pairs[key] = self.store.remember(key, Perturbation, compute)
+        return self._pairs[key]
+
+    def allow_large(self, example_ids: Sequence[str]) -> None:
+        """Keep in the table that the user insists on those of the examples that cannot be attacks on their sources."""
+        examples = [self.workspace.example(example_id) for example_id in example_ids]
+        large = [e.id for e in examples if not (e.allow_large or self.perturbation(e).is_attack)]
+        if large:
+            self.workspace.allow_large(large)
 
     def auroc(self, examples: Sequence[JudgedExample]) -> float:
         """How well the score tells the misclassified adversarials from their sources."""
@@ -286,7 +329,7 @@ class Workbench:
             if todo:
                 inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
                 self._attack([planned[k] for k in todo], chosen, inner)
-            made += planned
+            made += [self.workspace.example(example.id) for example in planned]
         progress(1.0, f"{len(made)} images attacked")
         return made
 
@@ -295,12 +338,10 @@ class Workbench:
     def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
         """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
 
-        Raises AevisError where the attack failed, where no clean image has adv's class, and for a `target` that is no
-        candidate.
+        Raises AevisError where there is nothing to explain (the attack failed, or the two images are no pair), where no
+        clean image has adv's class, and for a `target` that is no candidate.
         """
-        source, adversarial = self.predict([example.source, example.adversarial])
-        if source.label == adversarial.label:
-            raise self._failed(example, source.label)
+        source, adversarial = self._explainable(example)
         wanted = wanted or self.workspace.settings.extraction
         clean = self.clean()
         candidates = _candidates(clean, example, adversarial.label)[: wanted.candidates]
@@ -591,12 +632,13 @@ class Workbench:
         """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
 
         Where a search found no set that does it, there are no maps in the answer. Raises AevisError as
-        `core.flipback.verify`, for an unknown replacement, and where the attack failed.
+        `core.flipback.verify`, for an unknown replacement, and where there is nothing to explain.
         """
         if asked.replacement not in REPLACEMENTS:
             raise AevisError(
                 f"There is no replacement {asked.replacement!r}. Choose one of: {', '.join(REPLACEMENTS)}."
             )
+        self._explainable(self.workspace.example(example_id))
         key = self._verification_key(example_id, asked)
         compute = lambda: flipback.verify(self.classifier, self._question(example_id, asked), asked)  # noqa: E731
         return self.store.remember(key, Verification, compute)
@@ -645,9 +687,7 @@ class Workbench:
 
     def _question(self, example_id: str, asked: Intervention) -> flipback.Question:
         example = self.workspace.example(example_id)
-        source, adversarial = self.predict([example.source, example.adversarial])
-        if source.label == adversarial.label:
-            raise self._failed(example, source.label)
+        source, adversarial = self._explainable(example)
         src, adv = (self.workspace.read([name]) for name in (example.source, example.adversarial))
         if asked.replacement == "source":
             return flipback.Question(adv, src, asked.layer, adversarial.label, source.label)
@@ -657,11 +697,20 @@ class Workbench:
         donor = flipback.stand_in(self.classifier, images, asked.layer, asked.replacement)
         return flipback.Question(adv, donor, asked.layer, adversarial.label)
 
-    def _failed(self, example: Example, label: int) -> AevisError:
-        return AevisError(
-            f"The attack on {example.source} failed: both images are predicted as "
-            f"{self.class_names[label]!r}, so there is nothing to explain. Choose another example."
-        )
+    def _explainable(self, example: Example) -> tuple[Prediction, Prediction]:
+        """What is predicted of source and adversarial; raises AevisError where there is nothing to explain."""
+        found = self.perturbation(example)
+        if not (example.allow_large or found.is_attack):
+            raise AevisError(pairs.refusal(example, found))
+        source, adversarial = self.predict([example.source, example.adversarial])
+        if source.label == adversarial.label:
+            raise AevisError(
+                f"The attack on {example.source} failed: both images are predicted as "
+                f"{self.class_names[source.label]!r}, so there is nothing to explain. Choose another example."
+            )
+        if found.exceeds(example.epsilon):
+            self._excesses = self._excesses | {example.id: pairs.excess(example, found)}
+        return source, adversarial
 
     def _key(self, kind: str, **parts: object) -> str:
         return key_of(kind, VERSION, model=self.classifier.fingerprint, **parts)
@@ -729,14 +778,16 @@ class Workbench:
         words = f"MI-FGSM {parameters.epsilon:g}/255, {parameters.steps} steps"
         if target is not None:
             words += f", towards {self.class_names[target]}"
-        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target)
+        place, epsilon = f"adversarial/{name}.png", parameters.epsilon
+        return Example(name, entry.file, place, entry.label, words, target, epsilon)
 
     def _attack(self, examples: Sequence[Example], parameters: AttackParameters, progress: Progress) -> None:
         images = self.workspace.read([e.source for e in examples])
         targets = [e.target_label for e in examples]
         wanted = None if targets[0] is None else np.array(targets)
         results = attack.mi_fgsm(self.classifier, images, parameters, wanted, progress)
-        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(examples, results, strict=True)])
+        made = [replace(e, lost_in_8_bits=r.lost) for e, r in zip(examples, results, strict=True)]
+        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(made, results, strict=True)])
 
     def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
         """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""

@@ -3,7 +3,8 @@
 workspace.toml   model, weights, preprocessing, where the images are, attack and extraction parameters
 classes.txt      one class name a line, in the model's order
 images.csv       file, label: the normal images, relative to the images folder; the label may be empty
-examples.csv     id, source, adversarial, true_label, attack, target_label
+examples.csv     id, source, adversarial; true_label, attack, target_label, epsilon, allow_large, lost_in_8_bits where
+                 they are known (`domain.Example`)
 adversarial/     the adversarial images, made here or by any other tool
 parts/           optional: a mask of parts for a normal image, of the same name, as PNG, whose grey levels are the
                  numbers in names.txt ("1 ear" a line); 0 where no part is. It is as large as the image, or has the
@@ -11,9 +12,11 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 """
 
 import hashlib
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,9 @@ from aevis_dash.tables import Table, read_class_names, read_table, unreadable_ta
 
 _PATIENCE = 60
 """Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
-_EXAMPLE_COLUMNS = ("id", "source", "adversarial", "true_label", "attack", "target_label")
+_NEEDED = ("id", "source", "adversarial")
+_EXAMPLE_COLUMNS = tuple(field.name for field in fields(Example))
+_YES, _NO = "yes", "no"
 
 
 class Workspace:
@@ -103,8 +108,16 @@ class Workspace:
             table = self._example_table()
             rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
             for example, _ in made:
-                rows[example.id] = rows.get(example.id, {}) | asdict(example)
-            write_table(self.root / "examples.csv", table.columns, rows.values())
+                rows[example.id] = rows.get(example.id, {}) | _as_row(example)
+            self._write_examples(table, rows.values())
+
+    def allow_large(self, example_ids: Iterable[str]) -> None:
+        """Keep in the table that the user insists on these examples (`Example.allow_large`)."""
+        chosen = {self.example(example_id).id for example_id in example_ids}
+        with self._editing_examples():
+            table = self._example_table()
+            rows = [row | {"allow_large": _YES} if row["id"] in chosen else row for _, row in table.rows]
+            self._write_examples(table, rows)
 
     def path(self, name: str) -> Path:
         """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
@@ -217,7 +230,11 @@ class Workspace:
         path = self.root / "examples.csv"
         if not path.exists():
             return Table(_EXAMPLE_COLUMNS, [])
-        table = read_table(path, _EXAMPLE_COLUMNS)
+        table = read_table(path, _NEEDED)
+        for name in table.columns:
+            ours = "_".join(re.split(r"[\W_]+", name.strip().lower()))
+            if name != ours and ours in _EXAMPLE_COLUMNS:
+                raise AevisError(f"{path} has a column {name!r}. Call it {ours}, so that it is read.")
         lines: dict[str, int] = {}
         for line, row in table.rows:
             if not row["id"].strip():
@@ -230,16 +247,30 @@ class Workspace:
             lines[row["id"]] = line
         return table
 
+    def _write_examples(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the table with its own columns, and with those of ours that it lacks."""
+        ours = [name for name in _EXAMPLE_COLUMNS if name not in table.columns]
+        write_table(self.root / "examples.csv", [*table.columns, *ours], rows)
+
     def _example(self, row: Mapping[str, str], line: int) -> Example:
-        where = f"examples.csv, line {line}"
+        where, attack = f"examples.csv, line {line}", row.get("attack", "")
         return Example(
             id=row["id"],
             source=row["source"],
             adversarial=row["adversarial"],
-            true_label=self._label(row["true_label"], where),
-            attack=row["attack"],
-            target_label=self._label(row["target_label"], where),
+            true_label=self._label(row.get("true_label", ""), where),
+            attack=attack,
+            target_label=self._label(row.get("target_label", ""), where),
+            epsilon=declared_epsilon(row.get("epsilon", ""), attack, f"{self.root / where}"),
+            allow_large=self._yes_or_no(row, "allow_large", where) or False,
+            lost_in_8_bits=self._yes_or_no(row, "lost_in_8_bits", where),
         )
+
+    def _yes_or_no(self, row: Mapping[str, str], column: str, where: str) -> bool | None:
+        text = row.get(column, "").strip().lower()
+        if text and text not in (_YES, _NO):
+            raise AevisError(f"{self.root / where}: {column} is {row[column]!r}. Write {_YES} or {_NO}, or empty it.")
+        return text == _YES if text else None
 
     def _label(self, text: str, where: str) -> int | None:
         return read_label(text, self.class_names, f"{self.root / where}")
@@ -259,3 +290,28 @@ def create(
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)
     return Workspace(root)
+
+
+def declared_epsilon(value: str, attack: str, where: str) -> float | None:
+    """The epsilon of an attack in grey levels of 255: the column's value, else what the attack's words say.
+
+    The words count where they name one length as N/255 and no norm but the largest change: "MI-FGSM 8/255, 10 steps",
+    but neither "PGD 8/255, step 2/255" nor "L2 128/255". Raises AevisError for a value that is no number from 0 to 255.
+    """
+    if not value.strip():
+        found = set(re.findall(r"(?<![\d.])(\d{1,3}(?:\.\d{1,9})?)\s*/\s*255(?![\d.])", attack))
+        other_norm = re.search(r"(?i)\bl[ _-]?[012]\b|\bl[₀₁₂]", attack)
+        return float(found.pop()) if len(found) == 1 and not other_norm else None
+    try:
+        epsilon = float(value)
+    except ValueError:
+        epsilon = math.nan
+    if not 0 <= epsilon <= 255:
+        raise AevisError(f"{where}: the epsilon {value!r} is no number of grey levels from 0 to 255. Mend or empty it.")
+    return epsilon
+
+
+def _as_row(example: Example) -> dict[str, Any]:
+    """An example's values as the table has them."""
+    values = asdict(example)
+    return {name: (_YES if value else _NO) if isinstance(value, bool) else value for name, value in values.items()}

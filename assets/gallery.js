@@ -17,7 +17,9 @@
       element("span", { className: "over" })
     );
     stack.style.setProperty("--difference", `url(${found.difference})`);
-    const lines = found.lines.map((textContent, i) => element("span", { className: ["src", "adv", "quiet"][i], textContent }));
+    const line = (className) => (textContent) => element("span", { className, textContent });
+    const kinds = ["src", "adv", "quiet", "quiet"];
+    const lines = found.lines.map((text, i) => line(kinds[i])(text)).concat(found.warnings.map(line("warning")));
     const made = element(
       "button",
       { className: found.fooled ? "card-button" : "card-button failed", title: found.id },

@@ -178,7 +178,14 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     assert status == 0
     row = out.splitlines()[2].split()
     names = [bench.class_names[p.label] for p in (chosen.source, chosen.adversarial)]
-    assert row == [chosen.example.id, *names, "yes" if chosen.misclassified else "no", f"{chosen.score:.3f}"]
+    assert row[:5] == [chosen.example.id, *names, "yes" if chosen.misclassified else "no", f"{chosen.score:.3f}"]
+    seen = chosen.perturbation
+    assert row[5:8] == [f"{seen.linf}/255", f"{seen.l2:.2f}", f"{seen.changed:.0%}"]
+    assert [e["outcome"] for e in found["examples"]] == [str(j.outcome) for j in judged]
+    assert {e["linf"] for e in found["examples"]} <= {7, 8}
+    failed = next(j for j in judged if not j.misclassified)
+    _, out, _ = aevis("score", drawn_world, "--example", failed.example.id)
+    assert out.splitlines()[2].endswith(f"  still {bench.class_names[failed.source.label]}")
 
 
 def test_warnings_are_said_before_the_work_and_stand_in_the_document(aevis, drawn_world, monkeypatch):
@@ -461,7 +468,7 @@ def test_methods_and_sizes_that_do_not_exist_are_refused(refused, drawn_world, o
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 0."),
+        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 1."),
         (["--epsilon", "inf"], "inf is not a finite number"),
         (["--steps", "0"], "steps = 0 is too small. It must be at least 1."),
         (["--momentum", "-2"], "momentum = -2.0 is too small"),

@@ -315,7 +315,7 @@ def _of(bench, name):
 def test_the_source_is_never_its_own_candidate(bench):
     """An example whose source is taken for the class of its adversarial's candidates."""
     panda, monkey = _of(bench, "panda"), _of(bench, "monkey")
-    swapped = Example("swapped", panda, f"../images/{monkey}", None, "by hand")
+    swapped = Example("swapped", panda, f"../images/{monkey}", None, "by hand", allow_large=True)
     plan = bench.plan(dataclasses.replace(swapped, adversarial=monkey))
     clean, label = bench.clean(), plan.adversarial_label
     assert monkey in workbench._candidates(clean, swapped, label)

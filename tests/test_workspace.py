@@ -106,7 +106,7 @@ def test_a_table_of_examples_keeps_what_others_wrote(workspace):
     [
         ("cat-mifgsm,a,b,,,", r"line 3: the id 'cat-mifgsm' already stands in line 2\. Give each"),
         (",a,b,,,", r"examples\.csv, line 3: the id is empty"),
-        ("x,a,b,,,,surplus", r"examples\.csv, line 3 has more values than columns"),
+        ("x,a,b,,,,,,,surplus", r"examples\.csv, line 3 has more values than columns"),
     ],
 )
 def test_a_table_that_cannot_be_rewritten_whole_is_left_alone(workspace, line, words):
@@ -248,9 +248,15 @@ def test_an_unknown_example_is_refused(workspace):
         ("images.csv", "cat.png,0", "cat.png,-1", r"images\.csv, line 2: the label '-1'"),
         ("images.csv", "cat.png,0", "cat.png,²", r"images\.csv, line 2: the label '²' is neither"),
         ("images.csv", "cat.png,0", "cat.png," + "9" * 5000, r"images\.csv, line 2: the label '9{60}…' is neither"),
-        ("examples.csv", ",2\n", ",²\n", r"examples\.csv, line 2: the label '²'"),
-        ("examples.csv", "target_label", "target", r"examples\.csv has no column 'target_label'"),
-        ("examples.csv", ",2\n", ",cow\n", r"examples\.csv, line 2: the label 'cow'"),
+        ("examples.csv", ",2,", ",²,", r"examples\.csv, line 2: the label '²'"),
+        ("examples.csv", "adversarial,", "image,", r"examples\.csv has no column 'adversarial'"),
+        (
+            "examples.csv",
+            "target_label",
+            "Target label",
+            r"examples\.csv has a column 'Target label'\. Call it target_la",
+        ),
+        ("examples.csv", ",2,", ",cow,", r"examples\.csv, line 2: the label 'cow'"),
     ],
 )
 def test_a_broken_text_is_refused_by_name(workspace, file, old, new, words):
@@ -307,7 +313,7 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "share", 7, "share = 7 is too large. It must be at most 1"),
         (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
-        (AttackParameters, "epsilon", -8.0, "at least 0"),
+        (AttackParameters, "epsilon", -8.0, "at least 1"),
     ],
 )
 def test_a_number_out_of_range_is_refused(kind, name, value, words):

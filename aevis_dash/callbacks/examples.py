@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 from dash import Dash, Input, Output, State, no_update
 
-from aevis_dash import ids
+from aevis_dash import ids, pairs
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.departures import narrowed
 from aevis_dash.domain import JudgedExample
@@ -95,8 +95,8 @@ def _digest(bench: Workbench, judged: list[JudgedExample]) -> str:
 def _card(bench: Workbench, judged: JudgedExample) -> Card:
     example, names = judged.example, bench.class_names
     source, adversarial = names[judged.source.label], names[judged.adversarial.label]
-    missed = " · attack failed" if source == adversarial else " · source misclassified"
-    verdict = "" if judged.misclassified else missed
+    why = pairs.reason(judged, names)
+    excess = f"more than the {example.epsilon:g}/255 declared" if judged.exceeds and example.epsilon is not None else ""
     return Card(
         id=example.id,
         source=addresses.thumbnail(bench, example.source),
@@ -106,8 +106,10 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
         lines=(
             f"{source} {judged.source.confidence:.0%}",
             f"→ {adversarial} {judged.adversarial.confidence:.0%}",
-            _score(judged.score) + verdict,
+            _score(judged.score),
+            pairs.size_in_words(judged.perturbation),
         ),
+        warnings=tuple(sentence for sentence in (why, excess) if sentence),
         fooled=judged.misclassified,
     )
 

@@ -180,6 +180,7 @@ def _score(verb: argparse.ArgumentParser) -> None:
 def _extract(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", nargs="+", metavar="ID", help="default: all that are misclassified")
+    _allow_large(verb)
     _target_image(verb)
     _method(verb)
     verb.add_argument(
@@ -206,6 +207,7 @@ _HOW = (
 def _contribute(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", required=True, metavar="ID")
+    _allow_large(verb)
     verb.add_argument("--layer", metavar="NAME", help="the layer of the feature map to explain")
     verb.add_argument(
         "--map", type=int, metavar="N", help="the feature map to explain (default: no map, the prediction itself)"
@@ -235,6 +237,7 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
 def _verify(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", required=True, metavar="ID")
+    _allow_large(verb)
     verb.add_argument(
         "--layer", nargs="+", metavar="NAME", help="where maps are replaced (default: every stage's last)"
     )
@@ -257,6 +260,7 @@ def _verify(verb: argparse.ArgumentParser) -> None:
 def _trail(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", metavar="ID", help="default: the one that the workspace opens on")
+    _allow_large(verb)
     verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
     verb.add_argument(
         "--beam", type=_count, default=2, metavar="N", help="maps followed at each depth (default: %(default)s)"
@@ -334,6 +338,15 @@ def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | 
     verb.add_argument("--processes", type=_count, metavar="N", help="default: one for each core")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
     verb.add_argument("--csv", type=Path, metavar="FILE", help="write what was measured into this table")
+
+
+def _allow_large(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--allow-large",
+        action="store_true",
+        help="explain the example although its images are not a source and a small perturbation of it; kept in "
+        "examples.csv",
+    )
 
 
 def _target_image(verb: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aevis_dash import pairs
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
@@ -13,7 +14,8 @@ from aevis_dash.domain import (
     Example,
     JudgedExample,
     LearnedIndex,
-    Prediction,
+    Outcome,
+    Perturbation,
     Role,
     Verdict,
     Verification,
@@ -32,27 +34,53 @@ _NAMED = 16
 """Maps of a set that a sentence names; all of them are in the document."""
 
 
-def outcome(bench: Workbench, example: Example, source: Prediction, adversarial: Prediction) -> dict[str, Any]:
+def attacked(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
     """What became of one attack."""
-    wanted = example.target_label
-    fooled = adversarial.label != source.label if wanted is None else adversarial.label == wanted
-    return {
-        "example": example.id,
-        "source": bench.class_names[source.label],
-        "adversarial": bench.class_names[adversarial.label],
-        "success": fooled,
-    }
-
-
-def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
-    """An example with its predictions and score."""
     return {
         "example": judged.example.id,
         "source": bench.class_names[judged.source.label],
         "adversarial": bench.class_names[judged.adversarial.label],
+        "success": judged.outcome is Outcome.MISCLASSIFIED,
+        "outcome": str(judged.outcome),
+        "reason": pairs.reason(judged, bench.class_names),
+    }
+
+
+def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
+    """An example with its predictions, what tells its images apart, and its score."""
+    example, found = judged.example, judged.perturbation
+    return {
+        "example": example.id,
+        "source": bench.class_names[judged.source.label],
+        "adversarial": bench.class_names[judged.adversarial.label],
         "misclassified": judged.misclassified,
+        "outcome": str(judged.outcome),
+        "reason": pairs.reason(judged, bench.class_names),
+        **perturbed(example, found),
         "score": judged.score,
     }
+
+
+def perturbed(example: Example, found: Perturbation) -> dict[str, Any]:
+    """What tells the images of a pair apart, beside what its attack declares."""
+    return {
+        "linf": found.linf,
+        "l2": found.l2,
+        "changed": found.changed,
+        "edges": found.edges,
+        "epsilon": example.epsilon,
+        "exceeds_epsilon": found.exceeds(example.epsilon),
+        "allow_large": example.allow_large,
+    }
+
+
+def scored_row(row: Mapping[str, Any]) -> list[Any]:
+    """An example of `scored` as cells."""
+    notes = [row["reason"]] if row["reason"] else []
+    notes += [f"exceeds its epsilon of {row['epsilon']:g}"] if row["exceeds_epsilon"] else []
+    change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
+    names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
+    return [*names, fixed(row["score"]), *change, "; ".join(notes)]
 
 
 def learned(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:
@@ -81,6 +109,7 @@ def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters)
     return {
         "example": plan.example.id,
         "target": triplet.image(Role.TARGET),
+        "pair": perturbed(plan.example, bench.perturbation(plan.example)),
         **_asked(wanted),
         "passes": sum(path.passes for path in triplet.paths),
         "seconds": sum(path.seconds for path in triplet.paths),

@@ -27,6 +27,8 @@ def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     if not example:
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
     check_writable(args.figure)
+    if args.allow_large:
+        bench.allow_large([example])
     bench.check_contribution(PREDICTION, bench.depths()[-1], args.how)
     triplet = bench.extract(example, args.target, part_of(progress, 0, 0.3))
     hops = assistant.propose(bench, triplet, args.how, args.beam, part_of(progress, 0.3, 0.4))

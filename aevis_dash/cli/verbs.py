@@ -89,11 +89,11 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     if not entries:
         raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
     made = bench.attack(entries, target, _attack_parameters(bench, args), progress)
-    sources, adversarials = bench.predict([e.source for e in made]), bench.predict([e.adversarial for e in made])
-    outcomes = [answers.outcome(bench, *each) for each in zip(made, sources, adversarials, strict=True)]
+    outcomes = [answers.attacked(bench, judged) for judged in bench.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
     document = {"attacked": len(made), "successful": fooled, "examples": outcomes}
-    text = table(["example", "source", "adversarial", "success"], [list(outcome.values()) for outcome in outcomes])
+    listed = [[value for name, value in outcome.items() if name != "outcome"] for outcome in outcomes]
+    text = table(["example", "source", "adversarial", "success", "why not"], listed)
     return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded.")
 
 
@@ -104,8 +104,8 @@ def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     auroc = bench.auroc(chosen)
     listed = [answers.scored(bench, judged) for judged in chosen]
     text = table(
-        ["example", "source", "adversarial", "misclassified", "score"],
-        [[*list(row.values())[:-1], fixed(row["score"])] for row in listed],
+        ["example", "source", "adversarial", "misclassified", "score", "L∞", "L2", "pixels", "note"],
+        [answers.scored_row(row) for row in listed],
     )
     document = {"examples": listed, "auroc": auroc}
     return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {fixed(auroc)}")
@@ -117,6 +117,7 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     ids = args.example or [j.example.id for j in bench.judged_examples(progress) if j.misclassified]
     if not ids:
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
+    _insist(bench, args, args.example)
     wanted = _wanted(bench, args)
     if args.set:
         return _extract_set(bench, args, ids, wanted, progress)
@@ -175,6 +176,7 @@ def _pictured(bench: Workbench, args: argparse.Namespace) -> FeatureMap | None:
 @on_workspace
 def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
+    _insist(bench, args, [args.example])
     target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
     bench.check_contribution(target, earlier.index, args.how)
@@ -196,6 +198,7 @@ def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
         raise AevisError("--map names maps of one layer. Say which, with one --layer.")
     names = dict.fromkeys(args.layer or ())
     layers = [bench.layers.find(name).index for name in names] or bench.depths()
+    _insist(bench, args, [args.example])
     found = []
     maps = None if args.map is None else tuple(args.map)
     for i, layer in enumerate(layers):
@@ -223,6 +226,14 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
 
 
 # From options to values
+
+
+def _insist(bench: Workbench, args: argparse.Namespace, example_ids: Sequence[str] | None) -> None:
+    """Keep in the table that the examples are meant, where the options say so."""
+    if args.allow_large and not example_ids:
+        raise AevisError("--allow-large needs to know what is meant. Name the examples with --example.")
+    if args.allow_large and example_ids:
+        bench.allow_large(example_ids)
 
 
 def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:

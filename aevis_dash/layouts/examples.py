@@ -24,14 +24,16 @@ class ScoreRange:
 @dataclass(frozen=True)
 class Card:
     """What the gallery shows of an example, as assets/gallery.js draws it: the addresses of its images and of their
-    amplified difference, which is fetched when the mouse is on the card; both labels; and the lines beside them."""
+    amplified difference, which is fetched when the mouse is on the card; both labels; the lines beside them; and why
+    the example is not misclassified, or not what its attack declares."""
 
     id: str
     source: str
     adversarial: str
     difference: str
     labels: tuple[str, str]
-    lines: tuple[str, str, str]
+    lines: tuple[str, str, str, str]
+    warnings: tuple[str, ...]
     fooled: bool
 
 

@@ -1,0 +1,100 @@
+"""A pair of images, source and adversarial: how far apart they are, and whether one can be an attack on the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aevis_dash.domain import Example, JudgedExample, Outcome, Perturbation
+
+VERSION = 1
+"""Of what is measured of a pair; raised when other numbers come out."""
+STRONGEST = 0.2
+"""The share of the source's places that count as its edges: those of steepest grey."""
+NEAR = 2
+"""Pixels by which the source is moved to see how much its edges resemble themselves out of place."""
+
+
+def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
+    """How an adversarial differs from its source, two 8-bit images (H, W, 3) as the model sees them."""
+    change = adversarial.astype(int) - source
+    changed = float((change != 0).any(-1).mean())
+    moved = [np.roll(source, way, axis) for way in (-NEAR, NEAR) for axis in (0, 1)]
+    return Perturbation(
+        linf=int(np.abs(change).max()),
+        l2=float(np.sqrt(np.square(change / 255).sum())),
+        changed=changed,
+        edges=edges_kept(source, adversarial),
+        edges_moved=float(np.mean([edges_kept(source, other) for other in moved])),
+    )
+
+
+def edges_kept(source: np.ndarray, other: np.ndarray) -> float:
+    """How far the edges of an 8-bit image (H, W, 3) stand in another: 1 where all do, about 0 by chance.
+
+    The mean cosine between the two images' grey gradients at the STRONGEST places of the source. It asks for directions
+    only, so brightness and contrast do not count, and every place counts alike, so a patch counts by its area. An image
+    without any edge has only its pixels: then it is the share of those that are equal.
+    """
+    (along, down), (other_along, other_down) = _gradients(source), _gradients(other)
+    steep, other_steep = np.hypot(along, down), np.hypot(other_along, other_down)
+    chosen = steep >= max(np.quantile(steep, 1 - STRONGEST), 1) if steep.size else np.zeros(steep.shape, bool)
+    if not chosen.any():
+        return float((source == other).all(-1).mean())
+    product = (along * other_along + down * other_down)[chosen]
+    return float((product / np.maximum(steep[chosen] * other_steep[chosen], 1e-6)).mean())
+
+
+def _gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The change of the grey level along rows and along columns, over two pixels, each of 2 x 2 of the image's.
+
+    Single pixels of a perturbation would drown the edges.
+    """
+    grey = image.mean(-1, dtype=np.float32)
+    soft = (grey[:-1, :-1] + grey[1:, :-1] + grey[:-1, 1:] + grey[1:, 1:]) / 4
+    return soft[1:-1, 2:] - soft[1:-1, :-2], soft[2:, 1:-1] - soft[:-2, 1:-1]
+
+
+# In words
+
+
+def size_in_words(found: Perturbation) -> str:
+    """How large a perturbation is: its largest change, and the share of the pixels that it changed."""
+    return f"L∞ {found.linf}/255 · {found.changed:.0%} of pixels"
+
+
+def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
+    """Why an example is not misclassified, or not as its attack wanted; "" where it is."""
+    example = judged.example
+    source, adversarial = (class_names[p.label] for p in (judged.source, judged.adversarial))
+    aim, true = (class_names[n] if n is not None else "" for n in (example.target_label, example.true_label))
+    unknown = ": the attack failed, or was lost in 8 bits" if example.lost_in_8_bits is None else ""
+    said = {
+        Outcome.NO_PAIR: f"{Outcome.NO_PAIR}: {max(judged.perturbation.edges, 0):.0%} of its edges are kept",
+        Outcome.SOURCE_WRONG: f"source already wrong: labelled {true}, predicted as {source}",
+        Outcome.EQUAL: "equal to its source, as the model sees both in 8 bits",
+        Outcome.LOST: "lost in 8 bits: it was misclassified before its image was rounded",
+        Outcome.LOSSY: f"still {source}; its file is lossy, which can undo an attack",
+        Outcome.TARGET_MISSED: f"target missed: still {source} instead of {aim}{unknown}",
+        Outcome.OFF_TARGET: f"target missed: {adversarial} instead of {aim}",
+        Outcome.UNCHANGED: f"still {source}{unknown}",
+    }
+    return said.get(judged.outcome, "")
+
+
+def excess(example: Example, found: Perturbation) -> str:
+    """A warning that a pair differs by more than its attack declares."""
+    return (
+        f"The adversarial of {example.id} differs from its source by up to {found.linf} grey levels of 255, more than "
+        f"the {example.epsilon:g} that its attack declares in examples.csv. Check what made it, and how the images are "
+        "read."
+    )
+
+
+def refusal(example: Example, found: Perturbation, remedy: str = "") -> str:
+    """That a pair cannot be an attack, what was measured, what would mend it, and how to insist."""
+    return (
+        f"{example.adversarial} is not {example.source} plus a small perturbation: pixels differ by up to {found.linf} "
+        f"grey levels of 255, {found.changed:.0%} of them are changed, and {max(found.edges, 0):.0%} of the source's "
+        f"edges stand in it. {remedy or 'Put the right files into examples.csv.'} If it is meant all the same, say "
+        "--allow-large, or write yes into the column allow_large of examples.csv."
+    )
