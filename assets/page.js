@@ -15,10 +15,14 @@
   };
   const nothing = () => window.dash_clientside.no_update;
 
-  // The part of the view that a station shows, in the page's theme.
+  // The part of the view that a station shows, in the page's theme. Only the trail shows the notes of steps: another
+  // station is not drawn anew when one is typed.
   function part(station, view, page) {
     const found = { theme: page["theme.data"] };
     STATIONS[station].forEach((name) => (found[name] = view[name]));
+    if ("steps" in found && station !== "trail") {
+      found.steps = view.steps.map((step) => Object.assign({}, step, { note: "" }));
+    }
     return found;
   }
 

@@ -164,7 +164,11 @@ def learn_job(wanted: str | None) -> tuple:
 
 
 def say_it_failed(error: Exception) -> None:
-    """Tell the visitor of an answer that ended in an error nobody foresaw; the page stays as it was."""
+    """Tell the visitor of an answer that ended in an error: one that says what to do as it is, one that nobody foresaw
+    with its name. The page stays as it was."""
+    if isinstance(error, AevisError):
+        set_props(ids.MESSAGE, {"children": str(error), "is_open": True})
+        return
     logging.getLogger(__name__).error("an answer failed", exc_info=error)
     reason = f"{type(error).__name__}: {error}"
     sentence = f"This could not be shown ({reason}). The server's log tells more; the page is as it was before."

@@ -1,11 +1,12 @@
 """The trail: a tree of steps, each a trace back to an earlier layer or a flip-back, and how it stands in an address."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
 
 from aevis_dash.assistant import RANDOMS, Hop
+from aevis_dash.callbacks import received
 from aevis_dash.domain import (
     PREDICTION,
     WHOLE_PREDICTION,
@@ -69,7 +70,8 @@ def path_to(steps: Sequence[Step], number: int) -> list[int]:
 def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
     """The tree with further steps, and the number of the last of them; a step that is there is not added again.
 
-    The new ones' parents count as if they all stood at the end of the tree.
+    The new ones' parents count as if they all stood at the end of the tree. Raises AevisError where there would be more
+    steps than a link can hold.
     """
     places = list(range(len(steps)))
     kept = list(steps)
@@ -78,6 +80,10 @@ def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...
         known = next((i for i, old in enumerate(kept) if old.same(step)), None)
         places.append(len(kept) if known is None else known)
         kept += [step] if known is None else []
+    if len(kept) > received.STEPS:
+        raise AevisError(
+            f"The trail holds at most {received.STEPS} steps. Take some out (*all steps*), then try again."
+        )
     return tuple(kept), places[-1]
 
 
@@ -142,23 +148,16 @@ def plain_area(area: AreaOfInterest) -> Area:
     return (area.top, area.left, area.bottom, area.right, *area.picked)
 
 
-def area_from(values: Sequence[Any] | None) -> Area | None:
-    """The area of four or more numbers; raises ValueError for fewer."""
-    if values is None:
-        return None
-    if len(values) < 4:
-        raise ValueError(f"an area has four ends, not {len(values)}")
-    return tuple(int(v) for v in values)
-
-
 def area_from_text(text: str) -> Area | None:
     """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; raises ValueError
-    for anything else."""
+    for anything else, and AevisError for more places than an area can have."""
     if not text:
         return None
     ends, bits = text.split(",")[:4], text.split(",")[4:]
-    chosen = int(bits[0], 16) if bits else 0
-    return area_from([*ends, *(place for place in range(chosen.bit_length()) if chosen >> place & 1)])
+    if bits and len(bits[0]) > received.NUMBERS // 4:
+        raise AevisError(f"The link names an area of more than {received.NUMBERS} neurons. Copy it again.")
+    chosen = f"{int(bits[0], 16):b}"[::-1] if bits else ""
+    return received.area([*map(int, ends), *(place for place, bit in enumerate(chosen) if bit == "1")], "area")
 
 
 def step_from_text(text: str) -> Step:
@@ -179,7 +178,18 @@ def step_from_text(text: str) -> Step:
     )
 
 
-def step_from_data(data: Mapping[str, Any]) -> Step:
-    """A step from a dcc.Store."""
-    known = {f.name: data[f.name] for f in fields(Step) if f.name in data}
-    return Step(**known | {"area": area_from(data.get("area")), "maps": tuple(data.get("maps", ()))})
+def step_from_data(data: Any) -> Step:
+    """A step from a dcc.Store; raises AevisError for values that the page never makes."""
+    given = received.mapping(data, "steps")
+    channel = given.get("map")
+    return Step(
+        layer=received.text(given.get("layer"), "layer"),
+        map=None if channel is None else received.number(channel, "map"),
+        area=received.area(given.get("area"), "area"),
+        source=received.text(given.get("source", ""), "source"),
+        maps=received.numbers(given.get("maps", ()), "maps"),
+        replacement=received.text(given.get("replacement", ""), "replacement"),
+        parent=received.number(given.get("parent", -1), "parent"),
+        note=received.text(given.get("note") or "", "note"),
+        on=received.text(given.get("on", Role.ADVERSARIAL), "on"),
+    )

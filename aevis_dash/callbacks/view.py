@@ -9,12 +9,12 @@ from uuid import uuid4
 
 from dash import no_update
 
+from aevis_dash.callbacks import received
 from aevis_dash.callbacks.steps import (
     THE_PREDICTION,
     Area,
     Step,
     added,
-    area_from,
     area_from_text,
     area_of,
     cause_of,
@@ -25,11 +25,9 @@ from aevis_dash.callbacks.steps import (
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.distance import DISTANCES
-from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role
+from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, shortened
 from aevis_dash.workbench import Workbench
 
-STEPS = 200
-"""Steps of a trail at most."""
 CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
 """Fields that name one of a few ways to show things."""
 _TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
@@ -142,11 +140,23 @@ PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "on"
 
 
 def from_data(data: Mapping[str, Any] | None) -> View:
-    """The view from a dcc.Store."""
-    known: dict[str, Any] = {k: v for k, v in (data or {}).items() if k in View.__dataclass_fields__}
-    known["steps"] = tuple(step_from_data(s) for s in known.get("steps", ()))
-    known["area"] = area_from(known.get("area"))
-    known |= {name: tuple(known.get(name, ())) for name in ("maps", *_LISTS)}
+    """The view from a dcc.Store; raises AevisError for values that the page never makes (see `received`)."""
+    given = received.mapping(data or {}, "view")
+    known = {name: value for name, value in given.items() if name in View.__dataclass_fields__}
+    for name in _TEXTS:
+        if known.get(name) is not None or name in CHOSEN:
+            known[name] = received.text(known.get(name, getattr(_PLAIN, name)), name)
+    if known.get("share") is not None:
+        known["share"] = received.share(known["share"], "share")
+    if known.get("map") is not None:
+        known["map"] = received.number(known["map"], "map")
+    known["area"] = received.area(known.get("area"), "area")
+    known |= {name: received.texts(known.get(name, ()), name) for name in _LISTS}
+    known["maps"] = received.numbers(known.get("maps", ()), "maps")
+    known["at"] = received.number(known.get("at", -1), "at")
+    steps = received.sequence(known.get("steps", ()), "steps", received.STEPS)
+    known["steps"] = tuple(step_from_data(step) for step in steps)
+    received.tree([step.parent for step in known["steps"]], known["at"])
     return View(**known)
 
 
@@ -174,12 +184,14 @@ def from_search(search: str) -> View:
         share = float(fields["share"]) if "share" in fields else None
         area, at = area_from_text(fields.get("area", "")), int(fields.get("at", -1))
         maps = tuple(int(c) for c in fields["maps"].split(",")) if "maps" in fields else ()
-        steps = tuple(step_from_text(text) for text in fields.get("steps", "").split("~") if text)
+        texts = [text for text in fields.get("steps", "").split("~") if text]
+        steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
     except (ValueError, IndexError) as error:
-        raise AevisError(f"The link cannot be read ({error}). Copy it again, or choose an example here.") from error
-    texts: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
-    texts |= {k: tuple(unquote(text) for text in fields[k].split("~")) for k in _LISTS if k in fields}
-    return View(**texts, share=share, map=number, area=area, maps=maps, steps=steps, at=at)
+        reason = shortened(str(error), 80)
+        raise AevisError(f"The link cannot be read ({reason}). Copy it again, or choose an example here.") from error
+    named: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
+    named |= {k: [unquote(text) for text in fields[k].split("~")] for k in _LISTS if k in fields}
+    return from_data({**named, "share": share, "map": number, "area": area, "maps": maps, "steps": steps, "at": at})
 
 
 def check(view: View, bench: Workbench) -> None:
@@ -201,17 +213,11 @@ def check(view: View, bench: Workbench) -> None:
             for each in (channel or 0, *maps):
                 bench.layers.feature_map(layer, each)
             bench.check_area(area_of(bench.layers, layer, area))
-    if len(view.steps) > STEPS:
-        raise AevisError(f"The link has more than {STEPS} steps. Take some out of the trail before you copy it.")
     for number, step in enumerate(view.steps):
         _check_step(step, number, bench)
-    if not -1 <= view.at < len(view.steps):
-        raise AevisError(f"The link names no step {view.at} of its {len(view.steps)}. Copy it again.")
 
 
 def _check_step(step: Step, number: int, bench: Workbench) -> None:
-    if not -1 <= step.parent < number:
-        raise AevisError(f"Step {number} of the link follows no step {step.parent}. Copy it again.")
     if step.on not in tuple(Role):
         raise AevisError(
             f"Step {number} of the link is on no image {step.on!r}. It is one of: {', '.join(Role)}. Copy it again."
@@ -236,9 +242,13 @@ def flip_of(view: View) -> Step:
 
 
 def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:
-    """How the view's datapaths are extracted in a workspace whose own parameters are `own`."""
-    share = own.share if view.share is None else view.share
-    return replace(own, method=view.method or own.method, share=share)
+    """How the view's datapaths are extracted in a workspace whose own parameters are `own`; raises AevisError for a
+    method or a share that the page does not offer."""
+    wanted = replace(own, method=view.method or own.method, share=own.share if view.share is None else view.share)
+    for name, value, offered in (("method", wanted.method, methods(own)), ("share", wanted.share, shares(own))):
+        if value not in offered:
+            raise AevisError(f"The page offers no {name} {value!r}. It is one of: {', '.join(map(str, offered))}.")
+    return wanted
 
 
 def without_own(view: View, own: ExtractionParameters) -> View:

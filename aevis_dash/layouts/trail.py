@@ -8,6 +8,9 @@ from dash import dcc, html
 
 from aevis_dash import ids
 
+NOTE = 200
+"""Characters of a note at most: with 200 steps a link of them still passes through a web server."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -72,7 +75,14 @@ def _node(node: Node, of: int) -> html.Div:
                 node.words, id=ids.node(node.number, of), className="step", n_clicks=0, title="Show what came of it"
             ),
             html.Span(node.verdict, className="quiet"),
-            dcc.Input(id=ids.note(node.number), value=node.note, placeholder="note", debounce=True, className="note"),
+            dcc.Input(
+                id=ids.note(node.number),
+                value=node.note,
+                placeholder="note",
+                maxLength=NOTE,
+                debounce=True,
+                className="note",
+            ),
             html.Button("×", id=ids.drop(node.number, of), title="Take this step and what follows out", n_clicks=0),
         ],
         className="node here" if node.here else "node",
