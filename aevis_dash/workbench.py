@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from aevis_dash import pairs
+from aevis_dash import lineup, pairs
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import (
     attack,
@@ -701,7 +701,7 @@ class Workbench:
         """What is predicted of source and adversarial; raises AevisError where there is nothing to explain."""
         found = self.perturbation(example)
         if not (example.allow_large or found.is_attack):
-            raise AevisError(pairs.refusal(example, found))
+            raise AevisError(pairs.refusal(example, found, self._remedy(example)))
         source, adversarial = self.predict([example.source, example.adversarial])
         if source.label == adversarial.label:
             raise AevisError(
@@ -711,6 +711,16 @@ class Workbench:
         if found.exceeds(example.epsilon):
             self._excesses = self._excesses | {example.id: pairs.excess(example, found)}
         return source, adversarial
+
+    def _remedy(self, example: Example) -> str:
+        """What would make an example's images a pair, tried once for these files and those of the workspace."""
+        names = (example.source, example.adversarial, *(entry.file for entry in self.workspace.images))
+        made_of = {
+            "images": [self.workspace.image_hash(name) for name in names],
+            "read": self.workspace.settings.preprocessing,
+        }
+        key = key_of("lineup", lineup.VERSION, **made_of)
+        return self.store.remember(key, lineup.Remedy, lambda: lineup.remedy(self.workspace, example)).text
 
     def _key(self, kind: str, **parts: object) -> str:
         return key_of(kind, VERSION, model=self.classifier.fingerprint, **parts)
