@@ -2,22 +2,23 @@
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.config import AttackParameters, Progress, part_of, resource, silent
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.images import read_image, write_image
-from aevis_dash.labels import ImageEntry, find_images
+from aevis_dash.labels import ImageEntry, Labelled, find_images, unmatched_now
 from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
-from aevis_dash.tables import read_class_names, write_text
+from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench, medium
 from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
@@ -27,8 +28,20 @@ from aevis_dash.world.network import MEAN, STD
 WORLD_WEIGHTS = "drawn-world.safetensors"
 WORLD_IMAGES, WORLD_ATTACKED = 240, 160
 WORLD_EPSILONS = (3.0, 5.0, 8.0)
+SUSPECT, ENOUGH = 0.2, 10
+"""Accuracy on its own images below which a model and its labels hardly belong together, and from how many labels on."""
 _WORLD_SEED = 2020
 FRESH_DRAWINGS = 2000
+
+
+@dataclass(frozen=True)
+class Founded:
+    """A new workspace, where its labels come from and what did not match, and the images that were left out because
+    they cannot be read, a sentence each."""
+
+    workspace: Workspace
+    labelled: Labelled
+    left_out: list[str]
 
 
 def init_workspace(
@@ -40,21 +53,21 @@ def init_workspace(
     preprocessing: Preprocessing | None = None,
     skip_unreadable: bool = False,
     progress: Progress = silent,
-) -> tuple[Workspace, list[str]]:
+) -> Founded:
     """A workspace of a model and a folder of images; nothing is written unless model and images are good.
 
-    Class names and preprocessing default to what the model's library publishes. Returns the workspace and what was
-    left out, a sentence each (`skip_unreadable`); without it the first bad image raises AevisError.
+    Class names and preprocessing default to what the model's library publishes. Without `skip_unreadable` the first
+    bad image raises AevisError.
     """
     spec = replace(model, weights=_absolute(model.weights))
     names = read_class_names(classes) if classes else _standard_names(spec)
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
-    entries = find_images(images, labels, names)
+    labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
     loaded = loading.load_model(spec)
     selftest.examine(loaded, Classifier(loaded, chosen, names))
-    good, refused = _readable(images, entries, chosen, skip_unreadable, progress)
+    good, refused = _readable(images, labelled.images, chosen, skip_unreadable, progress)
     settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
-    return create(root, settings, names, good), refused
+    return Founded(create(root, settings, names, good), labelled, refused)
 
 
 def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
@@ -87,7 +100,15 @@ def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Pr
     return chosen, words
 
 
-def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, int | float | str]:
+@dataclass(frozen=True)
+class Checked:
+    """What was found of a workspace, and what is doubtful about it, a sentence each."""
+
+    facts: dict[str, Any]
+    doubts: tuple[str, ...]
+
+
+def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     """Read everything a workspace refers to and run the model; raises AevisError at the first thing that is wrong."""
     workspace = bench.workspace
     names = [entry.file for entry in workspace.images]
@@ -96,7 +117,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
     predicted = [int(np.argmax(j.probabilities)) for j in judged[: len(names)]]
     labelled = [(e.label, p) for e, p in zip(workspace.images, predicted, strict=True) if e.label is not None]
     fooled = sum(example.misclassified for example in bench.judged_examples())
-    return {
+    facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
         "fingerprint": bench.classifier.fingerprint,
@@ -106,10 +127,38 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> dict[str, 
         "preprocessing": workspace.settings.preprocessing.in_words,
         "images": len(names),
         "labelled": len(labelled),
-        "accuracy": round(sum(a == b for a, b in labelled) / len(labelled), 4) if labelled else float("nan"),
+        "accuracy": _right(labelled),
         "examples": len(examples),
         "misclassified_examples": fooled,
+        **unmatched_now(workspace.root / workspace.settings.images, workspace.images).unmatched,
     }
+    if len(labelled) >= ENOUGH and facts["accuracy"] < SUSPECT:
+        facts |= {"accuracy_one_lower": _right(labelled, -1), "accuracy_one_higher": _right(labelled, 1)}
+    return Checked(facts, _doubts(facts))
+
+
+def _right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:
+    """The share of (label, predicted class) that agree where the label is moved; NaN where there are none."""
+    right = sum(label + shift == predicted for label, predicted in labelled)
+    return round(right / len(labelled), 4) if labelled else float("nan")
+
+
+def _doubts(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an accuracy near 0 comes from, where moved labels tell it."""
+    if "accuracy_one_lower" not in facts:
+        return ()
+    words = f"The model agrees with {facts['accuracy']:.0%} of the {facts['labelled']} labels"
+    lower, higher = facts["accuracy_one_lower"], facts["accuracy_one_higher"]
+    if max(lower, higher) < max(0.3, 3 * facts["accuracy"]):
+        return (
+            f"{words}, with {lower:.0%} of them moved one lower and {higher:.0%} one higher. Check that classes.txt "
+            "has the model's order, that the labels mean these classes, and the preprocessing.",
+        )
+    way, count = ("lower", "from 1") if lower > higher else ("higher", "from -1, or leaves out the first class")
+    return (
+        f"{words}, and with {max(lower, higher):.0%} of them moved one {way}: the table that they come from counts "
+        f"{count}. Make the workspace anew with labels that count from 0.",
+    )
 
 
 def train_world(

@@ -1,9 +1,12 @@
 """Image files: reading what a network can be shown, refusing the rest, and writing what was made."""
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,12 @@ from aevis_dash.domain import AevisError, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.fitting import fit, fit_mask, scaled_size
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+_NO_PICTURES = frozenset(
+    {"BUFR", "EPS", "FITS", "FLI", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PCD", "WAL", "WMF", "XVTHUMB"}
+)
+"""Formats that Pillow knows and that are no still pictures of pixels, or that it hands to other programs."""
+_HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"})
+"""What systems put beside a user's files."""
 SMALLEST, MOST_PIXELS = 8, 50_000_000
 
 
@@ -109,17 +117,58 @@ def png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Every image file under a folder, in the order of their names; raises AevisError where there is none."""
+@dataclass(frozen=True)
+class Files:
+    """The names of a folder's files relative to it, in order: the images, and what is not read as one."""
+
+    images: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of the formats that Pillow reads here."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NO_PICTURES)
+
+
+def files_in(folder: Path) -> Files:
+    """Every file under a folder, also behind links to folders; hidden ones and what systems put there are passed over.
+
+    Raises AevisError where there is no image, or a folder cannot be read.
+    """
     if not folder.is_dir():
         raise AevisError(f"There is no folder {folder}. Give the folder that holds the images.")
+    images, others = [], []
     try:
-        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
+        for name, entry in _walked(folder):
+            is_image = Path(name).suffix.lower() in image_suffixes() and entry.is_file()
+            (images if is_image else others).append(name)
     except OSError as error:
-        raise AevisError(f"The folder {folder} cannot be read ({error.strerror}). Check its permissions.") from error
-    if not files:
-        raise AevisError(f"The folder {folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-    return files
+        raise AevisError(
+            f"The folder {error.filename or folder} cannot be read ({error.strerror}). Check its permissions."
+        ) from error
+    if not images:
+        beside = f" Its {len(others)} files are of other kinds, such as {sorted(others)[0]!r}." if others else ""
+        raise AevisError(f"The folder {folder} holds no image that can be read, such as a PNG or JPEG.{beside}")
+    return Files(*(tuple(sorted(names, key=lambda name: name.split("/"))) for names in (images, others)))
+
+
+def _walked(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files under a folder by their names relative to it; no link back to a folder that it lies in is followed."""
+    waiting: list[tuple[str, str, tuple[str, ...]]] = [(str(folder), "", (os.path.realpath(folder),))]
+    while waiting:
+        path, before, above = waiting.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name in _HOUSEKEEPING:
+                    continue
+                if not entry.is_dir():
+                    yield before + entry.name, entry
+                    continue
+                real = os.path.realpath(entry.path)
+                if not any(place == real or place.startswith(real.rstrip("/") + "/") for place in above):
+                    waiting.append((entry.path, f"{before}{entry.name}/", (*above, real)))
 
 
 def _refuse_image(image: Image.Image, path: Path) -> None:

@@ -1,15 +1,20 @@
 """Which class each image of a folder shows: labels from a table, or from the names of sub-folders."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aevis_dash.domain import AevisError, shortened, whole_number
-from aevis_dash.images import image_files
-from aevis_dash.tables import read_table
+from aevis_dash.classes import Classes
+from aevis_dash.domain import AevisError
+from aevis_dash.images import files_in
+from aevis_dash.tables import is_unprintable, read_table
 
 OWN_FOLDER = "adversarial/"
 """Where a workspace keeps its own adversarial images; no images folder may have a folder of that name."""
+_FILE = ("file", "filename", "image", "image_id", "id")
+_LABEL = ("label", "class", "true_label", "synset", "wnid")
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -20,68 +25,205 @@ class ImageEntry:
     label: int | None
 
 
-def find_images(folder: Path, labels: Path | None, class_names: Sequence[str]) -> tuple[ImageEntry, ...]:
+@dataclass(frozen=True)
+class Labelled:
+    """The images of a folder with their labels, and what did not match.
+
+    read_from            where the labels come from, in words
+    images_without_row   images that the table does not name, which are left out
+    rows_without_image   what the table's other rows name; files that are there but no image that is read come first
+    folders_of_no_class  folders of images without a label
+    other_files          files that are not read as images; those that the table names come first
+    """
+
+    images: tuple[ImageEntry, ...]
+    read_from: str
+    images_without_row: tuple[str, ...] = ()
+    rows_without_image: tuple[str, ...] = ()
+    folders_of_no_class: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()
+
+    @property
+    def unmatched(self) -> dict[str, dict[str, int | list[str]]]:
+        """How many there are of each kind of what did not match, and the first three of them."""
+        return {kind: counted(getattr(self, kind)) for kind in UNMATCHED}
+
+
+UNMATCHED = ("images_without_row", "rows_without_image", "folders_of_no_class", "other_files")
+
+
+def counted(names: Sequence[str]) -> dict[str, int | list[str]]:
+    """How many names there are, and the first three."""
+    return {"count": len(names), "such_as": [_shown(name) for name in names[:_NAMED]]}
+
+
+def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = ()) -> Labelled:
     """The images of a folder, with labels from a table or, without one, from sub-folders named as classes.
 
-    The table has a column with the file's name or stem (file, filename, image, image_id, id) and one with the
-    class as index or name (label, class, true_label). Images without a row are left out.
+    The table has a column with the file's path, name or stem (file, filename, image, image_id, id) and one with its
+    class (label, class, true_label, synset, wnid) as `Classes` reads it. Images without a row are left out. Without
+    a table the nearest folder that has a class's name gives the label; where none has, and the images lie in folders
+    called by class indices, these are the labels. Files `beside` belong to the workspace and are no images.
+
+    Raises AevisError for rows or folders that can be read in two ways, and for names that no table can hold.
     """
-    files = image_files(folder)
+    found = files_in(folder)
+    ours = {path.resolve() for path in (*beside, *([labels] if labels else []))}
+    others = tuple(name for name in found.others if (folder / name).resolve() not in ours)
     if labels is None:
-        return refuse_own_folder(tuple(_from_folder(folder, file, class_names) for file in files), folder)
-    table = _read_labels(labels, class_names)
-    names = [file.relative_to(folder).as_posix() for file in files]
-    found = [ImageEntry(n, table[k]) for n in names for k in (n, Path(n).name, Path(n).stem) if k in table]
-    unique = {entry.file: entry for entry in found}
-    if not unique:
+        given, how = _by_folders(found.images, classes, folder)
+        entries = tuple(ImageEntry(name, given.get(name)) for name in found.images)
+        result = Labelled(entries, how, folders_of_no_class=_unlabelled_folders(entries), other_files=others)
+    else:
+        result = _by_table(folder, labels, found.images, others, classes)
+    refuse_names(result.images, folder)
+    return result
+
+
+def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
+    """What a folder holds beside the images of a workspace's table."""
+    found, listed = files_in(folder), {entry.file for entry in images}
+    beside = tuple(name for name in found.images if name not in listed)
+    unlabelled = _unlabelled_folders(images)
+    return Labelled(tuple(images), "images.csv", beside, folders_of_no_class=unlabelled, other_files=found.others)
+
+
+def refuse_names(images: Sequence[ImageEntry], folder: Path) -> None:
+    """Raises AevisError for an image under the name of the workspace's own folder, or whose name no table can hold."""
+    for image in images:
+        if image.file.startswith(OWN_FOLDER):
+            raise AevisError(
+                f"The folder {folder / OWN_FOLDER} has the name under which a workspace keeps its own adversarial "
+                "images. Rename that folder."
+            )
+        if is_unprintable(image.file):
+            raise AevisError(
+                f"The name of the image {image.file!a} in {folder} holds a control character, or bytes that are "
+                "no UTF-8. Rename it."
+            )
+
+
+# Labels from folders
+
+
+def _by_folders(names: Sequence[str], classes: Classes, folder: Path) -> tuple[Mapping[str, int], str]:
+    """The label of every image whose folder says one, and what the folders were read as."""
+    parents = {name: tuple(name.split("/")[:-1]) for name in names}
+    named = {above: _named(above, classes, folder) for above in set(parents.values()) if above}
+    labels = {above: label for above, label in named.items() if label is not None}
+    how = "the folders' names"
+    if not labels:
+        indices = {above: classes.index(above[-1]) for above in named}
+        labels = {above: index for above, index in indices.items() if index is not None}
+        how = "the folders' names, as class indices from 0"
+        if len(labels) < len(indices):  # folders of any other kind that happen to be called 1 and 2
+            labels = {}
+    given = {name: labels[above] for name, above in parents.items() if above in labels}
+    return given, how if given else "nothing: no folder is named as a class"
+
+
+def _named(above: Sequence[str], classes: Classes, folder: Path) -> int | None:
+    """The class after which one of the folders that an image lies in is named."""
+    found: dict[int, str] = {}
+    for part in reversed(above):
+        indices = classes.named(part)
+        if len(indices) > 1:
+            raise AevisError(f"The folder's name {part!r} in {folder} {classes.ambiguous(indices)}")
+        found |= {index: part for index in indices if index not in found}
+    if len(found) > 1:
+        first, second, *_ = found.values()
         raise AevisError(
-            f"No image in {folder} has a row in {labels}: images are called {names[0]!r}, rows {next(iter(table))!r}. "
+            f"Images in {folder / '/'.join(above)} lie in folders named after two classes, {first!r} and {second!r}. "
+            "Move them, or give their labels in a table with --labels."
+        )
+    return next(iter(found), None)
+
+
+def _unlabelled_folders(images: Sequence[ImageEntry]) -> tuple[str, ...]:
+    without = (entry.file.rpartition("/")[0] for entry in images if entry.label is None)
+    return tuple(dict.fromkeys(above for above in without if above))
+
+
+# Labels from a table
+
+
+def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[str], classes: Classes) -> Labelled:
+    table = read_table(path, (), (*_FILE, *_LABEL))
+    key, value = (_first_of(wanted, table.columns, path) for wanted in (_FILE, _LABEL))
+    places, lost, said = _Places(images, folder.resolve().name), [], {}
+    for line, row in table.rows:
+        where = f"{path}, line {line}"
+        label, found = classes.label(row[value], where), places.find(row[key])
+        if len(found) > 1:
+            raise AevisError(
+                f"{where}: {row[key]!r} may be {found[0]!r} or {found[1]!r}. Name images by their path in {folder}."
+            )
+        if not found:
+            lost.append(row[key])
+        elif said.setdefault(found[0], (label, line))[0] != label:
+            raise AevisError(
+                f"{where}: the image {found[0]!r} has another label in line {said[found[0]][1]}. Take out one of them."
+            )
+    if not said:
+        raise AevisError(
+            f"No image in {folder} has a row in {path}: images are called {images[0]!r}, rows {lost[0]!r}. "
             "The table needs the file's name, with or without its suffix."
         )
-    return refuse_own_folder(tuple(unique.values()), folder)
-
-
-def read_label(text: str, class_names: Sequence[str], where: str) -> int | None:
-    """The class index that a label names, None for an empty one; `where` says to people where the label stands."""
-    if text == "":
-        return None
-    if text in class_names:
-        return class_names.index(text)
-    number = whole_number(text)
-    if number is not None and number < len(class_names):
-        return number
-    raise AevisError(
-        f"{where}: the label {shortened(text)!r} is neither a class name nor an index from 0 to "
-        f"{len(class_names) - 1}. Labels are names as in classes.txt, or its line numbers counted from 0."
+    elsewhere = _Places(others, folder.resolve().name)
+    unread = [name for row in lost for name in elsewhere.find(row)]
+    entries = tuple(ImageEntry(name, said[name][0]) for name in images if name in said)
+    return Labelled(
+        entries,
+        f"{path.name}: {key}, {value}",
+        tuple(name for name in images if name not in said),
+        tuple(sorted(lost, key=lambda row: not elsewhere.find(row))),
+        _unlabelled_folders(entries),
+        tuple(dict.fromkeys((*unread, *others))),
     )
 
 
-def refuse_own_folder(images: Sequence[ImageEntry], folder: Path) -> tuple[ImageEntry, ...]:
-    """The images themselves; raises AevisError where one lies under the name of the workspace's own folder."""
-    if any(image.file.startswith(OWN_FOLDER) for image in images):
-        raise AevisError(
-            f"The folder {folder / OWN_FOLDER} has the name under which a workspace keeps its own adversarial images. "
-            "Rename that folder."
-        )
-    return tuple(images)
+class _Places:
+    """Files by what a table may call them: path, name, either without its suffix, in other case, from farther above."""
+
+    def __init__(self, names: Sequence[str], folder: str):
+        self._folder = folder
+        self._ways = [way for fold in (str, str.casefold) for way in _ways(names, fold)]
+
+    def find(self, text: str) -> tuple[str, ...]:
+        """The files that the text may mean: those of the surest way to read it."""
+        parts = [part for part in text.strip().replace("\\", "/").split("/") if part not in ("", ".")]
+        readings = [text, "/".join(parts)]
+        readings += ["/".join(parts[i:]) for i in range(1, len(parts)) if parts[i - 1] == self._folder]
+        for fold, way, longer in self._ways:
+            for reading in readings if longer else readings[:2]:
+                if fold(reading) in way:
+                    return tuple(way[fold(reading)])
+        return ()
 
 
-def _from_folder(folder: Path, file: Path, class_names: Sequence[str]) -> ImageEntry:
-    name = file.relative_to(folder).as_posix()
-    parent = file.parent.name if file.parent != folder else ""
-    return ImageEntry(name, class_names.index(parent) if parent in class_names else None)
+_Fold = Callable[[str], str]
 
 
-def _read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int | None]:
-    rows = read_table(path, ()).rows
-    columns = set(rows[0][1])
-    key = _first_of(("file", "filename", "image", "image_id", "id"), columns, path)
-    value = _first_of(("label", "class", "true_label"), columns, path)
-    return {row[key]: read_label(row[value], class_names, f"{path}, line {i}") for i, row in rows}
+def _ways(names: Sequence[str], fold: _Fold) -> Iterator[tuple[_Fold, Mapping[str, list[str]], bool]]:
+    """Files by path, path without suffix, by the ends of the path, and those without suffix; and whether a text may
+    also begin above the folder."""
+    for ends in (False, True):
+        for bare in (False, True):
+            way: dict[str, list[str]] = defaultdict(list)
+            for name in names:
+                parts = (name.rpartition(".")[0] if bare else name).split("/")
+                for i in range(1, len(parts)) if ends else (0,):
+                    way[fold("/".join(parts[i:]))].append(name)
+            yield fold, dict(way), not ends
 
 
-def _first_of(wanted: Sequence[str], columns: set[str], path: Path) -> str:
+def _first_of(wanted: Sequence[str], columns: Sequence[str], path: Path) -> str:
     for name in wanted:
         if name in columns:
             return name
     raise AevisError(f"{path} has none of the columns {', '.join(wanted)}; it has {', '.join(sorted(columns))}.")
+
+
+def _shown(name: str) -> str:
+    """A name as it can be printed."""
+    return ascii(name) if is_unprintable(name) else name

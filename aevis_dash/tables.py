@@ -1,14 +1,20 @@
-"""The tables and texts of a workspace: CSV files in and out, and lists of names."""
+"""Tables and texts: CSV files in and out, as people and their spreadsheets write them."""
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import write_atomically
+
+_DELIMITERS = (",", ";", "\t", "|")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -19,33 +25,62 @@ class Table:
     rows: list[tuple[int, dict[str, str]]]
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Table:
-    """A table that has those columns; without any named, one that has a row at least."""
+def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) -> Table:
+    """A table that has those columns; without any named, one that has a row at least.
+
+    The text is UTF-8, or UTF-16 as spreadsheets export it. Values stand between commas, semicolons, tabs or bars,
+    whichever gives the header the columns named here or in `known`; spaces after them are no part of a value. Columns
+    that differ from those names in case, spaces, hyphens or underscores alone are given these names. Rows without any
+    value are passed over.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a byte-order mark first
-            reader = csv.DictReader(file)
-            read = [(reader.line_num, row) for row in reader]
+        text = read_text(path)
+        header, lines = _split(text, (*columns, *known))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable_table(path, error) from error
-    missing = [c for c in columns if c not in (reader.fieldnames or ())]
+    wanted = {_plain(name): name for name in (*known, *columns)}
+    names = [wanted.get(_plain(name), name) for name in header]
+    missing = [c for c in columns if c not in names]
     if missing:
         raise AevisError(f"The table {path} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
-    for line, row in read:
-        if columns and any(row.get(None) or ()):  # type: ignore[call-overload]
-            raise AevisError(f"{path}, line {line} has more values than columns. Quote a value that holds a comma.")
-    rows = [(line, {k: v or "" for k, v in row.items() if k is not None}) for line, row in read]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise AevisError(f"The table {path} has two columns {twice[0]!r}. Rename or remove one of them.")
+    rows = []
+    for line, values in lines:
+        if any(values[len(names) :]):
+            raise AevisError(
+                f"{path}, line {line} has more values than columns. Put quotation marks around a value that holds a "
+                "delimiter."
+            )
+        row = dict(zip(names, [*values, *[""] * (len(names) - len(values))], strict=False))
+        if any(is_unprintable(row[c]) for c in columns):
+            raise AevisError(f"{path}, line {line} holds a control character. Remove it; names are plain text.")
+        rows.append((line, row))
     if not rows and not columns:
         raise AevisError(f"The table {path} is empty. It needs a header line and a line for each image.")
-    return Table(tuple(reader.fieldnames or ()), rows)
+    return Table(tuple(names), rows)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file, whole or not at all; None becomes an empty value."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    lines = [columns, *([row.get(column) for column in columns] for row in rows)]
+    write_text(path, "".join(f"{','.join(map(_quoted, values))}\n" for values in lines))
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file in UTF-8 or UTF-16; raises OSError or UnicodeDecodeError, also for a NUL in it."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is no regular file")
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:  # a header in UTF-16 without its mark is half NULs; Excel puts a mark before UTF-8 too
+        encoding = {b"\0": "utf-16-be"}.get(data[:1], "utf-16-le" if data[1:2] == b"\0" else "utf-8-sig")
+    text = data.decode(encoding)
+    if "\0" in text:
+        raise OSError(f"line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL character")
+    return text
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,19 +88,42 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names, one a line; raises AevisError for an empty or unreadable file."""
-    try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise AevisError(
-            f"The class names in {path} cannot be read ({error}). Give a text, one name a line."
-        ) from error
-    if not names:
-        raise AevisError(f"{path} holds no class name. Write one name a line, in the model's order.")
-    return names
+def is_unprintable(text: str) -> bool:
+    """Whether a name holds what no table or terminal can show: a control character, or a byte that is no UTF-8."""
+    return _UNPRINTABLE.search(text) is not None
 
 
 def unreadable_table(path: Path, error: Exception) -> AevisError:
     """The refusal of a table that cannot be read."""
     return AevisError(f"The table {path} cannot be read ({error}). It must be a CSV file in UTF-8.")
+
+
+def _split(text: str, wanted: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header's names and the rows below it, with the line each ends in."""
+    known, best = {_plain(name) for name in wanted}, (-1, -1)
+    header, delimiter = [], ","
+    for each in _DELIMITERS:
+        with suppress(csv.Error):  # a quoted header is damaged where another delimiter is looked for
+            names = [name.strip() for name in next((v for _, v in _rows(text, each) if any(v)), [])]
+            found = (sum(_plain(name) in known for name in names), len(names))
+            if found > best:
+                best, header, delimiter = found, names, each
+    while len(header) > 1 and not header[-1]:  # spreadsheets export columns that were used once
+        header.pop()
+    return header, [(line, values) for line, values in _rows(text, delimiter) if any(values)][1:]
+
+
+def _rows(text: str, delimiter: str) -> Iterable[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    return ((reader.line_num, values) for values in reader)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def _quoted(value: Any) -> str:
+    """A value as CSV has it, in quotation marks where it would not come back without them."""
+    text = "" if value is None else str(value)
+    needed = text != text.strip() or any(character in text for character in ',"\r\n')
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if needed else text

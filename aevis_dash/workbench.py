@@ -215,7 +215,8 @@ class Workbench:
 
         The command line prints them and adds them to its documents, the page shows them as long as they hold.
         """
-        return self.classifier.warnings + self._tested.warnings + self.store.warnings + self._pair_warnings()
+        own = self.classifier.warnings + self._tested.warnings + self.store.warnings
+        return own + self.workspace.warnings + self._pair_warnings()
 
     def _pair_warnings(self) -> tuple[str, ...]:
         """Of the pairs looked at so far: those that exceed their epsilon, and those that cannot be attacks."""

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.files import part_prefix, sweep
 from aevis_dash.images import image_size, read_image, read_mask, write_image
-from aevis_dash.labels import OWN_FOLDER, ImageEntry, read_label, refuse_own_folder
+from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
-from aevis_dash.tables import Table, read_class_names, read_table, unreadable_table, write_table, write_text
+from aevis_dash.tables import Table, read_table, unreadable_table, write_table, write_text
 
 _PATIENCE = 60
 """Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
@@ -44,11 +45,26 @@ class Workspace:
     def __init__(self, root: Path):
         self.root = Path(root)
         self.settings = read_settings(self.root)
-        self.class_names = read_class_names(self.root / "classes.txt")
+        self.classes = Classes(read_class_names(self.root / "classes.txt"))
         self._hashes: dict[Path, tuple[int, int, str]] = {}
         self._paths: dict[str, Path] = {}
         self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
         self._examples: tuple[tuple[int, int], dict[str, Example]] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the model's outputs."""
+        return self.classes.names
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the tables, a sentence each."""
+        if any(entry.label is not None for entry in self.images):
+            return ()
+        return (
+            f"None of the {len(self.images)} images has a label, so nothing says whether the model is right about "
+            "them. Write the labels into images.csv.",
+        )
 
     @property
     def cache(self) -> Path:
@@ -273,7 +289,7 @@ class Workspace:
         return text == _YES if text else None
 
     def _label(self, text: str, where: str) -> int | None:
-        return read_label(text, self.class_names, f"{self.root / where}")
+        return self.classes.written(text, f"{self.root / where}")
 
 
 def create(
@@ -285,7 +301,7 @@ def create(
     """Write a new workspace; refuses a folder that already holds one."""
     if (root / "workspace.toml").exists():
         raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
-    refuse_own_folder(images, root / settings.images)
+    refuse_names(images, root / settings.images)
     write_text(root / "classes.txt", "".join(f"{name}\n" for name in class_names))
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)

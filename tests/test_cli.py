@@ -850,7 +850,9 @@ def test_progress_elsewhere_is_a_plain_line_now_and_then():
 @pytest.mark.parametrize(("option", "said"), [("--json", False), ("--quiet", False), (None, True)])
 def test_progress_is_silent_where_asked(monkeypatch, aevis, drawn_world, option, said):
     monkeypatch.setattr(output.ProgressLine.__init__, "__defaults__", (0,))
-    monkeypatch.setattr(founding, "check_workspace", lambda bench, progress: progress(0.5, "half") or {"done": 1})
+    monkeypatch.setattr(
+        founding, "check_workspace", lambda bench, progress: progress(0.5, "half") or founding.Checked({"done": 1}, ())
+    )
     status, out, err = aevis("check", drawn_world, *([option] if option else []))
     assert status == 0
     assert ("half" in err) == said

@@ -75,9 +75,8 @@ def test_photographs_of_four_shapes_have_torchvisions_logits(shared_data, tmp_pa
         shape = ImageOps.fit(whole, (width, height), Image.Resampling.BICUBIC)
         shape.save(tmp_path / "photos" / f"{i:02d}.{('png', 'jpg')[i // 10]}")
     weights = shared_data / "weights" / "resnet18-imagenet.safetensors"
-    workspace, _ = founding.init_workspace(
-        tmp_path / "ws", ModelSpec("torchvision:resnet18", str(weights)), tmp_path / "photos"
-    )
+    spec = ModelSpec("torchvision:resnet18", str(weights))
+    workspace = founding.init_workspace(tmp_path / "ws", spec, tmp_path / "photos").workspace
     bench, files = open_workbench(workspace.root), [entry.file for entry in workspace.images]
     model = torchvision.models.resnet18()
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})

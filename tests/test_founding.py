@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -130,11 +131,12 @@ def init(tmp_path, photos, classes, model=DRAWN, weights=str(SHIPPED), **options
 
 def test_a_workspace_of_a_model_and_a_folder(tmp_path, photos, classes, monkeypatch):
     monkeypatch.chdir(SHIPPED.parent)
-    workspace, left_out = init(tmp_path, photos, classes, weights=SHIPPED.name)
-    assert left_out == []
-    assert [(e.file, e.label) for e in workspace.images] == [(f"{CLASSES[i]}/{i}.png", i) for i in (3, 2, 1, 0)]
+    made = init(tmp_path, photos, classes, weights=SHIPPED.name)
+    assert made.left_out == []
+    assert made.labelled.read_from == "the folders' names"
+    assert [(e.file, e.label) for e in made.workspace.images] == [(f"{CLASSES[i]}/{i}.png", i) for i in (3, 2, 1, 0)]
     monkeypatch.chdir(tmp_path)
-    facts = founding.check_workspace(open_workbench(tmp_path / "ws"))
+    facts = founding.check_workspace(open_workbench(tmp_path / "ws")).facts
     assert (facts["layers"], facts["images"], facts["labelled"], facts["examples"]) == (25, 4, 4, 0)
 
 
@@ -265,10 +267,10 @@ def test_a_bad_image_stops_or_is_left_out_as_asked(tmp_path, photos, classes):
     with pytest.raises(AevisError, match=r"cut\.png cannot be read.*--skip-unreadable"):
         init(tmp_path, photos, classes)
     assert not (tmp_path / "ws").exists()
-    workspace, left_out = init(tmp_path, photos, classes, skip_unreadable=True)
-    assert len(workspace.images) == 4
-    assert len(left_out) == 1
-    assert "cut.png" in left_out[0]
+    made = init(tmp_path, photos, classes, skip_unreadable=True)
+    assert len(made.workspace.images) == 4
+    assert len(made.left_out) == 1
+    assert "cut.png" in made.left_out[0]
 
 
 def test_nothing_but_bad_images_is_refused(tmp_path, photos, classes):
@@ -287,7 +289,42 @@ def test_check_finds_what_broke_since(world):
 
 
 def test_check_counts(drawn_world):
-    facts = founding.check_workspace(open_workbench(drawn_world))
+    facts = founding.check_workspace(open_workbench(drawn_world)).facts
     assert (facts["images"], facts["labelled"], facts["examples"], facts["classes"]) == (60, 60, 60, 10)
     assert facts["accuracy"] == 1
     assert 30 < facts["misclassified_examples"] < 60
+
+
+@pytest.mark.parametrize(
+    ("shift", "words"),
+    [
+        (1, r"100% of them moved one lower: the table that they come from counts from 1\."),
+        (-1, r"100% of them moved one higher: the table that they come from counts from -1"),
+        (5, "with 0% of them moved one lower and 0% one higher. Check that classes.txt has the model's order"),
+    ],
+)
+def test_labels_that_are_moved_are_told_by_check(world, shift, words):
+    table = world / "images.csv"
+    head, *rows = table.read_text().splitlines()
+    labels = [(name, int(label) + shift) for name, label in (row.rsplit(",", 1) for row in rows)]
+    kept = [f"{name},{label}" for name, label in labels if 0 <= label < 10 and (shift < 5 or label > 5)]
+    table.write_text("\n".join([head, *kept]))
+    found = founding.check_workspace(open_workbench(world))
+    assert found.facts["accuracy"] == 0
+    assert len(found.doubts) == 1
+    assert re.search(words, found.doubts[0])
+
+
+def test_labels_that_fit_are_not_doubted(drawn_world):
+    assert founding.check_workspace(open_workbench(drawn_world)).doubts == ()
+
+
+def test_check_counts_what_the_table_leaves_out(world):
+    table = world / "images.csv"
+    rows = table.read_text().splitlines()
+    gone = [row.rsplit(",", 1)[0] for row in rows[-4:]]
+    table.write_text("\n".join(rows[:-4]))
+    (world / "images" / "notes.heic").write_text("")
+    facts = founding.check_workspace(open_workbench(world)).facts
+    assert facts["images_without_row"] == {"count": 4, "such_as": sorted(gone)[:3]}
+    assert facts["other_files"] == {"count": 1, "such_as": ["notes.heic"]}

@@ -17,7 +17,7 @@ from PIL import Image
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import AevisError, Example, ModelSpec, Preprocessing
 from aevis_dash.images import png_bytes, read_image, smaller, write_image
-from aevis_dash.labels import ImageEntry, find_images
+from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import WorkspaceSettings, parameters_from, write_settings
 from aevis_dash.workspace import Workspace, create
 
@@ -242,6 +242,13 @@ def test_an_unknown_example_is_refused(workspace):
             r"\[preprocessing\]: .*'input_sise'\. Did you mean 'input_size'\?",
         ),
         ("classes.txt", "cat\ndog\ngrey fox\n", "\n \n", r"classes\.txt holds no class name"),
+        ("classes.txt", "dog", "", r"classes\.txt: class 1 has no name"),
+        ("classes.txt", "dog", "d\x1b[31mog", r"classes\.txt: the name of class 1 holds a control character"),
+        ("classes.txt", "dog", "d\0og", r"classes\.txt cannot be read \(line 2 holds a NUL"),
+        ("images.csv", "cat.png,0", "cat\0.png,0", r"images\.csv cannot be read \(line 2 holds a NUL"),
+        ("images.csv", "cat.png,0", "cat\x1b[2J.png,0", r"images\.csv, line 2 holds a control character"),
+        ("images.csv", "cat.png,0", '"cat.png,0', r"images\.csv cannot be read \(unexpected end of data"),
+        ("images.csv", "file,label", "file,label,file", r"images\.csv has two columns 'file'"),
         ("images.csv", "file,label", "files,label", r"images\.csv has no column 'file'\. It needs: file, label"),
         ("images.csv", "cat.png,0", "cat.png,zebra", r"images\.csv, line 2: the label 'zebra' is neither"),
         ("images.csv", "cat.png,0", "cat.png,3", r"images\.csv, line 2: the label '3' .* 0 to 2"),
@@ -271,7 +278,7 @@ def test_a_broken_text_is_refused_by_name(workspace, file, old, new, words):
 
 @pytest.mark.parametrize("file", ["workspace.toml", "classes.txt", "images.csv", "examples.csv"])
 def test_a_text_that_is_no_text_is_refused_by_name(workspace, file):
-    (workspace.root / file).write_bytes(b"\xff\xfe\x00\x01")
+    (workspace.root / file).write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(AevisError, match=file):
         read_all(workspace.root)
 
@@ -445,80 +452,6 @@ def test_size_is_height_then_width_and_the_whole_picture(tmp_path):
     assert found.shape == (20, 8, 3)
     assert found[:, :3].min() == 255
     assert found[:, 5:].max() == 0
-
-
-# Finding images
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("cat/one.png", "dog/two.png", "three.JPG", "cat/.note.txt"):
-        path = tmp_path / "photos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    return tmp_path / "photos"
-
-
-def test_a_folder_named_as_the_workspaces_own_is_refused(folder, tmp_path):
-    (folder / "adversarial").mkdir()
-    (folder / "dog" / "two.png").rename(folder / "adversarial" / "two.png")
-    with pytest.raises(AevisError, match=r"photos/adversarial has the name .*Rename that folder"):
-        find_images(folder, None, NAMES)
-    with pytest.raises(AevisError, match="Rename that folder"):
-        create(tmp_path / "new", SETTINGS, NAMES, [ImageEntry("adversarial/two.png", 0)])
-    assert not (tmp_path / "new").exists()
-
-
-def labels_file(folder, rows, head=("image_id", "label")):
-    path = folder.parent / "labels.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
-    return path
-
-
-def test_labels_come_from_sub_folders(folder):
-    assert find_images(folder, None, NAMES) == (
-        ImageEntry("cat/one.png", 0),
-        ImageEntry("dog/two.png", 1),
-        ImageEntry("three.JPG", None),
-    )
-
-
-@pytest.mark.parametrize("name", ["cat/one.png", "one.png", "one"])
-def test_labels_come_from_a_table_by_path_name_or_stem(folder, name):
-    table = labels_file(folder, [(name, "grey fox"), ("three", "1"), ("not there", "0")])
-    assert find_images(folder, table, NAMES) == (ImageEntry("cat/one.png", 2), ImageEntry("three.JPG", 1))
-
-
-@pytest.mark.parametrize(
-    ("rows", "head", "words"),
-    [
-        ([("one", "cow")], ("image_id", "label"), r"labels\.csv, line 2: the label 'cow' is neither a class name nor"),
-        ([("one", "0"), ("two", "7")], ("image_id", "label"), r"labels\.csv, line 3: the label '7' .* 0 to 2"),
-        ([("one", "0")], ("picture", "label"), r"labels\.csv has none of the columns file, .*it has label, picture"),
-        ([("one", "0")], ("file", "kind"), r"labels\.csv has none of the columns label"),
-        (
-            [("four", "0")],
-            ("file", "label"),
-            r"No image in .*photos has a row in .*labels\.csv.*'cat/one\.png'.*'four'",
-        ),
-        ([], ("file", "label"), r"labels\.csv is empty"),
-    ],
-)
-def test_labels_that_do_not_match_are_refused(folder, rows, head, words):
-    with pytest.raises(AevisError, match=words):
-        find_images(folder, labels_file(folder, rows, head), NAMES)
-
-
-def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path, folder):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").write_text("")
-    for name, words in (("empty", "holds no image"), ("file", "There is no folder"), ("nowhere", "There is no folder")):
-        with pytest.raises(AevisError, match=words) as error:
-            find_images(tmp_path / name, None, NAMES)
-        assert str(tmp_path / name) in str(error.value)
-    with pytest.raises(AevisError, match=r"gone\.csv cannot be read"):
-        find_images(folder, tmp_path / "gone.csv", NAMES)
 
 
 def test_settings_are_replaced_whole(workspace, monkeypatch):

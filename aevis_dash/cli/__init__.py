@@ -136,7 +136,9 @@ def _init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", default="", help="a file of tensors, or a name that the model's library knows")
     verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
     verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
-    verb.add_argument("--classes", type=Path, metavar="FILE", help="class names, one a line; default: torchvision's")
+    verb.add_argument(
+        "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
+    )
     verb.add_argument("--input-size", type=_size, metavar="N|HxW", help="the model's input in pixels")
     verb.add_argument("--mean", type=_numbers(3), metavar="A,B,C", help="subtracted from each channel")
     verb.add_argument("--std", type=_numbers(3), metavar="A,B,C", help="what each channel is divided by")

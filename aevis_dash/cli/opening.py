@@ -31,5 +31,6 @@ def with_warnings(bench: Workbench, answer: Callable[[Workbench], Answer]) -> An
     before = bench.warnings
     warn(before)
     given = answer(bench)
-    warn([sentence for sentence in bench.warnings if sentence not in before])
-    return replace(given, document={**given.document, "warnings": bench.warnings})
+    after = (*bench.warnings, *given.doubts)
+    warn([sentence for sentence in after if sentence not in before])
+    return replace(given, document={**given.document, "warnings": after})

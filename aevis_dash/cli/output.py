@@ -21,10 +21,11 @@ _WIPE = "\r\x1b[K"
 
 @dataclass(frozen=True)
 class Answer:
-    """A verb's result: for machines and for people."""
+    """A verb's result: for machines and for people; `doubts` are warnings that its own work gave rise to."""
 
     document: Mapping[str, Any]
     text: str
+    doubts: Sequence[str] = ()
 
 
 def as_json(document: Any) -> str:
@@ -67,6 +68,16 @@ def check_writable(path: Path | None) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
         raise AevisError(f"{path} cannot be written. Check its permissions, or name another file.")
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """Facts a line each; of what did not match only what there is, with the first three names."""
+    shown = {
+        name: f"{value['count']}, such as {', '.join(value['such_as'])}" if isinstance(value, dict) else value
+        for name, value in facts.items()
+        if not isinstance(value, dict) or value["count"]
+    }
+    return pairs(shown)
 
 
 class ProgressLine:

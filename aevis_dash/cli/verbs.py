@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aevis_dash import founding
 from aevis_dash.cli import answers, studies, trails
 from aevis_dash.cli.opening import on_workspace, with_warnings
-from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
+from aevis_dash.cli.output import Answer, check_writable, facts_text, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
@@ -29,7 +29,7 @@ from aevis_dash.domain import (
     Role,
 )
 from aevis_dash.images import write_image
-from aevis_dash.labels import ImageEntry, read_label
+from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import parameters_from
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -49,7 +49,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and a folder of images."""
     model = ModelSpec(args.model, args.weights)
     preprocessing, whose = founding.choose_preprocessing(model, _given_preprocessing(args))
-    workspace, left_out = founding.init_workspace(
+    made = founding.init_workspace(
         root=args.workspace,
         model=model,
         images=args.images,
@@ -59,6 +59,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         skip_unreadable=args.skip_unreadable,
         progress=progress,
     )
+    workspace = made.workspace
     facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
@@ -68,17 +69,19 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         "images": len(workspace.images),
         "taken_as_they_are": workspace.at_input_size([entry.file for entry in workspace.images]),
         "labelled": sum(entry.label is not None for entry in workspace.images),
+        "labels_from": made.labelled.read_from,
+        **made.labelled.unmatched,
     }
-    text = "\n".join([pairs(facts), *(f"left out: {sentence}" for sentence in left_out)])
+    text = "\n".join([facts_text(facts), *(f"left out: {sentence}" for sentence in made.left_out)])
     text += f"\n\nNext: aevis attack {workspace.root} --target nearest"
-    return with_warnings(Workbench(workspace), lambda _: Answer({**facts, "left_out": left_out}, text))
+    return with_warnings(Workbench(workspace), lambda _: Answer({**facts, "left_out": made.left_out}, text))
 
 
 @on_workspace
 def check(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Read everything a workspace refers to and run its model."""
-    facts = founding.check_workspace(bench, progress)
-    return Answer(facts, pairs(facts))
+    found = founding.check_workspace(bench, progress)
+    return Answer(found.facts, facts_text(found.facts), found.doubts)
 
 
 @on_workspace
@@ -266,7 +269,7 @@ def _target(bench: Workbench, target: str | None) -> int | str | None:
 
 
 def _class(bench: Workbench, text: str, option: str) -> int:
-    label = read_label(text, bench.class_names, option)
+    label = bench.workspace.classes.label(text, option)
     if label is None:
         names = bench.workspace.root / "classes.txt"
         raise AevisError(f"{option} is empty. Give the name of a class or its index, as in {names}.")

@@ -1,0 +1,204 @@
+"""The classes of a classifier: their names, and which texts name one (a name, an index, a synset of ImageNet)."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aevis_dash.config import PACKAGE
+from aevis_dash.domain import AevisError, shortened, whole_number
+from aevis_dash.tables import is_unprintable, read_text
+
+_SYNSET = re.compile(r"(n[0-9]{8})(?:[\s:,]+(.*))?")
+_INDEX = re.compile(r"([0-9]+)(?:\.0*)?")
+_ORDERED, _MOVED = 0.5, 0.01
+"""Of the 1000 names, the share that must agree with ImageNet's at their places, and the most that may be another's."""
+
+
+class Classes:
+    """What texts name the classes of a classifier, whose `names` stand in the order of its outputs.
+
+    A text names a class by its whole name; or, where none is called so, by it in other case or with underscores or
+    hyphens for spaces; or by one of the synonyms that a name lists with commas; or, where the names are ImageNet's,
+    by its synset, such as n02510455, or by the name that torchvision gives it.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        ways = [enumerate(self.names), _keyed(self.names, _alike), _keyed(self.names, _synonyms)]
+        self.imagenet = is_imagenet(self.names)
+        if self.imagenet:
+            ways += [enumerate(imagenet()[0]), _keyed(imagenet()[1], _alike)]
+        self._ways = [_collected(pairs) for pairs in ways]
+
+    def named(self, text: str) -> tuple[int, ...]:
+        """The indices of the classes that the text is a name of: none, one, or several of one name."""
+        for keys, way in zip((text, *[_loose(text)] * 2, text, _loose(text)), self._ways, strict=False):
+            if keys in way:
+                return tuple(way[keys])
+        return ()
+
+    def index(self, text: str) -> int | None:
+        """The class index that a text writes, also as 388.0; None where it writes none of these classes."""
+        written = _INDEX.fullmatch(text)
+        number = whole_number(written[1]) if written else None
+        return number if number is not None and number < len(self.names) else None
+
+    def label(self, text: str, where: str) -> int | None:
+        """The class index that a label names, None for an empty one; `where` says to people where the label stands.
+
+        Raises AevisError for what names no class, or more than one.
+        """
+        text = text.strip()
+        if not text:
+            return None
+        number, named = self.index(text), self.named(text)
+        if len(named) > 1:
+            raise AevisError(f"{where}: the label {text!r} {self.ambiguous(named)}")
+        if named and number not in (None, named[0]):
+            raise AevisError(
+                f"{where}: the label {text!r} is the name of class {named[0]}, and the index of the class "
+                f"{self.names[number]!r}. Give the classes names that are no numbers."
+            )
+        found = named[0] if named else number
+        if found is None:
+            raise AevisError(f"{where}: {self._unknown(text)}")
+        return found
+
+    def written(self, text: str, where: str) -> int | None:
+        """The same for a table that this project writes: there a number is always an index."""
+        number = self.index(text.strip())
+        return self.label(text, where) if number is None else number
+
+    def ambiguous(self, named: Sequence[int]) -> str:
+        """What to say of a text that is the name of several classes."""
+        by = "indices or synsets" if self.imagenet else "indices"
+        return f"is the name of {len(named)} classes, {', '.join(map(str, named))}. Name them by their {by}."
+
+    def _unknown(self, text: str) -> str:
+        words = (
+            f"the label {shortened(text)!r} is neither a class name nor an index from 0 to {len(self.names) - 1}. "
+            "Labels are names as in classes.txt, or its line numbers counted from 0."
+        )
+        if self.imagenet or _SYNSET.fullmatch(text) is None:
+            return words
+        return (
+            f"{words} It looks like a synset, which can be read where classes.txt has ImageNet's 1000 names in order."
+        )
+
+
+@cache
+def imagenet() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The synsets of the 1000 classes of ILSVRC 2012 in their order, which is ascending, and torchvision's names."""
+    lines = (PACKAGE / "imagenet.txt").read_text(encoding="utf-8").splitlines()
+    synsets, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    return synsets, names
+
+
+def is_imagenet(names: Sequence[str]) -> bool:
+    """Whether these are the 1000 classes of ImageNet in their order, by any of their common names."""
+    synsets, published = imagenet()
+    if len(names) != len(published):
+        return False
+    places = {_loose(name): i for i, name in enumerate(published)} | {synset: i for i, synset in enumerate(synsets)}
+    found = [{places[key] for key in (_loose(name), *_synonyms(name)) if key in places} for name in names]
+    agreeing = sum(i in place for i, place in enumerate(found))
+    moved = sum(bool(place) and i not in place for i, place in enumerate(found))
+    return agreeing >= _ORDERED * len(names) and moved <= _MOVED * len(names)
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Class names from a text, one a line, or from JSON; raises AevisError for what cannot be read so.
+
+    JSON is a list of names, names by index, pairs of synset and name by index (imagenet_class_index.json), or indices
+    by name (class_to_idx). Names may stand twice: a label of such a name is refused where it is used.
+    """
+    try:
+        text = read_text(path)
+        document = json.loads(text) if path.suffix.lower() == ".json" else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise AevisError(
+            f"The class names in {path} cannot be read ({error}). Give a text, one name a line."
+        ) from error
+    names = _lines(text, path) if document is None else _from_json(document, path)
+    if "" in names:
+        raise AevisError(
+            f"{path}: class {names.index('')} has no name, and it is unclear whether it is one. Name it, or take out "
+            "the empty line."
+        )
+    bad = [i for i, name in enumerate(names, start=1) if is_unprintable(name)]
+    if bad:
+        raise AevisError(f"{path}: the name of class {bad[0] - 1} holds a control character. Names are plain text.")
+    if not names:
+        raise AevisError(f"{path} holds no class name. Write one name a line, in the model's order.")
+    return names
+
+
+def _lines(text: str, path: Path) -> tuple[str, ...]:
+    names = [line.replace("\t", " ").strip() for line in re.split("\r\n|\r|\n", text)]
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)
+
+
+def _from_json(document: Any, path: Path) -> tuple[str, ...]:
+    by_index = _by_index(document)
+    if by_index is None or sorted(by_index) != list(range(len(by_index))):
+        raise AevisError(
+            f"{path} must be a list of names, names by index from 0, or indices by name, such as "
+            '{"cat": 0, "dog": 1}; each index from 0 to the last must be there.'
+        )
+    values = [by_index[i] for i in range(len(by_index))]
+    if all(isinstance(value, list) and len(value) == 2 for value in values):
+        pairs = [(str(synset), str(name)) for synset, name in values]
+        ordered = tuple(synset for synset, _ in pairs) == imagenet()[0]
+        values = [name if ordered else f"{synset} {name}" for synset, name in pairs]
+    return tuple(" ".join(str(value).split()) for value in values)
+
+
+def _by_index(document: Any) -> dict[int, Any] | None:
+    """What a JSON document gives each index; None for a document of another form."""
+    if isinstance(document, list):
+        document = {str(i): name for i, name in enumerate(document)}
+    if not isinstance(document, dict):
+        return None
+    if all(type(value) is int for value in document.values()):
+        synonyms: dict[int, list[str]] = defaultdict(list)
+        for name, index in document.items():
+            synonyms[index].append(name)
+        return {index: ", ".join(names) for index, names in synonyms.items()}
+    numbers = {key: whole_number(key) for key in document}
+    if None in numbers.values() or not all(isinstance(value, str | list) for value in document.values()):
+        return None
+    return {numbers[key]: value for key, value in document.items()}  # type: ignore[misc]
+
+
+def _keyed(names: Sequence[str], keys: Any) -> Iterable[tuple[int, str]]:
+    return ((i, key) for i, name in enumerate(names) for key in keys(name))
+
+
+def _collected(pairs: Iterable[tuple[int, str]]) -> Mapping[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, key in pairs:
+        if index not in found[key]:
+            found[key].append(index)
+    return dict(found)
+
+
+def _alike(name: str) -> tuple[str, ...]:
+    return (_loose(name),)
+
+
+def _synonyms(name: str) -> tuple[str, ...]:
+    """The synset that a line of a name begins with, what follows it, and what stands between commas."""
+    synset = _SYNSET.fullmatch(name)
+    rest = name if synset is None else synset[2] or ""
+    begins = () if synset is None else (synset[1], _loose(rest))
+    return tuple(key for key in (*begins, *(_loose(part) for part in rest.split(","))) if key)
+
+
+def _loose(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
