@@ -73,7 +73,7 @@ class ContributionParameters:
 class FeatureParameters:
     """Learned features: the reference patches that activate a map most."""
 
-    patches: int = _parameter(9, "patches kept for each map", at_least=1)
+    patches: int = _parameter(9, "patches shown of each map", at_least=1)
 
 
 @dataclass(frozen=True)

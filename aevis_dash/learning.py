@@ -19,12 +19,14 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.dissection import Dissection
 from aevis_dash.core.learned import Learner
 from aevis_dash.core.visualisation import visualise
-from aevis_dash.domain import FeatureMap, LearnedIndex, Visualisation
+from aevis_dash.domain import Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Of what is computed here; raised when a method's results change for the same parameters."""
+SPARE = 3
+"""Patches kept of each map beyond those that are shown, for the images that an example leaves out."""
 BATCH, CHECKPOINT = 8, 64
 """Images seen at once, and between two checkpoints."""
 DISSECTED = 120
@@ -64,6 +66,7 @@ class Learning:
         self._seen_at: tuple[float, _Order] | None = None
         self._index: tuple[str, LearnedIndex] | None = None
         self._names: tuple[str, tuple[str, ...]] | None = None
+        self._studied: tuple[_Order, Example, frozenset[int]] | None = None
 
     @property
     def total(self) -> int:
@@ -106,6 +109,30 @@ class Learning:
         progress(1.0, f"learned from {index.seen} images")
         return index
 
+    def ranks(self, found: LearnedFeatures, chosen: FeatureMap, example: Example | None = None) -> list[int]:
+        """The ranks of the patches of a map that may stand beside an example, best first, `patches` at most.
+
+        Left out are the example's own images, its source's other adversarials, and the same pictures under other
+        names: what a map has learned is no evidence where it shows the picture under study. Fewer than `patches` are
+        left only where the map fires on fewer images, or more than SPARE had to go.
+        """
+        without, images = self._under_study(example), found.image[self._classifier.layers.place(chosen)].tolist()
+        kept = [rank for rank, image in enumerate(images) if image >= 0 and image not in without]
+        return kept[: self.workspace.settings.features.patches]
+
+    def _under_study(self, example: Example | None) -> frozenset[int]:
+        """The places, in the table of images, of an example's source and its adversarials under whatever name."""
+        if example is None:
+            return frozenset()
+        order, workspace, known = self._order(), self.workspace, self._studied
+        if known is None or known[0] is not order or known[1] != example:
+            others = (other.adversarial for other in workspace.examples() if other.source == example.source)
+            names = [name for name in (example.source, example.adversarial, *others) if workspace.path(name).is_file()]
+            digests = {workspace.image_hash(name) for name in names}
+            same = (i for i, entry in enumerate(workspace.images) if workspace.image_hash(entry.file) in digests)
+            known = self._studied = (order, example, frozenset(same))
+        return known[2]
+
     def part_names(self) -> tuple[str, ...] | None:
         """The part that each of the n maps detects best, such as "ear 0.41"; "" where that is no more than chance.
 
@@ -135,7 +162,7 @@ class Learning:
 
     def _learn(self, order: _Order, progress: Progress, turn: Turn, first: int | None = None) -> LearnedIndex:
         index, total = self.index(), min(first or len(order.places), len(order.places))
-        learner = Learner(self._classifier, self.workspace.settings.features.patches, index)
+        learner = Learner(self._classifier, self.workspace.settings.features.patches + SPARE, index)
         kept = learner.seen
         while learner.seen < total:
             size = min(BATCH, total - learner.seen, CHECKPOINT - learner.seen % CHECKPOINT)

@@ -509,6 +509,11 @@ class Workbench:
         """(n,) the part that each map detects, such as "ear 0.41", "" for none; None where no parts are known (yet)."""
         return self.learning.part_names()
 
+    def patch_ranks(self, learned: LearnedFeatures, chosen: FeatureMap, example_id: str | None) -> list[int]:
+        """The ranks of the patches of a map that may stand beside an example, best first; see `Learning.ranks`."""
+        example = None if example_id is None else self.workspace.example(example_id)
+        return self.learning.ranks(learned, chosen, example)
+
     def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
         """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
         found = learned.neuron(self.layers.place(chosen), rank)

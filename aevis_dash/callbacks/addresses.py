@@ -37,12 +37,11 @@ def difference(bench: Workbench, example: Example) -> str:
     return f"/difference/{'-'.join(digests)}/{quote(example.id, safe='')}"
 
 
-def patch(bench: Workbench, chosen: FeatureMap, rank: int, by: str = "activation") -> str:
-    """Address of a learned feature's patch, "" where there is none (yet)."""
-    learned = bench.stored_learned_features(by)
-    if learned is None or rank >= learned.image.shape[1]:
-        return ""
-    found = learned.neuron(bench.layers.place(chosen), rank)
+def first_patch(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
+    """Address of the best patch of a map that may stand beside an example, "" where there is none (yet)."""
+    learned = bench.stored_learned_features()
+    ranks = [] if learned is None else bench.patch_ranks(learned, chosen, example)
+    found = learned.neuron(bench.layers.place(chosen), ranks[0]) if learned is not None and ranks else None
     if found is None:
         return ""
     image, row, col = found

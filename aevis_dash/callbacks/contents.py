@@ -111,7 +111,7 @@ def drawing(
 ) -> Drawing:
     """The treemap or the matrix of a layer's contents in `size` pixels."""
     layout = laid_out(shown.regions, *size, shown.order)
-    faces = faces_of(bench, shown.layer, layout.cells) if view.faces == "on" else {}
+    faces = faces_of(bench, shown.layer, layout.cells, view.example) if view.faces == "on" else {}
     first, second = pair_of(view)
     encoding = Encoding(
         shown.difference,
@@ -141,10 +141,10 @@ def more_than_all(values: np.ndarray) -> str:
     return ", more than 100 % where other maps work against it" if (values > 1).any() else ""
 
 
-def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell]) -> dict[int, str]:
+def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str | None) -> dict[int, str]:
     """The address of the first learned feature of every map whose cell has room for it."""
     large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
-    faces = {channel: addresses.patch(bench, FeatureMap(layer.index, channel), 0) for channel in large}
+    faces = {channel: addresses.first_patch(bench, FeatureMap(layer.index, channel), example) for channel in large}
     return {channel: address for channel, address in faces.items() if address}
 
 

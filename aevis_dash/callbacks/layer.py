@@ -144,7 +144,10 @@ def _winners(
         return winners(step.source, [], f"No map of {step.source} speaks for {effect} on the {role} image ({how}).")
     strong = [
         Winner(
-            c, float(values[c]), addresses.patch(bench, FeatureMap(shown.layer.index, c), 0), bool(shown.critical[c])
+            c,
+            float(values[c]),
+            addresses.first_patch(bench, FeatureMap(shown.layer.index, c), view.example),
+            bool(shown.critical[c]),
         )
         for c in named
     ]

@@ -46,35 +46,30 @@ def shown_features(bench: Workbench, view: View) -> tuple:
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
         return patches([], places), "", picture(None, "of a chosen map a picture can be made"), True
-    found = patches(best_patches(bench, chosen, view.best), places)
-    return found, _detected(bench, chosen), *_picture(bench, chosen)
+    found = patches(best_patches(bench, chosen, view.best, view.example), places)
+    return found, _detected(bench, chosen), *_picture(bench, chosen, view.example)
 
 
-def _picture(bench: Workbench, chosen: FeatureMap) -> tuple[list, bool]:
+def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> tuple[list, bool]:
     made = bench.stored_visualisation(chosen)
     if made is None:
         return picture(None, _NO_PICTURE), False
-    best = _best_value(bench, chosen)
+    best = _best_value(bench, chosen, example)
     beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
     return picture(addresses.picture(bench, chosen), f"fires it by {made.activation:.3g}{beside}"), True
 
 
-def best_patches(bench: Workbench, chosen: FeatureMap, by: str) -> list[Patch]:
-    """The patches of a map that are known so far, best first."""
+def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:
+    """The patches of a map that are known so far, best first, without those of the example's own pictures."""
     learned, names = bench.stored_learned_features(by), [entry.file for entry in bench.workspace.images]
     if learned is None:
         return []
-    place = bench.layers.place(chosen)
-    numbers = (getattr(learned, what)[place].tolist() for what in ("image", "row", "col", "value"))
-    return [
-        Patch(
-            addresses.seen_by(bench, names[image], chosen.layer, row, col),
-            names[image],
-            f"row {row}, column {col} · {by} {value:.3g}",
-        )
-        for image, row, col, value in zip(*numbers, strict=True)
-        if image >= 0
-    ]
+    place, found = bench.layers.place(chosen), []
+    for rank in bench.patch_ranks(learned, chosen, example):
+        image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
+        words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
+        found.append(Patch(addresses.seen_by(bench, names[image], chosen.layer, row, col), names[image], words))
+    return found
 
 
 def in_words(seen: int, total: int, complete: bool) -> str:
@@ -105,6 +100,7 @@ def _detected(bench: Workbench, chosen: FeatureMap) -> str:
     return f"detects: {name}" if name else "detects no known part"
 
 
-def _best_value(bench: Workbench, chosen: FeatureMap) -> float | None:
+def _best_value(bench: Workbench, chosen: FeatureMap, example: str | None) -> float | None:
     learned = bench.stored_learned_features()
-    return None if learned is None else float(learned.value[bench.layers.place(chosen), 0])
+    ranks = [] if learned is None else bench.patch_ranks(learned, chosen, example)
+    return float(learned.value[bench.layers.place(chosen), ranks[0]]) if learned is not None and ranks else None

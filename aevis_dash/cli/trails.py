@@ -149,7 +149,8 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     patches: list[np.ndarray | None] = []
     if with_images:
         learned = bench.learned_features()
-        patches = [bench.patch(learned, chosen, rank) for rank in range(learned.image.shape[1])]
+        ranks = bench.patch_ranks(learned, chosen, triplet.plan.example.id)
+        patches = [bench.patch(learned, chosen, rank) for rank in ranks]
     maps = {role: bench.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [patch for patch in patches if patch is not None]

@@ -162,12 +162,13 @@ def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, 
     layer = bench.layers.find(view.layer)
     cells = (Cell(0, Rect(0, 0, 50, 50)), Cell(1, Rect(50, 0, 50, 50)), Cell(2, Rect(100, 0, 20, 50)))
     monkeypatch.setattr(bench, "stored_learned_features", lambda by="activation": None)
-    assert faces_of(bench, layer, cells) == {}
+    assert faces_of(bench, layer, cells, view.example) == {}
     addresses = {0: "/patch/x/0", 1: "", 2: "/patch/x/2"}
-    monkeypatch.setattr("aevis_dash.callbacks.addresses.patch", lambda _bench, chosen, _rank: addresses[chosen.channel])
-    assert faces_of(bench, layer, cells) == {0: "/patch/x/0"}
+    first_patch = "aevis_dash.callbacks.addresses.first_patch"
+    monkeypatch.setattr(first_patch, lambda _bench, chosen, _example: addresses[chosen.channel])
+    assert faces_of(bench, layer, cells, view.example) == {0: "/patch/x/0"}
     what = shown(bench, found, view)
-    monkeypatch.setattr("aevis_dash.callbacks.addresses.patch", lambda _bench, chosen, _rank: f"/{chosen.channel}")
+    monkeypatch.setattr(first_patch, lambda _bench, chosen, _example: f"/{chosen.channel}")
     with_faces = drawing(bench, what, view, LIGHT, (900, 600), None)["layout"]["images"]
     assert with_faces
     assert drawing(bench, what, view.but(faces="off"), LIGHT, (900, 600), None)["layout"]["images"] == []

@@ -1,6 +1,7 @@
 """The learned features on the page: what is found so far, how far that is, and the jobs that find it."""
 
 import os
+import shutil
 import threading
 
 import pytest
@@ -31,26 +32,48 @@ def bench(world, monkeypatch):
 
 
 def test_before_anything_is_found_every_place_is_empty(bench):
-    assert best_patches(bench, CHOSEN, "activation") == []
-    assert addresses.patch(bench, CHOSEN, 0) == ""
+    assert best_patches(bench, CHOSEN, "activation", None) == []
+    assert addresses.first_patch(bench, CHOSEN, None) == ""
     assert [type(place).__name__ for place in patches([], 9)] == ["Span"] * 9
 
 
 def test_the_job_finds_them_and_the_two_sets_differ(bench):
     background.learn_job("page")
-    fires, speaks = (best_patches(bench, CHOSEN, by) for by in ("activation", "relevance"))
+    fires, speaks = (best_patches(bench, CHOSEN, by, None) for by in ("activation", "relevance"))
     assert fires != speaks
     learned, flat = bench.stored_learned_features(), bench.layers.offsets[20] + 7
     row, col = learned.row[flat, 0], learned.col[flat, 0]
     assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
     assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
     assert speaks[0].words.split(" · ")[1].startswith("relevance ")
-    assert fires[0].address == addresses.patch(bench, CHOSEN, 0)
-    assert [p.address for p in speaks[:2]] == [addresses.patch(bench, CHOSEN, i, "relevance") for i in range(2)]
+    assert fires[0].address == addresses.first_patch(bench, CHOSEN, None)
+    assert len(fires) == 9
     shown = patches(fires, 9)
     assert len(shown) == 9
     assert shown[0].title == f"{fires[0].image} · {fires[0].words}"
     assert fires[0].image in shown[0].alt
+
+
+def test_no_patch_is_of_the_picture_under_study(bench):
+    """Nor is one of it under another name, or of its adversarial among the images; nine others stand there."""
+    example = bench.workspace.examples()[0]
+    for name, original in (("copy.png", example.source), ("attacked.png", example.adversarial)):
+        shutil.copy(bench.workspace.path(original), bench.workspace.root / "images" / name)
+    with (bench.workspace.root / "images.csv").open("a") as table:
+        table.write("copy.png,\nattacked.png,\n")
+    background.learn_job("page")
+    own = {example.source, "copy.png", "attacked.png"}
+    maps, met = [FeatureMap(20, channel) for channel in range(64)], 0
+    for by in ("activation", "relevance"):
+        for chosen in maps:
+            every, beside = ([p.image for p in best_patches(bench, chosen, by, e)] for e in (None, example.id))
+            assert not own & set(beside)
+            assert [name for name in every if name not in own] == beside[: len([n for n in every if n not in own])]
+            assert len(beside) == 9 or len(every) < 9
+            met += bool(own & set(every))
+    assert met > 20, "they would have been seen"
+    shown = {chosen: best_patches(bench, chosen, "activation", example.id) for chosen in maps}
+    assert all(addresses.first_patch(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
 
 
 def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):
