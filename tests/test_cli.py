@@ -161,6 +161,7 @@ def test_version(capsys):
 def test_check(aevis, document, drawn_world):
     found = document("check", drawn_world)
     assert (found["images"], found["layers"], found["accuracy"]) == (60, 25, 1.0)
+    assert found["without_a_gate"] == "none"
     _, out, _ = aevis("check", drawn_world)
     assert f"feature maps            {found['feature_maps']}\n" in out
 

@@ -41,6 +41,12 @@ class Classifier:
         return self.network.layers
 
     @property
+    def ungated(self) -> tuple[str, ...]:
+        """The operations that are no layer, though they bend numbers one by one: where each is called, and what."""
+        traced = self.network.traced
+        return tuple(traced.described(node) for node in traced.ungated)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What makes explanations of this model doubtful, a sentence each."""
         doubt = heads.doubt(self.head)
@@ -125,6 +131,9 @@ def _fingerprint(classifier: Classifier) -> str:
     module = classifier.network.traced.module
     digest.update(module.code.encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
+    made = classifier.network.traced.made
+    if made:  # another version may know other ones, and results are of layers by their number
+        digest.update(json.dumps([node.name for node in made]).encode())
     digest.update(json.dumps([_described(classifier.preprocessing), classifier.class_names], default=list).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())

@@ -9,41 +9,20 @@ import copy
 import operator
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
+from aevis_dash.core.activations import Activations
 from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph
 
-ACTIVATION_MODULES = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Hardswish,
-    nn.Softplus,
-)
-_ACTIVATION_NAMES = (
-    "relu relu_ relu6 leaky_relu leaky_relu_ prelu rrelu elu elu_ selu celu gelu silu mish hardswish softplus"
-).split()
-ACTIVATION_FUNCTIONS = frozenset(
-    getattr(home, name) for home in (F, torch) for name in _ACTIVATION_NAMES if hasattr(home, name)
-)
 SUMS = frozenset({operator.add, torch.add})
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add,
@@ -59,7 +38,8 @@ class TracedModel:
 
     `sites` holds the graph node of each layer in `layers`, `axes` the dimension its channels run along,
     `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width), `names` where in
-    the model each node is called. The graph ends in the logits; `head` says what the model makes of them.
+    the model each node is called. The graph ends in the logits; `head` says what the model makes of them. Of the sites
+    `made` are those known by what they compute, not by name; `ungated` are functions of each number without a gate.
     """
 
     module: fx.GraphModule
@@ -70,6 +50,8 @@ class TracedModel:
     input_size: tuple[int, int]
     names: dict[fx.Node, str]
     head: Head = Head.LOGITS
+    made: tuple[fx.Node, ...] = ()
+    ungated: tuple[fx.Node, ...] = ()
 
     def described(self, node: fx.Node) -> str:
         """A node for people: where in the model it is called, and what is called there."""
@@ -87,7 +69,14 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     shapes = _shapes_or_refusal(model, module, input_size)
     head = cut(module, shapes)
     carried = _carried(module, shapes)
-    sites = [node for node in module.graph.nodes if _is_site(node, module, carried)]
+    found = Activations(module, carried)
+    sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
+    ungated = tuple(n for n in module.graph.nodes if n in carried - found.inside and found.bends(n) and n not in sites)
+    if not sites and ungated:
+        raise AevisError(
+            f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) are not "
+            "known as activations of feature maps. Write them as modules or functions of torch.nn."
+        )
     if not sites:
         raise AevisError(
             f"{type(model).__name__} has no activation function and no residual sum that torch.fx can see, "
@@ -98,7 +87,12 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
         _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
     )
     graph = LayerGraph(layers, _edges(sites))
-    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head)
+    made = tuple(site for site in sites if found.made(site))
+    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, ungated)
+
+
+def _called(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
+    return ", ".join(names.get(node, node.name) for node in nodes)
 
 
 def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
@@ -146,8 +140,8 @@ def _out_of_place(function: Any) -> Any:
     if function in _OUT_OF_PLACE:
         return _OUT_OF_PLACE[function]
     name = getattr(function, "__name__", "")
-    written = name.endswith("_") and any(getattr(home, name, None) is function for home in (torch, F))
-    return getattr(torch, name[:-1], None) or getattr(F, name[:-1], function) if written else function
+    written = name.endswith("_") and any(getattr(home, name, None) is function for home in (torch, nn.functional))
+    return getattr(torch, name[:-1], None) or getattr(nn.functional, name[:-1], function) if written else function
 
 
 def _use_result(node: fx.Node) -> None:
@@ -182,27 +176,16 @@ def _frame_in_user_code(trace: TracebackType | None) -> str:
     return f" at {last.filename}, line {last.lineno} ({last.line})"
 
 
-def _is_activation(node: fx.Node, module: fx.GraphModule) -> bool:
-    if node.op == "call_module":
-        return isinstance(module.get_submodule(str(node.target)), ACTIVATION_MODULES)
-    if node.op == "call_function":
-        return node.target in ACTIVATION_FUNCTIONS
-    return node.op == "call_method" and node.target in _ACTIVATION_NAMES
-
-
 def _is_residual_sum(node: fx.Node, carried: set[fx.Node]) -> bool:
     is_sum = (node.op == "call_function" and node.target in SUMS) or (node.op == "call_method" and node.target == "add")
     terms = node.args[:2]
     return is_sum and len(terms) == 2 and all(t in carried for t in terms)
 
 
-def _is_site(node: fx.Node, module: fx.GraphModule, carried: set[fx.Node]) -> bool:
-    if node not in carried:
+def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
+    if node not in carried or node in found.inside:
         return False
-    if _is_activation(node, module):
-        return True
-    users = list(node.users)
-    return _is_residual_sum(node, carried) and not (len(users) == 1 and _is_activation(users[0], module))
+    return found.is_activation(node) or (_is_residual_sum(node, carried) and not found.feeds_one_alone(node))
 
 
 def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from aevis_dash.core.layer_graph import ACTIVATION_MODULES, TracedModel, ancestors, descendants
+from aevis_dash.core import activations
+from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
 from aevis_dash.domain import AreaOfInterest
 
 Bound = int | np.ndarray
@@ -25,17 +26,8 @@ Axes = dict[fx.Node, int | None]
 
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 _POINTWISE = (
-    *ACTIVATION_MODULES,
-    nn.Sigmoid,
-    nn.LogSigmoid,
-    nn.Hardsigmoid,
-    nn.Tanh,
-    nn.Hardtanh,
-    nn.Softsign,
-    nn.Tanhshrink,
-    nn.Hardshrink,
-    nn.Softshrink,
-    nn.Threshold,
+    *activations.MODULES,
+    *activations.BOUNDED_MODULES,
     nn.Identity,
     nn.modules.batchnorm._BatchNorm,
     nn.modules.dropout._DropoutNd,
@@ -45,6 +37,7 @@ _ELEMENTWISE = frozenset(
     "add sub mul truediv div neg pow square sqrt rsqrt exp log abs clamp clip minimum maximum where sigmoid tanh relu "
     "relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh softplus dropout "
     "dropout2d feature_dropout alpha_dropout stochastic_depth batch_norm cat concat "
+    "softsign threshold hardshrink softshrink tanhshrink logsigmoid clamp_min expit erf multiply true_divide "
     "contiguous clone detach to float type_as".split()
 )
 """Functions and methods that read each neuron's own position only."""

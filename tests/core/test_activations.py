@@ -1,0 +1,139 @@
+"""Activations are found by what they compute: as many layers as by name, with the same values; gates are none."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from aevis_dash.core.execution import Network
+from aevis_dash.core.layer_graph import trace_model
+from aevis_dash.domain import AevisError
+
+
+class Net(nn.Module):
+    """conv, `activation`, conv, and a residual sum that the activation follows."""
+
+    def __init__(self, activation):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+        self.activation = activation
+
+    def forward(self, x):
+        x = self.activation(self.a(x))
+        return self.head(self.activation(self.b(x) + x).mean((2, 3)))
+
+
+def traced(activation):
+    return trace_model(Net(activation).eval(), (8, 8))
+
+
+def kinds(found):
+    return [layer.name.rstrip("_0123456789").split(".")[-1] for layer in found.layers.layers]
+
+
+HOME_MADE = {
+    "silu": (lambda x: x * torch.sigmoid(x), nn.SiLU()),
+    "silu, method": (lambda x: x.sigmoid() * x, nn.SiLU()),
+    "silu, in place": (lambda x: x.mul_(x.sigmoid()), nn.SiLU()),
+    "silu by hand": (lambda x: x / (1 + torch.exp(-x)), nn.SiLU()),
+    "hard swish": (lambda x: x * F.relu6(x + 3) / 6, nn.Hardswish()),
+    "hard swish by modules": (lambda x: x * F.hardsigmoid(x), nn.Hardswish()),
+    "mish": (lambda x: x * torch.tanh(F.softplus(x)), nn.Mish()),
+    "gelu": (lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)), nn.GELU()),
+    "gelu by tanh": (
+        lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * torch.pow(x, 3)))),
+        nn.GELU(approximate="tanh"),
+    ),
+    "softsign by hand": (lambda x: x / (1 + x.abs()), nn.Softsign()),
+    "clamp": (lambda x: x.clamp(min=0), nn.ReLU()),
+    "clamp to 6": (lambda x: torch.clamp(x, 0, 6), nn.ReLU6()),
+    "clamp_min": (lambda x: torch.clamp_min(x, 0), nn.ReLU()),
+    "maximum": (lambda x: torch.maximum(x, torch.zeros(())), nn.ReLU()),
+    "hardtanh": (F.hardtanh, nn.Hardtanh()),
+    "tanh": (torch.tanh, nn.Tanh()),
+    "sigmoid": (lambda x: x.sigmoid(), nn.Sigmoid()),
+    "logsigmoid": (F.logsigmoid, nn.LogSigmoid()),
+    "threshold": (lambda x: F.threshold(x, 0.1, 0.0), nn.Threshold(0.1, 0.0)),
+    "hardshrink": (F.hardshrink, nn.Hardshrink()),
+}
+
+
+@pytest.mark.parametrize("way", HOME_MADE)
+def test_a_home_made_activation_is_the_layer_that_its_module_is(way):
+    home_made, module = HOME_MADE[way]
+    found, wanted = traced(home_made), traced(module)
+    assert len(found.layers) == len(wanted.layers) == 2
+    assert found.ungated == wanted.ungated == ()
+    x, gates = torch.randn(2, 3, 8, 8), torch.rand(1, 8)
+    for given in (None, gates):
+        values = [Network(t).record(x, (0, 1), given) for t in (found, wanted)]
+        torch.testing.assert_close(values[0], values[1])
+
+
+def swish(x):
+    return x * torch.sigmoid(x)
+
+
+class Swish(nn.Module):
+    def forward(self, x):
+        return swish(x)
+
+
+def test_an_efficientnet_with_a_home_made_swish_has_the_layers_and_results_of_the_library():
+    torch.manual_seed(0)
+    model = torchvision.models.efficientnet_b0(weights=None).eval()
+    home_made = copy.deepcopy(model)
+    for module in list(home_made.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.SiLU):
+                setattr(module, name, Swish())
+    found, wanted = trace_model(home_made, (64, 64)), trace_model(model, (64, 64))
+    assert len(found.layers) == len(wanted.layers) > 48
+    assert [x.channels for x in found.layers.layers] == [x.channels for x in wanted.layers.layers]
+    assert found.layers.edges == wanted.layers.edges
+    x, gates = torch.randn(1, 3, 64, 64), torch.rand(1, wanted.layers.n_maps)
+    with torch.no_grad():
+        for given in (None, gates):
+            torch.testing.assert_close(Network(found).logits(x, given), Network(wanted).logits(x, given))
+    assert len(found.ungated) == len(wanted.ungated) == 16, "the gates of squeeze and excitation"
+
+
+def test_a_gate_of_the_models_own_is_no_layer_and_is_listed():
+    gate = lambda x: torch.relu(x) * torch.sigmoid(x.mean((2, 3), keepdim=True) * 2 + 1)  # noqa: E731
+    found = traced(gate)
+    assert kinds(found) == ["relu", "add", "relu"]
+    assert [found.described(n) for n in found.ungated] == ["sigmoid (sigmoid)", "sigmoid_1 (sigmoid)"]
+
+
+def test_a_named_activation_before_a_home_made_one_stays_a_layer():
+    found = traced(lambda x: swish(torch.relu(x)))
+    assert kinds(found) == ["relu", "mul", "relu", "mul"]
+
+
+@pytest.mark.parametrize(
+    "steady",
+    [
+        lambda x: x / x.norm(dim=1, keepdim=True).clamp(min=0),
+        lambda x: x * x.mean(1, keepdim=True),
+        lambda x: x * 2 + 1,
+    ],
+)
+def test_what_bends_nothing_by_itself_is_no_layer(steady):
+    assert kinds(traced(lambda x: torch.relu(steady(x)))) == ["relu", "add", "relu"]
+
+
+def test_a_net_whose_functions_are_unknown_is_not_said_to_have_none():
+    class Waves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(torch.sin(self.a(x)).mean((2, 3)))
+
+    with pytest.raises(AevisError, match=r"its functions \(sin\) are not known as activations"):
+        trace_model(Waves().eval(), (8, 8))
