@@ -27,6 +27,7 @@ from aevis_dash.core import (
 )
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
+from aevis_dash.core.intervention import Exchange
 from aevis_dash.core.problem import Foil
 from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import (
@@ -70,6 +71,8 @@ _REFERENCES = 32
 
 _NAMED = 3
 """Pairs that a warning names."""
+READY = 40
+"""Examples among which one whose datapaths are stored is looked for."""
 KEPT = 64
 """Distances that stay in memory."""
 T = TypeVar("T")
@@ -90,6 +93,13 @@ class Judgement:
 @dataclass(frozen=True)
 class Maxima:
     """`values` (n,), the activation of every map on one image: its maximum over positions."""
+
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Effects:
+    """`values` (n_l,), what putting each map of one layer from src into adv is estimated to do to the margin."""
 
     values: np.ndarray
 
@@ -300,10 +310,22 @@ class Workbench:
         return detection.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
 
     def opening(self, examples: Sequence[JudgedExample]) -> JudgedExample | None:
-        """The example to begin with: the workspace's own choice, else the misclassified one of median score."""
+        """The example to begin with: the workspace's own choice, else the misclassified one nearest the median score
+        whose datapaths are stored, among the READY nearest; the one of median score where none of them has any."""
         wanted = self.workspace.settings.opens_on
         chosen = [e for e in examples if e.example.id == wanted]
-        return chosen[0] if chosen else medium(examples)
+        if chosen:
+            return chosen[0]
+        near = by_nearness_to_medium(examples)
+        return next((e for e in near[:READY] if self.is_ready(e.example)), near[0] if near else None)
+
+    def is_ready(self, example: Example) -> bool:
+        """Whether all datapaths of an example are stored, extracted as the workspace does."""
+        wanted = self.workspace.settings.extraction
+        try:
+            return all(map(self.store.has, self._path_keys(self.plan(example, wanted), wanted)))
+        except AevisError:
+            return False
 
     # Attacks
 
@@ -667,11 +689,32 @@ class Workbench:
         found = intervention.single_map_effects(self.classifier, asked.receiver, donor, layer, channels, wanted, before)
         return found.values[0]
 
+    def exchange_effects(self, example_id: str, layer: int) -> np.ndarray:
+        """(n_l,) by how much each map of a layer, put from src into adv as all of them are, moves the margin towards
+        src's class, estimated by gradients (`Exchange.integrated`). Raises AevisError where the attack failed."""
+
+        def compute() -> Effects:
+            asked = self._question(example_id, Intervention(layer))
+            exchange = Exchange(self.classifier, asked.receiver, np.asarray(asked.donor), layer)
+            return Effects(exchange.integrated(lambda z: z[:, asked.wanted] - z[:, asked.before])[0])
+
+        return self.store.remember(self._effects_key(example_id, layer), Effects, compute).values
+
+    def stored_exchange_effects(self, example_id: str, layer: int) -> np.ndarray | None:
+        """What `exchange_effects` found, where that is stored."""
+        found = self.store.get(self._effects_key(example_id, layer), Effects)
+        return None if found is None else found.values
+
     def depths(self) -> tuple[int, ...]:
         """The last layer of every stage."""
         return tuple(level[-1] for level in evaluation.levels(self.layers, "stage"))
 
     # Behind the use cases
+
+    def _effects_key(self, example_id: str, layer: int) -> str:
+        example = self.workspace.example(example_id)
+        images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+        return self._key("effects", images=images, layer=layer)
 
     def _verification_key(self, example_id: str, asked: Intervention) -> str:
         example = self.workspace.example(example_id)
@@ -866,13 +909,17 @@ class Workbench:
 
 
 def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
-    """The misclassified example whose score is the median of theirs; None where there is none.
+    """The misclassified example whose score is the median of theirs; None where there is none."""
+    return next(iter(by_nearness_to_medium(examples)), None)
 
-    Very low scores belong to images that are ambiguous anyway, very high ones to images that are obviously odd.
-    """
+
+def by_nearness_to_medium(examples: Sequence[JudgedExample]) -> list[JudgedExample]:
+    """The misclassified examples, that of median score first, then by how far their ranks are from it; those without a
+    score only where none has one."""
     scored = sorted((e for e in examples if e.misclassified and np.isfinite(e.score)), key=lambda e: e.score)
     fooled = scored or [e for e in examples if e.misclassified]
-    return fooled[len(fooled) // 2] if fooled else None
+    ranks = sorted(range(len(fooled)), key=lambda rank: abs(rank - len(fooled) // 2))
+    return [fooled[rank] for rank in ranks]
 
 
 def open_workbench(root: Path) -> Workbench:

@@ -9,7 +9,7 @@ from aevis_dash.callbacks import activations, learned
 from aevis_dash.callbacks.flips import SHOWN, in_words, question
 from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.settle import is_lost_map, stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
 from aevis_dash.callbacks.trail import here, hint, nodes
 from aevis_dash.callbacks.trail import in_words as step_in_words
@@ -118,4 +118,7 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
         return ""
     layer, channel = firing.layer, firing.channel
     roles = [r.short for r in Role if bench.layers.part(firing.found.path(r).critical, layer.index)[channel]]
-    return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
+    lost = bench.class_names[firing.found.source.label]
+    why = f" · of src's maps that fire less on adv, this one, put back into adv, is estimated to speak most for {lost}"
+    told = why if is_lost_map(bench, firing.found, layer.index, channel) else ""
+    return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}{told}"

@@ -3,8 +3,7 @@
 import numpy as np
 
 from aevis_dash.callbacks.view import View, wanted_of
-from aevis_dash.domain import AevisError, Pattern, Role
-from aevis_dash.geometry.river import stretches
+from aevis_dash.domain import AevisError, Role
 from aevis_dash.workbench import Triplet, Workbench
 
 
@@ -12,15 +11,18 @@ def settled(bench: Workbench, view: View) -> View:
     """The view with its representative target, a layer and a map where it has none and they can be told, and without
     compared images that have no datapath beside this example.
 
-    Without a layer: the one where the adversarial begins to merge with the target. Without a map: the critical one
-    whose activation the attack raised most. Unchanged where the datapaths are not extracted or cannot be.
+    Without a layer: the one where src and adv part most, and there the map that tells most about the class that was
+    lost. In another layer without a map: the critical one whose activation the attack raised most. Unchanged where the
+    datapaths are not extracted or cannot be.
     """
     triplet = stored_triplet(bench, view)
     if triplet is None:
         return view
     view = view.but(target=triplet.image(Role.TARGET), compared=_comparable(triplet, view.compared))
     if view.layer is None:
-        view = view.but(layer=bench.layers.layers[telling_layer(bench, triplet)].name)
+        layer = parting_layer(bench, triplet)
+        effects = bench.exchange_effects(triplet.plan.example.id, layer)
+        view = view.but(layer=bench.layers.layers[layer].name, map=lost_map(bench, triplet, layer, effects))
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
 
 
@@ -33,13 +35,30 @@ def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
     return compared
 
 
-def telling_layer(bench: Workbench, triplet: Triplet) -> int:
-    """The first layer where adv merges with tar, else of the transition, else the last one."""
-    found = {s.pattern: s for s in reversed(stretches(bench.distances(triplet, "activations")))}
-    for pattern in (Pattern.MERGING, Pattern.TRANSITION):
-        if pattern in found:
-            return found[pattern].first
-    return len(bench.layers) - 1
+def parting_layer(bench: Workbench, triplet: Triplet) -> int:
+    """The layer where the activations of src and adv lie farthest apart (d2), among those where adv is farther on its
+    way to tar than to any image of a random other class; among all where there is none such."""
+    found = bench.distances(triplet, "activations")
+    apart = np.where(np.isfinite(found.d2), found.d2, -np.inf)
+    nulls = np.where(np.isfinite(found.null_share), found.null_share, -np.inf).max(axis=0, initial=-np.inf)
+    beyond = found.share > nulls
+    return int(np.argmax(np.where(beyond, apart, -np.inf) if beyond.any() else apart))
+
+
+def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray) -> int | None:
+    """The map of a layer that tells most about the class that was lost: of those in src's datapath that fire less on
+    adv, the one whose exchange moves the margin most towards src's class by its (n_l,) `effects`
+    (`Workbench.exchange_effects`). None where no such map moves it there."""
+    higher = bench.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
+    telling = np.where(higher & bench.layers.part(triplet.source.critical, layer), effects, -np.inf)
+    best = int(np.argmax(telling))
+    return best if telling[best] > 0 else None
+
+
+def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) -> bool:
+    """Whether that is the layer's `lost_map`, as far as its effects are stored."""
+    effects = bench.stored_exchange_effects(triplet.plan.example.id, layer)
+    return effects is not None and lost_map(bench, triplet, layer, effects) == channel
 
 
 def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:

@@ -32,6 +32,11 @@ class Served:
     workspace: Path
     process: subprocess.Popen
 
+    @property
+    def story(self) -> str:
+        """The address of a map of 8 x 8 neurons in the example that the page opens on."""
+        return f"{self.url}/?example={Workspace(self.workspace).settings.opens_on}&layer=layer3.2.relu&map=0"
+
 
 def pytest_setup_options() -> Options:
     """Chromium without a screen; as root it runs without its sandbox."""

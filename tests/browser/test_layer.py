@@ -31,7 +31,7 @@ PINNED_MARKED = "return Boolean(document.querySelector('.pinned-layers .js-plotl
 
 @pytest.fixture
 def walker(dash_br, served) -> Walker:
-    return Walker(dash_br, served.url)
+    return Walker(dash_br, served.story)
 
 
 FRAMED = """

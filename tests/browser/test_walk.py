@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def walker(dash_br, served) -> Walker:
-    return Walker(dash_br, served.url)
+    return Walker(dash_br, served.story)
 
 
 def test_from_the_slider_to_the_cause(walker):
@@ -74,8 +74,16 @@ def test_from_the_slider_to_the_cause(walker):
     assert walker.complaints() == []
 
 
+def test_the_page_opens_on_what_was_lost_and_says_why(dash_br, served):
+    walker = Walker(dash_br, served.url)
+    walker.says("neuron-title", "is estimated to speak most for panda")
+    walker.drawn("activations")
+    walker.until(lambda: walker.text("trace") == "Trace contributions on src", "it is traced where it fires")
+    assert walker.complaints() == []
+
+
 def test_the_story_traces_to_winners(walker):
-    """The opening map fires, so tracing it names winners, the same ones from the link."""
+    """Its map fires, so tracing it names winners, the same ones from the link."""
     walker.drawn("activations")
     walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5")
     walker.press("trace")

@@ -1,0 +1,95 @@
+"""The page opens where src and adv part, on the map that tells of the lost class, and says why."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aevis_dash.callbacks import settle
+from aevis_dash.callbacks.navigation import opening
+from aevis_dash.callbacks.neuron import MAP
+from aevis_dash.callbacks.neuron import said as told
+from aevis_dash.callbacks.settle import is_lost_map, lost_map, parting_layer, settled, stored_triplet
+from aevis_dash.callbacks.view import View
+from aevis_dash.core.intervention import single_map_effects
+from aevis_dash.domain import DatapathDistance, Role
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.settings import write_settings
+from aevis_dash.workbench import by_nearness_to_medium, open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def found(bench):
+    return stored_triplet(bench, View(example=bench.workspace.settings.opens_on))
+
+
+def test_it_opens_where_src_and_adv_part_most_beyond_the_nulls(bench, found, monkeypatch):
+    d2, d3 = np.array([0.1, 0.9, 0.5, 0.3, np.nan]), np.array([0.9, 0.9, 0.1, 0.1, np.nan])
+    for nulls, expected in (([0.2, 0.6, 0.4, 0.4, 0.4], 2), ([0.2, 0.4, 0.4, 0.4, 0.4], 1), ([1.0] * 5, 1), ([], 1)):
+        null = np.array([nulls]) if nulls else np.zeros((0, 5))
+        distance = DatapathDistance("activations", np.ones(5), d2, d3, null)
+        monkeypatch.setattr(bench, "distances", lambda *_, told=distance: told)
+        assert parting_layer(bench, found) == expected
+
+
+def test_the_first_map_is_one_that_src_lost_and_that_gives_its_class_back(bench, found):
+    """Its true effect, one map at a time, is large among all of the layer; it fires more on src, which needs it."""
+    view = settled(bench, View(example=found.plan.example.id))
+    layer = bench.layers.find(view.layer).index
+    assert layer == parting_layer(bench, found)
+    assert bench.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL)[view.map] > 0
+    assert bench.layers.part(found.source.critical, layer)[view.map]
+    images = [bench.workspace.read([found.image(role)]) for role in (Role.ADVERSARIAL, Role.SOURCE)]
+    labels = [np.array([found.path(role).label]) for role in (Role.SOURCE, Role.ADVERSARIAL)]
+    every = np.arange(bench.layers.layers[layer].channels)[None]
+    true = single_map_effects(bench.classifier, *images, layer, every, *labels).values[0]
+    assert true[view.map] > 0
+    assert (true > true[view.map]).sum() <= 0.05 * len(true)
+
+
+def test_effects_sum_to_what_exchanging_the_whole_layer_does(bench, found):
+    """At a layer through which everything passes, against the two plain runs of the model."""
+    layer = len(bench.layers) - 1
+    said = [p.probabilities for p in bench.predict([found.image(r) for r in (Role.SOURCE, Role.ADVERSARIAL)])]
+    margins = [float(np.log(p[found.source.label]) - np.log(p[found.adversarial.label])) for p in said]
+    effects = bench.exchange_effects(found.plan.example.id, layer)
+    assert effects.sum() == pytest.approx(margins[0] - margins[1], rel=0.02)
+
+
+def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
+    layer = parting_layer(bench, found)
+    channels = bench.layers.layers[layer].channels
+    higher = bench.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
+    assert lost_map(bench, found, layer, -np.ones(channels)) is None
+    assert lost_map(bench, found, layer, np.where(higher, 0, 9)) is None, "what fires less on src is no loss"
+
+
+def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
+    view = settled(bench, View(example=found.plan.example.id))
+    layer = bench.layers.find(view.layer).index
+    title = told(bench, view, LIGHT, frozenset({MAP}))[0]
+    assert title.endswith("is estimated to speak most for panda")
+    other = next(c for c in range(bench.layers.layers[layer].channels) if c != view.map)
+    assert "speak most" not in told(bench, view.but(map=other), LIGHT, frozenset({MAP}))[0]
+    assert not is_lost_map(bench, found, 0, 0), "what is not stored is not said"
+
+
+def test_it_opens_on_an_example_that_is_ready_and_on_the_workspaces_own(world):
+    bench = open_workbench(world)
+    story, judged = bench.workspace.settings.opens_on, bench.judged_examples()
+    assert opening(bench).example == story
+    write_settings(world, dataclasses.replace(bench.workspace.settings, opens_on=""))
+    bench = open_workbench(world)
+    near = by_nearness_to_medium(judged)
+    scores = [e.score for e in near]
+    assert scores[0] == sorted(scores)[len(scores) // 2]
+    assert near[0].example.id != story, "else the median one would have passed"
+    assert bench.opening(judged).example.id == story, "it alone has its datapaths"
+    far = [e for e in judged if e.example.id != story]
+    assert bench.opening(far) == by_nearness_to_medium(far)[0], "none of these is ready"
+    assert settle.settled(bench, View(example=near[0].example.id)).layer is None
