@@ -73,7 +73,6 @@ CONNECTIONS, IDLE_SECONDS = 1000, 20
 def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
     """The application for one workspace, warm: its first requests may come in parallel. `asked` says under which names
     it answers."""
-    scores = examples.score_range(bench)
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
     methods = Methods(view.methods(own), view.shares(own), own.share)
@@ -88,9 +87,9 @@ def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
     )
     app.index_string = _with_parts(app)
     fields = {"plain": dict(view.PLAIN), "belongs": view.BELONGS}
-    classes, findable = examples.classes, network_choices.findable
+    classes, scores, findable = examples.classes, examples.score_range, network_choices.findable
     app.layout = lambda: page(
-        workspace.root.name, model, classes(bench), scores, methods, findable(bench), fields, bench.warnings
+        workspace.root.name, model, classes(bench), scores(bench), methods, findable(bench), fields, bench.warnings
     )
     guard.register(app.server, asked or Guard())
     app.server.before_request(_no_other_page)

@@ -28,6 +28,7 @@ from aevis_dash.core import (
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.intervention import Exchange
+from aevis_dash.core.measures import rank_correlation
 from aevis_dash.core.problem import Foil
 from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import (
@@ -308,6 +309,15 @@ class Workbench:
         """How well the score tells the misclassified adversarials from their sources."""
         fooled = [e for e in examples if e.misclassified]
         return detection.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
+
+    def score_follows_size(self, examples: Sequence[JudgedExample]) -> float:
+        """Spearman's rank correlation, over the misclassified adversarials, of the score with the norm of the head's
+        input, which grows with how far an attack overshoots; NaN for fewer than three with a score."""
+        fooled = [e for e in examples if e.misclassified and np.isfinite(e.score)]
+        if len(fooled) < 3:
+            return float("nan")
+        sizes = [float(np.linalg.norm(j.features)) for j in self.judge([e.example.adversarial for e in fooled])]
+        return rank_correlation(np.array([e.score for e in fooled]), np.array(sizes))
 
     def opening(self, examples: Sequence[JudgedExample]) -> JudgedExample | None:
         """The example to begin with: the workspace's own choice, else the misclassified one nearest the median score

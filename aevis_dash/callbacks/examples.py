@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import numpy as np
-from dash import Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids, pairs
 from aevis_dash.callbacks import addresses
@@ -17,6 +17,9 @@ from aevis_dash.workbench import Workbench
 
 SHOWN = 40
 """Cards in the gallery at most."""
+OVERSHOOT, APART = 0.7, 0.99
+"""The rank correlation with the features' size from which a score measures that, and the AUROC from which adversarials
+and sources hardly touch."""
 FEW = 8
 """Misclassified examples of which the gallery begins with a part; where there are fewer, with all of them."""
 
@@ -36,9 +39,14 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.PICKED, "data"),
         Input(ids.COMPARED, "data"),
         Input(ids.THEME, "data"),
+        Input(ids.ARRIVED, "data"),
         State(ids.EXAMPLES, "data"),
+        State(ids.VIEW, "data"),
     )
-    def show_examples(between, only_misclassified, class_from, class_to, picked, _compared, colours, known):
+    def show_examples(
+        between, only_misclassified, class_from, class_to, picked, _compared, colours, arrived, known, view
+    ):
+        """The example that a link opens is among the cards whatever the slider and the filters say."""
         judged, among = bench.judged_examples(), narrowed(bench, picked)
         chosen = [
             e
@@ -51,9 +59,18 @@ def register(app: Dash, bench: Workbench) -> None:
         ]
         chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
-        cards, count = [_card(bench, e) for e in chosen[:SHOWN]], _count(len(chosen), len(judged), among is not None)
+        here = (arrived if ctx.triggered_id == ids.ARRIVED else view) or arrived or {}
+        cards = [_card(bench, e) for e in with_shown(chosen[:SHOWN], judged, here.get("example"))]
+        count = _count(len(chosen), len(judged), among is not None)
+        count += "; first the shown one, which is not among them" if len(cards) > len(chosen[:SHOWN]) else ""
         digest = _digest(bench, judged)
         return [asdict(card) for card in cards], count, figure, no_update if digest == known else digest
+
+
+def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example: str | None) -> list[JudgedExample]:
+    """The examples of the cards, led by the one of that id where it is not among them."""
+    missing = example not in {e.example.id for e in cards}
+    return [*(e for e in judged if missing and e.example.id == example), *cards]
 
 
 def score_range(bench: Workbench) -> ScoreRange:
@@ -64,7 +81,25 @@ def score_range(bench: Workbench) -> ScoreRange:
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.auroc(judged)
     note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
-    return ScoreRange(low, high, (start[0], start[1]), note)
+    meaning = score_meaning(len(fooled), auroc, bench.score_follows_size(judged))
+    return ScoreRange(low, high, (start[0], start[1]), note, meaning)
+
+
+def score_meaning(count: int, auroc: float, follows: float) -> str:
+    """What the scores of so many misclassified adversarials tell: by their AUROC against their sources, and by their
+    rank correlation with the size of the head's features."""
+    if count < FEW or not np.isfinite(auroc) or not np.isfinite(follows):
+        return "adversarial score: too few examples here to say what it tells"
+    facts = (
+        f"AUROC {auroc:.2f} against the sources, rank correlation {follows:.2f} with the size of the head's features"
+    )
+    if follows >= OVERSHOOT:
+        told = "at this attack strength it mostly measures how far the attack overshoots"
+    elif auroc >= APART:
+        told = "it sets nearly all adversarials apart, so that none of them is ambiguous"
+    else:
+        told = "low ones are ambiguous images, high ones obviously odd; medium ones tell most"
+    return f"adversarial score: {told} ({facts})"
 
 
 def classes(bench: Workbench) -> Classes:

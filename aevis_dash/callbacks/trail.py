@@ -49,7 +49,7 @@ def here(view: View) -> str:
 def hint(bench: Workbench, view: View) -> str:
     """The next step, as one sentence."""
     if view.example is None:
-        return "Choose an example on the left; medium scores tell most."
+        return "Choose an example on the left."
     if stored_triplet(bench, view) is None:
         return "Wait for the datapaths, or choose another example."
     if view.traced is not None and view.map is None:

@@ -13,12 +13,13 @@ from aevis_dash.layouts.graph import waiting_graph
 
 @dataclass(frozen=True)
 class ScoreRange:
-    """Ends of the slider, the range it begins with, and what is said of the scores."""
+    """Ends of the slider, the range it begins with, a note on the scores, and what they mean in this workspace."""
 
     low: float
     high: float
     start: tuple[float, float]
     note: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def examples_panel(classes: Classes, scores: ScoreRange) -> html.Section:
     return html.Section(
         [
             html.H2("Examples"),
-            html.Div("adversarial score: medium ones tell most", className="quiet"),
+            html.Div(scores.meaning, className="quiet"),
             waiting_graph(ids.SCORES, 120),
             dcc.RangeSlider(
                 id=ids.RANGE,

@@ -8,8 +8,8 @@ STEPS = (
     (
         "examples",
         "1. Choose an example",
-        "Each card is a source and its adversarial image. Move the slider to medium scores: very low ones are "
-        "ambiguous images, very high ones obviously odd. Click a card.",
+        "Each card is a source and its adversarial image. The slider picks adversarial scores; the line above it says "
+        "what the score tells in this workspace. Click a card.",
     ),
     (
         "network",

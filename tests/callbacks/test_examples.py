@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.examples import FEW, in_range, score_range
+from aevis_dash.callbacks.examples import FEW, in_range, score_meaning, score_range, with_shown
+from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 
 
@@ -15,3 +16,46 @@ def test_the_slider_begins_at_the_middle_half_and_at_all_of_few(drawn_world, mon
     found = score_range(bench)
     seen = [e for e in fooled if in_range(e, list(found.start))]
     assert len(seen) == (count if count < FEW else FEW // 2)
+
+
+def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
+    """Each page that is loaded asks anew: examples may have been added since the server began."""
+    bench = open_workbench(world)
+    table = world / "examples.csv"
+    whole = table.read_text(encoding="utf-8")
+    judged = sorted(bench.judged_examples(), key=lambda e: e.score)
+    highest = judged[-1].example.id
+    table.write_text("\n".join(row for row in whole.splitlines() if highest not in row) + "\n", encoding="utf-8")
+    app = create_app(bench)
+    layout = lambda: app.server.test_client().get("/_dash-layout").get_data(as_text=True)  # noqa: E731
+    before = layout()
+    table.write_text(whole, encoding="utf-8")
+    assert f"{judged[-1].score:.6g}"[:6] not in before
+    assert f"{judged[-1].score:.6g}"[:6] in layout()
+
+
+def test_the_example_that_a_link_opens_is_among_the_cards(drawn_world):
+    judged = open_workbench(drawn_world).judged_examples()
+    ids = lambda cards: [e.example.id for e in cards]  # noqa: E731
+    far = judged[-1].example.id
+    assert ids(with_shown(judged[:3], judged, far)) == [far, *ids(judged[:3])]
+    assert with_shown(judged[:3], judged, judged[1].example.id) == judged[:3]
+    assert with_shown(judged[:3], judged, None) == judged[:3]
+    assert ids(with_shown([], judged, far)) == [far]
+
+
+def test_what_the_score_means_is_said_by_its_figures(drawn_world):
+    bench = open_workbench(drawn_world)
+    judged = bench.judged_examples()
+    fooled = [e for e in judged if e.misclassified]
+    sizes = [np.linalg.norm(j.features) for j in bench.judge([e.example.adversarial for e in fooled])]
+    ranks = [np.argsort(np.argsort(values)) for values in ([e.score for e in fooled], sizes)]
+    assert bench.score_follows_size(judged) == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
+    assert "overshoots (AUROC 1.00 against the sources, rank correlation 0.96" in score_meaning(40, 1.0, 0.96)
+    assert "none of them is ambiguous" in score_meaning(40, 0.995, 0.3)
+    assert "medium ones tell most" in score_meaning(40, 0.8, 0.3)
+    assert "too few" in score_meaning(FEW - 1, 1.0, 0.96)
+    assert "too few" in score_meaning(40, float("nan"), 0.96)
+    assert score_range(bench).meaning == score_meaning(
+        len(fooled), bench.auroc(judged), bench.score_follows_size(judged)
+    )
