@@ -95,6 +95,8 @@ def score_meaning(count: int, auroc: float, follows: float) -> str:
     )
     if follows >= OVERSHOOT:
         told = "at this attack strength it mostly measures how far the attack overshoots"
+    elif follows <= -OVERSHOOT:
+        told = "it mostly measures how small the features are, so high ones barely reach the class they are taken for"
     elif auroc >= APART:
         told = "it sets nearly all adversarials apart, so that none of them is ambiguous"
     else:
