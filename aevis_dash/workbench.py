@@ -63,7 +63,7 @@ from aevis_dash.learning import Learning
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import Workspace
 
-VERSION = 3
+VERSION = 4
 """Of what is computed here; raised when a method's results change for the same parameters."""
 _BATCH = 16
 _REFERENCES = 32
@@ -438,8 +438,9 @@ class Workbench:
         if not names:
             raise AevisError("There is no image to find a datapath of. Choose at least one.")
         wanted = wanted or self.workspace.settings.extraction
+        names = sorted(names, key=self.workspace.image_hash)
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self._key("datapath", images=sorted(hashes), parameters=datapath.used(wanted))
+        key = self._key("datapath", images=hashes, parameters=datapath.used(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -794,15 +795,13 @@ class Workbench:
 
     def _judge(self, names: Sequence[str], hashes: dict[str, str]) -> None:
         images = self.workspace.read(names)
-        predictions = self.classifier.predict(images)
-        heads = detection.head_features(self.classifier, images)
-        for name, prediction, head in zip(names, predictions, heads, strict=True):
-            if not np.isfinite(prediction.probabilities).all():
+        for name, (probabilities, head) in zip(names, detection.judge(self.classifier, images), strict=True):
+            if not np.isfinite(probabilities).all():
                 raise AevisError(
                     f"The model gives NaN for the image {name}. Check the model's weights, and the "
                     "preprocessing in workspace.toml."
                 )
-            judgement = Judgement(prediction.probabilities, head)
+            judgement = Judgement(probabilities, head)
             self.store.put(self._key("judgement", image=hashes[name]), judgement)
             self._judged[hashes[name]] = judgement
 
@@ -886,17 +885,26 @@ class Workbench:
         foils: Sequence[tuple[int, str]],
         progress: Progress,
     ) -> list[Datapath]:
-        found = {key: self.store.get(key, Datapath) for key in keys}
-        todo = [i for i, key in enumerate(keys) if found[key] is None]
-        if wanted.method == "joint" and todo:
-            todo = list(range(len(keys)))
-        if todo:
-            images, against = self.workspace.read([names[i] for i in todo]), self._foils([foils[i] for i in todo])
-            paths = datapath.extract(self.classifier, images, given, wanted, progress, against)
-            for i, path in zip(todo, paths, strict=True):
-                self.store.put(keys[i], path)
-                found[keys[i]] = path
-        return [path for key in keys if (path := found[key]) is not None]
+        """The datapaths, batch by batch; a batch of which one is missing is solved whole again.
+
+        So the images that are solved together are always the same ones, however often the work was interrupted: with
+        others beside it, an image's gates differ in the fourth digit.
+        """
+        paths: list[Datapath] = []
+        step = datapath.at_once(self.classifier, wanted, len(keys))
+        for first in range(0, len(keys), step):
+            batch = slice(first, first + step)
+            found = [self.store.get(key, Datapath) for key in keys[batch]]
+            if None in found:
+                inner = part_of(progress, first / len(keys), len(found) / len(keys))
+                images, against = self.workspace.read(names[batch]), self._foils(foils[batch])
+                solved = datapath.extract(self.classifier, images, given, wanted, inner, against)
+                for i, path in enumerate(solved):
+                    if found[i] is None:
+                        self.store.put(keys[first + i], path)
+                        found[i] = path
+            paths += [path for path in found if path is not None]
+        return paths
 
     def _trace(self, name: str, path: Datapath) -> Trace:
         return Trace(path, self.maxima(name))

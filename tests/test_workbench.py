@@ -49,7 +49,7 @@ def fooled(bench):
 def runs(monkeypatch):
     """How many times a network ran, in whole or in part."""
     counted = []
-    for name in ("logits", "record", "activation", "part"):
+    for name in ("logits", "record", "with_value", "activation", "part"):
         original = getattr(Network, name)
 
         def counting(self, *args, _original=original, _name=name, **options):

@@ -87,8 +87,7 @@ def extract(
     many at a time as fit. The method "joint" alone takes all images at once and holds them near one another too.
     Raises AevisError for an unknown method, and where the GPU's memory is too small.
     """
-    whole = parameters.method == "joint"
-    step = len(images) if whole or classifier.device.type != "cpu" else parameters.batch
+    step = at_once(classifier, parameters, len(images))
     against = [Foil()] * len(images) if foils is None else list(foils)
     done = 0
     while done < len(images):
@@ -97,10 +96,16 @@ def extract(
         try:
             found = _solved(Problem(classifier, images[at], given, parameters, against[at]), inner)
         except torch.OutOfMemoryError as error:
-            step = _smaller(step, whole, error)
+            step = _smaller(step, parameters.method == "joint", error)
             continue
         yield from found
         done += len(found)
+
+
+def at_once(classifier: Classifier, parameters: ExtractionParameters, count: int) -> int:
+    """How many of `count` images are solved together: a batch, or all where the method or the device wants that."""
+    whole = parameters.method == "joint" or classifier.device.type != "cpu"
+    return max(1, count if whole else parameters.batch)
 
 
 def _smaller(step: int, whole: bool, error: Exception) -> int:

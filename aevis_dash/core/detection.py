@@ -1,6 +1,6 @@
 """The adversarial score: K-density of the classifier head's input (Pang et al., NeurIPS 2018)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,18 @@ def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -
             for i in range(0, len(images), batch)
         ]
     return torch.cat(chunks).cpu().numpy()
+
+
+def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The probabilities (K,) and h(x) (d,) of each of some 8-bit images (B, H, W, 3).
+
+    Each in a run of its own: in a batch an image's values depend on how many others there are, in the seventh digit.
+    """
+    node = _head_input(classifier)
+    for image in images:
+        with torch.no_grad():
+            logits, head = classifier.network.with_value(classifier.inputs(image[None]), node)
+        yield logits.softmax(1)[0].cpu().numpy(), head.flatten(1)[0].cpu().numpy()
 
 
 def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:

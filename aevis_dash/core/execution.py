@@ -136,6 +136,11 @@ class Network:
         """The part of the graph that carries layer `first` to layer `last`, to the logits for None."""
         return Part(self, first, last)
 
+    def with_value(self, x: Tensor, node: fx.Node) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) of normalised images and the value of any node of the graph, in one run."""
+        run = _Run(self.traced, {}, {node})
+        return run.run(x), run.kept[node]
+
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
         """The value of any node of the graph for images x."""
         return self._values(x, {node})[node]
