@@ -6,6 +6,7 @@ A file is written beside its place, is on the disk before it is moved there, and
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import uuid
@@ -88,6 +89,18 @@ def _settle(folder: Path) -> None:
             os.close(handle)
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made where it is missing; only trying tells."""
+    probe = folder / f"{part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return error.errno not in READ_ONLY
+    return True
+
+
 def sweep(parts: Iterable[Path]) -> None:
     """Remove those of these paths that a killed process of this machine left; what is still being written stays.
 
@@ -96,7 +109,7 @@ def sweep(parts: Iterable[Path]) -> None:
     for part in parts:
         if _is_abandoned(part):
             with suppress(OSError):  # another run was quicker, or it is not ours to remove
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def part_prefix() -> str:

@@ -4,9 +4,12 @@ A job's process is forked from a fork server that has torch and the model loaded
 forking a process that has run torch with several threads would hang the child.
 """
 
+import atexit
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +34,8 @@ from aevis_dash.domain import (
     Verification,
     Visualisation,
 )
+from aevis_dash.files import is_writable, part_prefix, sweep
+from aevis_dash.store import SPARE_VARIABLE
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
@@ -47,6 +52,7 @@ def start(root: Path, preload: str) -> None:
     """
     os.environ[WORKSPACE_VARIABLE] = str(root)
     os.environ[SERVER_VARIABLE] = str(os.getpid())
+    share_spare_cache(root)
     multiprocess: Any = importlib.import_module("multiprocess")  # dill's twin of multiprocessing, as Dash uses it
     if "forkserver" not in multiprocess.get_all_start_methods():
         multiprocess.set_start_method("spawn", force=True)
@@ -54,6 +60,19 @@ def start(root: Path, preload: str) -> None:
     multiprocess.set_start_method("forkserver", force=True)
     multiprocess.set_forkserver_preload([preload])
     importlib.import_module("multiprocess.forkserver").ensure_running()
+
+
+def share_spare_cache(root: Path) -> None:
+    """Where a workspace's results cannot be written, give the server and its jobs a folder of their own to share.
+
+    It goes with the server; what a killed one left is swept by the next.
+    """
+    temporary = Path(tempfile.gettempdir())
+    sweep(temporary.glob(f"{part_prefix()}*"))
+    if not is_writable(root / "cache"):
+        folder = tempfile.mkdtemp(prefix=f"{part_prefix()}{os.getpid()}-", dir=temporary)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[SPARE_VARIABLE] = folder
 
 
 def end() -> None:
@@ -115,9 +134,8 @@ def learn(progress: Progress) -> None:
     Where another process is at it already, nothing is done.
     """
     bench, progress = workbench(), _served(progress)
-    bench.workspace.cache.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(bench.workspace.cache / "learn.lock", timeout=0):
+        with FileLock(_locks(bench) / "learn.lock", timeout=0):
             bench.learning.learn(progress, lambda: _short_turn(bench, progress))
     except Timeout:
         progress(0.0, "another job is at it")
@@ -169,6 +187,13 @@ def compare_pairs(progress: Progress) -> None:
         divergences.listing(bench, progress)
 
 
+def _locks(bench: Workbench) -> Path:
+    """The folder of the locks: beside the results, wherever these can be written."""
+    folder = Path(os.environ.get(SPARE_VARIABLE) or bench.workspace.cache)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
     """A turn after which a job that waits has the time to take its own."""
@@ -180,8 +205,7 @@ def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
 @contextmanager
 def _turn(bench: Workbench, progress: Progress) -> Iterator[None]:
     """Wait until no other job runs, then use all cores. The lock goes with the process, however that ends."""
-    bench.workspace.cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(bench.workspace.cache / "job.lock")
+    lock = FileLock(_locks(bench) / "job.lock")
     while True:
         try:
             lock.acquire(timeout=0.5)

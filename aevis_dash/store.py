@@ -35,6 +35,7 @@ SPARE_VARIABLE = "AEVIS_SPARE_CACHE"
 """Names a folder for the results whose own folder cannot be written; a server shares one with its jobs."""
 HELD = 64 * 1024 * 1024
 """Bytes that the results in memory take at most, in one store."""
+_LAST = "They last until this command or server ends."
 _PLAIN = 2048
 """Bytes of a result beside its arrays and texts, roughly."""
 
@@ -58,6 +59,8 @@ class Store:
         self.folder = folder
         self._recent, self._unkept = _Recent(held), _Recent(held)
         self._troubles: dict[str, str] = {}
+        if os.environ.get(SPARE_VARIABLE):
+            self._troubles["write"] = f"Results cannot be stored in {folder}. {_LAST}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -148,8 +151,7 @@ class Store:
         return found
 
     def _complain(self, error: OSError) -> None:
-        lost = "They last until this command or server ends."
-        self._troubles["write"] = f"Results cannot be stored in {self.folder} ({error.strerror}). {lost}"
+        self._troubles["write"] = f"Results cannot be stored in {self.folder} ({error.strerror}). {_LAST}"
 
 
 class _Recent:

@@ -1,0 +1,74 @@
+"""A workspace on a disk that cannot be written: everything is computed, nothing is stored, and one line says so."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aevis_dash import jobs
+from aevis_dash.cli import main
+from aevis_dash.config import silent
+from aevis_dash.files import part_prefix
+from aevis_dash.store import SPARE_VARIABLE
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture
+def read_only(drawn_world, tmp_path):
+    """The drawn world on a disk of its own, mounted without leave to write; only the superuser may mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "none", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        shutil.copytree(drawn_world, place / "world")
+        shutil.rmtree(place / "world" / "cache" / "datapath")
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        yield place / "world"
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_verb_computes_without_storing_and_says_so_once(read_only, capsys):
+    story = open_workbench(read_only).workspace.settings.opens_on
+    assert main(["extract", str(read_only), "--example", story, "--no-features", "--json"]) == 0
+    said = capsys.readouterr()
+    (warning,) = [line for line in said.err.splitlines() if "cannot be stored" in line]
+    assert f"Results cannot be stored in {read_only / 'cache'} (Read-only file system)" in warning
+    assert json.loads(said.out)["examples"][0]["example"] == story
+    assert [text for text in json.loads(said.out)["warnings"] if "cannot be stored" in text] != []
+    assert not (read_only / "cache" / "datapath").exists()
+
+
+def test_a_job_hands_its_results_to_the_server_all_the_same(read_only, monkeypatch, tmp_path):
+    """Its locks, too, lie where it may write; what a killed server left is swept, as is this when it ends."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(SPARE_VARIABLE, "")
+    monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
+    monkeypatch.setenv(jobs.WORKSPACE_VARIABLE, str(read_only))
+    left = tmp_path / f"{part_prefix()}{2**22 + 1}-x"
+    (left / "datapath").mkdir(parents=True)
+    jobs.workbench.cache_clear()
+    jobs.share_spare_cache(read_only)
+    assert not left.exists()
+    spare = Path(os.environ[SPARE_VARIABLE])
+    assert spare.parent == tmp_path
+    server = open_workbench(read_only)
+    assert any("cannot be stored" in text for text in server.warnings)
+    story = server.workspace.settings.opens_on
+    assert server.triplet(story) is None
+    try:
+        jobs.extract(story, None, server.workspace.settings.extraction, silent)
+    finally:
+        jobs.workbench.cache_clear()
+    assert server.triplet(story) is not None
+
+
+def test_a_disk_that_can_be_written_needs_no_other_folder(world, monkeypatch):
+    monkeypatch.delenv(SPARE_VARIABLE, raising=False)
+    jobs.share_spare_cache(world)
+    assert SPARE_VARIABLE not in os.environ
