@@ -1,13 +1,16 @@
 """The house: its floors, its README, its tools."""
 
 import ast
+import importlib.metadata
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from aevis_dash.cli import make_parser
 
@@ -134,3 +137,16 @@ def test_ci_runs_make_test():
     assert script.stat().st_mode & 0o111
     assert "exec make test\n" in script.read_text(encoding="utf-8")
     assert "make test" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
+def test_the_oldest_and_newest_versions_that_are_declared_are_those_that_work():
+    """torch.OutOfMemoryError came with torch 2.5 (torchvision 0.20); what we override of Dash's jobs may end with 5."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [Requirement(text) for text in told["dependencies"] + told["optional-dependencies"]["test"]]
+    allowed = {(one.name, *sorted(one.extras)): one.specifier for one in listed}
+    for dash in (("dash",), ("dash", "testing")):
+        assert not allowed[dash].contains("5.0.0")
+    assert not allowed[("torch",)].contains("2.4.1")
+    assert not allowed[("torchvision",)].contains("0.19.1")
+    for (name, *_), versions in allowed.items():
+        assert versions.contains(importlib.metadata.version(name)), name
