@@ -1,6 +1,8 @@
 """Making workspaces: of the drawn world, of a user's model; nothing half-made stays behind."""
 
+import errno
 import functools
+import os
 import pickle
 import re
 
@@ -175,6 +177,21 @@ def plain_evil(path):
         ("list.pt", lambda p: torch.save([1, 2], p), "does not hold a state dict"),
         ("noise.safetensors", lambda p: p.write_bytes(b"noise" * 9), "not a readable safetensors file"),
         ("gone.pt", lambda p: None, "There is no weights file .*gone.pt"),
+        ("empty.pt", lambda p: p.touch(), "empty.pt is empty"),
+        ("empty.safetensors", lambda p: p.touch(), "empty.safetensors is empty"),
+        ("noise.pt", lambda p: p.write_bytes(b"noise" * 9), "not a file of plain tensors"),
+        ("cut.pt", lambda p: (torch.save(narrowed(), p), os.truncate(p, 100)), "not a file of plain tensors"),
+        ("folder.pt", lambda p: p.mkdir(), "folder.pt is a folder or a device"),
+        ("pipe.pt", os.mkfifo, "pipe.pt is a folder or a device"),
+        ("numbers.pt", lambda p: torch.save({0: torch.zeros(1)}, p), "does not hold a state dict"),
+        ("nested.pt", lambda p: torch.save({"state_dict": {"a": narrowed()}}, p), "does not hold a state dict"),
+        ("deep.pt", lambda p: torch.save({"state_dict": {3: torch.zeros(1)}}, p), "does not hold a state dict"),
+        ("whole.pt", lambda p: torch.save(recast(torch.int8), p), "holds torch.int8 in place of torch.float32"),
+        (
+            "complex.pt",
+            lambda p: torch.save(recast(torch.cfloat), p),
+            "holds torch.complex64 in place of torch.float32",
+        ),
     ],
 )
 def test_weights_that_cannot_be_are_refused_and_nothing_is_made(tmp_path, photos, classes, name, write, words):
@@ -184,6 +201,22 @@ def test_weights_that_cannot_be_are_refused_and_nothing_is_made(tmp_path, photos
         init(tmp_path, photos, classes, weights=str(path))
     assert not (tmp_path / "ws").exists()
     assert not list(tmp_path.glob("*.ran"))
+
+
+def recast(kind):
+    return {name: value.to(kind) for name, value in load_file(SHIPPED).items()}
+
+
+def test_weights_that_cannot_be_read_now_are_not_called_damaged(tmp_path, photos, classes, monkeypatch):
+    path = tmp_path / "good.pt"
+    torch.save(load_file(SHIPPED), path)
+
+    def fails(*_args, **_options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(torch, "load", fails)
+    with pytest.raises(AevisError, match=r"good.pt cannot be read \(Too many open files\)"):
+        init(tmp_path, photos, classes, weights=str(path))
 
 
 def narrowed():

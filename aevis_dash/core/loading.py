@@ -244,6 +244,12 @@ def _is_file_name(weights: str) -> bool:
 
 def _load_weights(model: nn.Module, path: Path, source: str) -> None:
     state = _read_weights(path)
+    wrong = next((n for n, own in model.state_dict().items() if n in state and not _alike(own, state[n])), None)
+    if wrong is not None:
+        raise AevisError(
+            f"The weights in {path} do not fit {source}: {wrong!r} holds {state[wrong].dtype} in place of "
+            f"{model.state_dict()[wrong].dtype}. Give the weights as real numbers."
+        )
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -254,20 +260,36 @@ def _load_weights(model: nn.Module, path: Path, source: str) -> None:
         ) from error
 
 
+def _alike(own: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether real numbers are given for real ones; torch would take whole or complex ones without a word."""
+    return own.is_floating_point() == given.is_floating_point() and not given.is_complex()
+
+
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if path.exists() and not path.is_file():
+        raise AevisError(f"{path} is a folder or a device, not a file of weights. Name the file itself.")
     if not path.is_file():
         raise AevisError(f"There is no weights file {path}. Mend `weights` in workspace.toml or --weights.")
     try:
+        if path.stat().st_size == 0:
+            raise AevisError(f"The weights file {path} is empty. Save or copy it again.")
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except AevisError:
+        raise
+    except OSError as error:
+        raise AevisError(f"The weights file {path} cannot be read ({error.strerror or error}). Try again.") from error
     except SafetensorError as error:
         raise AevisError(f"{path} is not a readable safetensors file ({error}). Save or copy it again.") from error
     except Exception as error:  # torch.load raises pickle, zip, runtime and type errors for what it refuses
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise AevisError(
             f"{path} is not a file of plain tensors, so it is not opened (a pickle can run code). Save it again "
-            f"with torch.save(model.state_dict(), ...) or safetensors. ({str(error).splitlines()[0]})"
+            f"with torch.save(model.state_dict(), ...) or safetensors. ({reason})"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise AevisError(f"{path} does not hold a state dict of tensors. Save model.state_dict().")
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise AevisError(f"{path} does not hold a state dict of tensors under their names. Save model.state_dict().")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
