@@ -13,6 +13,8 @@ def main():
         from aevis_dash.cli import main as aevis
 
         return aevis(["serve", *sys.argv[1:]])
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         sys.exit(f"The package {error.name!r} is missing here. Say `make run`, or: python -m pip install -e .")
 

@@ -1,6 +1,5 @@
 """The parameter sets of every method: the one source of defaults, of the command line's help and of the docs."""
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ def part_of(progress: Progress, first: float, size: float) -> Progress:
     return lambda share, what: progress(first + share * size, what)
 
 
-def _parameter(default: float | int | str, help_text: str, at_least: int = 0, at_most: float = math.inf) -> Any:
+def _parameter(default: float | int, help_text: str, at_least: int = 0, *, at_most: float) -> Any:
+    """A number. Its bounds are far beyond what is of use, so that a slip ends in a refusal and not in a run of days."""
     return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
@@ -44,47 +44,59 @@ class ExtractionParameters:
     Eq. 5 has its size term divided by n and its distances by sqrt(n), so that they mean the same in any network.
     """
 
-    method: str = _parameter("elimination", "extraction method")
+    method: str = field(default="elimination", metadata={"help": "extraction method"})
     share: float = _parameter(0.0, "share of each layer's maps in the hard set; 0: as few as keep the label", at_most=1)
     hold: float = _parameter(0.9, "share of its probability that the label keeps on as few maps as do", at_most=1)
-    coherence: float = _parameter(0.2, "gamma: how much the datapaths already found count")
-    samples: int = _parameter(8, "elimination: points that the ranking averages, one pass each", at_least=1)
-    rounds: int = _parameter(10, "elimination: rounds, one pass each")
-    sparsity: float = _parameter(3.0, "lambda of Eq. 5: weight of the mean gate; higher gives smaller datapaths")
-    iterations: int = _parameter(14, "solver steps of Eq. 5, one pass each", at_least=1)
-    learning_rate: float = _parameter(0.05, "first step length of the solver, in units of a gate")
-    candidates: int = _parameter(10, "candidate targets: clean images of the class that adv is taken for", at_least=1)
-    null_targets: int = _parameter(20, "images of random other classes for the null band; under 20 mark no stretch")
-    seed: int = _parameter(0, "which images the null band takes, and of the methods that draw")
-    batch: int = _parameter(7, "images in memory at once", at_least=1)
+    coherence: float = _parameter(0.2, "gamma: how much the datapaths already found count", at_most=1000)
+    samples: int = _parameter(
+        8, "elimination: points that the ranking averages, one pass each", at_least=1, at_most=1000
+    )
+    rounds: int = _parameter(10, "elimination: rounds, one pass each", at_most=1000)
+    sparsity: float = _parameter(
+        3.0, "lambda of Eq. 5: weight of the mean gate; higher gives smaller datapaths", at_most=1000
+    )
+    iterations: int = _parameter(14, "solver steps of Eq. 5, one pass each", at_least=1, at_most=10_000)
+    learning_rate: float = _parameter(0.05, "first step length of the solver, in units of a gate", at_most=10)
+    candidates: int = _parameter(
+        10, "candidate targets: clean images of the class that adv is taken for", at_least=1, at_most=1000
+    )
+    null_targets: int = _parameter(
+        20, "images of random other classes for the null band; under 20 mark no stretch", at_most=1000
+    )
+    seed: int = _parameter(0, "which images the null band takes, and of the methods that draw", at_most=2**32 - 1)
+    batch: int = _parameter(7, "images in memory at once", at_least=1, at_most=1024)
 
 
 @dataclass(frozen=True)
 class ContributionParameters:
     """Eq. 7 and 8, normalised as in Eq. 5 and by the size of the effect, ||f(x)||^2."""
 
-    sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes")
-    coherence: float = _parameter(0.02, "gamma: weight of the distance between the compared images' gates")
-    iterations: int = _parameter(24, "solver steps, one pass of the part between the two layers each", at_least=1)
-    learning_rate: float = _parameter(0.15, "first step length of the solver, in units of a gate")
+    sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes", at_most=1000)
+    coherence: float = _parameter(
+        0.02, "gamma: weight of the distance between the compared images' gates", at_most=1000
+    )
+    iterations: int = _parameter(
+        24, "solver steps, one pass of the part between the two layers each", at_least=1, at_most=10_000
+    )
+    learning_rate: float = _parameter(0.15, "first step length of the solver, in units of a gate", at_most=10)
 
 
 @dataclass(frozen=True)
 class FeatureParameters:
     """Learned features: the reference patches that activate a map most."""
 
-    patches: int = _parameter(9, "patches shown of each map", at_least=1)
+    patches: int = _parameter(9, "patches shown of each map", at_least=1, at_most=100)
 
 
 @dataclass(frozen=True)
 class VisualisationParameters:
     """Feature visualisation by optimisation (Olah, Mordvintsev, Schubert, Distill 2017)."""
 
-    steps: int = _parameter(128, "gradient steps, one pass as far as the map's layer each", at_least=1)
-    learning_rate: float = _parameter(0.1, "step length of Adam, on the picture's Fourier coefficients")
-    decay: float = _parameter(0.05, "weight decay: what speaks neither way fades to grey")
-    jitter: int = _parameter(4, "pixels by which the picture is moved at random in each step, either way")
-    seed: int = _parameter(0, "of the noise it starts from and of the moves")
+    steps: int = _parameter(128, "gradient steps, one pass as far as the map's layer each", at_least=1, at_most=10_000)
+    learning_rate: float = _parameter(0.1, "step length of Adam, on the picture's Fourier coefficients", at_most=10)
+    decay: float = _parameter(0.05, "weight decay: what speaks neither way fades to grey", at_most=1)
+    jitter: int = _parameter(4, "pixels by which the picture is moved at random in each step, either way", at_most=100)
+    seed: int = _parameter(0, "of the noise it starts from and of the moves", at_most=2**32 - 1)
 
 
 PACKAGE = Path(__file__).resolve().parent

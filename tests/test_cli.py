@@ -1,8 +1,10 @@
 """The command line: one JSON document each, one line for what the user can mend, and nothing lost."""
 
+import errno
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -820,6 +822,92 @@ def test_a_reader_that_goes_away_is_no_error(drawn_world):
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(argv, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+INTERRUPTING = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["aevis", "check", "nowhere"]
+from aevis_dash.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["aevis_dash.cli", "numpy", "aevis_dash.cli.verbs", "torch"])
+def test_an_interrupt_while_it_loads_is_one_line(module):
+    code = INTERRUPTING.format(module=module)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("Interrupted")
+    assert done.stderr.count("\n") == 1
+
+
+def entered(*argv, **streams):
+    words = [sys.executable, "-m", "aevis_dash", *map(str, argv)]
+    return subprocess.run(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, **streams)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_an_answer_that_finds_no_room_is_told_in_one_line(filling_world, option):
+    with open("/dev/full", "w") as full:
+        done = entered("score", filling_world, "--quiet", *option, stdout=full)
+    assert done.returncode == 2
+    assert "The answer cannot be written to standard output (No space left on device)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("closed", "status"), [("2>&-", 2), (">&-", 2), (">&- 2>&-", 2)])
+def test_a_refusal_with_a_closed_stream_is_still_a_refusal(closed, status, tmp_path):
+    """What is said to stderr does not land in stdout instead."""
+    command = f"exec {shlex.quote(sys.executable)} -m aevis_dash check {shlex.quote(str(tmp_path))} {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_an_error_of_the_system_is_told_in_words(monkeypatch, aevis, drawn_world, code):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(founding, "check_workspace", fails)
+    status, _, said = aevis("check", drawn_world)
+    assert status == 2
+    assert f"cannot be read or written ({os.strerror(code)})" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "value"),
+    [
+        ("verify", "--random", "1000000000000"),
+        ("trail", "--beam", "1000000000"),
+        ("contribute", "--most-active", "10000000000"),
+        ("benchmark", "--repeats", "1000000000"),
+        ("benchmark", "--clicks", "1000000000"),
+        ("benchmark", "--minutes", "1e308"),
+        ("benchmark", "--minutes", "nan"),
+        ("benchmark", "--examples", "1000000000"),
+        ("benchmark", "--processes", "1000000000"),
+        ("evaluate", "--targets", "1000000000"),
+        ("evaluate", "--r", "1000000000"),
+        ("world", "--drawings", "1000000000"),
+        ("world", "--drawings", "-1"),
+        ("world", "--epochs", "1000000000"),
+        ("init", "--input-size", "1000000000"),
+        ("verify", "--random", "9" * 5000),
+    ],
+)
+def test_a_number_beyond_all_use_is_refused_and_not_begun(verb, option, value, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, option, value])
+    assert end.value.code == 2
+    assert "give " in capsys.readouterr().err.replace("\n", " ")
 
 
 class Terminal(io.StringIO):

@@ -468,3 +468,22 @@ def test_a_smaller_picture_keeps_its_form_and_a_small_one_stays():
     assert smaller(wide, 128).shape == (38, 128, 3)
     assert smaller(wide, 200) is wide
     assert smaller(None, 128) is None
+
+
+NUMBERS = [
+    (kind, parameter)
+    for kind in (AttackParameters, ExtractionParameters, ContributionParameters, FeatureParameters)
+    for parameter in dataclasses.fields(kind)
+    if not isinstance(parameter.default, str)
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter"), NUMBERS, ids=[f"{kind.__name__}.{number.name}" for kind, number in NUMBERS]
+)
+def test_every_number_has_bounds_on_both_sides(kind, parameter):
+    """10**9 rounds, patches or samples would run for days, or fill the memory."""
+    for value in (10**9 if parameter.name != "seed" else 2**32, 10**400, -1):
+        with pytest.raises(AevisError, match=f"[Tt]he value of '{parameter.name}'|too large|too small"):
+            parameters_from(kind, {parameter.name: value}, "here")
+    assert parameters_from(kind, {parameter.name: parameter.default}, "here") == kind()

@@ -17,12 +17,15 @@ from aevis_dash.cli.output import Answer, ProgressLine, as_json
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, Role, whole_number
 
+MOST_SIDE, MOST_MINUTES = 4096, 24 * 60
+"""Of an input in pixels, and of a run that measures."""
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on from there."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    _open_closed_streams()
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.verb is None:
@@ -67,11 +70,11 @@ def _answer(args: argparse.Namespace) -> Answer:
     try:
         return verbs.VERBS[args.verb](args, progress)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename is None:
+        if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
+        where = "Something that this needs" if error.filename is None else error.filename
         raise AevisError(
-            f"{error.filename} cannot be read or written ({error.strerror}). Check the path, its permissions and "
-            "the free space."
+            f"{where} cannot be read or written ({error.strerror}). Check the path, its permissions and the free space."
         ) from error
     finally:
         if line:
@@ -80,8 +83,17 @@ def _answer(args: argparse.Namespace) -> Answer:
 
 def _show(args: argparse.Namespace, answer: Answer) -> None:
     text = as_json(answer.document) if args.json else answer.text
-    if text:
-        print(text, flush=True)
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence_stdout()
+        raise AevisError(
+            f"The answer cannot be written to standard output ({error.strerror}). Free some space there; what was "
+            "computed is kept."
+        ) from error
 
 
 def _complain(args: argparse.Namespace, text: str, error: str, status: int) -> int:
@@ -100,6 +112,13 @@ def _find_modules_here() -> None:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
+
+
+def _open_closed_streams() -> None:
+    """Where a standard stream was closed (`2>&-`) nothing is said; no file that is opened later takes its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _silence_stdout() -> None:
@@ -217,7 +236,7 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--area", type=_numbers(4, int), metavar="TOP,LEFT,BOTTOM,RIGHT", help="neurons of it (default: all)"
     )
-    verb.add_argument("--most-active", type=_count, metavar="K", help="only its K neurons that fire most")
+    verb.add_argument("--most-active", type=_count(1_000_000), metavar="K", help="only its K neurons that fire most")
     verb.add_argument(
         "--on",
         choices=[role.short for role in Role],
@@ -254,7 +273,7 @@ def _verify(verb: argparse.ArgumentParser) -> None:
         "in the adversarial's (default: %(default)s)",
     )
     verb.add_argument(
-        "--random", type=_count, default=200, metavar="N", help="random sets beside (default: %(default)s)"
+        "--random", type=_count(100_000), default=200, metavar="N", help="random sets beside (default: %(default)s)"
     )
     verb.add_argument("--seed", type=_seed, default=0, help="of every draw (default: %(default)s)")
 
@@ -265,7 +284,7 @@ def _trail(verb: argparse.ArgumentParser) -> None:
     _allow_large(verb)
     verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
     verb.add_argument(
-        "--beam", type=_count, default=2, metavar="N", help="maps followed at each depth (default: %(default)s)"
+        "--beam", type=_count(100), default=2, metavar="N", help="maps followed at each depth (default: %(default)s)"
     )
     _target_image(verb)
     verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the longest line and the depths into this file")
@@ -278,8 +297,8 @@ def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
     verb.add_argument("--seed", type=_seed, default=0, help="of the training (default: %(default)s)")
-    verb.add_argument("--drawings", type=int, default=8000, help="to train on (default: %(default)s)")
-    verb.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
+    verb.add_argument("--drawings", type=_count(100_000), default=8000, help="to train on (default: %(default)s)")
+    verb.add_argument("--epochs", type=_count(1000), default=3, help="default: %(default)s")
 
 
 def _benchmark(verb: argparse.ArgumentParser) -> None:
@@ -292,11 +311,13 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)
-    verb.add_argument("--repeats", type=_count, default=12, metavar="N", help="how many of them for stability too")
-    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
-    verb.add_argument("--clicks", type=_count, default=60, metavar="N", help="page: of each kind (default: 60)")
     verb.add_argument(
-        "--minutes", type=float, default=0, metavar="M", help="page: how long to click on while memory is looked at"
+        "--repeats", type=_count(1000), default=12, metavar="N", help="how many of them for stability too"
+    )
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
+    verb.add_argument("--clicks", type=_count(10_000), default=60, metavar="N", help="page: of each kind (default: 60)")
+    verb.add_argument(
+        "--minutes", type=_minutes, default=0, metavar="M", help="page: how long to click on while memory is looked at"
     )
 
 
@@ -304,9 +325,11 @@ def _evaluate(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     _study(verb)
     verb.add_argument(
-        "--targets", type=_count, default=5, metavar="N", help="at most for an example, and as many nulls"
+        "--targets", type=_count(1000), default=5, metavar="N", help="at most for an example, and as many nulls"
     )
-    verb.add_argument("--r", type=_count, default=8, metavar="N", help="Eq. 10: steps of growth (default: %(default)s)")
+    verb.add_argument(
+        "--r", type=_count(1000), default=8, metavar="N", help="Eq. 10: steps of growth (default: %(default)s)"
+    )
     verb.add_argument("--granularity", default="block", help="layer, block or stage (default: %(default)s)")
     verb.add_argument("--norm", default="l2", help="l2 as printed, width or cosine (default: %(default)s)")
 
@@ -334,10 +357,12 @@ def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | 
     if methods:
         verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
     usual = "all" if examples is None else examples
-    verb.add_argument("--examples", type=_count, default=examples, metavar="N", help=f"at random (default: {usual})")
+    verb.add_argument(
+        "--examples", type=_count(1_000_000), default=examples, metavar="N", help=f"at random (default: {usual})"
+    )
     verb.add_argument("--seed", type=_seed, default=0, help="of every draw (default: %(default)s)")
     verb.add_argument("--weakest", action="store_true", help="of each source only the smallest that succeeds")
-    verb.add_argument("--processes", type=_count, metavar="N", help="default: one for each core")
+    verb.add_argument("--processes", type=_count(1024), metavar="N", help="default: one for each core")
     verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
     verb.add_argument("--csv", type=Path, metavar="FILE", help="write what was measured into this table")
 
@@ -400,15 +425,28 @@ def _port(text: str) -> int:
     return _between(text, 1, 65535, f"{text!r} is no port; give a number from 1 to 65535")
 
 
-def _count(text: str) -> int:
-    return _between(text, 1, 10**18, f"{text!r} is no count; give 1 or more")
+def _count(most: int, least: int = 1) -> Callable[[str], int]:
+    return lambda text: _between(text, least, most, f"{text!r} is no count that can be; give {least} to {most}")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes <= MOST_MINUTES:  # NaN is not either
+        raise argparse.ArgumentTypeError(f"{text!r} is no time that can be; give 0 to {MOST_MINUTES} minutes")
+    return minutes
 
 
 def _size(text: str) -> tuple[int, int]:
-    parts, words = text.lower().split("x"), f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192"
+    parts, words = (
+        text.lower().split("x"),
+        f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192, up to {MOST_SIDE}",
+    )
     if len(parts) > 2:
         raise argparse.ArgumentTypeError(words)
-    sides = [_between(part, 1, 10**18, words) for part in parts]
+    sides = [_between(part, 1, MOST_SIDE, words) for part in parts]
     return sides[0], sides[-1]
 
 
