@@ -42,11 +42,12 @@ def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
     assert firing_of(bench, View()) is None
 
 
-def test_a_layer_without_positions_is_one_neuron(bench, view):
-    flat = next((layer for layer in bench.layers.layers if layer.height * layer.width == 1), None)
-    for layer in filter(None, (flat, bench.layers.layers[0])):
-        firing = firing_of(bench, view.but(layer=layer.name, map=0))
-        assert {one.values.shape for one in shown(bench, firing).values()} == {(layer.height, layer.width)}
+def test_a_layer_without_positions_is_one_neuron(bench, view, monkeypatch):
+    layer = bench.layers.layers[0]
+    firing = firing_of(bench, view.but(layer=layer.name, map=3))
+    assert {one.values.shape for one in shown(bench, firing).values()} == {(layer.height, layer.width)}
+    monkeypatch.setattr(bench, "activation_maps", lambda _name, _layer: np.arange(layer.channels, dtype=np.float32))
+    assert [one.values.tolist() for one in shown(bench, firing).values()] == [[[3.0]]] * 3
 
 
 def test_the_area_says_how_much_it_sees(bench, view):
