@@ -55,8 +55,8 @@ class ExtractionParameters:
     sparsity: float = _parameter(
         3.0, "lambda of Eq. 5: weight of the mean gate; higher gives smaller datapaths", at_most=1000
     )
-    iterations: int = _parameter(14, "solver steps of Eq. 5, one pass each", at_least=1, at_most=10_000)
-    learning_rate: float = _parameter(0.05, "first step length of the solver, in units of a gate", at_most=10)
+    iterations: int = _parameter(60, "solver steps of Eq. 5 at most, one pass each", at_least=1, at_most=10_000)
+    learning_rate: float = _parameter(0.15, "longest step of the solver, in units of a gate", at_most=10)
     candidates: int = _parameter(
         10, "candidate targets: clean images of the class that adv is taken for", at_least=1, at_most=1000
     )
@@ -76,9 +76,9 @@ class ContributionParameters:
         0.02, "gamma: weight of the distance between the compared images' gates", at_most=1000
     )
     iterations: int = _parameter(
-        24, "solver steps, one pass of the part between the two layers each", at_least=1, at_most=10_000
+        40, "solver steps at most, from each of two starts, one pass of the part each", at_least=1, at_most=10_000
     )
-    learning_rate: float = _parameter(0.15, "first step length of the solver, in units of a gate", at_most=10)
+    learning_rate: float = _parameter(0.15, "longest step of the solver, in units of a gate", at_most=10)
 
 
 @dataclass(frozen=True)

@@ -440,7 +440,7 @@ class Workbench:
         wanted = wanted or self.workspace.settings.extraction
         names = sorted(names, key=self.workspace.image_hash)
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self._key("datapath", images=hashes, parameters=datapath.used(wanted))
+        key = self._key("datapath", form=2, images=hashes, parameters=datapath.used(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -865,7 +865,7 @@ class Workbench:
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = _foil(plan, place)
             made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
-            return self._key("datapath", **made_of, together=together, parameters=datapath.used(wanted))
+            return self._key("datapath", form=2, **made_of, together=together, parameters=datapath.used(wanted))
 
         adversarial = key(0, plan.example.adversarial, [])
         source = key(1, plan.example.source, [adversarial])
@@ -920,7 +920,7 @@ class Workbench:
             area=area,
             layer=layer,
             method=method,
-            parameters=parameters
+            parameters=[2, parameters]
             if method == "solved"
             else [2, parameters.sparsity if method == "quadratic" else None],
         )

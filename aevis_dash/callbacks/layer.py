@@ -172,4 +172,5 @@ def _how(traced: Contribution, row: int, coming: str | None) -> str:
     """Which way of finding them is shown, what it leaves unexplained, and which others a job is about to find."""
     words = {"solved": "solved", "quadratic": "quadratic approximation", "exact": "each map closed alone"}
     left = "" if traced.method == "exact" else f", {traced.residual[row]:.0%} unexplained"
-    return words[traced.method] + left + (f"; the {coming} ones are being found" if coming else "")
+    far = ", ended far from a solution" if traced.unsolved else ""
+    return words[traced.method] + left + far + (f"; the {coming} ones are being found" if coming else "")

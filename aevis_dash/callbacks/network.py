@@ -13,7 +13,17 @@ from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import most_raised, triplet_of
 from aevis_dash.callbacks.view import View, from_data
-from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch, short_of
+from aevis_dash.domain import (
+    AevisError,
+    Datapath,
+    DatapathDistance,
+    LayerGraph,
+    Pattern,
+    Role,
+    Stretch,
+    short_of,
+    unsolved,
+)
 from aevis_dash.figures.dots import similarity
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.network import (
@@ -154,8 +164,14 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
     said = in_a_line(graph, marks, layers) if both else apart_in_a_line(seen)
-    words = f"{said} {note} {_CAUTION}"
+    words = f"{said} {note} {_CAUTION}{_doubt(found)}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
+
+
+def _doubt(found: Triplet) -> str:
+    """Said where the solver of the datapaths did not come to an end."""
+    count = sum(path.unsolved for path in found.paths)
+    return f" {unsolved(f'{count} of {len(found.paths)} datapaths', 'Eq. 5')}" if count else ""
 
 
 def groups_of(bench: Workbench) -> tuple[Group, ...]:

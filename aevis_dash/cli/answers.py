@@ -19,6 +19,7 @@ from aevis_dash.domain import (
     Role,
     Verdict,
     Verification,
+    unsolved,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -113,6 +114,7 @@ def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters)
         **_asked(wanted),
         "passes": sum(path.passes for path in triplet.paths),
         "seconds": sum(path.seconds for path in triplet.paths),
+        "unsolved": sum(path.unsolved for path in triplet.paths),
         "datapaths": [_datapath(bench, *each) for each in zip(parts, images, triplet.paths, strict=True)],
     }
 
@@ -139,6 +141,9 @@ def _explained(bench: Workbench, path: Datapath) -> dict[str, Any]:
         "keeps_label": path.keeps_hard,
         "passes": path.passes,
         "seconds": path.seconds,
+        "loss": path.loss,
+        "slack": path.slack,
+        "unsolved": path.unsolved,
     }
 
 
@@ -171,6 +176,7 @@ def set_extraction_text(found: Mapping[str, Any]) -> str:
         f"{found['kept']} of {found['images']} keep the label {path['label']!r}: hard set {path['size']} maps "
         f"({path['share']:.1%}), core {path['core']}\n"
         f"{_asked_text(found)}: {path['passes']:.1f} passes, {path['seconds']:.2f} s"
+        + (f"\n{unsolved('it', 'Eq. 5')}" if path["unsolved"] else "")
     )
 
 
@@ -181,7 +187,9 @@ def extraction_text(found: Mapping[str, Any]) -> str:
     rows = [_datapath_row(path, found["target"]) for path in found["datapaths"]]
     head = "part image label rival maps share core p.full p.soft p.hard keeps passes seconds".split()
     costs = f"{found['passes']:.1f} passes, {found['seconds']:.2f} s"
-    return f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}\n{table(head, rows)}"
+    count = found["unsolved"]
+    doubt = f"\n{unsolved(f'{count} of {len(rows)} datapaths', 'Eq. 5')}" if count else ""
+    return f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}\n{table(head, rows)}{doubt}"
 
 
 def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
@@ -212,6 +220,8 @@ def contribution(
         "from": bench.layers.layers[found.layer].name,
         "passes": found.passes,
         "seconds": found.seconds,
+        "loss": found.loss,
+        "unsolved": found.unsolved,
         "roles": [_row(found, i, role) for i, role in enumerate(Role)],
     }
 
@@ -222,6 +232,7 @@ def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
         "role": str(role),
         "effect": found.effect[i],
         "residual": found.residual[i],
+        "slack": found.slack[i],
         "maps": [
             {"map": m, "contribution": strength[m], "gate": found.values[i, m], "share": found.share[i, m]}
             for m in maps
@@ -251,6 +262,7 @@ def contribution_text(document: Mapping[str, Any]) -> str:
             f"{document['passes']:.1f} passes, {document['seconds']:.2f} s",
             table(head, ranks),
             *notes,
+            *([unsolved("these gates", "Eq. 7 and 8")] if document["unsolved"] else []),
         ]
     )
 

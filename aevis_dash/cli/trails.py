@@ -103,7 +103,8 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     return (
         f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
         f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
-        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {hop['randoms']} other maps; {largest} of largest "
+        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {hop['randoms']} other maps, which were not "
+        f"chosen, while this was chosen for that among up to {assistant.CANDIDATES} contributors; {largest} of largest "
         "difference."
     )
 
@@ -163,7 +164,7 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
         f"<b>{told['layer']} · map {hop.map}</b>",
         f"{hop.share:.0%} of {effect}{'' if hop.effect == PREDICTION else f', {hop.area.neurons} neurons'}, on adv",
         f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
-        f"more than {told['beaten']} of {told['randoms']} other maps",
+        f"more than {told['beaten']} of {told['randoms']} unchosen other maps",
     ]
 
 

@@ -10,6 +10,7 @@ of the graph between the two layers runs.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from aevis_dash.config import ContributionParameters, Progress, silent
 from aevis_dash.core import quadratic
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.execution import Part
-from aevis_dash.core.optimize import Descent, root_mean_square, solve
+from aevis_dash.core.optimize import root_mean_square, settle
 from aevis_dash.core.problem import FORWARD
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
@@ -47,18 +48,20 @@ def contribute(
     """
     begun = time.perf_counter()
     problem = ContributionProblem(classifier, images, target, area, layer, parameters)
-    values, share, residual = _METHODS[method](problem, progress)
+    answer = _METHODS[method](problem, progress)
     return Contribution(
         target=target,
         area=area,
         layer=layer,
         method=method,
-        values=values.cpu().numpy().astype(np.float32),
-        share=share.cpu().numpy().astype(np.float32),
-        residual=residual.cpu().numpy().astype(np.float32),
-        effect=problem.effect.cpu().numpy().astype(np.float32),
+        values=_plain(answer.gates),
+        share=_plain(answer.share),
+        residual=_plain(answer.unexplained),
+        effect=_plain(problem.effect),
         passes=problem.passes,
         seconds=time.perf_counter() - begun,
+        loss=answer.loss,
+        slack=_plain(torch.full_like(problem.effect, torch.nan) if answer.slack is None else answer.slack),
     )
 
 
@@ -76,6 +79,10 @@ def part_before(classifier: Classifier, layer: int, target: FeatureMap) -> Part:
             f"Layer {layers[layer].name!r} does not feed {later}, so its maps contribute nothing to it. "
             "Choose an earlier layer that leads to it."
         ) from error
+
+
+def _plain(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy().astype(np.float32)
 
 
 class ContributionProblem:
@@ -173,19 +180,25 @@ class ContributionProblem:
         return self._part.gated(self._state, z, self._mask)
 
 
-_Answer = tuple[Tensor, Tensor, Tensor]
-"""Gates (m, n_prev), shares (m, n_prev) and what is left unexplained (m,)."""
+@dataclass(frozen=True)
+class _Answer:
+    """Gates (m, n_prev), shares (m, n_prev), what is left unexplained (m,); the loss and slack (m,) of a solver."""
+
+    gates: Tensor
+    share: Tensor
+    unexplained: Tensor
+    loss: float = float("nan")
+    slack: Tensor | None = None
 
 
 def _solved(problem: ContributionProblem, progress: Progress) -> _Answer:
-    p = problem.parameters
-    gates = solve(
-        problem.objective,
-        problem.start(),
-        Descent(p.iterations, p.learning_rate),
-        lambda step: progress(step / p.iterations, "solving Eq. 7"),
-    )
-    return _told(problem, gates)
+    """From the best start and from all ones: each of them alone ends in a bad basin of some problems."""
+    p, best = problem.parameters, problem.start()
+    starts = [best, torch.ones_like(best)]
+    told = lambda step: progress(step / p.iterations / len(starts), "solving Eq. 7")  # noqa: E731
+    found = settle(problem.objective, starts, p.iterations, p.learning_rate, p.sparsity, told, climbs=True)
+    slack = torch.where(problem.alive, found.slack, torch.zeros_like(found.slack))
+    return replace(_told(problem, found.gates), loss=float(found.loss[0]), slack=slack)
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
@@ -197,7 +210,7 @@ def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
 
 def _told(problem: ContributionProblem, gates: Tensor) -> _Answer:
     gates = torch.where(problem.alive[:, None], gates, torch.zeros_like(gates))
-    return gates, problem.share, problem.unexplained(gates)
+    return _Answer(gates, problem.share, problem.unexplained(gates))
 
 
 def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
@@ -208,7 +221,7 @@ def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
             progress((i + k / len(maps)) / len(alive), "closing every map alone")
             share[row, some] = problem.lost_without(row, some)
     open_gates = problem.alive[:, None].to(share.dtype).expand_as(share)
-    return open_gates, share, torch.full_like(problem.effect, torch.nan)
+    return _Answer(open_gates, share, torch.full_like(problem.effect, torch.nan))
 
 
 _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {

@@ -165,6 +165,9 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
     seconds = (time.perf_counter() - begun) / len(critical)
     label = problem.labels[problem.rows][:, None]
     chances = torch.stack([problem.mean(p.gather(1, label)[:, 0]) for p in (problem.full, soft, hard)], dim=1)
+    loss, slack = (
+        torch.full_like(chances[:, 0], torch.nan) if value is None else value for value in (found.loss, found.slack)
+    )
     keeps_soft, kept = problem.keeps(soft), problem.kept(hard)
     return [
         Datapath(
@@ -183,6 +186,8 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
             method=problem.parameters.method,
             passes=problem.passes * int(problem.count[row]),
             seconds=seconds,
+            loss=float(loss[row]),
+            slack=float(slack[row]),
         )
         for row in range(len(critical))
     ]

@@ -1,6 +1,7 @@
-"""The one solver loop, shared by datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8)."""
+"""The solver loops: the careful descent of datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8), and the
+plain one by which the published variants are defined."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,128 @@ def solve(
     with torch.no_grad():
         best.offer(z, *objective(z))
     return best.gates
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What `settle` found, row by row: gates (B, n), their loss (B,), and `slack` (B,), how far they are from a
+    stationary point, by `slack_of`."""
+
+    gates: Tensor
+    loss: Tensor
+    slack: Tensor
+
+
+def settle(
+    objective: Objective,
+    starts: Sequence[Tensor],
+    iterations: int,
+    learning_rate: float,
+    price: float,
+    on_step: Callable[[int], None] = lambda step: None,
+    climbs: bool = False,
+) -> Settled:
+    """Minimise the objective over the box [0, 1]^n from each of the starts (B, n); the better answer of each row.
+
+    Steps of Adam's length (0.9, 0.99) that never climb: a step that raises a row's loss, or that the objective does
+    not accept, is taken back, and the row goes on along its gradient with half the length; a step that is kept makes
+    the next one longer by GROWS, up to `learning_rate`. Without that, one step that loses the label can end a descent
+    where it began. From every start at most `iterations` steps, fewer for a row whose loss the last PATIENCE steps
+    lowered by no more than the share SETTLED. `price` is the weight of the mean gate, the unit of `slack_of`.
+    `on_step` is told the steps of all starts together, and may raise to cancel.
+
+    With `climbs` only what is not accepted is taken back, and the length falls linearly to a tenth. That is for rows
+    that are coupled by a distance: where two of them agree it has a kink, at which every single step may climb.
+    """
+    found = []
+    for i, start in enumerate(starts):
+        told = lambda step, done=i * iterations: on_step(done + step)  # noqa: E731
+        found.append(_Careful(objective, start, iterations, learning_rate, told, climbs).settled(price))
+    best = found[0]
+    for other in found[1:]:
+        better = other.loss < best.loss
+        gates = torch.where(better[:, None], other.gates, best.gates)
+        loss, slack = (torch.where(better, b, a) for a, b in ((best.loss, other.loss), (best.slack, other.slack)))
+        best = Settled(gates, loss, slack)
+    return best
+
+
+def slack_of(z: Tensor, gradient: Tensor, price: float) -> Tensor:
+    """(B,) the norm of the projected gradient of gates z (B, n) in the box, relative to the gates, or to one open gate.
+
+    ||P(z - s g) - z||_2 / max(||z||_2, ||P(z - s g)||_2, 1), where P clips to [0, 1] and s = n / price: a step so long
+    that the price of an open gate, price / n, alone would close it. 0 at a stationary point; near 1 where such a step
+    would leave little of the gates.
+    """
+    moved = (z - gradient * z.shape[1] / (price if price > 0 else 1.0)).clamp(0, 1)
+    size = torch.maximum(*(torch.linalg.vector_norm(gates, dim=1) for gates in (z, moved)))
+    return torch.linalg.vector_norm(moved - z, dim=1) / size.clamp_min(1)
+
+
+class _Careful:
+    """The descent of `settle` from one start."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        start: Tensor,
+        iterations: int,
+        learning_rate: float,
+        on_step: Callable[[int], None],
+        climbs: bool,
+    ):
+        self._objective, self._climbs = objective, climbs
+        self._gates = self._at = trial = start.detach().clone()
+        self._loss = start.new_full((len(start),), torch.inf)
+        self._gradient, self._slope, self._mean, self._square = (torch.zeros_like(trial) for _ in range(4))
+        self._taken, self._length = start.new_zeros(len(start), 1), start.new_ones(len(start), 1)
+        self._ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+        losses = []
+        for step in range(iterations + 1):
+            on_step(step)
+            kept = self._try(trial)
+            losses.append(self._loss)
+            if step >= PATIENCE:
+                self._ended |= losses[-1 - PATIENCE] - losses[-1] <= SETTLED * losses[-1]
+            if self._ended.all():
+                break
+            length = learning_rate * (1 - 0.9 * (step + 1) / iterations if climbs else 1.0) * self._length
+            trial = (self._at - length * self._direction(kept)).clamp(0, 1)
+
+    def settled(self, price: float) -> Settled:
+        """The gates, their loss and slack. Where nothing was acceptable that is the start, which has neither."""
+        slack = slack_of(self._gates, self._gradient, price)
+        return Settled(self._gates, self._loss, torch.where(self._loss.isfinite(), slack, torch.nan))
+
+    def _try(self, trial: Tensor) -> Tensor:
+        """(B, 1) whether the row goes on from the trial, else from where it was; the best one is remembered."""
+        z = trial.clone().requires_grad_()
+        with torch.enable_grad():
+            loss, accepted = self._objective(z)
+            gradient = torch.autograd.grad(loss.sum(), z)[0]
+        better = accepted & (loss.detach() < self._loss) & ~self._ended
+        kept = ((accepted & ~self._ended) if self._climbs else better)[:, None]
+        first = self._taken == 0
+        self._loss = torch.where(better, loss.detach(), self._loss)
+        self._gates = torch.where(better[:, None], trial, self._gates)
+        self._gradient = torch.where(better[:, None], gradient, self._gradient)
+        self._at = torch.where(kept, trial, self._at)
+        self._slope = torch.where(kept | first, gradient, self._slope)
+        self._mean = torch.where(kept, 0.9 * self._mean + 0.1 * gradient, self._mean)
+        self._square = torch.where(kept | first, 0.99 * self._square + 0.01 * gradient.square(), self._square)
+        self._taken = self._taken + (kept | first)
+        self._length = torch.where(kept, (GROWS * self._length).clamp_max(1), self._length / 2)
+        return kept
+
+    def _direction(self, kept: Tensor) -> Tensor:
+        mean = torch.where(kept, self._mean / (1 - 0.9**self._taken), self._slope)
+        return mean / ((self._square / (1 - 0.99**self._taken)).sqrt() + 1e-8)
+
+
+GROWS = 1.2
+"""By what a step that is kept makes the next one of `settle` longer."""
+SETTLED, PATIENCE = 1e-3, 10
+"""The share by which the loss has to fall in so many steps, else `settle` ends."""
 
 
 class _Best:

@@ -39,13 +39,16 @@ class Found:
 
     `soft` are the gates that its soft prediction is made with, None for `gates`. `core` (R, n) bool is a small set
     that keeps the label, None where the method looks for none of its own. `supports` (R, n) bool are the maps that
-    speak for the label by firing, None for all maps; hard sets take all others last.
+    speak for the label by firing, None for all maps; hard sets take all others last. `loss` and `slack` (R,) are those
+    of a solved method's end (`optimize.settle`), None of all others.
     """
 
     gates: Tensor
     soft: Tensor | None = None
     core: Tensor | None = None
     supports: Tensor | None = None
+    loss: Tensor | None = None
+    slack: Tensor | None = None
 
     @property
     def hard_order(self) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aevis_dash.config import Progress
 from aevis_dash.core.hard_sets import smallest_complete
-from aevis_dash.core.optimize import Descent, Objective, root_mean_square, solve
+from aevis_dash.core.optimize import Descent, Objective, root_mean_square, settle, solve
 from aevis_dash.core.problem import Found, Problem, label_logit
 from aevis_dash.core.ranking import first_order, resolved
 
@@ -32,7 +32,7 @@ def constrained(problem: Problem, progress: Progress) -> Found:
 
 def joint(problem: Problem, progress: Progress) -> Found:
     """Eq. 3: the rows of the batch are solved together, each held near all others (and near the given ones)."""
-    return _from_ranking(problem, eq5(problem, mean_gate, _mutual), progress)
+    return _from_ranking(problem, eq5(problem, mean_gate, _mutual), progress, climbs=True)
 
 
 def unconstrained(problem: Problem, progress: Progress) -> Found:
@@ -150,12 +150,13 @@ def _has_skips(problem: Problem) -> bool:
     return len(later) > len(set(later))
 
 
-def _from_ranking(problem: Problem, objective: Objective, progress: Progress) -> Found:
+def _from_ranking(problem: Problem, objective: Objective, progress: Progress, climbs: bool = False) -> Found:
     order = first_order(problem, label_logit)
     start = smallest_complete(problem, order, problem.parameters.hold).to(order.dtype)
     wanted = problem.parameters
-    gates = _descend(problem, objective, start, Descent(wanted.iterations, wanted.learning_rate), progress)
-    return Found(resolved(gates, order), soft=gates)
+    told = lambda step: progress(step / wanted.iterations, "solving for the gates")  # noqa: E731
+    found = settle(objective, [start], wanted.iterations, wanted.learning_rate, wanted.sparsity, told, climbs)
+    return Found(resolved(found.gates, order), soft=found.gates, loss=found.loss, slack=found.slack)
 
 
 def _descend(problem: Problem, objective: Objective, start: Tensor, descent: Descent, progress: Progress) -> Tensor:

@@ -474,8 +474,8 @@ def _slow_copy(workspace: Path, folder: Path) -> Path:
     shutil.copytree(workspace, slow, ignore=shutil.ignore_patterns("jobs", "job.lock"))
     settings = slow / "workspace.toml"
     text = settings.read_text()
-    assert "iterations = 24" in text
-    settings.write_text(text.replace("iterations = 24", "iterations = 1000000"))
+    assert "iterations = 40" in text
+    settings.write_text(text.replace("iterations = 40", "iterations = 1000000"))
     return slow
 
 

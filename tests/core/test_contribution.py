@@ -193,6 +193,38 @@ def test_neurons_that_half_gates_silence_are_explained_too():
     assert found.residual.max() < 0.3
 
 
+def test_a_start_without_a_way_out_is_not_the_answer(monkeypatch):
+    """Where no gate is open the target is dead and has no gradient: the second start, from all ones, finds the map."""
+    monkeypatch.setattr(ContributionProblem, "start", lambda problem: torch.zeros_like(problem.share))
+    model, images = Mixed((1.0, 0.0, 0.0, 0.0)), np.full((2, 8, 8, 3), 200, np.uint8)
+    model.second.bias = nn.Parameter(torch.tensor([-0.6 * 200 / 255, 0.0]))
+    found = run(model, images)
+    assert (found.values > 0.6).tolist() == [[True, False, False, False]] * 2
+    assert found.loss < 0.5
+    assert not found.unsolved
+
+
+def test_the_loss_and_the_slack_are_those_of_the_gates():
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    channel = next(c for c in range(5) if all(f_twin(model, i, 0, 2, c, WHOLE, np.ones(5)).any() for i in images))
+    found, short = (run(model, images, target=(2, channel), layer=0, **few) for few in ({}, {"iterations": 1}))
+    f = [f_twin(model, i, 0, 2, channel, WHOLE, np.ones(5)) for i in images]
+    size = [reference.norm(values.ravel()) for values in f]
+
+    def loss(z):
+        gated = [f_twin(model, i, 0, 2, channel, WHOLE, g) for i, g in zip(images, z.reshape(2, 5), strict=True)]
+        scaled = [[v / s for v, s in zip(side, size, strict=True)] for side in (f, gated)]
+        return reference.eq7_8(*scaled, z.reshape(2, 5), P.sparsity / 5, P.coherence / np.sqrt(5))
+
+    for each in (found, short):
+        assert each.loss == pytest.approx(loss(each.values.astype(float).ravel()) / 2, rel=1e-3)
+    assert found.slack.shape == (2,)
+    assert found.loss <= short.loss
+    other = asked("quadratic", model, images, target=(2, channel), layer=0)
+    assert np.isnan([other.loss, *other.slack]).all()
+    assert not other.unsolved
+
+
 @pytest.mark.parametrize("a", [0, 1, 2])
 def test_through_a_skip_connection(a):
     """In the skip net the target is fed by the first layer alone, around the second."""
@@ -311,7 +343,7 @@ def test_exact_interventions_do_not_depend_on_the_batch(monkeypatch):
     problem = ContributionProblem(
         hand_wired.classifier(model), images, FeatureMap(2, 1), AreaOfInterest(2, *WHOLE), 0, P
     )
-    _, apart, _ = contribution._exact(problem, lambda share, what: told.append(share))
+    apart = contribution._exact(problem, lambda share, what: told.append(share)).share
     np.testing.assert_allclose(together.share, apart, atol=1e-5)
     assert told == sorted(told)
     assert told[-1] < 1

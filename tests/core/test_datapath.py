@@ -102,7 +102,7 @@ def test_the_users_share_is_taken_of_every_layer_whether_it_holds_or_not(share):
     assert all(kept) or share < 1
 
 
-OTHER = {"coherence": 9.0, "samples": 3, "rounds": 1, "sparsity": 90.0, "iterations": 40, "learning_rate": 0.4}
+OTHER = {"coherence": 9.0, "samples": 3, "rounds": 1, "sparsity": 90.0, "iterations": 3, "learning_rate": 0.4}
 OTHER |= {"seed": 5, "candidates": 1, "null_targets": 0, "batch": 1, "hold": 0.3}
 
 
