@@ -23,10 +23,12 @@ WARNINGS = "warnings"
 MESSAGE = "message"
 HINT = "hint"
 TRAIL = "trail"
-JOB = "job"
-JOB_BAR = "job-bar"
-JOB_TEXT = "job-text"
-CANCEL = "cancel"
+JOBS = "jobs"
+EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION = KINDS = (
+    *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation"),
+)
+"""The kinds of jobs; a page has at most one of each."""
+EXTRACT_AGAIN = "extract-again"
 THEME_SWITCH = "theme-switch"
 COPY_LINK = "copy-link"
 LINK = "link"
@@ -208,3 +210,23 @@ def table_row(layer: str, channel: int) -> dict[str, str]:
 def table_column(name: str) -> dict[str, str]:
     """The button that sorts the layer's table by a column."""
     return {"type": "table-column", "index": name}
+
+
+def job(kind: str) -> str:
+    """The line of a job in the list of those that run or wait."""
+    return f"{kind}-job"
+
+
+def job_bar(kind: str) -> str:
+    """How far a job is."""
+    return f"{kind}-bar"
+
+
+def job_text(kind: str) -> str:
+    """What a job does."""
+    return f"{kind}-text"
+
+
+def cancel(kind: str) -> str:
+    """The button that cancels a job."""
+    return f"{kind}-cancel"

@@ -1,19 +1,15 @@
 """The only wiring: settings in, a Dash application out, and the server that serves it."""
 
-import atexit
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import diskcache
 from dash import Dash
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, abort, redirect, request
 from flask_compress import Compress
 
 from aevis_dash import jobs
@@ -39,7 +35,8 @@ from aevis_dash.callbacks import (
     warnings,
 )
 from aevis_dash.callbacks.guard import Guard
-from aevis_dash.callbacks.processes import JobManager
+from aevis_dash.callbacks.processes import JobManager, job_folder
+from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
 from aevis_dash.founding import make_world
@@ -70,9 +67,12 @@ CONNECTIONS, IDLE_SECONDS = 1000, 20
 """Connections at once, six of each open browser, and seconds after which an idle one is closed."""
 
 
-def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
+def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", queue: Queue | None = None) -> Dash:
     """The application for one workspace, warm: its first requests may come in parallel. `asked` says under which names
-    it answers."""
+    it answers, `prefix` below which path browsers find it, and its jobs wait in the `queue`.
+
+    Raises AevisError for a prefix that is also the beginning of an address of its own.
+    """
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
     methods = Methods(view.methods(own), view.shares(own), own.share)
@@ -81,6 +81,8 @@ def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
         title="AEVis Dash",
         update_title="",
         assets_folder=str(resource("assets").resolve()),
+        requests_pathname_prefix=prefix,
+        routes_pathname_prefix="/",
         serve_locally=True,
         enable_mcp=False,
         on_error=background.say_it_failed,
@@ -98,14 +100,33 @@ def create_app(bench: Workbench, asked: Guard | None = None) -> Dash:
     shown = (warnings, examples, departures, network, layer, layer_table, neuron, activations, learned)
     for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
         station.register(app, bench)
-    background.register(app, _manager())
+    background.register(app, JobManager(job_folder(), queue or Queue(), background.SHARED))
     addresses.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = _Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)
     app.server.after_request(_secure)
+    if prefix != "/":
+        app.server.wsgi_app = _below(prefix, app.server)
     app.server.test_client().get("/_dash-layout")
     return app
+
+
+def _below(prefix: str, server: Flask) -> Callable:
+    """The application for proxies that take the prefix away from the paths, as most do, and for those that leave it."""
+    if any(rule.rule.startswith(prefix) for rule in server.url_map.iter_rules()):
+        raise AevisError(f"The page has addresses of its own that begin with {prefix}. Take another --prefix.")
+    answer = server.wsgi_app
+
+    def answered(environ: dict[str, Any], start: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if path == prefix.removesuffix("/"):  # the pictures' addresses are relative to the page's
+            return redirect(prefix, 308)(environ, start)
+        if path.startswith(prefix):
+            environ["PATH_INFO"] = path[len(prefix) - 1 :]
+        return answer(environ, start)
+
+    return answered
 
 
 class _Packed(dict):
@@ -124,12 +145,20 @@ def _with_parts(app: Dash) -> str:
     return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
 
 
-def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050, names: Sequence[str] = ()) -> tuple[str, ...]:
+def serve(
+    root: Path | None,
+    host: str = "127.0.0.1",
+    port: int = 8050,
+    names: Sequence[str] = (),
+    prefix: str = "/",
+    hours: float = HOURS,
+) -> tuple[str, ...]:
     """Serve a workspace, the drawn world's for None, until interrupted; gives its warnings at the end.
 
     Raises AevisError for a port in use.
 
-    `names` are those under which it is asked beside `host` and the loopback's, a proxy's for example.
+    `names` are those under which it is asked beside `host` and the loopback's, a proxy's for example; `prefix` is the
+    path below which a proxy shows it. A job is ended after so many `hours`.
     """
     asked = Guard(host, tuple(names))
     _refuse_busy_port(host, port)
@@ -140,14 +169,16 @@ def serve(root: Path | None, host: str = "127.0.0.1", port: int = 8050, names: S
     jobs.start(folder.resolve(), "aevis_dash.preload")
     bench = open_workbench(folder)
     _prepare_opening(bench)
-    app = create_app(bench, asked)
+    queue = Queue(hours)
+    app = create_app(bench, asked, prefix, queue)
     for sentence in bench.warnings:
         _say(f"aevis: warning: {sentence}", sys.stderr)
     server = listening(app.server, host, port)
-    _say(f"AEVis Dash serves {folder} at http://{host}:{port}  (Ctrl-C ends it)")
+    _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
     try:
         server.run()
     finally:
+        queue.end()
         jobs.end()
     return bench.warnings
 
@@ -206,13 +237,6 @@ def _prepare_opening(bench: Workbench) -> None:
     story = bench.workspace.settings.opens_on
     if story and bench.triplet(story) is None:
         bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
-
-
-def _manager() -> JobManager:
-    """Jobs talk to the server through a folder of this server's own: what lies there is unpickled."""
-    folder = tempfile.mkdtemp(prefix="aevis-jobs-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return JobManager(diskcache.Cache(folder))
 
 
 def _refuse_busy_port(host: str, port: int) -> None:

@@ -16,7 +16,7 @@
       element("img", { loading: "lazy", src: found.adversarial, alt: `adversarial, ${found.labels[1]}` }),
       element("span", { className: "over" })
     );
-    stack.style.setProperty("--difference", `url(${found.difference})`);
+    stack.style.setProperty("--difference", `url(${new URL(found.difference, document.baseURI)})`); // of the page, not of a style
     const line = (className) => (textContent) => element("span", { className, textContent });
     const kinds = ["src", "adv", "quiet", "quiet"];
     const lines = found.lines.map((text, i) => line(kinds[i])(text)).concat(found.warnings.map(line("warning")));

@@ -64,14 +64,22 @@
     }
   }
 
-  // An extraction has ended: show it, unless the visitor has gone on to another example or method meanwhile.
-  function land(done, view) {
-    if (done && view && ["example", "method", "share"].every((name) => view[name] === done.ready[name])) {
-      setTimeout(() => {
-        window.dash_clientside.set_props("extraction-ready", { data: done.ready });
-      }, 0);
+  // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another example
+  // or method meanwhile.
+  function land(done, wanted, view) {
+    const of = done && (done.ready || wanted);
+    if (of && view && ["example", "method", "share"].every((name) => view[name] === of[name])) {
+      const data = done.failed ? { ...of, failed: done.failed } : of;
+      setTimeout(() => window.dash_clientside.set_props("extraction-ready", { data }), 0);
     }
   }
+
+  // The button that stands where an extraction failed begins it again: the network is drawn as before it.
+  document.addEventListener("click", (event) => {
+    if (event.target.closest && event.target.closest("#extract-again")) {
+      window.dash_clientside.set_props("extraction-ready", { data: null });
+    }
+  });
 
   // What a job added is brought into sight: several steps by opening all of them, what a flip-back found by scrolling.
   let steps = null;

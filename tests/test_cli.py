@@ -110,6 +110,10 @@ def test_alone_it_helps(aevis):
         ["init", "x", "--model", "m"],
         ["serve", "--port", "0"],
         ["serve", "--port", "http"],
+        ["serve", "--prefix", "/a?b/"],
+        ["serve", "--job-hours", "0"],
+        ["serve", "--job-hours", "nan"],
+        ["serve", "--prefix", "/a/../b/"],
         ["attack", "x", "--epsilon", "big"],
         ["init", "x", "--model", "m", "--images", "i", "--input-size", "3x4x5"],
         ["init", "x", "--model", "m", "--images", "i", "--mean", "1,2"],
@@ -502,18 +506,19 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
 
     served = []
 
-    def serve(root, host, port, names):
+    def serve(root, host, port, names, prefix, hours):
         print("serving")
-        served.append((root, host, port, names))
+        served.append((root, host, port, names, prefix, hours))
         return ("doubtful",)
 
     monkeypatch.setattr(aevis_dash.web, "serve", serve)
     assert aevis("serve")[:2] == (0, "serving\n")
-    named = ("--allow-host", "lab.example", "--allow-host", "lab")
+    named = ("--allow-host", "lab.example", "--allow-host", "lab", "--prefix", "a/b", "--job-hours", 9)
     status, out, err = aevis("serve", tmp_path, "--port", 9000, *named, "--json")
-    answered = {"served": "http://127.0.0.1:9000", "warnings": ["doubtful"]}
+    answered = {"served": "http://127.0.0.1:9000/a/b", "warnings": ["doubtful"]}
     assert (status, json.loads(out), err) == (0, answered, "serving\n")
-    assert served == [(None, "127.0.0.1", 8050, []), (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"])]
+    given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/", 9.0)
+    assert served == [(None, "127.0.0.1", 8050, [], "/", 4.0), given]
 
 
 # Bad input, each in one line that names the place

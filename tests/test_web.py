@@ -1,7 +1,9 @@
 """The application without a browser: what it serves, what it refuses, and what it sends along."""
 
+import csv
 import io
 import re
+import shutil
 import socket
 import threading
 from contextlib import ExitStack, closing
@@ -15,7 +17,8 @@ from plotly.offline import get_plotlyjs_version
 from aevis_dash import web
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.guard import Guard
-from aevis_dash.domain import AevisError, AreaOfInterest
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
+from aevis_dash.images import write_image
 from aevis_dash.web import LARGEST_REQUEST, _Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -61,7 +64,7 @@ def test_every_answer_carries_the_security_headers(client):
 
 
 def test_images_of_the_tables_are_served_for_keeps(client, bench):
-    answer = client.get(addresses.image(bench, bench.workspace.images[0].file))
+    answer = client.get("/" + addresses.image(bench, bench.workspace.images[0].file))
     assert answer.status_code == 200
     assert answer.data.startswith(b"\x89PNG")
     assert "immutable" in answer.headers["Cache-Control"]
@@ -69,7 +72,7 @@ def test_images_of_the_tables_are_served_for_keeps(client, bench):
 
 def test_a_thumbnail_is_its_image_made_small(client, bench):
     name = bench.workspace.examples()[0].adversarial
-    answer = client.get(addresses.thumbnail(bench, name))
+    answer = client.get("/" + addresses.thumbnail(bench, name))
     assert "immutable" in answer.headers["Cache-Control"]
     shown = np.asarray(Image.open(io.BytesIO(answer.data))).astype(int)
     whole = bench.workspace.read([name])[0]
@@ -82,12 +85,13 @@ def test_a_thumbnail_is_its_image_made_small(client, bench):
     "name", ["../workspace.toml", "..%2Fworkspace.toml", "workspace.toml", "adversarial/../classes.txt"]
 )
 def test_nothing_else_of_the_disk_is_served(client, route, name):
-    assert client.get(f"/{route}/0/{name}").status_code == 404
+    assert client.get(f"/{route}/0?file={name}").status_code == 404
+    assert client.get(f"/{route}/0/{name}").status_code in (308, 404)
 
 
 def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     name = bench.workspace.images[3].file
-    answer = client.get(addresses.seen_by(bench, name, 20, 1, 2))
+    answer = client.get("/" + addresses.seen_by(bench, name, 20, 1, 2))
     picture = np.asarray(Image.open(io.BytesIO(answer.data)))
     field = bench.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
     whole = bench.workspace.read([name])[0]
@@ -95,12 +99,23 @@ def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     assert "immutable" in answer.headers["Cache-Control"]
 
 
-@pytest.mark.parametrize("place", ["0/32/0/{}", "0/0/32/{}", "99/0/0/{}", "0/0/0/..%2Fworkspace.toml", "0/0/0/{}x"])
+OUTSIDE = [
+    "0/32/0?file={}",
+    "0/0/32?file={}",
+    "99/0/0?file={}",
+    "0/0/0?file=..%2Fworkspace.toml",
+    "0/0/0?file={}x",
+    "0/0/0",
+]
+
+
+@pytest.mark.parametrize("place", OUTSIDE)
 def test_patches_that_are_not_there_are_not_found(client, bench, place):
     """Positions outside a layer, layers outside the network, and files that the table does not name."""
     name, last = bench.workspace.images[0].file, bench.layers.layers[0].height - 1
-    assert client.get(f"/patch/0/0/{last}/{last}/{name}").status_code == 200
-    assert client.get(f"/patch/0/{place.format(name)}").status_code == 404
+    there = addresses.seen_by(bench, name, 0, last, last)
+    assert client.get("/" + there).status_code == 200
+    assert client.get(f"/patch/{there.split('/')[1]}/{place.format(name)}").status_code == 404
 
 
 @pytest.mark.parametrize("place", ["0/0", "99/0", "0/9999"])
@@ -109,11 +124,61 @@ def test_pictures_that_were_not_made_are_not_found(client, place):
 
 
 def test_an_unknown_example_has_no_difference(client):
-    assert client.get("/difference/0/nobody").status_code == 404
+    assert client.get("/difference/0?example=nobody").status_code == 404
+
+
+def test_a_picture_with_another_digest_is_not_found(world):
+    """Browsers keep a picture for good, so it must be the one that its address names."""
+    bench = open_workbench(world)
+    client = create_app(bench).server.test_client()
+    example, chosen = bench.workspace.examples()[0], FeatureMap(20, 1)
+    bench.visualise(chosen)
+    there = [
+        addresses.image(bench, example.adversarial),
+        addresses.thumbnail(bench, example.adversarial),
+        addresses.difference(bench, example),
+        addresses.seen_by(bench, bench.workspace.images[0].file, 20, 0, 0),
+        addresses.picture(bench, chosen),
+    ]
+    for address in there:
+        assert client.get("/" + address).status_code == 200, address
+        kind, digest, *rest = re.split(r"([/?])", address, maxsplit=2)[::2]
+        for other in ("0" * len(digest), digest[:-1], digest + "0", digest.upper() + "-"):
+            answer = client.get("/" + address.replace(digest, other))
+            assert answer.status_code == 404, (kind, rest)
+            assert "immutable" not in answer.headers.get("Cache-Control", "")
+    write_image(world / example.adversarial, 255 - bench.workspace.read([example.adversarial])[0])
+    assert client.get("/" + there[0]).status_code == 404, "the file is another one now"
+    assert client.get("/" + there[2]).status_code == 404
+    assert client.get("/" + addresses.image(bench, example.adversarial)).status_code == 200
+
+
+def test_images_are_served_wherever_the_table_says_that_they_are(world, tmp_path):
+    """An absolute path, one that leaves the workspace, and names that an address has other meanings for."""
+    names = [str(tmp_path / "absolute.png"), "../outside.png", "a b%20?#&+=.png", "./x//é.png"]
+    bench = open_workbench(world)
+    example = bench.workspace.examples()[0]
+    for name in names:
+        place = bench.workspace.path(name)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(world / example.adversarial, place)
+    table = world / "examples.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    cells = next(row for row in csv.DictReader(lines) if row["id"] == example.id)
+    with table.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(cells))
+        writer.writerows(cells | {"id": f"new{i}", "adversarial": name} for i, name in enumerate(names))
+    bench = open_workbench(world)
+    client = create_app(bench).server.test_client()
+    for i, name in enumerate(names):
+        seen = bench.workspace.example(f"new{i}")
+        for address in (addresses.image(bench, name), addresses.thumbnail(bench, name)):
+            assert client.get("/" + address).status_code == 200, address
+        assert client.get("/" + addresses.difference(bench, seen)).status_code == 200
 
 
 def test_a_small_picture_is_made_once(client, bench, monkeypatch):
-    address = addresses.thumbnail(bench, bench.workspace.images[1].file)
+    address = "/" + addresses.thumbnail(bench, bench.workspace.images[1].file)
     first = client.get(address).data
     monkeypatch.setattr(addresses, "_read", lambda *_: pytest.fail("it was made already"))
     assert client.get(address).data == first
@@ -227,7 +292,7 @@ def test_a_server_answers_under_its_own_names_only(guard, host, known):
 
 
 def test_a_foreign_host_is_refused_on_every_address(client, bench):
-    picture = addresses.image(bench, bench.workspace.images[0].file)
+    picture = "/" + addresses.image(bench, bench.workspace.images[0].file)
     for path in ("/", "/_dash-layout", "/_dash-dependencies", "/assets/page.js", "/nothing", picture):
         answer = client.get(path, headers={"Host": "evil.example:8050"})
         assert answer.status_code == 400, path
@@ -292,3 +357,21 @@ def test_a_page_that_others_reach_is_warned_of(monkeypatch, capsys, tmp_path, ho
     with pytest.raises(AevisError, match="not now"):
         web.serve(tmp_path, host)
     assert ("Everybody who reaches the port" in capsys.readouterr().err) == warned
+
+
+def test_below_a_prefix_all_is_found_whether_a_proxy_takes_it_away_or_not(bench):
+    client = create_app(bench, prefix="/aevis/").server.test_client()
+    page = client.get("/").get_data(as_text=True)
+    own = re.findall(r'(?:src|href)="(/[^"]*)"', page)
+    assert own
+    assert all(address.startswith("/aevis/") for address in own)
+    assert re.search(r"(requests_pathname_prefix|url_base_pathname)[^,]*/aevis/", page.replace("\\u002f", "/"))
+    picture = addresses.image(bench, bench.workspace.images[0].file)
+    for address in ("", "_dash-layout", "assets/page.js", picture):
+        for path in ("/", "/aevis/"):
+            with client.get(path + address) as answer:
+                assert answer.status_code == 200, path + address
+    assert client.get("/aevis").headers["Location"] == "/aevis/", "else the pictures are looked for beside the page"
+    assert client.get("/aevisx").status_code == client.get("/aevis/nothing").status_code == 404
+    with pytest.raises(AevisError, match="another --prefix"):
+        create_app(bench, prefix="/assets/")

@@ -1,4 +1,9 @@
-"""Where the page's pictures are served: addresses hold a digest of what they show, so browsers may keep them."""
+"""Where the page's pictures are served.
+
+Addresses hold a digest of what they show, so browsers may keep them, and another digest is not found. They are relative
+to the page, which may be served under a prefix, and name files in the query: a path would lose the slash that an
+absolute path begins with, and the dots of `../`.
+"""
 
 import hashlib
 import threading
@@ -7,7 +12,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import numpy as np
-from flask import Flask, Response, abort
+from flask import Flask, Response, abort, request
 
 from aevis_dash.domain import AevisError, Example, FeatureMap
 from aevis_dash.images import png_bytes, smaller
@@ -23,18 +28,17 @@ RECENT = 2048
 
 def image(bench: Workbench, name: str) -> str:
     """Address of an image of the workspace."""
-    return f"/image/{bench.workspace.image_hash(name)}/{quote(name)}"
+    return f"image/{bench.workspace.image_hash(name)}?file={quote(name)}"
 
 
 def thumbnail(bench: Workbench, name: str) -> str:
     """Address of a small picture of an image, which takes a third of the time to make and of the bytes to send."""
-    return f"/thumbnail/{bench.workspace.image_hash(name)}/{quote(name)}"
+    return f"thumbnail/{bench.workspace.image_hash(name)}?file={quote(name)}"
 
 
 def difference(bench: Workbench, example: Example) -> str:
     """Address of the amplified difference between an example's images."""
-    digests = [bench.workspace.image_hash(name) for name in (example.source, example.adversarial)]
-    return f"/difference/{'-'.join(digests)}/{quote(example.id, safe='')}"
+    return f"difference/{_digests(bench, example)}?example={quote(example.id)}"
 
 
 def first_patch(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
@@ -50,43 +54,65 @@ def first_patch(bench: Workbench, chosen: FeatureMap, example: str | None) -> st
 
 def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
     """Address of the pixels of a normal image that a neuron sees; it stays the same while the index grows."""
-    digest = hashlib.sha256(f"{bench.classifier.fingerprint} {bench.workspace.image_hash(name)}".encode()).hexdigest()
-    return f"/patch/{digest[:16]}/{layer}/{row}/{col}/{quote(name)}"
+    return f"patch/{_seen(bench, name)}/{layer}/{row}/{col}?file={quote(name)}"
 
 
 def picture(bench: Workbench, chosen: FeatureMap) -> str:
     """Address of the picture made to fire a map."""
-    digest = hashlib.sha256(bench.learning.picture_key(chosen).encode()).hexdigest()[:16]
-    return f"/feature/{digest}/{chosen.layer}/{chosen.channel}"
+    return f"feature/{_made(bench, chosen)}/{chosen.layer}/{chosen.channel}"
 
 
 def register(server: Flask, bench: Workbench) -> None:
     """Add the routes. Only what the workspace's tables name is served; anything else is not found."""
 
-    @server.get("/image/<digest>/<path:name>")
-    def _image(digest: str, name: str) -> Response:
-        return _png(lambda: _read(bench, name))
+    def asked(what: str) -> str:
+        return request.args.get(what, "")
 
-    @server.get("/thumbnail/<digest>/<path:name>")
-    def _thumbnail(digest: str, name: str) -> Response:
-        return _png(lambda: smaller(_read(bench, name), _SMALL), (digest, name))
+    @server.get("/image/<digest>")
+    def _image(digest: str) -> Response:
+        name = asked("file")
+        return _png(lambda: _read(bench, name), digest, lambda: bench.workspace.image_hash(name))
 
-    @server.get("/difference/<digest>/<path:example_id>")
-    def _difference(digest: str, example_id: str) -> Response:
-        return _png(lambda: _amplified(bench, example_id))
+    @server.get("/thumbnail/<digest>")
+    def _thumbnail(digest: str) -> Response:
+        name = asked("file")
+        small = lambda: smaller(_read(bench, name), _SMALL)  # noqa: E731
+        return _png(small, digest, lambda: bench.workspace.image_hash(name), (digest, name))
 
-    @server.get("/patch/<digest>/<int:layer>/<int:row>/<int:col>/<path:name>")
-    def _patch(digest: str, layer: int, row: int, col: int, name: str) -> Response:
+    @server.get("/difference/<digest>")
+    def _difference(digest: str) -> Response:
+        name = asked("example")
+        now = lambda: _digests(bench, bench.workspace.example(name))  # noqa: E731
+        return _png(lambda: _amplified(bench, name), digest, now)
+
+    @server.get("/patch/<digest>/<int:layer>/<int:row>/<int:col>")
+    def _patch(digest: str, layer: int, row: int, col: int) -> Response:
+        name = asked("file")
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in {e.file for e in bench.workspace.images}:
             abort(404)
-        return _png(lambda: smaller(bench.seen_by(name, layer, row, col), _SMALL), (digest, layer, row, col, name))
+        small = lambda: smaller(bench.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
+        return _png(small, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
 
     @server.get("/feature/<digest>/<int:layer>/<int:channel>")
     def _feature(digest: str, layer: int, channel: int) -> Response:
         inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
-        found = bench.stored_visualisation(FeatureMap(layer, channel)) if inside else None
-        return _png(lambda: found.image) if found is not None else abort(404)
+        chosen = FeatureMap(layer, channel)
+        found = bench.stored_visualisation(chosen) if inside else None
+        return _png(lambda: found.image, digest, lambda: _made(bench, chosen)) if found is not None else abort(404)
+
+
+def _digests(bench: Workbench, example: Example) -> str:
+    return "-".join(bench.workspace.image_hash(name) for name in (example.source, example.adversarial))
+
+
+def _seen(bench: Workbench, name: str) -> str:
+    text = f"{bench.classifier.fingerprint} {bench.workspace.image_hash(name)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _made(bench: Workbench, chosen: FeatureMap) -> str:
+    return hashlib.sha256(bench.learning.picture_key(chosen).encode()).hexdigest()[:16]
 
 
 def _read(bench: Workbench, name: str) -> np.ndarray | None:
@@ -125,15 +151,18 @@ class _Recent:
 _recent = _Recent(RECENT)
 
 
-def _png(make: Callable[[], np.ndarray | None], key: tuple | None = None) -> Response:
-    """The picture that `make` gives, not found for None; with a key it is kept for the next visitor."""
+def _png(
+    make: Callable[[], np.ndarray | None], digest: str, now: Callable[[], str], key: tuple | None = None
+) -> Response:
+    """The picture that `make` gives, if `digest` is what it has `now`; else, and for None, not found. With a key it is
+    kept for the next visitor."""
     sent = _recent.get(key) if key is not None else None
     if sent is None:
         try:
             picture = make()
+            if picture is None or now() != digest:  # asked afterwards: a file may change while it is read
+                abort(404)
         except AevisError:
-            picture = None
-        if picture is None:
             abort(404)
         sent = png_bytes(picture)
         if key is not None:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
+from aevis_dash.callbacks.queueing import Ended
 from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
@@ -16,47 +18,57 @@ from aevis_dash.domain import AevisError
 
 SetProgress = Callable[[tuple[float, str]], None]
 _FINISHED = (0, "")
+NAMES = {
+    ids.EXTRACTION: "The extraction",
+    ids.CONTRIBUTIONS: "The contribution analysis",
+    ids.FLIP_BACK: "The flip-back",
+    ids.SEARCH: "The search for a trail",
+    ids.COMPARISON: "The comparison of the pairs",
+    ids.VISUALISATION: "The visualisation",
+}
+SHARED = ("learn_job",)
+"""Jobs that make room for others themselves, once for everybody."""
 
 
 def register(app: Dash, manager: Any) -> None:
     """Add the jobs to the page."""
-    common: dict[str, Any] = {
-        "background": True,
-        "manager": manager,
-        "progress": [Output(ids.JOB_BAR, "value"), Output(ids.JOB_TEXT, "children")],
-        "progress_default": list(_FINISHED),
-        "cancel": [Input(ids.CANCEL, "n_clicks")],
-        "interval": 150,
-        "on_error": say_it_died,
-        "prevent_initial_call": True,
-    }
-    visible, hidden = {"visibility": "visible"}, {"visibility": "hidden"}
-    running = [
-        (Output(ids.CANCEL, "disabled"), False, True),
-        (Output(ids.JOB_BAR, "style"), visible, hidden),
-    ]
 
-    def add(job: Callable[..., tuple], result: str, *given: Input | State, button: str = "") -> None:
+    def add(job: Callable[..., tuple], kind: str, result: str, *given: Input | State, button: str = "") -> None:
         """A job whose result goes to the store `result`; the `button` that begins it is off meanwhile."""
-        off = [(Output(button, "disabled"), True, False)] if button else []
-        inputs = (*given, State(ids.PAGE, "data"))
-        app.callback(Output(result, "data"), *_message(), *inputs, running=[*running, *off], **common)(job)
+        running = [(Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})]
+        app.callback(
+            Output(result, "data"),
+            *_message(),
+            *given,
+            State(ids.PAGE, "data"),
+            background=True,
+            manager=manager,
+            running=[*running, (Output(button, "disabled"), True, False)] if button else running,
+            progress=[Output(ids.job_bar(kind), "value"), Output(ids.job_text(kind), "children")],
+            progress_default=list(_FINISHED),
+            cancel=[Input(ids.cancel(kind), "n_clicks")],
+            interval=150,
+            on_error=lambda error: _ended(error, kind),
+            prevent_initial_call=True,
+        )(job)
 
-    add(extract_job, ids.DONE, Input(ids.WANTED, "data"))
-    add(solve_job, ids.SOLVE_DONE, Input(ids.SOLVE, "data"))
+    add(extract_job, ids.EXTRACTION, ids.DONE, Input(ids.WANTED, "data"))
+    add(solve_job, ids.CONTRIBUTIONS, ids.SOLVE_DONE, Input(ids.SOLVE, "data"))
     flipping = (Input(ids.FLIP, "n_clicks"), State(ids.MAPS, "value"), State(ids.VIEW, "data"))
-    add(flip_job, ids.FLIPPED, *flipping)
-    add(suggest_job, ids.SUGGESTED, Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"), button=ids.SUGGEST)
-    add(compare_job, ids.COMPARED, Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
+    add(flip_job, ids.FLIP_BACK, ids.FLIPPED, *flipping)
+    suggesting = (Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"))
+    add(suggest_job, ids.SEARCH, ids.SUGGESTED, *suggesting, button=ids.SUGGEST)
+    add(compare_job, ids.COMPARISON, ids.COMPARED, Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
     picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.NEURON_VIEW, "data"))
-    add(visualise_job, ids.VISUALISED, *picturing, button=ids.VISUALISE)
+    add(visualise_job, ids.VISUALISATION, ids.VISUALISED, *picturing, button=ids.VISUALISE)
     app.callback(
         *_message(),
         Input(ids.LEARN, "data"),
+        State(ids.PAGE, "data"),
         background=True,
         manager=manager,
         interval=2000,
-        on_error=say_it_died,
+        on_error=lambda error: [_why(error, "Finding the learned features"), True],
         prevent_initial_call=True,
     )(learn_job)
 
@@ -75,7 +87,7 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> t
         asked = from_data(wanted)
         jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress))
     except Exception as error:  # whatever ends a job is told to the user in a sentence
-        return no_update, _sentence(error, "The extraction"), True
+        return failed(sentence := _sentence(error, NAMES[ids.EXTRACTION])), sentence, True
     return {"ready": wanted}, "", False
 
 
@@ -93,7 +105,7 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tup
             wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
         )
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The contribution analysis"), True
+        return failed(sentence := _sentence(error, NAMES[ids.CONTRIBUTIONS])), sentence, True
     return wanted, "", False
 
 
@@ -110,7 +122,7 @@ def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, vi
         step = flip_of(view.but(maps=maps_in(graph, view.layer, maps)))
         jobs.verify(view.example, intervention_of(graph, step), _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The flip-back"), True
+        return no_update, _sentence(error, NAMES[ids.FLIP_BACK]), True
     return {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, "", False
 
 
@@ -122,7 +134,7 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
     try:
         hops = jobs.propose(view.example, view.target, _wanted(view), _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The search for a trail"), True
+        return no_update, _sentence(error, NAMES[ids.SEARCH]), True
     if not hops:
         return no_update, "No map that contributes to the prediction moves the margin when src's takes its place.", True
     steps = [asdict(step) for step in steps_of(jobs.workbench().layers, hops)]
@@ -136,7 +148,7 @@ def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tu
     try:
         jobs.compare_pairs(_told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The comparison of the pairs"), True
+        return no_update, _sentence(error, NAMES[ids.COMPARISON]), True
     return clicks, "", False
 
 
@@ -148,11 +160,11 @@ def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | N
         chosen = jobs.workbench().layers.feature_map(shown["layer"], shown["map"])
         jobs.visualise(chosen, _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, "The visualisation"), True
+        return no_update, _sentence(error, NAMES[ids.VISUALISATION]), True
     return clicks, "", False
 
 
-def learn_job(wanted: str | None) -> tuple:
+def learn_job(wanted: str | None, _page: str) -> tuple:
     """Complete the learned features, in the background and for everybody; the page looks at the store as they grow."""
     if not wanted:
         return no_update, no_update
@@ -175,10 +187,20 @@ def say_it_failed(error: Exception) -> None:
     set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
 
 
-def say_it_died(_error: Exception) -> None:
-    """Tell the visitor of a job whose process was killed."""
-    sentence = "The job ended without a result (killed, or out of memory). What was finished is kept; try again."
-    set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
+def failed(sentence: str) -> dict[str, Any]:
+    """What the page is told of a job without a result that it shows to be under way; the moment makes it news."""
+    return {"failed": sentence, "at": time.time()}
+
+
+def _ended(error: Exception, kind: str) -> list:
+    """The answer of a job that was refused, or ended without a result: nothing but why."""
+    sentence = _why(error, NAMES[kind])
+    awaited = kind in (ids.EXTRACTION, ids.CONTRIBUTIONS)  # the page says that they are under way
+    return [failed(sentence) if awaited else no_update, sentence, True]
+
+
+def _why(error: Exception, what: str) -> str:
+    return f"{what} {error}. What was finished is kept." if isinstance(error, Ended) else _sentence(error, what)
 
 
 def _wanted(view: View) -> ExtractionParameters:

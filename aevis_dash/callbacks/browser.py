@@ -29,7 +29,8 @@ def register(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("controls", "merge"), Input(ids.CHANGES, "data"), State(ids.VIEW, "data")
     )
-    app.clientside_callback(ClientsideFunction("aevis", "land"), Input(ids.DONE, "data"), State(ids.VIEW, "data"))
+    landing = (Input(ids.DONE, "data"), State(ids.WANTED, "data"), State(ids.VIEW, "data"))
+    app.clientside_callback(ClientsideFunction("aevis", "land"), *landing)
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "flipped"), Input(ids.FLIPPED, "data"))
     app.clientside_callback(

@@ -45,14 +45,13 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.LAYER_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVED, "data"),
-        Input(ids.CANCEL, "n_clicks"),
         Input(ids.FACES_READY, "data"),
         State(ids.ASKED, "data"),
         State(ids.SOURCE_LAYER, "options"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def show_layer(data, _ready, solved, _cancel, _faces, before, known, whole):
+    def show_layer(data, _ready, solved, _faces, before, known, whole):
         """The maps that are framed are moved by the browser, which asks nothing for that."""
         view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
@@ -77,7 +76,8 @@ def register(app: Dash, bench: Workbench) -> None:
             "example": view.example,
             "layer": view.layer,
         }  # of which assets/layer.js takes clicks
-        state = asked_for(view, traced, before, solved, ctx.triggered_id == ids.CANCEL)
+        ended = any(by["prop_id"] == f"{ids.SOLVED}.data" for by in ctx.triggered)
+        state = asked_for(view, traced, before, solved, ended and "failed" in (solved or {}))
         words = _winners(bench, found, view, traced, shown, state["waiting"])
         return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
 
@@ -106,7 +106,7 @@ def _title(shown: Contents) -> str:
 def asked_for(
     view: View, traced: Contribution | None, before: dict | None, solved: dict | None, cancelled: bool
 ) -> dict[str, Any]:
-    """Whether a job is to be asked for the view's contributions: once, and not again where the visitor cancelled it.
+    """Whether a job is to be asked for the view's contributions: once, not again where it was `cancelled` or failed.
 
     `before` is what this said last, `solved` what a job ended with. Choosing another way and this one asks again.
     """

@@ -44,7 +44,7 @@ from aevis_dash.geometry.focus import folded, interest, quiet
 from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES, River, evened, river, stretches
 from aevis_dash.geometry.strands import evened as strands_evened
 from aevis_dash.geometry.strands import strands
-from aevis_dash.layouts.network import Member, minimap, triplet
+from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
 OF = ("example", "method", "share")
@@ -53,6 +53,7 @@ Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
 """Stretches that are told in words, the longest ones."""
+_NONE = "The datapaths of this example are not extracted."
 _CAUTION = "Hard sets alone prove no cause."
 
 
@@ -78,8 +79,8 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_network(data, chosen, ready, before):
         """The images and the choice among them are told where other datapaths are shown, and left alone else."""
-        landed = any(changed["prop_id"].startswith(ids.READY) for changed in ctx.triggered)
-        (figure, *others), *paths = shown(bench, data, landed)
+        landed = bool(ready) and any(changed["prop_id"].startswith(ids.READY) for changed in ctx.triggered)
+        (figure, *others), *paths = shown(bench, data, landed, failure(ready, data))
         now = mark(chosen, ready)
         if now != before:
             return without_motion(figure), *others, *paths, now
@@ -93,9 +94,15 @@ def without_motion(figure: go.Figure) -> Drawing:
     return drawn
 
 
-def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
+def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
+    """Why the last extraction gave nothing, a sentence, where it was of what the view shows; "" else."""
+    same = all((ready or {}).get(name) == (data or {}).get(name) for name in OF)
+    return (ready or {}).get("failed", "") if same else ""
+
+
+def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool, failed: str = "") -> tuple:
     """What the station's outputs are for a view, the first four together; `landed` says that an extraction has just
-    ended."""
+    ended, `failed` why it gave nothing."""
     view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
@@ -104,6 +111,8 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
         members = found.members(view.compared) if found is not None else {}
     except AevisError as error:
         return _nothing("There is no river to draw.", str(error), [], colours)
+    if found is None and failed:
+        return _nothing(_NONE, extract_again(failed), _members_of_plan(bench, view), colours)
     if found is None and landed:
         changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
         return _nothing(changed, "", [], colours)
@@ -117,7 +126,7 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool) -> tuple:
     return river, triplet(_members(bench, found)), targets, found.image(Role.TARGET), beside, chosen
 
 
-def _nothing(text: str, note: str, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
+def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
     """The station while there is no river: why, in the picture and under it."""
     return (notice(text, colours, HEIGHT), note, minimap(""), wanted), members, [], None, [], []
 

@@ -1,52 +1,123 @@
-"""Dash's manager of background jobs, for processes that may end at any moment."""
+"""Dash's manager of background jobs, for jobs that wait in a queue and for processes that may end at any moment."""
 
+import atexit
+import hashlib
 import os
-import threading
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
 
+import diskcache
 import psutil
 from dash import DiskcacheManager
+from filelock import FileLock, Timeout
 
-DIED = {"background_callback_error": {"msg": "the job's process ended without a result", "tb": ""}}
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, Ended, Queue
+
+_FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
+_SETTLING = 60
+"""Seconds in which a server that has just made its folder takes its lock."""
+_held: list[FileLock] = []
+"""The locks of this process's folders; a lock that nothing refers to is released."""
 
 
 class JobManager(DiskcacheManager):
-    """A job forked from the fork server is gone the moment it ends, so looking for it may fail between two lines.
+    """Dash's jobs by way of a queue.
 
-    Dash asks for a result, then whether the job runs, and takes "no result" and "does not run" for a cancelled job;
-    a job that ends in between would lose its result, and one that is killed would end without a word. Nor is
-    anything killed here that is not a job of this server: a process number may belong to another program by now.
+    Dash names a job by its process and its result by the arguments, so that equal questions of two pages read each
+    other's answers, and a number may belong to another program by now. Here both names are a ticket that is used once;
+    the queue knows the process. `shared` are names of functions whose jobs run beside the queue.
     """
 
-    def __init__(self, cache):
+    def __init__(self, cache, queue: Queue, shared: tuple[str, ...] = ()):
         super().__init__(cache)
-        self._asked = threading.local()
+        self._queue, self._shared = queue, shared
+        self._told: dict[str, object] = {}
+
+    def build_cache_key(self, fn, args, cache_args_to_ignore, triggered) -> str:
+        """A new ticket. It names the work, which is the same for all pages: the page is the last argument."""
+        *given, page = args
+        work = hashlib.sha256(repr([one for one in given if one != page]).encode()).hexdigest()[:32]
+        return f"{fn.__name__}.{work}.{uuid4().hex}"
+
+    def call_job_fn(self, key, job_fn, args, context) -> str:
+        """Put a job into the queue; raises AevisError where it is full."""
+        work = key.rpartition(".")[0]
+        start = partial(self._start, job_fn, key, args, context)
+        self._queue.ask(key, work, str(args[-1]), start, work.partition(".")[0] in self._shared)
+        return key
+
+    def get_progress(self, key):
+        """What is new of a job's progress since it was last asked for, or how many jobs come before it."""
+        try:
+            job = self._queue.job(key)
+        except Ended:
+            return None  # it is told with the result
+        before = self._queue.before(job)
+        waiting = (0.0, f"waiting for {before} other job{'s' * (before > 1)} to end")
+        found = waiting if before else self.handle.get(self._make_progress_key(job.key))
+        if found == self._told.get(key):
+            return None
+        self._told[key] = found
+        return found
 
     def get_result(self, key, job):
-        """The result; UNDEFINED while the job runs; an error for a job that ended without one."""
-        running = self._runs(job)
-        result = super().get_result(key, job)
-        if result is self.UNDEFINED and job and not running:
-            result = DIED
-        self._asked.answer = (job, running)
+        """The result; UNDEFINED while the job waits or runs; raises Ended for one that ended without a result."""
+        result, why = self.UNDEFINED, DIED
+        try:
+            found = self._queue.job(key)
+            runs = self._queue.runs(found)  # asked first: a result may come while the process ends
+            result = self.handle.get(found.key, self.UNDEFINED)
+            if result is self.UNDEFINED and runs:
+                return result
+        except Ended as error:
+            found, why = None, str(error)
+        self._told.pop(key, None)
+        if self._queue.done(key) and found is not None:
+            for entry in (found.key, self._make_progress_key(found.key)):
+                self.clear_cache_entry(entry)
+        if result is self.UNDEFINED:
+            raise Ended(why)
         return result
 
     def job_running(self, job) -> bool:
-        """Whether a job runs, as it was when its result was last asked for by the same request."""
-        asked, self._asked.answer = getattr(self._asked, "answer", None), None
-        return asked[1] if asked is not None and asked[0] == job else self._runs(job)
+        """Whether a job's end was not told to its page yet."""
+        return self._queue.knows(str(job))
 
     def terminate_job(self, job) -> None:
-        """End a job's process, where it still runs."""
-        if self._runs(job):
-            try:
-                super().terminate_job(job)
-            except psutil.NoSuchProcess:
-                return
+        """End a job, unless other pages wait for it too."""
+        self._queue.leave(str(job), CANCELLED)
 
-    def _runs(self, job) -> bool:
+    def _start(self, job_fn, key, args, context) -> psutil.Process:
+        from multiprocess import Process  # type: ignore[attr-defined]
+
+        process = Process(target=job_fn, args=(key, self._make_progress_key(key), args, context))
+        process.start()
+        return psutil.Process(process.pid)
+
+
+def job_folder() -> diskcache.Cache:
+    """A cache in a folder of this server's own, by which it talks to its jobs: what lies there is unpickled, so nobody
+    else may write there. Folders of servers that were killed are swept away."""
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _held.append(FileLock(folder / _LOCK))
+    _held[-1].acquire()  # until this process ends, however that happens
+    return diskcache.Cache(str(folder))
+
+
+def _sweep() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
         try:
-            process = psutil.Process(int(job))
-            ours = os.getpid() in (parent.pid for parent in process.parents())
-            return ours and process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.NoSuchProcess, TypeError, ValueError):
-            return False
+            lock = folder / _LOCK
+            ours = not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid())
+            if not ours or time.time() - lock.stat().st_mtime < _SETTLING:
+                continue
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, Timeout):  # it is gone, unreadable or in use
+            continue

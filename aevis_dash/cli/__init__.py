@@ -7,6 +7,7 @@ loaded only when a verb runs, so that help and refusals do not wait for torch.
 import argparse
 import importlib.metadata
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -146,6 +147,16 @@ def _serve(verb: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="another name under which browsers ask for the page, such as that of a proxy; may be repeated",
+    )
+    verb.add_argument(
+        "--prefix",
+        type=_prefix,
+        default="/",
+        metavar="/PATH/",
+        help="where a proxy shows the page (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--job-hours", type=_hours, default=4.0, metavar="H", help="how long a job may run (default: %(default)g)"
     )
 
 
@@ -419,6 +430,24 @@ _GRAMMAR: dict[str, tuple[str, _Options]] = {
 
 def _seed(text: str) -> int:
     return _between(text, 0, 2**32 - 1, f"{text!r} is no seed; give 0 to {2**32 - 1}")
+
+
+def _prefix(text: str) -> str:
+    """A path of plain names as it stands in an address, between slashes."""
+    path = f"/{text.strip('/')}/".replace("//", "/")
+    if not re.fullmatch(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*", path):
+        raise argparse.ArgumentTypeError(f"{text!r} is no path of letters, digits, and -._~, such as /aevis/")
+    return path
+
+
+def _hours(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give hours, more than 0 and at most 10000")
+    return found
 
 
 def _port(text: str) -> int:

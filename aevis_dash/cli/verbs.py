@@ -41,8 +41,8 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        warnings = serve_page(args.workspace, args.host, args.port, args.allow_host)
-    return Answer({"served": f"http://{args.host}:{args.port}", "warnings": warnings}, "")
+        warnings = serve_page(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours)
+    return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:

@@ -90,6 +90,11 @@ def minimap(picture: str) -> list:
     return [html.Img(src=picture, alt="the whole network"), html.Span(className="window")]
 
 
+def extract_again(why: str) -> list:
+    """Why there are no datapaths, and the button that begins their extraction again (assets/page.js)."""
+    return [html.Span(why), " ", html.Button("Extract them", id=ids.EXTRACT_AGAIN, className="step")]
+
+
 def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:
     return dcc.Dropdown(list(findable), id=ids.FIND, placeholder=FIND, searchable=True, optionHeight=28)
 

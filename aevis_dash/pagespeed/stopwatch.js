@@ -190,7 +190,7 @@
     const begun = performance.now();
     const pictures = Array.from({ length: count }, (_, i) => {
       const picture = new Image(58, 58);
-      picture.src = known[i % known.length] + "?" + mark + "-" + Math.floor(i / known.length);
+      picture.src = known[i % known.length] + "&" + mark + "-" + Math.floor(i / known.length);
       sheet.append(picture);
       return picture.decode();
     });

@@ -441,12 +441,14 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
         walker.drawn("activations")
         idle = set(_processes(server.process.pid))
         walker.press("trace")
-        walker.says("job-text", "solving Eq. 7")
+        walker.says("contributions-text", "solving Eq. 7")
         walker.says("winners", "the solved ones are being found")
         assert set(_processes(server.process.pid)) > idle
-        walker.press("cancel")
+        walker.press("contributions-cancel")
         walker.until(lambda: set(_processes(server.process.pid)) == idle, "the job's process is gone")
         walker.until(lambda: "being found" not in walker.text("winners"), "and the page says so")
+        walker.says("message", "The contribution analysis was cancelled. What was finished is kept.")
+        walker.until(lambda: not walker.text("jobs"), "no job is listed")
 
         _ask_again(walker)
         for pid in set(_processes(server.process.pid)) - idle:
@@ -461,11 +463,45 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
     assert psutil.wait_procs(started, timeout=15)[1] == [], "jobs and fork server end with the server"
 
 
+def test_each_job_has_its_own_line_and_cancel(dash_br, served, tmp_path):
+    """One runs, the other waits its turn; a cancelled extraction says so, and is begun again by its button."""
+    slow = _slow_copy(served.workspace, tmp_path)
+    running = serve(tmp_path, [str(slow)])
+    try:
+        walker = Walker(dash_br, next(running).url)
+        walker.drawn("activations")
+        walker.press("trace")
+        walker.says("contributions-text", "solving Eq. 7")
+        walker.click_any("#gallery .card-button:not(.chosen):not(.failed)")
+        walker.says("extraction-text", "waiting for 1 other job to end")
+        walker.says("contributions-text", "solving Eq. 7")
+        walker.press("extraction-cancel")
+        walker.says("river-note", "The extraction was cancelled. What was finished is kept.")
+        walker.says("contributions-text", "solving Eq. 7")
+        assert not walker.text("extraction-job")
+        assert "Extracting" not in walker.driver.page_source
+        walker.press("theme-switch")
+        walker.idle("the page in the dark", after=500)
+        assert "was cancelled" in walker.text("river-note"), "another look at it does not begin it"
+        walker.press("extract-again")
+        walker.says("extraction-text", "waiting for 1 other job to end")
+        walker.says("river-note", "datapaths to extract")
+        walker.press("contributions-cancel")
+        walker.until(
+            lambda: walker.text("extraction-job") and not walker.text("contributions-job"), "the next one runs"
+        )
+        walker.until(lambda: not walker.text("jobs"), "and ends")
+        walker.drawn("activations")
+        assert walker.complaints() == []
+    finally:
+        running.close()
+
+
 def _ask_again(walker: Walker) -> None:
     walker.choose("how", "quadratic")
     walker.until(lambda: "how=quadratic" in walker.driver.current_url, "the address says how")
     walker.choose("how", "solved")
-    walker.says("job-text", "solving Eq. 7")
+    walker.says("contributions-text", "solving Eq. 7")
 
 
 def _slow_copy(workspace: Path, folder: Path) -> Path:

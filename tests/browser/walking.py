@@ -67,7 +67,7 @@ class Walker:
         raise AssertionError(f"waited {seconds} s in vain for: {what}; {self._said()}")
 
     def _said(self) -> str:
-        return f"page says: {self.text('message')!r}, its job: {self.text('job-text')!r}"
+        return f"page says: {self.text('message')!r}, its jobs: {self.text('jobs')!r}"
 
     def drawn(self, graph: str) -> None:
         self.until(lambda: self.driver.execute_script(DRAWN, graph), f"{graph} drawn")

@@ -1,65 +1,163 @@
-"""The manager of job processes: no result is lost between two questions, and nothing of others is killed."""
+"""The manager of job processes: no result is lost between two questions, nobody reads another's, no folder stays."""
 
+import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import diskcache
 import psutil
 import pytest
+from filelock import FileLock
 
-from aevis_dash.callbacks.processes import DIED, JobManager
+from aevis_dash.callbacks import processes
+from aevis_dash.callbacks.processes import JobManager, job_folder
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, Ended, Queue
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
+class Manager(JobManager):
+    """A manager whose jobs are processes that sleep; `made` has them by ticket."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.made: dict[str, subprocess.Popen] = {}
+
+    def _start(self, job_fn, key, args, context):
+        self.made[key] = subprocess.Popen(SLEEP)
+        return psutil.Process(self.made[key].pid)
+
+
+def extract(*_):
+    """Stands for a job's function."""
+
+
 @pytest.fixture
 def manager(tmp_path):
+    queue = Queue()
     with diskcache.Cache(str(tmp_path)) as cache:
-        yield JobManager(cache)
+        made = Manager(cache, queue)
+        yield made
+        queue.end()
+    for process in made.made.values():
+        process.kill()
+        process.wait()
 
 
-@pytest.fixture
-def job():
-    process = subprocess.Popen(SLEEP)
-    yield process
+def ask(manager, *args):
+    key = manager.build_cache_key(extract, args, [], None)
+    assert manager.call_job_fn(key, None, args, {}) == key
+    return key
+
+
+def until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def running(manager, key):
+    until(lambda: key in manager.made)
+    return manager.made[key]
+
+
+def test_a_result_that_comes_while_the_job_ends_is_not_lost(manager):
+    """Dash asks for the result, then whether the job runs: the second answer must fit the first."""
+    key = ask(manager, {"example": "a"}, "page")
+    process = running(manager, key)
+    assert manager.get_result(key, key) is manager.UNDEFINED
     process.kill()
     process.wait()
+    manager.handle.set(key, [1])
+    assert manager.job_running(key), "as it was when the result was asked for"
+    assert manager.get_result(key, key) == [1]
+    assert not manager.job_running(key)
+    assert key not in manager.handle, "nothing stays"
 
 
-def test_a_result_that_comes_while_the_job_ends_is_not_lost(manager, job):
-    """Dash asks for the result, then whether the job runs: the second answer must fit the first."""
-    assert manager.get_result("key", job.pid) is manager.UNDEFINED
-    job.kill()
-    job.wait()
-    manager.handle.set("key", [1])
-    assert manager.job_running(job.pid), "as it was when the result was asked for"
-    assert manager.get_result("key", job.pid) == [1]
+def test_a_job_that_ended_without_a_result_is_an_error(manager):
+    key = ask(manager, 1, "page")
+    process = running(manager, key)
+    process.kill()
+    process.wait()
+    with pytest.raises(Ended) as said:
+        manager.get_result(key, key)
+    assert str(said.value) == DIED
+    assert not manager.job_running(key)
 
 
-def test_a_job_that_ended_without_a_result_is_an_error(manager, job):
-    job.kill()
-    job.wait()
-    assert manager.get_result("key", job.pid) == DIED
-    assert not manager.job_running(job.pid)
+def test_a_cancelled_job_is_ended_and_says_so(manager):
+    key = ask(manager, 1, "page")
+    process = running(manager, key)
+    manager.terminate_job(key)
+    assert manager.get_progress(key) is None
+    with pytest.raises(Ended) as said:
+        manager.get_result(key, key)
+    assert str(said.value) == CANCELLED
+    until(lambda: process.poll() is not None)
+    for nothing in (key, None, "1", str(os.getpid())):
+        manager.terminate_job(nothing)
 
 
-def test_a_running_job_is_ended_and_an_ended_one_is_no_error(manager, job):
-    manager.terminate_job(job.pid)
-    assert not psutil.pid_exists(job.pid)
-    manager.terminate_job(job.pid)
-    manager.terminate_job(None)
+def test_pages_that_ask_the_same_get_the_same_and_no_other(manager):
+    """Each of them, though Dash takes a result out when it is read."""
+    one, two, other = ask(manager, {"x": 1}, "one"), ask(manager, {"x": 1}, "two"), ask(manager, {"x": 2}, "two")
+    assert len({one, two, other}) == 3
+    running(manager, one)
+    manager.handle.set(manager._make_progress_key(one), (40.0, "half"))
+    assert manager.get_progress(one) == (40.0, "half")
+    assert manager.get_progress(one) is None, "it is said once"
+    assert manager.get_progress(two) == (40.0, "half")
+    assert manager.get_progress(other) == (0.0, "waiting for 1 other job to end")
+    manager.handle.set(one, ["x = 1"])
+    assert manager.get_result(two, two) == ["x = 1"]
+    assert manager.get_result(one, one) == ["x = 1"]
+    assert manager.get_result(other, other) is manager.UNDEFINED
+    assert list(manager.made)[:1] == [one]
+    assert two not in manager.made
+    again = ask(manager, {"x": 1}, "one")
+    assert manager.get_result(again, again) is manager.UNDEFINED, "nobody reads an old result"
 
 
-def test_processes_of_others_are_left_alone(manager):
-    """A grandchild that was left behind belongs to nobody here, whatever its number."""
-    script = f"import subprocess as s; print(s.Popen({SLEEP!r}, stdout=s.DEVNULL, stderr=s.DEVNULL).pid, flush=True)"
-    number = int(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
-    stranger = psutil.Process(number)
+HOLD = """
+import sys, time
+from aevis_dash.callbacks.processes import job_folder
+print(job_folder().directory, flush=True)
+time.sleep(60)
+"""
+
+
+def test_folders_of_killed_servers_are_swept_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(processes, "_SETTLING", -1)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    servers: list[Any] = [
+        subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
     try:
-        manager.terminate_job(number)
-        time.sleep(0.2)
-        assert stranger.is_running()
-        assert stranger.status() != psutil.STATUS_ZOMBIE
+        killed, alive = [tmp_path / server.stdout.readline().strip() for server in servers]
+        servers[0].kill()
+        servers[0].wait()
+        stranger = tmp_path / "aevis-jobs-of-another-version"
+        stranger.mkdir()
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        FileLock(elsewhere / "server.lock").acquire()
+        (tmp_path / "aevis-jobs-link").symlink_to(elsewhere)
+        assert killed.is_dir()
+        with job_folder() as ours:
+            assert not killed.exists()
+            assert alive.is_dir()
+            assert stranger.is_dir()
+            assert elsewhere.is_dir()
+            job_folder().close()
+            assert os.path.isdir(ours.directory), "its own is held"
+            assert os.stat(ours.directory).st_mode & 0o077 == 0, "what lies there is unpickled"
     finally:
-        stranger.kill()
+        for server in servers:
+            server.kill()
+            server.communicate()

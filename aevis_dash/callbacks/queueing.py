@@ -1,0 +1,239 @@
+"""The queue of jobs: which one runs, who waits for it, and when it is ended.
+
+One job runs at a time, since each takes all cores, and the others are started in the order in which they were asked
+for. What is asked for twice is one job with two pages that wait for it. Shared jobs, such as learning, which make room
+for others themselves, run beside the queue.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+
+from aevis_dash.domain import AevisError
+
+MOST, MOST_OF_A_PAGE = 16, 4
+"""Jobs that run or wait at once: of all pages, and of one."""
+HOURS = 4.0
+"""How long a job may run where nothing else is said."""
+ABANDONED = 180.0
+"""Seconds without a question after which a page is taken to be gone; browsers let a hidden one ask once a minute."""
+_LEFT, _LOOK = 0.3, 0.25
+"""Seconds that a job goes on after nobody waits for it, as it may be asked for again at once, and between two looks."""
+
+CANCELLED = "was cancelled"
+DIED = "ended without a result (killed, or out of memory)"
+FORGOTTEN = "was ended, because the page did not ask for it for a while"
+Start = Callable[[], psutil.Process]
+
+
+class Ended(Exception):
+    """A job ended without a result; the text says how, after the job's name."""
+
+
+@dataclass
+class _Waiting:
+    """A page that waits for a job, since when it last asked, and why it waits no more."""
+
+    page: str
+    asked: float
+    why: str = ""
+
+
+@dataclass
+class Job:
+    """A piece of work. It waits (`begun` is None), runs, and ends; then its process is gone."""
+
+    work: str
+    key: str
+    start: Start
+    shared: bool
+    pages: dict[str, _Waiting] = field(default_factory=dict)
+    begun: float | None = None
+    left: float | None = None
+    process: psutil.Process | None = None
+    over: bool = False
+
+    def watched_by(self, page: str | None = None) -> bool:
+        """Whether that page, or any, waits for it."""
+        return any(not one.why and page in (None, one.page) for one in self.pages.values())
+
+
+class Queue:
+    """The jobs of one server. All methods may be called from several threads; tickets are names that the caller gives.
+
+    `hours` is how long a job may run.
+    """
+
+    def __init__(self, hours: float = HOURS, clock: Callable[[], float] = time.monotonic):
+        self._hours, self._clock = hours, clock
+        self._jobs: list[Job] = []
+        self._lock, self._wake = threading.RLock(), threading.Event()
+        self._keeper: threading.Thread | None = None
+        self._closed = False
+
+    def ask(self, ticket: str, work: str, page: str, start: Start, shared: bool = False) -> None:
+        """Let a page wait, by a new ticket, for a piece of work, which `start` starts unless it is under way already.
+
+        Raises AevisError where too many jobs run or wait.
+        """
+        with self._lock:
+            job = next((job for job in self._jobs if job.work == work and not job.over), None)
+            if job is None:
+                if not shared:
+                    self._refuse(page)
+                job = Job(work, ticket, start, shared)
+                self._jobs.append(job)
+            job.pages[ticket], job.left = _Waiting(page, self._clock()), None
+            if self._keeper is None and not self._closed:
+                self._keeper = threading.Thread(target=self._keep, name="jobs", daemon=True)
+                self._keeper.start()
+        self._wake.set()
+
+    def job(self, ticket: str) -> Job:
+        """The job that a ticket waits for, whose page is known to be there; raises Ended where it waits no more."""
+        with self._lock:
+            job = self._find(ticket)
+            if job is None:
+                raise Ended(FORGOTTEN)
+            job.pages[ticket].asked = self._clock()
+            if job.pages[ticket].why:
+                raise Ended(job.pages[ticket].why)
+            return job
+
+    def runs(self, job: Job) -> bool:
+        """Whether a job waits or runs."""
+        with self._lock:
+            return not job.over and (job.process is None or _alive(job.process))
+
+    def before(self, job: Job) -> int:
+        """How many jobs come before one that waits; 0 for one that does not."""
+        with self._lock:
+            if job.begun is not None or job.shared:
+                return 0
+            return sum(not other.over and not other.shared for other in self._jobs[: self._jobs.index(job)])
+
+    def knows(self, ticket: str) -> bool:
+        """Whether a ticket's end was not told yet."""
+        return self._find(ticket) is not None
+
+    def leave(self, ticket: str, why: str) -> None:
+        """Let a ticket wait no more; its page is told why when it asks next. A job that nobody waits for is ended."""
+        with self._lock:
+            job = self._find(ticket)
+            if job is not None:
+                job.pages[ticket].why = job.pages[ticket].why or why
+                self._note_if_left(job)
+
+    def done(self, ticket: str) -> bool:
+        """A ticket's page was told how its job ended; whether it was the last that waited for the job."""
+        with self._lock:
+            job = self._find(ticket)
+            if job is None:
+                return False
+            del job.pages[ticket]
+            if job.watched_by():
+                return False
+            self._end(job)
+            return True
+
+    def tend(self) -> None:
+        """End what is abandoned or takes too long, and start what comes next."""
+        with self._lock:
+            now = self._clock()
+            for job in self._jobs:
+                for ticket in [ticket for ticket, one in job.pages.items() if now - one.asked > ABANDONED]:
+                    del job.pages[ticket]
+                self._note_if_left(job)
+                if job.left is not None and now - job.left > _LEFT:
+                    self._end(job)
+                elif not job.shared and job.begun is not None and now - job.begun > 3600 * self._hours:
+                    self._stop(job, f"took longer than {self._hours:g} hours and was ended (aevis serve --job-hours)")
+                elif job.process is not None and not _alive(job.process):
+                    job.over = True
+            self._jobs = [job for job in self._jobs if job.pages or not job.over]
+            new = [] if self._closed else self._next()
+            for job in new:
+                job.begun = now
+        for job in new:  # not under the lock: the fork server may be busy, and pages ask meanwhile
+            self._begin(job)
+
+    def end(self) -> None:
+        """End all jobs and start none."""
+        with self._lock:
+            self._closed = True
+            for job in self._jobs:
+                self._end(job)
+        self._wake.set()
+
+    def _keep(self) -> None:
+        while not self._closed:
+            self._wake.wait(_LOOK if self._jobs else None)
+            self._wake.clear()
+            self.tend()
+
+    def _refuse(self, page: str) -> None:
+        busy = [job for job in self._jobs if job.watched_by() and not job.over and not job.shared]
+        own = sum(job.watched_by(page) for job in busy)
+        if own >= MOST_OF_A_PAGE:
+            raise AevisError(f"This page has {own} jobs, as many as it may. Wait until one ends, or cancel one.")
+        if len(busy) >= MOST:
+            raise AevisError(f"{len(busy)} jobs run or wait already, as many as may. Try again when one has ended.")
+
+    def _find(self, ticket: str) -> Job | None:
+        return next((job for job in self._jobs if ticket in job.pages), None)
+
+    def _note_if_left(self, job: Job) -> None:
+        if job.watched_by():
+            job.left = None
+        elif job.left is None:
+            job.left = self._clock()
+
+    def _next(self) -> list[Job]:
+        waiting = [job for job in self._jobs if job.begun is None and not job.over]
+        busy = any(job.begun is not None and not job.over and not job.shared for job in self._jobs)
+        return [job for job in waiting if job.shared] + [job for job in waiting if not job.shared and not busy][:1]
+
+    def _begin(self, job: Job) -> None:
+        try:
+            process = job.start()
+        except psutil.NoSuchProcess:  # it has ended already; its result is there
+            job.over = True
+            return
+        except (OSError, EOFError, psutil.Error) as error:
+            with self._lock:
+                self._stop(job, f"could not be started ({error})")
+            return
+        with self._lock:
+            job.process = process
+            if job.over:  # it was ended while it was started
+                _kill(process)
+
+    def _stop(self, job: Job, why: str) -> None:
+        for one in job.pages.values():
+            one.why = one.why or why
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
+        job.over = True
+        if job.process is not None:
+            _kill(job.process)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill(process: psutil.Process) -> None:
+    """End a process with what it started. psutil looks whether a number is still of the process that it was of."""
+    try:
+        for one in [*process.children(recursive=True), process]:
+            one.kill()
+        process.wait(1)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        return
