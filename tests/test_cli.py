@@ -21,7 +21,7 @@ from PIL import Image
 from aevis_dash import assistant, founding, learning
 from aevis_dash.callbacks import flips
 from aevis_dash.cli import main, make_parser, output, trails
-from aevis_dash.cli.answers import verification, verification_text
+from aevis_dash.cli.answers import extraction_text, verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
@@ -1086,3 +1086,13 @@ def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said)
     assert ("so do" in text) == ("so do" in line) == ("Not proven" in " ".join(sentences))
     row = next(line.split() for line in text.splitlines() if line.startswith(bench.layers.layers[0].name + " "))
     assert row[-4:-1] == ["9", "5", "-"]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_solver_that_ended_far_from_a_solution_says_so(count):
+    told = {"p_full": 0.9, "p_soft": 0.9, "p_hard": 0.9, "passes": 1.0, "seconds": 1.0, "share": 0.1, "size": 3}
+    told |= {"part": "source", "image": "a.png", "label": "panda", "rival": None, "core": 1, "keeps_label": True}
+    found = {"example": "a", "target": "b.png", "method": "constrained", "asked_share": 0.0, "unsolved": count}
+    text = extraction_text(found | {"passes": 1.0, "seconds": 1.0, "datapaths": [told] * 3})
+    said = "The solver ended far from a stationary point for 2 of 3 datapaths, so this is no solution of Eq. 5"
+    assert (said in text) == (count == 2)
