@@ -262,7 +262,7 @@ def _load_weights(model: nn.Module, path: Path, source: str) -> None:
 
 def _alike(own: torch.Tensor, given: torch.Tensor) -> bool:
     """Whether real numbers are given for real ones; torch would take whole or complex ones without a word."""
-    return own.is_floating_point() == given.is_floating_point() and not given.is_complex()
+    return given.is_floating_point() or not own.is_floating_point()
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
