@@ -23,6 +23,7 @@ from aevis_dash.core.problem import Foil
 from aevis_dash.domain import CONTROLS, AevisError, Datapath, Example, JudgedExample
 from aevis_dash.store import key_of
 from aevis_dash.workbench import VERSION, Workbench, open_workbench
+from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Of each layer's maps: the sizes at which all methods are compared."""
@@ -242,6 +243,7 @@ def chosen(bench: Workbench, sample: Sample) -> list[Example]:
     return [fooled[i].example for i in order]
 
 
+@one_sight()
 def measure(bench: Workbench, trial: Trial) -> Measures:
     """The task: one method on one example, from the store where it was measured before."""
     others = [bench.workspace.image_hash(name) for name in ImagePair(bench, trial.example).others(_OTHERS)]
@@ -250,12 +252,14 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
     return bench.store.remember(key, Measures, lambda: _measure(bench, trial))
 
 
+@one_sight()
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
     """The task: the true effects and the controls of one example, from the store where they were measured before."""
     key = _key(bench, "yardstick", example_id, form=2)
     return bench.store.remember(key, Yardstick, lambda: _yardstick(bench, example_id))
 
 
+@one_sight()
 def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     """The task: the agreement of orders without a datapath, from the store where it was measured before."""
     key = _key(bench, "controls", example_id, form=2)

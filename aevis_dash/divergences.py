@@ -18,6 +18,7 @@ from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.store import key_of
 from aevis_dash.workbench import VERSION, Workbench
+from aevis_dash.workspace import one_sight
 
 NEVER = "never"
 _LISTING_VERSION = 4
@@ -64,6 +65,7 @@ def divergences(
     return Divergences(tuple(examples), tuple(comparison.in_order(run)))
 
 
+@one_sight()
 def diverge(bench: Workbench, pair: Pair) -> Divergence:
     """The task: one pair, from the store where it was compared before."""
     example = bench.workspace.example(pair.example)
@@ -74,6 +76,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 
 
+@one_sight()
 def listing(bench: Workbench, progress: Progress = silent) -> Listing:
     """Every misclassified example, compared the cheap way in this process; what was finished is not done again."""
     examples = _misclassified(bench)

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from aevis_dash.domain import AevisError, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.fitting import fit, fit_mask, scaled_size
+from aevis_dash.reading import read_bytes
 
 _NO_PICTURES = frozenset(
     {"BUFR", "EPS", "FITS", "FLI", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PCD", "WAL", "WMF", "XVTHUMB"}
@@ -26,11 +27,35 @@ SMALLEST, MOST_PIXELS = 8, 50_000_000
 
 
 def read_image(path: Path, wanted: Preprocessing) -> np.ndarray:
-    """An 8-bit RGB image (H, W, 3) at the model's input size, upright.
+    """An 8-bit RGB image (H, W, 3) at the model's input size, upright; raises AevisError as `decode_image`."""
+    return decode_image(image_bytes(path), path, wanted)
+
+
+def image_bytes(path: Path, what: str = "image") -> bytes:
+    """The bytes of an image file; raises AevisError where they cannot be read."""
+    with refusing_unreadable(path, what):
+        return read_bytes(path)
+
+
+@contextmanager
+def refusing_unreadable(path: Path, what: str = "image") -> Iterator[None]:
+    """What the system says against reading an image file becomes an AevisError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise AevisError(f"There is no {what} {path}. Put it back, or drop its row from the table.") from error
+    except OSError as error:
+        raise AevisError(
+            f"The {what} {path} cannot be read ({error.strerror}). Put it back, or drop its row from the table."
+        ) from error
+
+
+def decode_image(data: bytes, path: Path, wanted: Preprocessing) -> np.ndarray:
+    """The 8-bit RGB image (H, W, 3) that these bytes of a file hold, at the model's input size, upright.
 
     Raises AevisError for what cannot be an 8-bit still picture of sensible size.
     """
-    image = _upright(path).convert("RGB")
+    image = _upright(data, path).convert("RGB")
     width, height = scaled_size(image.size, wanted)
     if width * height > MOST_PIXELS:
         raise AevisError(
@@ -46,7 +71,7 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
     The mask is as large as the upright image and is fitted as the image is, or has the model's input size already.
     Raises AevisError for one of another size, and for what is no 8-bit grey picture.
     """
-    mask = _upright(path, "mask")
+    mask = _upright(image_bytes(path, "mask"), path, "mask")
     if mask.mode not in ("L", "P"):
         bands = np.asarray(mask.convert("RGB"))
         if (bands != bands[..., :1]).any():
@@ -64,29 +89,27 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
 
 def image_size(path: Path) -> tuple[int, int]:
     """The (width, height) of an image that `read_image` can read, upright."""
-    with _opened(path) as image:
+    with _opened(image_bytes(path), path) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.height, image.width) if sideways else image.size
 
 
-def _upright(path: Path, what: str = "image") -> Image.Image:
-    with _opened(path, what) as image:
+def _upright(data: bytes, path: Path, what: str = "image") -> Image.Image:
+    with _opened(data, path, what) as image:
         return ImageOps.exif_transpose(image)
 
 
 @contextmanager
-def _opened(path: Path, what: str = "image") -> Iterator[Image.Image]:
-    """An image file that may be read; what Pillow raises meanwhile becomes an AevisError."""
+def _opened(data: bytes, path: Path, what: str = "image") -> Iterator[Image.Image]:
+    """The image that these bytes of a file hold; what Pillow raises meanwhile becomes an AevisError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as image:
-                _refuse_image(image, path)
+            with Image.open(io.BytesIO(data)) as image:
+                _refuse_image(image, data, path)
                 yield image
         except AevisError:
             raise
-        except FileNotFoundError as error:
-            raise AevisError(f"There is no {what} {path}. Put it back, or drop its row from the table.") from error
         except Image.DecompressionBombError as error:
             raise AevisError(_too_large(path, "far more than")) from error
         except Exception as error:  # on damaged files Pillow raises IndexError, TypeError, struct.error and others
@@ -171,7 +194,7 @@ def _walked(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     waiting.append((entry.path, f"{before}{entry.name}/", (*above, real)))
 
 
-def _refuse_image(image: Image.Image, path: Path) -> None:
+def _refuse_image(image: Image.Image, data: bytes, path: Path) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise AevisError(_too_large(path, f"{width} x {height} pixels, more than"))
@@ -183,17 +206,12 @@ def _refuse_image(image: Image.Image, path: Path) -> None:
         raise AevisError(f"The image {path} is animated ({image.n_frames} frames). Save the frame you mean as PNG.")  # type: ignore[attr-defined]
     if image.mode == "CMYK":
         raise AevisError(f"The image {path} is CMYK, whose colours a network never saw. Convert it to RGB.")
-    deep_png = image.format == "PNG" and _png_depth(path) > 8  # Pillow opens it as RGB, without a word
+    deep_png = image.format == "PNG" and data[24] > 8  # Pillow opens it as RGB, without a word
     if deep_png or image.mode == "F" or image.mode.startswith("I"):
         kind = "16-bit PNG" if deep_png else image.mode
         raise AevisError(f"The image {path} has more than 8 bits a channel ({kind}). Convert it to 8-bit RGB.")
     if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "1"):
         raise AevisError(f"The image {path} is in the colour space {image.mode}. Convert it to RGB.")
-
-
-def _png_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(25)[24]
 
 
 def _too_large(path: Path, what: str) -> str:

@@ -19,9 +19,9 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.dissection import Dissection
 from aevis_dash.core.learned import Learner
 from aevis_dash.core.visualisation import visualise
-from aevis_dash.domain import Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
+from aevis_dash.domain import AevisError, Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
 from aevis_dash.store import Store, key_of
-from aevis_dash.workspace import Workspace
+from aevis_dash.workspace import Workspace, one_sight
 
 VERSION = 2
 """Of what is computed here; raised when a method's results change for the same parameters."""
@@ -93,6 +93,7 @@ class Learning:
                 return found
         return None
 
+    @one_sight()
     def learn(self, progress: Progress = silent, turn: Turn = nullcontext, first: int | None = None) -> LearnedIndex:
         """Complete the index, and the names of parts where these are known; goes on where a run was interrupted.
 
@@ -190,6 +191,8 @@ class Learning:
             with turn():
                 numbers = np.stack([self.workspace.part_numbers(images[i].file) for i in places])
                 seen.see(self._read(places), numbers)
+        if self.workspace.parts_digest([entry.file for entry in images]) != order.parts:
+            raise AevisError("The masks of parts were changed while they were looked at. Give the same command again.")
         self.store.put(self._parts_key(order), PartOverlaps(seen.overlaps()))
 
     def _read(self, places: Sequence[int]) -> np.ndarray:

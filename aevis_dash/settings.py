@@ -12,9 +12,12 @@ import tomli_w
 
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
+from aevis_dash.reading import read_bytes
 from aevis_dash.tables import write_text
 
 T = TypeVar("T")
+_LONGEST = 64 * 1024
+"""Bytes of a workspace.toml at most; one that `aevis init` writes has two thousand."""
 LONGEST_SIDE = 4096
 """Pixels of a side of the model's input at most; a network of that size is not traced in any sensible time."""
 
@@ -56,7 +59,7 @@ def read_settings(root: Path) -> WorkspaceSettings:
     if not path.is_file():
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = tomllib.loads(read_bytes(path, _LONGEST).decode("utf-8-sig"))
     except (ValueError, OSError) as error:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     except RecursionError as error:

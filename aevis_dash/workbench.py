@@ -61,7 +61,7 @@ from aevis_dash.domain import (
 from aevis_dash.labels import ImageEntry
 from aevis_dash.learning import Learning
 from aevis_dash.store import Store, key_of
-from aevis_dash.workspace import Workspace
+from aevis_dash.workspace import Workspace, one_sight
 
 VERSION = 4
 """Of what is computed here; raised when a method's results change for the same parameters."""
@@ -244,6 +244,7 @@ class Workbench:
 
     # Predictions and scores
 
+    @one_sight()
     def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:
         """Predictions and head features of images, given as in the tables."""
         hashes = {name: self.workspace.image_hash(name) for name in names}
@@ -257,6 +258,7 @@ class Workbench:
         """What the classifier says of images."""
         return [j.prediction for j in self.judge(names)]
 
+    @one_sight()
     def judged_examples(
         self, progress: Progress = silent, among: Sequence[Example] | None = None
     ) -> list[JudgedExample]:
@@ -277,17 +279,20 @@ class Workbench:
         self._left_out = tuple(j.example.id for j in found if j.outcome is Outcome.NO_PAIR)
         return found
 
+    @one_sight()
     def clean(self) -> list[tuple[str, Prediction]]:
         """The normal images that are predicted as their label says (or have none), with their predictions."""
         entries = self.workspace.images
         predictions = self.predict([entry.file for entry in entries])
         return [(e.file, p) for e, p in zip(entries, predictions, strict=True) if e.label in (None, p.label)]
 
+    @one_sight()
     def source_scores(self, examples: Sequence[Example]) -> list[float]:
         """Adversarial scores of the examples' normal sources, each compared with other images only."""
         names = list(dict.fromkeys(e.source for e in examples))
         return [score for _, score in self._scored(names, names, silent)]
 
+    @one_sight()
     def perturbation(self, example: Example) -> Perturbation:
         """What tells an example's adversarial from its source, measured once for these files."""
         workspace, names = self.workspace, (example.source, example.adversarial)
@@ -339,6 +344,7 @@ class Workbench:
 
     # Attacks
 
+    @one_sight()
     def attack(
         self,
         entries: Sequence[ImageEntry],
@@ -368,6 +374,7 @@ class Workbench:
 
     # Datapaths
 
+    @one_sight()
     def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
         """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
 
@@ -391,6 +398,7 @@ class Workbench:
         nulls = _nulls(clean, example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
         return Plan(example, source.label, adversarial.label, candidates, nulls)
 
+    @one_sight()
     def triplet(
         self, example_id: str, target: str | None = None, wanted: ExtractionParameters | None = None
     ) -> Triplet | None:
@@ -402,6 +410,7 @@ class Workbench:
         found = [self.store.get(key, Datapath) for key in keys]
         return _triplet(plan, found, target) if all(path is not None for path in found) else None
 
+    @one_sight()
     def extract(
         self,
         example_id: str,
@@ -428,6 +437,7 @@ class Workbench:
         progress(1.0, f"{len(keys)} datapaths extracted")
         return _triplet(plan, found, target)
 
+    @one_sight()
     def extract_set(
         self,
         names: Sequence[str],
@@ -444,6 +454,7 @@ class Workbench:
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
+    @one_sight()
     def distances(self, triplet: Triplet, name: str, levels: Levels | None = None) -> DatapathDistance:
         """How far the three datapaths lie apart at every layer, or level, by "activations", "gates" or "gates-raw"."""
         check_distance(name)
@@ -470,6 +481,7 @@ class Workbench:
                 self._made.popitem(last=False)
         return found[1]
 
+    @one_sight()
     def distances_between(
         self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
     ) -> dict[tuple[str, str], np.ndarray]:
@@ -481,18 +493,21 @@ class Workbench:
 
     # Layers and maps
 
+    @one_sight()
     def maxima(self, name: str) -> np.ndarray:
         """(n,) the activation of every map on an image."""
         key = self._key("maxima", image=self.workspace.image_hash(name))
         compute = lambda: Maxima(features.maximum_activations(self.classifier, self.workspace.read([name]))[0])  # noqa: E731
         return self.store.remember(key, Maxima, compute).values
 
+    @one_sight()
     def activation_maps(self, name: str, layer: int) -> np.ndarray:
         """(n_l, H_l, W_l) the activation maps of a layer on an image."""
         key = self._key("maps", image=self.workspace.image_hash(name), layer=layer)
         compute = lambda: Maps(features.activation_maps(self.classifier, self.workspace.read([name]), layer)[0])  # noqa: E731
         return self.store.remember(key, Maps, compute).values
 
+    @one_sight()
     def difference(self, triplet: Triplet, layer: int, first: Role, second: Role) -> np.ndarray:
         """(n_l,) activation of each map of a layer on one role's image minus that on another's."""
         difference = self.maxima(triplet.image(first)) - self.maxima(triplet.image(second))
@@ -638,6 +653,7 @@ class Workbench:
         """The contributions where they are stored already."""
         return self.store.get(self._contribution_key(triplet, target, area, layer, method), Contribution)
 
+    @one_sight()
     def contribute(
         self,
         triplet: Triplet,
@@ -667,6 +683,7 @@ class Workbench:
 
     # Flip-back
 
+    @one_sight()
     def verify(self, example_id: str, asked: Intervention) -> Verification:
         """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
 
@@ -686,6 +703,7 @@ class Workbench:
         """What `verify` found, where that is stored."""
         return self.store.get(self._verification_key(example_id, asked), Verification)
 
+    @one_sight()
     def single_effects(self, example_id: str, layer: int, maps: Sequence[int]) -> np.ndarray:
         """(c,) how much each of the maps alone, put from src into adv, moves the margin towards src's class.
 

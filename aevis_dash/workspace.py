@@ -13,9 +13,11 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, fields
 from glob import glob
 from pathlib import Path
@@ -27,8 +29,9 @@ from filelock import FileLock, Timeout
 from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.files import part_prefix, sweep
-from aevis_dash.images import image_size, read_image, read_mask, write_image
+from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
+from aevis_dash.reading import Digests
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
 from aevis_dash.tables import Table, read_table, unreadable_table, write_table, write_text
 
@@ -39,6 +42,26 @@ _EXAMPLE_COLUMNS = tuple(field.name for field in fields(Example))
 _YES, _NO = "yes", "no"
 
 
+_seen: ContextVar[dict[Path, str] | None] = ContextVar("seen", default=None)
+
+
+@contextmanager
+def one_sight() -> Iterator[None]:
+    """While it lasts an image is what it was when its digest was first asked for: read with another content it is
+    refused, so that nothing is stored under the digest of an image that it was not computed from.
+
+    It decorates what asks for digests and then computes from images; one inside another belongs to the outer one.
+    """
+    if _seen.get() is not None:
+        yield
+        return
+    token = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 class Workspace:
     """A workspace on disk. Opening it reads the texts and tables; images are read when asked for."""
 
@@ -46,10 +69,10 @@ class Workspace:
         self.root = Path(root)
         self.settings = read_settings(self.root)
         self.classes = Classes(read_class_names(self.root / "classes.txt"))
-        self._hashes: dict[Path, tuple[int, int, str]] = {}
+        self._files = Digests()
         self._paths: dict[str, Path] = {}
-        self._images: tuple[tuple[int, int], tuple[ImageEntry, ...]] | None = None
-        self._examples: tuple[tuple[int, int], dict[str, Example]] | None = None
+        self._images: tuple[str, tuple[ImageEntry, ...]] | None = None
+        self._examples: tuple[str, dict[str, Example]] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -81,21 +104,18 @@ class Workspace:
         """The model, its weights as an absolute path where they are a file of the workspace."""
         weights = self.settings.model.weights
         local = self.root / weights
-        return ModelSpec(self.settings.model.source, str(local) if weights and local.is_file() else weights)
+        return ModelSpec(self.settings.model.source, str(local) if weights and os.path.isfile(local) else weights)
 
     @property
     def images(self) -> tuple[ImageEntry, ...]:
         """The normal images with their labels, as the table has them now (read again when its file has changed)."""
         path = self.root / "images.csv"
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise unreadable_table(path, error) from error
+        digest = self._digest_of_table(path)
         known = self._images
-        if known is None or known[0] != (state.st_mtime_ns, state.st_size):
+        if known is None or known[0] != digest:
             rows = read_table(path, ("file", "label")).rows
             entries = (ImageEntry(r["file"], self._label(r["label"], f"images.csv, line {i}")) for i, r in rows)
-            known = self._images = ((state.st_mtime_ns, state.st_size), tuple(entries))
+            known = self._images = (digest, tuple(entries))
         return known[1]
 
     def examples(self) -> tuple[Example, ...]:
@@ -120,6 +140,7 @@ class Workspace:
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
             write_image(self.root / example.adversarial, image)
+            (_seen.get() or {}).pop(self.path(example.adversarial), None)
         with self._editing_examples():
             table = self._example_table()
             rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
@@ -146,9 +167,16 @@ class Workspace:
 
     def read(self, names: Iterable[str]) -> np.ndarray:
         """8-bit images (B, H, W, 3) at the model's input size; B may be 0."""
-        wanted = self.settings.preprocessing
-        images = [read_image(self.path(name), wanted) for name in names]
-        return np.stack(images) if images else np.zeros((0, *wanted.input_size, 3), np.uint8)
+        images = [self._image(self.path(name)) for name in names]
+        return np.stack(images) if images else np.zeros((0, *self.settings.preprocessing.input_size, 3), np.uint8)
+
+    def _image(self, path: Path) -> np.ndarray:
+        with refusing_unreadable(path):
+            data, digest = self._files.read(path)
+        seen = _seen.get()
+        if seen is not None and seen.setdefault(path, digest) != digest:
+            raise AevisError(f"The image {path} was changed while it was worked with. Give the same command again.")
+        return decode_image(data, path, self.settings.preprocessing)
 
     def at_input_size(self, names: Iterable[str]) -> int:
         """How many of the images have the model's input size, and so are taken as they are."""
@@ -175,7 +203,7 @@ class Workspace:
 
     def has_parts(self, name: str) -> bool:
         """Whether the parts of a normal image are known."""
-        return self._mask(name).is_file()
+        return os.path.isfile(self._mask(name))  # False too for a name that no file can have
 
     def part_numbers(self, name: str) -> np.ndarray:
         """(H, W) the number of the part at each pixel of a normal image, at the model's input size; 0 for none.
@@ -197,22 +225,25 @@ class Workspace:
         return hashlib.sha256(repr((self.parts, masks)).encode()).hexdigest()[:32] if masks else ""
 
     def image_hash(self, name: str) -> str:
-        """A digest of an image's bytes; raises AevisError where it cannot be read."""
-        return self._digest(self.path(name))
+        """A digest of an image's bytes, within `one_sight` the one that was first given; raises AevisError where it
+        cannot be read."""
+        path, seen = self.path(name), _seen.get()
+        if seen is None:
+            return self._digest(path)
+        if path not in seen:
+            seen[path] = self._digest(path)
+        return seen[path]
 
     def _digest(self, path: Path) -> str:
-        """A digest of an image file's bytes, read again when it has changed."""
+        """A digest of an image file's bytes, made anew when it has changed."""
+        with refusing_unreadable(path):
+            return self._files.of(path)
+
+    def _digest_of_table(self, path: Path) -> str:
         try:
-            state = path.stat()
-            known = self._hashes.get(path)
-            if known is None or known[:2] != (state.st_mtime_ns, state.st_size):
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-                known = self._hashes[path] = (state.st_mtime_ns, state.st_size, digest)
-            return known[2]
+            return self._files.of(path)
         except OSError as error:
-            raise AevisError(
-                f"The image {path} cannot be read ({error.strerror}). Put it back or drop its row."
-            ) from error
+            raise unreadable_table(path, error) from error
 
     def _mask(self, name: str) -> Path:
         return (self.root / "parts" / name).with_suffix(".png")
@@ -234,11 +265,11 @@ class Workspace:
         path = self.root / "examples.csv"
         if not path.exists():
             return {}
-        state = path.stat()
+        digest = self._digest_of_table(path)
         known = self._examples
-        if known is None or known[0] != (state.st_mtime_ns, state.st_size):
+        if known is None or known[0] != digest:
             examples = {row["id"]: self._example(row, line) for line, row in self._example_table().rows}
-            known = self._examples = ((state.st_mtime_ns, state.st_size), examples)
+            known = self._examples = (digest, examples)
         return known[1]
 
     def _example_table(self) -> "Table":

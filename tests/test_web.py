@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from plotly.offline import get_plotlyjs_version
+from torchvision.transforms import functional
 
 from aevis_dash import web
 from aevis_dash.callbacks import addresses
@@ -78,6 +79,34 @@ def test_a_thumbnail_is_its_image_made_small(client, bench):
     whole = bench.workspace.read([name])[0]
     assert max(shown.shape[:2]) == min(128, max(whole.shape[:2]))
     assert np.abs(shown.mean((0, 1)) - whole.mean((0, 1))).max() < 3
+
+
+def test_the_page_shows_what_the_network_sees(world):
+    """A photograph of another form is shown as it is cropped, whole and in patches, beside its adversarial image."""
+    toml = world / "workspace.toml"
+    toml.write_text(toml.read_text().replace('fit = "squeeze"', 'fit = "crop"\nresize_size = [72, 72]'))
+    name = open_workbench(world).workspace.examples()[0].source
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8))
+    photo.save(world / "images" / name)
+    bench = open_workbench(world)
+    example, client = bench.workspace.examples()[0], create_app(bench).server.test_client()
+
+    def shown(address):
+        return np.asarray(Image.open(io.BytesIO(client.get(address).data))).astype(int)
+
+    cropped = np.asarray(functional.center_crop(functional.resize(photo, [72]), [64, 64])).astype(int)
+    stored = np.asarray(Image.open(world / example.adversarial)).astype(int)
+    np.testing.assert_array_equal(shown(addresses.image(bench, name)), cropped)
+    np.testing.assert_array_equal(shown(addresses.thumbnail(bench, name)), cropped)
+    np.testing.assert_array_equal(shown(addresses.image(bench, example.adversarial)), stored)
+    amplified = np.clip(128 + 10 * (stored - cropped), 0, 255)
+    np.testing.assert_array_equal(shown(addresses.difference(bench, example)), amplified)
+    field = bench.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
+    patch = cropped[field.top : field.bottom, field.left : field.right]
+    np.testing.assert_array_equal(shown(addresses.seen_by(bench, name, 20, 1, 2)), patch)
+    np.testing.assert_allclose(
+        bench.classifier.pixels(bench.workspace.read([name]))[0] * 255, cropped.transpose(2, 0, 1)
+    )
 
 
 @pytest.mark.parametrize("route", ["image", "thumbnail"])

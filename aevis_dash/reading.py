@@ -1,0 +1,77 @@
+"""Reading files that others may change, replace or make of another kind at any time."""
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from pathlib import Path
+
+MOST_BYTES = 512 * 1024 * 1024
+"""Bytes of a file that are read at most; an image of as many pixels as are read takes less."""
+_SETTLED = 2.0
+"""Seconds after its last change from which on a file's times tell of every further change: file systems count time in
+steps, the coarsest in steps of two seconds."""
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """The bytes of a regular file.
+
+    Raises OSError for anything else (a pipe or a device may never end), for more than `most` bytes (MOST_BYTES by
+    default), and for a name that no file can have.
+    """
+    return _read(path, most or MOST_BYTES)[0]
+
+
+class Digests:
+    """Digests of files' bytes; a file is read again unless its state says that it is the very one known."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+    def of(self, path: Path) -> str:
+        """The digest of a file; raises OSError as `read_bytes`."""
+        known = self._known.get(path)
+        if known is not None and known[0] == _state(_stat(path)):
+            return known[1]
+        return self.read(path)[1]
+
+    def read(self, path: Path) -> tuple[bytes, str]:
+        """The bytes of a file and their digest; raises OSError as `read_bytes`."""
+        data, found = _read(path, MOST_BYTES)
+        digest = hashlib.sha256(data).hexdigest()[:32]
+        if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED:
+            self._known[path] = (_state(found), digest)
+        else:
+            self._known.pop(path, None)
+        return data, digest
+
+
+def _read(path: Path, most: int) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file and its state from before they were read."""
+    _stat(path)  # refuses names that no file can have
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a device or the like, and no regular file", str(path))
+        data = file.read(most + 1)
+        if len(data) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most // 1024} KiB", str(path))
+        return data, found
+
+
+def _open_without_waiting(name: str, flags: int) -> int:
+    """Opening a pipe would wait for somebody who writes into it."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "no file can have that name", str(path)) from error
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """Of a file: whoever changes or replaces it cannot set all of these back."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
