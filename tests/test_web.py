@@ -283,6 +283,22 @@ def test_an_error_nobody_foresaw_is_told_to_the_visitor(client, caplog):
     assert "KeyError" in caplog.text
 
 
+def test_a_page_that_asks_for_a_job_of_the_server_before_is_told(client):
+    """Dash answers with nothing, so that the page would say for ever that the job is under way."""
+    output = next(d["output"] for d in client.get("/_dash-dependencies").json if "extraction-done.data" in d["output"])
+    outputs = [dict(zip(("id", "property"), part.split("."), strict=True)) for part in output.strip(".").split("...")]
+    given = {
+        "inputs": [{"id": "extraction-wanted", "property": "data"}],
+        "state": [{"id": "page-load", "property": "data"}],
+    }
+    body = {"output": output, "outputs": outputs, "changedPropIds": ["extraction-wanted.data"]} | given
+    told = client.post("/_dash-update-component?cacheKey=a.b&job=a.c&endId=d", json=body).json["response"]
+    sentence = "The extraction is unknown to the server, which was started anew meanwhile. What was finished is kept."
+    assert told["extraction-done"]["data"]["failed"] == sentence
+    (message,) = [given for name, given in told.items() if name.startswith("message")]
+    assert sentence in message.values()
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/assets/nothing.js", "/image", "/a/b/c", "/_dash-nothing"])
 def test_unknown_paths_are_not_found(client, path):
     """Dash answers with its page for any path."""

@@ -15,7 +15,7 @@ import psutil
 from dash import DiskcacheManager
 from filelock import FileLock, Timeout
 
-from aevis_dash.callbacks.queueing import CANCELLED, DIED, Ended, Queue
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, UNKNOWN, Ended, Queue
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
 _SETTLING = 60
@@ -82,6 +82,12 @@ class JobManager(DiskcacheManager):
         if result is self.UNDEFINED:
             raise Ended(why)
         return result
+
+    def get_updated_props(self, key):
+        """What the job changed of the page beside its result; raises Ended for a name that is not of this server."""
+        if key is None:  # Dash takes names of the server before for forged ones, and would tell the page nothing
+            raise Ended(UNKNOWN)
+        return super().get_updated_props(key)
 
     def job_running(self, job) -> bool:
         """Whether a job's end was not told to its page yet."""

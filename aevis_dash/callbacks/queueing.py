@@ -26,6 +26,7 @@ _LEFT, _LOOK = 0.3, 0.25
 CANCELLED = "was cancelled"
 DIED = "ended without a result (killed, or out of memory)"
 FORGOTTEN = "was ended, because the page did not ask for it for a while"
+UNKNOWN = "is unknown to the server, which was started anew meanwhile"
 Start = Callable[[], psutil.Process]
 
 

@@ -54,11 +54,12 @@ def served(tmp_path_factory) -> Iterator[Served]:
     yield from serve(tmp_path_factory.mktemp("cache"), [])
 
 
-def serve(cache: Path, arguments: list[str]) -> Iterator[Served]:
-    """Start the server, wait until it says its address, stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def serve(cache: Path, arguments: list[str], port: int | None = None) -> Iterator[Served]:
+    """Start the server, on a free port or that one, wait until it says its address, stop it at the end."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     log = (cache / "server.log").open("w+")
     process = subprocess.Popen(
         [sys.executable, "app.py", *arguments, "--port", str(port)],
