@@ -74,15 +74,15 @@ def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example:
 
 
 def score_range(bench: Workbench) -> ScoreRange:
-    """The slider's ends, begun at the middle half of the misclassified examples' scores; at all of few."""
+    """The slider's ends and step, begun at the middle half of the misclassified examples' scores; at all of few."""
     judged = bench.judged_examples()
-    low, high = bounds(*scores(bench, judged))
+    low, high, step = bounds(*scores(bench, judged))
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.auroc(judged)
     note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
     meaning = score_meaning(len(fooled), auroc, bench.score_follows_size(judged))
-    return ScoreRange(low, high, (start[0], start[1]), note, meaning)
+    return ScoreRange(low, high, step, (start[0], start[1]), note, meaning)
 
 
 def score_meaning(count: int, auroc: float, follows: float) -> str:

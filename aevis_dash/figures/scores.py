@@ -1,5 +1,7 @@
 """The histogram of adversarial scores over its range slider (Sec. 5.1)."""
 
+import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, f
 HEIGHT = 120
 BINS = 24
 SIDE = 8
+_ALIKE = 1e-4
+"""A span of scores that is too small for a slider, whose steps have at most six decimals."""
 
 
 def score_figure(
@@ -21,14 +25,14 @@ def score_figure(
 ) -> go.Figure:
     """Scores of the (N,) source and (M,) adversarial images in shared bins, the chosen range shaded.
 
-    Scores that are not finite are left out, and counted nowhere. The axis spans exactly the finite
-    scores (see `bounds`), with 8 px beside it, so a slider of the same span stands right below.
+    Scores that are not finite are left out, and counted nowhere. The axis spans the finite scores
+    (see `bounds`), with 8 px beside it, so a slider of the same span stands right below.
     """
     kept = {
         Role.SOURCE: scores_source[np.isfinite(scores_source)],
         Role.ADVERSARIAL: scores_adversarial[np.isfinite(scores_adversarial)],
     }
-    low, high = bounds(scores_source, scores_adversarial)
+    low, high, _ = bounds(scores_source, scores_adversarial)
     edges = np.linspace(low, high, BINS + 1)
     counts = {role: np.histogram(scores, edges)[0] for role, scores in kept.items()}
     figure = go.Figure(layout=_layout(low, high, max(int(c.max()) for c in counts.values()), theme))
@@ -38,13 +42,19 @@ def score_figure(
     return figure.update_layout(annotations=_labels(kept, theme))
 
 
-def bounds(*scores: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest finite score, 0.5 around it where all are equal, (0, 1) without any."""
+def bounds(*scores: np.ndarray) -> tuple[float, float, float]:
+    """The ends of a slider over all finite scores and its step, a power of ten that is a 100th to a 1000th of the span.
+
+    The ends are the nearest multiples of the step that leave no score out: a handle can only be drawn to such values.
+    0.5 around scores that are all but equal, (0, 1) without any.
+    """
     finite = np.concatenate([part[np.isfinite(part)] for part in scores])
-    if finite.size == 0:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if high - low < _ALIKE:
+        low, high = low - 0.5, high + 0.5
+    step = Decimal(1).scaleb(math.floor(math.log10((high - low) / 100)))
+    ends = Decimal(low).quantize(step, ROUND_FLOOR), Decimal(high).quantize(step, ROUND_CEILING)
+    return float(ends[0]), float(ends[1]), float(step)
 
 
 def _layout(low: float, high: float, highest: int, theme: Theme) -> dict[str, Any]:

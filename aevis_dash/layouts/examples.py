@@ -13,10 +13,11 @@ from aevis_dash.layouts.graph import waiting_graph
 
 @dataclass(frozen=True)
 class ScoreRange:
-    """Ends of the slider, the range it begins with, a note on the scores, and what they mean in this workspace."""
+    """Ends and step of the slider, the range it begins with, a note on the scores, and what they mean here."""
 
     low: float
     high: float
+    step: float
     start: tuple[float, float]
     note: str
     meaning: str
@@ -58,7 +59,7 @@ def examples_panel(classes: Classes, scores: ScoreRange) -> html.Section:
                 min=scores.low,
                 max=scores.high,
                 value=list(scores.start),
-                step=round((scores.high - scores.low) / 100, 6),
+                step=scores.step,
                 marks=None,
                 allow_direct_input=False,
                 tooltip={"placement": "bottom"},

@@ -1,9 +1,14 @@
 """The slider of scores begins where there is something to see."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from dash import dcc
 
 from aevis_dash.callbacks.examples import FEW, in_range, score_meaning, score_range, with_shown
+from aevis_dash.figures.scores import bounds
+from aevis_dash.layouts.examples import Classes, examples_panel
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 
@@ -18,6 +23,21 @@ def test_the_slider_begins_at_the_middle_half_and_at_all_of_few(drawn_world, mon
     assert len(seen) == (count if count < FEW else FEW // 2)
 
 
+@pytest.mark.parametrize("given", [[2.0], [2.0] * 5, [2.0, 2.0 + 3e-7], [-3.0, 1.0]])
+def test_the_slider_moves_whatever_the_scores_are(drawn_world, monkeypatch, given):
+    bench = open_workbench(drawn_world)
+    fooled = [e for e in bench.judged_examples() if e.misclassified and np.isfinite(e.score)][: len(given)]
+    alike = [replace(e, score=score) for e, score in zip(fooled, given, strict=True)]
+    monkeypatch.setattr(bench, "judged_examples", lambda: alike)
+    monkeypatch.setattr(bench, "source_scores", lambda examples: [given[0]] * len(examples))
+    found = score_range(bench)
+    panel = examples_panel(Classes([], []), found).to_plotly_json()["props"]["children"]
+    (slider,) = [part for part in panel if isinstance(part, dcc.RangeSlider)]
+    assert slider.min <= min(given) <= max(given) <= slider.max  # type: ignore[attr-defined]
+    assert 100 <= round((slider.max - slider.min) / slider.step) <= 1002  # type: ignore[attr-defined]
+    assert all(in_range(e, slider.value) for e in alike)  # type: ignore[attr-defined]
+
+
 def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
     """Each page that is loaded asks anew: examples may have been added since the server began."""
     bench = open_workbench(world)
@@ -30,8 +50,9 @@ def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
     layout = lambda: app.server.test_client().get("/_dash-layout").get_data(as_text=True)  # noqa: E731
     before = layout()
     table.write_text(whole, encoding="utf-8")
-    assert f"{judged[-1].score:.6g}"[:6] not in before
-    assert f"{judged[-1].score:.6g}"[:6] in layout()
+    end = f'"max":{bounds(np.array([e.score for e in judged]))[1]},'
+    assert end not in before
+    assert end in layout()
 
 
 def test_the_example_that_a_link_opens_is_among_the_cards(drawn_world):

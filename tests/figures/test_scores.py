@@ -24,7 +24,7 @@ def test_bins_are_shared_and_hold_every_finite_score_once(source, adversarial):
 def test_the_axis_spans_the_finite_scores_and_the_range_is_shaded():
     source, adversarial = np.array([1.0, np.nan]), np.array([4.0, 9.0, np.inf])
     figure = score_figure(source, adversarial, (2.0, 5.0), LIGHT)
-    assert tuple(figure.layout.xaxis.range) == bounds(source, adversarial) == (1, 9)
+    assert tuple(figure.layout.xaxis.range) == bounds(source, adversarial)[:2] == (1, 9)
     (shade,) = figure.layout.shapes
     assert (shade.x0, shade.x1) == (2, 5)
     assert figure.layout.barmode == "overlay"
@@ -38,4 +38,29 @@ def test_labels_stand_at_the_side_of_their_scores():
 def test_no_scores_is_said_in_a_sentence():
     figure = score_figure(np.array([]), np.array([np.nan]), (0, 1), LIGHT)
     assert [a.text for a in figure.layout.annotations] == ["No image has a score yet."]
-    assert bounds(np.array([2.0]), np.array([2.0])) == (1.5, 2.5)
+    assert bounds(np.array([]), np.array([np.nan])) == (0, 1, 0.01)
+
+
+CLOSE = st.tuples(st.floats(-50, 50), st.floats(0, 1e-3)).map(lambda pair: np.array([pair[0], pair[0] + pair[1]]))
+
+
+def drawn_to(value, low, high, step):
+    """The value that the page's slider (Radix) takes where its handle is drawn to `value`."""
+    decimals = len(np.format_float_positional(step).partition(".")[2])
+    return min(max(round(round((value - low) / step) * step + low, decimals), low), high)
+
+
+@settings(deadline=None, max_examples=200)
+@given(SCORES | CLOSE)
+def test_a_slider_drawn_to_its_ends_holds_every_score(scores):
+    low, high, step = bounds(scores)
+    assert step >= 1e-6, "the slider reads no other way of writing a number than one with up to six decimals"
+    assert 99 < (high - low) / step < 1003
+    finite = scores[np.isfinite(scores)]
+    assert ((drawn_to(low, low, high, step) <= finite) & (finite <= drawn_to(high, low, high, step))).all()
+
+
+def test_scores_that_are_all_but_equal_have_a_slider_around_them():
+    assert bounds(np.array([2.0]), np.array([2.0])) == (1.5, 2.5, 0.01)
+    low, high, step = bounds(np.array([2.0, 2.0 + 3e-7]))
+    assert (low, high, step) == (1.5, 2.51, 0.01)
