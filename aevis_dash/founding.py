@@ -65,6 +65,7 @@ def init_workspace(
     labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
     loaded = loading.load_model(spec)
     selftest.examine(loaded, Classifier(loaded, chosen, names))
+    loading.refuse_random(spec, loaded)
     good, refused = _readable(images, labelled.images, chosen, skip_unreadable, progress)
     settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
     return Founded(create(root, settings, names, good), labelled, refused)

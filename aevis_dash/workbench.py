@@ -213,7 +213,12 @@ class Workbench:
         model = loading.load_model(self.workspace.model).to(loading.device())
         found = Classifier(model, self.workspace.settings.preprocessing, self.class_names)
         key = key_of("selftest", selftest.VERSION, model=found.fingerprint, device=found.device.type)
-        self._tested = self.store.remember(key, SelfTest, lambda: selftest.examine(model, found))
+
+        def tested() -> SelfTest:
+            loading.refuse_random(self.workspace.model, model)
+            return selftest.examine(model, found)
+
+        self._tested = self.store.remember(key, SelfTest, tested)
         return found
 
     @property

@@ -49,7 +49,8 @@ BOUNDED_MODULES = (
     nn.Tanhshrink,
 )
 _OTHER_NAMES = (
-    "clamp clip clamp_min clamp_max exp expm1 erf abs sqrt square pow log log1p sin cos atan sign where maximum minimum"
+    "clamp clip clamp_min clamp_max exp expm1 erf abs sqrt square pow log log1p sin cos atan sign where maximum "
+    "minimum gt ge lt le"
 ).split()
 
 
@@ -60,7 +61,7 @@ def _functions(names: Iterable[str]) -> frozenset[Any]:
 
 _FUNCTIONS, _BOUNDED_FUNCTIONS = _functions(_NAMES), _functions([*_BOUNDED_NAMES, "expit"])
 _CLAMPS = _functions(_CLAMP_NAMES)
-_OTHER_FUNCTIONS = _functions(_OTHER_NAMES) | {operator.pow, operator.abs}
+_OTHER_FUNCTIONS = _functions(_OTHER_NAMES) | {getattr(operator, name) for name in "pow abs gt ge lt le".split()}
 _PRODUCTS = frozenset({operator.mul, torch.mul, torch.multiply, operator.truediv, torch.div, torch.true_divide})
 _PRODUCT_METHODS = frozenset({"mul", "multiply", "div", "true_divide"})
 _SUMS = frozenset({operator.add, torch.add, operator.sub, torch.sub, operator.neg, torch.neg})

@@ -88,7 +88,10 @@ class Classifier:
         with torch.no_grad():
             try:
                 logits = self.network.logits(self.inputs(images))
-            except Exception as error:  # whatever the model's own operations raise; one image alone has passed
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # whatever the model's own operations raise; one image alone has passed
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise AevisError(
                     f"The model takes one image, but not {len(images)} at once: {reason}. Let its forward take a batch "
@@ -99,9 +102,16 @@ class Classifier:
                 f"The model gives a {type(logits).__name__} in place of a tensor of logits. "
                 "Wrap it in a module that returns the logits alone."
             )
-        if logits.dim() != 2 or logits.shape[1] != len(self.class_names):
+        if logits.dtype != torch.float32:
+            raise AevisError(f"The model gives logits of type {logits.dtype}. Let it return them as torch.float32.")
+        if logits.dim() != 2 or len(logits) != len(images):
             raise AevisError(
-                f"The model gives {logits.shape[-1]} outputs but there are {len(self.class_names)} class names. "
+                f"The model gives a tensor of shape {tuple(logits.shape)} for {len(images)} images. Let it give a row "
+                "of logits for each image."
+            )
+        if logits.shape[1] != len(self.class_names):
+            raise AevisError(
+                f"The model gives {logits.shape[1]} outputs but there are {len(self.class_names)} class names. "
                 "Give one class name per output, in the model's order."
             )
         if logits.shape[1] < 2:

@@ -24,6 +24,10 @@ from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph
 
 SUMS = frozenset({operator.add, torch.add})
+_BLANK = frozenset(
+    {torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like, "new_zeros", "new_ones", "new_full"}
+)
+"""What takes only the shape of the tensor that it is given."""
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -99,7 +103,7 @@ def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
     tracer = NodePathTracer()
     try:
         graph = tracer.trace(model)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AevisError(_untraceable(model, error)) from error
     modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
     root: dict[str, Any] = dict(modules)
@@ -153,7 +157,7 @@ def _use_result(node: fx.Node) -> None:
             user.replace_input_with(written, node)
 
 
-def _untraceable(model: nn.Module, error: Exception) -> str:
+def _untraceable(model: nn.Module, error: BaseException) -> str:
     where = _frame_in_user_code(error.__traceback__)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
@@ -190,8 +194,10 @@ def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
 
 def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
     """The nodes whose value is a tensor with channels made of the image, neither a constant nor a size."""
-    images = [node for node in module.graph.nodes if node.op == "placeholder"]
-    made = set().union(*(descendants(node) for node in images))
+    made: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or (node.target not in _BLANK and any(n in made for n in node.all_input_nodes)):
+            made.add(node)
     return {node for node in made if len(shapes.get(node, ())) >= 2}
 
 
@@ -200,7 +206,7 @@ def _shapes_or_refusal(
 ) -> dict[fx.Node, torch.Size]:
     try:
         return _shapes(module, input_size)
-    except Exception as error:  # whatever the model's own operations raise
+    except (Exception, SystemExit) as error:  # whatever the model's own operations raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AevisError(
             f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: {reason}. "
@@ -234,7 +240,7 @@ def _channel_axes(
     """
     try:
         larger = _shapes(module, (size[0] + 64, size[1] + 64))
-    except Exception:  # any refusal of the larger image means just that: the model accepts one size only
+    except (Exception, SystemExit):  # any refusal of the larger image means just that: the model accepts one size only
         larger = {}
     return tuple(_channel_axis(shapes[site], larger.get(site)) for site in sites)
 

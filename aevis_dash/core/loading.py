@@ -20,18 +20,24 @@ from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessi
 
 def load_model(spec: ModelSpec) -> nn.Module:
     """The model in eval mode, with its weights, in float32; raises AevisError saying what does not fit."""
-    source, _, name = spec.source.partition(":")
-    if not name:
-        raise AevisError(
-            f"{spec.source!r} names no model. Write torchvision:NAME, timm:NAME or module:factory, "
-            "for example torchvision:resnet50."
-        )
+    source, name = _named(spec)
     _refuse_unmet_weights(source, spec)
     model = _MAKERS.get(source, lambda n, w: _from_factory(source, n, w))(name, spec.weights)
     path = Path(spec.weights) if spec.weights else None
     if path is not None and _is_file_name(spec.weights):
         _load_weights(model, path, spec.source)
     return model.float().eval()
+
+
+def refuse_random(spec: ModelSpec, model: nn.Module) -> None:
+    """Raise AevisError where loading the model again gives other weights, so that nothing found would hold."""
+    again = {} if spec.weights else load_model(spec).state_dict()
+    for name, tensor in model.state_dict().items():
+        if name in again and not torch.equal(tensor.cpu(), again[name]):
+            raise AevisError(
+                f"{spec.source} makes other weights at every call (first {name!r}), so nothing that is found would "
+                "hold the next time. Give a file of weights, or let the function load them."
+            )
 
 
 def device_name() -> str:
@@ -57,7 +63,7 @@ def standard_preprocessing(spec: ModelSpec) -> tuple[Preprocessing, str] | None:
     A file of weights does not say which they are: unless it has the name under which torchvision publishes some, the
     library's default weights are assumed, and the words say so. None for a model of no library.
     """
-    kind, _, name = spec.source.partition(":")
+    kind, name = _named(spec)
     if kind == "torchvision":
         return _torchvision_preprocessing(name, spec.weights)
     if kind == "timm":
@@ -123,6 +129,17 @@ def _timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         resize_size=(math.floor(height / share), math.floor(width / share)),
         interpolation=config["interpolation"],
     )
+
+
+def _named(spec: ModelSpec) -> tuple[str, str]:
+    """Where a model comes from, and its name there."""
+    source, _, name = spec.source.partition(":")
+    if not (source and name):
+        raise AevisError(
+            f"{spec.source!r} names no model. Write torchvision:NAME, timm:NAME or module:factory, "
+            "for example torchvision:resnet50."
+        )
+    return source, name
 
 
 def _refuse_unmet_weights(source: str, spec: ModelSpec) -> None:
@@ -277,7 +294,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     except AevisError:
         raise
     except OSError as error:
-        raise AevisError(f"The weights file {path} cannot be read ({error.strerror or error}). Try again.") from error
+        raise AevisError(
+            f"The weights file {path} cannot be read ({error.strerror or error}). Copy it again."
+        ) from error
     except SafetensorError as error:
         raise AevisError(f"{path} is not a readable safetensors file ({error}). Save or copy it again.") from error
     except Exception as error:  # torch.load raises pickle, zip, runtime and type errors for what it refuses

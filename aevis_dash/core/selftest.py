@@ -20,7 +20,7 @@ from aevis_dash.core.layer_graph import TracedModel
 from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError
 
-VERSION = 1
+VERSION = 2
 """Raised when the test becomes another, so that what passed an earlier one is tested again."""
 _TOLERANCE = {"cpu": 1e-3}
 """The largest difference of two outputs that counts as rounding, as a share of the outputs' range."""
@@ -29,6 +29,11 @@ _TOLERANCE_ELSEWHERE = 1e-2
 _DRAWING = (
     "{} draws random numbers when it predicts, though they changed nothing in a few calls. Where they ever do, "
     "explanations are chance: make sure that dropout and noise are off outside training."
+)
+
+_FLAT = (
+    "No pixel of a few made-up pictures changes any output of {} by its gradient. Attacks and most explanations follow "
+    "it and would find nothing: check that the weights are trained, and that no step rounds or is a constant."
 )
 
 
@@ -72,7 +77,8 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
                 f"{_first(traced, (x, x[:1]), _rows_differ(scale))}. Explanations would depend on what is computed "
                 "together. Give batch norm running statistics (track_running_stats=True), and take no mean over images."
             )
-    return SelfTest((_DRAWING.format(name),) if numbers_drawn else ())
+    doubts = {_DRAWING: numbers_drawn, _FLAT: _is_flat(classifier, x, name)}
+    return SelfTest(tuple(doubt.format(name) for doubt, holds in doubts.items() if holds))
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,25 @@ def _largest(first: Tensor, second: Tensor) -> float:
     return float((first - second).abs().max())
 
 
+def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
+    """Whether the gradient of the logits is 0 everywhere; raises AevisError where there is none."""
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        logits = classifier.network.logits(x)
+        if not logits.requires_grad:
+            raise AevisError(
+                f"{name} gives logits without a gradient, which attacks and explanations follow. Leave detach(), "
+                "argmax and the like out of its forward."
+            )
+        weights = torch.arange(1, logits.shape[1] + 1, device=x.device)
+        return not bool(torch.autograd.grad((logits * weights).sum(), x)[0].any())
+
+
 def _outputs(model: nn.Module, x: Tensor) -> Tensor:
     """What the model itself gives for normalised images, which it may write over."""
     try:
         return model(x.clone())
-    except Exception as error:  # the author's own code, which tracing has not run with these numbers
+    except (Exception, SystemExit) as error:  # the author's own code, which tracing has not run with these numbers
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AevisError(
             f"{type(model).__name__} cannot be run on {len(x)} images: {reason}. Let its forward take a batch."
