@@ -3,6 +3,7 @@
 Notation of the docstrings: L layers, n_l feature maps in layer l, n = sum of n_l, K classes.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
+LONGEST_WORD = 400
+"""Characters of one word in a refusal; paths are shorter nearly always."""
+
 
 class AevisError(Exception):
-    """Something the user can mend; the message says what is wrong, where, and what to do."""
+    """Something the user can mend; the message says what is wrong, where, and what to do.
+
+    A name or value in it that nobody would read to its end is cut off.
+    """
+
+    def __str__(self) -> str:
+        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shortened(word[0], LONGEST_WORD), super().__str__())
 
 
 def whole_number(text: str) -> int | None:

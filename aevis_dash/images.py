@@ -1,16 +1,17 @@
 """Image files: reading what a network can be shown, refusing the rest, and writing what was made."""
 
+import errno
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from aevis_dash.domain import AevisError, Preprocessing
 from aevis_dash.files import write_atomically
@@ -113,7 +114,8 @@ def _opened(data: bytes, path: Path, what: str = "image") -> Iterator[Image.Imag
         except Image.DecompressionBombError as error:
             raise AevisError(_too_large(path, "far more than")) from error
         except Exception as error:  # on damaged files Pillow raises IndexError, TypeError, struct.error and others
-            reason = str(error) or type(error).__name__
+            unknown = isinstance(error, UnidentifiedImageError)
+            reason = "its format is unknown" if unknown else str(error) or type(error).__name__
             raise AevisError(
                 f"The {what} {path} cannot be read ({reason}); it is truncated or not an image. Save or copy it again."
             ) from error
@@ -165,7 +167,7 @@ def files_in(folder: Path) -> Files:
     images, others = [], []
     try:
         for name, entry in _walked(folder):
-            is_image = Path(name).suffix.lower() in image_suffixes() and entry.is_file()
+            is_image = Path(name).suffix.lower() in image_suffixes() and _leads_to(entry.is_file)
             (images if is_image else others).append(name)
     except OSError as error:
         raise AevisError(
@@ -186,12 +188,22 @@ def _walked(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name in _HOUSEKEEPING:
                     continue
-                if not entry.is_dir():
+                if not _leads_to(entry.is_dir):
                     yield before + entry.name, entry
                     continue
                 real = os.path.realpath(entry.path)
                 if not any(place == real or place.startswith(real.rstrip("/") + "/") for place in above):
                     waiting.append((entry.path, f"{before}{entry.name}/", (*above, real)))
+
+
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of that kind, links followed; one that leads to itself is of none."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _refuse_image(image: Image.Image, data: bytes, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which class each image of a folder shows: labels from a table, or from the names of sub-folders."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Seq
     Raises AevisError for rows or folders that can be read in two ways, and for names that no table can hold.
     """
     found = files_in(folder)
-    ours = {path.resolve() for path in (*beside, *([labels] if labels else []))}
-    others = tuple(name for name in found.others if (folder / name).resolve() not in ours)
+    ours = {os.path.realpath(path) for path in (*beside, *([labels] if labels else []))}
+    others = tuple(name for name in found.others if os.path.realpath(folder / name) not in ours)
     if labels is None:
         given, how = _by_folders(found.images, classes, folder)
         entries = tuple(ImageEntry(name, given.get(name)) for name in found.images)

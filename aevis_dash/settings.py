@@ -145,6 +145,8 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
         )
     if not all(0 < length <= LONGEST_SIDE for length in (*chosen.input_size, *chosen.scaled_to)):
         raise AevisError(f"{where}: input_size and resize_size need lengths from 1 to {LONGEST_SIDE}. Mend them.")
+    if not all(math.isfinite(number) for number in (*chosen.mean, *chosen.std, *chosen.value_range)):
+        raise AevisError(f"{where}: mean, std and value_range need finite numbers. Mend them.")
     if min(chosen.std) <= 0:
         raise AevisError(f"{where}: std needs numbers above 0, not {list(chosen.std)}. Mend it.")
     if chosen.value_range[0] == chosen.value_range[1]:
@@ -153,6 +155,8 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
 
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
     refuse_unknown(table, [f.name for f in fields(Preprocessing)], "parameter", f"{path}, [preprocessing]")
+    if "input_size" not in table:
+        raise AevisError(f"{path}, [preprocessing]: the parameter 'input_size' is missing. Add a line with it.")
     try:
         chosen = Preprocessing(**{name: _preprocessing_value(name, value) for name, value in table.items()})
     except (TypeError, ValueError, OverflowError) as error:

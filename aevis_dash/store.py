@@ -26,7 +26,8 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
 
-from aevis_dash.files import READ_ONLY, part_prefix, sweep, write_atomically
+from aevis_dash.domain import AevisError
+from aevis_dash.files import READ_ONLY, check_place, part_prefix, sweep, write_atomically
 
 T = TypeVar("T")
 FORMAT = 2
@@ -89,6 +90,11 @@ class Store:
         written = {**arrays, "tree": np.frombuffer(tree, np.uint8), "seal": _seal(tree, arrays)}
         for folder in self._folders():
             try:
+                check_place(_path(folder, key))
+            except AevisError:
+                self._troubles["place"] = f"{_path(folder, key)} is no file, so the result of that name is not stored."
+                continue
+            try:
                 write_atomically(_path(folder, key), lambda file: np.savez_compressed(file, **written))
             except OSError as error:
                 if error.errno not in READ_ONLY:
@@ -128,7 +134,7 @@ class Store:
     def _read(self, path: Path, key: str, kind: type[T]) -> T | None:
         try:
             found = self._recent.get((path, kind), _state(path.stat()))
-            if found is not None:
+            if found is not None or not path.is_file():  # a pipe would be waited for
                 return found
             with path.open("rb") as file:
                 state, content = _state(os.fstat(file.fileno())), file.read()

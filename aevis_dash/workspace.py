@@ -33,7 +33,7 @@ from aevis_dash.images import decode_image, image_size, read_mask, refusing_unre
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
 from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
-from aevis_dash.tables import Table, read_table, unreadable_table, write_table, write_text
+from aevis_dash.tables import Table, read_table, read_text, unreadable_table, write_table, write_text
 
 _PATIENCE = 60
 """Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
@@ -84,6 +84,8 @@ class Workspace:
         """What is doubtful about the tables, a sentence each."""
         if any(entry.label is not None for entry in self.images):
             return ()
+        if not self.images:
+            return ("images.csv names no image, so there is nothing to compare with. Add a row for each image.",)
         return (
             f"None of the {len(self.images)} images has a label, so nothing says whether the model is right about "
             "them. Write the labels into images.csv.",
@@ -114,6 +116,13 @@ class Workspace:
         known = self._images
         if known is None or known[0] != digest:
             rows = read_table(path, ("file", "label")).rows
+            lines: dict[str, int] = {}
+            for line, row in rows:
+                if lines.setdefault(row["file"], line) != line:
+                    raise AevisError(
+                        f"{path}, line {line}: the image {row['file']!r} already stands in line {lines[row['file']]}. "
+                        "Take out one of them."
+                    )
             entries = (ImageEntry(r["file"], self._label(r["label"], f"images.csv, line {i}")) for i, r in rows)
             known = self._images = (digest, tuple(entries))
         return known[1]
@@ -190,10 +199,10 @@ class Workspace:
         Raises AevisError for numbers that do not count from 1.
         """
         path = self.root / "parts" / "names.txt"
-        if not path.is_file():
+        if not os.path.lexists(path):
             return ()
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise AevisError(f"The names of parts in {path} cannot be read ({error}). Mend or remove it.") from error
         named = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
@@ -263,7 +272,7 @@ class Workspace:
 
     def _examples_by_id(self) -> dict[str, Example]:
         path = self.root / "examples.csv"
-        if not path.exists():
+        if not os.path.lexists(path):  # a link to nothing is a table that cannot be read, not one that is not there
             return {}
         digest = self._digest_of_table(path)
         known = self._examples
@@ -275,7 +284,7 @@ class Workspace:
     def _example_table(self) -> "Table":
         """The table of examples, whose ids are refused where they are empty or stand twice."""
         path = self.root / "examples.csv"
-        if not path.exists():
+        if not os.path.lexists(path):
             return Table(_EXAMPLE_COLUMNS, [])
         table = read_table(path, _NEEDED)
         for name in table.columns:
