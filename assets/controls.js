@@ -85,6 +85,7 @@
       if (!same(after, view)) {
         show(after);
       }
+      Object.entries(change.then).forEach(([id, data]) => window.dash_clientside.set_props(id, { data }));
     }
   }
 

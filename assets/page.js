@@ -65,12 +65,12 @@
   }
 
   // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another example
-  // or method meanwhile.
+  // or method meanwhile. The server first says what the view becomes (navigation.py, `settle`).
   function land(done, wanted, view) {
     const of = done && (done.ready || wanted);
     if (of && view && ["example", "method", "share"].every((name) => view[name] === of[name])) {
-      const data = done.failed ? { ...of, failed: done.failed } : of;
-      setTimeout(() => window.dash_clientside.set_props("extraction-ready", { data }), 0);
+      const [id, data] = done.failed ? ["extraction-ready", { ...of, failed: done.failed }] : ["extraction-landed", of];
+      setTimeout(() => window.dash_clientside.set_props(id, { data }), 0);
     }
   }
 

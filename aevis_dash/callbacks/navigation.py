@@ -146,18 +146,24 @@ def register(app: Dash, bench: Workbench) -> None:
             steps = [step.under(len(view.steps)) for step in steps]
         elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
             steps = [replace(steps[0], parent=-1)]
-        return changes(view, view.but(steps=added(view.steps, steps)[0]))
+        then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
+        return changes(view, view.but(steps=added(view.steps, steps)[0]), then=then)
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.READY, "data"),
+        Input(ids.LANDED, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def settle(_ready, data):
-        """Datapaths were extracted: the view as it is now gets a layer and a map where it has none."""
+    def settle(landed, data):
+        """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
+        stations hear of the datapaths."""
         view = from_data(data)
-        return changes(view, settled(bench, view))
+        try:
+            after = settled(bench, view)
+        except AevisError:  # the stations, which are drawn now, say why
+            after = view
+        return changes(view, after, then={ids.READY: landed})
 
     app.clientside_callback(
         ClientsideFunction("trail", "walk"),

@@ -49,7 +49,7 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.READY, "data"),
         Input(ids.SEEN_SO_FAR, "data"),
         Input(ids.VISUALISED, "data"),
-        Input(ids.FLIPPED, "data"),
+        Input(ids.FLIP_KEPT, "data"),
         State(ids.VIEW, "data"),
         *(telling(part) for part in PARTS),
         prevent_initial_call=True,

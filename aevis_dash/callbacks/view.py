@@ -160,20 +160,22 @@ def from_data(data: Mapping[str, Any] | None) -> View:
     return View(**known)
 
 
-def changes(before: View, after: View, since: int = 0) -> Any:
+def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] | None = None) -> Any:
     """What an answer changes of the view, for the browser to put into the view as it is then (assets/controls.js,
     `merge`): clicks that came meanwhile stay. no_update where it changes nothing.
 
     `of` is the example that was shown when it was asked, `since` when another one was chosen (ms), `was` what the
-    fields were then: what the visitor has changed meanwhile stays, and with it what goes with it.
+    fields were then: what the visitor has changed meanwhile stays, and with it what goes with it. `then` is the data of
+    stores by their ids that are set with the view, so that stations that hear of both are asked once.
     """
-    then, now = before.to_data(), after.to_data()
-    differ = [name for name in now if now[name] != then[name]]
+    old, now = before.to_data(), after.to_data()
+    differ = [name for name in now if now[name] != old[name]]
     fields = {name: now[name] for name in now if name in differ or any(name in BELONGS.get(d, ()) for d in differ)}
-    was = {name: then[name] for name in fields} | {"layer": before.layer}
-    return (
-        {"of": before.example, "since": since, "was": was, "fields": fields, "at": uuid4().hex} if fields else no_update
-    )
+    was = {name: old[name] for name in fields} | {"layer": before.layer}
+    if not fields and not then:
+        return no_update
+    change = {"of": before.example, "since": since, "was": was, "fields": fields, "at": uuid4().hex}
+    return change | {"then": dict(then or {})}
 
 
 def from_search(search: str) -> View:
