@@ -1,10 +1,12 @@
 """The only wiring: settings in, a Dash application out, and the server that serves it."""
 
+import hashlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -106,6 +108,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)
     app.server.after_request(_secure)
+    app.server.after_request(partial(_name, _serves(bench)))
     if prefix != "/":
         app.server.wsgi_app = _below(prefix, app.server)
     app.server.test_client().get("/_dash-layout")
@@ -256,6 +259,20 @@ def _secure(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+def _name(serves: str, response: Response) -> Response:
+    """Let a page see that another server answers than the one that made it (assets/gone.js)."""
+    response.headers["AEVis-Serves"] = serves
+    return response
+
+
+def _serves(bench: Workbench) -> str:
+    """A name of the workspace, its settings, its model and this code."""
+    files = sorted([*Path(__file__).parent.rglob("*.py"), *resource("assets").iterdir()])
+    code = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    whole = (str(bench.workspace.root.resolve()), bench.workspace.settings, bench.classifier.fingerprint, code)
+    return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
 
 
 def _tell(text: str) -> None:

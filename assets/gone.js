@@ -59,9 +59,16 @@
     }
   }
 
-  // Whether an answer is one of this page's server. A server of another version does not know what this page asks, and a
-  // proxy may answer with a page of its own, to log in for example.
+  // Why an answer is none of this page's server. A server that was started anew may serve something else, which would be
+  // shown beside what this page has, or not know what this page asks; and a proxy may answer with a page of its own, to
+  // log in for example.
+  let serves = null;
   function why(found) {
+    const by = found.headers.get("aevis-serves");
+    serves = serves || by;
+    if (by !== serves && by) {
+      return "has another workspace, model or version now";
+    }
     const json = (found.headers.get("content-type") || "").includes("application/json");
     return !found.ok ? `refused what was asked (${found.status})` : found.status === 204 || json ? null : "sent no answer";
   }

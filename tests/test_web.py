@@ -11,6 +11,7 @@ from http.client import HTTPConnection
 
 import numpy as np
 import pytest
+from conftest import shrink
 from PIL import Image
 from plotly.offline import get_plotlyjs_version
 from torchvision.transforms import functional
@@ -281,6 +282,17 @@ def test_an_error_nobody_foresaw_is_told_to_the_visitor(client, caplog):
     assert told["is_open"]
     assert "KeyError: 'by'" in told["children"]
     assert "KeyError" in caplog.text
+
+
+def test_answers_tell_another_workspace_or_model_from_the_same_one(world, client):
+    """A page that stays open while its server is started anew takes answers of the same kind only."""
+    serves = lambda asked: asked.get("/").headers["AEVis-Serves"]  # noqa: E731
+    named = lambda: serves(create_app(open_workbench(world)).server.test_client())  # noqa: E731
+    first = named()
+    assert named() == first
+    assert serves(client) != first
+    shrink(open_workbench(world).workspace, candidates=1)
+    assert named() != first
 
 
 def test_a_page_that_asks_for_a_job_of_the_server_before_is_told(client):

@@ -63,10 +63,11 @@ const types = { json: "application/json", html: "text/html" };
 const cut = () => new ReadableStream({ start: (stream) => stream.error(new TypeError("cut off")) });
 window.fetch = async (...asked) => {
   seen.push([asked[1].body, strip() && !strip().hidden ? strip().textContent : ""]);
-  const [status, type] = answers.shift();
+  const [status, type, by] = answers.shift();
   if (status === 0) throw new TypeError("Failed to fetch");
   const body = type === "cut" ? cut() : status === 204 ? null : '{"a": 1}';
-  return new Response(body, { status, headers: { "content-type": types[type] || types.json } });
+  const headers = { "content-type": types[type] || types.json, "aevis-serves": by || "a" };
+  return new Response(body, { status, headers });
 };
 try { new Function(script)(); } finally { var wrapped = window.fetch; window.fetch = real; }
 const ask = (number) => wrapped(address, { method: "POST", body: JSON.stringify({ output: "x" + number }) });
@@ -123,6 +124,12 @@ def test_a_page_that_the_server_does_not_know_any_more_is_to_be_reloaded(asked, 
     assert (found, dimmed) == ([given], "stale")
     older = "What is shown is older than your last click. Reload the page; its address keeps what you see."
     assert strip == f"The server {why}. {older}"
+
+
+def test_what_another_workspace_or_version_answers_is_not_shown(asked):
+    found, _, strip, dimmed = asked((200, "json"), (200, "json", "b"), count=2)
+    assert (found, dimmed) == ([[200, GIVEN], [502, ""]], "stale")
+    assert strip.startswith("The server has another workspace, model or version now. What is shown is older")
 
 
 def test_other_requests_of_the_page_are_left_alone(asked):
