@@ -356,3 +356,27 @@ def test_a_step_that_was_drawn_before_another_was_taken_out_is_not_meant(dash_br
     assert pressed(dash_br.driver, "walk", '{"index":"3/5","type":"drop"}', view) == without(view, 3)
     assert pressed(dash_br.driver, "walk", '{"index":"3/4","type":"drop"}', view) == without(view, 3), "one came since"
     assert pressed(dash_br.driver, "walk", '{"index":"3/6","type":"drop"}', view) is None
+
+
+STATIONS = f"""
+let stations = null;
+const none = () => null;
+window.dash_clientside = {{controls: {{add: none, also: none, draw: (functions) => (stations = functions)}}}};
+{ASSETS.joinpath("page.js").read_text(encoding="utf-8")}
+const views = arguments[0], page = {{"theme.data": "light", "layer-width.data": 760, "layer-table-switch.n_clicks": 1}};
+const drawn = views.map((view) => Object.entries(stations).map(([id, part]) => [id, JSON.stringify(part(view, page))]));
+return drawn[0].filter(([id, data], i) => data !== drawn[1][i][1]).map(([id]) => id);
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "anew"),
+    [
+        ({"steps": NOTED}, ["trail-view"]),
+        ({"steps": TREE[:1], "at": 0}, ["layer-view", "table-view", "trail-view"]),
+        ({"map": 5}, ["neuron-view"]),
+    ],
+)
+def test_what_is_drawn_anew_of_a_change(dash_br, change, anew):
+    """A note in the trail draws nothing but the trail."""
+    assert dash_br.driver.execute_script(STATIONS, [plain(HERE), plain(HERE.but(**change))]) == anew
