@@ -648,8 +648,7 @@ class Workbench:
 
     def check_contribution(self, target: FeatureMap, layer: int, method: str) -> None:
         """Raise AevisError for an unknown method, or a layer that does not feed the target's; nothing is computed."""
-        if method not in CONTRIBUTIONS:
-            raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
+        _check_way(method)
         contribution.part_before(self.classifier, layer, target)
 
     def stored_contribution(
@@ -675,7 +674,7 @@ class Workbench:
         """
         if area.layer != target.layer:
             raise ValueError("the area of interest must lie in the target map's layer")
-        self.check_contribution(target, layer, method)
+        _check_way(method)
         self.check_area(area)
         key = self._contribution_key(triplet, target, area, layer, method)
         parameters = self.workspace.settings.contribution
@@ -982,6 +981,11 @@ def _nulls(
     others = [f for f, p in clean if p.label not in taken]
     order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
     return tuple(others[i] for i in order[:count])
+
+
+def _check_way(method: str) -> None:
+    if method not in CONTRIBUTIONS:
+        raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
 
 
 def _batches(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
