@@ -174,7 +174,7 @@ def test_the_default_method_names_detectors_of_the_attacked_part_above_their_bas
 
 
 def test_where_no_attack_succeeds_it_says_so(shipped, iou, monkeypatch):
-    monkeypatch.setattr(groundtruth, "EPSILONS", (0.5,))
+    monkeypatch.setattr(groundtruth, "EPSILONS", (1.0,))
     with pytest.raises(AevisError, match="No attack on a single part"):
         part_attacks(shipped, iou, 1, 0)
 

@@ -112,10 +112,10 @@ def test_examples_without_targets_are_left_out_in_words(bench, monkeypatch):
     ids = [e.id for e in chosen(bench, HERE)]
     plan = bench.plan
 
-    def refusing(example, wanted=None):
+    def refusing(example, *asked):
         if example.id == ids[1]:
             raise AevisError("no target")
-        return plan(example, wanted)
+        return plan(example, *asked)
 
     monkeypatch.setattr(bench, "plan", refusing)
     monkeypatch.setattr(surveys.tasks, "run", lambda task, root, items, *rest: enumerate(attempt(task, bench, items)))
@@ -123,7 +123,7 @@ def test_examples_without_targets_are_left_out_in_words(bench, monkeypatch):
     assert found.refused == {ids[1]: "no target"}
     assert list(found.examples) == [ids[0], *ids[2:]]
     assert len(found.methods["gradient"].outcomes) == HERE.count - 1
-    monkeypatch.setattr(bench, "plan", lambda example, wanted=None: refusing(dataclasses.replace(example, id=ids[1])))
+    monkeypatch.setattr(bench, "plan", lambda example, *_: refusing(dataclasses.replace(example, id=ids[1])))
     with pytest.raises(AevisError, match=rf"None of {HERE.count} examples can be evaluated\. no target"):
         survey(bench, ["gradient"], 2, HERE, ASKED)
 
