@@ -76,7 +76,7 @@ def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
         Outcome.LOSSY: f"still {source}; its file is lossy, which can undo an attack",
         Outcome.TARGET_MISSED: f"target missed: still {source} instead of {aim}{unknown}",
         Outcome.OFF_TARGET: f"target missed: {adversarial} instead of {aim}",
-        Outcome.UNCHANGED: f"still {source}{unknown}",
+        Outcome.UNCHANGED: f"still {source}{unknown}" if unknown else f"attack failed: still {source}",
     }
     return said.get(judged.outcome, "")
 

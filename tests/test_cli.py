@@ -192,7 +192,7 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     assert {e["linf"] for e in found["examples"]} <= {7, 8}
     failed = next(j for j in judged if not j.misclassified)
     _, out, _ = aevis("score", drawn_world, "--example", failed.example.id)
-    assert out.splitlines()[2].endswith(f"  still {bench.class_names[failed.source.label]}")
+    assert out.splitlines()[2].endswith(f"  attack failed: still {bench.class_names[failed.source.label]}")
 
 
 def test_warnings_are_said_before_the_work_and_stand_in_the_document(aevis, drawn_world, monkeypatch):

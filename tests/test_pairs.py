@@ -227,7 +227,7 @@ def test_it_is_said_why_an_example_is_not_misclassified(bench):
         "off": (Outcome.OFF_TARGET, "target missed: monkey instead of cat"),
         "equal": (Outcome.EQUAL, "equal to its source, as the model sees both in 8 bits"),
         "lost": (Outcome.LOST, "lost in 8 bits: it was misclassified before its image was rounded"),
-        "failed": (Outcome.UNCHANGED, "still panda"),
+        "failed": (Outcome.UNCHANGED, "attack failed: still panda"),
         "unknown": (Outcome.UNCHANGED, "still panda: the attack failed, or was lost in 8 bits"),
         "missed": (Outcome.TARGET_MISSED, "target missed: still panda instead of monkey"),
         "wrong": (Outcome.SOURCE_WRONG, "source already wrong: labelled cat, predicted as panda"),
