@@ -38,7 +38,7 @@ def test_before_anything_is_found_every_place_is_empty(bench):
 
 
 def test_the_job_finds_them_and_the_two_sets_differ(bench):
-    background.learn_job("page")
+    background.learn_job("wanted", "page")
     fires, speaks = (best_patches(bench, CHOSEN, by, None) for by in ("activation", "relevance"))
     assert fires != speaks
     learned, flat = bench.stored_learned_features(), bench.layers.offsets[20] + 7
@@ -61,7 +61,7 @@ def test_no_patch_is_of_the_picture_under_study(bench):
         shutil.copy(bench.workspace.path(original), bench.workspace.root / "images" / name)
     with (bench.workspace.root / "images.csv").open("a") as table:
         table.write("copy.png,\nattacked.png,\n")
-    background.learn_job("page")
+    background.learn_job("wanted", "page")
     own = {example.source, "copy.png", "attacked.png"}
     maps, met = [FeatureMap(20, channel) for channel in range(64)], 0
     for by in ("activation", "relevance"):
@@ -79,7 +79,7 @@ def test_no_patch_is_of_the_picture_under_study(bench):
 def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):
     name = bench.workspace.images[0].file
     before = addresses.seen_by(bench, name, 20, 1, 2)
-    background.learn_job("page")
+    background.learn_job("wanted", "page")
     assert addresses.seen_by(bench, name, 20, 1, 2) == before
 
 
@@ -132,7 +132,7 @@ def test_a_visitors_job_comes_between_two_batches(bench, monkeypatch):
 
 def test_an_image_that_cannot_be_read_is_said(bench):
     bench.workspace.path(bench.workspace.images[0].file).write_bytes(b"no picture")
-    said, shown = background.learn_job("page")
+    said, shown = background.learn_job("wanted", "page")
     assert shown
     assert "cannot be read" in said
 

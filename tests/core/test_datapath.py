@@ -22,6 +22,8 @@ from aevis_dash.domain import AevisError
 P = ExtractionParameters()
 FIND_THE_ROUTE = [name for name in METHODS if name not in ("straight-through", "activation", "random")]
 """Straight-through gates have no way back once the route is closed; the other two do not look for it."""
+SETTLING, MOST_SETTLING = ("constrained", "joint", "unconstrained", "size-squared"), 90
+"""The methods that end when the last image of a batch has settled, and the passes that these spend at most."""
 METHOD = pytest.mark.parametrize("method", METHODS)
 
 
@@ -189,7 +191,9 @@ def test_passes_are_those_that_run(method):
     assert seen.forward % 3 == seen.backward % 2 == 0
     assert [path.passes for path in paths] == pytest.approx([seen.forward / 3 / 3 + seen.backward / 2 * 2 / 3] * 3)
     first, rest = (extract(c, part, [], ExtractionParameters(method=method)) for part in (images[:1], images[1:]))
-    assert next(first).passes == pytest.approx(next(rest).passes), "of an image, however many go together"
+    alone = next(first).passes
+    assert alone <= MOST_SETTLING
+    assert alone == pytest.approx(next(rest).passes) or method in SETTLING, "of an image, however many go together"
 
 
 def test_the_default_costs_at_most_25_passes():
@@ -341,7 +345,8 @@ def test_a_set_of_images_has_one_datapath(method):
     assert [path.p_full, path.p_hard] == pytest.approx(chances, abs=1e-4)
     single = next(extract(c, images[:1], [], chosen))
     same(extract_set(c, images[:1], [], chosen), single)
-    assert path.passes == pytest.approx(4 * single.passes)
+    assert path.passes <= 4 * MOST_SETTLING
+    assert path.passes == pytest.approx(4 * single.passes) or method in SETTLING
 
 
 def test_a_set_says_on_how_many_of_its_images_it_holds():

@@ -447,8 +447,6 @@ def test_what_does_not_fit_is_refused():
     for two in ((into, out_of[:2]), (into[:2], out_of)):
         with pytest.raises(ValueError, match="not pairs"):
             Exchange(c, *two, 0)
-        with pytest.raises(ValueError, match="not pairs"):
-            difference_order(c, *two, 0, batch=2)
     for chosen in (np.ones((B, 6), bool), np.ones((2, 5), bool), np.ones((B, 5))):
         with pytest.raises(ValueError, match="chosen"):
             Exchange(c, into, out_of, 0).logits(chosen)
