@@ -11,6 +11,7 @@ import reference
 import torch
 
 from aevis_dash.config import ExtractionParameters
+from aevis_dash.core import relaxation
 from aevis_dash.core.datapath import METHODS, extract
 from aevis_dash.core.execution import Network
 
@@ -65,6 +66,7 @@ def wrong_sign(monkeypatch):
 
 
 def no_projection(monkeypatch):
+    monkeypatch.setattr(relaxation, "_STEPS", 35)  # long enough for a gate to reach the end of its box
     monkeypatch.setattr(torch.Tensor, "clamp_", lambda self, *_: self)
     monkeypatch.setattr(torch.Tensor, "clamp", lambda self, *_: self)
 
