@@ -2,15 +2,20 @@
 
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from browser.conftest import serve
 from browser.walking import BARS, MARK, MARKED, OPTIONS, Walker
+from filelock import FileLock
 from selenium.webdriver.common.keys import Keys
 
+from aevis_dash.workbench import open_workbench
+
 pytestmark = pytest.mark.browser
+CHOOSE = "dash_clientside.set_props('chosen-example', {data: {example: arguments[0], at: Date.now()}})"
 
 
 @pytest.fixture
@@ -431,17 +436,25 @@ def test_a_failed_attack_is_shown_as_failed(walker):
     assert walker.complaints() == []
 
 
-def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
+@pytest.fixture
+def busy(served, tmp_path) -> Iterator[tuple[Path, FileLock]]:
+    """A copy of the workspace with all that is computed, and the lock for which its jobs wait."""
+    copied = tmp_path / "busy"
+    shutil.copytree(served.workspace, copied, ignore=shutil.ignore_patterns("jobs", "job.lock"))
+    with FileLock(copied / "cache" / "job.lock") as lock:
+        yield copied, lock
+
+
+def test_jobs_that_are_cancelled_or_killed(dash_br, busy, tmp_path):
     """A job is gone a moment after the click; a killed one is told; the next works, and ends with its server."""
-    slow = _slow_copy(served.workspace, tmp_path)
-    running = serve(tmp_path, [str(slow)])
+    running = serve(tmp_path, [str(busy[0])])
     try:
         server = next(running)
         walker = Walker(dash_br, server.url)
         walker.drawn("activations")
         idle = set(_processes(server.process.pid))
         walker.press("trace")
-        walker.says("contributions-text", "solving Eq. 7")
+        walker.says("contributions-text", "waiting for another job to end")
         walker.says("winners", "the solved ones are being found")
         assert set(_processes(server.process.pid)) > idle
         walker.press("contributions-cancel")
@@ -463,21 +476,23 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, served, tmp_path):
     assert psutil.wait_procs(started, timeout=15)[1] == [], "jobs and fork server end with the server"
 
 
-def test_each_job_has_its_own_line_and_cancel(dash_br, served, tmp_path):
+def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
     """One runs, the other waits its turn; a cancelled extraction says so, and is begun again by its button."""
-    slow = _slow_copy(served.workspace, tmp_path)
-    running = serve(tmp_path, [str(slow)])
+    copied, lock = busy
+    bench = open_workbench(copied)
+    new = next(e.example.id for e in bench.judged_examples() if e.misclassified and bench.triplet(e.example.id) is None)
+    running = serve(tmp_path, [str(copied)])
     try:
         walker = Walker(dash_br, next(running).url)
         walker.drawn("activations")
         walker.press("trace")
-        walker.says("contributions-text", "solving Eq. 7")
-        walker.click_any("#gallery .card-button:not(.chosen):not(.failed)")
+        walker.says("contributions-text", "waiting for another job to end")
+        walker.driver.execute_script(CHOOSE, new)
         walker.says("extraction-text", "waiting for 1 other job to end")
-        walker.says("contributions-text", "solving Eq. 7")
+        walker.says("contributions-text", "waiting for another job to end")
         walker.press("extraction-cancel")
         walker.says("river-note", "The extraction was cancelled. What was finished is kept.")
-        walker.says("contributions-text", "solving Eq. 7")
+        walker.says("contributions-text", "waiting for another job to end")
         assert not walker.text("extraction-job")
         assert "Extracting" not in walker.driver.page_source
         walker.press("theme-switch")
@@ -486,6 +501,7 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, served, tmp_path):
         walker.press("extract-again")
         walker.says("extraction-text", "waiting for 1 other job to end")
         walker.says("river-note", "datapaths to extract")
+        lock.release()
         walker.press("contributions-cancel")
         walker.until(
             lambda: walker.text("extraction-job") and not walker.text("contributions-job"), "the next one runs"
@@ -501,18 +517,7 @@ def _ask_again(walker: Walker) -> None:
     walker.choose("how", "quadratic")
     walker.until(lambda: "how=quadratic" in walker.driver.current_url, "the address says how")
     walker.choose("how", "solved")
-    walker.says("contributions-text", "solving Eq. 7")
-
-
-def _slow_copy(workspace: Path, folder: Path) -> Path:
-    """The workspace with contributions that take minutes; everything computed so far is kept."""
-    slow = folder / "slow"
-    shutil.copytree(workspace, slow, ignore=shutil.ignore_patterns("jobs", "job.lock"))
-    settings = slow / "workspace.toml"
-    text = settings.read_text()
-    assert "iterations = 40" in text
-    settings.write_text(text.replace("iterations = 40", "iterations = 1000000"))
-    return slow
+    walker.says("contributions-text", "waiting for another job to end")
 
 
 def _processes(pid: int) -> list[int]:
