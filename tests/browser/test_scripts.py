@@ -46,15 +46,23 @@ STEPS = st.builds(
     note=TEXT,
     on=st.sampled_from(["source", "adversarial", "target"]),
 )
+
+
+def grown(view):
+    """The view with a trail as it grows: each step follows an earlier one, and the page is at one of them."""
+    steps = tuple(replace(step, parent=min(step.parent, i - 1)) for i, step in enumerate(view.steps))
+    return view.but(steps=steps, at=min(view.at, len(steps) - 1))
+
+
 VIEWS = st.builds(
     View,
     example=st.none() | NAMES,
     target=st.none() | NAMES,
     method=st.none() | st.just("gradient"),
     share=st.none() | st.sampled_from([0.0, 0.005, 0.1]),
-    compared=st.lists(NAMES, max_size=3).map(tuple),
-    folds=st.lists(NAMES, max_size=3).map(tuple),
-    pinned=st.lists(NAMES, max_size=3).map(tuple),
+    compared=st.lists(NAMES, max_size=3, unique=True).map(tuple),
+    folds=st.lists(NAMES, max_size=3, unique=True).map(tuple),
+    pinned=st.lists(NAMES, max_size=3, unique=True).map(tuple),
     layer=st.none() | NAMES,
     map=st.none() | st.integers(0, 3000),
     area=st.none() | areas(),
@@ -65,7 +73,7 @@ VIEWS = st.builds(
     look=st.sampled_from(["maps", "over", "difference"]),
     faces=st.sampled_from(["on", "off"]),
     on=st.sampled_from(["", "source", "target"]),
-)
+).map(grown)
 
 
 def written(driver, views):
