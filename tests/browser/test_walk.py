@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -438,9 +439,9 @@ def test_a_failed_attack_is_shown_as_failed(walker):
 
 @pytest.fixture
 def busy(served, tmp_path) -> Iterator[tuple[Path, FileLock]]:
-    """A copy of the workspace with all that is computed, and the lock for which its jobs wait."""
+    """A copy of the workspace with all that is computed but contributions, and the lock for which its jobs wait."""
     copied = tmp_path / "busy"
-    shutil.copytree(served.workspace, copied, ignore=shutil.ignore_patterns("jobs", "job.lock"))
+    shutil.copytree(served.workspace, copied, ignore=shutil.ignore_patterns("jobs", "job.lock", "contribution"))
     open_workbench(copied).learned_features()  # else the page's own job for them would wait for the lock, too
     with FileLock(copied / "cache" / "job.lock") as lock:
         yield copied, lock
@@ -497,7 +498,9 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         assert not walker.text("extraction-job")
         assert "Extracting" not in walker.driver.page_source
         walker.press("theme-switch")
-        walker.idle("the page in the dark", after=500)
+        theme = "return document.documentElement.getAttribute('data-bs-theme')"
+        walker.until(lambda: walker.driver.execute_script(theme) == "dark", "the page in the dark")
+        time.sleep(2)  # a job's line is asked for without end, so the page is never idle
         assert "was cancelled" in walker.text("river-note"), "another look at it does not begin it"
         walker.press("extract-again")
         walker.says("extraction-text", "waiting for 1 other job to end")
