@@ -360,7 +360,8 @@ class Workbench:
         """Attack normal images: untargeted, to a class index, or to "nearest", the likeliest wrong class with images.
 
         Images that already have that attack are skipped; every result is kept, also where the attack failed.
-        `parameters` default to the workspace's.
+        A batch of which one image is missing is attacked whole again, so that a run that was interrupted ends with
+        the bytes of an undisturbed one. `parameters` default to the workspace's.
         """
         chosen = parameters or self.workspace.settings.attack
         made: list[Example] = []
@@ -369,10 +370,9 @@ class Workbench:
             chunk = entries[i : i + _BATCH]
             targets = self._attack_targets(chunk, target)
             planned = [self._planned(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
-            todo = [k for k, example in enumerate(planned) if example.id not in done]
-            if todo:
+            if any(example.id not in done for example in planned):
                 inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
-                self._attack([planned[k] for k in todo], chosen, inner)
+                self._attack(planned, done, chosen, inner)
             made += [self.workspace.example(example.id) for example in planned]
         progress(1.0, f"{len(made)} images attacked")
         return made
@@ -871,13 +871,16 @@ class Workbench:
         place, epsilon = f"adversarial/{name}.png", parameters.epsilon
         return Example(name, entry.file, place, entry.label, words, target, epsilon)
 
-    def _attack(self, examples: Sequence[Example], parameters: AttackParameters, progress: Progress) -> None:
+    def _attack(
+        self, examples: Sequence[Example], done: set[str], parameters: AttackParameters, progress: Progress
+    ) -> None:
+        """Attack these images together and keep what is not done yet."""
         images = self.workspace.read([e.source for e in examples])
         targets = [e.target_label for e in examples]
         wanted = None if targets[0] is None else np.array(targets)
         results = attack.mi_fgsm(self.classifier, images, parameters, wanted, progress)
         made = [replace(e, lost_in_8_bits=r.lost) for e, r in zip(examples, results, strict=True)]
-        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(made, results, strict=True)])
+        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(made, results, strict=True) if e.id not in done])
 
     def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
         """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aevis_dash.config import AttackParameters, Progress, part_of, silent
+from aevis_dash.config import AttackParameters, Progress, silent
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError
 
@@ -39,33 +39,16 @@ def mi_fgsm(
 
     `region`, bool (B, H, W): the pixels that may change; all may where it is None.
     Success: the stored 8-bit image is predicted as another class than the clean one, or as its target.
-    Each image is attacked in a run of its own: sums that a batch adds up in another order change the sign of small
-    gradients, so that an image would come out by up to twice epsilon different with other images beside it.
+    Sums that a batch adds up in another order change the sign of small gradients, so an image may come out by up to
+    twice epsilon different with other images beside it: to have the same bytes again, attack the same images together.
     Raises AevisError for an epsilon below one grey level, no steps at all, or a model that gives NaN, ValueError for a
     region that is not one of these images.
     """
     _check(parameters)
-    pixels, free = classifier.pixels(images), _free(classifier, images, region)
-    made = []
-    for i in range(len(images)):
-        one = slice(i, i + 1)
-        inner = part_of(progress, i / len(images), 1 / len(images))
-        target = None if targets is None else torch.as_tensor(targets[one], device=pixels.device)
-        made.append(_attacked(classifier, pixels[one], parameters, target, inner, None if free is None else free[one]))
-    return made
-
-
-def _attacked(
-    classifier: Classifier,
-    x: Tensor,
-    parameters: AttackParameters,
-    target: Tensor | None,
-    progress: Progress,
-    free: Tensor | None,
-) -> Attacked:
+    x, free = classifier.pixels(images), _free(classifier, images, region)
     clean = _predict(classifier, x)
-    wanted = clean if target is None else target
-    sign = 1.0 if target is None else -1.0
+    wanted = clean if targets is None else torch.as_tensor(targets, device=x.device)
+    sign = 1.0 if targets is None else -1.0
     adversarial, momentum = x, torch.zeros_like(x)
     for step in range(parameters.steps):
         progress(step / parameters.steps, "attacking")
@@ -73,8 +56,11 @@ def _attacked(
         adversarial, momentum = momentum_step(x, adversarial, momentum, gradient, parameters, free)
     stored = quantise(adversarial, x, parameters.epsilon)
     labels = [_predict(classifier, pixels) for pixels in (stored.to(x.dtype) / 255, adversarial)]
-    success, unrounded = (bool(label != clean if target is None else label == wanted) for label in labels)
-    return Attacked(_image(stored[0]), success, unrounded)
+    success, unrounded = (label != clean if targets is None else label == wanted for label in labels)
+    return [
+        Attacked(_image(image), bool(fooled), bool(before))
+        for image, fooled, before in zip(stored, success, unrounded, strict=True)
+    ]
 
 
 def momentum_step(
