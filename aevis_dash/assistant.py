@@ -4,6 +4,8 @@ A beam search. From the final prediction, then from the maps it found, it traces
 to the last layer of each stage, the last stage first; of the strongest contributors it keeps those whose activations,
 put from src's run into adv's, move the margin most towards src's class. What it gives are figures; that a map moves the
 margin does not say that it is the cause, and how many maps it takes together is a question of its own (`whole_flips`).
+As the best of several is chosen for what it does, it does much by choice alone: so the choice is made again, from the
+same contributors, with other clean images in src's place, and stands beside it.
 """
 
 from collections.abc import Sequence
@@ -43,6 +45,8 @@ class Hop:
     unexplained     what the contributions leave of the effect on adv
     on_source       the effect on src over that on adv; NaN for the prediction, which is another class's there
     tested          the map alone put from src into adv, beside RANDOMS single maps that differ
+    alike           (d,) the gain of the map that would be chosen from the same contributors with another clean image
+                    in src's place (`Workbench.donors`): the other maps in `tested` were not chosen, this control was
     """
 
     parent: int
@@ -54,6 +58,7 @@ class Hop:
     unexplained: float
     on_source: float
     tested: Verification
+    alike: np.ndarray
 
     @property
     def gain(self) -> float:
@@ -71,10 +76,10 @@ def propose(
     """
     hops: list[Hop] = []
     last = [-1]
-    depths = bench.depths()[::-1]
+    depths, donors = bench.depths()[::-1], bench.donors(triplet.plan.example.id)
     for i, layer in enumerate(depths):
         inner = part_of(progress, i / len(depths), 1 / len(depths))
-        found = [hop for parent in last for hop in _hops(bench, triplet, hops, parent, layer, how, inner)]
+        found = [hop for parent in last for hop in _hops(bench, triplet, hops, parent, layer, how, donors, inner)]
         kept = _best(found, beam)
         last = list(range(len(hops), len(hops) + len(kept)))
         hops += kept
@@ -108,6 +113,18 @@ def best_line(hops: Sequence[Hop]) -> list[Hop]:
     return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
 
 
+def tried(traced: Contribution) -> list[int]:
+    """The maps that a hop is chosen from: the strongest contributors on adv, CANDIDATES at most."""
+    strength = traced.strength(_ADV)
+    return [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if strength[m] >= LEAST]
+
+
+def stored_alike(bench: Workbench, example_id: str, traced: Contribution, donors: Sequence[str]) -> np.ndarray | None:
+    """`Hop.alike` of the hops that were chosen from these contributions; None where it was not measured."""
+    found = bench.stored_donor_effects(example_id, traced.layer, tried(traced), donors)
+    return None if found is None or not found.shape[1] else found.max(1)
+
+
 def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
     """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
     maps = [bench.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
@@ -117,7 +134,14 @@ def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInte
 
 
 def _hops(
-    bench: Workbench, triplet: Triplet, hops: Sequence[Hop], parent: int, layer: int, how: str, progress: Progress
+    bench: Workbench,
+    triplet: Triplet,
+    hops: Sequence[Hop],
+    parent: int,
+    layer: int,
+    how: str,
+    donors: Sequence[str],
+    progress: Progress,
 ) -> list[Hop]:
     effect, area = PREDICTION, WHOLE_PREDICTION
     if parent >= 0:
@@ -130,10 +154,15 @@ def _hops(
     progress(0.0, f"tracing contributions to {name}")
     traced = bench.contribute(triplet, effect, area, layer, progress, how)
     example = triplet.plan.example.id
-    maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if traced.strength(_ADV)[m] >= LEAST]
+    maps = tried(traced)
     gains = bench.single_effects(example, layer, maps)
     moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
-    return [_hop(bench, example, parent, traced, m) for m in moving if _is_one_of_several(bench, example, layer, m)]
+    chosen = [m for m in moving if _is_one_of_several(bench, example, layer, m)]
+    if not chosen:
+        return []
+    progress(0.5, f"making the choice at {name} again with other images")
+    alike = bench.donor_effects(example, layer, maps, donors).max(1)
+    return [_hop(bench, example, parent, traced, m, alike) for m in chosen]
 
 
 def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
@@ -143,7 +172,7 @@ def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: i
     return bool(np.delete(apart, channel).any())
 
 
-def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int) -> Hop:
+def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int, alike: np.ndarray) -> Hop:
     tested = bench.verify(example, Intervention(traced.layer, (channel,), randoms=RANDOMS))
     comparable = traced.target != PREDICTION and traced.effect[_ADV] > 0
     return Hop(
@@ -156,6 +185,7 @@ def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, chan
         unexplained=float(traced.residual[_ADV]),
         on_source=float(traced.effect[_SRC] / traced.effect[_ADV]) if comparable else float("nan"),
         tested=tested,
+        alike=alike,
     )
 
 

@@ -72,6 +72,8 @@ _REFERENCES = 32
 
 _NAMED = 3
 """Pairs that a warning names."""
+DONORS = 20
+"""Other clean images whose maps are put into adv as src's are, so that a choice among maps can be made again."""
 READY = 40
 """Examples among which one whose datapaths are stored is looked for."""
 KEPT = 64
@@ -713,14 +715,45 @@ class Workbench:
 
         Raises AevisError where the attack failed.
         """
-        if not len(maps):
-            return np.zeros(0, np.float32)
-        asked = self._question(example_id, Intervention(layer))
-        wanted, before = np.array([asked.wanted]), np.array([asked.before])
-        donor = np.asarray(asked.donor)
-        channels = np.array([maps])
-        found = intervention.single_map_effects(self.classifier, asked.receiver, donor, layer, channels, wanted, before)
-        return found.values[0]
+        return self._single_effects(example_id, layer, maps, [self.workspace.example(example_id).source])[0]
+
+    @one_sight()
+    def donors(self, example_id: str) -> tuple[str, ...]:
+        """Up to DONORS clean images of third classes, neither src's nor adv's, by chance but always the same."""
+        example = self.workspace.example(example_id)
+        taken = {p.label for p in self.predict([example.source, example.adversarial])}
+        return _nulls(self.clean(), example, taken, DONORS, 0)
+
+    @one_sight()
+    def donor_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
+        """(d, c) what `single_effects` gives with each of the donors, images of other classes, in src's place."""
+        key = self._donors_key(example_id, layer, maps, donors)
+        compute = lambda: Effects(self._single_effects(example_id, layer, maps, donors))  # noqa: E731
+        return self.store.remember(key, Effects, compute).values
+
+    def stored_donor_effects(
+        self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]
+    ) -> np.ndarray | None:
+        """What `donor_effects` found, where that is stored."""
+        found = self.store.get(self._donors_key(example_id, layer, maps, donors), Effects)
+        return None if found is None else found.values
+
+    def _donors_key(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> str:
+        example = self.workspace.example(example_id)
+        images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial, *donors)]
+        return self._key("effects", images=images, layer=layer, maps=list(maps))
+
+    def _single_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
+        """(d, c) how much each map alone, put from each donor image into adv, moves the margin to src's class."""
+        if not len(maps) or not len(donors):
+            return np.zeros((len(donors), len(maps)), np.float32)
+        asked, images = self._question(example_id, Intervention(layer)), self.workspace.read(donors)
+        into = np.repeat(np.asarray(asked.receiver), len(images), axis=0)
+        each = lambda value: np.repeat(np.array([value]), len(images), axis=0)  # noqa: E731
+        found = intervention.single_map_effects(
+            self.classifier, into, images, layer, each(list(maps)), each(asked.wanted), each(asked.before)
+        )
+        return found.values
 
     def exchange_effects(self, example_id: str, layer: int) -> np.ndarray:
         """(n_l,) by how much each map of a layer, put from src into adv as all of them are, moves the margin towards

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from aevis_dash import assistant
-from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
+from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, stored_alike, tried, whole_flips
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
-from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench import DONORS, open_workbench
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,51 @@ def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(benc
     np.testing.assert_allclose([hop.gain for hop in first], sorted(gains, reverse=True)[: len(first)], atol=1e-4)
 
 
+def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_src(bench, triplet, hops):
+    """Each of them put into adv by a plain run: the best of the same contributors, not of all maps."""
+    example = bench.workspace.example(triplet.plan.example.id)
+    source, adversarial = (p.label for p in bench.predict([example.source, example.adversarial]))
+    donors = bench.donors(example.id)
+    third = {p.label for p in bench.predict(donors)}
+    assert len(donors) == DONORS
+    assert not third & {source, adversarial}
+    assert set(donors) <= {file for file, _ in bench.clean()}
+    for hop in (hops[0], hops[-1]):
+        traced = bench.stored_contribution(triplet, hop.effect, hop.area, hop.layer, "quadratic")
+        among = tried(traced)
+        assert hop.map in among
+        wanted = []
+        for donor in donors:
+            before, *margins = [
+                float(logits[source] - logits[adversarial])
+                for logits in (patched(bench, example.adversarial, donor, hop.layer, m) for m in (None, *among))
+            ]
+            wanted.append(max(margins) - before)
+        np.testing.assert_allclose(hop.alike, wanted, atol=1e-4)
+        np.testing.assert_array_equal(stored_alike(bench, example.id, traced, donors), hop.alike)
+
+
+def patched(bench, receiver, donor, layer, channel):
+    """The logits of an image with one map (None: none) of another's run in its own."""
+    network = bench.classifier.network
+    into, out_of = (bench.classifier.inputs(bench.workspace.read([name])) for name in (receiver, donor))
+    theirs = network.record(out_of, [layer])[1][layer]
+
+    def put(index, value):
+        if index == layer and channel is not None:
+            value = value.clone()
+            value[:, channel] = theirs[:, channel]
+        return value
+
+    with torch.no_grad():
+        return network.watched(into, put)[0]
+
+
+def test_without_an_image_of_a_third_class_there_is_no_such_choice(bench, triplet, hops, monkeypatch):
+    monkeypatch.setattr(bench, "donors", lambda example: ())
+    assert [hop.alike.shape for hop in propose(bench, triplet)] == [(0,)] * len(hops)
+
+
 def test_what_is_looked_for_next_is_what_adv_raised(bench, triplet, hops):
     for hop in hops:
         chosen = FeatureMap(hop.layer, hop.map)
@@ -84,7 +130,7 @@ def test_a_map_found_twice_counts_once():
         class Tested:
             margins = (0.0, gain)
 
-        return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested())
+        return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested(), np.zeros(0))
 
     found = [hop(0, 7, 0.2, 1.0), hop(1, 7, 0.4, 1.0), hop(0, 8, 0.3, 2.0), hop(1, 9, 0.3, 0.5)]
     assert [(h.map, h.parent) for h in assistant._best(found, 2)] == [(8, 0), (7, 1)]

@@ -26,7 +26,7 @@ from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
-from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workbench import DONORS, Workbench, open_workbench
 from aevis_dash.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -395,8 +395,13 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert len([x for x in told if x["margin"] <= x["margin_before"]]) == 0
     first = next(h for h in found["hops"] if h["layer"] == bench.layers.layers[0].name)
     assert first["randoms"] == bench.layers.layers[0].channels - 1, "every other map, each once, where they are few"
+    assert [h["alike"] for h in found["hops"]] == [pytest.approx(h.alike.tolist()) for h in hops]
+    assert [h["alike_beaten"] for h in found["hops"]] == [sum(gain < h.gain for gain in h.alike) for h in hops]
     status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
     assert status == 0
+    again = f"moves the margin less for {told[0]['alike_beaten']} of {DONORS} images"
+    assert again in out.splitlines()[1]
+    assert f"and than {told[0]['alike_beaten']} of {DONORS} chosen from other images" in text
     assert f"1. {told[0]['layer']} map {told[0]['map']}: " in out
     assert "Flip-back at every depth" in out
     beam = document("trail", filling_world, "--how", "quadratic", "--beam", 1)["hops"]

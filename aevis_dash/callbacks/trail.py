@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from aevis_dash.assistant import stored_alike, tried
 from aevis_dash.callbacks.contents import more_than_all
 from aevis_dash.callbacks.flips import verdict
 from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
 from aevis_dash.callbacks.view import View
-from aevis_dash.domain import Role
+from aevis_dash.domain import Role, Verification
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Workbench
@@ -26,12 +27,13 @@ def in_words(step: Step) -> str:
 def nodes(bench: Workbench, view: View) -> list[Node]:
     """Every step of the tree, each under the one it follows, with what came of it."""
     path, order = set(view.path), _in_order(view.steps)
+    donors = bench.donors(view.example) if view.example and any(map(_is_of_one_map, view.steps)) else ()
     return [
         Node(
             number=i,
             depth=len(path_to(view.steps, i)) - 1,
             words=in_words(view.steps[i]) + ("" if view.steps[i].is_flip else f" ← {view.steps[i].source}"),
-            verdict=_verdict(bench, view, view.steps[i]),
+            verdict=_verdict(bench, view, view.steps[i], donors),
             note=view.steps[i].note,
             here=i in path,
         )
@@ -66,13 +68,35 @@ def hint(bench: Workbench, view: View) -> str:
     return "Next: trace the contributions to this area, or flip this layer's maps back to test them."
 
 
-def _verdict(bench: Workbench, view: View, step: Step) -> str:
-    return _flip_verdict(bench, view, step) if step.is_flip else _trace_verdict(bench, view, step)
+def _verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
+    return _flip_verdict(bench, view, step, donors) if step.is_flip else _trace_verdict(bench, view, step)
 
 
-def _flip_verdict(bench: Workbench, view: View, step: Step) -> str:
+def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
     found = bench.stored_verification(view.example or "", intervention_of(bench.layers, step))
-    return "not tested here" if found is None else verdict(found)
+    if found is None:
+        return "not tested here"
+    return verdict(found) + _chosen_alike(bench, view, step, found, donors)
+
+
+def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification, donors: Sequence[str]) -> str:
+    """What the control says of a map that was chosen among the contributors of the trace before it."""
+    before = view.steps[step.parent] if step.parent >= 0 and _is_of_one_map(step) else None
+    triplet = stored_triplet(bench, view)
+    if before is None or before.source != step.layer or before.on != Role.ADVERSARIAL or triplet is None:
+        return ""
+    traced = bench.stored_contribution(triplet, *cause_of(bench.layers, before), "quadratic")
+    if traced is None or step.maps[0] not in tried(traced):
+        return ""
+    alike = stored_alike(bench, triplet.plan.example.id, traced, donors)
+    if alike is None or not len(alike):
+        return ""
+    less = int((alike < found.margins[-1] - found.margins[0]).sum())
+    return f"; the best such contributor put from another clean image moves it less for {less} of {len(alike)} images"
+
+
+def _is_of_one_map(step: Step) -> bool:
+    return step.is_flip and len(step.maps) == 1 and step.replacement == "source"
 
 
 def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:

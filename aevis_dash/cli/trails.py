@@ -72,6 +72,8 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "percentile": hop.tested.percentile,
         "beaten": _beaten(hop),
         "randoms": len(hop.tested.chance),
+        "alike": hop.alike,
+        "alike_beaten": int((hop.alike < hop.gain).sum()),
         "largest_difference": hop.tested.controls[_DIFFERENCE],
         "same_map": bool(hop.tested.controls_same[_DIFFERENCE]),
     }
@@ -104,9 +106,23 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
         f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
         f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
         f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {hop['randoms']} other maps, which were not "
-        f"chosen, while this was chosen for that among up to {assistant.CANDIDATES} contributors; {largest} of largest "
-        "difference."
+        f"chosen; {largest} of largest difference. {_alike_in_words(hop)}"
     )
+
+
+def _alike_in_words(hop: Mapping[str, Any]) -> str:
+    """What the control says that was chosen as the hop was."""
+    among = f"It was chosen for that among up to {assistant.CANDIDATES} contributors"
+    if not len(hop["alike"]):
+        return f"{among}; there is no clean image of a third class to make the same choice with."
+    return (
+        f"{among}: the same choice with another clean image in src's place moves the margin less for "
+        f"{hop['alike_beaten']} of {len(hop['alike'])} images (to {fixed(_median_alike(hop), 2)} in the median)."
+    )
+
+
+def _median_alike(hop: Mapping[str, Any]) -> float:
+    return float(hop["margin_before"] + np.median(hop["alike"]))
 
 
 def _beaten(hop: Hop) -> int:
@@ -164,7 +180,8 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
         f"<b>{told['layer']} · map {hop.map}</b>",
         f"{hop.share:.0%} of {effect}{'' if hop.effect == PREDICTION else f', {hop.area.neurons} neurons'}, on adv",
         f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
-        f"more than {told['beaten']} of {told['randoms']} unchosen other maps",
+        f"more than {told['beaten']} of {told['randoms']} maps that were not chosen",
+        *([f"and than {told['alike_beaten']} of {len(hop.alike)} chosen from other images"] if len(hop.alike) else []),
     ]
 
 

@@ -1,5 +1,7 @@
 """The tree of steps: branches grow, are walked, annotated and cut, and stand in an address as they were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,6 +108,24 @@ def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
     best = int(found.ranking(1)[0])
     silent = found.effect[1] == 0
     assert told[0].verdict == "" if silent else told[0].verdict.startswith(f"on adv: map {best} ")
+
+
+def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_world):
+    bench = open_workbench(filling_world)
+    triplet = bench.extract(bench.workspace.settings.opens_on)
+    hops = propose(bench, triplet)
+    steps = steps_of(bench.layers, hops)
+    view = View(example=triplet.plan.example.id, target=triplet.image("target"), steps=tuple(steps))
+    flips = [node.verdict for node in sorted(nodes(bench, view), key=lambda n: n.number) if steps[node.number].is_flip]
+    assert len(flips) == len(hops) > 0
+    for said, hop in zip(flips, hops, strict=True):
+        less = sum(gain < hop.gain for gain in hop.alike)
+        assert said.endswith(f"put from another clean image moves it less for {less} of {len(hop.alike)} images")
+    other = next(m for m in range(bench.layers.layers[hops[0].layer].channels) if m not in {hop.map for hop in hops})
+    by_hand = replace(steps[1], maps=(other,), parent=-1)
+    bench.verify(view.example, intervention_of(bench.layers, by_hand))
+    (node,) = nodes(bench, replace(view, steps=(by_hand,)))
+    assert "another clean image" not in node.verdict, "nothing was chosen"
 
 
 @pytest.mark.parametrize("text", ["", "1", "1:2:3", "x:relu:1:::::", "-1:relu:y:::::", "-1:relu:1:1,2,3::::"])
