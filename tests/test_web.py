@@ -72,6 +72,22 @@ def test_images_of_the_tables_are_served_for_keeps(client, bench):
     assert "immutable" in answer.headers["Cache-Control"]
 
 
+def test_an_image_that_the_network_sees_otherwise_has_another_address(world):
+    """The browser keeps what it has for good: after another fit it must not show the old crop."""
+    bench = open_workbench(world)
+    example, settings = bench.workspace.examples()[0], world / "workspace.toml"
+    ask = (addresses.image, addresses.thumbnail)
+    before = [one(bench, example.adversarial) for one in ask] + [addresses.difference(bench, example)]
+    text = settings.read_text()
+    assert 'fit = "squeeze"' in text
+    settings.write_text(text.replace('fit = "squeeze"', 'fit = "pad"'))
+    bench = open_workbench(world)
+    after = [one(bench, example.adversarial) for one in ask] + [addresses.difference(bench, example)]
+    assert not set(before) & set(after)
+    client = create_app(bench).server.test_client()
+    assert [client.get("/" + address).status_code for address in (*before, *after)] == [404] * 3 + [200] * 3
+
+
 def test_a_thumbnail_is_its_image_made_small(client, bench):
     name = bench.workspace.examples()[0].adversarial
     answer = client.get("/" + addresses.thumbnail(bench, name))

@@ -190,6 +190,24 @@ def test_a_model_without_any_feature_map_is_refused():
         trace_model(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval(), (8, 8))
 
 
+class Squares(nn.Module):
+    """Its only function is a product of a tensor with itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last((x * x).mean((2, 3)))
+
+
+def test_a_function_that_cannot_be_gated_is_named_and_not_denied():
+    with pytest.raises(AevisError, match=r"its functions \(mul\) are not known as activations") as caught:
+        trace_model(Squares().eval(), (8, 8))
+    assert "no activation function" not in str(caught.value)
+
+
 def test_a_timm_model_traces():
     timm = pytest.importorskip("timm")
     model = timm.create_model("test_resnet", pretrained=False).eval()
