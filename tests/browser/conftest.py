@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import shrink
+from filelock import FileLock
 from selenium.webdriver.chrome.options import Options
 
 from aevis_dash.cli import main
@@ -50,8 +51,27 @@ def pytest_setup_options() -> Options:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Iterator[Served]:
-    """`python app.py` on the drawn world, under the production server, in a fresh cache."""
-    yield from serve(tmp_path_factory.mktemp("cache"), [])
+    """`python app.py` on the drawn world, under the production server.
+
+    The first process of a run starts in a fresh cache, so that the server makes the world; the others, which wait for
+    that, start with a copy of it.
+    """
+    cache, made = tmp_path_factory.mktemp("cache"), _of_the_run(tmp_path_factory) / "drawn-world"
+    with FileLock(f"{made}.lock"):
+        if made.exists():
+            shutil.copytree(made, cache / made.name)
+        running = serve(cache, [])
+        server = next(running)
+        if not made.exists():
+            shutil.copytree(server.workspace, made, ignore=shutil.ignore_patterns("jobs", "*.lock", ".part-*"))
+    yield server
+    running.close()
+
+
+def _of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run share (pytest-xdist gives each its own)."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def serve(cache: Path, arguments: list[str], port: int | None = None) -> Iterator[Served]:
