@@ -53,7 +53,7 @@ def hint(bench: Workbench, view: View) -> str:
     if view.example is None:
         return "Choose an example on the left."
     if stored_triplet(bench, view) is None:
-        return "The datapaths of this example are not there yet; where the river will stand, the page says why."
+        return "This example has no datapaths yet; the network's panel says whether they are being extracted."
     if view.traced is not None and view.map is None:
         return "Next: click a starred winner to see what it detects and where it fires."
     if view.layer is None:
