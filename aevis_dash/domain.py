@@ -600,7 +600,7 @@ class Verdict(StrEnum):
     CONTROL = "a control does it too"
     OTHERS = "other maps do it too"
     TOO_FEW = "too few controls"
-    ALONE = "nothing else does it"
+    ALONE = "no control does it"
 
 
 @dataclass(frozen=True)

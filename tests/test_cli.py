@@ -1056,7 +1056,7 @@ def chosen_photographs(table):
     [
         (
             {},
-            "Maps 1 2 turn it, and nothing else does it: 2% of 200 random sets as large do, no control does, and",
+            "Maps 1 2 turn it, and no control does it: 2% of 200 random sets as large do, no set by another",
         ),
         ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
         ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
@@ -1067,7 +1067,7 @@ def chosen_photographs(table):
         ),
         ({"chance_turned": 0.3}, "Maps 1 2 turn it, but so do 30% of 200 random sets as large."),
         ({"chance": np.zeros(19)}, "Maps 1 2 turn it, but 2% of 19 random sets as large do, too few to tell."),
-        ({"maps": np.array([1]), "chance": np.zeros(15)}, "Maps 1 turn it, and nothing else does it: 2% of 15 random"),
+        ({"maps": np.array([1]), "chance": np.zeros(15)}, "Maps 1 turn it, and no control does it: 2% of 15 random"),
         ({"turned": False}, "Maps 1 2 do not turn it."),
         ({"turned": False, "maps": np.zeros(0, int)}, "Only all of its maps together turn it, which proves nothing."),
     ],
@@ -1086,7 +1086,7 @@ def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said)
     assert said in text.splitlines()[-1]
     assert document["layers"][0]["verdict"] == found.verdict == trails._depth(bench, found).verdict
     line, sentences = flips.verdict(found), flips.in_words(found, ("panda", "monkey"))
-    assert ("nothing else does it" in text) == ("nothing else" in line) == (found.verdict is Verdict.ALONE)
+    assert ("no control does it" in text) == ("no control does it" in line) == (found.verdict is Verdict.ALONE)
     assert ("may be the cause" in " ".join(sentences)) == (found.verdict is Verdict.ALONE)
     assert ("so do" in text) == ("so do" in line) == ("Not proven" in " ".join(sentences))
     row = next(line.split() for line in text.splitlines() if line.startswith(bench.layers.layers[0].name + " "))

@@ -366,7 +366,7 @@ def _verdict(each: Mapping[str, Any]) -> str:
         Verdict.CONTROL: f"but so do {', '.join(names[name] for name in each['also_turn'])}",
         Verdict.OTHERS: f"and no control does; but so do {names['others']}",
         Verdict.TOO_FEW: f"but {chance} do, too few to tell",
-        Verdict.ALONE: f"and {found}: {chance} do, no control does, and no set of the others was found to",
+        Verdict.ALONE: f"and {found}: {chance} do, no set by another order does, and no set of the others was found to",
     }[found]
     return f"{maps} turn it, {said}.{same}"
 

@@ -71,7 +71,7 @@ def test_maps_are_no_control_of_themselves():
     text = changed(**same)
     assert "2% do it; they are themselves the 2 of largest difference; the 2 first by attribution" in text
     assert "may be the cause at this layer" in text
-    assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, nothing else does it"
+    assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, no control does it"
     assert "so does" not in verdict(Verification(**(vars(FOUND) | same | {"maps": np.array([4])})))
     short = changed(**same, turned=False, maps=np.array([4]))
     assert "move it less; it is itself the one of largest difference; the one first by attribution" in short
@@ -96,7 +96,7 @@ def test_what_a_control_does_as_well_is_no_cause(control):
 @pytest.mark.parametrize(
     ("fields", "too"),
     [
-        ({}, "nothing else does it"),
+        ({}, "no control does it"),
         ({"others": 7}, "so do 7 others without them"),
         ({"controls_turned": LARGEST}, "so do the 2 of largest difference"),
         (
