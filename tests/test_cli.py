@@ -369,11 +369,12 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     assert [(each["maps"], each["wanted"]) for each in one] == [([1, 0], None)]
     _, out, _ = aevis(*argv, "--layer", "layer4.2.relu_1", "--map", "1", "0")
     assert "Maps 1 0 do not turn it." in out
-    few = [x if x != 20 else 5 for x in argv]
-    _, out, _ = aevis(*few, "--layer", "layer4.2.relu_1")
-    told = document(*few, "--layer", "layer4.2.relu_1")["layers"][0]
-    assert ("0% of 5 random sets as large do, too few to tell." in out) == (told["verdict"] == Verdict.TOO_FEW)
-    assert told["verdict"] in (Verdict.TOO_FEW, Verdict.OTHERS, Verdict.CONTROL)
+    few = [*(x if x != 20 else 5 for x in argv), "--layer", "layer4.2.relu_1"]
+    for how, verdict in (("source", Verdict.OTHERS), ("mean", Verdict.TOO_FEW)):
+        _, out, _ = aevis(*few, "--replace", how)
+        (told,) = document(*few, "--replace", how)["layers"]
+        assert told["verdict"] == verdict
+        assert ("0% of 5 random sets as large do, too few to tell." in out) == (verdict is Verdict.TOO_FEW)
 
 
 def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, document, refused, filling_world, tmp_path):

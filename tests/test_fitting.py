@@ -265,6 +265,7 @@ def test_a_mask_of_parts_lies_where_its_image_does(tmp_path, fit, sideways, mask
     mask.save(tmp_path / "parts" / "a.png")
     found = workspace.part_numbers("a.png")
     assert set(np.unique(found)) == {0, 2}
+    assert {0, 255} <= set(np.unique(seen))
     assert (found == 2)[seen == 255].all()
     assert not (found == 2)[seen == 0].any()
     assert image_size(tmp_path / "images" / "a.png") == (200, 120)

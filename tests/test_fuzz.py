@@ -345,6 +345,21 @@ def check_rows(case: Case, root: Path) -> None:
         assert len(images) == len(meant)
 
 
+def test_the_good_workspace_is_answered_and_each_document_says_what_is_checked(good, tmp_path):
+    place, told_of = copied(good, tmp_path), {}
+    for verb, argv in VERBS.items():
+        said = run(told(place, argv))
+        assert said.status == 0, said.err
+        check_answer(place, told(place, argv), said)
+        told_of[verb] = json.loads(said.out)
+    assert told_of["check"]["accuracy"] > 0.5
+    assert all({"source", "adversarial", "linf"} <= each.keys() for each in told_of["score"]["examples"])
+    assert any(each["success"] for each in told_of["attack"]["examples"])
+    (extracted,) = told_of["extract"]["examples"]
+    assert len(extracted["datapaths"]) > 2
+    assert any(layer["wanted"] is not None for layer in told_of["verify"]["layers"])
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_answers_right_or_refuses(good, tmp_path, case):
     place = copied(good, tmp_path)

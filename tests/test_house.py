@@ -83,9 +83,10 @@ def test_the_readmes_commands_exist():
     assert made <= makefile_targets()
     variables = {w.split("=")[0] for words in said if words[0] == "make" for w in words[1:] if "=" in w}
     assert variables <= {"PORT", "WORKSPACE", "PYTHON", "TORCH_INDEX"}
-    for words in said:
-        if words[0] == "aevis":
-            _parse(words[1:])
+    ours = [words[1:] for words in said if words[0] == "aevis"]
+    assert len(ours) > 10
+    for argv in ours:
+        _parse(argv)
 
 
 def _parse(argv: list[str]) -> None:

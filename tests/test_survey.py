@@ -37,6 +37,7 @@ def test_every_outcome_is_that_of_eq_9_and_10(bench, found):
     wanted = dataclasses.replace(
         bench.workspace.settings.extraction, method="gradient", candidates=2, null_targets=2, seed=0
     )
+    said = set()
     for example, outcome in zip(found.examples, found.methods["gradient"].outcomes, strict=True):
         triplet = bench.triplet(example, wanted=wanted)
         assert triplet is not None, "the datapaths are kept"
@@ -49,6 +50,8 @@ def test_every_outcome_is_that_of_eq_9_and_10(bench, found):
         np.testing.assert_allclose(outcome.targets.diff[0], diff, atol=1e-6)
         grows = diff[-1] > diff[-2] > diff[-3] and diff[-1] == max(diff)
         assert bool(outcome.targets.pattern[0]) == grows
+        said.add(bool(grows))
+    assert said == {True, False}
 
 
 def test_every_method_has_score_null_and_excess(found):

@@ -473,6 +473,7 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, busy, tmp_path):
         _ask_again(walker)
         assert walker.complaints() == []
         started = [psutil.Process(pid) for pid in _processes(server.process.pid)]
+        assert {process.pid for process in started} > idle, "the last job's among them"
     finally:
         running.close()
     assert psutil.wait_procs(started, timeout=15)[1] == [], "jobs and fork server end with the server"

@@ -63,15 +63,17 @@ def test_no_patch_is_of_the_picture_under_study(bench):
         table.write("copy.png,\nattacked.png,\n")
     background.learn_job("wanted", "page")
     own = {example.source, "copy.png", "attacked.png"}
-    maps, met = [FeatureMap(20, channel) for channel in range(64)], 0
+    maps, met, full = [FeatureMap(20, channel) for channel in range(64)], 0, 0
     for by in ("activation", "relevance"):
         for chosen in maps:
             every, beside = ([p.image for p in best_patches(bench, chosen, by, e)] for e in (None, example.id))
             assert not own & set(beside)
             assert [name for name in every if name not in own] == beside[: len([n for n in every if n not in own])]
             assert len(beside) == 9 or len(every) < 9
+            full += len(beside) == 9
             met += bool(own & set(every))
     assert met > 20, "they would have been seen"
+    assert full > 100
     shown = {chosen: best_patches(bench, chosen, "activation", example.id) for chosen in maps}
     assert all(addresses.first_patch(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
 

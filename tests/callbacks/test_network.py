@@ -191,7 +191,16 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
 
 
 @pytest.mark.parametrize("left_out", [Role.TARGET, Role.SOURCE])
-def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out):
+def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out, monkeypatch):
+    """Of a triplet whose distances would mark stretches."""
+    share = np.linspace(0, 1, len(bench.layers))
+    clear = DatapathDistance("test", np.ones_like(share), share, 1 - share, np.zeros((20, len(share))))
+    real = bench.distances
+    monkeypatch.setattr(bench, "distances", lambda *asked: clear if len(asked) == 2 else real(*asked))
+    whole = picture_of(bench, found, view, LIGHT)
+    assert sum(len(t.x) for t in whole.figure.data if t.name == "stretches") > 0
+    (layers,) = [t for t in whole.figure.data if t.name == "layers"]
+    assert all(left_out.short in hover for hover in layers.hovertext)
     kept = Role.SOURCE if left_out is Role.TARGET else Role.TARGET
     picture = picture_of(bench, found, view.but(compared=(found.image(kept),)), LIGHT)
     assert left_out.short not in picture.note

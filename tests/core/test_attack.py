@@ -89,14 +89,15 @@ def labels(c, images):
     return [p.label for p in c.predict(np.stack(images))]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("epsilon", [1.0, 4.0, 16.0])
+@pytest.mark.parametrize(("seed", "epsilon"), [(0, 64.0), (1, 64.0), (2, 128.0)])
 def test_success_is_what_the_stored_image_is_predicted_as(seed, epsilon):
     c = hand_wired.classifier(hand_wired.random_net(seed))
     images = hand_wired.images(seed, 8)
     results = mi_fgsm(c, images, AttackParameters(epsilon=epsilon))
     after, before = labels(c, [r.image for r in results]), labels(c, images)
-    assert [r.success for r in results] == [a != b for a, b in zip(after, before, strict=True)]
+    outcomes = [a != b for a, b in zip(after, before, strict=True)]
+    assert set(outcomes) == {True, False}
+    assert [r.success for r in results] == outcomes
 
 
 def test_both_outcomes_occur():

@@ -267,7 +267,7 @@ def _success(c):
 
 
 def _error_in_the_middle(c):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="While executing %"):
         c.network.logits(c.inputs(hand_wired.images(0, 2)), torch.ones(3, c.layers.n_maps))
 
 

@@ -85,7 +85,7 @@ def by_force(bench):
 
 
 def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be_spared():
-    sizes = []
+    sizes, without = [], []
     for seed in range(12):
         _, c, question = drawn(seed, layer=seed % 3, widths=(10, 10, 10))
         bench = Bench(c, question)
@@ -97,10 +97,15 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
             assert not bench.turned((found & (np.arange(10) != channel))[None])[0]
         sizes.append((int(found.sum()), best))
         others = smallest(bench, ~found)
-        assert others is None or not (others & found).any()
-        assert others is not None or not bench.turned((~found)[None])[0]
+        without.append(others is not None)
+        if others is None:
+            assert not bench.turned((~found)[None])[0]
+        else:
+            assert not (others & found).any()
+            assert bench.turned(others[None])[0]
         told = verify(c, question, Intervention(question.layer, tuple(np.flatnonzero(found)), randoms=1))
         assert told.others == (-1 if others is None else others.sum())
+    assert 0 < sum(without) < 12
     found, best = np.array(sizes, float).T
     assert (found >= best).all()
     assert (found / np.maximum(best, 1)).mean() <= 1.25
@@ -279,7 +284,7 @@ def test_there_is_one_verdict(fields, verdict, rivals):
 
 
 def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
-    """Of 4 maps two are dead on both images; one of the others is the cause."""
+    """Of 4 maps two are dead on both images; of the others map 3 is the cause and map 0 is not."""
     net = hand_wired.random_net(4, (4,))
     with torch.no_grad():
         for channel in (1, 2):
@@ -291,8 +296,10 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
     found = verify(c, question, Intervention(0, (0,), randoms=60))
     margins, said = bench.tried(np.eye(4, dtype=bool)[[3]])
     np.testing.assert_allclose(found.chance, margins, atol=1e-5)
-    assert found.chance_turned == float(said[0] == question.wanted)
-    assert ("random" in found.rivals) == (found.turned and found.chance_turned > 0.05)
+    assert found.chance_turned == float(said[0] == question.wanted) == 1
+    assert (found.turned, found.rivals) == (False, ()), "what turns nothing has no rival"
+    cause = verify(c, question, Intervention(0, (3,), randoms=60))
+    assert (cause.turned, cause.chance_turned, cause.rivals) == (True, 0, ())
 
 
 def test_beside_a_single_map_stand_others_each_once():

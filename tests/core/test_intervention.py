@@ -185,10 +185,10 @@ def test_the_size_found_flips_and_one_map_less_does_not():
 
 def test_the_batch_does_not_matter():
     _, c = torchvision_net("convnext_tiny")
-    into, out_of, layer = noise(1), noise(2), 4
+    into, out_of, layer = noise(1), noise(2), 3
     n_maps = c.layers.layers[layer].channels
     channels, up, down = random_order(B, n_maps, 0)[:, :4], np.array([3, 4, 5]), np.array([6, 7, 8])
-    labels = c.network.logits(out_of).detach().numpy().argmax(1)
+    labels = Exchange(c, into, out_of, layer).logits(np.ones((B, n_maps), bool)).argmax(1)
     orders = random_order(B, n_maps, 1)[None]
 
     def run(batch):
@@ -197,6 +197,7 @@ def test_the_batch_does_not_matter():
 
     (effects, sizes), *others = [run(batch) for batch in (1, 2, 5, 64)]
     assert np.abs(effects.values).max() > 1e-4
+    assert 0 < sizes.values.min() < sizes.values.max() <= n_maps, "every label is turned, and not by as many maps"
     for other_effects, other_sizes in others:
         np.testing.assert_allclose(other_effects.values, effects.values, atol=1e-5)
         assert np.array_equal(other_sizes.values, sizes.values)

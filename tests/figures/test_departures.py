@@ -22,6 +22,7 @@ def test_every_pair_is_counted_once_and_a_click_on_its_bar_finds_it(counts):
     assert len(bars) == min(len(groups), len(GROUPS) + 1)
     for i, layer in enumerate(LAYERS):
         assert sum(bar.y[i] for bar in bars) == counts[:, i].sum()
+        assert [bool(bar.customdata[i][1]) for bar in bars] == [k < len(GROUPS) for k in range(len(bars))]
         for bar in bars:
             assert bar.customdata[i][0] == layer
             if asked := bar.customdata[i][1]:

@@ -134,6 +134,7 @@ def test_maps_and_their_titles_do_not_overlap(count, room):
         assert 0 <= left < right <= 1.0001
         assert 0 <= bottom < top <= 1
         boxes.append((left * room.width, right * room.width, bottom * height, top * height + TITLE - 0.5))
+    assert len(boxes) == count
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
             assert a[1] < b[0] or b[1] < a[0] or a[3] < b[2] or b[3] < a[2]

@@ -191,7 +191,7 @@ def test_of_two_the_one_before_stands_above():
     d = np.array([1.0, 2])
     assert strands({("adversarial", "source"): d}).order == ("source", "adversarial")
     assert strands({("target 2", "adversarial"): d}).order == ("adversarial", "target 2")
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="'target', 'source'"):
         strands({("adversarial", "source"): d, ("adversarial", "target"): d})
 
 
