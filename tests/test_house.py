@@ -1,5 +1,6 @@
-"""The house: its floors, its README, its tools."""
+"""The house: its floors, its README and docs, its tools."""
 
+import argparse
 import ast
 import importlib.metadata
 import re
@@ -7,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,9 @@ from aevis_dash.cli import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(p for folder in ("aevis_dash", "tests", "assets") for p in (ROOT / folder).rglob("*.*"))
-TEXTS = [p for p in [*SOURCES, *ROOT.glob("*.*"), ROOT / "Makefile"] if p.suffix in ("", ".py", ".md", ".toml", ".js")]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMED = [*SOURCES, *ROOT.glob("*.*"), ROOT / "Makefile", *DOCS]
+TEXTS = [p for p in NAMED if p.suffix in ("", ".py", ".md", ".toml", ".js")]
 
 
 def test_the_floors_hold():
@@ -60,11 +64,23 @@ def makefile_targets() -> set[str]:
 
 
 def commands() -> list[list[str]]:
-    """The lines of the README's code blocks as words, without prompts and comments."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    """The lines of the docs' code blocks as words, without prompts and comments."""
+    blocks = [block for path in DOCS for block in _BLOCK.findall(path.read_text(encoding="utf-8"))]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := _words(line))]
+
+
+_BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def quoted(path: Path) -> list[str]:
+    """What stands in backticks in a text, outside its code blocks."""
+    return re.findall(r"`([^`\n]+)`", _unwrapped(_BLOCK.sub("", path.read_text(encoding="utf-8"))))
+
+
+def _unwrapped(text: str) -> str:
+    """A text whose wrapped lines are joined, so that what is quoted across two lines is found."""
+    return re.sub(r"(?<=\S)\n *(?=[^\s|])", " ", text)
 
 
 def _words(line: str) -> list[str]:
@@ -75,7 +91,7 @@ def _words(line: str) -> list[str]:
     return words[1:] if words[:1] == ["time"] else words
 
 
-def test_the_readmes_commands_exist():
+def test_the_docs_commands_exist():
     said = commands()
     assert ["make", "run"] in said
     assert ["make", "test"] in said
@@ -94,7 +110,95 @@ def _parse(argv: list[str]) -> None:
         make_parser().parse_args(argv)
     except SystemExit as end:
         if end.code:
-            pytest.fail(f"the README says `aevis {' '.join(argv)}`, which is no command")
+            pytest.fail(f"the docs say `aevis {' '.join(argv)}`, which is no command")
+
+
+def options_by_verb() -> dict[str, set[str]]:
+    """Every verb of the command line, and its options."""
+    [verbs] = [a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return {name: set(verb._option_string_actions) for name, verb in verbs.choices.items()}
+
+
+def test_every_verb_and_option_that_the_docs_name_exists():
+    """`aevis VERB --flag ...` as well as a `--flag` that stands alone, which must be some verb's."""
+    known = options_by_verb()
+    every = set().union(*known.values())
+    unknown, seen = [], set()
+    for path in DOCS:
+        for text in quoted(path):
+            words = text.split()
+            flags = {word.split("=")[0] for word in words if word.startswith("--")}
+            if words[0] == "aevis" and words[1:2] not in ([], ["VERB"]):
+                seen.add(words[1])
+                wrong = flags - known[words[1]] if words[1] in known else words[1]
+            else:
+                wrong = flags - every if words[0].startswith("--") else set()
+            if wrong:
+                unknown.append(f"{path.name}: `{text}`")
+    assert unknown == []
+    assert seen == set(known), "every verb is told of"
+
+
+def test_every_file_and_module_that_the_docs_name_exists():
+    """In backticks, as a path from the root or from the package, and where a link leads to."""
+    tops = {p.name for p in ROOT.iterdir() if p.is_dir()} | {p.name for p in (ROOT / "aevis_dash").iterdir()}
+    missing, found = [], 0
+    for path in DOCS:
+        for name in filter(_is_ours(tops - {"cache"}), quoted(path)):
+            places = [ROOT / name, ROOT / "aevis_dash" / name, ROOT / f"{name.replace('.', '/')}.py"]
+            found += 1
+            if not any(place.exists() for place in places):
+                missing.append(f"{path.name}: `{name}`")
+        for link in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+            if "://" not in link and not (path.parent / link).exists():
+                missing.append(f"{path.name}: ({link})")
+    assert missing == []
+    assert found > 50
+
+
+def _is_ours(tops: set[str]) -> Callable[[str], bool]:
+    """Whether a quoted text names one of our files or modules: a script, or a path below a folder that we have."""
+    path = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
+    return lambda text: (
+        bool(path.fullmatch(text))
+        and (
+            text.endswith((".py", ".js", ".css", ".md", ".png"))
+            or text.startswith("aevis_dash.")
+            or ("/" in text and text.split("/")[0] in tops)
+        )
+    )
+
+
+def test_links_into_the_docs_end_at_a_heading():
+    dead = []
+    for path in DOCS:
+        for place, heading in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            if heading not in _anchors(path.parent / place if place else path):
+                dead.append(f"{path.name}: {place}#{heading}")
+    assert dead == []
+
+
+def _anchors(path: Path) -> set[str]:
+    """The names that GitHub gives a text's headings."""
+    heads = re.findall(r"^#+ (.+)$", _BLOCK.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+def test_the_docs_are_wrapped():
+    """At 120 characters, but for tables and pictures, which Markdown cannot wrap."""
+    long = [
+        f"{path.name}, line {i}"
+        for path in DOCS
+        for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 120 and not line.startswith(("|", "!["))
+    ]
+    assert long == []
+
+
+def test_the_readme_is_short_and_leads_to_all_docs():
+    text = DOCS[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    assert {f"docs/{path.name}" for path in DOCS[1:]} <= set(re.findall(r"\]\(([^)#\s]+)", text))
 
 
 def test_make_lists_its_targets():
