@@ -12,6 +12,7 @@ import torch
 import torchvision
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
+from torch import nn
 from torchvision.transforms import functional
 
 from aevis_dash import founding
@@ -204,6 +205,18 @@ def test_an_interpolation_of_timms_that_is_not_known_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", stand_in)
     with pytest.raises(AevisError, match="scales the images of this model by 'random'"):
         loading.standard_preprocessing(ModelSpec("timm:some", "DEFAULT"))
+
+
+@pytest.mark.parametrize(("name", "weights"), [("resnet50", "a1_in1k"), ("resnet50.a1_in1k", "IMAGENET1K_V2")])
+def test_weights_that_timm_would_not_take_are_refused_and_not_replaced_by_others(monkeypatch, name, weights):
+    made = []
+    stand_in = SimpleNamespace(create_model=lambda name, pretrained: made.append((name, pretrained)) or nn.ReLU())
+    monkeypatch.setitem(sys.modules, "timm", stand_in)
+    with pytest.raises(AevisError, match=rf"{weights!r} of {name} names none.*timm:resnet50\.TAG"):
+        loading.load_model(ModelSpec(f"timm:{name}", weights))
+    assert made == []
+    loading.load_model(ModelSpec(f"timm:{name}", "DEFAULT"))
+    assert made == [(name, True)]
 
 
 # Every way of fitting

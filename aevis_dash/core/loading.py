@@ -190,8 +190,14 @@ def _named_weights(known: Any, name: str, weights: str) -> Any:
 
 def _from_timm(name: str, weights: str) -> nn.Module:
     timm = _import("timm", "timm models need the package timm: pip install timm")
+    by_name = bool(weights) and not _is_file_name(weights)
+    if by_name and weights not in ("DEFAULT", name.partition(".")[2]):
+        raise AevisError(
+            f"timm takes its weights by the model's name, so {weights!r} of {name} names none. Write --weights DEFAULT"
+            f", and for weights other than timm's first ones their tag in the name: timm:{name.partition('.')[0]}.TAG."
+        )
     try:
-        return timm.create_model(name, pretrained=bool(weights) and not _is_file_name(weights))
+        return timm.create_model(name, pretrained=by_name)
     except RuntimeError as error:
         raise AevisError(f"timm has no model {name!r}: {error}. See timm.list_models().") from error
     except OSError as error:
