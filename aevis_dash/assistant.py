@@ -9,7 +9,7 @@ same contributors, with other clean images in src's place, and stands beside it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,8 +45,9 @@ class Hop:
     unexplained     what the contributions leave of the effect on adv
     on_source       the effect on src over that on adv; NaN for the prediction, which is another class's there
     tested          the map alone put from src into adv, beside RANDOMS single maps that differ
-    alike           (d,) the gain of the map that would be chosen from the same contributors with another clean image
-                    in src's place (`Workbench.donors`): the other maps in `tested` were not chosen, this control was
+    alike           (d,) the gain of the map that would be the best of this depth with another clean image in src's
+                    place (`Workbench.donors`), from the contributors that this depth was chosen from: the other maps
+                    in `tested` were not chosen, this control was
     """
 
     parent: int
@@ -58,7 +59,7 @@ class Hop:
     unexplained: float
     on_source: float
     tested: Verification
-    alike: np.ndarray
+    alike: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def gain(self) -> float:
@@ -79,8 +80,12 @@ def propose(
     depths, donors = bench.depths()[::-1], bench.donors(triplet.plan.example.id)
     for i, layer in enumerate(depths):
         inner = part_of(progress, i / len(depths), 1 / len(depths))
-        found = [hop for parent in last for hop in _hops(bench, triplet, hops, parent, layer, how, donors, inner)]
-        kept = _best(found, beam)
+        tried = [_hops(bench, triplet, hops, parent, layer, how, donors, inner) for parent in last]
+        alike = np.max([again for _, again in tried], axis=0)
+        kept = [replace(hop, alike=alike) for hop in _best([hop for found, _ in tried for hop in found], beam)]
+        for hop in kept:
+            cause = (hop.effect, hop.area, hop.layer, how)
+            bench.keep_choice(triplet, *cause, hop.map, donors, alike)
         last = list(range(len(hops), len(hops) + len(kept)))
         hops += kept
         if not last:
@@ -113,18 +118,6 @@ def best_line(hops: Sequence[Hop]) -> list[Hop]:
     return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
 
 
-def tried(traced: Contribution) -> list[int]:
-    """The maps that a hop is chosen from: the strongest contributors on adv, CANDIDATES at most."""
-    strength = traced.strength(_ADV)
-    return [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if strength[m] >= LEAST]
-
-
-def stored_alike(bench: Workbench, example_id: str, traced: Contribution, donors: Sequence[str]) -> np.ndarray | None:
-    """`Hop.alike` of the hops that were chosen from these contributions; None where it was not measured."""
-    found = bench.stored_donor_effects(example_id, traced.layer, tried(traced), donors)
-    return None if found is None or not found.shape[1] else found.max(1)
-
-
 def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
     """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
     maps = [bench.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
@@ -142,27 +135,29 @@ def _hops(
     how: str,
     donors: Sequence[str],
     progress: Progress,
-) -> list[Hop]:
+) -> tuple[list[Hop], np.ndarray]:
+    """The hops from one effect, and for each donor the gain of its best contributor (-inf where there is none)."""
     effect, area = PREDICTION, WHOLE_PREDICTION
+    nothing: tuple[list[Hop], np.ndarray] = [], np.full(len(donors), -np.inf)
     if parent >= 0:
         effect = FeatureMap(hops[parent].layer, hops[parent].map)
         found = raised(bench, triplet, effect)
         if found is None or layer not in bench.contribution_sources(effect.layer):
-            return []
+            return nothing
         area = found
     name = bench.layers.layers[layer].name
     progress(0.0, f"tracing contributions to {name}")
     traced = bench.contribute(triplet, effect, area, layer, progress, how)
-    example = triplet.plan.example.id
-    maps = tried(traced)
+    example, strength = triplet.plan.example.id, traced.strength(_ADV)
+    maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if strength[m] >= LEAST]
+    if not maps:
+        return nothing
     gains = bench.single_effects(example, layer, maps)
-    moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
-    chosen = [m for m in moving if _is_one_of_several(bench, example, layer, m)]
-    if not chosen:
-        return []
     progress(0.5, f"making the choice at {name} again with other images")
     alike = bench.donor_effects(example, layer, maps, donors).max(1)
-    return [_hop(bench, example, parent, traced, m, alike) for m in chosen]
+    moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
+    chosen = [m for m in moving if _is_one_of_several(bench, example, layer, m)]
+    return [_hop(bench, example, parent, traced, m) for m in chosen], alike
 
 
 def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
@@ -172,7 +167,7 @@ def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: i
     return bool(np.delete(apart, channel).any())
 
 
-def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int, alike: np.ndarray) -> Hop:
+def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int) -> Hop:
     tested = bench.verify(example, Intervention(traced.layer, (channel,), randoms=RANDOMS))
     comparable = traced.target != PREDICTION and traced.effect[_ADV] > 0
     return Hop(
@@ -185,7 +180,6 @@ def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, chan
         unexplained=float(traced.residual[_ADV]),
         on_source=float(traced.effect[_SRC] / traced.effect[_ADV]) if comparable else float("nan"),
         tested=tested,
-        alike=alike,
     )
 
 

@@ -287,6 +287,7 @@ class Perturbation:
     changed      the share of the pixels that differ in any channel
     edges        how far the source's edges stand in the adversarial (`pairs.edges_kept`), 1 all of them, 0 by chance
     edges_moved  how far they stand in the source itself, moved by some pixels: much where it is smooth
+    swapped      whether the change is small once the adversarial's colour channels are put into another order
     """
 
     linf: int
@@ -294,15 +295,17 @@ class Perturbation:
     changed: float
     edges: float
     edges_moved: float
+    swapped: bool = False
 
     @property
     def is_attack(self) -> bool:
         """Whether the adversarial can be the source and an attack on it: small everywhere, or the edges in place."""
-        return self.linf <= LARGE or self.edges >= max(EDGES, self.edges_moved)
+        return self.linf <= LARGE or (self.edges >= max(EDGES, self.edges_moved) and not self.swapped)
 
     def exceeds(self, epsilon: float | None) -> bool:
-        """Whether it is larger than an attack of that epsilon, in grey levels, can have made it."""
-        return epsilon is not None and self.linf > epsilon + ROUNDING
+        """Whether it is larger than an attack of that epsilon, in grey levels, can have made it; than LARGE where no
+        epsilon is declared."""
+        return self.linf > (LARGE if epsilon is None else epsilon + ROUNDING)
 
 
 class Outcome(StrEnum):

@@ -66,6 +66,9 @@ def init_workspace(
     loaded = loading.load_model(spec)
     selftest.examine(loaded, Classifier(loaded, chosen, names))
     loading.refuse_random(spec, loaded)
+    for taken in (root / "images.csv", root / "classes.txt"):
+        if taken.exists() and not (root / "workspace.toml").exists():
+            raise AevisError(f"{taken} is there already, and the workspace would replace it. Choose another folder.")
     good, refused = _readable(images, labelled.images, chosen, skip_unreadable, progress)
     settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
     return Founded(create(root, settings, names, good), labelled, refused)

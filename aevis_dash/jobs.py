@@ -173,11 +173,13 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
         return bench.verify(example, asked)
 
 
-def propose(example: str, target: str | None, wanted: ExtractionParameters, progress: Progress) -> tuple[Hop, ...]:
-    """Search a way back from the prediction, each hop tested by patching."""
+def propose(
+    example: str, target: str | None, wanted: ExtractionParameters, how: str, progress: Progress
+) -> tuple[Hop, ...]:
+    """Search a way back from the prediction by contributions found so, each hop tested by patching."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        return assistant.propose(bench, bench.extract(example, target, wanted=wanted), progress=progress)
+        return assistant.propose(bench, bench.extract(example, target, wanted=wanted), how, progress=progress)
 
 
 def compare_pairs(progress: Progress) -> None:

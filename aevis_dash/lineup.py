@@ -8,10 +8,10 @@ from PIL import Image
 
 from aevis_dash.domain import FITS, Example
 from aevis_dash.images import read_image
-from aevis_dash.pairs import edges_kept
+from aevis_dash.pairs import edges_kept, swapped
 from aevis_dash.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Of what is tried and said; raised when either changes."""
 SHARES = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8, 0.75, 0.7)
 """Of each side, that the tried centres hold; torchvision keeps 224 of 256."""
@@ -31,6 +31,11 @@ class Remedy:
 def remedy(workspace: Workspace, example: Example) -> Remedy:
     """What would make an example's images a pair: the first kind of change after which the edges are in place."""
     source, adversarial = workspace.read([example.source, example.adversarial])
+    if swapped(source, adversarial):
+        return Remedy(
+            "The colour channels of the two are in another order (blue, green, red for red, green, blue, say): save "
+            "the adversarial again in the source's order."
+        )
     ways = (
         _turned(source, adversarial),
         _other_parts(workspace, example, source, adversarial),

@@ -1,12 +1,13 @@
 """A pair of images, source and adversarial: how far apart they are, and whether one can be an attack on the other."""
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 
-from aevis_dash.domain import Example, JudgedExample, Outcome, Perturbation
+from aevis_dash.domain import LARGE, Example, JudgedExample, Outcome, Perturbation
 
-VERSION = 1
+VERSION = 2
 """Of what is measured of a pair; raised when other numbers come out."""
 STRONGEST = 0.2
 """The share of the source's places that count as its edges: those of steepest grey."""
@@ -25,7 +26,19 @@ def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
         changed=changed,
         edges=edges_kept(source, adversarial),
         edges_moved=float(np.mean([edges_kept(source, other) for other in moved])),
+        swapped=swapped(source, adversarial),
     )
+
+
+def swapped(source: np.ndarray, adversarial: np.ndarray) -> bool:
+    """Whether two 8-bit images (H, W, 3) are a pair only with the colour channels of one in another order, as where
+    B, G, R was saved for R, G, B."""
+
+    def is_small(order: tuple[int, ...]) -> bool:
+        return int(np.abs(adversarial[..., order].astype(int) - source).max()) <= LARGE
+
+    first, *others = permutations(range(source.shape[-1]))
+    return not is_small(first) and any(is_small(order) for order in others)
 
 
 def edges_kept(source: np.ndarray, other: np.ndarray) -> float:
@@ -69,7 +82,12 @@ def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
     aim, true = (class_names[n] if n is not None else "" for n in (example.target_label, example.true_label))
     unknown = ": the attack failed, or was lost in 8 bits" if example.lost_in_8_bits is None else ""
     said = {
-        Outcome.NO_PAIR: f"{Outcome.NO_PAIR}: {max(judged.perturbation.edges, 0):.0%} of its edges are kept",
+        Outcome.NO_PAIR: f"{Outcome.NO_PAIR}: "
+        + (
+            "its colour channels are in another order"
+            if judged.perturbation.swapped
+            else f"{max(judged.perturbation.edges, 0):.0%} of its edges are kept"
+        ),
         Outcome.SOURCE_WRONG: f"source already wrong: labelled {true}, predicted as {source}",
         Outcome.EQUAL: "equal to its source, as the model sees both in 8 bits",
         Outcome.LOST: "lost in 8 bits: it was misclassified before its image was rounded",
@@ -83,10 +101,15 @@ def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
 
 def excess(example: Example, found: Perturbation) -> str:
     """A warning that a pair differs by more than its attack declares."""
+    differs = f"The adversarial of {example.id} differs from its source by up to {found.linf} grey levels of 255"
+    if example.epsilon is None:
+        return (
+            f"{differs}, and examples.csv declares no epsilon. If its attack may change as much, as a patch may, write "
+            "that into the column epsilon; else check what made it, and how the images are read."
+        )
     return (
-        f"The adversarial of {example.id} differs from its source by up to {found.linf} grey levels of 255, more than "
-        f"the {example.epsilon:g} that its attack declares in examples.csv. Check what made it, and how the images are "
-        "read."
+        f"{differs}, more than the {example.epsilon:g} that its attack declares in examples.csv. Check what made it, "
+        "and how the images are read."
     )
 
 

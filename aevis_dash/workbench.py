@@ -611,8 +611,8 @@ class Workbench:
         layer = self.layers.layers[area.layer]
         if not (0 <= area.top < area.bottom <= layer.height and 0 <= area.left < area.right <= layer.width):
             raise AevisError(
-                f"The area of interest lies outside layer {layer.name!r}, which has {layer.height} rows and "
-                f"{layer.width} columns. Draw it anew."
+                f"The area of interest is empty or lies outside layer {layer.name!r}, which has {layer.height} rows "
+                f"and {layer.width} columns. Draw it anew."
             )
         places = (area.bottom - area.top) * (area.right - area.left)
         if list(area.picked) != sorted(set(area.picked)) or not all(0 <= p < places for p in area.picked):
@@ -731,12 +731,46 @@ class Workbench:
         compute = lambda: Effects(self._single_effects(example_id, layer, maps, donors))  # noqa: E731
         return self.store.remember(key, Effects, compute).values
 
-    def stored_donor_effects(
-        self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]
+    def keep_choice(
+        self,
+        triplet: Triplet,
+        target: FeatureMap,
+        area: AreaOfInterest,
+        layer: int,
+        method: str,
+        channel: int,
+        donors: Sequence[str],
+        gains: np.ndarray,
+    ) -> None:
+        """Keep what the same choice gave with each donor (`assistant.Hop.alike`) beside a map that was chosen."""
+        self.store.put(self._choice_key(triplet, target, area, layer, method, channel, donors), Effects(gains))
+
+    def stored_choice(
+        self,
+        triplet: Triplet,
+        target: FeatureMap,
+        area: AreaOfInterest,
+        layer: int,
+        method: str,
+        channel: int,
+        donors: Sequence[str],
     ) -> np.ndarray | None:
-        """What `donor_effects` found, where that is stored."""
-        found = self.store.get(self._donors_key(example_id, layer, maps, donors), Effects)
+        """What `keep_choice` kept; None for a map that no search chose."""
+        found = self.store.get(self._choice_key(triplet, target, area, layer, method, channel, donors), Effects)
         return None if found is None else found.values
+
+    def _choice_key(
+        self,
+        triplet: Triplet,
+        target: FeatureMap,
+        area: AreaOfInterest,
+        layer: int,
+        method: str,
+        channel: int,
+        donors: Sequence[str],
+    ) -> str:
+        of = self._contribution_key(triplet, target, area, layer, method)
+        return self._key("effects", chosen=[of, channel], donors=[self.workspace.image_hash(name) for name in donors])
 
     def _donors_key(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> str:
         example = self.workspace.example(example_id)
@@ -787,7 +821,7 @@ class Workbench:
         names = (example.source, example.adversarial, *self._stand_ins(example, asked))
         hashes = [self.workspace.image_hash(name) for name in names]
         alone = {"beside": "other maps"} if asked.maps is not None and len(asked.maps) == 1 else {}
-        return self._key("verification", form=3, images=hashes, asked=asked, **alone)
+        return self._key("verification", form=4, images=hashes, asked=asked, **alone)
 
     def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
         """The normal images of third classes whose activations take a run's maps' place."""

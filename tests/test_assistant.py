@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aevis_dash import assistant
-from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, stored_alike, tried, whole_flips
+from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
 from aevis_dash.workbench import DONORS, open_workbench
 
@@ -73,8 +73,7 @@ def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_s
     assert not third & {source, adversarial}
     assert set(donors) <= {file for file, _ in bench.clean()}
     for hop in (hops[0], hops[-1]):
-        traced = bench.stored_contribution(triplet, hop.effect, hop.area, hop.layer, "quadratic")
-        among = tried(traced)
+        among = tried_with(bench, triplet, hops, hop)
         assert hop.map in among
         wanted = []
         for donor in donors:
@@ -84,7 +83,23 @@ def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_s
             ]
             wanted.append(max(margins) - before)
         np.testing.assert_allclose(hop.alike, wanted, atol=1e-4)
-        np.testing.assert_array_equal(stored_alike(bench, example.id, traced, donors), hop.alike)
+        cause = (hop.effect, hop.area, hop.layer, "quadratic")
+        np.testing.assert_array_equal(bench.stored_choice(triplet, *cause, hop.map, donors), hop.alike)
+    assert len([hop for hop in hops if hop.layer == hops[-1].effect.layer]) == 2, "the choice was made from two traces"
+
+
+def tried_with(bench, triplet, hops, hop):
+    """The contributors to all effects that were followed to a hop's depth, from which it was chosen."""
+    depth = len(line_of(hops, hops.index(hop)))
+    before = [h for h in hops if len(line_of(hops, hops.index(h))) == depth - 1]
+    causes = [(FeatureMap(h.layer, h.map), raised(bench, triplet, FeatureMap(h.layer, h.map))) for h in before]
+    found = set()
+    for effect, area in causes or [(hop.effect, hop.area)]:
+        traced = bench.stored_contribution(triplet, effect, area, hop.layer, "quadratic")
+        strength = traced.strength(tuple(Role).index(Role.ADVERSARIAL))
+        ranking = traced.ranking(tuple(Role).index(Role.ADVERSARIAL))[: assistant.CANDIDATES].tolist()
+        found |= {m for m in ranking if strength[m] >= assistant.LEAST}
+    return sorted(found)
 
 
 def patched(bench, receiver, donor, layer, channel):
@@ -129,7 +144,7 @@ def test_a_map_found_twice_counts_once():
         class Tested:
             margins = (0.0, gain)
 
-        return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested(), np.zeros(0))
+        return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested())
 
     found = [hop(0, 7, 0.2, 1.0), hop(1, 7, 0.4, 1.0), hop(0, 8, 0.3, 2.0), hop(1, 9, 0.3, 0.5)]
     assert [(h.map, h.parent) for h in assistant._best(found, 2)] == [(8, 0), (7, 1)]

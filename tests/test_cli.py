@@ -412,6 +412,14 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert "is a folder" in refused("trail", filling_world, "--figure", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["workspace.toml", "images.csv", "notes.txt"])
+def test_a_figure_takes_the_place_of_no_file_that_is_no_figure(refused, world, name):
+    (world / "notes.txt").write_text("precious")
+    before = (world / name).read_bytes()
+    assert "is none of this program's pictures or tables" in refused("trail", world, "--figure", world / name)
+    assert (world / name).read_bytes() == before
+
+
 def test_a_trail_needs_an_example_where_the_workspace_opens_on_none(refused, world):
     settings = world / "workspace.toml"
     settings.write_text("".join(x for x in settings.read_text().splitlines(True) if not x.startswith("opens_on")))
@@ -1057,7 +1065,7 @@ def chosen_photographs(table):
     [
         (
             {},
-            "Maps 1 2 turn it, and no control does it: 2% of 200 random sets as large do, no set by another",
+            "Maps 1 2 turn it, and no control does it: at most 5% of random sets do (2% of 200 random sets as",
         ),
         ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
         ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
@@ -1068,7 +1076,10 @@ def chosen_photographs(table):
         ),
         ({"chance_turned": 0.3}, "Maps 1 2 turn it, but so do 30% of 200 random sets as large."),
         ({"chance": np.zeros(19)}, "Maps 1 2 turn it, but 2% of 19 random sets as large do, too few to tell."),
-        ({"maps": np.array([1]), "chance": np.zeros(15)}, "Maps 1 turn it, and no control does it: 2% of 15 random"),
+        (
+            {"maps": np.array([1]), "chance": np.zeros(15)},
+            "no control does it: at most 5% of random sets do (2% of 15 random",
+        ),
         ({"turned": False}, "Maps 1 2 do not turn it."),
         ({"turned": False, "maps": np.zeros(0, int)}, "Only all of its maps together turn it, which proves nothing."),
     ],

@@ -131,6 +131,16 @@ def init(tmp_path, photos, classes, model=DRAWN, weights=str(SHIPPED), **options
     return init_workspace(tmp_path / "ws", ModelSpec(model, weights), photos, None, classes, INPUT, **options)
 
 
+@pytest.mark.parametrize("name", ["images.csv", "classes.txt"])
+def test_a_users_own_tables_are_not_replaced(tmp_path, photos, classes, name):
+    """As where `init .` is said in the folder of a data set, whose table of labels has such a name."""
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / name).write_text("precious")
+    with pytest.raises(AevisError, match=rf"{name} is there already, and the workspace would replace it"):
+        init(tmp_path, photos, classes)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "ws").iterdir()] == [(name, "precious")]
+
+
 def test_a_workspace_of_a_model_and_a_folder(tmp_path, photos, classes, monkeypatch):
     monkeypatch.chdir(SHIPPED.parent)
     made = init(tmp_path, photos, classes, weights=SHIPPED.name)

@@ -169,6 +169,35 @@ def test_no_pair_is_explained_anywhere_until_the_user_insists(bench, capsys, mon
     assert "Name the examples with --example" in answer["error"]
 
 
+def test_an_adversarial_whose_colours_stand_in_another_order_is_no_pair(bench):
+    """As where OpenCV wrote red, green, blue for blue, green, red: the edges stand where they stood."""
+    example = bench.workspace.examples()[0]
+    (adversarial,) = bench.workspace.read([example.adversarial])
+    (source,) = bench.workspace.read([example.source])
+    assert not pairs.measure(source, adversarial).swapped
+    write_image(bench.workspace.root / example.adversarial, np.ascontiguousarray(adversarial[..., ::-1]))
+    bench = open_workbench(bench.workspace.root)
+    found = bench.perturbation(bench.workspace.example(example.id))
+    assert found.swapped
+    assert found.edges > 0.9, "which alone would let it pass"
+    with pytest.raises(AevisError, match=r"is not .* The colour channels of the two are in another order"):
+        bench.plan(bench.workspace.example(example.id))
+    (judged,) = [j for j in bench.judged_examples() if j.example.id == example.id]
+    assert judged.outcome is Outcome.NO_PAIR
+    assert "its colour channels are in another order" in pairs.reason(judged, bench.class_names)
+
+
+def test_a_large_change_that_no_epsilon_declares_is_warned_of(bench):
+    example = bench.workspace.examples()[0]
+    (source,) = bench.workspace.read([example.source])
+    dark = dataclasses.replace(example, id="dark", adversarial="adversarial/dark.png", epsilon=None, attack="dimmed")
+    bench.workspace.keep_adversarials([(dark, (source // 2).astype(np.uint8))])
+    bench = open_workbench(bench.workspace.root)
+    bench.judged_examples()
+    (said,) = [words for words in bench.warnings if "dark" in words]
+    assert "examples.csv declares no epsilon" in said
+
+
 def test_what_the_user_insists_on_is_kept_in_the_table(bench, capsys):
     name, root = wrong_file(bench), bench.workspace.root
     table = root / "examples.csv"

@@ -132,7 +132,8 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
     if not clicks or view.example is None:
         return no_update, no_update, no_update
     try:
-        hops = jobs.propose(view.example, view.target, _wanted(view), _told(set_progress))
+        how = "solved" if view.how == "exact" else view.how  # exact ones take minutes in a wide layer
+        hops = jobs.propose(view.example, view.target, _wanted(view), how, _told(set_progress))
     except Exception as error:  # as above
         return no_update, _sentence(error, NAMES[ids.SEARCH]), True
     if not hops:

@@ -17,6 +17,8 @@ NAMES = 1000
 """Names in a list at most: there are as many groups in a deep network."""
 NUMBERS = 65536
 """Maps of a layer, or neurons of an area, that are chosen at most."""
+NEURONS = 2**22
+"""Neurons of an area's rectangle at most: as many as a map of 2048 x 2048 has."""
 LARGEST = 2**31
 """No map, neuron or step has a number as large."""
 
@@ -73,6 +75,9 @@ def area(value: Any, name: str) -> tuple[int, ...] | None:
     found = numbers(value, name)
     if len(found) < 4:
         raise _refusal(name, f"{len(found)} numbers and no area, which has four ends")
+    top, left, bottom, right = found[:4]
+    if not (0 <= top < bottom and 0 <= left < right and (bottom - top) * (right - left) <= NEURONS):
+        raise _refusal(name, f"no area: its rows end at {bottom} and begin at {top}, its columns {right} and {left}")
     return found
 
 

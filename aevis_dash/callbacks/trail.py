@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from aevis_dash.assistant import stored_alike, tried
 from aevis_dash.callbacks.contents import more_than_all
 from aevis_dash.callbacks.flips import verdict
 from aevis_dash.callbacks.roles import traced_on
@@ -80,19 +79,23 @@ def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str
 
 
 def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification, donors: Sequence[str]) -> str:
-    """What the control says of a map that was chosen among the contributors of the trace before it."""
+    """What the control says of a map that a search chose among the contributors of the traces to its layer."""
     before = view.steps[step.parent] if step.parent >= 0 and _is_of_one_map(step) else None
     triplet = stored_triplet(bench, view)
     if before is None or before.source != step.layer or before.on != Role.ADVERSARIAL or triplet is None:
         return ""
-    traced = bench.stored_contribution(triplet, *cause_of(bench.layers, before), "quadratic")
-    if traced is None or step.maps[0] not in tried(traced):
-        return ""
-    alike = stored_alike(bench, triplet.plan.example.id, traced, donors)
+    cause = cause_of(bench.layers, before)
+    known = (bench.stored_choice(triplet, *cause, how, step.maps[0], donors) for how in _ways(view))
+    alike = next((found for found in known if found is not None), None)
     if alike is None or not len(alike):
         return ""
     less = int((alike < found.margins[-1] - found.margins[0]).sum())
     return f"; the best such contributor put from another clean image moves it less for {less} of {len(alike)} images"
+
+
+def _ways(view: View) -> tuple[str, ...]:
+    """The ways of finding contributions whose results are told, the chosen one first."""
+    return tuple(dict.fromkeys((view.how, "solved", "quadratic")))
 
 
 def _is_of_one_map(step: Step) -> bool:
@@ -105,7 +108,7 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
         return ""
     cause, role = cause_of(bench.layers, step), Role(step.on)
     row = tuple(Role).index(role)
-    for how in (view.how, "solved", "quadratic"):
+    for how in _ways(view):
         found = bench.stored_contribution(triplet, *cause, how)
         if found is not None and found.effect[row] > 0:
             strength = found.strength(row)

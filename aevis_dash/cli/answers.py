@@ -9,6 +9,7 @@ from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
     CONTROLS,
     PREDICTION,
+    RARE,
     Contribution,
     Datapath,
     Example,
@@ -78,7 +79,8 @@ def perturbed(example: Example, found: Perturbation) -> dict[str, Any]:
 def scored_row(row: Mapping[str, Any]) -> list[Any]:
     """An example of `scored` as cells."""
     notes = [row["reason"]] if row["reason"] else []
-    notes += [f"exceeds its epsilon of {row['epsilon']:g}"] if row["exceeds_epsilon"] else []
+    declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
+    notes += [declared] if row["exceeds_epsilon"] else []
     change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
     names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
     return [*names, fixed(row["score"]), *change, "; ".join(notes)]
@@ -366,7 +368,8 @@ def _verdict(each: Mapping[str, Any]) -> str:
         Verdict.CONTROL: f"but so do {', '.join(names[name] for name in each['also_turn'])}",
         Verdict.OTHERS: f"and no control does; but so do {names['others']}",
         Verdict.TOO_FEW: f"but {chance} do, too few to tell",
-        Verdict.ALONE: f"and {found}: {chance} do, no set by another order does, and no set of the others was found to",
+        Verdict.ALONE: f"and {found}: at most {RARE:.0%} of random sets do ({chance}), no set by another order "
+        "does, and no set of the others was found to",
     }[found]
     return f"{maps} turn it, {said}.{same}"
 

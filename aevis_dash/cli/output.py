@@ -60,11 +60,23 @@ def fixed(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
+WRITTEN = (".html", ".htm", ".png", ".csv")
+"""How the names of the files end that verbs write for the user."""
+TABLES = ("workspace.toml", "classes.txt", "images.csv", "examples.csv")
+"""The files of a workspace that no verb may be told to write."""
+
+
 def check_writable(path: Path | None) -> None:
     """Raise AevisError for a file that cannot be written, before anything is computed for it; None is no file."""
     if path is None:
         return
     place = check_place(path)
+    own = place.name in TABLES and (place.parent / "workspace.toml").exists()
+    if own or (place.is_file() and place.stat().st_size and place.suffix.lower() not in WRITTEN):
+        raise AevisError(
+            f"{path} is there already and is none of this program's pictures or tables, so it is not replaced. Name "
+            f"another file, one that ends in {', '.join(WRITTEN)}."
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
         raise AevisError(f"{path} cannot be written. Check its permissions, or name another file.")

@@ -112,7 +112,7 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
 
 def _alike_in_words(hop: Mapping[str, Any]) -> str:
     """What the control says that was chosen as the hop was."""
-    among = f"It was chosen for that among up to {assistant.CANDIDATES} contributors"
+    among = f"It was chosen for that among up to {assistant.CANDIDATES} contributors of each map that was followed here"
     if not len(hop["alike"]):
         return f"{among}; there is no clean image of a third class to make the same choice with."
     return (

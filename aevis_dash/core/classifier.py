@@ -31,7 +31,9 @@ class Classifier:
         traced = trace_model(model, preprocessing.input_size)
         self.network = Network(traced)
         outputs = self._checked_outputs()
-        self.head = heads.recognised(outputs) if traced.head is Head.LOGITS else traced.head
+        seen = heads.recognised(outputs)
+        self.head = seen if traced.head is Head.LOGITS else traced.head
+        self._flattened = self.head is not seen and heads.flattens(self.head, seen)
         if self.head is Head.PROBABILITIES:
             traced.shapes.update(dict.fromkeys(heads.take_logarithm(traced.module), outputs[:1].shape))
         self.fingerprint = _fingerprint(self)
@@ -49,8 +51,8 @@ class Classifier:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes explanations of this model doubtful, a sentence each."""
-        doubt = heads.doubt(self.head)
-        return () if doubt is None else (doubt,)
+        doubts = (heads.doubt(self.head), heads.TWICE.format(head=self.head) if self._flattened else None)
+        return tuple(doubt for doubt in doubts if doubt is not None)
 
     @property
     def device(self) -> torch.device:

@@ -267,10 +267,10 @@ def _check_steps(count: int, r: int) -> None:
     if r < 1:
         raise AevisError(f"Eq. 10 looks at the last r steps; r = {r} must be at least 1.")
     if count < r + 1:
-        smaller = f" or r = {count - 1}" if count > 1 else ""
+        smaller = f" or a smaller r (--r {count - 1})" if count > 1 else ""
         raise AevisError(
             f"Eq. 10 with r = {r} needs {r + 1} levels and there {'is' if count == 1 else 'are'} {count}. "
-            f"Choose a finer granularity{smaller}."
+            f"Choose a finer granularity (--granularity){smaller}."
         )
 
 

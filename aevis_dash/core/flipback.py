@@ -6,8 +6,10 @@ predicted as `wanted`, or, where any other class will do (wanted = ANY), as anyt
 then the best other logit minus logit[before].
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ _CARRIED = "Replacing all of a layer always carries the other prediction over"
 _ABLATED = "Without any of its own signal no prediction stands"
 GROWTH = 0.25
 """Share of the set by which a search adds maps at once."""
+_FEW = 4
+"""Where there are at most so many times as many sets as are asked for, they are listed, and drawn from the list."""
 EXACT = 64
 """Sets up to this size are thinned by trying every map; larger ones by the slopes."""
 
@@ -288,20 +292,29 @@ def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
 
 
 def _chance(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The random sets beside a set; beside a single map other single ones, each once, all where they are few."""
-    if len(order) != 1:
-        return _random_sets(differ, len(order), count if len(order) else 0, seed)
-    others = np.setdiff1d(np.flatnonzero(differ), order)
-    drawn = np.random.default_rng(seed).permutation(others)[:count]
-    return drawn[:, None] == np.arange(len(differ))
+    """The random sets beside a set of maps, (c, n_l): others of as many maps that differ, each once, all where there
+    are no more than `count` of them."""
+    if not len(order):
+        return np.zeros((0, len(differ)), bool)
+    random, among, size = np.random.default_rng(seed), np.flatnonzero(differ), len(order)
+    if size == 1:
+        others = random.permutation(np.setdiff1d(among, order))[:count]
+        return others[:, None] == np.arange(len(differ))
+    own = tuple(sorted(order.tolist()))
+    if math.comb(len(among), size) <= _FEW * count:
+        every = [each for each in combinations(among.tolist(), size) if each != own]
+        return _as_sets([every[i] for i in random.permutation(len(every))[:count]], len(differ))
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < count:
+        each = tuple(sorted(random.permutation(among)[:size].tolist()))
+        drawn |= {each: None} if each != own else {}
+    return _as_sets(list(drawn), len(differ))
 
 
-def _random_sets(differ: np.ndarray, size: int, count: int, seed: int) -> np.ndarray:
-    """(count, n_l) random sets of `size` maps among those that differ: others would be spent on nothing."""
-    random, among = np.random.default_rng(seed), np.flatnonzero(differ)
-    sets = np.zeros((count, len(differ)), bool)
-    for row in sets:
-        row[random.permutation(among)[:size]] = True
+def _as_sets(channels: Sequence[tuple[int, ...]], n_maps: int) -> np.ndarray:
+    sets = np.zeros((len(channels), n_maps), bool)
+    for row, chosen in zip(sets, channels, strict=True):
+        row[list(chosen)] = True
     return sets
 
 

@@ -84,6 +84,12 @@ _APART = (
     "of the largest one counts as the prediction, and the probabilities shown are a softmax over the classes, not the "
     "model's own. Explanations are sound where exactly one class fits an image."
 )
+TWICE = (
+    "The model ends in a {head} of numbers between 0 and 1, as if there were two softmaxes. These numbers are taken "
+    "for logits, so that the probabilities hardly differ between classes, and hard sets come out too small. Take one "
+    "of the two functions out of the model."
+)
+"""What is said where a model squeezes its outputs twice."""
 _SUM_ERROR = 1e-4
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -115,6 +121,12 @@ def cut(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> Head:
             module.graph.erase_node(unused)
     module.recompile()
     return head
+
+
+def flattens(head: Head, before: Head) -> bool:
+    """Whether the function `head` at a model's end is given what another one has squeezed already: what `before` is
+    recognised as. A softmax of logarithms of probabilities gives these probabilities again, and flattens nothing."""
+    return head is not Head.LOGITS and before in (Head.PROBABILITIES, Head.SHARES)
 
 
 def recognised(outputs: Tensor) -> Head:

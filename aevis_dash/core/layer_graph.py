@@ -78,8 +78,9 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     ungated = tuple(n for n in module.graph.nodes if n in carried - found.inside and found.bends(n) and n not in sites)
     if not sites and ungated:
         raise AevisError(
-            f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) are not "
-            "known as activations of feature maps. Write them as modules or functions of torch.nn."
+            f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) cannot be "
+            "gated here. Put an activation of torch.nn that works on every number by itself, such as nn.ReLU, in their "
+            "place or behind them."
         )
     if not sites:
         raise AevisError(

@@ -175,6 +175,7 @@ CIRCLE = {"layer": "relu", "map": 1, "source": "relu", "parent": 0}
         *({"steps": [CIRCLE | {"parent": -1}] * 201}, {"steps": [CIRCLE | {"parent": -1, "note": "x" * 10**6}]}),
         *({"at": 5}, {"at": -2}, {"at": True}, {"at": 0.0}, {"at": None}, {"map": "1"}, {"map": 10**400}),
         *({"area": [0, 0, 1]}, {"area": [0, 0, 1, None]}, {"area": [0] * 10**5}, {"area": "0011"}),
+        *({"area": [3, 3, 0, 0]}, {"area": [0, 0, 20000, 20000]}, {"area": [-1, 0, 1, 1]}, {"area": [0, 0, 0, 0]}),
         *({"maps": ["1"]}, {"maps": [1] * 10**5}, {"maps": {"1": 2}}, {"pinned": "relu"}, {"pinned": [3]}),
         *({"share": 5}, {"share": "0.1"}, {"share": -0.1}, {"share": True}, {"share": float("nan")}),
         *({"example": ["x"]}, {"layer": 3}, {"sort": None}, {"how": "x" * 2000}, {"folds": ["a"] * 2000}),

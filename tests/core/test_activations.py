@@ -135,5 +135,5 @@ def test_a_net_whose_functions_are_unknown_is_not_said_to_have_none():
         def forward(self, x):
             return self.head(torch.sin(self.a(x)).mean((2, 3)))
 
-    with pytest.raises(AevisError, match=r"its functions \(sin\) are not known as activations"):
+    with pytest.raises(AevisError, match=r"its functions \(sin\) cannot be gated here"):
         trace_model(Waves().eval(), (8, 8))

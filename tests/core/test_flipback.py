@@ -187,7 +187,7 @@ def test_the_steps_of_a_verification_and_its_controls():
     every = Bench(c, question)
     all_of_three = np.array([np.isin(np.arange(6), some) for some in combinations(range(6), 3)])
     margins, said = every.tried(all_of_three)
-    assert len(found.chance) == 40
+    assert len(found.chance) == 19, "every other set of three"
     assert all(np.abs(margins - value).min() < 1e-4 for value in found.chance)
     assert len({round(float(value), 4) for value in found.chance}) > 5
     assert found.percentile == pytest.approx(np.mean([value < found.margins[-1] for value in found.chance]))
@@ -291,8 +291,7 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
             net.convs[0].weight[channel], net.convs[0].bias[channel] = 0, -1
     c, question = asked(net, hand_wired.images(4, 30), 0)
     bench = Bench(c, question)
-    drawn_sets = flipback._random_sets(bench.difference() > 0, 1, 60, 0)
-    assert set(np.flatnonzero(drawn_sets.any(0))) == {0, 3}
+    assert set(np.flatnonzero(bench.difference() > 0)) == {0, 3}
     found = verify(c, question, Intervention(0, (0,), randoms=60))
     margins, said = bench.tried(np.eye(4, dtype=bool)[[3]])
     np.testing.assert_allclose(found.chance, margins, atol=1e-5)
@@ -314,6 +313,24 @@ def test_beside_a_single_map_stand_others_each_once():
     assert sorted(every.tolist()) == [i for i in np.flatnonzero(differ) if i != 7]
     assert len(flipback._chance(differ, np.array([7, 8]), 60, 3)) == 60
     assert not len(flipback._chance(differ, np.array([], int), 60, 3))
+
+
+def test_beside_a_set_stand_other_sets_each_once():
+    """The set itself is no control of itself: among all 20 sets of 3 of 6 maps it would be 5 % that turn the label."""
+    differ = np.array([True] * 6 + [False] * 2)
+    own = np.array([5, 1, 2])
+    every = flipback._chance(differ, own, 200, 3)
+    found = {tuple(np.flatnonzero(each)) for each in every}
+    assert len(every) == len(found) == 19
+    assert found == {each for each in combinations(range(6), 3) if each != (1, 2, 5)}
+    few = flipback._chance(differ, own, 10, 3)
+    assert {tuple(np.flatnonzero(each)) for each in few} < found
+    assert len({tuple(np.flatnonzero(each)) for each in few}) == len(few) == 10
+    wide = np.ones(64, bool)
+    many = flipback._chance(wide, np.array([3, 4]), 200, 3)
+    assert len({tuple(np.flatnonzero(each)) for each in many} - {(3, 4)}) == len(many) == 200
+    assert (many.sum(1) == 2).all()
+    assert flipback._chance(differ, np.arange(6), 200, 3).shape == (0, 8), "there is no other set as large"
 
 
 def test_an_activation_may_be_the_donor():

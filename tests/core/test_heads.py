@@ -71,6 +71,17 @@ def test_the_logits_before_a_softmax_are_explained(way):
     np.testing.assert_allclose([p.probabilities for p in ended.predict(IMAGES)], said, atol=1e-6)
 
 
+def test_a_softmax_of_a_softmax_is_doubtful_and_one_of_a_log_softmax_is_not():
+    twice, _, model = both(lambda z: z.softmax(1).softmax(1))
+    assert twice.head is Head.SOFTMAX
+    assert len(twice.warnings) == 1
+    assert "as if there were two softmaxes" in twice.warnings[0]
+    with torch.no_grad():
+        said = model(twice.inputs(IMAGES))
+    np.testing.assert_allclose([p.probabilities for p in twice.predict(IMAGES)], said, atol=1e-6)
+    assert both(lambda z: z.log_softmax(1).softmax(1))[0].warnings == ()
+
+
 @pytest.mark.parametrize("scale", [1, 100])
 def test_probabilities_made_by_hand_are_not_made_flat(scale):
     """exp / sum has no logits that could be found; its logarithm predicts the same and has the same margins."""
