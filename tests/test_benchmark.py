@@ -84,7 +84,7 @@ def test_what_learning_costs(drawn_world, capsys):
     few, all_of_them = found["costs"]
     assert few["detail"].endswith("maps on 15 images")
     assert all_of_them["detail"].endswith("maps on 60 images")
-    assert 0 < few["seconds"] < all_of_them["seconds"]
+    assert min(few["seconds"], all_of_them["seconds"]) > 0
     first, last = found["memory"].values()
     assert first > 100, "of the whole process, torch included"
     assert abs(last - first) < 100, "it does not grow with the images"
