@@ -164,8 +164,8 @@ def test_the_strict_pattern_by_hand(diff, r, expected, start):
     [
         (0, 5, "at least 1"),
         (-1, 5, "at least 1"),
-        (5, 5, "needs 6 levels and there are 5.*finer.* or r = 4"),
-        (1, 1, "there is 1. Choose a finer granularity.$"),
+        (5, 5, "needs 6 levels and there are 5.*finer.* or a smaller r .--r 4"),
+        (1, 1, "there is 1. Choose a finer granularity .--granularity..$"),
     ],
 )
 def test_a_pattern_longer_than_the_network_is_refused(r, count, says):
