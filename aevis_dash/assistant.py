@@ -25,7 +25,7 @@ from aevis_dash.domain import (
     Verification,
     area_of_neurons,
 )
-from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workbench import Choice, Triplet, Workbench
 
 BEAM, CANDIDATES, RANDOMS = 2, 5, 40
 """Maps kept at each depth, contributors tried for each of them, and random single maps beside a kept one."""
@@ -84,8 +84,7 @@ def propose(
         alike = np.max([again for _, again in tried], axis=0)
         kept = [replace(hop, alike=alike) for hop in _best([hop for found, _ in tried for hop in found], beam)]
         for hop in kept:
-            cause = (hop.effect, hop.area, hop.layer, how)
-            bench.keep_choice(triplet, *cause, hop.map, donors, alike)
+            bench.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, how, hop.map), donors, alike)
         last = list(range(len(hops), len(hops) + len(kept)))
         hops += kept
         if not last:

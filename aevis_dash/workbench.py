@@ -185,6 +185,17 @@ class Triplet:
         return (self.adversarial, self.source, *self.candidates, *self.nulls)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A map of `layer` that a search chose among the contributions, found by `method`, to an area of `target`."""
+
+    target: FeatureMap
+    area: AreaOfInterest
+    layer: int
+    method: str
+    channel: int
+
+
 class Workbench:
     """The analysis of one workspace. The model is loaded when first needed; methods may run in several threads."""
 
@@ -731,46 +742,19 @@ class Workbench:
         compute = lambda: Effects(self._single_effects(example_id, layer, maps, donors))  # noqa: E731
         return self.store.remember(key, Effects, compute).values
 
-    def keep_choice(
-        self,
-        triplet: Triplet,
-        target: FeatureMap,
-        area: AreaOfInterest,
-        layer: int,
-        method: str,
-        channel: int,
-        donors: Sequence[str],
-        gains: np.ndarray,
-    ) -> None:
+    def keep_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str], gains: np.ndarray) -> None:
         """Keep what the same choice gave with each donor (`assistant.Hop.alike`) beside a map that was chosen."""
-        self.store.put(self._choice_key(triplet, target, area, layer, method, channel, donors), Effects(gains))
+        self.store.put(self._choice_key(triplet, choice, donors), Effects(gains))
 
-    def stored_choice(
-        self,
-        triplet: Triplet,
-        target: FeatureMap,
-        area: AreaOfInterest,
-        layer: int,
-        method: str,
-        channel: int,
-        donors: Sequence[str],
-    ) -> np.ndarray | None:
+    def stored_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> np.ndarray | None:
         """What `keep_choice` kept; None for a map that no search chose."""
-        found = self.store.get(self._choice_key(triplet, target, area, layer, method, channel, donors), Effects)
+        found = self.store.get(self._choice_key(triplet, choice, donors), Effects)
         return None if found is None else found.values
 
-    def _choice_key(
-        self,
-        triplet: Triplet,
-        target: FeatureMap,
-        area: AreaOfInterest,
-        layer: int,
-        method: str,
-        channel: int,
-        donors: Sequence[str],
-    ) -> str:
-        of = self._contribution_key(triplet, target, area, layer, method)
-        return self._key("effects", chosen=[of, channel], donors=[self.workspace.image_hash(name) for name in donors])
+    def _choice_key(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> str:
+        of = self._contribution_key(triplet, choice.target, choice.area, choice.layer, choice.method)
+        hashes = [self.workspace.image_hash(name) for name in donors]
+        return self._key("effects", chosen=[of, choice.channel], donors=hashes)
 
     def _donors_key(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> str:
         example = self.workspace.example(example_id)

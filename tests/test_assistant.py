@@ -7,7 +7,7 @@ import torch
 from aevis_dash import assistant
 from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
-from aevis_dash.workbench import DONORS, open_workbench
+from aevis_dash.workbench import DONORS, Choice, open_workbench
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_s
             ]
             wanted.append(max(margins) - before)
         np.testing.assert_allclose(hop.alike, wanted, atol=1e-4)
-        cause = (hop.effect, hop.area, hop.layer, "quadratic")
-        np.testing.assert_array_equal(bench.stored_choice(triplet, *cause, hop.map, donors), hop.alike)
+        choice = Choice(hop.effect, hop.area, hop.layer, "quadratic", hop.map)
+        np.testing.assert_array_equal(bench.stored_choice(triplet, choice, donors), hop.alike)
     assert len([hop for hop in hops if hop.layer == hops[-1].effect.layer]) == 2, "the choice was made from two traces"
 
 

@@ -11,7 +11,7 @@ from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Role, Verification
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
-from aevis_dash.workbench import Workbench
+from aevis_dash.workbench import Choice, Workbench
 
 
 def in_words(step: Step) -> str:
@@ -85,7 +85,8 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
     if before is None or before.source != step.layer or before.on != Role.ADVERSARIAL or triplet is None:
         return ""
     cause = cause_of(bench.layers, before)
-    known = (bench.stored_choice(triplet, *cause, how, step.maps[0], donors) for how in _ways(view))
+    choices = (Choice(*cause, how, step.maps[0]) for how in _ways(view))
+    known = (bench.stored_choice(triplet, choice, donors) for choice in choices)
     alike = next((found for found in known if found is not None), None)
     if alike is None or not len(alike):
         return ""
