@@ -127,7 +127,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "fingerprint": bench.classifier.fingerprint,
         "layers": len(bench.layers),
         "feature_maps": bench.layers.n_maps,
-        "without_a_gate": ", ".join(bench.classifier.ungated) or "none",
+        "without_a_gate": bench.classifier.ungated or "none",
         "classes": len(bench.class_names),
         "preprocessing": workspace.settings.preprocessing.in_words,
         "images": len(names),

@@ -50,7 +50,7 @@ BOUNDED_MODULES = (
 )
 _OTHER_NAMES = (
     "clamp clip clamp_min clamp_max exp expm1 erf abs sqrt square pow log log1p sin cos atan sign where maximum "
-    "minimum gt ge lt le glu"
+    "minimum gt ge lt le"
 ).split()
 
 
@@ -104,12 +104,7 @@ class Activations:
 
     def bends(self, node: fx.Node) -> bool:
         """Whether a node by itself is a function of each number that is no straight line."""
-        named = self.known(node) or self._bounded(node) or self._is(node, (nn.GLU,), _OTHER_FUNCTIONS, _OTHER_NAMES)
-        return named or self._is_square(node)
-
-    def _is_square(self, node: fx.Node) -> bool:
-        taken = [a for a in node.args if isinstance(a, fx.Node) and a in self._carried]
-        return self._is_product(node) and len(taken) == 2 and taken[0] is taken[1]
+        return self.known(node) or self._bounded(node) or self._is(node, (), _OTHER_FUNCTIONS, _OTHER_NAMES)
 
     def _bounded(self, node: fx.Node) -> bool:
         if self._is(node, (), _CLAMPS, _CLAMP_NAMES):

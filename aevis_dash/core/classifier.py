@@ -43,10 +43,9 @@ class Classifier:
         return self.network.layers
 
     @property
-    def ungated(self) -> tuple[str, ...]:
-        """The operations that are no layer, though they bend numbers one by one: where each is called, and what."""
-        traced = self.network.traced
-        return tuple(traced.described(node) for node in traced.ungated)
+    def ungated(self) -> str:
+        """The operations that bend numbers of the image and are no layer: each kind, and where; empty without any."""
+        return self.network.traced.ungated_in_words
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.activations import Activations
+from aevis_dash.core.bending import bent
 from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph
 
@@ -43,7 +45,7 @@ class TracedModel:
     `sites` holds the graph node of each layer in `layers`, `axes` the dimension its channels run along,
     `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width), `names` where in
     the model each node is called. The graph ends in the logits; `head` says what the model makes of them. Of the sites
-    `made` are those known by what they compute, not by name; `ungated` are functions of each number without a gate.
+    `made` are those known by what they compute, not by name; `inside` are the nodes that these consist of.
     """
 
     module: fx.GraphModule
@@ -55,13 +57,29 @@ class TracedModel:
     names: dict[fx.Node, str]
     head: Head = Head.LOGITS
     made: tuple[fx.Node, ...] = ()
-    ungated: tuple[fx.Node, ...] = ()
+    inside: frozenset[fx.Node] = frozenset()
+
+    @cached_property
+    def ungated(self) -> tuple[fx.Node, ...]:
+        """The operations on the image that bend its numbers and have no gate; every operation is run to find them."""
+        return bent(self.module, _made_of_image(self.module), self.input_size, {*self.sites, *self.inside})
 
     def described(self, node: fx.Node) -> str:
         """A node for people: where in the model it is called, and what is called there."""
+        return f"{self.names.get(node, node.name)} ({self._called(node)})"
+
+    @property
+    def ungated_in_words(self) -> str:
+        """Each kind of ungated operation, where in the model it is called first, and how often else."""
+        places: dict[str, list[str]] = {}
+        for node in self.ungated:
+            places.setdefault(self._called(node), []).append(self.names.get(node, node.name))
+        more = {kind: f" and {len(at) - 1} more" if len(at) > 1 else "" for kind, at in places.items()}
+        return ", ".join(f"{kind} ({at[0]}{more[kind]})" for kind, at in places.items())
+
+    def _called(self, node: fx.Node) -> str:
         called = self.module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
-        what = type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
-        return f"{self.names.get(node, node.name)} ({what})"
+        return type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
 
 
 def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
@@ -75,8 +93,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     carried = _carried(module, shapes)
     found = Activations(module, carried)
     sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
-    ungated = tuple(n for n in module.graph.nodes if n in carried - found.inside and found.bends(n) and n not in sites)
-    if not sites and ungated:
+    if not sites and (ungated := bent(module, _made_of_image(module), input_size)):
         raise AevisError(
             f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) cannot be "
             "gated here. Put an activation of torch.nn that works on every number by itself, such as nn.ReLU, in their "
@@ -93,7 +110,8 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     )
     graph = LayerGraph(layers, _edges(sites))
     made = tuple(site for site in sites if found.made(site))
-    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, ungated)
+    inside = frozenset(found.inside)
+    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside)
 
 
 def _called(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
@@ -195,11 +213,16 @@ def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
 
 def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
     """The nodes whose value is a tensor with channels made of the image, neither a constant nor a size."""
+    return {node for node in _made_of_image(module) if len(shapes.get(node, ())) >= 2}
+
+
+def _made_of_image(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose value depends on the image by more than its shape, whatever the value is."""
     made: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or (node.target not in _BLANK and any(n in made for n in node.all_input_nodes)):
             made.add(node)
-    return {node for node in made if len(shapes.get(node, ())) >= 2}
+    return made
 
 
 def _shapes_or_refusal(

@@ -99,14 +99,91 @@ def test_an_efficientnet_with_a_home_made_swish_has_the_layers_and_results_of_th
     with torch.no_grad():
         for given in (None, gates):
             torch.testing.assert_close(Network(found).logits(x, given), Network(wanted).logits(x, given))
-    assert len(found.ungated) == len(wanted.ungated) == 16, "the gates of squeeze and excitation"
+    gates_of_squeeze = "Sigmoid (features.1.0.block.1.scale_activation and 15 more)"
+    products = "mul (features.1.0.block.1.mul and 15 more)"
+    assert found.ungated_in_words == wanted.ungated_in_words == f"{gates_of_squeeze}, {products}"
 
 
 def test_a_gate_of_the_models_own_is_no_layer_and_is_listed():
     gate = lambda x: torch.relu(x) * torch.sigmoid(x.mean((2, 3), keepdim=True) * 2 + 1)  # noqa: E731
     found = traced(gate)
     assert kinds(found) == ["relu", "add", "relu"]
-    assert [found.described(n) for n in found.ungated] == ["sigmoid (sigmoid)", "sigmoid_1 (sigmoid)"]
+    assert found.ungated_in_words == "sigmoid (sigmoid and 1 more), mul (mul_1 and 1 more)"
+
+
+@torch.fx.wrap
+def roots_of_positive_numbers(x):
+    if (x < -100).any():
+        raise ValueError("no root of a negative number")
+    return x.sqrt()
+
+
+BENDING = {
+    "what refuses some numbers": lambda x: roots_of_positive_numbers(x),
+    "softmax": lambda x: torch.softmax(x, 1),
+    "matmul": lambda x: x @ x.transpose(2, 3),
+    "einsum": lambda x: torch.einsum("bchw,bchw->bchw", x, x),
+    "maximum": lambda x: torch.maximum(x[:, :2], x[:, 2:]),
+    "fmax": lambda x: torch.fmax(x, x.flip(1)),
+    "amax": lambda x: torch.stack([x, x.flip(1)]).amax(0),
+    "max of channels": lambda x: torch.max(x, dim=1, keepdim=True).values,
+    "normalize": lambda x: F.normalize(x, dim=1),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[1:]),
+    "mul": lambda x: x * x.mean(),
+    "square": lambda x: x * x,
+    "addcmul": lambda x: torch.addcmul(x, x, x),
+    "floor": torch.floor,
+    "round": lambda x: x.round(),
+    "remainder": lambda x: torch.remainder(x, 1.0),
+    "whole numbers": lambda x: x.int().float(),
+    "exp2": torch.exp2,
+    "cosh": torch.cosh,
+    "atan2": lambda x: torch.atan2(x, x.flip(1)),
+    "hypot": lambda x: torch.hypot(x, x.flip(1)),
+    "logaddexp": lambda x: torch.logaddexp(x, x.flip(1)),
+    "sort": lambda x: torch.sort(x, 1).values,
+    "clamp from above": lambda x: x.clamp(max=6.0),
+    "clamp far away": lambda x: x.clamp(-100.0, 100.0),
+    "mask": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "abs": torch.abs,
+    "reciprocal": lambda x: 1 / (x + 10),
+}
+STRAIGHT = {
+    "sums": lambda x: x - x.mean((2, 3), keepdim=True) + 3 * x.sum(1, keepdim=True) - 1,
+    "reshaping": lambda x: x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4).transpose(1, 2).flatten(1)[..., None, None],
+    "parts": lambda x: torch.cat([torch.chunk(x, 2, 1)[1], torch.split(x, 2, 1)[0]], 1).flip(3).roll(1, 2),
+    "pooling": lambda x: F.max_pool2d(x, 2) + F.adaptive_max_pool2d(x, 4) + F.lp_pool2d(x, 2, 2),
+    "resizing": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+    "padding": lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+    "convolution": lambda x: F.conv_transpose2d(x, torch.ones(4, 4, 2, 2)),
+    "batch norm": lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4)),
+    "its shape alone": lambda x: x * x.shape[2] + torch.zeros_like(x).exp(),
+    "other type": lambda x: x.double().contiguous().float(),
+}
+
+
+@pytest.mark.parametrize("way", BENDING)
+def test_whatever_bends_the_numbers_without_a_gate_is_listed(way):
+    """Between a ReLU and a residual sum, so that the net has layers that are gated whatever stands between."""
+    assert traced(lambda x: torch.relu(BENDING[way](x)).mean((1, 2, 3), keepdim=True) + x).ungated
+
+
+@pytest.mark.parametrize("way", STRAIGHT)
+def test_what_is_straight_pooling_or_reshaping_is_not_listed(way):
+    found = traced(lambda x: torch.relu(STRAIGHT[way](x)).mean((1, 2, 3), keepdim=True) + x)
+    assert found.ungated_in_words == ""
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet", "shufflenet_v2_x0_5"])
+def test_in_a_network_of_convolutions_nothing_is_without_a_gate(name):
+    options = {"init_weights": False} if name == "googlenet" else {}
+    assert trace_model(torchvision.models.get_model(name, **options).eval(), (64, 64)).ungated == ()
+
+
+def test_the_attention_of_a_transformer_is_listed():
+    model = torchvision.models.VisionTransformer(32, 16, 1, 2, 8, 16, num_classes=3).eval()
+    wanted = "LayerNorm (encoder.layers.encoder_layer_0.ln and 2 more), MultiheadAttention"
+    assert trace_model(model, (32, 32)).ungated_in_words.startswith(wanted)
 
 
 def test_a_named_activation_before_a_home_made_one_stays_a_layer():

@@ -1,0 +1,107 @@
+"""Which operations of a graph bend the numbers of the image, found by trying and not by name.
+
+An operation is *straight* if its value half-way between two inputs lies half-way between their values: it is affine in
+everything that it takes from the image, jointly. Convolutions, batch norm in evaluation, sums, means and reshaping are
+straight. A product of two tensors of the image, a softmax, a normalisation by the image's own numbers, a maximum over
+channels and rounding are not.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+
+POOLING = tuple(
+    getattr(nn, f"{kind}Pool{n}d")
+    for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg", "LP", "FractionalMax")
+    for n in (1, 2, 3)
+    if hasattr(nn, f"{kind}Pool{n}d")
+)
+_KNOWN = (*POOLING, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Modules that are straight in evaluation, or pooling: they need no trying."""
+_POOLING_FUNCTIONS = frozenset(
+    getattr(home, name) for home in (F, torch) for name in dir(home) if "pool" in name and not name.startswith("_")
+)
+_SCALES = (0.05, 1.0, 300.0)
+"""How large the numbers are with which an operation is tried: small ones show no clamp at 6, large ones no rounding."""
+_ROUNDING = 1e-3
+"""How far, relative to its largest value, a straight operation may miss the middle in single precision."""
+
+
+def bent(
+    module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
+) -> tuple[fx.Node, ...]:
+    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`.
+
+    Every other operation runs a few times on random numbers of the shape that an image (1, 3, *size) gives it.
+    """
+    device = next(iter(module.parameters()), torch.zeros(())).device
+    with torch.no_grad():
+        trial = _Trial(module, carried, gated)
+        trial.run(torch.zeros(1, 3, *size, device=device))
+    return tuple(trial.bent)
+
+
+class _Trial(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, carried: set[fx.Node], gated: Collection[fx.Node]):
+        super().__init__(module)
+        self._carried, self._tried = carried, carried.difference(gated)
+        self._seeds = np.random.default_rng(0)
+        self.bent: list[fx.Node] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        called = self.fetch_attr(str(n.target)) if n.op == "call_module" else n.target
+        known = isinstance(called, _KNOWN) or (n.op == "call_function" and called in _POOLING_FUNCTIONS)
+        if n.op.startswith("call") and n in self._tried and not known and not self._is_straight(n):
+            self.bent.append(n)
+        return value
+
+    def _is_straight(self, node: fx.Node) -> bool:
+        return all(self._meets_the_middle(node, scale) for scale in _SCALES)
+
+    def _meets_the_middle(self, node: fx.Node, scale: float) -> bool:
+        seed = int(self._seeds.integers(2**31))
+        try:
+            one, other, middle = (self._values(node, weight, scale, seed) for weight in (1.0, 0.0, 0.5))
+        except Exception:  # whatever the model's own operation raises for numbers that it does not take
+            return False
+        return all(_close((a + b) / 2, c) for a, b, c in zip(one, other, middle, strict=True))
+
+    def _values(self, node: fx.Node, weight: float, scale: float, seed: int) -> list[Tensor]:
+        """What the node gives for random numbers in place of all that it takes from the image.
+
+        The numbers are `weight` times those of one draw plus (1 - weight) times those of another. Whole numbers and
+        truth values, such as a mask, stay what the image made them.
+        """
+        random = torch.Generator().manual_seed(seed)
+
+        def drawn(value: Any) -> Any:
+            if type(value) in (tuple, list):
+                return type(value)(map(drawn, value))
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            one, other = torch.randn((2, *value.shape), generator=random) * scale
+            return (weight * one + (1 - weight) * other).to(value)
+
+        taken = {n: drawn(self.env[n]) for n in node.all_input_nodes if n in self._carried}
+        args, kwargs = (map_arg(given, lambda n: taken.get(n, self.env[n])) for given in (node.args, node.kwargs))
+        return _tensors(getattr(self, node.op)(node.target, args, kwargs))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in a value that may be one, or a tuple or list of such values."""
+    if isinstance(value, tuple | list):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return [value.double()] if isinstance(value, Tensor) else []
+
+
+def _close(wanted: Tensor, found: Tensor) -> bool:
+    if not wanted.numel():
+        return True
+    finite = bool(torch.isfinite(wanted).all() and torch.isfinite(found).all())
+    return finite and bool((wanted - found).abs().max() <= _ROUNDING * wanted.abs().max())
