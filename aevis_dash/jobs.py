@@ -121,11 +121,13 @@ def _served(progress: Progress) -> Progress:
     return told
 
 
-def extract(example: str, target: str | None, wanted: ExtractionParameters, progress: Progress) -> Triplet:
-    """Extract an example's datapaths."""
+def extract(
+    example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, nulls: bool = True
+) -> Triplet:
+    """Extract an example's datapaths, with or without those of the null targets."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        return bench.extract(example, target, progress, wanted)
+        return bench.extract(example, target, progress, wanted, nulls)
 
 
 def learn(progress: Progress) -> None:
@@ -161,7 +163,7 @@ def contribute(
     """Trace an area of a map, or the prediction, back to the maps of an earlier layer."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        triplet = bench.extract(example, target, wanted=wanted)
+        triplet = bench.extract(example, target, wanted=wanted, nulls=False)
         return bench.contribute(triplet, effect, area, layer, progress, how)
 
 
@@ -179,7 +181,8 @@ def propose(
     """Search a way back from the prediction by contributions found so, each hop tested by patching."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        return assistant.propose(bench, bench.extract(example, target, wanted=wanted), how, progress=progress)
+        found = bench.extract(example, target, wanted=wanted, nulls=False)
+        return assistant.propose(bench, found, how, progress=progress)
 
 
 def compare_pairs(progress: Progress) -> None:

@@ -238,7 +238,7 @@ def _embedded() -> Path:
 def _prepare_opening(bench: Workbench) -> None:
     """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
     story = bench.workspace.settings.opens_on
-    if story and bench.triplet(story) is None:
+    if story and ((found := bench.triplet(story)) is None or found.pending):
         bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
 
 

@@ -130,7 +130,8 @@ class Triplet:
     """An example's datapaths: adv, src given adv, and each candidate target given both.
 
     `target` is the index of the candidate that is compared; the representative unless another was chosen.
-    `similarity` of each candidate to adv is 1 / ||z_adv - z_tar|| (Sec. 6.2.1).
+    `similarity` of each candidate to adv is 1 / ||z_adv - z_tar|| (Sec. 6.2.1). `nulls` are the datapaths of the plan's
+    null targets, all of them or none; `pending` says how many are still to be extracted.
     """
 
     plan: Plan
@@ -139,6 +140,10 @@ class Triplet:
     candidates: tuple[Datapath, ...]
     nulls: tuple[Datapath, ...]
     target: int
+
+    @property
+    def pending(self) -> int:
+        return len(self.plan.nulls) - len(self.nulls)
 
     def path(self, role: Role) -> Datapath:
         return {Role.SOURCE: self.source, Role.ADVERSARIAL: self.adversarial}.get(role, self.candidates[self.target])
@@ -420,13 +425,16 @@ class Workbench:
     def triplet(
         self, example_id: str, target: str | None = None, wanted: ExtractionParameters | None = None
     ) -> Triplet | None:
-        """The example's datapaths where all of them are stored, None otherwise. `target` names a candidate's image,
-        `wanted` are the extraction parameters, the workspace's by default."""
+        """The example's datapaths where those of adv, src and the candidates are stored, None otherwise.
+
+        Those of the null targets are among them where all of these are stored, too. `target` names a candidate's image,
+        `wanted` are the extraction parameters, the workspace's by default.
+        """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted, target)
         keys = self._path_keys(plan, wanted)
         found = [self.store.get(key, Datapath) for key in keys]
-        return _triplet(plan, found, target) if all(path is not None for path in found) else None
+        return _triplet(plan, found, target) if None not in found[: 2 + len(plan.candidates)] else None
 
     @one_sight()
     def extract(
@@ -435,8 +443,10 @@ class Workbench:
         target: str | None = None,
         progress: Progress = silent,
         wanted: ExtractionParameters | None = None,
+        nulls: bool = True,
     ) -> Triplet:
-        """The example's datapaths; what an interrupted run had finished is not done again.
+        """The example's datapaths, without those of the null targets where `nulls` says so and the method finds them
+        apart; what an interrupted run had finished is not done again.
 
         adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
         "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone. So
@@ -446,13 +456,17 @@ class Workbench:
         plan = self.plan(self.workspace.example(example_id), wanted, target)
         keys = self._path_keys(plan, wanted)
         names = [plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls]
-        found: list[Datapath] = []
-        for first, last in _batches(plan, wanted):
-            inner = part_of(progress, first / len(keys), (last - first) / len(keys))
-            given = [path.gates for path in found[:2]]
+        found: list[Datapath | None] = []
+        batches = _batches(plan, wanted)
+        batches = batches if nulls else [batch for batch in batches if batch[0] < 2 + len(plan.candidates)]
+        count = batches[-1][1]
+        for first, last in batches:
+            inner = part_of(progress, first / count, (last - first) / count)
+            given = [path.gates for path in found[:2] if path is not None]
             foils = [_foil(plan, i) for i in range(first, last)]
             found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner)
-        progress(1.0, f"{len(keys)} datapaths extracted")
+        progress(1.0, f"{count} datapaths extracted")
+        found += [self.store.get(key, Datapath) for key in keys[count:]]
         return _triplet(plan, found, target)
 
     @one_sight()
@@ -477,7 +491,7 @@ class Workbench:
         """How far the three datapaths lie apart at every layer, or level, by "activations", "gates" or "gates-raw"."""
         check_distance(name)
         paths = (*(triplet.path(role) for role in Role), *triplet.nulls)
-        images = (*(triplet.image(role) for role in Role), *triplet.plan.nulls)
+        images = (*(triplet.image(role) for role in Role), *triplet.plan.nulls[: len(triplet.nulls)])
 
         def measured() -> DatapathDistance:
             traces = [self._trace(image, path) for image, path in zip(images, paths, strict=True)]
@@ -1044,10 +1058,10 @@ def _check_way(method: str) -> None:
 
 def _batches(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
     """What is extracted together, as places among adv, src, candidates and nulls: first, and one past the last."""
-    end = 2 + len(plan.candidates) + len(plan.nulls)
+    null, end = 2 + len(plan.candidates), 2 + len(plan.candidates) + len(plan.nulls)
     if wanted.method == "joint":
         return [(0, end)]
-    return [(0, 1), (1, 2), (2, end)]
+    return [(0, 1), (1, 2), (2, null), *([(null, end)] if null < end else [])]
 
 
 def _foil(plan: Plan, place: int) -> tuple[int, str]:
@@ -1058,8 +1072,10 @@ def _foil(plan: Plan, place: int) -> tuple[int, str]:
 
 
 def _triplet(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:
-    found = [path for path in paths if path is not None]
-    count = len(plan.candidates)
-    candidates = tuple(found[2 : 2 + count])
-    chosen = datapath.representative(found[0], candidates) if target is None else plan.candidates.index(target)
-    return Triplet(plan, found[0], found[1], candidates, tuple(found[2 + count :]), chosen)
+    """Of the paths of adv, src, the candidates and the nulls, of which only the nulls' may be missing."""
+    count = 2 + len(plan.candidates)
+    adversarial, source, *candidates = [path for path in paths[:count] if path is not None]
+    nulls = [path for path in paths[count:] if path is not None]
+    complete = tuple(nulls) if len(nulls) == len(plan.nulls) else ()
+    chosen = datapath.representative(adversarial, candidates) if target is None else plan.candidates.index(target)
+    return Triplet(plan, adversarial, source, tuple(candidates), complete, chosen)

@@ -395,13 +395,30 @@ def test_adv_and_targets_are_explained_against_src_and_src_against_adv(bench, fo
     triplet = bench.extract(fooled, wanted=quick)
     plan = triplet.plan
     adv, src = plan.adversarial_label, plan.source_label
-    assert solved == [(1, 0, [src]), (1, 1, [adv]), (3, 2, [src] * 3)]
+    assert solved == [(1, 0, [src]), (1, 1, [adv]), (2, 2, [src] * 2), (1, 2, [src])]
     assert [path.rival for path in triplet.paths] == [src, adv, src, src, src]
     assert [path.label for path in triplet.paths[:3]] == [adv, src, adv]
     assert {path.method for path in triplet.paths} == {"gradient"}
     solved.clear()
     bench.extract(fooled, wanted=quick)
     assert solved == []
+
+
+def test_the_nulls_come_after_the_others_and_alone(bench, fooled, solved):
+    """What a river without its band needs is there first; both parts together are what one extraction gives."""
+    quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.05)
+    first = bench.extract(fooled, wanted=quick, nulls=False)
+    assert (len(first.candidates), len(first.nulls), first.pending) == (2, 0, 1)
+    stored = bench.triplet(fooled, wanted=quick)
+    assert (len(stored.paths), stored.pending) == (4, 1)
+    assert [call[0] for call in solved] == [1, 1, 2]
+    shape = bench.distances(stored, "activations").null_share.shape
+    assert shape == (0, len(bench.layers))
+    whole = bench.extract(fooled, wanted=quick)
+    assert [call[0] for call in solved] == [1, 1, 2, 1]
+    assert (whole.pending, len(whole.nulls)) == (0, 1)
+    assert bench.triplet(fooled, wanted=quick).pending == 0
+    assert bench.extract(fooled, wanted=quick, nulls=False).pending == 0, "what is stored is told"
 
 
 def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, solved):

@@ -10,6 +10,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
+from aevis_dash.callbacks.network import FIRST
 from aevis_dash.callbacks.queueing import Ended
 from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
@@ -76,16 +77,16 @@ def register(app: Dash, manager: Any) -> None:
 def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
     """Extract the wanted example's datapaths.
 
-    What is wanted is the part of the view that names the datapaths: see `network.datapaths_of`. The method and the
-    share are among it, so that two visitors who ask for different ones are two jobs.
+    What is wanted is the part of the view that names the datapaths (see `network.datapaths_of`), and which `part` of
+    them. The method and the share are among it, so that two visitors who ask for different ones are two jobs.
     The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
     itself anew through others, so the browser says that they are ready (see `browser.py`).
     """
     if not wanted:
         return no_update, no_update, no_update
     try:
-        asked = from_data(wanted)
-        jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress))
+        asked, part = from_data({name: value for name, value in wanted.items() if name != "part"}), wanted["part"]
+        jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=part != FIRST)
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         return failed(sentence := _sentence(error, NAMES[ids.EXTRACTION])), sentence, True
     return {"ready": wanted}, "", False

@@ -6,6 +6,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
+from aevis_dash.callbacks.network import NULLS
 from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
@@ -157,13 +158,14 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def settle(landed, data):
         """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
-        stations hear of the datapaths."""
+        stations hear of the datapaths; of the null targets' the network alone."""
         view = from_data(data)
         try:
             after = settled(bench, view)
         except AevisError:  # the stations, which are drawn now, say why
             after = view
-        return changes(view, after, then={ids.READY: landed})
+        heard = ids.NULLS_READY if landed["part"] == NULLS else ids.READY
+        return changes(view, after, then={heard: landed})
 
     app.clientside_callback(
         ClientsideFunction("trail", "walk"),

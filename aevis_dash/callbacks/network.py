@@ -1,6 +1,6 @@
 """The network: the river of the chosen triplet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ from aevis_dash.workbench import Triplet, Workbench
 
 OF = ("example", "method", "share")
 """Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
+FIRST, NULLS, ALL = "first", "nulls", "all"
+"""What a job extracts: all but the datapaths of the null targets, these, or both at once."""
 Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
@@ -74,14 +76,16 @@ def register(app: Dash, bench: Workbench) -> None:
         Input(ids.NETWORK_VIEW, "data"),
         Input(ids.PATHS_VIEW, "data"),
         Input(ids.READY, "data"),
+        Input(ids.NULLS_READY, "data"),
         telling(ids.TRIPLET),
         prevent_initial_call=True,
     )
-    def show_network(data, chosen, ready, before):
+    def show_network(data, chosen, ready, nulls, before):
         """The images and the choice among them are told where other datapaths are shown, and left alone else."""
-        landed = bool(ready) and any(changed["prop_id"].startswith(ids.READY) for changed in ctx.triggered)
-        (figure, *others), *paths = shown(bench, data, landed, failure(ready, data))
-        now = mark(chosen, ready)
+        by = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
+        landed = {part for part, told in ((FIRST, ids.READY), (NULLS, ids.NULLS_READY)) if told in by}
+        (figure, *others), *paths = shown(bench, data, landed if ready or nulls else set(), failure(ready, data))
+        now = mark(chosen, ready, nulls)
         if now != before:
             return without_motion(figure), *others, *paths, now
         return figure, *others, *(no_update,) * len(paths), no_update
@@ -100,9 +104,9 @@ def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
     return (ready or {}).get("failed", "") if same else ""
 
 
-def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool, failed: str = "") -> tuple:
-    """What the station's outputs are for a view, the first four together; `landed` says that an extraction has just
-    ended, `failed` why it gave nothing."""
+def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str] = (), failed: str = "") -> tuple:
+    """What the station's outputs are for a view, the first four together; `landed` says which parts an extraction has
+    just ended with, `failed` why the last one gave nothing."""
     view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
@@ -113,16 +117,20 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: bool, failed: s
         return _nothing("There is no river to draw.", str(error), [], colours)
     if found is None and failed:
         return _nothing(_NONE, extract_again(failed), _members_of_plan(bench, view), colours)
-    if found is None and landed:
+    if found is None and FIRST in landed:
         changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
         return _nothing(changed, "", [], colours)
     if found is None:
         words, planned = _cost(bench, view), _members_of_plan(bench, view)
-        return _nothing("Extracting the datapaths of this example …", words, planned, colours, datapaths_of(view))
+        wanted = datapaths_of(view) | {"part": ALL if view.compared else FIRST}
+        return _nothing("Extracting the datapaths of this example …", words, planned, colours, wanted)
     picture = picture_of(bench, found, view, colours)
     chosen = [image for key, image in members.items() if key != Role.ADVERSARIAL]
     targets, beside = _targets(bench, found), _beside(bench, found)
-    river = (picture.figure, picture.note, minimap(picture.small), no_update)
+    asks = found.pending and not failed and NULLS not in landed
+    wanted = datapaths_of(view) | {"part": NULLS} if asks else no_update
+    note = [picture.note, " ", *extract_again(failed)] if found.pending and failed else picture.note
+    river = (picture.figure, note, minimap(picture.small), wanted)
     return river, triplet(_members(bench, found)), targets, found.image(Role.TARGET), beside, chosen
 
 
@@ -172,7 +180,9 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
-    said = in_a_line(graph, marks, layers) if both else apart_in_a_line(seen)
+    said = apart_in_a_line(seen)
+    if both:
+        said = _coming(found) if found.pending else in_a_line(graph, marks, layers)
     words = f"{said} {note} {_CAUTION}{_doubt(found)}"
     return Picture(figure, words, small_picture(placed, drawn, colours))
 
@@ -280,17 +290,32 @@ def apart_in_a_line(seen: Pairs) -> str:
     return f"Distances: {'; '.join(said)}." if said else ""
 
 
+def _coming(found: Triplet) -> str:
+    return (
+        "Where adv leaves src and joins tar is marked as soon as it can be told from chance: by the datapaths of "
+        f"{_others(found.pending)}, extracted after these."
+    )
+
+
 def _targets_of(count: int) -> str:
     return f"{count} random target{'s' * (count != 1)}" if count else "no random target"
 
 
 def _nulls(found: Triplet) -> str:
-    return f"Faint band: adv for {len(found.nulls)} targets of other classes." if found.nulls else ""
+    return f"Faint band: adv for {_others(len(found.nulls))}." if found.nulls else ""
+
+
+def _others(count: int) -> str:
+    return "1 target of another class" if count == 1 else f"{count} targets of other classes"
 
 
 def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
     """Every image with a datapath that adv's can be compared with."""
-    kinds = [("src", [found.plan.example.source]), ("tar", found.plan.candidates), ("other", found.plan.nulls)]
+    kinds = [
+        ("src", [found.plan.example.source]),
+        ("tar", found.plan.candidates),
+        ("other", found.plan.nulls[: len(found.nulls)]),
+    ]
     return [
         {"label": f"{kind} · {bench.class_names[found.path_of(name).label]} · {name}", "value": name}
         for kind, names in kinds
@@ -300,7 +325,9 @@ def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
 
 def _cost(bench: Workbench, view: View) -> str:
     plan = bench.plan(bench.workspace.example(view.example or ""))
-    return f"{2 + len(plan.candidates) + len(plan.nulls)} datapaths to extract; they are kept for the next time."
+    count, nulls = 2 + len(plan.candidates), len(plan.nulls)
+    more = f", and then those of {_others(nulls)}" if nulls else ""
+    return f"{count} datapaths to extract{more}; they are kept for the next time."
 
 
 def _members(bench: Workbench, found: Triplet) -> list[Member]:

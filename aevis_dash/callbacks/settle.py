@@ -36,13 +36,9 @@ def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parting_layer(bench: Workbench, triplet: Triplet) -> int:
-    """The layer where the activations of src and adv lie farthest apart (d2), among those where adv is farther on its
-    way to tar than to any image of a random other class; among all where there is none such."""
-    found = bench.distances(triplet, "activations")
-    apart = np.where(np.isfinite(found.d2), found.d2, -np.inf)
-    nulls = np.where(np.isfinite(found.null_share), found.null_share, -np.inf).max(axis=0, initial=-np.inf)
-    beyond = found.share > nulls
-    return int(np.argmax(np.where(beyond, apart, -np.inf) if beyond.any() else apart))
+    """The layer where the activations of src and adv lie farthest apart (d2)."""
+    apart = bench.distances(triplet, "activations").d2
+    return int(np.argmax(np.where(np.isfinite(apart), apart, -np.inf)))
 
 
 def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray) -> int | None:
@@ -74,10 +70,12 @@ def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
 
 
 def triplet_of(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet, extracted as the view says, where its datapaths are stored; raises AevisError where it
-    can have none."""
+    """The view's triplet, extracted as the view says, where the datapaths that it shows are stored; raises AevisError
+    where it can have none."""
     wanted = wanted_of(view, bench.workspace.settings.extraction)
-    return bench.triplet(view.example, view.target, wanted) if view.example else None
+    found = bench.triplet(view.example, view.target, wanted) if view.example else None
+    missing = found is not None and found.pending and not set(view.compared).isdisjoint(found.plan.nulls)
+    return None if missing else found
 
 
 def stored_triplet(bench: Workbench, view: View) -> Triplet | None:

@@ -30,7 +30,7 @@ def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     if args.allow_large:
         bench.allow_large([example])
     bench.check_contribution(PREDICTION, bench.depths()[-1], args.how)
-    triplet = bench.extract(example, args.target, part_of(progress, 0, 0.3))
+    triplet = bench.extract(example, args.target, part_of(progress, 0, 0.3), nulls=False)
     hops = assistant.propose(bench, triplet, args.how, args.beam, part_of(progress, 0.3, 0.4))
     flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
     document = _document(bench, triplet, hops, flips)

@@ -185,7 +185,7 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     bench.check_contribution(target, earlier.index, args.how)
     area = _area(bench, target, args)
     wanted = _wanted(bench, args)
-    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted)
+    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted, nulls=False)
     on = None
     if area is None:
         on, area = _most_active(bench, triplet, target, args)

@@ -66,7 +66,17 @@ def _state() -> list:
             ids.MAPS_DRAWN,
             ids.AREA_DRAWN,
         ),
-        *(ids.LANDED, ids.READY, ids.WANTED, ids.DONE, ids.SOLVE, ids.SOLVE_DONE, ids.SOLVED, ids.ASKED),
+        *(
+            ids.LANDED,
+            ids.READY,
+            ids.NULLS_READY,
+            ids.WANTED,
+            ids.DONE,
+            ids.SOLVE,
+            ids.SOLVE_DONE,
+            ids.SOLVED,
+            ids.ASKED,
+        ),
         *(ids.FLIPPED, ids.FLIP_KEPT, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
         *(ids.RIVER_ASKED, ids.RIVER_ANSWERED, ids.TABLE_ORDER),
     )

@@ -76,9 +76,10 @@ def stored_examples(bench: Workbench) -> tuple[str, ...]:
 
 def _explained(bench: Workbench, example: str) -> bool:
     try:
-        return bench.triplet(example) is not None
+        found = bench.triplet(example)
     except AevisError:  # it has no target
         return False
+    return found is not None and not found.pending
 
 
 def _circumstances(bench: Workbench, browser: str, busy: float) -> dict[str, Any]:

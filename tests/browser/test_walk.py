@@ -513,6 +513,8 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         )
         walker.until(lambda: not walker.text("jobs"), "and ends")
         walker.drawn("activations")
+        walker.says("river-note", "Faint band")
+        assert open_workbench(copied).triplet(new).pending == 0
         assert walker.complaints() == []
     finally:
         running.close()

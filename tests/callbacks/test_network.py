@@ -1,9 +1,11 @@
 """Clicks and keys on the network lead where they say; what is compared is drawn, as faithfully as is said."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from dash import no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import network
@@ -218,7 +220,7 @@ def test_folds_of_another_network_are_no_harm(bench, found, view):
 def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     """As a link may name them: an answer in the picture's place, and a view that has settled goes on without."""
     foreign = view.but(compared=("nobody.png",))
-    told = network.shown(bench, foreign.to_data(), True)
+    told = network.shown(bench, foreign.to_data(), {network.FIRST})
     (figure, note, *_), *_ = told
     assert "'nobody.png' has no datapath" in note
     assert "no river" in figure.layout.annotations[0].text
@@ -226,11 +228,54 @@ def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     found = stored_triplet(bench, view)
     good = view.but(compared=(found.plan.example.source,))
     assert settled(bench, good) == good
-    assert len(network.shown(bench, good.to_data(), False)) == len(told)
+    assert len(network.shown(bench, good.to_data())) == len(told)
+
+
+@pytest.fixture
+def without_nulls(bench, found, monkeypatch):
+    pending = replace(found, nulls=())
+    monkeypatch.setattr(bench, "triplet", lambda *_: pending)
+    return pending
+
+
+def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_them(bench, view, found, without_nulls):
+    """They mark it and draw its band; where they could not be extracted the page says so and asks no more by itself."""
+    assert without_nulls.pending == len(found.nulls) > 0
+    wanted = json.loads(json.dumps(network.datapaths_of(view))) | {"part": network.NULLS}
+    (figure, note, _, asks), *_, beside, _ = network.shown(bench, view.to_data(), {network.FIRST})
+    assert asks == wanted
+    drawn = {trace.name: trace for trace in figure.data}
+    assert "null" not in drawn
+    assert not len(drawn["stretches"].x)
+    assert "by the datapaths of 1 target of another class, extracted after these" in note
+    assert "chance" in note
+    assert "Nothing is marked" not in note
+    assert {option["value"] for option in beside} == {found.plan.example.source, *found.plan.candidates}
+    for landed, failed in (({network.NULLS}, ""), ((), "The extraction was cancelled.")):
+        (_, note, _, asks), *_ = network.shown(bench, view.to_data(), landed, failed)
+        assert asks is no_update
+        assert ("cancelled" in str(note)) == bool(failed)
+
+
+def test_with_them_the_river_is_marked_and_asks_for_nothing(bench, view, found):
+    (figure, note, _, asks), *_, beside, _ = network.shown(bench, view.to_data())
+    assert asks is no_update
+    assert any(trace.name == "null" for trace in figure.data)
+    assert note.startswith("Nothing is marked: 1 random target cannot tell")
+    assert len(beside) == 1 + len(found.plan.candidates) + len(found.plan.nulls)
+
+
+def test_a_river_beside_one_of_them_waits_for_all(bench, view, found, without_nulls):
+    beside = view.but(compared=(found.plan.nulls[0],))
+    (figure, _, _, asks), *_ = network.shown(bench, beside.to_data())
+    assert asks["part"] == network.ALL
+    assert "Extracting" in figure.layout.annotations[0].text
+    assert settled(bench, beside) == beside, "what the link names is not forgotten meanwhile"
+    assert network.shown(bench, view.to_data())[0][3]["part"] == network.NULLS
 
 
 def test_another_river_is_drawn_at_once_and_one_that_opens_moves(bench, view):
-    (figure, *_), *_ = network.shown(bench, view.to_data(), False)
+    (figure, *_), *_ = network.shown(bench, view.to_data())
     still = network.without_motion(figure)
     assert figure.layout.transition.duration > 0
     assert "transition" not in still["layout"], "without a duration plotly takes half a second"

@@ -258,13 +258,13 @@ def test_jobs_are_asked_for_the_datapaths_that_the_view_names(monkeypatch, drawn
     """What the page wants is the job's identity, so visitors of two methods never share one."""
     bench, asked = open_workbench(drawn_world), []
     monkeypatch.setattr(background.jobs, "workbench", lambda: bench)
-    monkeypatch.setattr(background.jobs, "extract", lambda *told: asked.append(told[:3]))
+    monkeypatch.setattr(background.jobs, "extract", lambda *told, **_: asked.append(told[:3]))
     monkeypatch.setattr(background.jobs, "contribute", lambda *told: asked.append(told[:3]))
     monkeypatch.setattr(background.jobs, "propose", lambda *told: asked.append(told[:3]))
     own = bench.workspace.settings.extraction
     plain = View(example=bench.workspace.settings.opens_on, layer="layer3.0.relu", map=1)
     for view in (plain, plain.but(method="gradient"), plain.but(method="gradient", share=0.05)):
-        data = json.loads(json.dumps(datapaths_of(view)))
+        data = json.loads(json.dumps(datapaths_of(view) | {"part": "first"}))
         done, _, failed = background.extract_job(lambda _: None, data, "page")
         assert (failed, done["ready"]) == (False, data)
         traced = contributions_of(view.after(Step("layer3.0.relu", 1, None, "relu")))
