@@ -13,6 +13,7 @@ from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.config import AttackParameters, Progress, part_of, resource, silent
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.images import read_image, write_image
@@ -115,6 +116,7 @@ class Checked:
 def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     """Read everything a workspace refers to and run the model; raises AevisError at the first thing that is wrong."""
     workspace = bench.workspace
+    refuse_settings(bench)
     names = [entry.file for entry in workspace.images]
     examples = workspace.examples()
     judged = bench.judge([*names, *(e.adversarial for e in examples)], progress)
@@ -135,11 +137,48 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "accuracy": _right(labelled),
         "examples": len(examples),
         "misclassified_examples": fooled,
+        "images_with_parts": _with_parts(workspace),
         **unmatched_now(workspace.root / workspace.settings.images, workspace.images).unmatched,
     }
     if len(labelled) >= ENOUGH and facts["accuracy"] < SUSPECT:
         facts |= {"accuracy_one_lower": _right(labelled, -1), "accuracy_one_higher": _right(labelled, 1)}
-    return Checked(facts, _doubts(facts))
+    return Checked(facts, (*_doubts(facts), *_opening_doubt(bench)))
+
+
+def refuse_settings(bench: Workbench) -> None:
+    """Raise AevisError for settings that only extracting and the page read: the method, and the example to open on."""
+    settings, path = bench.workspace.settings, bench.workspace.root / "workspace.toml"
+    try:
+        check_methods([settings.extraction.method])
+    except AevisError as error:
+        raise AevisError(f"{path}, [extraction], method: {error}") from error
+    if settings.opens_on:
+        try:
+            bench.workspace.example(settings.opens_on)
+        except AevisError as error:
+            raise AevisError(f"{path}, [page], opens_on: {error} Empty it for an example of medium score.") from error
+
+
+def _opening_doubt(bench: Workbench) -> tuple[str, ...]:
+    """That the example to open on cannot be explained, for which the page is not served."""
+    wanted = bench.workspace.settings.opens_on
+    try:
+        if wanted:
+            bench.plan(bench.workspace.example(wanted))
+    except AevisError as error:
+        return (
+            f"The page is not served, because it cannot open on {wanted}, which opens_on in workspace.toml names. "
+            f"{error}",
+        )
+    return ()
+
+
+def _with_parts(workspace: Workspace) -> int:
+    """How many images have a mask of their parts; raises AevisError for one that cannot be read."""
+    named = [entry.file for entry in workspace.images if workspace.has_parts(entry.file)] if workspace.parts else []
+    for name in named:
+        workspace.part_numbers(name)
+    return len(named)
 
 
 def _right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:

@@ -41,7 +41,7 @@ from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.config import embedded_workspace, resource
 from aevis_dash.domain import AevisError
-from aevis_dash.founding import make_world
+from aevis_dash.founding import make_world, refuse_settings
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.workbench import Workbench, open_workbench
@@ -237,6 +237,7 @@ def _embedded() -> Path:
 
 def _prepare_opening(bench: Workbench) -> None:
     """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
+    refuse_settings(bench)
     story = bench.workspace.settings.opens_on
     if story and bench.triplet(story) is None:
         bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
