@@ -638,7 +638,7 @@ def test_init_refuses_an_unusable_image_or_leaves_it_out(refused, document, init
         ("hand_wired:Branching", "hand_wired.py, line "),
         ("hand_wired:nothing", "has no function 'nothing'"),
         ("test_cli:nan_net", "gives NaN or infinite logits"),
-        ("test_cli:dropping", "Dropping is random in evaluation: the same image gives other outputs from call to call"),
+        ("test_cli:dropping", "Dropping changes from call to call in evaluation: the same image gives other outputs"),
     ],
 )
 def test_init_refuses_a_model_that_cannot_be_explained(refused, init, tmp_path, factory, words):
@@ -888,6 +888,16 @@ def test_a_refusal_with_a_closed_stream_is_still_a_refusal(closed, status, tmp_p
     assert done.returncode == status
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_code_that_ends_the_program_is_told_in_one_line(monkeypatch, aevis, drawn_world):
+    def leaves(*_args, **_options):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("aevis_dash.workbench.Workbench.judge", leaves)
+    status, _, err = aevis("check", drawn_world)
+    assert status == 2
+    assert "aevis: Code that the workspace's model brings along ended the program (SystemExit: 3)." in err
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
