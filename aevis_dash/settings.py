@@ -13,7 +13,7 @@ import tomli_w
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.reading import read_bytes
-from aevis_dash.tables import write_text
+from aevis_dash.tables import why_unread, write_text
 
 T = TypeVar("T")
 _LONGEST = 64 * 1024
@@ -62,7 +62,9 @@ def read_settings(root: Path) -> WorkspaceSettings:
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
     try:
         table = tomllib.loads(read_bytes(path, _LONGEST).decode("utf-8-sig"))
-    except (ValueError, OSError) as error:
+    except (UnicodeDecodeError, OSError) as error:
+        raise AevisError(f"{path} cannot be read: {why_unread(error)}. Save it as a text in UTF-8.") from error
+    except ValueError as error:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     except RecursionError as error:
         raise AevisError(f"{path} is nested too deeply to be read. Its tables hold plain values and lists.") from error

@@ -33,7 +33,7 @@ from aevis_dash.images import decode_image, image_size, read_mask, refusing_unre
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
 from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
-from aevis_dash.tables import Table, read_table, read_text, unreadable_table, write_table, write_text
+from aevis_dash.tables import Table, read_table, read_text, unreadable_table, why_unread, write_table, write_text
 
 _PATIENCE = 60
 """Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
@@ -208,7 +208,9 @@ class Workspace:
         try:
             text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise AevisError(f"The names of parts in {path} cannot be read ({error}). Mend or remove it.") from error
+            raise AevisError(
+                f"The names of parts in {path} cannot be read ({why_unread(error)}). Mend or remove it."
+            ) from error
         named = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
         if any(number != str(i) or not name for i, (number, name) in enumerate(named, start=1)):
             raise AevisError(f"{path} must number its parts from 1, such as '1 ear', a line each. Mend or remove it.")

@@ -332,6 +332,25 @@ def test_a_text_that_is_no_text_is_refused_by_name(workspace, file):
 
 
 @pytest.mark.parametrize("file", ["workspace.toml", "classes.txt", "images.csv"])
+def test_a_text_that_is_no_utf_8_is_refused_by_its_line(workspace, file):
+    path = workspace.root / file
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"\n", b"\n#\xff\n", 1))
+    with pytest.raises(
+        AevisError, match=rf"{file} cannot be read.*line 2 holds bytes that are no UTF-8.*UTF-8"
+    ) as said:
+        _ = Workspace(workspace.root).images
+    assert "that line" not in str(said.value)
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "images.csv"])
+def test_a_missing_text_is_told_without_a_number_of_the_system(workspace, file):
+    (workspace.root / file).unlink()
+    with pytest.raises(AevisError, match=rf"{file} cannot be read \(there is no such file\)"):
+        _ = Workspace(workspace.root).images
+
+
+@pytest.mark.parametrize("file", ["workspace.toml", "classes.txt", "images.csv"])
 def test_a_missing_text_is_refused_by_name(workspace, file):
     (workspace.root / file).unlink()
     with pytest.raises(AevisError, match=file):

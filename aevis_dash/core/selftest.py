@@ -116,8 +116,8 @@ def _count(x: Tensor) -> int:
 def _mixing(name: str, count: int, where: str) -> str:
     return (
         f"{name} says something else of an image when others are in the batch, here {count} in all{where}. "
-        "Explanations would depend on what is computed together. An operation works across the images, dimension 0: let "
-        "a softmax, flip, squeeze, mean or view keep each image to itself, and give batch norm running statistics "
+        "Explanations would depend on what is computed together. An operation works across the images, dimension 0: "
+        "let a softmax, flip, squeeze, mean or view keep each image to itself, and give batch norm running statistics "
         "(track_running_stats=True)."
     )
 
