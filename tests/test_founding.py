@@ -427,6 +427,24 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
         founding.check_workspace(open_workbench(world))
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "labelled", "classes", "guesses"),
+    [
+        (0.5, 100, 2, True),
+        (0.9, 100, 2, False),
+        (0.15, 100, 10, True),
+        (0.3, 100, 10, False),
+        (0.0, 100, 1000, True),
+        (0.03, 100, 1000, False),
+        (0.5, 9, 2, False),
+        (1.0, 100, 1, False),
+    ],
+)
+def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guesses):
+    facts = {"accuracy": accuracy, "labelled": labelled, "classes": classes}
+    assert any("hardly more than guessing" in doubt for doubt in founding._doubts(facts)) == guesses
+
+
 def test_check_counts_what_the_table_leaves_out(world):
     table = world / "images.csv"
     rows = table.read_text().splitlines()
