@@ -10,7 +10,7 @@ from typing import Any
 
 from aevis_dash.config import PACKAGE
 from aevis_dash.domain import AevisError, shortened, whole_number
-from aevis_dash.tables import is_unprintable, read_text
+from aevis_dash.tables import is_unprintable, read_text, why_unread
 
 _SYNSET = re.compile(r"(n[0-9]{8})(?:[\s:,]+(.*))?")
 _INDEX = re.compile(r"([0-9]+)(?:\.0*)?")
@@ -121,7 +121,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         document = json.loads(text) if path.suffix.lower() == ".json" else None
     except (OSError, ValueError, RecursionError) as error:
         raise AevisError(
-            f"The class names in {path} cannot be read ({error}). Give a text, one name a line."
+            f"The class names in {path} cannot be read ({why_unread(error)}). Give a text in UTF-8, one name a line."
         ) from error
     names = _lines(text, path) if document is None else _from_json(document, path)
     if "" in names:

@@ -38,6 +38,14 @@ def shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
+def reason_of(error: BaseException) -> str:
+    """Why the user's own code failed: its error's first line without a full stop, for the middle of a sentence."""
+    if isinstance(error, SystemExit):
+        return f"it ends the program (SystemExit: {error})"
+    said = str(error).strip().splitlines()
+    return said[0].rstrip(". ") if said else type(error).__name__
+
+
 class Role(StrEnum):
     """The part an image plays in a triplet."""
 

@@ -22,7 +22,10 @@ from aevis_dash.domain import AevisError
 _CLOCKS_APART = 3600
 """Seconds by which a file's time and a process's may differ: they may come from two machines, and clocks are set."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+READ_ONLY = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP),  # a file in a folder's place, or /proc
+)
 """What the system says of a place where nothing can be written, however much space it has."""
 
 

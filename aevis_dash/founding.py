@@ -1,6 +1,7 @@
 """Making workspaces: of a user's model and images, and of the drawn world that ships with the project."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from aevis_dash.classes import Classes, read_class_names
-from aevis_dash.config import AttackParameters, Progress, part_of, resource, silent
+from aevis_dash.config import AttackParameters, Progress, embedded_workspace, part_of, resource, silent
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.images import read_image, write_image
@@ -30,6 +32,8 @@ WORLD_IMAGES, WORLD_ATTACKED = 240, 160
 WORLD_EPSILONS = (3.0, 5.0, 8.0)
 SUSPECT, ENOUGH = 0.2, 10
 """Accuracy on its own images below which a model and its labels hardly belong together, and from how many labels on."""
+LOOKED = 100
+"""Labelled images, spread over the table, that a new workspace's model is tried on."""
 _WORLD_SEED = 2020
 FRESH_DRAWINGS = 2000
 
@@ -112,9 +116,23 @@ class Checked:
     doubts: tuple[str, ...]
 
 
+def make_embedded_world(progress: Progress = silent) -> Path:
+    """Where the drawn world's workspace lies that is served where none is named, made there if it is not yet."""
+    root = embedded_workspace()
+    try:
+        make_world(root, progress)
+    except OSError as error:
+        raise AevisError(
+            f"The drawn world cannot be made in {root} ({error.strerror}). Name a folder that can be written with "
+            "AEVIS_CACHE in the environment, or give a workspace of yours."
+        ) from error
+    return root
+
+
 def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     """Read everything a workspace refers to and run the model; raises AevisError at the first thing that is wrong."""
     workspace = bench.workspace
+    refuse_settings(bench)
     names = [entry.file for entry in workspace.images]
     examples = workspace.examples()
     judged = bench.judge([*names, *(e.adversarial for e in examples)], progress)
@@ -135,11 +153,74 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "accuracy": _right(labelled),
         "examples": len(examples),
         "misclassified_examples": fooled,
+        "images_with_parts": _with_parts(workspace),
         **unmatched_now(workspace.root / workspace.settings.images, workspace.images).unmatched,
     }
-    if len(labelled) >= ENOUGH and facts["accuracy"] < SUSPECT:
-        facts |= {"accuracy_one_lower": _right(labelled, -1), "accuracy_one_higher": _right(labelled, 1)}
-    return Checked(facts, _doubts(facts))
+    facts |= _agreement(labelled)
+    return Checked(facts, (*_doubts(facts), *_opening_doubt(bench)))
+
+
+def refuse_settings(bench: Workbench) -> None:
+    """Raise AevisError for settings that only extracting and the page read: the method, and the example to open on."""
+    settings, path = bench.workspace.settings, bench.workspace.root / "workspace.toml"
+    try:
+        check_methods([settings.extraction.method])
+    except AevisError as error:
+        raise AevisError(f"{path}, [extraction], method: {error}") from error
+    if settings.opens_on:
+        try:
+            bench.workspace.example(settings.opens_on)
+        except AevisError as error:
+            raise AevisError(f"{path}, [page], opens_on: {error} Empty it for an example of medium score.") from error
+
+
+def _opening_doubt(bench: Workbench) -> tuple[str, ...]:
+    """That the example to open on cannot be explained, for which the page is not served."""
+    wanted = bench.workspace.settings.opens_on
+    try:
+        if wanted:
+            bench.plan(bench.workspace.example(wanted))
+    except AevisError as error:
+        return (
+            f"The page is not served, because it cannot open on {wanted}, which opens_on in workspace.toml names. "
+            f"{error}",
+        )
+    return ()
+
+
+def _with_parts(workspace: Workspace) -> int:
+    """How many images have a mask of their parts; raises AevisError for one that cannot be read."""
+    named = [entry.file for entry in workspace.images if workspace.has_parts(entry.file)] if workspace.parts else []
+    for name in named:
+        workspace.part_numbers(name)
+    return len(named)
+
+
+def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ...]:
+    """What the model's answers on some labelled images make doubtful about a new workspace; nothing for few images."""
+    labelled = [entry for entry in bench.workspace.images if entry.label is not None]
+    chosen = labelled if len(labelled) <= LOOKED else [labelled[i * len(labelled) // LOOKED] for i in range(LOOKED)]
+    if len(chosen) < ENOUGH:
+        return ()
+    predicted = [p.label for p in (j.prediction for j in bench.judge([entry.file for entry in chosen], progress))]
+    pairs = [(e.label, p) for e, p in zip(chosen, predicted, strict=True) if e.label is not None]
+    return _doubts(_agreement(pairs) | {"labelled": len(pairs), "classes": len(bench.class_names)})
+
+
+def _agreement(labelled: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """How often (label, predicted class) agree, and where that is hardly ever, how often moved labels would."""
+    found = {"accuracy": _right(labelled)}
+    if len(labelled) >= ENOUGH and found["accuracy"] < SUSPECT:
+        found |= {"accuracy_one_lower": _right(labelled, -1), "accuracy_one_higher": _right(labelled, 1)}
+    return found
+
+
+def _is_guessing(facts: Mapping[str, Any]) -> bool:
+    """Whether the model is right no more often than guessing among its classes is, within three standard deviations."""
+    count, chance = facts["labelled"], 1 / facts["classes"]
+    if count < ENOUGH or facts["classes"] < 2:
+        return False
+    return facts["accuracy"] <= chance + 3 * math.sqrt(chance * (1 - chance) / count)
 
 
 def _right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:
@@ -149,15 +230,20 @@ def _right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:
 
 
 def _doubts(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an accuracy near 0 comes from, where moved labels tell it."""
-    if "accuracy_one_lower" not in facts:
-        return ()
+    """What an accuracy near 0 or near chance comes from, where moved labels tell it."""
     words = f"The model agrees with {facts['accuracy']:.0%} of the {facts['labelled']} labels"
+    if _is_guessing(facts):
+        words += f", hardly more than guessing among {facts['classes']} classes would"
+    elif "accuracy_one_lower" not in facts:
+        return ()
+    if "accuracy_one_lower" not in facts:
+        return (f"{words}. Check that its weights are trained and are those of these classes, and the preprocessing.",)
     lower, higher = facts["accuracy_one_lower"], facts["accuracy_one_higher"]
     if max(lower, higher) < max(0.3, 3 * facts["accuracy"]):
         return (
             f"{words}, with {lower:.0%} of them moved one lower and {higher:.0%} one higher. Check that classes.txt "
-            "has the model's order, that the labels mean these classes, and the preprocessing.",
+            "has the model's order, that the weights are trained, that the labels mean these classes, and the "
+            "preprocessing.",
         )
     way, count = ("lower", "from 1") if lower > higher else ("higher", "from -1, or leaves out the first class")
     return (

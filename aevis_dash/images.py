@@ -144,10 +144,12 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Files:
-    """The names of a folder's files relative to it, in order: the images, and what is not read as one."""
+    """The names of a folder's files relative to it, in order: the images, what is not read as one, and images that are
+    passed over because their own name begins with a full stop."""
 
     images: tuple[str, ...]
     others: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
 
 
 @cache
@@ -164,11 +166,14 @@ def files_in(folder: Path) -> Files:
     """
     if not folder.is_dir():
         raise AevisError(f"There is no folder {folder}. Give the folder that holds the images.")
-    images, others = [], []
+    images, others, hidden = [], [], []
     try:
         for name, entry in _walked(folder):
             is_image = Path(name).suffix.lower() in image_suffixes() and _leads_to(entry.is_file)
-            (images if is_image else others).append(name)
+            if not entry.name.startswith("."):
+                (images if is_image else others).append(name)
+            elif is_image:
+                hidden.append(name)
     except OSError as error:
         raise AevisError(
             f"The folder {error.filename or folder} cannot be read ({error.strerror}). Check its permissions."
@@ -176,19 +181,23 @@ def files_in(folder: Path) -> Files:
     if not images:
         beside = f" Its {len(others)} files are of other kinds, such as {sorted(others)[0]!r}." if others else ""
         raise AevisError(f"The folder {folder} holds no image that can be read, such as a PNG or JPEG.{beside}")
-    return Files(*(tuple(sorted(names, key=lambda name: name.split("/"))) for names in (images, others)))
+    return Files(*(tuple(sorted(names, key=lambda name: name.split("/"))) for names in (images, others, hidden)))
 
 
 def _walked(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The files under a folder by their names relative to it; no link back to a folder that it lies in is followed."""
+    """The files under a folder by their names relative to it, hidden ones too but for what macOS puts beside others
+    (`._NAME`); no hidden folder is looked into, and no link back to a folder that it lies in is followed."""
     waiting: list[tuple[str, str, tuple[str, ...]]] = [(str(folder), "", (os.path.realpath(folder),))]
     while waiting:
         path, before, above = waiting.pop()
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name in _HOUSEKEEPING:
+                if entry.name.startswith("._") or entry.name in _HOUSEKEEPING:
                     continue
-                if not _leads_to(entry.is_dir):
+                is_folder = _leads_to(entry.is_dir)
+                if is_folder and entry.name.startswith("."):
+                    continue
+                if not is_folder:
                     yield before + entry.name, entry
                     continue
                 real = os.path.realpath(entry.path)

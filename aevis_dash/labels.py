@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aevis_dash.classes import Classes
@@ -34,6 +34,7 @@ class Labelled:
     images_without_row   images that the table does not name, which are left out
     rows_without_image   what the table's other rows name; files that are there but no image that is read come first
     folders_of_no_class  folders of images without a label
+    hidden_images        images whose own name begins with a full stop, which are left out
     other_files          files that are not read as images; those that the table names come first
     """
 
@@ -43,6 +44,12 @@ class Labelled:
     rows_without_image: tuple[str, ...] = ()
     folders_of_no_class: tuple[str, ...] = ()
     other_files: tuple[str, ...] = ()
+    hidden_images: tuple[str, ...] = ()
+
+    @property
+    def images_without_label(self) -> tuple[str, ...]:
+        """The images that are kept though neither their row nor a folder says a class."""
+        return tuple(entry.file for entry in self.images if entry.label is None)
 
     @property
     def unmatched(self) -> dict[str, dict[str, int | list[str]]]:
@@ -50,7 +57,14 @@ class Labelled:
         return {kind: counted(getattr(self, kind)) for kind in UNMATCHED}
 
 
-UNMATCHED = ("images_without_row", "rows_without_image", "folders_of_no_class", "other_files")
+UNMATCHED = (
+    "images_without_row",
+    "rows_without_image",
+    "images_without_label",
+    "folders_of_no_class",
+    "other_files",
+    "hidden_images",
+)
 
 
 def counted(names: Sequence[str]) -> dict[str, int | list[str]]:
@@ -78,7 +92,7 @@ def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Seq
     else:
         result = _by_table(folder, labels, found.images, others, classes)
     refuse_names(result.images, folder)
-    return result
+    return replace(result, hidden_images=found.hidden)
 
 
 def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
@@ -86,7 +100,14 @@ def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
     found, listed = files_in(folder), {entry.file for entry in images}
     beside = tuple(name for name in found.images if name not in listed)
     unlabelled = _unlabelled_folders(images)
-    return Labelled(tuple(images), "images.csv", beside, folders_of_no_class=unlabelled, other_files=found.others)
+    return Labelled(
+        tuple(images),
+        "images.csv",
+        beside,
+        folders_of_no_class=unlabelled,
+        other_files=found.others,
+        hidden_images=found.hidden,
+    )
 
 
 def refuse_names(images: Sequence[ImageEntry], folder: Path) -> None:
@@ -154,7 +175,10 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
     places, lost, said = _Places(images, folder.resolve().name), [], {}
     for line, row in table.rows:
         where = f"{path}, line {line}"
-        label, found = classes.label(row[value], where), places.find(row[key])
+        found = places.find(row[key])
+        if not found and row[key].startswith("#"):  # a comment, or a row that was taken out
+            continue
+        label = classes.label(row[value], where)
         if len(found) > 1:
             raise AevisError(
                 f"{where}: {row[key]!r} may be {found[0]!r} or {found[1]!r}. Name images by their path in {folder}."
@@ -166,8 +190,9 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
                 f"{where}: the image {found[0]!r} has another label in line {said[found[0]][1]}. Take out one of them."
             )
     if not said:
+        called = lost[0] if lost else "#"
         raise AevisError(
-            f"No image in {folder} has a row in {path}: images are called {images[0]!r}, rows {lost[0]!r}. "
+            f"No image in {folder} has a row in {path}: images are called {images[0]!r}, rows {called!r}. "
             "The table needs the file's name, with or without its suffix."
         )
     elsewhere = _Places(others, folder.resolve().name)

@@ -11,7 +11,7 @@ from aevis_dash.images import read_image
 from aevis_dash.pairs import edges_kept, swapped
 from aevis_dash.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 """Of what is tried and said; raised when either changes."""
 SHARES = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8, 0.75, 0.7)
 """Of each side, that the tried centres hold; torchvision keeps 224 of 256."""
@@ -23,7 +23,7 @@ SOURCES = 500
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, in a sentence; "" where nothing that was tried makes the two images a pair."""
+    """What to do, in a sentence; "" where nothing that was tried makes them a pair and nothing was left out."""
 
     text: str
 
@@ -45,7 +45,13 @@ def remedy(workspace: Workspace, example: Example) -> Remedy:
     for tried in ways:
         edges, text = max(tried, default=(0.0, ""))
         if edges >= IN_PLACE:
-            return Remedy(f"{text} ({edges:.0%} of the edges are then in place).")
+            return Remedy(f"{text}. Then {edges:.0%} of the source's edges are in place.")
+    images = len(workspace.images)
+    if images > SOURCES:
+        return Remedy(
+            f"Put the right files into examples.csv. As its source only the first {SOURCES} of the {images} images in "
+            "images.csv were tried."
+        )
     return Remedy("")
 
 

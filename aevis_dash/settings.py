@@ -13,11 +13,13 @@ import tomli_w
 from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.reading import read_bytes
-from aevis_dash.tables import write_text
+from aevis_dash.tables import why_unread, write_text
 
 T = TypeVar("T")
 _LONGEST = 64 * 1024
 """Bytes of a workspace.toml at most; one that `aevis init` writes has two thousand."""
+GREY_LEVELS = 255
+"""The largest value of an 8-bit image, to which mean and std are often written."""
 LONGEST_SIDE = 4096
 """Pixels of a side of the model's input at most; a network of that size is not traced in any sensible time."""
 
@@ -60,7 +62,9 @@ def read_settings(root: Path) -> WorkspaceSettings:
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
     try:
         table = tomllib.loads(read_bytes(path, _LONGEST).decode("utf-8-sig"))
-    except (ValueError, OSError) as error:
+    except (UnicodeDecodeError, OSError) as error:
+        raise AevisError(f"{path} cannot be read: {why_unread(error)}. Save it as a text in UTF-8.") from error
+    except ValueError as error:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     except RecursionError as error:
         raise AevisError(f"{path} is nested too deeply to be read. Its tables hold plain values and lists.") from error
@@ -151,6 +155,42 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
         raise AevisError(f"{where}: std needs numbers above 0, not {list(chosen.std)}. Mend it.")
     if chosen.value_range[0] == chosen.value_range[1]:
         raise AevisError(f"{where}: value_range needs two different numbers, not {list(chosen.value_range)}. Mend it.")
+    _refuse_another_scale(chosen, where)
+
+
+def _refuse_another_scale(chosen: Preprocessing, where: str) -> None:
+    """Raise AevisError for a mean or a std that no images of these values have; most often it is one in grey levels."""
+    low, high = sorted(chosen.value_range)
+    fits = {"mean": low <= min(chosen.mean) and max(chosen.mean) <= high, "std": max(chosen.std) <= high - low}
+    outside = [name for name, is_inside in fits.items() if not is_inside]
+    if not outside:
+        return
+    divided = {name: [value / GREY_LEVELS for value in getattr(chosen, name)] for name in outside}
+    in_grey_levels = (low, high) == (0, 1) and all(0 <= value <= 1 for values in divided.values() for value in values)
+    remedy = "Mend it, or value_range."
+    if in_grey_levels:
+        words = ", ".join(f"{name} = {[round(v, 4) for v in values]}" for name, values in divided.items())
+        or_range = (
+            "say value_range = [0, 255] (--value-range=0,255), or " if min(*chosen.mean, *chosen.std) >= 1 else ""
+        )
+        remedy = f"If it is meant for pixels from 0 to 255, {or_range}divide it by 255: {words}."
+    raise AevisError(
+        f"{where}: {outside[0]} = {list(getattr(chosen, outside[0]))} cannot be that of images whose values are from "
+        f"{low:g} to {high:g}, as value_range says. {remedy}"
+    )
+
+
+def doubted_scale(chosen: Preprocessing) -> str:
+    """What to say of a mean and a std written for pixels from 0 to 1 where the images' values are grey levels; "" for
+    any other."""
+    numbers = (*chosen.mean, *chosen.std)
+    fractions = all(0 <= number <= 1 for number in numbers) and any(0 < number < 1 for number in chosen.mean)
+    if sorted(chosen.value_range) != [0, GREY_LEVELS] or not fractions:
+        return ""
+    return (
+        "workspace.toml says that the images' values are from 0 to 255, and has a mean and a std that look like those "
+        "of values from 0 to 1. If they are, leave out value_range, or multiply both by 255."
+    )
 
 
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:

@@ -4,7 +4,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from aevis_dash.domain import AevisError
 from aevis_dash.files import write_atomically
 
 _DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR = re.compile(r"""\A"?sep=.?"?[,;\t|]*(?=\r|\n|\Z)""", re.IGNORECASE)
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -31,11 +32,13 @@ def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) ->
     The text is UTF-8, or UTF-16 as spreadsheets export it. Values stand between commas, semicolons, tabs or bars,
     whichever gives the header the columns named here or in `known`; spaces after them are no part of a value. Columns
     that differ from those names in case, spaces, hyphens or underscores alone are given these names. Rows without any
-    value are passed over.
+    value are passed over, and so is a first line `sep=;`, by which Excel knows the delimiter. Without `columns`, in a
+    table of somebody else's, lines that begin with # are comments above the header, and below it where they do not
+    have a row's values; a header may begin with # itself.
     """
     try:
         text = read_text(path)
-        header, lines = _split(text, (*columns, *known))
+        header, lines = _split(_SEPARATOR.sub("", text, count=1), (*columns, *known), comments=not columns)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable_table(path, error) from error
     wanted = {_plain(name): name for name in (*known, *columns)}
@@ -48,6 +51,8 @@ def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) ->
         raise AevisError(f"The table {path} has two columns {twice[0]!r}. Rename or remove one of them.")
     rows = []
     for line, values in lines:
+        if not columns and values[0].startswith("#") and (any(values[len(names) :]) or not any(values[1:])):
+            continue
         if any(values[len(names) :]):
             raise AevisError(
                 f"{path}, line {line} has more values than columns. Put quotation marks around a value that holds a "
@@ -93,24 +98,48 @@ def is_unprintable(text: str) -> bool:
     return _UNPRINTABLE.search(text) is not None
 
 
+def why_unread(error: Exception) -> str:
+    """Why a text could not be read, for people: the line that is no UTF-8, or what the system says."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b"\n") + 1
+        return f"line {line} holds bytes that are no {error.encoding.upper()}"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return getattr(error, "strerror", None) or str(error)
+
+
 def unreadable_table(path: Path, error: Exception) -> AevisError:
     """The refusal of a table that cannot be read."""
-    return AevisError(f"The table {path} cannot be read ({error}). It must be a CSV file in UTF-8.")
+    return AevisError(f"The table {path} cannot be read ({why_unread(error)}). It must be a CSV file in UTF-8.")
 
 
-def _split(text: str, wanted: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _split(text: str, wanted: Sequence[str], comments: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header's names and the rows below it, with the line each ends in."""
     known, best = {_plain(name) for name in wanted}, (-1, -1)
     header, delimiter = [], ","
     for each in _DELIMITERS:
         with suppress(csv.Error):  # a quoted header is damaged where another delimiter is looked for
-            names = [name.strip() for name in next((v for _, v in _rows(text, each) if any(v)), [])]
+            names = next((v for _, v in _headed(text, each, known, comments)), [])
             found = (sum(_plain(name) in known for name in names), len(names))
             if found > best:
                 best, header, delimiter = found, names, each
     while len(header) > 1 and not header[-1]:  # spreadsheets export columns that were used once
         header.pop()
-    return header, [(line, values) for line, values in _rows(text, delimiter) if any(values)][1:]
+    return header, list(_headed(text, delimiter, known, comments))[1:]
+
+
+def _headed(text: str, delimiter: str, known: set[str], comments: bool) -> Iterator[tuple[int, list[str]]]:
+    """The header's names, then the rows with any value, with the line each ends in; comments above are left out."""
+    rows = ((line, values) for line, values in _rows(text, delimiter) if any(values))
+    for line, values in rows:
+        names = [name.strip() for name in values]
+        if comments and names[0].startswith("#"):
+            names[0] = names[0].lstrip("# ")
+            if not any(_plain(name) in known for name in names):
+                continue
+        yield line, names
+        break
+    yield from rows
 
 
 def _rows(text: str, delimiter: str) -> Iterable[tuple[int, list[str]]]:

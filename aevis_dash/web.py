@@ -39,9 +39,9 @@ from aevis_dash.callbacks import (
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
-from aevis_dash.config import embedded_workspace, resource
+from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
-from aevis_dash.founding import make_world
+from aevis_dash.founding import make_embedded_world, refuse_settings
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.workbench import Workbench, open_workbench
@@ -230,13 +230,12 @@ def _no_other_page() -> None:
 
 
 def _embedded() -> Path:
-    folder = embedded_workspace()
-    make_world(folder, lambda share, what: _tell(f"making the drawn world: {share:4.0%} {what}"))
-    return folder
+    return make_embedded_world(lambda share, what: _tell(f"making the drawn world: {share:4.0%} {what}"))
 
 
 def _prepare_opening(bench: Workbench) -> None:
     """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
+    refuse_settings(bench)
     story = bench.workspace.settings.opens_on
     if story and ((found := bench.triplet(story)) is None or found.pending):
         bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))

@@ -32,8 +32,8 @@ from aevis_dash.files import part_prefix, sweep
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
-from aevis_dash.settings import WorkspaceSettings, read_settings, write_settings
-from aevis_dash.tables import Table, read_table, read_text, unreadable_table, write_table, write_text
+from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
+from aevis_dash.tables import Table, read_table, read_text, unreadable_table, why_unread, write_table, write_text
 
 _PATIENCE = 60
 """Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
@@ -81,7 +81,11 @@ class Workspace:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is doubtful about the tables, a sentence each."""
+        """What is doubtful about the settings and the tables, a sentence each."""
+        scale = doubted_scale(self.settings.preprocessing)
+        return ((scale,) if scale else ()) + self._label_warnings()
+
+    def _label_warnings(self) -> tuple[str, ...]:
         if any(entry.label is not None for entry in self.images):
             return ()
         if not self.images:
@@ -204,7 +208,9 @@ class Workspace:
         try:
             text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise AevisError(f"The names of parts in {path} cannot be read ({error}). Mend or remove it.") from error
+            raise AevisError(
+                f"The names of parts in {path} cannot be read ({why_unread(error)}). Mend or remove it."
+            ) from error
         named = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
         if any(number != str(i) or not name for i, (number, name) in enumerate(named, start=1)):
             raise AevisError(f"{path} must number its parts from 1, such as '1 ear', a line each. Mend or remove it.")

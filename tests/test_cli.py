@@ -28,6 +28,7 @@ from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
 from aevis_dash.workbench import DONORS, Workbench, open_workbench
 from aevis_dash.workspace import Workspace
+from aevis_dash.world.network import MEAN, STD, drawn_world_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = resource("models") / founding.WORLD_WEIGHTS
@@ -193,6 +194,66 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     failed = next(j for j in judged if not j.misclassified)
     _, out, _ = aevis("score", drawn_world, "--example", failed.example.id)
     assert out.splitlines()[2].endswith(f"  attack failed: still {bench.class_names[failed.source.label]}")
+
+
+def test_score_says_why_there_is_no_score_and_no_auroc(aevis, world):
+    """Without other images of the class that an adversarial is taken for there is nothing to compare it with."""
+    bench = open_workbench(world)
+    chosen = next(j for j in bench.judged_examples() if j.misclassified)
+    failed = next(j for j in bench.judged_examples() if not j.misclassified)
+    name = bench.class_names[chosen.adversarial.label]
+    table, taken = world / "images.csv", {j.label for j in (chosen.adversarial,)}
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *(row for row in rows if int(row.rsplit(",", 1)[1]) not in taken)]))
+    why = f"no score: no other clean image is predicted as {name}"
+    _, out, _ = aevis("score", world, "--example", chosen.example.id)
+    assert out.splitlines()[2].endswith(why)
+    assert "their sources: - (no misclassified adversarial has a score, because no other clean image" in out
+    found = json.loads(aevis("score", world, "--example", chosen.example.id, failed.example.id, "--json")[1])
+    assert found["examples"][0]["no_score"] == why
+    assert found["examples"][0]["score"] is None
+    _, out, _ = aevis("score", world, "--example", failed.example.id)
+    assert out.rstrip().endswith("- (none of these examples is misclassified)")
+    found = json.loads(aevis("score", world, "--json")[1])
+    assert (found["no_auroc"], found["auroc"] is None) == ("", False)
+
+
+def test_score_says_that_no_source_can_be_scored(aevis, world):
+    bench = open_workbench(world)
+    chosen = next(j for j in bench.judged_examples() if j.misclassified)
+    table = world / "images.csv"
+    head, *rows = table.read_text().splitlines()
+    others = [
+        r for r in rows if r.split(",")[0] == chosen.example.source or r.rsplit(",", 1)[1] != str(chosen.source.label)
+    ]
+    table.write_text("\n".join([head, *others]))
+    found = json.loads(aevis("score", world, "--example", chosen.example.id, "--json")[1])
+    assert found["no_auroc"] == "no source has a score, because no other clean image is predicted as its class"
+    assert found["examples"][0]["no_score"] == ""
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_init_says_first_that_a_model_only_guesses(aevis, init, drawn_world, tmp_path, trained):
+    photos = tmp_path / "drawn"
+    for entry in Workspace(drawn_world).images:
+        (photos / entry.file.split("-")[0]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(drawn_world / "images" / entry.file, photos / entry.file.split("-")[0] / entry.file)
+    names = tmp_path / "all.txt"
+    names.write_text("\n".join(Workspace(drawn_world).class_names))
+    argv = [*init, "--images", photos, "--classes", names]
+    if not trained:
+        argv += ["--model", "test_cli:untrained", "--weights", ""]
+    mean, std = (",".join(map(str, each)) for each in (MEAN, STD))
+    status, out, err = aevis(*argv, "--mean", mean, "--std", std)
+    assert status == 0
+    assert out.splitlines()[-1].startswith("Next: aevis attack" if trained else "Once that is mended: aevis attack")
+    said = "hardly more than guessing among 10 classes would"
+    assert ((said in out), (said in err)) == (not trained, not trained)
+
+
+def untrained():
+    torch.manual_seed(0)
+    return drawn_world_resnet()
 
 
 def test_warnings_are_said_before_the_work_and_stand_in_the_document(aevis, drawn_world, monkeypatch):
@@ -638,7 +699,7 @@ def test_init_refuses_an_unusable_image_or_leaves_it_out(refused, document, init
         ("hand_wired:Branching", "hand_wired.py, line "),
         ("hand_wired:nothing", "has no function 'nothing'"),
         ("test_cli:nan_net", "gives NaN or infinite logits"),
-        ("test_cli:dropping", "Dropping is random in evaluation: the same image gives other outputs from call to call"),
+        ("test_cli:dropping", "Dropping changes from call to call in evaluation: the same image gives other outputs"),
     ],
 )
 def test_init_refuses_a_model_that_cannot_be_explained(refused, init, tmp_path, factory, words):
@@ -888,6 +949,16 @@ def test_a_refusal_with_a_closed_stream_is_still_a_refusal(closed, status, tmp_p
     assert done.returncode == status
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_code_that_ends_the_program_is_told_in_one_line(monkeypatch, aevis, drawn_world):
+    def leaves(*_args, **_options):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("aevis_dash.workbench.Workbench.judge", leaves)
+    status, _, err = aevis("check", drawn_world)
+    assert status == 2
+    assert "aevis: Code that the workspace's model brings along ended the program (SystemExit: 3)." in err
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])

@@ -5,6 +5,7 @@ import functools
 import os
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aevis_dash import founding
+from aevis_dash import founding, web
 from aevis_dash.config import resource
 from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.founding import init_workspace, make_world, train_world
 from aevis_dash.images import write_image
+from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 from aevis_dash.world.draw import CLASSES, PARTS
@@ -180,7 +182,7 @@ def plain_evil(path):
     ("name", "write", "words"),
     [
         ("other.safetensors", lambda p: save_file(nn.Linear(2, 2).state_dict(), p), "do not fit .*Give the weights of"),
-        ("narrow.pt", lambda p: torch.save(narrowed(), p), "do not fit .*size mismatch"),
+        ("narrow.pt", lambda p: torch.save(narrowed(), p), r"do not fit .*size mismatch[^.]*(\.\w[^.]*)*\. Give the"),
         ("nan.safetensors", nan_weights, "NaN or infinite logits"),
         ("evil.pt", evil, "not a file of plain tensors, so it is not opened"),
         ("plain.pkl.pth", plain_evil, "not a file of plain tensors, so it is not opened"),
@@ -274,6 +276,25 @@ def number():
     return 3
 
 
+class Stubborn(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
+class Silent(Stubborn):
+    def train(self, mode=True):
+        torch.nn.Linear.train(self, mode)
+
+
+def test_a_model_that_eval_does_not_reach_is_refused_by_its_cause():
+    with pytest.raises(AevisError, match=r"stays in training mode though eval\(\) is called .* a train\(\) of its own"):
+        loading.load_model(ModelSpec("test_founding:Stubborn", ""))
+    assert not loading.load_model(ModelSpec("test_founding:Silent", "")).training, "its train() gives nothing back"
+
+
 def test_a_class_and_a_partial_function_make_models():
     for name in ("Small", "partly", "promised"):
         assert type(loading.load_model(ModelSpec(f"test_founding:{name}", ""))).__name__ == "Small"
@@ -354,12 +375,74 @@ def test_labels_that_are_moved_are_told_by_check(world, shift, words):
     table.write_text("\n".join([head, *kept]))
     found = founding.check_workspace(open_workbench(world))
     assert found.facts["accuracy"] == 0
-    assert len(found.doubts) == 1
     assert re.search(words, found.doubts[0])
+    assert all("cannot open on" in doubt for doubt in found.doubts[1:]), "no image of a class is clean any more"
 
 
 def test_labels_that_fit_are_not_doubted(drawn_world):
     assert founding.check_workspace(open_workbench(drawn_world)).doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda s: replace(s, extraction=replace(s.extraction, method="magic")),
+            r"\[extraction\], method: There is no",
+        ),
+        (
+            lambda s: replace(s, opens_on="nothing"),
+            r"workspace.toml, \[page\], opens_on: There is no example 'nothing'",
+        ),
+    ],
+)
+def test_check_and_serve_refuse_what_only_later_verbs_read(world, change, words):
+    write_settings(world, change(Workspace(world).settings))
+    for opened in (founding.check_workspace, web._prepare_opening):
+        with pytest.raises(AevisError, match=words):
+            opened(open_workbench(world))
+
+
+def test_check_warns_of_an_opening_that_serve_refuses(world):
+    workspace = Workspace(world)
+    chosen = workspace.example(workspace.settings.opens_on)
+    same = replace(chosen, id="same", adversarial="adversarial/same.png")
+    workspace.keep_adversarials([(same, workspace.read([chosen.source])[0])])
+    write_settings(world, replace(workspace.settings, opens_on="same"))
+    with pytest.raises(AevisError) as refused:
+        web._prepare_opening(open_workbench(world))
+    (doubt,) = founding.check_workspace(open_workbench(world)).doubts
+    assert "cannot open on same, which opens_on" in doubt
+    assert str(refused.value) in doubt
+
+
+@pytest.mark.parametrize("spoil", ["names", "mask"])
+def test_check_reads_the_parts_that_are_known(world, spoil):
+    assert founding.check_workspace(open_workbench(world)).facts["images_with_parts"] == 60
+    if spoil == "names":
+        (world / "parts" / "names.txt").write_text("2 ear\n")
+    else:
+        (world / "parts" / Workspace(world).images[3].file).write_bytes(b"noise")
+    with pytest.raises(AevisError, match=r"must number its parts from 1|The mask .* cannot be read"):
+        founding.check_workspace(open_workbench(world))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "labelled", "classes", "guesses"),
+    [
+        (0.5, 100, 2, True),
+        (0.9, 100, 2, False),
+        (0.15, 100, 10, True),
+        (0.3, 100, 10, False),
+        (0.0, 100, 1000, True),
+        (0.03, 100, 1000, False),
+        (0.5, 9, 2, False),
+        (1.0, 100, 1, False),
+    ],
+)
+def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guesses):
+    facts = {"accuracy": accuracy, "labelled": labelled, "classes": classes}
+    assert any("hardly more than guessing" in doubt for doubt in founding._doubts(facts)) == guesses
 
 
 def test_check_counts_what_the_table_leaves_out(world):

@@ -7,7 +7,7 @@ import pytest
 
 from aevis_dash.classes import Classes, imagenet
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
-from aevis_dash.labels import ImageEntry, find_images
+from aevis_dash.labels import ImageEntry, find_images, unmatched_now
 from aevis_dash.settings import WorkspaceSettings
 from aevis_dash.workspace import create
 
@@ -105,14 +105,34 @@ def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
     assert found.other_files == ("lost.png",)
 
 
+def test_images_at_the_top_of_class_folders_and_rows_without_a_label_are_named(folder):
+    named = {"count": 1, "such_as": ["three.JPG"]}
+    assert find_images(folder, None, NAMES).unmatched["images_without_label"] == named
+    found = find_images(folder, labels_file(folder, [("one", 0), ("three", " "), ("two", 1)]), NAMES)
+    assert ImageEntry("three.JPG", None) in found.images
+    assert found.unmatched["images_without_label"] == named
+    assert unmatched_now(folder, found.images).unmatched["images_without_label"] == named
+
+
+def test_a_row_that_was_taken_out_with_a_hash_has_no_part(folder):
+    found = find_images(folder, labels_file(folder, [("one", 0), ("#two", "whatever"), ("# by me", "in May")]), NAMES)
+    assert found.unmatched["rows_without_image"]["count"] == 0
+    assert found.images_without_row == ("dog/two.png", "three.JPG")
+    touch(folder, "#two.png")
+    assert ImageEntry("#two.png", 1) in find_images(folder, labels_file(folder, [("#two", 1)]), NAMES).images
+
+
 # Which files
 
 
 def test_hidden_files_and_folders_are_passed_over(folder):
     touch(folder, ".ipynb_checkpoints/a.png", "cat/._one.png", "@eaDir/one.png", "__MACOSX/cat/one.png", "Thumbs.db")
+    touch(folder, "dog/.four.png", ".five.JPG", ".DS_Store")
     found = find_images(folder, None, NAMES)
     assert [entry.file for entry in found.images] == ["cat/one.png", "dog/two.png", "three.JPG"]
     assert found.other_files == ()
+    assert found.unmatched["hidden_images"] == {"count": 2, "such_as": [".five.JPG", "dog/.four.png"]}
+    assert unmatched_now(folder, found.images).hidden_images == found.hidden_images
 
 
 def test_every_format_that_pillow_reads_is_an_image_and_the_rest_is_counted(folder):
@@ -205,8 +225,10 @@ def test_labels_come_from_a_table_by_path_name_or_stem(folder, name):
     assert found.unmatched == {
         "images_without_row": {"count": 1, "such_as": ["dog/two.png"]},
         "rows_without_image": {"count": 2, "such_as": ["not there", "other/one.png"]},
+        "images_without_label": {"count": 0, "such_as": []},
         "folders_of_no_class": {"count": 0, "such_as": []},
         "other_files": {"count": 0, "such_as": []},
+        "hidden_images": {"count": 0, "such_as": []},
     }
 
 

@@ -58,6 +58,26 @@ def test_a_source_that_is_the_centre_of_the_adversarial_is_told(bench):
     assert found.text.startswith("The source fits the centre, about 75% of each side, of the adversarial")
 
 
+def test_the_share_in_place_is_a_sentence_of_its_own(bench):
+    wrong = Example("wrong", "panda-01.png", "adversarial/wrong.png", None, "by hand")
+    bench.workspace.keep_adversarials([(wrong, bench.workspace.read(["monkey-01.png"])[0])])
+    with pytest.raises(
+        AevisError, match=r"make that its source\. Then 100% of the source's edges are in place\. If it"
+    ):
+        bench.plan(wrong)
+
+
+def test_it_is_said_where_not_every_image_was_tried_as_the_source(bench, monkeypatch):
+    opening = bench.workspace.example(bench.workspace.settings.opens_on)
+    wrong = Example("noise", opening.source, "adversarial/noise.png", None, "by hand")
+    noise = np.random.default_rng(0).permuted(bench.workspace.read([opening.adversarial])[0])
+    bench.workspace.keep_adversarials([(wrong, noise)])
+    monkeypatch.setattr(lineup, "SOURCES", 60)
+    assert lineup.remedy(bench.workspace, wrong).text == "", "all of them were tried"
+    monkeypatch.setattr(lineup, "SOURCES", 20)
+    assert "only the first 20 of the 60 images in images.csv were tried" in lineup.remedy(bench.workspace, wrong).text
+
+
 def test_it_is_tried_once_for_the_same_files(bench, monkeypatch):
     wrong = Example("wrong", "panda-01.png", "adversarial/wrong.png", None, "by hand")
     bench.workspace.keep_adversarials([(wrong, bench.workspace.read(["monkey-01.png"])[0])])

@@ -11,7 +11,9 @@ import pytest
 from aevis_dash import jobs
 from aevis_dash.cli import main
 from aevis_dash.config import silent
-from aevis_dash.files import part_prefix
+from aevis_dash.domain import AevisError
+from aevis_dash.files import is_writable, part_prefix
+from aevis_dash.founding import make_embedded_world
 from aevis_dash.store import SPARE_VARIABLE
 from aevis_dash.workbench import open_workbench
 
@@ -42,6 +44,37 @@ def test_a_verb_computes_without_storing_and_says_so_once(read_only, capsys):
     assert json.loads(said.out)["examples"][0]["example"] == story
     assert [text for text in json.loads(said.out)["warnings"] if "cannot be stored" in text] != []
     assert not (read_only / "cache" / "datapath").exists()
+
+
+@pytest.fixture(params=["a file", "no folder", "a dead link"])
+def no_cache(world, request):
+    """A world in whose cache's place stands something in which no folder can be made."""
+    cache = world / "cache"
+    shutil.rmtree(cache)
+    if request.param == "a file":
+        cache.write_text("")
+    else:
+        cache.symlink_to("/proc/nothing" if request.param == "no folder" else cache.with_name("gone") / "away")
+    return world
+
+
+def test_where_no_folder_can_be_made_all_is_computed_and_one_line_says_so(no_cache, capsys):
+    if os.path.islink(no_cache / "cache") and "gone" in os.readlink(no_cache / "cache"):
+        (no_cache / "gone").write_text("")
+    assert main(["score", str(no_cache), "--json"]) == 0
+    said = capsys.readouterr()
+    (warning,) = [line for line in said.err.splitlines() if "cannot be stored" in line]
+    assert f"Results cannot be stored in {no_cache / 'cache'} (" in warning
+    assert len(json.loads(said.out)["examples"]) == 60
+    assert not is_writable(no_cache / "cache")
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc"])
+def test_a_drawn_world_that_can_be_made_nowhere_is_refused_by_the_variable(tmp_path, monkeypatch, place):
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("AEVIS_CACHE", str(tmp_path / place))
+    with pytest.raises(AevisError, match=r"drawn world cannot be made in .*/drawn-world \(.*AEVIS_CACHE"):
+        make_embedded_world()
 
 
 def test_a_job_hands_its_results_to_the_server_all_the_same(read_only, monkeypatch, tmp_path):

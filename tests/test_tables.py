@@ -27,6 +27,9 @@ PLAIN = 'file,label\na b.png,0\nc.png,"grey fox, old"\n'
         b'file, label\na b.png, 0\nc.png, "grey fox, old"\n',
         b'file,label\na b.png, 0\nc.png, "grey fox, old"\n',
         b'File,LABEL\na b.png,0\nc.png,"grey fox, old"\n',
+        b"sep=,\n" + PLAIN.encode(),
+        b'"sep=;"\r\nfile;label\r\na b.png;0\r\nc.png;grey fox, old\r\n',
+        b"SEP=\t\nfile\tlabel\na b.png\t0\nc.png\tgrey fox, old\n",
         b'file,label,,\na b.png,0,,\n\n,,,\nc.png,"grey fox, old",,\n',
         b'\n"file","label"\n"a b.png","0"\n"c.png","grey fox, old"\n',
     ],
@@ -36,6 +39,21 @@ def test_however_it_is_written_the_table_is_the_same(tmp_path, data):
     path.write_bytes(data)
     for columns, known in ((("file", "label"), ()), ((), ("file", "image", "label"))):
         assert [row for _, row in read_table(path, columns, known).rows] == ROWS
+
+
+@pytest.mark.parametrize("head", ["#file,label", "# file, label", "# made by hand\n# on a, day, in May\nfile,label"])
+def test_comments_in_a_table_of_somebody_elses_are_none_of_its_rows(tmp_path, head):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{head}\na b.png,0\n# the rest, as it was, is old\n#\n# told\n#1.png,2\nc.png,1\n")
+    rows = read_table(path, (), ("file", "label")).rows
+    assert [(row["file"], row["label"]) for _, row in rows] == [("a b.png", "0"), ("#1.png", "2"), ("c.png", "1")]
+    assert rows[-1][0] == path.read_text().count("\n"), "lines are counted as they stand in the file"
+
+
+def test_a_row_of_our_own_table_is_never_a_comment(tmp_path):
+    path = tmp_path / "t.csv"
+    write_table(path, ("file", "label"), [{"file": "#1.png", "label": ""}])
+    assert [row["file"] for _, row in read_table(path, ("file", "label")).rows] == ["#1.png"]
 
 
 def test_semicolons_do_not_win_where_the_header_says_commas(tmp_path):

@@ -108,7 +108,7 @@ def test_a_model_that_is_random_is_refused_whatever_is_asked(world, monkeypatch)
     for ask in (lambda b: b.predict([name]), lambda b: b.layers, lambda b: b.warnings, lambda b: b.judged_examples()):
         bench = open_workbench(world)
         for _ in range(2):
-            with pytest.raises(AevisError, match=r"random in evaluation.* first at .*\(randn_like\)"):
+            with pytest.raises(AevisError, match=r"from call to call in evaluation.* first at .*\(randn_like\)"):
                 ask(bench)
 
 

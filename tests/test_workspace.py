@@ -18,7 +18,7 @@ from aevis_dash.config import AttackParameters, ContributionParameters, Extracti
 from aevis_dash.domain import AevisError, Example, ModelSpec, Preprocessing
 from aevis_dash.images import png_bytes, read_image, smaller, write_image
 from aevis_dash.labels import ImageEntry
-from aevis_dash.settings import WorkspaceSettings, parameters_from, write_settings
+from aevis_dash.settings import WorkspaceSettings, check_preprocessing, doubted_scale, parameters_from, write_settings
 from aevis_dash.workspace import Workspace, create
 
 NAMES = ("cat", "dog", "grey fox")
@@ -199,6 +199,54 @@ def test_an_unknown_example_is_refused(workspace):
         workspace.example("x")
 
 
+# The scale of mean and std
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PLAIN_MEAN, PLAIN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "value_range", "words"),
+    [
+        (MEAN, STD, (0, 1), r"mean = \[123.675, .*0 to 1.*value_range = \[0, 255\].*mean = \[0.485, .*std = \[0.229, "),
+        (MEAN, (1, 1, 1), (0, 1), r"mean = .*value-range=0,255.*divide it by 255: mean = \[0.485, 0.456, 0.406\]\."),
+        (PLAIN_MEAN, STD, (0, 1), r"std = \[58.395, .*0 to 255, divide it by 255: std = \[0.229, "),
+        ((-0.1, 0.5, 0.5), PLAIN_STD, (0, 1), r"mean = \[-0.1, .*Mend it, or value_range"),
+        ((0.5, 0.5, 1.5), PLAIN_STD, (-1, 1), r"mean = .* from -1 to 1, .*Mend it, or value_range"),
+        (MEAN, (300, 1, 1), (255, 0), r"std = \[300, .* from 0 to 255, "),
+    ],
+)
+def test_a_mean_that_no_image_of_these_values_has_is_refused_with_what_was_meant(mean, std, value_range, words):
+    chosen = Preprocessing((8, 8), mean, std, value_range)
+    with pytest.raises(AevisError, match=f"here: {words}"):
+        check_preprocessing(chosen, "here")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "value_range"),
+    [
+        (MEAN, STD, (0, 255)),
+        (MEAN, (1, 1, 1), (0, 255)),
+        (MEAN, STD, (255, 0)),
+        ((0, 0, 0), (1, 1, 1), (-1, 1)),
+        ((-0.5, 0, 1), (2, 2, 2), (-1, 1)),
+        ((0, 0, 0), (1 / 255, 1 / 255, 1 / 255), (0, 1)),
+        ((5, 5, 5), (1, 1, 1), (0, 10)),
+    ],
+)
+def test_any_scale_that_fits_the_values_is_taken_without_a_word(mean, std, value_range):
+    chosen = Preprocessing((8, 8), mean, std, value_range)
+    check_preprocessing(chosen, "here")
+    assert doubted_scale(chosen) == ""
+
+
+def test_fractions_beside_grey_levels_are_warned_of(workspace):
+    assert "multiply both by 255" in doubted_scale(Preprocessing((8, 8), PLAIN_MEAN, PLAIN_STD, (0, 255)))
+    chosen = dataclasses.replace(SETTINGS.preprocessing, value_range=(0, 255))
+    write_settings(workspace.root, dataclasses.replace(SETTINGS, preprocessing=chosen))
+    assert any("multiply both by 255" in sentence for sentence in Workspace(workspace.root).warnings)
+
+
 # Texts and tables
 
 
@@ -281,6 +329,25 @@ def test_a_text_that_is_no_text_is_refused_by_name(workspace, file):
     (workspace.root / file).write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(AevisError, match=file):
         read_all(workspace.root)
+
+
+@pytest.mark.parametrize("file", ["workspace.toml", "classes.txt", "images.csv"])
+def test_a_text_that_is_no_utf_8_is_refused_by_its_line(workspace, file):
+    path = workspace.root / file
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"\n", b"\n#\xff\n", 1))
+    with pytest.raises(
+        AevisError, match=rf"{file} cannot be read.*line 2 holds bytes that are no UTF-8.*UTF-8"
+    ) as said:
+        _ = Workspace(workspace.root).images
+    assert "that line" not in str(said.value)
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "images.csv"])
+def test_a_missing_text_is_told_without_a_number_of_the_system(workspace, file):
+    (workspace.root / file).unlink()
+    with pytest.raises(AevisError, match=rf"{file} cannot be read \(there is no such file\)"):
+        _ = Workspace(workspace.root).images
 
 
 @pytest.mark.parametrize("file", ["workspace.toml", "classes.txt", "images.csv"])

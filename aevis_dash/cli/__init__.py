@@ -70,6 +70,11 @@ def _answer(args: argparse.Namespace) -> Answer:
     progress: Progress = line or silent
     try:
         return verbs.VERBS[args.verb](args, progress)
+    except SystemExit as error:
+        raise AevisError(
+            f"Code that the workspace's model brings along ended the program (SystemExit: {error}). Mend it: a model "
+            "returns its outputs, or raises an error that says what is wrong."
+        ) from error
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise

@@ -1,5 +1,6 @@
 """From the workbench's values to what the verbs answer: plain documents, and tables of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,27 @@ def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
         "reason": pairs.reason(judged, bench.class_names),
         **perturbed(example, found),
         "score": judged.score,
+        "no_score": _no_score(bench, judged),
     }
+
+
+def _no_score(bench: Workbench, judged: JudgedExample) -> str:
+    """Why an example has no adversarial score; "" where it has one."""
+    if math.isfinite(judged.score):
+        return ""
+    return f"no score: no other clean image is predicted as {bench.class_names[judged.adversarial.label]}"
+
+
+def no_auroc(auroc: float, judged: Sequence[JudgedExample]) -> str:
+    """Why there is no AUROC of these examples' scores; "" where there is one."""
+    fooled = [each for each in judged if each.misclassified]
+    if math.isfinite(auroc):
+        return ""
+    if not fooled:
+        return "none of these examples is misclassified"
+    if not any(math.isfinite(each.score) for each in fooled):
+        return "no misclassified adversarial has a score, because no other clean image is predicted as its class"
+    return "no source has a score, because no other clean image is predicted as its class"
 
 
 def perturbed(example: Example, found: Perturbation) -> dict[str, Any]:
@@ -81,6 +102,7 @@ def scored_row(row: Mapping[str, Any]) -> list[Any]:
     notes = [row["reason"]] if row["reason"] else []
     declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
     notes += [declared] if row["exceeds_epsilon"] else []
+    notes += [row["no_score"]] if row["no_score"] else []
     change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
     names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
     return [*names, fixed(row["score"]), *change, "; ".join(notes)]

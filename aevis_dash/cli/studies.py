@@ -12,7 +12,7 @@ from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
-from aevis_dash.config import Progress, embedded_workspace
+from aevis_dash.config import Progress
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.domain import CONTROLS, AevisError
@@ -30,9 +30,7 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
     """Measure: `costs`, or the bench of the extraction methods, `datapaths`."""
     what, workspace = _what(args)
     _check_files(args)
-    root = workspace or embedded_workspace()
-    if workspace is None:
-        founding.make_world(root, progress=progress)
+    root = workspace or founding.make_embedded_world(progress)
     return with_warnings(open_workbench(root), lambda bench: BENCHES[what](bench, args, progress))
 
 

@@ -73,8 +73,14 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         **made.labelled.unmatched,
     }
     text = "\n".join([facts_text(facts), *(f"left out: {sentence}" for sentence in made.left_out)])
-    text += f"\n\nNext: aevis attack {workspace.root} --target nearest"
-    return with_warnings(Workbench(workspace), lambda _: Answer({**facts, "left_out": made.left_out}, text))
+
+    def answer(bench: Workbench) -> Answer:
+        doubts = founding.first_doubts(bench, progress)
+        then = "".join(f"\n\n{doubt}" for doubt in doubts)
+        then += f"\n\n{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
+        return Answer({**facts, "left_out": made.left_out}, text + then, doubts)
+
+    return with_warnings(Workbench(workspace), answer)
 
 
 @on_workspace
@@ -110,8 +116,10 @@ def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         ["example", "source", "adversarial", "misclassified", "score", "L∞", "L2", "pixels", "note"],
         [answers.scored_row(row) for row in listed],
     )
-    document = {"examples": listed, "auroc": auroc}
-    return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {fixed(auroc)}")
+    why = answers.no_auroc(auroc, chosen)
+    document = {"examples": listed, "auroc": auroc, "no_auroc": why}
+    said = f"{fixed(auroc)} ({why})" if why else fixed(auroc)
+    return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {said}")
 
 
 @on_workspace

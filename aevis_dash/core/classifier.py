@@ -14,7 +14,7 @@ from aevis_dash.core.execution import Network
 from aevis_dash.core.heads import Head
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.core.probes import probe_images
-from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing
+from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing, reason_of
 
 
 class Classifier:
@@ -93,10 +93,9 @@ class Classifier:
                 Exception,
                 SystemExit,
             ) as error:  # whatever the model's own operations raise; one image alone has passed
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise AevisError(
-                    f"The model takes one image, but not {len(images)} at once: {reason}. Let its forward take a batch "
-                    "of any size."
+                    f"The model takes one image, but not {len(images)} at once: {reason_of(error)}. Let its forward "
+                    "take a batch of any size."
                 ) from error
         if not isinstance(logits, torch.Tensor):
             raise AevisError(

@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.jit import ScriptModule
 from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.activations import Activations
 from aevis_dash.core.bending import bent
 from aevis_dash.core.heads import Head, cut
-from aevis_dash.domain import AevisError, Layer, LayerGraph
+from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
 SUMS = frozenset({operator.add, torch.add})
 _BLANK = frozenset(
@@ -87,6 +88,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
 
     Raises AevisError naming the line that torch.fx cannot trace, or when no layer is found.
     """
+    _refuse_wrapped(model)
     module, names = _pure_graph(model)
     shapes = _shapes_or_refusal(model, module, input_size)
     head = cut(module, shapes)
@@ -112,6 +114,38 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     made = tuple(site for site in sites if found.made(site))
     inside = frozenset(found.inside)
     return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside)
+
+
+_INNER: tuple[tuple[Callable[[nn.Module], bool], str, str], ...] = (
+    (
+        lambda module: isinstance(module, ScriptModule),
+        "is compiled TorchScript, which torch.fx cannot see into",
+        "Hand over the module it was made from",
+    ),
+    (
+        lambda module: hasattr(module, "_orig_mod"),
+        "was wrapped by torch.compile",
+        "Hand over the module that was compiled, `._orig_mod`",
+    ),
+    (
+        lambda module: isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel),
+        "spreads a module over several devices",
+        "Hand over the module inside, `.module`",
+    ),
+)
+"""What hides a module's layers from torch.fx: how it is known, what it is, and what to hand over in their place."""
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    """Raise AevisError for a model in a wrapper that torch.fx cannot trace, or one that holds such a module."""
+    for name, module in model.named_modules():
+        for is_kind, what, remedy in _INNER:
+            if is_kind(module):
+                where = f"the module {name!r}" if name else "the model"
+                raise AevisError(
+                    f"{type(model).__name__} cannot be traced: {where}, of the class {type(module).__name__}, "
+                    f"{what}, so its layers cannot be found. {remedy}."
+                )
 
 
 def _called(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
@@ -178,9 +212,10 @@ def _use_result(node: fx.Node) -> None:
 
 def _untraceable(model: nn.Module, error: BaseException) -> str:
     where = _frame_in_user_code(error.__traceback__)
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, SystemExit):
+        return f"{type(model).__name__} cannot be run{where}: {reason_of(error)}. Let its forward return or raise."
     return (
-        f"torch.fx cannot trace {type(model).__name__}{where}: {reason}. "
+        f"torch.fx cannot trace {type(model).__name__}{where}: {reason_of(error)}. "
         "Rewrite that line without branching on tensor values, or wrap it in a function marked with torch.fx.wrap."
     )
 
@@ -231,10 +266,10 @@ def _shapes_or_refusal(
     try:
         return _shapes(module, input_size)
     except (Exception, SystemExit) as error:  # whatever the model's own operations raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AevisError(
-            f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: {reason}. "
-            "Mend the input size (--input-size, or workspace.toml); the model must take three channels."
+            f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: "
+            f"{reason_of(error)}. Mend the input size (--input-size, or workspace.toml); the model must take "
+            "three channels."
         ) from error
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
+from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessing, reason_of
 
 
 def load_model(spec: ModelSpec) -> nn.Module:
@@ -26,7 +26,24 @@ def load_model(spec: ModelSpec) -> nn.Module:
     path = Path(spec.weights) if spec.weights else None
     if path is not None and _is_file_name(spec.weights):
         _load_weights(model, path, spec.source)
-    return model.float().eval()
+    model.float()
+    model.eval()
+    _refuse_forced_training(model, spec.source)
+    return model
+
+
+def _refuse_forced_training(model: nn.Module, source: str) -> None:
+    """Raise AevisError where eval() has no effect, as where a module's own train() sets what it likes."""
+    training = [
+        (name or type(model).__name__, type(module)) for name, module in model.named_modules() if module.training
+    ]
+    if training:
+        name, kind = training[0]
+        own = " Its class has a train() of its own." if "train" in vars(kind) else ""
+        raise AevisError(
+            f"{source} stays in training mode though eval() is called (first at {name!r}), so batch norm and dropout "
+            f"would change with every call.{own} Let train(mode) set the mode that it is given."
+        )
 
 
 def refuse_random(spec: ModelSpec, model: nn.Module) -> None:
@@ -52,7 +69,7 @@ def device() -> torch.device:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise AevisError(
-            f"AEVIS_DEVICE={name} cannot be used ({str(error).splitlines()[0]}). Name a device that torch can use "
+            f"AEVIS_DEVICE={name} cannot be used ({reason_of(error)}). Name a device that torch can use "
             "here, such as cuda, or unset it for the CPU."
         ) from error
 
@@ -277,6 +294,7 @@ def _load_weights(model: nn.Module, path: Path, source: str) -> None:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
+        reason = reason.rstrip(". ").replace(".;", ";")
         raise AevisError(
             f"The weights in {path} do not fit {source}: {reason}. Give the weights of this architecture, "
             "or the architecture of these weights."
@@ -306,10 +324,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise AevisError(f"{path} is not a readable safetensors file ({error}). Save or copy it again.") from error
     except Exception as error:  # torch.load raises pickle, zip, runtime and type errors for what it refuses
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise AevisError(
             f"{path} is not a file of plain tensors, so it is not opened (a pickle can run code). Save it again "
-            f"with torch.save(model.state_dict(), ...) or safetensors. ({reason})"
+            f"with torch.save(model.state_dict(), ...) or safetensors. ({reason_of(error)})"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

@@ -18,9 +18,9 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.heads import GIVES
 from aevis_dash.core.layer_graph import TracedModel
 from aevis_dash.core.probes import probe_images
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, reason_of
 
-VERSION = 2
+VERSION = 3
 """Raised when the test becomes another, so that what passed an earlier one is tested again."""
 _TOLERANCE = {"cpu": 1e-3}
 _REPEATED = {"cpu": 1e-6}
@@ -37,6 +37,13 @@ _FLAT = (
     "No pixel of a few made-up pictures changes any output of {} by its gradient. Attacks and most explanations follow "
     "it and would find nothing: check that the weights are trained, and that no step rounds or is a constant."
 )
+
+
+MANY, FEW = 32, 8
+"""Images of the largest batch tried: as many as anything here runs at once, unless the setting `batch` says more; of
+large inputs fewer, down to one more than an extraction runs at once unless told otherwise."""
+_LARGE = 300 * 300
+"""Pixels of an input from which on they are fewer."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,10 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
         again = _Scale(_REPEATED.get(x.device.type, scale.share))
         if again.differ(*own, exactly=numbers_drawn) or again.differ(*logits, exactly=numbers_drawn):
             raise AevisError(
-                f"{name} is random in evaluation: the same image gives other outputs from call to call"
-                f"{_first(traced, (x, x), lambda a, b: not torch.equal(a, b))}. Explanations would be chance. Mend it: "
-                "dropout needs training=self.training, and noise belongs to training alone."
+                f"{name} changes from call to call in evaluation: the same image gives other outputs"
+                f"{_first(traced, (x, x), lambda a, b: not torch.equal(a, b))}. Explanations would not hold. Mend it: "
+                "dropout needs training=self.training, noise belongs to training alone, and a call may leave no state "
+                "behind that the next one reads, such as a counter."
             )
         if scale.differ(own[0], gives(logits[0])):
             raise AevisError(
@@ -75,11 +83,13 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
         own_alone = torch.cat([_outputs(model, image[None]) for image in x])
         logits_alone = torch.cat([classifier.network.logits(image[None]) for image in x])
         if scale.differ(own[0], own_alone) or scale.differ(logits[0], logits_alone):
-            raise AevisError(
-                f"{name} says something else of an image when others are in the batch"
-                f"{_first(traced, (x, x[:1]), _rows_differ(scale))}. Explanations would depend on what is computed "
-                "together. Give batch norm running statistics (track_running_stats=True), and take no mean over images."
-            )
+            raise AevisError(_mixing(name, len(x), _first(traced, (x, x[:1]), _numbers_differ(scale), 0)))
+        many = x[[i % len(x) for i in range(_count(x))]]
+        for row, one in enumerate(classifier.network.logits(many)):
+            alone = row % len(x)
+            if scale.differ(one[None], logits_alone[alone : alone + 1]):
+                where = _first(traced, (many, x[alone : alone + 1]), _numbers_differ(scale), row)
+                raise AevisError(_mixing(name, len(many), where))
     doubts = {_DRAWING: numbers_drawn, _FLAT: _is_flat(classifier, x, name)}
     return SelfTest(tuple(doubt.format(name) for doubt, holds in doubts.items() if holds))
 
@@ -96,6 +106,20 @@ class _Scale:
             return not torch.equal(first, second)
         extent = float(first.max() - first.min()) + 1e-3 * float(first.abs().max())
         return not _largest(first, second) <= self.share * extent
+
+
+def _count(x: Tensor) -> int:
+    """How many such images are tried in one batch."""
+    return min(MANY, max(FEW, MANY * _LARGE // (x.shape[2] * x.shape[3])))
+
+
+def _mixing(name: str, count: int, where: str) -> str:
+    return (
+        f"{name} says something else of an image when others are in the batch, here {count} in all{where}. "
+        "Explanations would depend on what is computed together. An operation works across the images, dimension 0: "
+        "let a softmax, flip, squeeze, mean or view keep each image to itself, and give batch norm running statistics "
+        "(track_running_stats=True)."
+    )
 
 
 def _largest(first: Tensor, second: Tensor) -> float:
@@ -121,9 +145,9 @@ def _outputs(model: nn.Module, x: Tensor) -> Tensor:
     try:
         return model(x.clone())
     except (Exception, SystemExit) as error:  # the author's own code, which tracing has not run with these numbers
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise AevisError(
-            f"{type(model).__name__} cannot be run on {len(x)} images: {reason}. Let its forward take a batch."
+            f"{type(model).__name__} cannot be run on {len(x)} images: {reason_of(error)}. Let its forward take a "
+            "batch, any number of times."
         ) from error
 
 
@@ -146,18 +170,19 @@ def _draws_taken_back(device: torch.device) -> Iterator[Callable[[], bool]]:
             np.random.set_state(numpys)  # noqa: NPY002
 
 
-def _rows_differ(scale: _Scale) -> Callable[[Tensor, Tensor], bool]:
-    def differ(many: Tensor, one: Tensor) -> bool:
-        if many.dim() and one.dim() and many.shape[1:] == one.shape[1:] and len(one) == 1:
-            return scale.differ(many[:1], one)
-        return many.shape == one.shape and many.is_floating_point() and scale.differ(many, one)
-
-    return differ
+def _numbers_differ(scale: _Scale) -> Callable[[Tensor, Tensor], bool]:
+    return lambda a, b: a.shape == b.shape and a.is_floating_point() and scale.differ(a, b)
 
 
-def _first(traced: TracedModel, inputs: tuple[Tensor, Tensor], differ: Callable[[Tensor, Tensor], bool]) -> str:
-    """Where in the graph two runs first differ, as words; none where the graph is not where they do."""
-    first, second = (_Values(traced.module).of(x) for x in inputs)
+def _first(
+    traced: TracedModel,
+    inputs: tuple[Tensor, Tensor],
+    differ: Callable[[Tensor, Tensor], bool],
+    row: int | None = None,
+) -> str:
+    """Where in the graph two runs first differ, as words; none where the graph is not where they do. With a `row` only
+    that image of the first run counts, beside the one of the second."""
+    first, second = (_Values(traced.module).of(x, r) for x, r in zip(inputs, (row, None), strict=True))
     for node in traced.module.graph.nodes:
         a, b = first.get(node), second.get(node)
         if node.op != "placeholder" and isinstance(a, Tensor) and isinstance(b, Tensor) and differ(a, b):
@@ -166,15 +191,18 @@ def _first(traced: TracedModel, inputs: tuple[Tensor, Tensor], differ: Callable[
 
 
 class _Values(fx.Interpreter):
-    """One run that keeps every value."""
+    """One run that keeps every value, or of what has a row for each image only one row."""
 
-    def of(self, x: Tensor) -> dict[fx.Node, Any]:
+    def of(self, x: Tensor, row: int | None) -> dict[fx.Node, Any]:
         """The value of every node for normalised images."""
         self.kept: dict[fx.Node, Any] = {}
+        self.row, self.count = row, len(x)
         self.run(x)
         return self.kept
 
     def run_node(self, n: fx.Node) -> Any:
         """The node's value, which is kept."""
-        self.kept[n] = super().run_node(n)
-        return self.kept[n]
+        value = super().run_node(n)
+        by_image = isinstance(value, Tensor) and value.dim() > 0 and len(value) == self.count
+        self.kept[n] = value[self.row : self.row + 1].clone() if by_image and self.row is not None else value
+        return value

@@ -185,6 +185,49 @@ def test_the_error_of_an_untraceable_model_names_file_and_line():
     assert f"{inspect.getfile(hand_wired)}, line {line} " in str(caught.value)
 
 
+class Outer(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return torch.relu(self.inner(x))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (nn.DataParallel, r"class DataParallel, spreads .*Hand over the module inside, `\.module`"),
+        (torch.compile, r"class OptimizedModule, was wrapped by torch\.compile.*`\._orig_mod`"),
+        (
+            torch.jit.script,
+            r"class RecursiveScriptModule, is compiled TorchScript.*Hand over the module it was made from",
+        ),
+        (
+            lambda model: torch.jit.trace(model, torch.zeros(1, 3, 8, 8)),
+            r"class TopLevelTracedModule, is compiled TorchScript",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_wraps_a_model_is_called_by_its_name_also_inside_one(wrap, words):
+    wrapped = wrap(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval())
+    for model, where in ((wrapped, "the model, of the "), (Outer(wrapped), "the module 'inner', of the ")):
+        with pytest.raises(AevisError, match=where + words) as said:
+            trace_model(model.eval(), (8, 8))
+        assert "branching" not in str(said.value)
+
+
+def test_a_forward_that_ends_the_program_is_not_told_to_branch_less():
+    class Leaving(nn.Module):
+        def forward(self, x):
+            raise SystemExit(3)
+
+    with pytest.raises(AevisError, match=r"Leaving cannot be run at .*it ends the program \(SystemExit: 3\)") as said:
+        trace_model(Leaving().eval(), (8, 8))
+    assert "branching" not in str(said.value)
+
+
 def test_a_model_without_any_feature_map_is_refused():
     with pytest.raises(AevisError, match="no activation function"):
         trace_model(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).eval(), (8, 8))

@@ -67,10 +67,12 @@ def noisy(_net, x):
     ],
 )
 def test_what_changes_from_call_to_call_is_refused_and_named(between, where):
-    with pytest.raises(AevisError, match="random in evaluation") as said:
+    with pytest.raises(AevisError, match="changes from call to call in evaluation") as said:
         examined(between)
     assert (f"first at {where}" in str(said.value)) if where else ("first at" not in str(said.value))
     assert not where or f"({where})" in str(said.value)
+    assert "no state" in str(said.value)
+    assert "counter" in str(said.value)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +83,43 @@ def test_what_changes_from_call_to_call_is_refused_and_named(between, where):
         (lambda n, x: x - x.mean(0, keepdim=True), "mean (mean)"),
         (lambda n, x: x / x.amax(), "amax (amax)"),
         (lambda n, x: x.flip(0) + x, "flip (flip)"),
+        (lambda n, x: x.softmax(0), "softmax (softmax)"),
+        (lambda n, x: torch.cat([x[:4], 2 * x[4:]]), "cat (cat)"),
+        (lambda n, x: torch.cat([x[:31], 2 * x[31:]]), "cat (cat)"),
     ],
 )
 def test_what_depends_on_the_other_images_is_refused_and_named(between, where):
     with pytest.raises(AevisError, match="when others are in the batch") as said:
         examined(between)
     assert f"first at {where}" in str(said.value)
+    assert str(said.value).index("works across the images, dimension 0") < str(said.value).index("batch norm")
+
+
+def test_a_squeeze_of_a_batch_of_one_is_told_the_general_cause():
+    class Squeezed(Net):
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+    model = Squeezed(lambda n, x: x).eval()
+    classifier = Classifier(model, Preprocessing((16, 16)), hand_wired.CLASSES)
+    with pytest.raises(AevisError, match="works across the images, dimension 0: let a softmax, flip, squeeze"):
+        selftest.examine(model, classifier)
+
+
+def test_a_large_input_is_tried_in_a_smaller_batch():
+    sizes = {side: selftest._count(torch.zeros(1, 3, side, side)) for side in (16, 224, 299, 512, 4096)}
+    assert sizes == {16: 32, 224: 32, 299: 32, 512: 10, 4096: 8}
+
+
+def test_a_forward_that_ends_the_program_is_refused():
+    def leaves(net, x):
+        net.calls += 1
+        if net.calls > 2:
+            raise SystemExit(3)
+        return x
+
+    with pytest.raises(AevisError, match=r"cannot be run on 3 images: it ends the program \(SystemExit: 3\)"):
+        examined(leaves)
 
 
 def test_a_graph_that_is_not_the_model_is_refused(monkeypatch):
