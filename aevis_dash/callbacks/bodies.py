@@ -32,9 +32,9 @@ def mistake(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> str:
     if not isinstance(body, Mapping):
         return "What was asked is no JSON object."
     output = body.get("output")
-    asked = callbacks.get(output, {}) if isinstance(output, str) else {}
-    if "callback" not in asked:
+    if not isinstance(output, str) or "callback" not in callbacks.get(output, {}):
         return "What was asked names no `output` that the server knows."
+    asked = callbacks[output]
     for name in ("inputs", "state"):
         declared, given = [place["id"] for place in asked[name]], body.get(name, [])
         if not isinstance(given, list) or not _are_places(given, declared):

@@ -7,7 +7,7 @@ page ever makes it, is refused before it is used.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, shortened, whole_number
 
 STEPS = 200
 """Steps of a trail at most: more would not fit into a link."""
@@ -90,6 +90,27 @@ def tree(parents: Sequence[int], at: int) -> None:
             )
     if not -1 <= at < len(parents):
         raise AevisError(f"The trail has no step {at}, it has {len(parents)}. Copy the link again, or reload the page.")
+
+
+def written(text: str, name: str) -> int:
+    """A whole number of either sign as a link writes it."""
+    found = whole_number(text.removeprefix("-"))
+    if found is None:
+        raise unreadable(name, text, "a whole number")
+    return -found if text.startswith("-") else found
+
+
+def all_written(text: str, name: str) -> tuple[int, ...]:
+    """Whole numbers as a link writes them, none for an empty text."""
+    return tuple(written(each, name) for each in text.split(",")) if text else ()
+
+
+def unreadable(name: str, text: str, expected: str) -> AevisError:
+    """The refusal of a part of a link that is not written as it should be."""
+    return AevisError(
+        f"The link cannot be read: its `{name}` says {shortened(text, 30)!r}, where {expected} is expected. Copy it "
+        "again, or choose an example here."
+    )
 
 
 def _refusal(name: str, what: str) -> AevisError:
