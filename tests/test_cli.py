@@ -1090,7 +1090,28 @@ def chosen_photographs(table):
         ),
         ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
         ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
-        ({"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]}, "to. They are themselves as many of largest diff"),
+        (
+            {"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]},
+            "to. As many of largest difference are these same",
+        ),
+        (
+            {"controls_turned": [1, 1, 1], "controls_same": [1, 1, 1]},
+            "large), and no set of the others was found",
+        ),
+        ({"others": 1}, "and no control does; but so does 1 other map without them."),
+        (
+            {"maps": np.array([1]), "others": 7},
+            "Map 1 turns it, and no control does; but so do 7 other",
+        ),
+        (
+            {"maps": np.array([1]), "controls_turned": [1, 0, 0], "controls_same": [0, 0, 0]},
+            "Map 1 turns it, but so does the one of largest difference.",
+        ),
+        (
+            {"maps": np.array([1]), "controls_same": [1, 0, 0]},
+            "The one of largest difference is this same map, and so",
+        ),
+        ({"maps": np.array([1]), "turned": False}, "Map 1 does not turn it."),
         (
             {"controls_turned": [0, 0, 1]},
             "Maps 1 2 turn it, but so do as many first by integrated attribution patching.",

@@ -366,10 +366,10 @@ PLACE = {"id": "view", "property": "data"}
     [
         *(({"output": output}, "no `output` that the server knows") for output in (None, "x.y", 7, ["view.data"], {})),
         ({"output": "view.data"}, "no `output` that the server knows"),
-        *(({"inputs": given}, "are its `inputs`") for given in ([], "abc", {}, [PLACE] * 9, [7], [[7]])),
-        *(({"state": given}, "are its `state`") for given in (None, [PLACE] * 9, [{"id": "x"}])),
+        *(({"inputs": given}, "for its `inputs`") for given in ([], "abc", {}, [PLACE] * 9, [7], [[7]])),
+        *(({"state": given}, "for its `state`") for given in (None, [PLACE] * 9, [{"id": "x"}])),
         *(
-            ({"outputs": given}, "are its `outputs`")
+            ({"outputs": given}, "for its `outputs`")
             for given in (None, [], PLACE, [PLACE] * 9, [7], "ab", [[PLACE]] * 2)
         ),
         *(({"changedPropIds": given}, "`changedPropIds`") for given in (None, "view.data", [3], {})),

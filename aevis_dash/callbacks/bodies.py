@@ -8,6 +8,7 @@ from dash.exceptions import DependencyException
 from flask import Response, request
 
 from aevis_dash.callbacks.guard import refused
+from aevis_dash.domain import so_many
 
 ENDPOINT = "/_dash-update-component"
 
@@ -38,11 +39,11 @@ def mistake(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> str:
     for name in ("inputs", "state"):
         declared, given = [place["id"] for place in asked[name]], body.get(name, [])
         if not isinstance(given, list) or not _are_places(given, declared):
-            return f"What was asked does not give the {len(declared)} values with their ids that are its `{name}`."
+            return f"What was asked does not give {so_many(len(declared), 'value')} with ids for its `{name}`."
     several = output.startswith("..")
     declared, given = output.strip(".").split("..."), body.get("outputs")
     if not _are_places(given if several and isinstance(given, list) else [given], declared):
-        return f"What was asked does not give the {len(declared)} ids that are its `outputs`."
+        return f"What was asked does not give {so_many(len(declared), 'id')} for its `outputs`."
     changed = body.get("changedPropIds", [])
     if not isinstance(changed, list) or not all(isinstance(one, str) for one in changed):
         return "What was asked has no list of texts as its `changedPropIds`."

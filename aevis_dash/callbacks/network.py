@@ -22,6 +22,7 @@ from aevis_dash.domain import (
     Role,
     Stretch,
     short_of,
+    so_many,
     unsolved,
 )
 from aevis_dash.figures.dots import similarity
@@ -285,7 +286,7 @@ def _targets_of(count: int) -> str:
 
 
 def _nulls(found: Triplet) -> str:
-    return f"Faint band: adv for {len(found.nulls)} targets of other classes." if found.nulls else ""
+    return f"Faint band: adv for {so_many(len(found.nulls), 'target')} of other classes." if found.nulls else ""
 
 
 def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:

@@ -11,8 +11,7 @@ from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import is_lost_map, stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
-from aevis_dash.callbacks.trail import here, hint, nodes
-from aevis_dash.callbacks.trail import in_words as step_in_words
+from aevis_dash.callbacks.trail import crumbs, here, hint, nodes
 from aevis_dash.callbacks.view import View, checked, flip_of
 from aevis_dash.domain import Role
 from aevis_dash.figures.neuron import COLUMN, Room
@@ -88,7 +87,7 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
 
 
 def _line(bench: Workbench, view: View) -> tuple:
-    steps = trail([(i, step_in_words(view.steps[i])) for i in view.path], len(view.steps), here(view))
+    steps = trail(crumbs(view), len(view.steps), here(view))
     button = "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else "")
     return steps, hint(bench, view), button
 

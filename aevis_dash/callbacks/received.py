@@ -7,7 +7,7 @@ page ever makes it, is refused before it is used.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aevis_dash.domain import AevisError, shortened, whole_number
+from aevis_dash.domain import AevisError, shortened, so_many, whole_number
 
 STEPS = 200
 """Steps of a trail at most: more would not fit into a link."""
@@ -74,7 +74,7 @@ def area(value: Any, name: str) -> tuple[int, ...] | None:
         return None
     found = numbers(value, name)
     if len(found) < 4:
-        raise _refusal(name, f"{len(found)} numbers and no area, which has four ends")
+        raise _refusal(name, f"{so_many(len(found), 'number')} and no area, which has four ends")
     top, left, bottom, right = found[:4]
     if not (0 <= top < bottom and 0 <= left < right and (bottom - top) * (right - left) <= NEURONS):
         raise _refusal(name, f"no area: its rows end at {bottom} and begin at {top}, its columns {right} and {left}")

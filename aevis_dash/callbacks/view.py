@@ -116,9 +116,9 @@ class View:
         return path_to(self.steps, self.at)
 
     def after(self, step: Step) -> "View":
-        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there,
-        shows what contributes on its image, and sorts the maps by that."""
-        parent = self.at if self.traced is not None else -1
+        """This view with a step that follows the one whose outcome is shown, or begins a branch, as a trace of the
+        prediction always does; a trace goes there, shows what contributes on its image, and sorts the maps by that."""
+        parent = self.at if self.traced is not None and step.layer != THE_PREDICTION else -1
         steps, number = added(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
             return self.but(steps=steps)
