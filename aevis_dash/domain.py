@@ -33,6 +33,16 @@ def whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
+def so_many(count: int, noun: str) -> str:
+    """A number of things in words, the plural of which ends in s: "1 map", "2 maps"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def others_drawn(count: int) -> str:
+    """The other maps, of all that a layer has, beside which a single one was tried."""
+    return "the one other map that was drawn" if count == 1 else f"the {count} other maps that were drawn"
+
+
 def shortened(text: str, most: int = 60) -> str:
     """A text for a message: its first characters, where it is longer than `most`."""
     return text if len(text) <= most else text[:most] + "…"

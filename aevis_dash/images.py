@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from aevis_dash.domain import AevisError, Preprocessing
+from aevis_dash.domain import AevisError, Preprocessing, so_many
 from aevis_dash.files import write_atomically
 from aevis_dash.fitting import fit, fit_mask, scaled_size
 from aevis_dash.reading import read_bytes
@@ -179,7 +179,8 @@ def files_in(folder: Path) -> Files:
             f"The folder {error.filename or folder} cannot be read ({error.strerror}). Check its permissions."
         ) from error
     if not images:
-        beside = f" Its {len(others)} files are of other kinds, such as {sorted(others)[0]!r}." if others else ""
+        named = f"Its {so_many(len(others), 'file')} {'is' if len(others) == 1 else 'are'} of other kinds"
+        beside = f" {named}, such as {sorted(others)[0]!r}." if others else ""
         raise AevisError(f"The folder {folder} holds no image that can be read, such as a PNG or JPEG.{beside}")
     return Files(*(tuple(sorted(names, key=lambda name: name.split("/"))) for names in (images, others, hidden)))
 

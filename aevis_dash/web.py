@@ -19,6 +19,7 @@ from aevis_dash.callbacks import (
     activations,
     addresses,
     background,
+    bodies,
     browser,
     departures,
     examples,
@@ -97,6 +98,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     )
     guard.register(app.server, asked or Guard())
     app.server.before_request(_no_other_page)
+    bodies.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     browser.register(app)
     shown = (warnings, examples, departures, network, layer, layer_table, neuron, activations, learned)

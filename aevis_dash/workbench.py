@@ -57,6 +57,7 @@ from aevis_dash.domain import (
     Visualisation,
     area_of_neurons,
     further,
+    so_many,
 )
 from aevis_dash.labels import ImageEntry
 from aevis_dash.learning import Learning
@@ -256,7 +257,7 @@ class Workbench:
         """Of the pairs looked at so far: those that exceed their epsilon, and those that cannot be attacks."""
         said = list(self._excesses.values())
         if len(said) > _NAMED:
-            said = [*said[:_NAMED], f"So do the adversarials of {len(said) - _NAMED} more examples."]
+            said = [*said[:_NAMED], f"So do the adversarials of {so_many(len(said) - _NAMED, 'more example')}."]
         if self._left_out:
             more = f" and {len(self._left_out) - _NAMED} more" if len(self._left_out) > _NAMED else ""
             said.append(
@@ -392,7 +393,7 @@ class Workbench:
                 inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
                 self._attack(planned, done, chosen, inner)
             made += [self.workspace.example(example.id) for example in planned]
-        progress(1.0, f"{len(made)} images attacked")
+        progress(1.0, f"{so_many(len(made), 'image')} attacked")
         return made
 
     # Datapaths
@@ -465,7 +466,7 @@ class Workbench:
             given = [path.gates for path in found[:2] if path is not None]
             foils = [_foil(plan, i) for i in range(first, last)]
             found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner)
-        progress(1.0, f"{count} datapaths extracted")
+        progress(1.0, f"{so_many(count, 'datapath')} extracted")
         found += [self.store.get(key, Datapath) for key in keys[count:]]
         return _triplet(plan, found, target)
 

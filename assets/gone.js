@@ -14,7 +14,7 @@
   function sentence() {
     const [why] = refused.values();
     const again = "What is shown is older than your last click. Reload the page; its address keeps what you see.";
-    return away.size ? TRYING : why ? `The server ${why}. ${again}` : late.size ? LATE : "";
+    return away.size ? TRYING : why ? `The server ${why.replace(/\.$/, "")}. ${again}` : late.size ? LATE : "";
   }
 
   function say() {
@@ -63,18 +63,22 @@
   // shown beside what this page has, or not know what this page asks; and a proxy may answer with a page of its own, to
   // log in for example.
   let serves = null;
-  function why(found) {
+  async function why(found) {
     const by = found.headers.get("aevis-serves");
     serves = serves || by;
     if (by !== serves && by) {
       return "has another workspace, model or version now";
     }
-    const json = (found.headers.get("content-type") || "").includes("application/json");
-    return !found.ok ? `refused what was asked (${found.status})` : found.status === 204 || json ? null : "sent no answer";
+    const type = found.headers.get("content-type") || "";
+    if (!found.ok) {
+      const told = by && type.includes("text/plain") ? `: ${(await found.clone().text()).trim()}` : ""; // its own words
+      return `refused what was asked (${found.status})${told}`;
+    }
+    return found.status === 204 || type.includes("application/json") ? null : "sent no answer";
   }
 
-  function judged(found, of) {
-    const wrong = why(found);
+  async function judged(found, of) {
+    const wrong = await why(found);
     if (wrong || refused.has(of())) {
       wrong ? refused.set(of(), wrong) : refused.delete(of());
     }
@@ -95,7 +99,7 @@
       }
       pause = FIRST;
       wake();
-      return judged(found, of);
+      return await judged(found, of);
     } finally {
       clearTimeout(timer);
       away.delete(asked) && !away.size && look();

@@ -142,8 +142,7 @@ def test_what_is_no_command_ends_with_2(argv, capsys):
 def test_the_attacks_options_are_its_parameters(capsys):
     args = make_parser().parse_args(["attack", "x", "--epsilon", "4", "--steps", "3", "--momentum", "0.5"])
     assert AttackParameters(args.epsilon, args.steps, args.momentum) == AttackParameters(4.0, 3, 0.5)
-    with pytest.raises(SystemExit):
-        main(["attack", "--help"])
+    assert main(["attack", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "largest change of a pixel, in grey levels of 255 (default: the workspace's; 8.0 in a new one)" in said
 
@@ -156,9 +155,7 @@ def test_help_does_not_wait_for_torch():
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["--version"])
-    assert end.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("aevis-dash ")
 
 
@@ -941,6 +938,30 @@ def test_an_answer_that_finds_no_room_is_told_in_one_line(filling_world, option)
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["score", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_that_finds_no_room_is_told_in_one_line(argv, unbuffered):
+    """argparse itself keeps silent, and Python's own flush at exit complains in lines of its own."""
+    with open("/dev/full", "w") as full:
+        done = entered(*argv, stdout=full, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})
+    assert done.returncode == 2
+    assert "The answer cannot be written to standard output (No space left on device)" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("full", [">/dev/full", "2>/dev/full"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_refusal_that_finds_no_room_is_still_a_refusal(full, unbuffered, tmp_path):
+    command = f"exec {shlex.quote(sys.executable)} -m aevis_dash check {shlex.quote(str(tmp_path))} --json {full}"
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("\n") == 1
+    assert "holds no workspace.toml" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("closed", "status"), [("2>&-", 2), (">&-", 2), (">&- 2>&-", 2)])
 def test_a_refusal_with_a_closed_stream_is_still_a_refusal(closed, status, tmp_path):
     """What is said to stderr does not land in stdout instead."""
@@ -1140,7 +1161,28 @@ def chosen_photographs(table):
         ),
         ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
         ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
-        ({"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]}, "to. They are themselves as many of largest diff"),
+        (
+            {"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]},
+            "to. As many of largest difference are these same",
+        ),
+        (
+            {"controls_turned": [1, 1, 1], "controls_same": [1, 1, 1]},
+            "large), and no set of the others was found",
+        ),
+        ({"others": 1}, "and no control does; but so does 1 other map without them."),
+        (
+            {"maps": np.array([1]), "others": 7},
+            "Map 1 turns it, and no control does; but so do 7 other",
+        ),
+        (
+            {"maps": np.array([1]), "controls_turned": [1, 0, 0], "controls_same": [0, 0, 0]},
+            "Map 1 turns it, but so does the one of largest difference.",
+        ),
+        (
+            {"maps": np.array([1]), "controls_same": [1, 0, 0]},
+            "The one of largest difference is this same map, and so",
+        ),
+        ({"maps": np.array([1]), "turned": False}, "Map 1 does not turn it."),
         (
             {"controls_turned": [0, 0, 1]},
             "Maps 1 2 turn it, but so do as many first by integrated attribution patching.",

@@ -328,6 +328,96 @@ def test_a_page_that_asks_for_a_job_of_the_server_before_is_told(client):
     assert sentence in message.values()
 
 
+def asked_of(client, part):
+    """A body as the page sends it for the callback whose output has that part."""
+    found = next(d for d in client.get("/_dash-dependencies").json if part in d["output"])
+    places = [
+        dict(zip(("id", "property"), part.split("."), strict=True)) for part in found["output"].strip(".").split("...")
+    ]
+    return {
+        "output": found["output"],
+        "outputs": places if found["output"].startswith("..") else places[0],
+        "inputs": [{"id": one["id"], "property": one["property"]} for one in found["inputs"]],
+        "state": [{"id": one["id"], "property": one["property"]} for one in found["state"]],
+        "changedPropIds": [],
+    }
+
+
+def refusal(answer):
+    """The one line that a refusal is."""
+    told = answer.get_data(as_text=True)
+    assert answer.mimetype == "text/plain"
+    assert told.count("\n") == 1
+    return answer.status_code, told.strip()
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"null", b"not JSON", b"", b"\xff", b'"text"'])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", None])
+def test_a_request_that_is_no_json_object_is_refused_in_a_line(client, body, kind):
+    answer = client.post(UPDATE, data=body, content_type=kind)
+    assert refusal(answer) == (400, "What was asked is no JSON object. Reload the page.")
+
+
+PLACE = {"id": "view", "property": "data"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        *(({"output": output}, "no `output` that the server knows") for output in (None, "x.y", 7, ["view.data"], {})),
+        ({"output": "view.data"}, "no `output` that the server knows"),
+        *(({"inputs": given}, "for its `inputs`") for given in ([], "abc", {}, [PLACE] * 9, [7], [[7]])),
+        *(({"state": given}, "for its `state`") for given in (None, [PLACE] * 9, [{"id": "x"}])),
+        *(
+            ({"outputs": given}, "for its `outputs`")
+            for given in (None, [], PLACE, [PLACE] * 9, [7], "ab", [[PLACE]] * 2)
+        ),
+        *(({"changedPropIds": given}, "`changedPropIds`") for given in (None, "view.data", [3], {})),
+    ],
+)
+def test_a_request_that_no_page_sends_is_refused_in_a_line(client, change, said):
+    good = asked_of(client, "warnings.children")
+    assert client.post(UPDATE, json=good).status_code == 200
+    status, told = refusal(client.post(UPDATE, json=good | change))
+    assert status == 400
+    assert re.search(said, told)
+
+
+def test_a_request_for_what_the_browser_does_itself_is_refused(client):
+    """Dash lists those callbacks too, but the server has no function for them."""
+    own = asked_of(client, "theme.data")
+    assert refusal(client.post(UPDATE, json=own))[0] == 400
+
+
+def test_an_error_of_dash_with_a_callbacks_answer_stays_an_error(server, caplog, monkeypatch):
+    """Only what was asked is refused with 400; what goes wrong afterwards is the server's own fault, and logged."""
+    client = server.test_client()
+    asked = asked_of(client, "warnings.children")
+    monkeypatch.setitem(server.config, "PROPAGATE_EXCEPTIONS", False)
+    monkeypatch.setattr(Workbench, "warnings", property(lambda _: (object(),)))
+    assert client.post(UPDATE, json=asked).status_code == 500
+    assert "Exception on /_dash-update-component" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["dash/nope.js", "nope/x.js", "dash/%00.js", "dash/../web.py", "sys/x.js"])
+def test_a_script_that_there_is_not_is_not_found(client, path):
+    assert refusal(client.get(f"/_dash-component-suites/{path}")) == (404, "The page has no such script.")
+
+
+ROUTES = [
+    *("/", UPDATE, "/_dash-layout?x=%ff", "/_dash-dependencies", "/_reload-hash", "/_favicon.ico", "/%ff", "/%00"),
+    *("/assets/%00", "/assets/../web.py", "/image/x?file=%00", "/image/x?file=%ff", "/thumbnail/x?file=" + "a" * 5000),
+    *("/difference/x?example=%00", "/patch/x/1/99999999999999999999999/2?file=a", "/feature/x/99999999999999999999/1"),
+]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+def test_no_address_fails_whatever_is_asked_of_it(client, path, method):
+    with client.open(path, method=method) as answer:
+        assert answer.status_code < 500
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/assets/nothing.js", "/image", "/a/b/c", "/_dash-nothing"])
 def test_unknown_paths_are_not_found(client, path):
     """Dash answers with its page for any path."""

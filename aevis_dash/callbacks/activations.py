@@ -10,7 +10,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import area_of
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View, checked
 from aevis_dash.domain import AevisError, AreaOfInterest, Layer, short_of
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.neuron import COLUMN, LARGE, Room, Shown, activation_figure, outlines
@@ -45,7 +45,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_larger(data):
-        view = from_data(data)
+        view = checked(data, bench)
         firing = firing_of(bench, view) if data else None
         if firing is None:
             return no_update, no_update, no_update

@@ -13,7 +13,7 @@ from aevis_dash import ids, jobs
 from aevis_dash.callbacks.network import FIRST
 from aevis_dash.callbacks.queueing import Ended
 from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
-from aevis_dash.callbacks.view import View, flip_of, from_data, wanted_of
+from aevis_dash.callbacks.view import View, check, checked, flip_of, from_data, wanted_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
 
@@ -85,8 +85,9 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> t
     if not wanted:
         return no_update, no_update, no_update
     try:
-        asked, part = from_data({name: value for name, value in wanted.items() if name != "part"}), wanted["part"]
-        jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=part != FIRST)
+        asked = checked(wanted, jobs.workbench())
+        nulls = wanted["part"] != FIRST
+        jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=nulls)
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         return failed(sentence := _sentence(error, NAMES[ids.EXTRACTION])), sentence, True
     return {"ready": wanted}, "", False
@@ -100,7 +101,7 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tup
     if not wanted:
         return no_update, no_update, no_update
     try:
-        view, graph = from_data(wanted), jobs.workbench().layers
+        view, graph = checked(wanted, jobs.workbench()), jobs.workbench().layers
         step = step_from_data(wanted["step"])
         jobs.contribute(
             wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
@@ -119,6 +120,7 @@ def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, vi
     if not clicks or view.example is None or view.layer is None:
         return no_update, no_update, no_update
     try:
+        check(view, jobs.workbench())
         graph = jobs.workbench().layers
         step = flip_of(view.but(maps=maps_in(graph, view.layer, maps)))
         jobs.verify(view.example, intervention_of(graph, step), _told(set_progress))
@@ -133,6 +135,7 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
     if not clicks or view.example is None:
         return no_update, no_update, no_update
     try:
+        check(view, jobs.workbench())
         how = "solved" if view.how == "exact" else view.how  # exact ones take minutes in a wide layer
         hops = jobs.propose(view.example, view.target, _wanted(view), how, _told(set_progress))
     except Exception as error:  # as above

@@ -6,6 +6,7 @@ import numpy as np
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import divergences, ids
+from aevis_dash.domain import so_many
 from aevis_dash.figures.departures import HEIGHT, colours_of, departure_figure, largest
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
@@ -105,7 +106,8 @@ def _note(listed: list[dict[str, Any]], band: str, named: list[Culprit]) -> str:
     recurring = " Maps that recur where they leave:" if named else ""
     innocent = "Dotted: as many innocent pictures, each against the others."
     return (
-        f"{len(listed)} pairs{missing}, by the layer where they leave. {innocent} Click a bar to list them.{recurring}"
+        f"{so_many(len(listed), 'pair')}{missing}, by the layer where they leave. {innocent} Click a bar to list them."
+        f"{recurring}"
     )
 
 

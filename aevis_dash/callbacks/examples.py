@@ -8,7 +8,7 @@ from dash import Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids, pairs
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.departures import narrowed
-from aevis_dash.domain import JudgedExample
+from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.examples import Card, Classes, ScoreRange
@@ -80,7 +80,7 @@ def score_range(bench: Workbench) -> ScoreRange:
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.auroc(judged)
-    note = f"{len(judged)} examples, score AUROC {auroc:.2f}" if np.isfinite(auroc) else f"{len(judged)} examples"
+    note = so_many(len(judged), "example") + (f", score AUROC {auroc:.2f}" if np.isfinite(auroc) else "")
     meaning = score_meaning(len(fooled), auroc, bench.score_follows_size(judged))
     return ScoreRange(low, high, step, (start[0], start[1]), note, meaning)
 

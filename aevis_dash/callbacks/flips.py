@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from aevis_dash.domain import CONTROLS, Verdict, Verification
+from aevis_dash.domain import CONTROLS, Verdict, Verification, others_drawn
 
 SHOWN = 24
 """Maps of a flip-back shown as buttons at most."""
@@ -67,11 +67,20 @@ def verdict(found: Verification) -> str:
         return found.verdict
     change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
     if found.verdict is Verdict.NOT_TURNED:
-        beaten, kind = int((found.chance < found.margins[-1]).sum()), "other maps" if count == 1 else "random sets"
-        return f"{change}, does not turn it; more than {beaten} of {len(found.chance)} {kind}"
+        beaten = int((found.chance < found.margins[-1]).sum())
+        return f"{change}, does not turn it" + (
+            f"; more than {beaten} of {_drawn(len(found.chance), count)}" if len(found.chance) else ""
+        )
     too, do = _too(found)
     said = f"so {do} {too}" if too else found.verdict
     return f"{count} of {found.width} maps {'turns' if count == 1 else 'turn'} it, {said}"
+
+
+def _drawn(count: int, size: int) -> str:
+    """The `count` random sets beside a set of `size` maps; those beside a single map are single other maps."""
+    if size == 1:
+        return others_drawn(count)
+    return "the one random set" if count == 1 else f"the {count} random sets"
 
 
 def _proof(found: Verification) -> str:
@@ -114,7 +123,9 @@ def _orders(found: Verification) -> str:
 
 def _chance(found: Verification, share: str, do: str) -> str:
     count = len(found.chance)
-    return f"Of {count} random sets as large, {share} {do}" if count else "There is no random set as large"
+    if not count:
+        return "There is no random set as large"
+    return f"Of {_drawn(count, len(found.maps))}{' as large' * (len(found.maps) > 1)}, {share} {do}"
 
 
 def _controls(found: Verification, what: Callable[[Verification, int], str]) -> str:
@@ -123,10 +134,8 @@ def _controls(found: Verification, what: Callable[[Verification, int], str]) -> 
     count, said = len(found.maps), {}
     for i, name in enumerate(CONTROLS):
         said.setdefault("" if found.controls_same[i] else what(found, i), []).append(name)
-    these = "it is itself" if count == 1 else "they are themselves"
-    return "; ".join(
-        f"{_those(count, names)} {does}" if does else f"{these} {_those(count, names)}" for does, names in said.items()
-    )
+    same = "is this same map, and so no control" if count == 1 else "are these same maps, and so no control"
+    return "; ".join(f"{_those(count, names)} {does or same}" for does, names in said.items())
 
 
 def _margin_of(found: Verification, control: int) -> str:

@@ -19,7 +19,7 @@ from aevis_dash.callbacks.contents import (
 from aevis_dash.callbacks.pinned import height_of, pinned_ones, width_of
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Step
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View, checked
 from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
@@ -53,7 +53,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_layer(data, _ready, solved, _faces, before, known, whole):
         """The maps that are framed are moved by the browser, which asks nothing for that."""
-        view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
+        view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
         if found is None or view.layer is None:
             text = "No datapaths yet." if found is None else "Click a layer of the river to see its feature maps."
@@ -69,7 +69,7 @@ def register(app: Dash, bench: Workbench) -> None:
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
             return notice(str(error), colours, height_of(data)), "", [], no_update, no_update, *others
-        named, framed = strongest(shown.contribution), from_data(whole)
+        named, framed = strongest(shown.contribution), checked(whole, bench)
         size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
         figure["layout"]["meta"] = {

@@ -7,7 +7,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.view import View, changes, from_data
+from aevis_dash.callbacks.view import View, changes, checked
 from aevis_dash.workbench import Workbench
 
 
@@ -28,7 +28,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose(sort, keep, faces, data):
-        view = from_data(data)
+        view = checked(data, bench)
         return changes(view, view.but(sort=sort, keep=keep, faces="on" if faces else "off"))
 
     app.clientside_callback(
@@ -51,7 +51,7 @@ def register(app: Dash, bench: Workbench) -> None:
         pressed, value = ctx.triggered_id, ctx.triggered[0]["value"]
         if not isinstance(pressed, dict) or not value:
             return no_update
-        view = from_data(data)
+        view = checked(data, bench)
         return changes(view, at(bench, view, pressed, value))
 
 

@@ -10,7 +10,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, 
 from aevis_dash import ids
 from aevis_dash.callbacks.contents import Contents, contents, contribution_to, names_of, pair_of
 from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View, checked
 from aevis_dash.domain import AevisError, short_of
 from aevis_dash.figures.cells import together
 from aevis_dash.layouts.layer import Row, table
@@ -34,7 +34,7 @@ def register(app: Dash, bench: Workbench) -> None:
     def show_table(data, order, _ready, _solved):
         if not data:
             return no_update
-        view = from_data(data)
+        view = checked(data, bench)
         columns, rows = table_of(bench, view)
         return table(
             view.layer or "", columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order)
@@ -64,7 +64,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def save(clicks, order, data):
-        view = from_data(data)
+        view = checked(data, bench)
         if not clicks or view.layer is None:
             return no_update
         columns, rows = table_of(bench, view)

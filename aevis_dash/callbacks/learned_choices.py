@@ -3,11 +3,11 @@
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view import changes, from_data
+from aevis_dash.callbacks.view import changes, checked
 from aevis_dash.workbench import Workbench
 
 
-def register(app: Dash, _bench: Workbench) -> None:
+def register(app: Dash, bench: Workbench) -> None:
     """Add the callback that changes the view."""
 
     @app.callback(
@@ -17,5 +17,5 @@ def register(app: Dash, _bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_best(best, data):
-        view = from_data(data)
+        view = checked(data, bench)
         return changes(view, view.but(best=best)) if data else no_update

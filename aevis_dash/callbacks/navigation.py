@@ -8,9 +8,9 @@ from aevis_dash import ids
 from aevis_dash.callbacks.layer import winners_of
 from aevis_dash.callbacks.network import NULLS
 from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import settled
+from aevis_dash.callbacks.settle import comparable, settled
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, added, area_of, maps_in, plain_area, step_from_data
-from aevis_dash.callbacks.view import View, changes, check, from_data, from_search, without_own
+from aevis_dash.callbacks.view import View, changes, check, checked, from_search, unread, without_own
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench
 
@@ -28,15 +28,18 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def open_link(search, went):
         """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
+        address = went["search"] if went and ctx.triggered_id == ids.WENT else search
+        left_out = unread(address)
         try:
-            view = from_search(went["search"] if went and ctx.triggered_id == ids.WENT else search)
+            view, beside = comparable(bench, from_search(address))
+            left_out += beside
             check(view, bench)
             view = without_own(view, own)
             view = settled(bench, view) if view.example else opening(bench)
             check(view, bench)
         except AevisError as error:
-            return opening(bench).to_data(), str(error), True
-        return view.to_data(), "", False
+            return opening(bench).to_data(), " ".join([str(error), *left_out]), True
+        return view.to_data(), " ".join(left_out), bool(left_out)
 
     app.clientside_callback(
         ClientsideFunction("aevis", "arrive"),
@@ -53,7 +56,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_example(clicked, data):
-        view = from_data(data)
+        view = checked(data, bench)
         if not clicked or clicked["example"] == view.example:
             return no_update
         return changes(view, settled(bench, view.at_example(clicked["example"])), clicked["at"])
@@ -76,7 +79,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_how(pair, cause, how, replacement, data):
-        view = from_data(data)
+        view = checked(data, bench)
         return changes(view, view.but(pair=pair, cause=cause, how=how, replacement=replacement))
 
     app.clientside_callback(
@@ -99,7 +102,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_maps(text, _add, _winners, drawn, data):
-        view = from_data(data)
+        view = checked(data, bench)
         try:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
         except AevisError as error:
@@ -116,7 +119,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def trace(_clicks, _prediction, source, data):
         """Go to the earlier layer at once; its contributions are shown as they are found."""
-        view = from_data(data)
+        view = checked(data, bench)
         if not ctx.triggered[0]["value"] or view.layer is None:
             return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
@@ -139,7 +142,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def keep_steps(_flipped, _suggested, data):
         """What a job did becomes part of the trail, unless the visitor has gone on to another example."""
-        view, done = from_data(data), ctx.triggered[0]["value"]
+        view, done = checked(data, bench), ctx.triggered[0]["value"]
         if not done or done["example"] != view.example:
             return no_update
         steps = [step_from_data(step) for step in done["steps"]]
@@ -159,7 +162,7 @@ def register(app: Dash, bench: Workbench) -> None:
     def settle(landed, data):
         """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
         stations hear of the datapaths; of the null targets' the network alone."""
-        view = from_data(data)
+        view = checked(data, bench)
         try:
             after = settled(bench, view)
         except AevisError:  # the stations, which are drawn now, say why

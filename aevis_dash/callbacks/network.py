@@ -12,7 +12,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import addresses
 from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.settle import most_raised, triplet_of
-from aevis_dash.callbacks.view import View, from_data
+from aevis_dash.callbacks.view import View, checked
 from aevis_dash.domain import (
     AevisError,
     Datapath,
@@ -107,7 +107,7 @@ def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
 def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str] = (), failed: str = "") -> tuple:
     """What the station's outputs are for a view, the first four together; `landed` says which parts an extraction has
     just ended with, `failed` why the last one gave nothing."""
-    view, colours = from_data(data), theme((data or {}).get("theme") == "dark")
+    view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
     try:

@@ -10,7 +10,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.navigation import carried_area
 from aevis_dash.callbacks.network import groups_of, placed_of
 from aevis_dash.callbacks.settle import settled, stored_triplet
-from aevis_dash.callbacks.view import View, changes, from_data, without_own
+from aevis_dash.callbacks.view import View, changes, checked, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggled
@@ -39,7 +39,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def go(key, name, data):
         """A key, a click on a layer while an area is chosen, or a name found; other clicks are the browser's."""
-        view, by = from_data(data), str(ctx.triggered_id)
+        view, by = checked(data, bench), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         keyed = by == ids.RIVER_ASKED
         answered = key["at"] if key and keyed else no_update
@@ -63,7 +63,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose(target, beside, plot, method, share, distance, gap, data):
-        view = from_data(data)
+        view = checked(data, bench)
         changed = view.but(plot=plot, distance=distance, gap=gap)
         if target != view.target and target in targets_of(bench, view):  # its own request may have been dropped
             changed = changed.but(target=target, compared=())

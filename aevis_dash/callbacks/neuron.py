@@ -11,9 +11,8 @@ from aevis_dash.callbacks.news import mark, telling, told
 from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import is_lost_map, stored_triplet
 from aevis_dash.callbacks.steps import Step, intervention_of
-from aevis_dash.callbacks.trail import here, hint, nodes
-from aevis_dash.callbacks.trail import in_words as step_in_words
-from aevis_dash.callbacks.view import View, flip_of, from_data
+from aevis_dash.callbacks.trail import crumbs, here, hint, nodes
+from aevis_dash.callbacks.view import View, checked, flip_of
 from aevis_dash.domain import Role
 from aevis_dash.figures.neuron import COLUMN, Room
 from aevis_dash.figures.theme import Theme, theme
@@ -61,7 +60,7 @@ def register(app: Dash, bench: Workbench) -> None:
         marks = mark(data, ready), seen_by, mark(data, ready, seen, made), mark(trailed, ready, flipped)
         news = frozenset(part for part, now, then in zip(PARTS, marks, before, strict=True) if now != then)
         room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
-        answer = said(bench, from_data(whole), theme(page.get("theme") == "dark"), news, room)
+        answer = said(bench, checked(whole, bench), theme(page.get("theme") == "dark"), news, room)
         return *answer, *(now if part in news else no_update for part, now in zip(PARTS, marks, strict=True))
 
 
@@ -88,7 +87,7 @@ def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], roo
 
 
 def _line(bench: Workbench, view: View) -> tuple:
-    steps = trail([(i, step_in_words(view.steps[i])) for i in view.path], len(view.steps), here(view))
+    steps = trail(crumbs(view), len(view.steps), here(view))
     button = "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else "")
     return steps, hint(bench, view), button
 

@@ -8,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import plain_area
-from aevis_dash.callbacks.view import LOOKS, View, changes, from_data
+from aevis_dash.callbacks.view import LOOKS, View, changes, checked
 from aevis_dash.domain import AreaOfInterest, FeatureMap
 from aevis_dash.figures.area import snap_area
 from aevis_dash.workbench import Workbench
@@ -36,7 +36,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_area(_drawn, _most, data):
         """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
-        view, drawn, value = from_data(data), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
+        view, drawn, value = checked(data, bench), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
             return no_update, no_update
         area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})
@@ -52,7 +52,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def take_whole_map(clicks, data):
-        view = from_data(data)
+        view = checked(data, bench)
         return changes(view, view.but(area=None, on="")) if clicks else no_update
 
     @app.callback(
@@ -63,7 +63,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_look(_look, _large_look, data):
-        view, look = from_data(data), ctx.triggered[0]["value"]
+        view, look = checked(data, bench), ctx.triggered[0]["value"]
         return changes(view, view.but(look=look)) if look in LOOKS else no_update
 
 

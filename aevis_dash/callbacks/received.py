@@ -7,7 +7,7 @@ page ever makes it, is refused before it is used.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, shortened, so_many, whole_number
 
 STEPS = 200
 """Steps of a trail at most: more would not fit into a link."""
@@ -74,7 +74,7 @@ def area(value: Any, name: str) -> tuple[int, ...] | None:
         return None
     found = numbers(value, name)
     if len(found) < 4:
-        raise _refusal(name, f"{len(found)} numbers and no area, which has four ends")
+        raise _refusal(name, f"{so_many(len(found), 'number')} and no area, which has four ends")
     top, left, bottom, right = found[:4]
     if not (0 <= top < bottom and 0 <= left < right and (bottom - top) * (right - left) <= NEURONS):
         raise _refusal(name, f"no area: its rows end at {bottom} and begin at {top}, its columns {right} and {left}")
@@ -90,6 +90,27 @@ def tree(parents: Sequence[int], at: int) -> None:
             )
     if not -1 <= at < len(parents):
         raise AevisError(f"The trail has no step {at}, it has {len(parents)}. Copy the link again, or reload the page.")
+
+
+def written(text: str, name: str) -> int:
+    """A whole number of either sign as a link writes it."""
+    found = whole_number(text.removeprefix("-"))
+    if found is None:
+        raise unreadable(name, text, "a whole number")
+    return -found if text.startswith("-") else found
+
+
+def all_written(text: str, name: str) -> tuple[int, ...]:
+    """Whole numbers as a link writes them, none for an empty text."""
+    return tuple(written(each, name) for each in text.split(",")) if text else ()
+
+
+def unreadable(name: str, text: str, expected: str) -> AevisError:
+    """The refusal of a part of a link that is not written as it should be."""
+    return AevisError(
+        f"The link cannot be read: its `{name}` says {shortened(text, 30)!r}, where {expected} is expected. Copy it "
+        "again, or choose an example here."
+    )
 
 
 def _refusal(name: str, what: str) -> AevisError:

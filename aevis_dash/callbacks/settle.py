@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from aevis_dash.callbacks.view import View, wanted_of
-from aevis_dash.domain import AevisError, Role
+from aevis_dash.callbacks.view import View, foreign, listed, wanted_of
+from aevis_dash.domain import DATAPATHS, AevisError, Role, shortened
 from aevis_dash.workbench import Triplet, Workbench
 
 
@@ -24,6 +24,30 @@ def settled(bench: Workbench, view: View) -> View:
         effects = bench.exchange_effects(triplet.plan.example.id, layer)
         view = view.but(layer=bench.layers.layers[layer].name, map=lost_map(bench, triplet, layer, effects))
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
+
+
+def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
+    """The view without compared images that have no datapath beside its example, and a sentence where there were any,
+    or too many."""
+    if not view.compared:
+        return view, []
+    missing = foreign(view, bench)
+    try:
+        plan = bench.plan(
+            bench.workspace.example(view.example or ""), wanted_of(view, bench.workspace.settings.extraction)
+        )
+        known = (plan.example.source, *plan.candidates, *plan.nulls)
+        missing = tuple(name for name in view.compared if name not in known)
+    except AevisError:  # there is nothing to compare, of which the stations say why
+        pass
+    there = tuple(name for name in view.compared if name not in missing)
+    if len(there) >= DATAPATHS:
+        return view.but(compared=()), [
+            f"The link compares {len(there) + 1} datapaths, and {DATAPATHS} are the most; the triplet's are shown."
+        ]
+    named = listed([repr(shortened(name)) for name in missing])
+    said = [f"The link compares with {named}, which this example has no datapath of; the rest is shown."]
+    return view.but(compared=there), said if missing else []
 
 
 def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The trail: a tree of steps, each a trace back to an earlier layer or a flip-back, and how it stands in an address."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from aevis_dash.domain import (
     whole_number,
 )
 
+_HEXADECIMAL = re.compile("[0-9a-fA-F]+")
 Area = tuple[int, ...]
 """top, left, bottom, right, the ends not included, and the places of the chosen neurons where not all are."""
 THE_PREDICTION = ""
@@ -148,31 +150,38 @@ def plain_area(area: AreaOfInterest) -> Area:
     return (area.top, area.left, area.bottom, area.right, *area.picked)
 
 
-def area_from_text(text: str) -> Area | None:
-    """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; raises ValueError
-    for anything else, and AevisError for more places than an area can have."""
+def area_from_text(text: str, name: str = "area") -> Area | None:
+    """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; raises AevisError
+    for anything else, and for more places than an area can have."""
     if not text:
         return None
     ends, bits = text.split(",")[:4], text.split(",")[4:]
     if bits and len(bits[0]) > received.NUMBERS // 4:
         raise AevisError(f"The link names an area of more than {received.NUMBERS} neurons. Copy it again.")
+    if len(ends) < 4 or len(bits) > 1 or not all(map(_HEXADECIMAL.fullmatch, bits)):
+        numbers = "four whole numbers, with a hexadecimal one after them where neurons were chosen,"
+        raise received.unreadable(name, text, f"an area of {numbers}")
     chosen = f"{int(bits[0], 16):b}"[::-1] if bits else ""
-    return received.area([*map(int, ends), *(place for place, bit in enumerate(chosen) if bit == "1")], "area")
+    places = (place for place, bit in enumerate(chosen) if bit == "1")
+    return received.area([*(received.written(end, name) for end in ends), *places], name)
 
 
-def step_from_text(text: str) -> Step:
+def step_from_text(text: str, name: str = "steps") -> Step:
     """A step in an address, its fields between colons, the last of which is left out for the adversarial image; raises
-    ValueError for anything else."""
-    parent, layer, channel, area, source, maps, replacement, note, *last = text.split(":")
+    AevisError for anything else."""
+    parts = text.split(":")
+    if len(parts) not in (8, 9):
+        raise received.unreadable(name, text, "a step of eight or nine parts with colons between them")
+    parent, layer, channel, area, source, maps, replacement, note, *last = parts
     (on,) = last or (Role.ADVERSARIAL.value,)
     return Step(
         layer=layer,
-        map=int(channel) if channel else None,
-        area=area_from_text(area),
+        map=received.written(channel, name) if channel else None,
+        area=area_from_text(area, name),
         source=source,
-        maps=tuple(int(c) for c in maps.split(",") if c),
+        maps=received.all_written(maps, name),
         replacement=replacement,
-        parent=int(parent),
+        parent=received.written(parent, name),
         note=unquote(note),
         on=on,
     )

@@ -8,7 +8,7 @@ from aevis_dash.callbacks.roles import traced_on
 from aevis_dash.callbacks.settle import stored_triplet
 from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
 from aevis_dash.callbacks.view import View
-from aevis_dash.domain import Role, Verification
+from aevis_dash.domain import Role, Verification, so_many
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Choice, Workbench
@@ -18,7 +18,7 @@ def in_words(step: Step) -> str:
     """What was asked, as a short text."""
     if step.is_flip:
         return f"flip {_maps(step.maps)} of {step.layer}"
-    if step.layer == THE_PREDICTION or step.map is None:
+    if _is_of_prediction(step):
         return "the prediction"
     return f"{step.layer} map {step.map}{_area(step.area)}"
 
@@ -38,6 +38,14 @@ def nodes(bench: Workbench, view: View) -> list[Node]:
         )
         for i in order
     ]
+
+
+def crumbs(view: View) -> list[tuple[int, str]]:
+    """The steps that led here, by number and in words, from what was traced first to what is nearest to the image; what
+    came before the prediction was traced did not lead here."""
+    path = view.path
+    begin = max((i for i, number in enumerate(path) if _is_of_prediction(view.steps[number])), default=0)
+    return [(number, in_words(view.steps[number])) for number in path[begin:]]
 
 
 def here(view: View) -> str:
@@ -60,7 +68,7 @@ def hint(bench: Workbench, view: View) -> str:
     if view.map is None:
         return "Next: click a feature map in the treemap; the fullest changed most."
     if any(step.is_flip and step.layer == view.layer for step in view.steps):
-        return "Next: trace what makes these maps fire, or flip an earlier layer back; all steps are kept."
+        return f"Next: trace what makes map {view.map} fire, or flip an earlier layer back; all steps are kept."
     if view.area is None and bench.layers.find(view.layer).height > 1:
         on = traced_on(bench, view).short
         return f"Next: draw a box around the bright spot on the {on} map, then trace where it comes from."
@@ -91,7 +99,8 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
     if alike is None or not len(alike):
         return ""
     less = int((alike < found.margins[-1] - found.margins[0]).sum())
-    return f"; the best such contributor put from another clean image moves it less for {less} of {len(alike)} images"
+    images = so_many(len(alike), "image")
+    return f"; the best such contributor put from another clean image moves it less for {less} of {images}"
 
 
 def _ways(view: View) -> tuple[str, ...]:
@@ -126,6 +135,10 @@ def _in_order(steps: Sequence[Step], parent: int = -1) -> list[int]:
     return [n for i, step in enumerate(steps) if step.parent == parent for n in (i, *_in_order(steps, i))]
 
 
+def _is_of_prediction(step: Step) -> bool:
+    return not step.is_flip and (step.layer == THE_PREDICTION or step.map is None)
+
+
 def _maps(maps: Sequence[int]) -> str:
     if not maps:
         return "the smallest set"
@@ -136,7 +149,11 @@ def _area(area: Area | None) -> str:
     if not area:
         return ""
     top, left, bottom, right, *picked = area
-    return f", {len(picked)} neurons" if picked else f", rows {_ends(top, bottom)}, columns {_ends(left, right)}"
+    return (
+        f", {so_many(len(picked), 'neuron')}"
+        if picked
+        else f", rows {_ends(top, bottom)}, columns {_ends(left, right)}"
+    )
 
 
 def _ends(first: int, end: int) -> str:

@@ -33,6 +33,8 @@ CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "fa
 _TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
 _LISTS = ("compared", "folds", "pinned")
 """Fields that hold several names."""
+_NAMED = 3
+"""Parts of a link that a sentence names at most."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
@@ -114,9 +116,9 @@ class View:
         return path_to(self.steps, self.at)
 
     def after(self, step: Step) -> "View":
-        """This view with a step that follows the one whose outcome is shown, or begins a branch; a trace goes there,
-        shows what contributes on its image, and sorts the maps by that."""
-        parent = self.at if self.traced is not None else -1
+        """This view with a step that follows the one whose outcome is shown, or begins a branch, as a trace of the
+        prediction always does; a trace goes there, shows what contributes on its image, and sorts the maps by that."""
+        parent = self.at if self.traced is not None and step.layer != THE_PREDICTION else -1
         steps, number = added(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
             return self.but(steps=steps)
@@ -179,21 +181,56 @@ def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] |
 
 
 def from_search(search: str) -> View:
-    """The view from an address, as assets/address.js writes it; raises AevisError for what is no view."""
-    fields = {k: v[0] for k, v in parse_qs((search or "").lstrip("?")).items()}
-    try:
-        number = int(fields["map"]) if "map" in fields else None
-        share = float(fields["share"]) if "share" in fields else None
-        area, at = area_from_text(fields.get("area", "")), int(fields.get("at", -1))
-        maps = tuple(int(c) for c in fields["maps"].split(",")) if "maps" in fields else ()
-        texts = [text for text in fields.get("steps", "").split("~") if text]
-        steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
-    except (ValueError, IndexError) as error:
-        reason = shortened(str(error), 80)
-        raise AevisError(f"The link cannot be read ({reason}). Copy it again, or choose an example here.") from error
+    """The view from an address, as assets/address.js writes it; raises AevisError for what is no view. What it leaves
+    out says `unread`."""
+    fields = {name: given[0] for name, given in _fields(search).items() if given[0]}
+    texts = fields["steps"].split("~") if "steps" in fields else []
+    steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
     named: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
     named |= {k: [unquote(text) for text in fields[k].split("~")] for k in _LISTS if k in fields}
-    return from_data({**named, "share": share, "map": number, "area": area, "maps": maps, "steps": steps, "at": at})
+    named |= {k: received.written(fields[k], k) for k in ("map", "at") if k in fields}
+    named |= {"share": _share(fields["share"])} if "share" in fields else {}
+    named |= {
+        "area": area_from_text(fields.get("area", "")),
+        "maps": received.all_written(fields.get("maps", ""), "maps"),
+    }
+    return from_data({**named, "steps": steps})
+
+
+def unread(search: str) -> list[str]:
+    """What an address holds beside the view that is read from it, a sentence each."""
+    fields = _fields(search)
+    unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in View.__dataclass_fields__]
+    said = [f"The link says {listed(unknown)}, which this page does not know; the rest is shown."] if unknown else []
+    known = {name: given for name, given in fields.items() if name in View.__dataclass_fields__}
+    twice = [f"`{name}`" for name, given in known.items() if len(given) > 1]
+    said += [f"The link says {listed(twice)} more than once; the first is shown."] if twice else []
+    empty = [f"`{name}`" for name, given in known.items() if not given[0]]
+    return said + ([f"The link says nothing for {listed(empty)}; the rest is shown."] if empty else [])
+
+
+def _fields(search: str) -> dict[str, list[str]]:
+    return parse_qs((search or "").lstrip("?"), keep_blank_values=True)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of the names, and how many there are beside them."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise received.unreadable("share", text, "a number from 0 to 1") from None
+
+
+def checked(data: Mapping[str, Any] | None, bench: Workbench) -> View:
+    """The view from a dcc.Store, as strictly checked as that of a link."""
+    view = from_data(data)
+    check(view, bench)
+    return view
 
 
 def check(view: View, bench: Workbench) -> None:
@@ -203,11 +240,14 @@ def check(view: View, bench: Workbench) -> None:
     for name, allowed in _choices(bench.workspace.settings.extraction).items():
         if getattr(view, name) not in (*allowed, getattr(_PLAIN, name)):
             known = ", ".join(a if isinstance(a, str) else f"{a:g}" for a in allowed)
-            raise AevisError(f"The link names no {name} {getattr(view, name)!r}. It is one of: {known}.")
+            given = getattr(view, name)
+            raise AevisError(f"The page or the link names no {name} {given!r}. It is one of: {known}.")
+    for name in foreign(view, bench):
+        raise AevisError(f"The page or the link compares with {shortened(name)!r}, which is no image here.")
     for name in view.pinned:
         bench.layers.find(name)
     if view.layer is None and (view.map is not None or view.area or view.maps):
-        raise AevisError("The link names a map, maps or an area of no layer. Copy it again.")
+        raise AevisError("The page or the link names a map, maps or an area of no layer. Copy the link again.")
     places = [(view.layer, view.map, view.area, view.maps)]
     places += [(s.layer, s.map, s.area, s.maps) for s in view.steps if s.layer != THE_PREDICTION or s.is_flip]
     for layer, channel, area, maps in places:
@@ -219,20 +259,28 @@ def check(view: View, bench: Workbench) -> None:
         _check_step(step, number, bench)
 
 
+def foreign(view: View, bench: Workbench) -> tuple[str, ...]:
+    """The compared images that the workspace does not have."""
+    if not view.compared:
+        return ()
+    known = {image.file for image in bench.workspace.images}
+    known |= {bench.workspace.example(view.example).source} if view.example else set()
+    return tuple(name for name in view.compared if name not in known)
+
+
 def _check_step(step: Step, number: int, bench: Workbench) -> None:
     if step.on not in tuple(Role):
-        raise AevisError(
-            f"Step {number} of the link is on no image {step.on!r}. It is one of: {', '.join(Role)}. Copy it again."
-        )
+        raise AevisError(f"Step {number} of the trail is on no image {step.on!r}. It is one of: {', '.join(Role)}.")
     if not step.is_flip:
         _, area, earlier = cause_of(bench.layers, step)
         if earlier not in bench.contribution_sources(area.layer):
             raise AevisError(
-                f"Step {number} of the link traces to {step.source!r}, which leads nowhere near. Copy it again."
+                f"Step {number} of the trail traces to {step.source!r}, which leads nowhere near. Copy the link again."
             )
     elif step.replacement not in REPLACEMENTS:
         raise AevisError(
-            f"The link names no replacement {step.replacement!r}. It is one of: {', '.join(REPLACEMENTS)}."
+            f"Step {number} of the trail has no replacement {step.replacement!r}. "
+            f"It is one of: {', '.join(REPLACEMENTS)}."
         )
 
 

@@ -5,14 +5,16 @@ loaded only when a verb runs, so that help and refusals do not wait for torch.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, silent
@@ -27,15 +29,10 @@ INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
     _open_closed_streams()
-    parser = make_parser()
-    args = parser.parse_args(argv)
-    if args.verb is None:
-        parser.print_help()
-        return 0
     try:
-        return _run(args)
+        return _run(argv)
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
         return PIPE_CLOSED
 
 
@@ -52,14 +49,34 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(argv: Sequence[str] | None) -> int:
+    args = None
     try:
-        _show(args, _answer(args))
+        args = _asked(argv)
+        if args is not None:
+            _show(args, _answer(args))
         return 0
     except AevisError as error:
         return _complain(args, f"aevis: {_one_line(error)}", _one_line(error), REFUSED)
     except KeyboardInterrupt:
         return _complain(args, INTERRUPTION, INTERRUPTION, INTERRUPTED)
+
+
+def _asked(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    """The command's words; None where they ask for help or the version, which is written here: argparse itself keeps
+    silent where it finds no room for that."""
+    parser, said = make_parser(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            args = parser.parse_args(argv)
+            if args.verb is not None:
+                return args
+            parser.print_help()
+    except SystemExit as end:
+        if end.code:
+            raise
+    _write(said.getvalue().removesuffix("\n"))
+    return None
 
 
 def _answer(args: argparse.Namespace) -> Answer:
@@ -89,24 +106,38 @@ def _answer(args: argparse.Namespace) -> Answer:
 
 def _show(args: argparse.Namespace, answer: Answer) -> None:
     text = as_json(answer.document) if args.json else answer.text
+    if text:
+        _write(text)
+
+
+def _write(text: str) -> None:
     try:
-        if text:
-            print(text, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        _silence_stdout()
+        _silence(sys.stdout)
         raise AevisError(
             f"The answer cannot be written to standard output ({error.strerror}). Free some space there; what was "
             "computed is kept."
         ) from error
 
 
-def _complain(args: argparse.Namespace, text: str, error: str, status: int) -> int:
-    print(text, file=sys.stderr, flush=True)
-    if args.json:
-        print(as_json({"error": error}), flush=True)
+def _complain(args: argparse.Namespace | None, text: str, error: str, status: int) -> int:
+    _say(text, sys.stderr)
+    if args is not None and args.json:
+        _say(as_json({"error": error}), sys.stdout)
     return status
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Where a refusal finds no room, its exit status says it alone."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        _silence(stream)
 
 
 def _one_line(error: Exception) -> str:
@@ -127,9 +158,9 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
-def _silence_stdout() -> None:
+def _silence(stream: TextIO) -> None:
     """Nobody reads any more; Python's own flush at exit must not complain about it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _version() -> str:

@@ -21,6 +21,7 @@ from aevis_dash.domain import (
     Role,
     Verdict,
     Verification,
+    so_many,
     unsolved,
 )
 from aevis_dash.workbench import Triplet, Workbench
@@ -33,6 +34,7 @@ _SETS = {
     "integrated": "as many first by integrated attribution patching",
 }
 """What the maps of each of CONTROLS are called."""
+_SINGLE = {name: words.replace("as many", "the one") for name, words in _SETS.items()}
 _NAMED = 16
 """Maps of a set that a sentence names; all of them are in the document."""
 
@@ -378,22 +380,39 @@ def _verdict(each: Mapping[str, Any]) -> str:
     if found is Verdict.NO_SET:
         return "No set of its maps turns it."
     more = f" and {len(each['maps']) - _NAMED} more" if len(each["maps"]) > _NAMED else ""
-    maps = f"Maps {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
+    single = len(each["maps"]) == 1
+    maps = f"Map{'s' * (not single)} {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
     if found is Verdict.NOT_TURNED:
-        return f"{maps} do not turn it."
+        return f"{maps} {'does' if single else 'do'} not turn it."
     random = each["random"]
-    chance = f"{random['turn']:.0%} of {random['sets']} random sets as large"
-    names = {"random": chance, "others": f"{each['others']} other maps without them"} | _SETS
-    themselves = [_SETS[name] for name in CONTROLS if each["controls"][name]["same_maps"]]
-    same = f" They are themselves {', '.join(themselves)}." if themselves else ""
+    chance = f"{random['turn']:.0%} of {so_many(random['sets'], 'random set')} as large"
+    others = f"{so_many(each['others'] or 0, 'other map')} without {'it' if single else 'them'}"
+    names = {"random": chance, "others": others} | (_SINGLE if single else _SETS)
+    themselves = [names[name] for name in CONTROLS if each["controls"][name]["same_maps"]]
+    these = "this same map" if single else "these same maps"
+    are = "is" if single and len(themselves) == 1 else "are"
+    same = f" {_sentence(themselves)} {are} {these}, and so no control." if themselves else ""
+    by_order = "no set by another order does, " if len(themselves) < len(CONTROLS) else ""
     said = {
-        Verdict.CONTROL: f"but so do {', '.join(names[name] for name in each['also_turn'])}",
-        Verdict.OTHERS: f"and no control does; but so do {names['others']}",
+        Verdict.CONTROL: f"but so {_do(each)} {', '.join(names[name] for name in each['also_turn'])}",
+        Verdict.OTHERS: f"and no control does; but so {_do(each)} {names['others']}",
         Verdict.TOO_FEW: f"but {chance} do, too few to tell",
-        Verdict.ALONE: f"and {found}: at most {RARE:.0%} of random sets do ({chance}), no set by another order "
-        "does, and no set of the others was found to",
+        Verdict.ALONE: f"and {found}: at most {RARE:.0%} of random sets do ({chance}), "
+        f"{by_order}and no set of the others was found to",
     }[found]
-    return f"{maps} turn it, {said}.{same}"
+    return f"{maps} {'turns' if single else 'turn'} it, {said}.{same}"
+
+
+def _do(each: Mapping[str, Any]) -> str:
+    """ "does" where it is said of one map that it turns it too, else "do"."""
+    too = list(each["also_turn"])
+    one = each["others"] == 1 if too == ["others"] else len(each["maps"]) == 1 and too[0:1] != ["random"]
+    return "does" if one and len(too) == 1 else "do"
+
+
+def _sentence(names: Sequence[str]) -> str:
+    listed = ", ".join(names)
+    return listed[:1].upper() + listed[1:]
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from aevis_dash.cli import answers
 from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
-from aevis_dash.domain import CONTROLS, PREDICTION, AevisError, FeatureMap, Role, Verification
+from aevis_dash.domain import CONTROLS, PREDICTION, AevisError, FeatureMap, Role, Verification, others_drawn, so_many
 from aevis_dash.files import write_atomically
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -97,7 +97,11 @@ def _text(document: Mapping[str, Any]) -> str:
 def hop_in_words(hop: Mapping[str, Any]) -> str:
     """What a hop's figures say, and no more."""
     effect = hop["effect"]
-    of = f"{effect['neurons']} neurons of map {effect['map']} of {effect['layer']}" if effect else "the prediction"
+    of = (
+        f"{so_many(effect['neurons'], 'neuron')} of map {effect['map']} of {effect['layer']}"
+        if effect
+        else "the prediction"
+    )
     notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
     notes += [f"on src they fire at {hop['effect_on_source']:.0%} of that"] if effect else []
     said = f" ({'; '.join(notes)})" if notes else ""
@@ -105,8 +109,8 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     return (
         f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
         f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
-        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {hop['randoms']} other maps, which were not "
-        f"chosen; {largest} of largest difference. {_alike_in_words(hop)}"
+        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {others_drawn(hop['randoms'])}; {largest} of "
+        f"largest difference. {_alike_in_words(hop)}"
     )
 
 
@@ -175,12 +179,14 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
 
 
 def _words(bench: Workbench, hop: Hop) -> list[str]:
-    told, effect = _hop(bench, hop), "the prediction" if hop.effect == PREDICTION else f"map {hop.effect.channel}"
+    told, effect = _hop(bench, hop), "the prediction"
+    if hop.effect != PREDICTION:
+        effect = f"map {hop.effect.channel}, {so_many(hop.area.neurons, 'neuron')}"
     return [
         f"<b>{told['layer']} · map {hop.map}</b>",
-        f"{hop.share:.0%} of {effect}{'' if hop.effect == PREDICTION else f', {hop.area.neurons} neurons'}, on adv",
+        f"{hop.share:.0%} of {effect}, on adv",
         f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
-        f"more than {told['beaten']} of {told['randoms']} maps that were not chosen",
+        f"more than {told['beaten']} of {others_drawn(told['randoms'])}",
         *([f"and than {told['alike_beaten']} of {len(hop.alike)} chosen from other images"] if len(hop.alike) else []),
     ]
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash.domain import DatapathDistance, LayerGraph, Role, Stretch, role_of, short_of
+from aevis_dash.domain import DatapathDistance, LayerGraph, Role, Stretch, role_of, short_of, so_many
 from aevis_dash.figures.dag import BOX, NOMINAL_WIDTH, closed_labels, columns_bar, short, structure
 from aevis_dash.figures.dots import dot_labels, dots
 from aevis_dash.figures.theme import CHARACTER, Theme, bare_axis, base_layout, caption, faded, plain
@@ -311,9 +311,10 @@ def _what(graph: LayerGraph, placed: Columns, column: int) -> str:
     at = placed.columns[column]
     layers = graph.layers[at.first : at.last + 1]
     maps = sum(layer.channels for layer in layers)
+    counted = so_many(maps, "feature map")
     if at.group:
-        return f"<b>{plain(at.group.split('#')[0])}</b>, {len(layers)} layers, {maps} feature maps · click to open"
-    return f"<b>{plain(layers[0].name)}</b>, {maps} feature maps"
+        return f"<b>{plain(at.group.split('#')[0])}</b>, {so_many(len(layers), 'layer')}, {counted} · click to open"
+    return f"<b>{plain(layers[0].name)}</b>, {counted}"
 
 
 def _hard(placed: Columns, sizes: Mapping[str, np.ndarray], column: int) -> list[str]:

@@ -59,14 +59,14 @@ SCRIPT = Path(__file__).parents[2].joinpath("assets", "gone.js").read_text(encod
 ASK = """
 const [script, ...given] = arguments, done = given.pop(), [answers, address, count] = given;
 const real = window.fetch, seen = [], strip = () => document.getElementById("server-gone");
-const types = { json: "application/json", html: "text/html" };
+const types = { json: "application/json", html: "text/html", text: "text/plain; charset=utf-8" };
 const cut = () => new ReadableStream({ start: (stream) => stream.error(new TypeError("cut off")) });
 window.fetch = async (...asked) => {
   seen.push([asked[1].body, strip() && !strip().hidden ? strip().textContent : ""]);
   const [status, type, by] = answers.shift();
   if (status === 0) throw new TypeError("Failed to fetch");
-  const body = type === "cut" ? cut() : status === 204 ? null : '{"a": 1}';
-  const headers = { "content-type": types[type] || types.json, "aevis-serves": by || "a" };
+  const body = type === "cut" ? cut() : status === 204 ? null : type === "text" ? "Say why.\\n" : '{"a": 1}';
+  const headers = { "content-type": types[type] || types.json, ...(by === "" ? {} : { "aevis-serves": by || "a" }) };
   return new Response(body, { status, headers });
 };
 try { new Function(script)(); } finally { var wrapped = window.fetch; window.fetch = real; }
@@ -117,6 +117,8 @@ def test_an_answer_without_a_change_is_one(asked):
         ((500, "html"), [500, GIVEN], "refused what was asked (500)"),
         ((404, "html"), [404, GIVEN], "refused what was asked (404)"),
         ((200, "html"), [502, ""], "sent no answer"),
+        ((403, "text"), [403, "Say why.\n"], "refused what was asked (403): Say why"),
+        ((403, "text", ""), [403, "Say why.\n"], "refused what was asked (403)"),
     ],
 )
 def test_a_page_that_the_server_does_not_know_any_more_is_to_be_reloaded(asked, answer, given, why):

@@ -94,3 +94,18 @@ def test_all_is_found_below_a_proxys_path(dash_br, served, tmp_path, strips):
         outer.server_close()
     finally:
         running.close()
+
+
+def test_a_page_behind_a_proxy_that_the_server_was_not_told_of_says_what_to_do(dash_br, served, tmp_path):
+    """The proxy asks under the server's own name, so that the page comes, but none of its answers."""
+    running = serve(tmp_path, [str(served.workspace), "--prefix", PREFIX])
+    try:
+        inner = next(running)
+        outer, _ = proxy(urlsplit(inner.url).port, strips=True)
+        walker = Walker(dash_br, f"http://{NAME}:{outer.server_address[1]}{PREFIX}/")
+        walker.says("server-gone", "Start the server with --allow-host NAME if it should.")
+        assert f"A page of 'http://{NAME}:" in walker.text("server-gone")
+        outer.shutdown()
+        outer.server_close()
+    finally:
+        running.close()

@@ -117,7 +117,7 @@ def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
     monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
     _, said, shown = flip(view.but(replacement="love"))
     assert shown
-    assert said.startswith("There is no replacement 'love'.")
+    assert said.startswith("The page or the link names no replacement 'love'.")
 
 
 def test_nobody_asked(bench, view):

@@ -41,7 +41,7 @@ def changed(**fields):
 def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     text = changed()
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
-    assert "Of 200 random sets as large, 2% do it; the 2 of largest difference, first by attribution patching" in text
+    assert "Of the 200 random sets as large, 2% do it; the 2 of largest difference, first by attribution" in text
     assert "first by integrated attribution patching do not." in text
     assert "needs 9 by difference, 5 by attribution patching and more than all by integrated." in text
     assert "they may be the cause at this layer" in text
@@ -69,12 +69,12 @@ def test_other_sets_that_do_it_too_are_told(others, named):
 def test_maps_are_no_control_of_themselves():
     same = {"controls_turned": LARGEST, "controls_same": LARGEST}
     text = changed(**same)
-    assert "2% do it; they are themselves the 2 of largest difference; the 2 first by attribution" in text
+    assert "2% do it; the 2 of largest difference are these same maps, and so no control; the 2 first by" in text
     assert "may be the cause at this layer" in text
     assert verdict(Verification(**(vars(FOUND) | same))) == "2 of 64 maps turn it, no control does it"
     assert "so does" not in verdict(Verification(**(vars(FOUND) | same | {"maps": np.array([4])})))
     short = changed(**same, turned=False, maps=np.array([4]))
-    assert "move it less; it is itself the one of largest difference; the one first by attribution" in short
+    assert "the one of largest difference is this same map, and so no control; the one first by" in short
 
 
 def test_no_random_set_is_no_comparison():
@@ -142,7 +142,28 @@ def test_a_whole_cut_is_told_apart_from_nothing():
 def test_chosen_maps_that_do_not_turn_it_are_told_beside_chance():
     text = changed(margins=np.array([-3.0, -2.5, -2.0]), turned=False, chance=np.array([-2.5] * 3 + [-1.0]))
     assert "2 of 64 maps, put from src into adv, do not give panda back (margin -3.00 to -2.00)." in text
-    assert "Of 4 random sets as large, 75% move it less; the 2 of largest difference give -0.50; the 2 first by" in text
+    assert (
+        "Of the 4 random sets as large, 75% move it less; the 2 of largest difference give -0.50; the 2 first by"
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("maps", "sets", "said"),
+    [
+        (1, 40, "more than 40 of the 40 other maps that were drawn"),
+        (1, 1, "more than 1 of the one other map that was drawn"),
+        (2, 4, "more than 4 of the 4 random sets"),
+        (2, 1, "more than 1 of the one random set"),
+    ],
+)
+def test_maps_that_were_drawn_are_not_taken_for_all_others(maps, sets, said):
+    fields = {"maps": np.arange(maps), "turned": False, "chance": np.full(sets, -9.0)}
+    line = verdict(Verification(**(vars(FOUND) | fields)))
+    assert line.endswith(f"does not turn it; {said}")
+    assert f"Of {said.split(' of ')[1]}{' as large' * (maps > 1)}, 100% move it less" in changed(**fields)
+    none = verdict(Verification(**(vars(FOUND) | fields | {"chance": np.zeros(0)})))
+    assert none.endswith("does not turn it"), "nothing was drawn"
 
 
 def test_maps_that_are_ablated_take_the_class_away():

@@ -219,10 +219,13 @@ def test_folds_of_another_network_are_no_harm(bench, found, view):
 
 def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     """As a link may name them: an answer in the picture's place, and a view that has settled goes on without."""
-    foreign = view.but(compared=("nobody.png",))
+    plan = stored_triplet(bench, view).plan
+    own = {plan.example.source, *plan.candidates, *plan.nulls}
+    stranger = next(image.file for image in bench.workspace.images if image.file not in own)
+    foreign = view.but(compared=(stranger,))
     told = network.shown(bench, foreign.to_data(), {network.FIRST})
     (figure, note, *_), *_ = told
-    assert "'nobody.png' has no datapath" in note
+    assert f"{stranger!r} has no datapath" in note
     assert "no river" in figure.layout.annotations[0].text
     assert settled(bench, foreign) == view
     found = stored_triplet(bench, view)

@@ -19,7 +19,7 @@ from aevis_dash.callbacks.steps import (
     step_from_text,
     steps_of,
 )
-from aevis_dash.callbacks.trail import nodes
+from aevis_dash.callbacks.trail import crumbs, hint, in_words, nodes
 from aevis_dash.callbacks.view import View
 from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap, area_of_neurons
 from aevis_dash.workbench import open_workbench
@@ -61,6 +61,33 @@ def test_a_new_step_follows_what_is_shown_or_begins_a_branch():
     assert elsewhere.steps[-1].parent == -1
     flipped = here.after(Step("layer1.0.relu", 5, maps=(5,), replacement="zero"))
     assert (flipped.steps[-1].parent, flipped.at, flipped.layer) == (1, 1, "layer1.0.relu"), "a flip-back stays"
+
+
+def test_a_trace_of_the_prediction_begins_a_branch_and_the_line_goes_one_way():
+    """A link from before may hold one that follows another step: what came first did not lead here."""
+    here = View(layer="layer1.0.relu", map=4, steps=TREE, at=1)
+    after = here.after(Step("", None, None, "layer1.0.relu"))
+    assert after.steps[-1].parent == -1
+    assert [words for _, words in crumbs(after)] == ["the prediction"]
+    assert [words for _, words in crumbs(here)] == ["layer3.0.relu map 1", "layer2.0.relu map 2"]
+    steps = (TREE[0], Step("", None, None, "layer2.0.relu", parent=0), replace(TREE[1], parent=1))
+    before = View(layer="layer1.0.relu", steps=steps, at=2)
+    assert crumbs(before) == [(1, "the prediction"), (2, "layer2.0.relu map 2")]
+
+
+def test_neurons_are_counted_in_words():
+    assert in_words(Step("relu", 5, (1, 1, 3, 4, 0), "relu")) == "relu map 5, 1 neuron"
+    assert in_words(Step("relu", 5, (1, 1, 3, 4, 0, 2), "relu")) == "relu map 5, 2 neurons"
+
+
+def test_the_hint_names_the_map_that_is_shown(filling_world):
+    """A flip-back of this layer is in the trail, of another map than the one shown."""
+    bench = open_workbench(filling_world)
+    example = bench.workspace.settings.opens_on
+    bench.extract(example)
+    steps = (Step("layer1.0.relu", 5, maps=(5,), replacement="source"),)
+    said = hint(bench, View(example=example, layer="layer1.0.relu", map=4, steps=steps))
+    assert said.startswith("Next: trace what makes map 4 fire")
 
 
 @given(st.lists(st.booleans(), min_size=35, max_size=35))
@@ -129,7 +156,7 @@ def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_
 
 @pytest.mark.parametrize("text", ["", "1", "1:2:3", "x:relu:1:::::", "-1:relu:y:::::", "-1:relu:1:1,2,3::::"])
 def test_what_is_no_step_is_refused(text):
-    with pytest.raises((ValueError, AevisError), match=r"unpack|int\(\)|four ends"):
+    with pytest.raises(AevisError, match=r"its `steps` says .* is expected"):
         step_from_text(text)
 
 

@@ -2,6 +2,8 @@
 which datapaths are shown, everywhere alike."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from dash import no_update
@@ -10,21 +12,23 @@ from aevis_dash.callbacks import background
 from aevis_dash.callbacks import view as views
 from aevis_dash.callbacks.layer import contributions_of
 from aevis_dash.callbacks.network import datapaths_of
-from aevis_dash.callbacks.settle import stored_triplet
+from aevis_dash.callbacks.settle import comparable, stored_triplet
 from aevis_dash.callbacks.steps import Step
 from aevis_dash.callbacks.view import (
     View,
     changes,
     check,
+    checked,
     from_data,
     from_search,
     methods,
     shares,
+    unread,
     wanted_of,
     without_own,
 )
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import DATAPATHS, AevisError
 from aevis_dash.workbench import open_workbench
 
 FULL = View(
@@ -119,16 +123,99 @@ def test_another_example_keeps_how_things_are_shown_and_nothing_of_the_one_befor
     assert FULL.but(sort="contribution").at_example("cat-01").sort == "fill", "there are no contributions yet"
 
 
+LEAKED = ("int()", "float", "unpack", "literal", "base 16", "range")
+
+
 @pytest.mark.parametrize(
-    "search",
+    ("search", "said"),
     [
-        *("?map=panda", "?area=a,b,c,d", "?area=1,2,3,4,x", "?steps=only:two"),
-        *("?maps=a", "?at=x", "?share=few"),
+        ("?map=panda", "its `map` says 'panda', where a whole number is expected"),
+        ("?map=1.0", "its `map` says '1.0', where a whole number"),
+        ("?at=x", "its `at` says 'x', where a whole number"),
+        ("?share=few", "its `share` says 'few', where a number from 0 to 1"),
+        ("?maps=a", "its `maps` says 'a', where a whole number"),
+        ("?maps=1,,2", "its `maps` says '', where a whole number"),
+        ("?area=a,b,c,d", "its `area` says 'a', where a whole number"),
+        ("?area=1,2", "its `area` says '1,2', where an area of four whole numbers"),
+        ("?area=1,2,3,4,x", "its `area` says '1,2,3,4,x', where an area of four"),
+        ("?area=1,2,3,4,-5", "its `area` says '1,2,3,4,-5', where an area of four"),
+        ("?area=1,2,3,4,5,6", "its `area` says '1,2,3,4,5,6', where an area of four"),
+        ("?steps=only:two", "its `steps` says 'only:two', where a step of eight or nine parts"),
+        ("?steps=-1:::::::~", "its `steps` says '', where a step of eight or nine parts"),
+        ("?steps=x:relu:1:::::", "its `steps` says 'x', where a whole number"),
     ],
 )
-def test_what_is_no_view_is_refused(search):
-    with pytest.raises(AevisError, match="link cannot be read"):
+def test_what_is_no_view_is_refused_by_the_name_of_the_part(search, said):
+    with pytest.raises(AevisError, match="link cannot be read") as refusal:
         from_search(search)
+    assert said in str(refusal.value)
+    assert not any(words in str(refusal.value) for words in LEAKED)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("", []),
+        (ADDRESS, []),
+        ("?layer=relu&utm=x&b", ["The link says `utm`, `b`, which this page does not know; the rest is shown."]),
+        (
+            "?a=1&b=1&c=1&d=1&e=1",
+            ["The link says `a`, `b`, `c` and 2 more, which this page does not know; the rest is shown."],
+        ),
+        ("?map=1&map=2&layer=relu", ["The link says `map` more than once; the first is shown."]),
+        ("?map=&layer=relu", ["The link says nothing for `map`; the rest is shown."]),
+    ],
+)
+def test_what_is_left_out_of_a_link_is_told(search, said):
+    assert unread(search) == said
+    assert from_search(search) in (View(), FULL, View(layer="relu"), View(layer="relu", map=1))
+
+
+def test_compared_images_that_the_example_does_not_have_are_told_and_left_out(world):
+    bench = open_workbench(world)
+    example = bench.workspace.settings.opens_on
+    triplet = stored_triplet(bench, View(example=example))
+    assert triplet is not None
+    own = (triplet.plan.candidates[0], triplet.plan.nulls[0])
+    view = View(example=example, compared=own)
+    assert comparable(bench, view) == (view, [])
+    strangers = (triplet.plan.example.adversarial, "nowhere.png")
+    left, (said,) = comparable(bench, view.but(compared=(*own, *strangers)))
+    assert left == view
+    assert f"compares with {strangers[0]!r}, 'nowhere.png', which this example has no datapath of" in said
+    crowd = (*triplet.plan.candidates, *triplet.plan.nulls, triplet.plan.example.source)[:DATAPATHS]
+    if len(crowd) == DATAPATHS:
+        left, (said,) = comparable(bench, view.but(compared=crowd))
+        assert (left.compared, said) == (
+            (),
+            "The link compares 9 datapaths, and 8 are the most; the triplet's are shown.",
+        )
+
+
+@pytest.mark.parametrize(
+    ("forged", "said"),
+    [
+        ({"gap": "<b>"}, "no gap '<b>'. It is one of: measured, equal"),
+        ({"compared": ["nowhere.png"]}, "'nowhere.png', which is no image here"),
+        ({"layer": "attic"}, "no layer 'attic'"),
+        ({"example": "nobody"}, "no example 'nobody'"),
+    ],
+)
+def test_a_forged_state_is_checked_as_a_link_is(forged, said, drawn_world):
+    bench = open_workbench(drawn_world)
+    with pytest.raises(AevisError, match=re.escape(said)):
+        check(from_data(forged), bench)
+    with pytest.raises(AevisError, match=re.escape(said)):
+        checked(forged, bench)
+
+
+def test_every_callback_checks_the_state_that_it_is_given():
+    """`from_data` alone takes what no page shows."""
+    folder = Path(views.__file__).parent
+    reads = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.py")}
+    assert {name for name, text in reads.items() if re.search(r"\bfrom_data\(", text)} == {"view.py", "background.py"}
+    jobs = reads["background.py"]
+    assert jobs.count(" from_data(") == jobs.count("check(view, jobs.workbench())") == 2
 
 
 @pytest.mark.parametrize(
@@ -136,7 +223,7 @@ def test_what_is_no_view_is_refused(search):
     [("share", 0.3), ("on", "x"), *((name, "x") for name in views.CHOSEN)],
 )
 def test_unknown_choices_in_a_link_are_refused(name, value, drawn_world):
-    with pytest.raises(AevisError, match="The link names no"):
+    with pytest.raises(AevisError, match="The page or the link names no"):
         check(View(**{name: value}), open_workbench(drawn_world))
 
 
