@@ -458,6 +458,7 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert [h["alike_beaten"] for h in found["hops"]] == [sum(gain < h.gain for gain in h.alike) for h in hops]
     status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
     assert status == 0
+    assert f"more than {told[0]['beaten']} of the {told[0]['randoms']} other maps that were drawn; " in out
     again = f"moves the margin less for {told[0]['alike_beaten']} of {DONORS} images"
     assert again in out.splitlines()[1]
     assert f"and than {told[0]['alike_beaten']} of {DONORS} chosen from other images" in text
