@@ -25,7 +25,8 @@ from aevis_dash.domain import (
     Verification,
     area_of_neurons,
 )
-from aevis_dash.workbench import Choice, Triplet, Workbench
+from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workbench.flips import Choice
 
 BEAM, CANDIDATES, RANDOMS = 2, 5, 40
 """Maps kept at each depth, contributors tried for each of them, and random single maps beside a kept one."""
@@ -46,7 +47,7 @@ class Hop:
     on_source       the effect on src over that on adv; NaN for the prediction, which is another class's there
     tested          the map alone put from src into adv, beside RANDOMS single maps that differ
     alike           (d,) the gain of the map that would be the best of this depth with another clean image in src's
-                    place (`Workbench.donors`), from the contributors that this depth was chosen from: the other maps
+                    place (`Flips.donors`), from the contributors that this depth was chosen from: the other maps
                     in `tested` were not chosen, this control was
     """
 
@@ -73,18 +74,18 @@ def propose(
     """The hops of a beam search back from the prediction of adv; those of a depth by falling gain.
 
     `how` are the contributions found. The search ends where no contributor that differs moves the margin towards src's
-    class. Raises AevisError as `Workbench.contribute` and `Workbench.verify`.
+    class. Raises AevisError as `Contributions.contribute` and `Flips.verify`.
     """
     hops: list[Hop] = []
     last = [-1]
-    depths, donors = bench.depths()[::-1], bench.donors(triplet.plan.example.id)
+    depths, donors = bench.flips.depths()[::-1], bench.flips.donors(triplet.plan.example.id)
     for i, layer in enumerate(depths):
         inner = part_of(progress, i / len(depths), 1 / len(depths))
         tried = [_hops(bench, triplet, hops, parent, layer, how, donors, inner) for parent in last]
         alike = np.max([again for _, again in tried], axis=0)
         kept = [replace(hop, alike=alike) for hop in _best([hop for found, _ in tried for hop in found], beam)]
         for hop in kept:
-            bench.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, how, hop.map), donors, alike)
+            bench.flips.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, how, hop.map), donors, alike)
         last = list(range(len(hops), len(hops) + len(kept)))
         hops += kept
         if not last:
@@ -94,10 +95,10 @@ def propose(
 
 def whole_flips(bench: Workbench, example_id: str, progress: Progress = silent) -> tuple[Verification, ...]:
     """At each depth, the first one first: the smallest set found that gives src's label back, beside its controls."""
-    depths, found = bench.depths(), []
+    depths, found = bench.flips.depths(), []
     for i, layer in enumerate(depths):
         progress(i / len(depths), f"searching maps of {bench.layers.layers[layer].name} that turn the prediction")
-        found.append(bench.verify(example_id, Intervention(layer)))
+        found.append(bench.flips.verify(example_id, Intervention(layer)))
     return tuple(found)
 
 
@@ -119,7 +120,7 @@ def best_line(hops: Sequence[Hop]) -> list[Hop]:
 
 def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
     """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
-    maps = [bench.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
+    maps = [bench.maps.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
     more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
     most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(RAISED * more.size)))]
     return area_of_neurons(chosen.layer, np.isin(np.arange(more.size), most).reshape(more.shape) & (more > 0))
@@ -141,19 +142,19 @@ def _hops(
     if parent >= 0:
         effect = FeatureMap(hops[parent].layer, hops[parent].map)
         found = raised(bench, triplet, effect)
-        if found is None or layer not in bench.contribution_sources(effect.layer):
+        if found is None or layer not in bench.contributions.sources(effect.layer):
             return nothing
         area = found
     name = bench.layers.layers[layer].name
     progress(0.0, f"tracing contributions to {name}")
-    traced = bench.contribute(triplet, effect, area, layer, progress, how)
+    traced = bench.contributions.contribute(triplet, effect, area, layer, progress, how)
     example, strength = triplet.plan.example.id, traced.strength(_ADV)
     maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if strength[m] >= LEAST]
     if not maps:
         return nothing
-    gains = bench.single_effects(example, layer, maps)
+    gains = bench.flips.single_effects(example, layer, maps)
     progress(0.5, f"making the choice at {name} again with other images")
-    alike = bench.donor_effects(example, layer, maps, donors).max(1)
+    alike = bench.flips.donor_effects(example, layer, maps, donors).max(1)
     moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
     chosen = [m for m in moving if _is_one_of_several(bench, example, layer, m)]
     return [_hop(bench, example, parent, traced, m) for m in chosen], alike
@@ -162,12 +163,12 @@ def _hops(
 def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
     """Whether other maps of the layer differ too: a map that is the whole of a layer cannot be tested."""
     example = bench.workspace.example(example_id)
-    apart = bench.layers.part(bench.maxima(example.adversarial) != bench.maxima(example.source), layer)
+    apart = bench.layers.part(bench.maps.maxima(example.adversarial) != bench.maps.maxima(example.source), layer)
     return bool(np.delete(apart, channel).any())
 
 
 def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, channel: int) -> Hop:
-    tested = bench.verify(example, Intervention(traced.layer, (channel,), randoms=RANDOMS))
+    tested = bench.flips.verify(example, Intervention(traced.layer, (channel,), randoms=RANDOMS))
     comparable = traced.target != PREDICTION and traced.effect[_ADV] > 0
     return Hop(
         parent=parent,

@@ -47,7 +47,7 @@ def benchmark(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
     """
     with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
         fresh = Workbench(bench.workspace)
-        fresh.store = Store(Path(folder))
+        fresh.base.store = Store(Path(folder))
         return _circumstances(fresh) | {"costs": _costs(fresh, progress)}
 
 
@@ -56,9 +56,9 @@ def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> di
     assistant, and the memory beside a training step's. As `benchmark` otherwise."""
     with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
         fresh = Workbench(bench.workspace)
-        fresh.store = Store(Path(folder))
-        example = _explainable(fresh, fresh.judged_examples(progress)).example.id
-        triplet = fresh.extract(example, progress=progress)
+        fresh.base.store = Store(Path(folder))
+        example = _explainable(fresh, fresh.judging.judged_examples(progress)).example.id
+        triplet = fresh.datapaths.extract(example, progress=progress)
         costs = [*_traces(fresh, triplet, progress), *_flips(fresh, example, progress)]
         hops, seconds = _timed(lambda: assistant.propose(fresh, triplet, progress=progress))
         costs.append(_cost("assistant, a way back", seconds, float("nan"), f"{len(hops)} hops"))
@@ -81,7 +81,7 @@ def _peak_of_learning(root: str, count: int) -> tuple[float, float]:
     """MiB of the whole process at its peak, the model and torch included, and the seconds that learning took."""
     with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
         bench = open_workbench(Path(root))
-        bench.store = Store(Path(folder))
+        bench.base.store = Store(Path(folder))
         before, learning = psutil.Process().memory_info().rss / 2**20, bench.learning
         begun = time.perf_counter()
         return before + peak_of(lambda: learning.learn(first=count)), time.perf_counter() - begun
@@ -90,7 +90,7 @@ def _peak_of_learning(root: str, count: int) -> tuple[float, float]:
 def _traces(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:
     """To the map of `_effect`, from layers near and far, and to the prediction; exact ones from the nearest alone."""
     target = _effect(bench, triplet)
-    sources = bench.contribution_sources(target.layer)
+    sources = bench.contributions.sources(target.layer)
     stage = next(level for level in evaluation.levels(bench.layers, "stage") if target.layer in level)
     places = {
         "neighbours": sources[0],
@@ -111,10 +111,10 @@ def _traces(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict
 
 def _flips(bench: Workbench, example: str, progress: Progress) -> list[dict[str, Any]]:
     costs = []
-    for layer in bench.depths():
+    for layer in bench.flips.depths():
         name = bench.layers.layers[layer].name
         progress(0.5, f"searching maps of {name}")
-        found, seconds = _timed(lambda layer=layer: bench.verify(example, Intervention(layer)))
+        found, seconds = _timed(lambda layer=layer: bench.flips.verify(example, Intervention(layer)))
         detail = f"{name}: {len(found.maps)} of {found.width} maps, {found.runs} forward runs"
         costs.append(_cost("flip-back, search and controls", seconds, float("nan"), detail))
     return costs
@@ -136,7 +136,7 @@ def _peak_of_solving(root: str, names: list[str], target: FeatureMap) -> float:
     images, place = bench.workspace.read(names), bench.layers.layers[target.layer]
     area = AreaOfInterest(place.index, 0, 0, place.height, place.width)
     few = replace(bench.workspace.settings.contribution, iterations=3)
-    first = bench.contribution_sources(target.layer)[-1]
+    first = bench.contributions.sources(target.layer)[-1]
     return peak_of(lambda: contribution.contribute(bench.classifier, images, target, area, first, few))
 
 
@@ -169,13 +169,13 @@ def _circumstances(bench: Workbench) -> dict[str, Any]:
 
 
 def _costs(bench: Workbench, progress: Progress) -> list[dict[str, Any]]:
-    judged, judging = _timed(lambda: bench.judged_examples(progress))
+    judged, judging = _timed(lambda: bench.judging.judged_examples(progress))
     example = _explainable(bench, judged)
     progress(0.5, "measuring a pass")
     one_pass = _seconds_of_a_pass(bench, example)
-    triplet, extracting = _timed(lambda: bench.extract(example.example.id, progress=progress))
-    _, reading = _timed(lambda: bench.triplet(example.example.id))
-    _, learning = _timed(lambda: bench.learned_features(progress))
+    triplet, extracting = _timed(lambda: bench.datapaths.extract(example.example.id, progress=progress))
+    _, reading = _timed(lambda: bench.datapaths.triplet(example.example.id))
+    _, learning = _timed(lambda: bench.learning.features(progress))
     passes = sum(path.passes for path in triplet.paths)
     images = len(bench.workspace.images)
     return [
@@ -217,7 +217,7 @@ def _run_pass(classifier: Classifier, images: np.ndarray) -> float:
 def _contributions(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:
     """One job between neighbouring layers and one across half the network, to the last map with positions."""
     target = _effect(bench, triplet)
-    sources = bench.contribution_sources(target.layer)
+    sources = bench.contributions.sources(target.layer)
     half = min(sources, key=lambda layer: abs(layer - target.layer // 2))
     return [
         _contribution(bench, triplet, target, layer, what, progress)
@@ -228,10 +228,10 @@ def _contributions(bench: Workbench, triplet: Triplet, progress: Progress) -> li
 def _effect(bench: Workbench, triplet: Triplet) -> FeatureMap:
     """The map of the last layer with positions that fires most on the adversarial image."""
     spread = [layer.index for layer in bench.layers.layers if layer.height * layer.width > 1]
-    last = [i for i in spread if bench.contribution_sources(i)]
+    last = [i for i in spread if bench.contributions.sources(i)]
     if not last:
         raise AevisError("No layer of this network with positions is fed by another, so there is nothing to trace.")
-    strengths = bench.layers.part(bench.maxima(triplet.image(Role.ADVERSARIAL)), last[-1])
+    strengths = bench.layers.part(bench.maps.maxima(triplet.image(Role.ADVERSARIAL)), last[-1])
     return FeatureMap(last[-1], int(np.argmax(strengths)))
 
 
@@ -251,7 +251,7 @@ def _contribution(
             AreaOfInterest(place.index, 0, 0, place.height, place.width),
             f"{place.name} map {target.channel}",
         )
-    found, seconds = _timed(lambda: bench.contribute(triplet, target, area, layer, progress, how))
+    found, seconds = _timed(lambda: bench.contributions.contribute(triplet, target, area, layer, progress, how))
     source = bench.layers.layers[layer]
     return _cost(what, seconds, found.passes, f"{effect} from {source.name}, {source.channels} maps")
 

@@ -22,11 +22,13 @@ from aevis_dash.core import datapath, evaluation, intervention, measures
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import CONTROLS, AevisError, Datapath, Example, JudgedExample
 from aevis_dash.store import key_of
-from aevis_dash.workbench import VERSION, Workbench, open_workbench
+from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Of each layer's maps: the sizes at which all methods are compared."""
+_VERSION = 4
+"""Of what the bench keeps of an example; raised when its results change for the same parameters."""
 _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS, _RANDOM_ORDERS = 4, 32, 4, 3
 
 FIGURE_LINES = {
@@ -234,7 +236,7 @@ def in_order(results: Iterator[tuple[int, Any]]) -> list[Any]:
 
 def chosen(bench: Workbench, sample: Sample) -> list[Example]:
     """The examples of a sample. Raises AevisError where the workspace has none that is misclassified."""
-    fooled = [j for j in bench.judged_examples() if j.misclassified]
+    fooled = [j for j in bench.judging.judged_examples() if j.misclassified]
     if sample.weakest:
         fooled = _weakest(bench, fooled)
     if not fooled:
@@ -432,7 +434,7 @@ class ImagePair:
     def __init__(self, bench: Workbench, example_id: str):
         self._bench = bench
         self._example = bench.workspace.example(example_id)
-        source, adversarial = bench.predict([self._example.source, self._example.adversarial])
+        source, adversarial = bench.judging.predict([self._example.source, self._example.adversarial])
         self._labels = np.array([source.label]), np.array([adversarial.label])
         self.adv_image, self.src_image = (
             bench.workspace.read([name]) for name in (self._example.adversarial, self._example.source)
@@ -469,12 +471,14 @@ class ImagePair:
         order = np.random.default_rng(self._seed).permutation(len(entries))
         names = [entries[i].file for i in order[: 4 * count]]
         taken = {int(label[0]) for label in self._labels}
-        return [n for n, p in zip(names, self._bench.predict(names), strict=True) if p.label not in taken][:count]
+        return [n for n, p in zip(names, self._bench.judging.predict(names), strict=True) if p.label not in taken][
+            :count
+        ]
 
     def alive(self, layer: int, count: int) -> np.ndarray:
         """`count` maps of a layer that fire on one of the two images, at random; with repetition where fewer do."""
         part = self._bench.layers.part
-        firing = [part(self._bench.maxima(n), layer) for n in (self._example.adversarial, self._example.source)]
+        firing = [part(self._bench.maps.maxima(n), layer) for n in (self._example.adversarial, self._example.source)]
         candidates = np.flatnonzero(np.maximum(*firing) > 0)
         random = np.random.default_rng(self._seed)
         if len(candidates) < count:
@@ -537,4 +541,4 @@ class ImagePair:
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:
     example = bench.workspace.example(example_id)
     images = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source)]
-    return key_of(kind, VERSION, model=bench.classifier.fingerprint, example=example_id, images=images, **parts)
+    return key_of(kind, _VERSION, model=bench.classifier.fingerprint, example=example_id, images=images, **parts)

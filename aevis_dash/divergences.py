@@ -17,10 +17,11 @@ from aevis_dash.core import datapath, divergence, features
 from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.store import key_of
-from aevis_dash.workbench import VERSION, Workbench
+from aevis_dash.workbench import Workbench
 from aevis_dash.workspace import one_sight
 
 NEVER = "never"
+_VERSION = 4
 _LISTING_VERSION = 4
 """Raised when the columns of `rows` or how they are found changes."""
 NOISES, OTHERS = 8, 8
@@ -72,7 +73,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     others = _others(bench, example)
     hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
     wanted = pair.wanted and datapath.used(pair.wanted)
-    key = key_of("divergence", VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
+    key = key_of("divergence", _VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 
 
@@ -100,14 +101,14 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
     A layer is "never" where adv stays within the band and "" where there is no other image of the class. `innocent_`
     lists where the band's own images leave the band of the others.
     """
-    labels = [bench.predict([e.source, e.adversarial]) for e in found.examples]
+    labels = [bench.judging.predict([e.source, e.adversarial]) for e in found.examples]
     return [
         {
             "example": example.id,
             "source": bench.class_names[source.label],
             "adversarial": bench.class_names[adversarial.label],
             "attack": _attack(bench, example),
-            "perturbation": bench.perturbation(example).linf,
+            "perturbation": bench.judging.perturbation(example).linf,
             **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
             **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
             **{f"innocent_{band}": _layer_names(bench, each.innocents(band)) for band in divergence.BANDS},
@@ -169,7 +170,7 @@ def map_name(bench: Workbench, flat: int) -> str:
 
 
 def _misclassified(bench: Workbench) -> list[Example]:
-    return [judged.example for judged in bench.judged_examples() if judged.misclassified]
+    return [judged.example for judged in bench.judging.judged_examples() if judged.misclassified]
 
 
 def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
@@ -200,8 +201,8 @@ def _names(bench: Workbench, flats: np.ndarray) -> str:
 
 def _others(bench: Workbench, example: Example) -> list[str]:
     """Other clean images of src's class, at most OTHERS, in the table's order."""
-    label = bench.predict([example.source])[0].label
-    return [name for name, p in bench.clean() if p.label == label and name != example.source][:OTHERS]
+    label = bench.judging.predict([example.source])[0].label
+    return [name for name, p in bench.judging.clean() if p.label == label and name != example.source][:OTHERS]
 
 
 def _diverge(
@@ -215,9 +216,9 @@ def _diverge(
         critical = adv.critical | src.critical
     return divergence.diverge(
         bench.layers,
-        bench.maxima(example.source),
-        bench.maxima(example.adversarial),
+        bench.maps.maxima(example.source),
+        bench.maps.maxima(example.adversarial),
         features.maximum_activations(bench.classifier, noisy),
-        np.array([bench.maxima(name) for name in others]).reshape(-1, bench.layers.n_maps),
+        np.array([bench.maps.maxima(name) for name in others]).reshape(-1, bench.layers.n_maps),
         critical,
     )

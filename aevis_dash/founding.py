@@ -21,7 +21,8 @@ from aevis_dash.images import read_image, write_image
 from aevis_dash.labels import ImageEntry, Labelled, find_images, unmatched_now
 from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
 from aevis_dash.tables import write_text
-from aevis_dash.workbench import Workbench, medium
+from aevis_dash.workbench import Workbench
+from aevis_dash.workbench.judging import medium
 from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
@@ -135,10 +136,10 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     refuse_settings(bench)
     names = [entry.file for entry in workspace.images]
     examples = workspace.examples()
-    judged = bench.judge([*names, *(e.adversarial for e in examples)], progress)
+    judged = bench.judging.judge([*names, *(e.adversarial for e in examples)], progress)
     predicted = [int(np.argmax(j.probabilities)) for j in judged[: len(names)]]
     labelled = [(e.label, p) for e, p in zip(workspace.images, predicted, strict=True) if e.label is not None]
-    fooled = sum(example.misclassified for example in bench.judged_examples())
+    fooled = sum(example.misclassified for example in bench.judging.judged_examples())
     facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
@@ -179,7 +180,7 @@ def _opening_doubt(bench: Workbench) -> tuple[str, ...]:
     wanted = bench.workspace.settings.opens_on
     try:
         if wanted:
-            bench.plan(bench.workspace.example(wanted))
+            bench.datapaths.plan(bench.workspace.example(wanted))
     except AevisError as error:
         return (
             f"The page is not served, because it cannot open on {wanted}, which opens_on in workspace.toml names. "
@@ -202,7 +203,9 @@ def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ..
     chosen = labelled if len(labelled) <= LOOKED else [labelled[i * len(labelled) // LOOKED] for i in range(LOOKED)]
     if len(chosen) < ENOUGH:
         return ()
-    predicted = [p.label for p in (j.prediction for j in bench.judge([entry.file for entry in chosen], progress))]
+    predicted = [
+        p.label for p in (j.prediction for j in bench.judging.judge([entry.file for entry in chosen], progress))
+    ]
     pairs = [(e.label, p) for e, p in zip(chosen, predicted, strict=True) if e.label is not None]
     return _doubts(_agreement(pairs) | {"labelled": len(pairs), "classes": len(bench.class_names)})
 
@@ -305,7 +308,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
     attacked = bench.workspace.images[:WORLD_ATTACKED]
     for i, epsilon in enumerate(WORLD_EPSILONS):
         parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
-        bench.attack(attacked, parameters=parameters, progress=part_of(progress, 0.4 + 0.2 * i, 0.2))
+        bench.attacks.attack(attacked, parameters=parameters, progress=part_of(progress, 0.4 + 0.2 * i, 0.2))
     _choose_opening(bench)
     return Workspace(root)
 
@@ -313,7 +316,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
 def _choose_opening(bench: Workbench) -> None:
     """The page opens on the paper's story: a panda of medium score that became a monkey."""
     story = (CLASSES.index("panda"), CLASSES.index("monkey"))
-    pandas = [e for e in bench.judged_examples() if (e.source.label, e.adversarial.label) == story]
+    pandas = [e for e in bench.judging.judged_examples() if (e.source.label, e.adversarial.label) == story]
     chosen = medium(pandas)
     if chosen is not None:
         settings = replace(bench.workspace.settings, opens_on=chosen.example.id)

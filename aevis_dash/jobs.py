@@ -127,7 +127,7 @@ def extract(
     """Extract an example's datapaths, with or without those of the null targets."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        return bench.extract(example, target, progress, wanted, nulls)
+        return bench.datapaths.extract(example, target, progress, wanted, nulls)
 
 
 def learn(progress: Progress) -> None:
@@ -147,7 +147,7 @@ def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
     """Make a picture that fires a map."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        return bench.visualise(chosen, progress)
+        return bench.learning.visualise(chosen, progress)
 
 
 def contribute(
@@ -163,8 +163,8 @@ def contribute(
     """Trace an area of a map, or the prediction, back to the maps of an earlier layer."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        triplet = bench.extract(example, target, wanted=wanted, nulls=False)
-        return bench.contribute(triplet, effect, area, layer, progress, how)
+        triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
+        return bench.contributions.contribute(triplet, effect, area, layer, progress, how)
 
 
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
@@ -172,7 +172,7 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
-        return bench.verify(example, asked)
+        return bench.flips.verify(example, asked)
 
 
 def propose(
@@ -181,7 +181,7 @@ def propose(
     """Search a way back from the prediction by contributions found so, each hop tested by patching."""
     bench, progress = workbench(), _served(progress)
     with _turn(bench, progress):
-        found = bench.extract(example, target, wanted=wanted, nulls=False)
+        found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return assistant.propose(bench, found, how, progress=progress)
 
 

@@ -110,13 +110,25 @@ class Learning:
         progress(1.0, f"learned from {index.seen} images")
         return index
 
-    def ranks(self, found: LearnedFeatures, chosen: FeatureMap, example: Example | None = None) -> list[int]:
+    def features(self, progress: Progress = silent, by: str = "activation") -> LearnedFeatures:
+        """The patches of all the workspace's normal images that are the best of each map "by" activation or relevance;
+        what is missing of the index is computed first."""
+        found = self.index() if self.complete else None
+        return (found or self.learn(progress)).best(by)
+
+    def stored_features(self, by: str = "activation") -> LearnedFeatures | None:
+        """The learned features as far as they are stored."""
+        found = self.index()
+        return None if found is None else found.best(by)
+
+    def ranks(self, found: LearnedFeatures, chosen: FeatureMap, example_id: str | None = None) -> list[int]:
         """The ranks of the patches of a map that may stand beside an example, best first, `patches` at most.
 
         Left out are the example's own images, its source's other adversarials, and the same pictures under other
         names: what a map has learned is no evidence where it shows the picture under study. Fewer than `patches` are
         left only where the map fires on fewer images, or more than SPARE had to go.
         """
+        example = None if example_id is None else self.workspace.example(example_id)
         without, images = self._under_study(example), found.image[self._classifier.layers.place(chosen)].tolist()
         kept = [rank for rank, image in enumerate(images) if image >= 0 and image not in without]
         return kept[: self.workspace.settings.features.patches]

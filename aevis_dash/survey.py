@@ -78,7 +78,7 @@ def survey(
 
 def examine(bench: Workbench, item: _Item) -> Outcome:
     """The task: one example's datapaths by one method, from the store where they are, compared by Eq. 9 and 10."""
-    found = bench.extract(item.example, wanted=item.wanted)
+    found = bench.datapaths.extract(item.example, wanted=item.wanted)
     shared = min(len(found.candidates), len(found.nulls)) if found.nulls else 0
     trial = evaluation.Trial(
         found.adversarial.gates,

@@ -239,8 +239,10 @@ def _prepare_opening(bench: Workbench) -> None:
     """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
     refuse_settings(bench)
     story = bench.workspace.settings.opens_on
-    if story and ((found := bench.triplet(story)) is None or found.pending):
-        bench.extract(story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}"))
+    if story and ((found := bench.datapaths.triplet(story)) is None or found.pending):
+        bench.datapaths.extract(
+            story, progress=lambda share, what: _tell(f"extracting the first example: {share:4.0%}")
+        )
 
 
 def _refuse_busy_port(host: str, port: int) -> None:

@@ -25,8 +25,8 @@ def drawn_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = founding.make_world(root)
     shrink(made)
     bench = open_workbench(root)
-    bench.judged_examples()
-    bench.extract(bench.workspace.settings.opens_on)
+    bench.judging.judged_examples()
+    bench.datapaths.extract(bench.workspace.settings.opens_on)
     return root
 
 

@@ -68,7 +68,7 @@ def _die(item: Work) -> None:
 
 def predict(bench: Workbench, name: str) -> list[float]:
     """What the model says of an image."""
-    return bench.predict([name])[0].probabilities.tolist()
+    return bench.judging.predict([name])[0].probabilities.tolist()
 
 
 def threads(_bench: Workbench, _item: int) -> tuple[int, int]:

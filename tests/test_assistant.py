@@ -7,7 +7,8 @@ import torch
 from aevis_dash import assistant
 from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
-from aevis_dash.workbench import DONORS, Choice, open_workbench
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench.flips import DONORS, Choice
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def bench(filling_world):
 
 @pytest.fixture(scope="module")
 def triplet(bench):
-    return bench.extract(bench.workspace.settings.opens_on)
+    return bench.datapaths.extract(bench.workspace.settings.opens_on)
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +29,18 @@ def hops(bench, triplet):
 def test_every_hop_is_a_contributor_whose_exchange_moves_the_margin(bench, triplet, hops):
     adv = tuple(Role).index(Role.ADVERSARIAL)
     for hop in hops:
-        found = bench.stored_contribution(triplet, hop.effect, hop.area, hop.layer, "quadratic")
+        found = bench.contributions.stored(triplet, hop.effect, hop.area, hop.layer, "quadratic")
         assert found.strength(adv)[hop.map] == pytest.approx(hop.share)
         assert hop.map in found.ranking(adv)[: assistant.CANDIDATES]
         assert hop.unexplained == pytest.approx(float(found.residual[adv]))
         asked = Intervention(hop.layer, (hop.map,), randoms=assistant.RANDOMS)
-        tested = bench.stored_verification(triplet.plan.example.id, asked)
+        tested = bench.flips.stored(triplet.plan.example.id, asked)
         assert hop.gain == pytest.approx(float(tested.margins[1] - tested.margins[0]))
         assert hop.gain > 0
 
 
 def test_hops_lead_from_the_prediction_through_the_stages(bench, hops):
-    depths = bench.depths()[::-1]
+    depths = bench.flips.depths()[::-1]
     assert [hop.layer for hop in hops if hop.parent < 0] == [depths[0]] * assistant.BEAM
     for hop in hops:
         line = line_of(hops, hops.index(hop))
@@ -55,9 +56,9 @@ def test_hops_lead_from_the_prediction_through_the_stages(bench, hops):
 
 def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(bench, triplet, hops):
     first = [hop for hop in hops if hop.parent < 0]
-    found = bench.stored_contribution(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
+    found = bench.contributions.stored(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
     tried = found.ranking(1)[: assistant.CANDIDATES].tolist()
-    gains = bench.single_effects(triplet.plan.example.id, first[0].layer, tried)
+    gains = bench.flips.single_effects(triplet.plan.example.id, first[0].layer, tried)
     best = [tried[i] for i in np.argsort(-gains)[: assistant.BEAM]]
     assert [hop.map for hop in first] == best
     np.testing.assert_allclose([hop.gain for hop in first], sorted(gains, reverse=True)[: len(first)], atol=1e-4)
@@ -66,12 +67,12 @@ def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(benc
 def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_src(bench, triplet, hops):
     """Each of them put into adv by a plain run: the best of the same contributors, not of all maps."""
     example = bench.workspace.example(triplet.plan.example.id)
-    source, adversarial = (p.label for p in bench.predict([example.source, example.adversarial]))
-    donors = bench.donors(example.id)
-    third = {p.label for p in bench.predict(donors)}
+    source, adversarial = (p.label for p in bench.judging.predict([example.source, example.adversarial]))
+    donors = bench.flips.donors(example.id)
+    third = {p.label for p in bench.judging.predict(donors)}
     assert len(donors) == DONORS
     assert not third & {source, adversarial}
-    assert set(donors) <= {file for file, _ in bench.clean()}
+    assert set(donors) <= {file for file, _ in bench.judging.clean()}
     for hop in (hops[0], hops[-1]):
         among = tried_with(bench, triplet, hops, hop)
         assert hop.map in among
@@ -84,7 +85,7 @@ def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_s
             wanted.append(max(margins) - before)
         np.testing.assert_allclose(hop.alike, wanted, atol=1e-4)
         choice = Choice(hop.effect, hop.area, hop.layer, "quadratic", hop.map)
-        np.testing.assert_array_equal(bench.stored_choice(triplet, choice, donors), hop.alike)
+        np.testing.assert_array_equal(bench.flips.stored_choice(triplet, choice, donors), hop.alike)
     assert len([hop for hop in hops if hop.layer == hops[-1].effect.layer]) == 2, "the choice was made from two traces"
 
 
@@ -95,7 +96,7 @@ def tried_with(bench, triplet, hops, hop):
     causes = [(FeatureMap(h.layer, h.map), raised(bench, triplet, FeatureMap(h.layer, h.map))) for h in before]
     found = set()
     for effect, area in causes or [(hop.effect, hop.area)]:
-        traced = bench.stored_contribution(triplet, effect, area, hop.layer, "quadratic")
+        traced = bench.contributions.stored(triplet, effect, area, hop.layer, "quadratic")
         strength = traced.strength(tuple(Role).index(Role.ADVERSARIAL))
         ranking = traced.ranking(tuple(Role).index(Role.ADVERSARIAL))[: assistant.CANDIDATES].tolist()
         found |= {m for m in ranking if strength[m] >= assistant.LEAST}
@@ -119,7 +120,7 @@ def patched(bench, receiver, donor, layer, channel):
 
 
 def test_without_an_image_of_a_third_class_there_is_no_such_choice(bench, triplet, hops, monkeypatch):
-    monkeypatch.setattr(bench, "donors", lambda example: ())
+    monkeypatch.setattr(bench.flips, "donors", lambda example: ())
     assert [hop.alike.shape for hop in propose(bench, triplet)] == [(0,)] * len(hops)
 
 
@@ -129,7 +130,7 @@ def test_what_is_looked_for_next_is_what_adv_raised(bench, triplet, hops):
         area = raised(bench, triplet, chosen)
         assert area is not None
         src, adv = (
-            bench.activation_maps(triplet.image(r), hop.layer)[hop.map] for r in (Role.SOURCE, Role.ADVERSARIAL)
+            bench.maps.activation_maps(triplet.image(r), hop.layer)[hop.map] for r in (Role.SOURCE, Role.ADVERSARIAL)
         )
         inside = np.zeros(adv.shape, bool)
         inside[area.top : area.bottom, area.left : area.right] = area.chosen
@@ -153,18 +154,18 @@ def test_a_map_found_twice_counts_once():
 def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):
     told = []
     found = whole_flips(bench, triplet.plan.example.id, lambda share, what: told.append(share))
-    assert [each.layer for each in found] == list(bench.depths())
+    assert [each.layer for each in found] == list(bench.flips.depths())
     assert told == sorted(told)
-    stored = bench.stored_verification(triplet.plan.example.id, Intervention(bench.depths()[0]))
+    stored = bench.flips.stored(triplet.plan.example.id, Intervention(bench.flips.depths()[0]))
     np.testing.assert_array_equal(stored.maps, found[0].maps)
 
 
 def test_a_map_that_adv_raised_nowhere_has_no_area(bench, triplet, monkeypatch):
     falling = {triplet.image(Role.SOURCE): 2.0, triplet.image(Role.ADVERSARIAL): 1.0}
-    monkeypatch.setattr(bench, "activation_maps", lambda name, layer: np.full((3, 4, 4), falling.get(name, 0.0)))
+    monkeypatch.setattr(bench.maps, "activation_maps", lambda name, layer: np.full((3, 4, 4), falling.get(name, 0.0)))
     assert raised(bench, triplet, FeatureMap(5, 1)) is None
 
 
 def test_maps_that_move_the_margin_away_are_no_hops(bench, triplet, monkeypatch):
-    monkeypatch.setattr(bench, "single_effects", lambda example, layer, maps: -np.ones(len(maps), np.float32))
+    monkeypatch.setattr(bench.flips, "single_effects", lambda example, layer, maps: -np.ones(len(maps), np.float32))
     assert propose(bench, triplet) == ()

@@ -24,7 +24,7 @@ def test_it_measures_from_scratch_and_touches_nothing(drawn_world, capsys):
     costs = {cost["what"]: cost for cost in found["costs"]}
     assert all(cost["seconds"] > 0 for cost in costs.values())
     bench = open_workbench(drawn_world)
-    triplet = bench.triplet(bench.workspace.settings.opens_on)
+    triplet = bench.datapaths.triplet(bench.workspace.settings.opens_on)
     assert triplet is not None
     assert costs["extraction"]["passes"] == pytest.approx(sum(path.passes for path in triplet.paths))
     assert costs["extraction"]["detail"] == f"5 datapaths of {triplet.plan.example.id}"
@@ -94,7 +94,7 @@ def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):
     bench = open_workbench(drawn_world)
     runs = []
     monkeypatch.setattr(measuring, "_run_pass", lambda classifier, images: runs.append(images.shape))
-    example = bench.judged_examples()[0]
+    example = bench.judging.judged_examples()[0]
     assert measuring._seconds_of_a_pass(bench, example) >= 0
     assert runs == [(1, 64, 64, 3)] * (measuring.REPEATS + 1)
     monkeypatch.undo()

@@ -26,7 +26,9 @@ from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
-from aevis_dash.workbench import DONORS, Workbench, open_workbench
+from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workbench.flips import DONORS
+from aevis_dash.workbench.judging import Judging
 from aevis_dash.workspace import Workspace
 from aevis_dash.world.network import MEAN, STD, drawn_world_resnet
 
@@ -172,12 +174,12 @@ def test_check(aevis, document, drawn_world):
 
 def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     bench = open_workbench(drawn_world)
-    judged = bench.judged_examples()
+    judged = bench.judging.judged_examples()
     found = document("score", drawn_world)
     assert [e["example"] for e in found["examples"]] == [j.example.id for j in judged]
     assert [e["misclassified"] for e in found["examples"]] == [j.misclassified for j in judged]
     np.testing.assert_allclose([e["score"] for e in found["examples"]], [j.score for j in judged])
-    assert found["auroc"] == pytest.approx(bench.auroc(judged))
+    assert found["auroc"] == pytest.approx(bench.judging.auroc(judged))
     chosen = judged[3]
     status, out, _ = aevis("score", drawn_world, "--example", chosen.example.id)
     assert status == 0
@@ -196,8 +198,8 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
 def test_score_says_why_there_is_no_score_and_no_auroc(aevis, world):
     """Without other images of the class that an adversarial is taken for there is nothing to compare it with."""
     bench = open_workbench(world)
-    chosen = next(j for j in bench.judged_examples() if j.misclassified)
-    failed = next(j for j in bench.judged_examples() if not j.misclassified)
+    chosen = next(j for j in bench.judging.judged_examples() if j.misclassified)
+    failed = next(j for j in bench.judging.judged_examples() if not j.misclassified)
     name = bench.class_names[chosen.adversarial.label]
     table, taken = world / "images.csv", {j.label for j in (chosen.adversarial,)}
     head, *rows = table.read_text().splitlines()
@@ -217,7 +219,7 @@ def test_score_says_why_there_is_no_score_and_no_auroc(aevis, world):
 
 def test_score_says_that_no_source_can_be_scored(aevis, world):
     bench = open_workbench(world)
-    chosen = next(j for j in bench.judged_examples() if j.misclassified)
+    chosen = next(j for j in bench.judging.judged_examples() if j.misclassified)
     table = world / "images.csv"
     head, *rows = table.read_text().splitlines()
     others = [
@@ -263,8 +265,8 @@ def test_warnings_are_said_before_the_work_and_stand_in_the_document(aevis, draw
     assert (status, out) == (2, "")
     assert [line.partition(": ")[2][:8] for line in err.splitlines()] == ["warning:", "There is"]
 
-    judge = Workbench.judged_examples
-    monkeypatch.setattr(Workbench, "judged_examples", lambda *args: said.append("Two\nlines.") or judge(*args))
+    judge = Judging.judged_examples
+    monkeypatch.setattr(Judging, "judged_examples", lambda *args: said.append("Two\nlines.") or judge(*args))
     status, out, err = aevis("score", drawn_world, "--json")
     assert json.loads(out)["warnings"] == said
     assert err == "".join(f"aevis: warning: {' '.join(sentence.split())}\n" for sentence in said)
@@ -280,7 +282,7 @@ def test_attack_takes_the_workspaces_parameters_and_the_options(document, world)
     made = bench.workspace.examples()[-1]
     change = np.ptp(bench.workspace.read([made.adversarial, entry]).astype(int), axis=0)
     assert change.max() == 2
-    (label,) = bench.predict([made.adversarial])
+    (label,) = bench.judging.predict([made.adversarial])
     assert first["examples"][0]["success"] == (label.label == 2)
     assert first["examples"][0]["adversarial"] == bench.class_names[label.label]
 
@@ -294,7 +296,7 @@ def test_attack_by_class_leaves_out_images_of_the_target(document, refused, worl
 
 def test_extract_reports_each_datapath(aevis, document, drawn_world):
     example = opening(drawn_world)
-    triplet = open_workbench(drawn_world).triplet(example)
+    triplet = open_workbench(drawn_world).datapaths.triplet(example)
     assert triplet is not None
     (found,) = document("extract", drawn_world, "--example", example, "--no-features")["examples"]
     assert [d["part"] for d in found["datapaths"]] == ["adversarial", "source", "candidate", "candidate", "null"]
@@ -319,13 +321,13 @@ def test_extract_reports_each_datapath(aevis, document, drawn_world):
 
 
 def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, world):
-    few = [j.example for j in open_workbench(world).judged_examples() if not j.misclassified][:1]
+    few = [j.example for j in open_workbench(world).judging.judged_examples() if not j.misclassified][:1]
     few += [e for e in Workspace(world).examples() if e.id == opening(world)]
     lonely = next(e for e in Workspace(world).examples() if e.source.startswith("bicycle"))
     table = world / "examples.csv"
     kept = [line for line in table.read_text().splitlines() if line.split(",")[0] in {e.id for e in [*few, lonely]}]
     table.write_text("\n".join([table.read_text().splitlines()[0], *kept]) + "\n")
-    label = open_workbench(world).predict([lonely.adversarial])[0].label
+    label = open_workbench(world).judging.predict([lonely.adversarial])[0].label
     name = Workspace(world).class_names[label]
     images = world / "images.csv"
     images.write_text("".join(x for x in images.read_text().splitlines(True) if not x.startswith(name)))
@@ -333,7 +335,7 @@ def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, wo
     assert {e["example"] for e in found} == {few[1].id, lonely.id}
     said = next(e["refused"] for e in found if e["example"] == lonely.id)
     assert f"No clean image of the workspace is predicted as {name!r}" in said
-    assert open_workbench(world).stored_learned_features() is not None
+    assert open_workbench(world).learning.stored_features() is not None
 
 
 def test_learn_completes_the_index_and_makes_a_picture(document, aevis, world, tmp_path, monkeypatch):
@@ -342,12 +344,12 @@ def test_learn_completes_the_index_and_makes_a_picture(document, aevis, world, t
     layer = bench.layers.layers[20]
     found = document("learn", world, "--layer", layer.name, "--map", 7, "--figure", figure)
     assert bench.learning.complete
-    index = bench.learned_index()
+    index = bench.learning.index()
     assert (found["images"], found["feature_maps"]) == (60, bench.layers.n_maps)
     assert found["firing_maps"] == (index.activation.image[:, 0] >= 0).sum()
     assert 0.1 < found["same_first_image_by_relevance"] < 0.9
-    assert found["named_after_parts"] == sum(map(bool, bench.part_names()))
-    made = bench.stored_visualisation(FeatureMap(20, 7))
+    assert found["named_after_parts"] == sum(map(bool, bench.learning.part_names()))
+    made = bench.learning.stored_visualisation(FeatureMap(20, 7))
     assert found["activation"] == pytest.approx(made.activation)
     np.testing.assert_array_equal(np.asarray(Image.open(figure)), made.image)
     status, _, said = aevis("learn", world, "--layer", layer.name)
@@ -376,16 +378,16 @@ def test_contribute_ranks_what_the_workbench_finds(aevis, document, drawn_world)
 
 def test_the_most_active_neurons_are_those_on_the_named_image(aevis, document, drawn_world):
     bench = open_workbench(drawn_world)
-    layer, triplet = bench.layers.find("layer3.2.relu"), bench.triplet(opening(drawn_world))
+    layer, triplet = bench.layers.find("layer3.2.relu"), bench.datapaths.triplet(opening(drawn_world))
     argv = ["contribute", drawn_world, "--example", opening(drawn_world), "--how", "quadratic", "--layer", layer.name]
-    strongest = {r: bench.activation_maps(triplet.image(r), layer.index).reshape(layer.channels, -1) for r in Role}
+    strongest = {r: bench.maps.activation_maps(triplet.image(r), layer.index).reshape(layer.channels, -1) for r in Role}
     chosen = next(c for c in range(layer.channels) if len({int(np.argmax(v[c])) for v in strongest.values()}) == 3)
     for role in Role:
         found = document(*argv, "--map", chosen, "--most-active", 1, "--on", role.short)
         row, column = divmod(int(np.argmax(strongest[role][chosen])), layer.width)
         assert (found["area"], found["most_active_on"]) == ([row, column, row + 1, column + 1], role)
     own = document(*argv, "--map", chosen, "--most-active", 1)
-    assert own["most_active_on"] == bench.role_of(triplet, FeatureMap(layer.index, chosen))
+    assert own["most_active_on"] == bench.maps.role_of(triplet, FeatureMap(layer.index, chosen))
     _, out, _ = aevis(*argv, "--map", chosen, "--most-active", 1, "--on", "src")
     assert "the most active ones on the source image" in out
 
@@ -410,7 +412,7 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
     example, bench = opening(filling_world), open_workbench(filling_world)
     argv = ["verify", filling_world, "--example", example, "--random", 20]
     found = document(*argv)["layers"]
-    assert [each["layer"] for each in found] == [bench.layers.layers[i].name for i in bench.depths()]
+    assert [each["layer"] for each in found] == [bench.layers.layers[i].name for i in bench.flips.depths()]
     for each in found:
         assert each["labels"][0] == each["before"] == "monkey"
         assert each["labels"][-1] == each["wanted"] == "panda"
@@ -440,7 +442,7 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     found = document("trail", filling_world, "--how", "quadratic", "--figure", figure)
     example = opening(filling_world)
     assert found["example"] == example
-    hops = assistant.propose(bench, bench.extract(example))
+    hops = assistant.propose(bench, bench.datapaths.extract(example))
     assert [(h["layer"], h["map"]) for h in found["hops"]] == [(bench.layers.layers[h.layer].name, h.map) for h in hops]
     told = [h for h in found["hops"] if h["told"]]
     assert [h["map"] for h in told] == [h.map for h in assistant.best_line(hops)]
@@ -518,7 +520,7 @@ def test_one_datapath_for_a_set_of_examples(aevis, document, refused, world):
     assert (path["label"], path["rival"]) == (name, None)
     assert path["keeps_label"] == (found["kept"] == 3)
     bench = open_workbench(world)
-    again = bench.extract_set(
+    again = bench.datapaths.extract_set(
         [bench.workspace.example(i).adversarial for i in ids],
         replace(bench.workspace.settings.extraction, method="gradient", share=0.5),
     )
@@ -762,14 +764,14 @@ def test_an_existing_workspace_is_kept(refused, init, world):
 
 
 def test_a_failed_attack_is_refused_by_name(refused, world):
-    failed = [j.example for j in open_workbench(world).judged_examples() if not j.misclassified]
+    failed = [j.example for j in open_workbench(world).judging.judged_examples() if not j.misclassified]
     before = everything(world)
     assert f"The attack on {failed[0].source} failed" in refused("extract", world, "--example", failed[0].id)
     assert everything(world) == before
 
 
 def test_only_failed_attacks_are_refused(refused, world):
-    failed = [j.example.id for j in open_workbench(world).judged_examples() if not j.misclassified]
+    failed = [j.example.id for j in open_workbench(world).judging.judged_examples() if not j.misclassified]
     table = world / "examples.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(x for x in lines if x.split(",")[0] in [*failed, "id"]) + "\n")
@@ -835,7 +837,7 @@ def test_a_wrong_option_is_refused_before_anything_is_extracted(monkeypatch, ref
     """The story's datapaths are not stored here, and an extraction would fail the test."""
     shutil.rmtree(world / "cache" / "datapath")
     monkeypatch.setattr(datapath, "extract", lambda *_, **__: pytest.fail("extracted before the refusal"))
-    fooled = [j.example.id for j in open_workbench(world).judged_examples() if j.misclassified]
+    fooled = [j.example.id for j in open_workbench(world).judging.judged_examples() if j.misclassified]
     argv = [fooled[1] if word == "OTHER" else word for word in argv]
     assert words in refused(verb, world, "--example", opening(world), *argv)
 

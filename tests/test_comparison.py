@@ -52,7 +52,7 @@ def probabilities(bench, names, chosen_maps):
 
 def adversarial_path(bench, example, wanted=GRADIENT, noise=None):
     images = bench.workspace.read([example.adversarial, example.source])
-    label = bench.predict([example.source])[0].label
+    label = bench.judging.predict([example.source])[0].label
     image = images[:1] if noise is None else noise
     return next(datapath.extract(bench.classifier, image, [], wanted, foils=[Foil(label, images[1])]))
 
@@ -63,7 +63,7 @@ def test_sizes_and_what_is_kept_are_those_of_the_datapath(bench, example, measur
     assert measured.core == pytest.approx(path.core.sum() / bench.layers.n_maps)
     assert measured.keeps == path.keeps_hard
     assert measured.passes == pytest.approx(path.passes)
-    full = bench.predict([example.adversarial])[0].probabilities
+    full = bench.judging.predict([example.adversarial])[0].probabilities
     for share, kept, kl in zip(SHARES, measured.kept, measured.kl, strict=True):
         best = np.zeros(bench.layers.n_maps, bool)
         for layer in bench.layers.layers:
@@ -80,7 +80,7 @@ def test_what_a_hard_set_says_of_other_images_is_asked_of_other_classes(bench, e
     pair = comparison.ImagePair(bench, example.id)
     others = bench.workspace.read(pair.others(4))
     said = bench.classifier.predict(others)
-    taken = {p.label for p in bench.predict([example.source, example.adversarial])}
+    taken = {p.label for p in bench.judging.predict([example.source, example.adversarial])}
     assert not {p.label for p in said} & taken
     x = bench.classifier.inputs(others)
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_what_a_hard_set_says_of_other_images_is_asked_of_other_classes(bench, e
 
 def test_the_dead_are_counted(bench, example, measured):
     path = adversarial_path(bench, example)
-    silent = bench.maxima(example.adversarial) == 0
+    silent = bench.maps.maxima(example.adversarial) == 0
     assert measured.dead == pytest.approx((path.critical & silent).sum() / path.size)
     assert silent.any()
     every = measure(bench, Trial(example.id, ExtractionParameters(method="gradient", share=1.0), False))
@@ -100,7 +100,7 @@ def test_the_dead_are_counted(bench, example, measured):
 def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_map(bench, example):
     rod = yardstick(bench, example.id)
     adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
-    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    labels = [bench.judging.predict([name])[0].label for name in (example.adversarial, example.source)]
     network, x, y = bench.classifier.network, bench.classifier.inputs(adv), bench.classifier.inputs(src)
     layer, channel, effect = int(rod.layers[0]), int(rod.channels[0, 3]), rod.effects[0, 3]
     tail = network.part(layer, None)
@@ -112,7 +112,7 @@ def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_m
     assert effect == pytest.approx(margin[0] - margin[1], abs=1e-4)
     assert rod.effects.shape == rod.channels.shape == (4, 32)
     assert rod.layers[-1] == len(bench.layers) - 1
-    fires = np.maximum(bench.maxima(example.adversarial), bench.maxima(example.source))
+    fires = np.maximum(bench.maps.maxima(example.adversarial), bench.maps.maxima(example.source))
     for at, channels in zip(rod.layers, rod.channels, strict=True):
         assert (bench.layers.part(fires, int(at))[channels] > 0).all()
         firing = int((bench.layers.part(fires, int(at)) > 0).sum())
@@ -136,7 +136,7 @@ def test_integrated_attribution_patching_flips_as_adding_its_maps_one_by_one(ben
     """Against a plain torch run: the gradient at eight points between the runs, times the difference."""
     rod, layer = yardstick(bench, example.id), int(yardstick(bench, example.id).depths[1])
     adv, src = (bench.classifier.inputs(bench.workspace.read([n])) for n in (example.adversarial, example.source))
-    up, down = (bench.predict([name])[0].label for name in (example.source, example.adversarial))
+    up, down = (bench.judging.predict([name])[0].label for name in (example.source, example.adversarial))
     network = bench.classifier.network
     tail = network.part(layer, None)
     state, donor = tail.prepare(adv), network.activation(src, layer).detach()
@@ -163,7 +163,7 @@ def test_the_order_of_all_true_effects_flips_with_few_maps(bench, example):
     """Against adding the maps one by one, each map's own effect found by patching it alone."""
     rod, layer = yardstick(bench, example.id), len(bench.layers) - 1
     adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
-    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    labels = [bench.judging.predict([name])[0].label for name in (example.adversarial, example.source)]
     network, width = bench.classifier.network, bench.layers.layers[layer].channels
     tail = network.part(layer, None)
     state = tail.prepare(bench.classifier.inputs(adv))
@@ -186,7 +186,7 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
     """Against the same questions asked by hand; attribution patching answers them almost exactly."""
     rod, found = yardstick(bench, example.id), causal_controls(bench, example.id)
     adv, src = (bench.workspace.read([name]) for name in (example.adversarial, example.source))
-    labels = [bench.predict([name])[0].label for name in (example.adversarial, example.source)]
+    labels = [bench.judging.predict([name])[0].label for name in (example.adversarial, example.source)]
     network = bench.classifier.network
     for i, layer in enumerate(rod.layers):
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
@@ -249,7 +249,7 @@ def test_other_images_are_another_measurement_and_none_are_no_error(world):
     example = bench.workspace.example(bench.workspace.settings.opens_on)
     trial = Trial(example.id, GRADIENT, False)
     first = measure(bench, trial)
-    taken = {p.label for p in bench.predict([example.source, example.adversarial])}
+    taken = {p.label for p in bench.judging.predict([example.source, example.adversarial])}
     table = world / "images.csv"
     lines = table.read_text().splitlines()
     kept = [e.file for e in bench.workspace.images if e.label in taken]
@@ -332,22 +332,22 @@ def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
 
 
 def test_the_weakest_attack_of_every_source_is_chosen(bench, monkeypatch):
-    judged = [j for j in bench.judged_examples() if j.misclassified][:2]
+    judged = [j for j in bench.judging.judged_examples() if j.misclassified][:2]
     smaller = dataclasses.replace(judged[0].perturbation, linf=2)
     named = dataclasses.replace(judged[0].example, id="weaker")
     twin = dataclasses.replace(judged[0], example=named, perturbation=smaller)
     assert judged[0].perturbation.linf > 2
-    monkeypatch.setattr(bench, "judged_examples", lambda: [judged[0], twin, judged[1]])
+    monkeypatch.setattr(bench.judging, "judged_examples", lambda: [judged[0], twin, judged[1]])
     assert {e.id for e in chosen(bench, Sample(5, weakest=True))} == {"weaker", judged[1].example.id}
     assert len(chosen(bench, Sample(5))) == 3
     assert len(chosen(bench, Sample(1))) == 1
-    monkeypatch.setattr(bench, "judged_examples", list)
+    monkeypatch.setattr(bench.judging, "judged_examples", list)
     with pytest.raises(AevisError, match="Make some with `aevis attack`"):
         chosen(bench, Sample(5))
 
 
 def test_the_perturbation_is_the_largest_change_of_a_pixel(bench, example):
-    assert bench.perturbation(example).linf == 8
+    assert bench.judging.perturbation(example).linf == 8
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(25, 4), (17, 4), (100, 4), (3, 4), (1, 4)])

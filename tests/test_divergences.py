@@ -30,14 +30,14 @@ def found(bench):
 
 def test_every_pair_is_compared_with_its_source(bench, found):
     example, each = found.examples[0], found.found[0]
-    src, adv = (bench.maxima(name) for name in (example.source, example.adversarial))
+    src, adv = (bench.maps.maxima(name) for name in (example.source, example.adversarial))
     for layer in (0, 12, 24):
         a, b = (bench.layers.part(v, layer).astype(float) for v in (src, adv))
         assert each.adversarial[layer] == pytest.approx(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
     assert each.noise.shape == (whole.NOISES, 25)
-    label = bench.predict([example.source])[0].label
+    label = bench.judging.predict([example.source])[0].label
     entries = [e for e in bench.workspace.images if e.file != example.source]
-    said = bench.predict([e.file for e in entries])
+    said = bench.judging.predict([e.file for e in entries])
     alike = [e for e, p in zip(entries, said, strict=True) if p.label == label and e.label in (None, label)]
     assert len(each.others) == min(len(alike), whole.OTHERS)
     assert each.departure("class").layer == leaves(each.adversarial, np.median(each.others, axis=0))
@@ -100,7 +100,7 @@ def test_nothing_is_compared_twice(bench, found, monkeypatch):
 
 
 def test_the_listing_holds_every_misclassified_example_and_is_kept(bench, monkeypatch):
-    fooled = [j.example for j in bench.judged_examples() if j.misclassified]
+    fooled = [j.example for j in bench.judging.judged_examples() if j.misclassified]
     said = []
     listed = whole.listing(bench, lambda share, what: said.append((share, what)))
     assert [row["example"] for row in listed.rows] == [e.id for e in fooled]
@@ -113,8 +113,8 @@ def test_the_listing_holds_every_misclassified_example_and_is_kept(bench, monkey
     with monkeypatch.context() as patch:
         patch.setattr(type(bench.workspace), "images", (other, *entries[1:]))
         assert whole.stored_listing(bench) is None, "another label, another band"
-    fewer = bench.judged_examples()[1:]
-    monkeypatch.setattr(bench, "judged_examples", lambda: fewer)
+    fewer = bench.judging.judged_examples()[1:]
+    monkeypatch.setattr(bench.judging, "judged_examples", lambda: fewer)
     assert whole.stored_listing(bench) is None, "of other examples it says nothing"
 
 
@@ -162,7 +162,7 @@ def test_the_verb_prints_the_distribution(filling_world, bench, found, tmp_path,
     listed = whole.rows(bench, found)
     head = next(line for line in text.splitlines() if line.startswith("layer "))
     assert head.split()[1:] == [*sorted({row["source"] for row in listed}), "(innocent)"]
-    fooled = sum(j.misclassified for j in bench.judged_examples())
+    fooled = sum(j.misclassified for j in bench.judging.judged_examples())
     assert f"6 of {fooled} pairs" in text
     with into.open() as file:
         assert [row["leaves_class"] for row in csv.DictReader(file)] == [row["leaves_class"] for row in listed]

@@ -87,7 +87,7 @@ def test_photographs_of_four_shapes_have_torchvisions_logits(shared_data, tmp_pa
         found = bench.classifier.network.logits(bench.classifier.inputs(bench.workspace.read(files)))
     assert len(files) == 20
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
-    assert [p.label for p in bench.predict(files)] == wanted.argmax(1).tolist()
+    assert [p.label for p in bench.judging.predict(files)] == wanted.argmax(1).tolist()
 
 
 def test_the_preset_is_that_of_the_named_weights(tmp_path):

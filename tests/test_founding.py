@@ -60,7 +60,7 @@ def test_the_world_is_drawings_with_their_parts_and_attacks(drawn_world):
 
 def test_the_world_opens_on_a_panda_that_became_a_monkey(drawn_world):
     bench = open_workbench(drawn_world)
-    opening = bench.opening(bench.judged_examples())
+    opening = bench.opening(bench.judging.judged_examples())
     assert opening is not None
     assert opening.example.id == bench.workspace.settings.opens_on
     turned = [CLASSES[p.label] for p in (opening.source, opening.adversarial)]

@@ -91,7 +91,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
     settings.write_text(settings.read_text().replace(f"{home}/", "../").replace(str(home), ".."))
     assert main(["attack", str(place.root), "--epsilon", "16"]) == 0
     bench = open_workbench(place.root)
-    fooled = [judged.example for judged in bench.judged_examples() if judged.misclassified]
+    fooled = [judged.example for judged in bench.judging.judged_examples() if judged.misclassified]
     chosen = next(e for e in fooled if e.source != bench.workspace.images[0].file)
     others = tuple(e.id for e in bench.workspace.examples() if e.id != chosen.id)
     place = replace(place, fooled=chosen.id, source=place.photos / chosen.source, others=others)
@@ -262,7 +262,7 @@ def check_answer(place: Place, argv: list[str], said: Said) -> None:
             paths |= {example.source: bench.workspace.path(example.source)}
             paths |= {example.adversarial: root / example.adversarial}
     said_of, labels = {}, {}
-    for (name, path), judged in zip(paths.items(), bench.judge(list(paths)), strict=True):
+    for (name, path), judged in zip(paths.items(), bench.judging.judge(list(paths)), strict=True):
         said_of[name] = plain_probabilities(model, plain_picture(path, wanted), wanted, shares)
         highest = np.sort(said_of[name])[-2:]
         tied = highest[1] - highest[0] < 1e-6

@@ -62,11 +62,11 @@ def files(bench, kind):
 
 def test_it_is_usable_while_it_grows_and_goes_on_where_it_stopped(world, learned, often, monkeypatch):
     bench = open_workbench(world)
-    assert bench.learned_index() is None
-    assert bench.part_names() is None
+    assert bench.learning.index() is None
+    assert bench.learning.part_names() is None
     with pytest.raises(Interrupted):
         bench.learning.learn(after(40))
-    part = bench.learned_index()
+    part = bench.learning.index()
     assert part.seen == 32, "the last checkpoint"
     assert not bench.learning.complete
     assert (part.activation.image >= 0).any()
@@ -74,15 +74,15 @@ def test_it_is_usable_while_it_grows_and_goes_on_where_it_stopped(world, learned
     monkeypatch.setattr(Learner, "see", lambda self, images, places: seen.extend(places) or see(self, images, places))
     whole = again.learning.learn()
     assert len(seen) == 60 - 32, "nothing twice"
-    assert equal(whole, open_workbench(learned).learned_index())
+    assert equal(whole, open_workbench(learned).learning.index())
     assert again.learning.complete
     assert len(files(again, "learned")) == 1, "checkpoints make place for the next"
 
 
 def test_the_index_is_that_of_all_images_whatever_the_order(learned):
     bench = open_workbench(learned)
-    found, names = bench.learned_features(), [entry.file for entry in bench.workspace.images]
-    maxima = np.array([bench.maxima(name) for name in names])
+    found, names = bench.learning.features(), [entry.file for entry in bench.workspace.images]
+    maxima = np.array([bench.maps.maxima(name) for name in names])
     np.testing.assert_allclose(found.value[:, 0], maxima.max(0), rtol=1e-5)
     fires = maxima.max(0) > 0
     np.testing.assert_array_equal(found.image[fires, 0], maxima.argmax(0)[fires])
@@ -95,7 +95,7 @@ def test_a_part_of_the_images_is_of_many_classes(world, often):
     (world / "images.csv").write_text("".join([rows[0], *sorted(rows[1:])]))
     with pytest.raises(Interrupted):
         bench.learning.learn(after(16))
-    index = bench.learned_index()
+    index = bench.learning.index()
     labels = {bench.workspace.images[i].label for i in np.unique(index.activation.image) if i >= 0}
     assert len(labels) >= 6
 
@@ -144,7 +144,7 @@ def test_every_batch_waits_for_its_turn(world, often):
 def test_maps_are_named_after_the_part_they_detect(learned):
     """The names agree with those that the ground truth's own code gives on other drawings."""
     bench = open_workbench(learned)
-    names = bench.part_names()
+    names = bench.learning.part_names()
     assert len(names) == bench.layers.n_maps
     named = [name.rsplit(" ", 1) for name in names if name]
     assert {part for part, _ in named} <= set(PARTS)
@@ -160,16 +160,16 @@ def test_maps_are_named_after_the_part_they_detect(learned):
 def test_names_follow_the_masks(learned, tmp_path, monkeypatch):
     """Masks that lie elsewhere in the images name nothing well."""
     root = shutil.copytree(learned, tmp_path / "world")
-    before = [float(name.split()[-1]) if name else 0.0 for name in open_workbench(root).part_names()]
+    before = [float(name.split()[-1]) if name else 0.0 for name in open_workbench(root).learning.part_names()]
     for entry in Workspace(root).images:
         mask = root / "parts" / entry.file
         moved = np.roll(np.asarray(Image.open(mask)), (32, 32), (0, 1))
         Image.fromarray(moved).save(mask)
     monkeypatch.setattr(learning, "DISSECTED", 60)
     bench = open_workbench(root)
-    assert bench.part_names() is None
+    assert bench.learning.part_names() is None
     bench.learning.learn()
-    after_all = [float(name.split()[-1]) if name else 0.0 for name in bench.part_names()]
+    after_all = [float(name.split()[-1]) if name else 0.0 for name in bench.learning.part_names()]
     sure = [sum(value > 0.3 for value in values) for values in (before, after_all)]
     assert sure[0] > 20
     assert sure[1] < 0.3 * sure[0]
@@ -180,7 +180,7 @@ def test_a_workspace_without_parts_names_none(world):
     bench = open_workbench(world)
     bench.learning.learn()
     assert bench.learning.complete
-    assert bench.part_names() is None
+    assert bench.learning.part_names() is None
 
 
 @pytest.mark.parametrize(
@@ -207,21 +207,21 @@ def test_bad_masks_are_refused(world):
 
 def test_a_picture_is_made_once(world, monkeypatch):
     bench, chosen = open_workbench(world), FeatureMap(3, 2)
-    assert bench.stored_visualisation(chosen) is None
-    made = bench.visualise(chosen)
+    assert bench.learning.stored_visualisation(chosen) is None
+    made = bench.learning.visualise(chosen)
     monkeypatch.setattr(learning, "visualise", lambda *_: 1 / 0)
-    np.testing.assert_array_equal(bench.visualise(chosen).image, made.image)
-    assert bench.stored_visualisation(chosen).activation == made.activation
-    assert bench.stored_visualisation(FeatureMap(3, 3)) is None
+    np.testing.assert_array_equal(bench.learning.visualise(chosen).image, made.image)
+    assert bench.learning.stored_visualisation(chosen).activation == made.activation
+    assert bench.learning.stored_visualisation(FeatureMap(3, 3)) is None
 
 
 def test_pictures_fire_maps_more_than_the_best_patch(learned):
     """At several depths of a network that was trained; maps that are silent on every image are left out."""
     bench = open_workbench(learned)
-    best = bench.learned_features().value[:, 0]
+    best = bench.learning.features().value[:, 0]
     for layer in (12, 23):
         channel = int(np.argmax(bench.layers.part(best, layer)))
-        found = bench.visualise(FeatureMap(layer, channel))
+        found = bench.learning.visualise(FeatureMap(layer, channel))
         assert found.activation > bench.layers.part(best, layer)[channel]
 
 

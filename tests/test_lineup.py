@@ -40,7 +40,7 @@ def test_what_would_mend_a_pair_is_said(bench, kind):
     wrong = Example(kind, opening.source, f"adversarial/{kind}.png", None, "by hand")
     bench.workspace.keep_adversarials([(wrong, change(adversarial, other))])
     with pytest.raises(AevisError) as refused:
-        bench.extract(kind)
+        bench.datapaths.extract(kind)
     assert words in str(refused.value)
     assert str(refused.value).count("turn it back") == ("turn it back" in words)
 
@@ -64,7 +64,7 @@ def test_the_share_in_place_is_a_sentence_of_its_own(bench):
     with pytest.raises(
         AevisError, match=r"make that its source\. Then 100% of the source's edges are in place\. If it"
     ):
-        bench.plan(wrong)
+        bench.datapaths.plan(wrong)
 
 
 def test_it_is_said_where_not_every_image_was_tried_as_the_source(bench, monkeypatch):
@@ -85,7 +85,7 @@ def test_it_is_tried_once_for_the_same_files(bench, monkeypatch):
     monkeypatch.setattr(lineup, "remedy", lambda *given: tried.append(given) or remedy(*given))
     for _ in range(2):
         with pytest.raises(AevisError, match=r"fits monkey-01\.png") as refused:
-            bench.plan(wrong)
+            bench.datapaths.plan(wrong)
         said.append(str(refused.value))
     assert len(tried) == 1
     assert said[0] == said[1]

@@ -49,7 +49,7 @@ def test_layers_are_visited_where_adv_has_critical_maps_and_what_holds_them_is_o
     bench = open_workbench(drawn_world)
     name = bench.workspace.settings.opens_on
     layers = measuring._critical_layers(bench, name)
-    critical = bench.triplet(name).path(Role.ADVERSARIAL).critical
+    critical = bench.datapaths.triplet(name).path(Role.ADVERSARIAL).critical
     assert [bool(part.any()) for part in bench.layers.parts(critical)] == [
         i in layers for i in range(len(bench.layers))
     ]
@@ -107,7 +107,7 @@ def test_only_what_is_stored_is_clicked(world):
     bench = open_workbench(world)
     with pytest.raises(AevisError, match=r"no learned features stored.*aevis extract"):
         measuring.stored_examples(bench)
-    bench.learned_features()
+    bench.learning.features()
     assert measuring.stored_examples(bench) == (bench.workspace.settings.opens_on,)
     for path in (world / "cache" / "datapath").iterdir():
         path.unlink()

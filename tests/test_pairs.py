@@ -102,7 +102,7 @@ def test_attacks_on_drawings_are_told_from_what_is_none(bench):
     missed = sum(any(found.values()) for found in wrong)
     assert missed <= 3, [name for found in wrong for name, is_attack in found.items() if is_attack]
     for example in bench.workspace.examples():
-        found = bench.perturbation(example)
+        found = bench.judging.perturbation(example)
         assert found.is_attack
         assert found.linf <= 8
         assert found.edges > 0.85
@@ -147,15 +147,15 @@ def test_no_pair_is_explained_anywhere_until_the_user_insists(bench, capsys, mon
     name, root = wrong_file(bench), bench.workspace.root
     words = rf"{name}\.png is not panda-04\.png plus a small perturbation: pixels differ by up to \d+ grey levels"
     for refused in (
-        lambda: bench.plan(bench.workspace.example(name)),
-        lambda: bench.extract(name),
-        lambda: bench.triplet(name),
-        lambda: bench.verify(name, Intervention(0)),
-        lambda: bench.single_effects(name, 0, [0]),
+        lambda: bench.datapaths.plan(bench.workspace.example(name)),
+        lambda: bench.datapaths.extract(name),
+        lambda: bench.datapaths.triplet(name),
+        lambda: bench.flips.verify(name, Intervention(0)),
+        lambda: bench.flips.single_effects(name, 0, [0]),
     ):
         with pytest.raises(AevisError, match=words):
             refused()
-    found = {j.example.id: j for j in bench.judged_examples()}
+    found = {j.example.id: j for j in bench.judging.judged_examples()}
     assert (found[name].outcome, found[name].misclassified) == (Outcome.NO_PAIR, False)
     assert name not in [e.id for e in chosen(bench, Sample(None, 0))]
     assert name not in [e.id for e in divergences._misclassified(bench)]
@@ -177,12 +177,12 @@ def test_an_adversarial_whose_colours_stand_in_another_order_is_no_pair(bench):
     assert not pairs.measure(source, adversarial).swapped
     write_image(bench.workspace.root / example.adversarial, np.ascontiguousarray(adversarial[..., ::-1]))
     bench = open_workbench(bench.workspace.root)
-    found = bench.perturbation(bench.workspace.example(example.id))
+    found = bench.judging.perturbation(bench.workspace.example(example.id))
     assert found.swapped
     assert found.edges > 0.9, "which alone would let it pass"
     with pytest.raises(AevisError, match=r"is not .* The colour channels of the two are in another order"):
-        bench.plan(bench.workspace.example(example.id))
-    (judged,) = [j for j in bench.judged_examples() if j.example.id == example.id]
+        bench.datapaths.plan(bench.workspace.example(example.id))
+    (judged,) = [j for j in bench.judging.judged_examples() if j.example.id == example.id]
     assert judged.outcome is Outcome.NO_PAIR
     assert "its colour channels are in another order" in pairs.reason(judged, bench.class_names)
 
@@ -193,7 +193,7 @@ def test_a_large_change_that_no_epsilon_declares_is_warned_of(bench):
     dark = dataclasses.replace(example, id="dark", adversarial="adversarial/dark.png", epsilon=None, attack="dimmed")
     bench.workspace.keep_adversarials([(dark, (source // 2).astype(np.uint8))])
     bench = open_workbench(bench.workspace.root)
-    bench.judged_examples()
+    bench.judging.judged_examples()
     (said,) = [words for words in bench.warnings if "dark" in words]
     assert "examples.csv declares no epsilon" in said
 
@@ -211,8 +211,8 @@ def test_what_the_user_insists_on_is_kept_in_the_table(bench, capsys):
     assert {row["note"] for row in rows.values()} == {"mine"}
     again = open_workbench(root)
     assert again.workspace.example(name).allow_large
-    assert next(j for j in again.judged_examples() if j.example.id == name).misclassified
-    assert again.plan(again.workspace.example(name)).candidates
+    assert next(j for j in again.judging.judged_examples() if j.example.id == name).misclassified
+    assert again.datapaths.plan(again.workspace.example(name)).candidates
     before = table.read_bytes()
     assert aevis(capsys, "verify", root, "--example", again.workspace.settings.opens_on, "--allow-large",
                  "--layer", "layer4.2.relu_1")[0] == 0  # fmt: skip
@@ -221,12 +221,12 @@ def test_what_the_user_insists_on_is_kept_in_the_table(bench, capsys):
 
 def test_a_pair_is_measured_once_for_its_files(bench, monkeypatch):
     example = bench.workspace.example(bench.workspace.settings.opens_on)
-    first = bench.perturbation(example)
+    first = bench.judging.perturbation(example)
     monkeypatch.setattr(pairs, "measure", lambda *_: pytest.fail("measured again"))
-    assert open_workbench(bench.workspace.root).perturbation(example) == first
+    assert open_workbench(bench.workspace.root).judging.perturbation(example) == first
     write_image(bench.workspace.path(example.adversarial), bench.workspace.read([example.source])[0])
     monkeypatch.undo()
-    assert bench.perturbation(example).linf == 0
+    assert bench.judging.perturbation(example).linf == 0
 
 
 # What became of an attack
@@ -249,7 +249,7 @@ def test_it_is_said_why_an_example_is_not_misclassified(bench):
     bench.workspace.keep_adversarials([(wrong, adversarial)])
     lossy = dataclasses.replace(put(bench, "lossy", noisy), adversarial="adversarial/lossy.JPG")
     bench.workspace.keep_adversarials([(lossy, noisy)])
-    found = {j.example.id: j for j in bench.judged_examples()}
+    found = {j.example.id: j for j in bench.judging.judged_examples()}
     said = {
         "plain": (Outcome.MISCLASSIFIED, ""),
         "aimed": (Outcome.MISCLASSIFIED, ""),
@@ -273,12 +273,12 @@ def test_the_label_of_images_csv_holds_where_a_table_of_examples_has_none(bench)
     (bench.workspace.root / "examples.csv").write_text(
         f"id,source,adversarial\nmine,{opening.source},{opening.adversarial}\n"
     )
-    (found,) = bench.judged_examples()
+    (found,) = bench.judging.judged_examples()
     assert (found.example.true_label, found.outcome) == (0, Outcome.MISCLASSIFIED)
     assert bench.workspace.examples() == (Example("mine", opening.source, opening.adversarial, None, ""),)
     images = bench.workspace.root / "images.csv"
     images.write_text(images.read_text().replace(f"{opening.source},0", f"{opening.source},2"))
-    (found,) = open_workbench(bench.workspace.root).judged_examples()
+    (found,) = open_workbench(bench.workspace.root).judging.judged_examples()
     assert found.outcome is Outcome.SOURCE_WRONG
 
 
@@ -318,10 +318,10 @@ def test_a_pair_that_exceeds_its_epsilon_is_warned_of_everywhere(bench, capsys):
     (image,) = bench.workspace.read([opening.adversarial])
     put(bench, "honest", image, epsilon=7.0)
     put(bench, "larger", image, epsilon=3.0)
-    assert bench.perturbation(opening).linf == 8
-    bench.plan(bench.workspace.example("honest"))
+    assert bench.judging.perturbation(opening).linf == 8
+    bench.datapaths.plan(bench.workspace.example("honest"))
     assert not any("honest" in sentence for sentence in bench.warnings), "a grey level is rounding"
-    bench.plan(bench.workspace.example("larger"))
+    bench.datapaths.plan(bench.workspace.example("larger"))
     words = "larger differs from its source by up to 8 grey levels of 255, more than the 3 that its attack declares"
     assert any(words in sentence for sentence in bench.warnings)
     status, answer = aevis(capsys, "score", bench.workspace.root)

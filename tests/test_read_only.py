@@ -93,12 +93,12 @@ def test_a_job_hands_its_results_to_the_server_all_the_same(read_only, monkeypat
     server = open_workbench(read_only)
     assert any("cannot be stored" in text for text in server.warnings)
     story = server.workspace.settings.opens_on
-    assert server.triplet(story) is None
+    assert server.datapaths.triplet(story) is None
     try:
         jobs.extract(story, None, server.workspace.settings.extraction, silent)
     finally:
         jobs.workbench.cache_clear()
-    assert server.triplet(story) is not None
+    assert server.datapaths.triplet(story) is not None
 
 
 def test_a_disk_that_can_be_written_needs_no_other_folder(world, monkeypatch):

@@ -159,16 +159,16 @@ def test_a_settings_file_without_end_is_refused(world):
 
 
 def first(bench):
-    return next(e for e in bench.judged_examples() if e.misclassified).example
+    return next(e for e in bench.judging.judged_examples() if e.misclassified).example
 
 
 USES = {
-    "judge": lambda bench, e: bench.judge([e.adversarial]),
-    "maxima": lambda bench, e: bench.maxima(e.adversarial),
-    "maps": lambda bench, e: bench.activation_maps(e.adversarial, 3),
-    "extract": lambda bench, e: bench.extract(e.id),
-    "extract set": lambda bench, e: bench.extract_set([e.adversarial]),
-    "verify": lambda bench, e: bench.verify(e.id, Intervention(3, (0, 1), "source", 5)),
+    "judge": lambda bench, e: bench.judging.judge([e.adversarial]),
+    "maxima": lambda bench, e: bench.maps.maxima(e.adversarial),
+    "maps": lambda bench, e: bench.maps.activation_maps(e.adversarial, 3),
+    "extract": lambda bench, e: bench.datapaths.extract(e.id),
+    "extract set": lambda bench, e: bench.datapaths.extract_set([e.adversarial]),
+    "verify": lambda bench, e: bench.flips.verify(e.id, Intervention(3, (0, 1), "source", 5)),
     "diverge": lambda bench, e: divergences.diverge(bench, divergences.Pair(e.id)),
 }
 
@@ -179,11 +179,11 @@ def test_what_is_computed_from_an_image_that_changes_meanwhile_is_not_kept(world
     bench = open_workbench(world)
     example = first(bench)
     if use == "judge":
-        bench._judged.clear()
+        bench.judging._judged.clear()
     for kind in (world / "cache").iterdir():
         if kind.name != "judgement" or use == "judge":
             shutil.rmtree(kind)
-    bench.store = type(bench.store)(world / "cache")
+    bench.base.store = type(bench.store)(world / "cache")
     before = set((world / "cache").rglob("*.npz"))
     read = Workspace.read
 
@@ -211,7 +211,7 @@ def test_learned_features_of_images_or_masks_that_change_meanwhile_are_not_kept(
     monkeypatch.setattr(Workspace, "read", late)
     with pytest.raises(AevisError, match=f"{name} was changed while"):
         bench.learning.learn()
-    assert bench.learned_index() is None
+    assert bench.learning.index() is None
     monkeypatch.setattr(Workspace, "read", read)
 
     def later(self, asked):
@@ -222,7 +222,7 @@ def test_learned_features_of_images_or_masks_that_change_meanwhile_are_not_kept(
     monkeypatch.setattr(Workspace, "part_numbers", later)
     with pytest.raises(AevisError, match="masks of parts were changed"):
         bench.learning.learn()
-    assert bench.part_names() is None
+    assert bench.learning.part_names() is None
 
 
 def test_an_attack_on_an_image_that_changes_meanwhile_is_not_kept(world, monkeypatch):
@@ -236,7 +236,7 @@ def test_an_attack_on_an_image_that_changes_meanwhile_is_not_kept(world, monkeyp
 
     monkeypatch.setattr(Workspace, "read", late)
     with pytest.raises(AevisError, match=f"{entry.file} was changed while"):
-        bench.attack([ImageEntry(entry.file, entry.label)], target=(entry.label + 1) % 10)
+        bench.attacks.attack([ImageEntry(entry.file, entry.label)], target=(entry.label + 1) % 10)
     assert (world / "examples.csv").read_bytes() == table
 
 

@@ -49,9 +49,9 @@ def test_judgements_are_the_same_whatever_was_judged_beside_them(world, monkeypa
     def judged(*runs: list[str], stop: int = 0) -> dict[str, bytes]:
         shutil.rmtree(world / "cache")
         if stop:
-            interrupted_after(monkeypatch, stop, "judgement", lambda: open_workbench(world).judge(runs[0]))
+            interrupted_after(monkeypatch, stop, "judgement", lambda: open_workbench(world).judging.judge(runs[0]))
         for run in runs:
-            open_workbench(world).judge(run)
+            open_workbench(world).judging.judge(run)
         return kept(world, "judgement")
 
     undisturbed = judged(names)
@@ -86,9 +86,9 @@ def test_an_interrupted_extraction_ends_as_an_undisturbed_one(world, monkeypatch
     def extracted(stop: int) -> list[Datapath]:
         shutil.rmtree(world / "cache" / "datapath", ignore_errors=True)
         if stop:
-            work = lambda: open_workbench(world).extract(example, wanted=wanted)  # noqa: E731
+            work = lambda: open_workbench(world).datapaths.extract(example, wanted=wanted)  # noqa: E731
             interrupted_after(monkeypatch, stop, "datapath", work)
-        paths = open_workbench(world).extract(example, wanted=wanted).paths
+        paths = open_workbench(world).datapaths.extract(example, wanted=wanted).paths
         return [dataclasses.replace(path, seconds=0.0) for path in paths]
 
     undisturbed = extracted(stop=0)
@@ -133,8 +133,8 @@ def test_a_set_has_one_datapath_in_whatever_order_it_is_named(world, monkeypatch
     names = [e.source for e in bench.workspace.examples()][:3]
     for order in (names, names[::-1]):
         bench.store.drop(bench._key("datapath", images=sorted(map(bench.workspace.image_hash, names)), parameters={}))
-        monkeypatch.setattr(bench, "store", Store(world / f"other{len(seen)}"))
-        bench.extract_set(order)
+        monkeypatch.setattr(bench.base, "store", Store(world / f"other{len(seen)}"))
+        bench.datapaths.extract_set(order)
     assert len(seen) == 2
     assert seen[0] == seen[1]
 
@@ -158,11 +158,13 @@ def test_an_interrupted_attack_ends_as_an_undisturbed_one(world, tmp_path):
 
         interrupted = False
         try:
-            open_workbench(root).attack(entries[first : first + 3] if first else entries, None, parameters, interrupt)
+            open_workbench(root).attacks.attack(
+                entries[first : first + 3] if first else entries, None, parameters, interrupt
+            )
         except KeyboardInterrupt:
             interrupted = True
         assert interrupted == (stop < 1)
-        Workbench(open_workbench(root).workspace).attack(entries, None, parameters)
+        Workbench(open_workbench(root).workspace).attacks.attack(entries, None, parameters)
         made = [*sorted((root / "adversarial").glob("*mifgsm6x3*")), root / "examples.csv"]
         rows = made[-1].read_text().splitlines()
         return {path.name: path.read_bytes() for path in made[:-1]} | {"rows": "\n".join(sorted(rows)).encode()}

@@ -39,7 +39,7 @@ def test_every_outcome_is_that_of_eq_9_and_10(bench, found):
     )
     said = set()
     for example, outcome in zip(found.examples, found.methods["gradient"].outcomes, strict=True):
-        triplet = bench.triplet(example, wanted=wanted)
+        triplet = bench.datapaths.triplet(example, wanted=wanted)
         assert triplet is not None, "the datapaths are kept"
         assert len(triplet.nulls) == 2
         adv, src, tar = (p.gates for p in (triplet.adversarial, triplet.source, triplet.candidates[0]))
@@ -113,20 +113,20 @@ def test_a_second_run_extracts_nothing(bench, found, monkeypatch):
 
 def test_examples_without_targets_are_left_out_in_words(bench, monkeypatch):
     ids = [e.id for e in chosen(bench, HERE)]
-    plan = bench.plan
+    plan = bench.datapaths.plan
 
     def refusing(example, *asked):
         if example.id == ids[1]:
             raise AevisError("no target")
         return plan(example, *asked)
 
-    monkeypatch.setattr(bench, "plan", refusing)
+    monkeypatch.setattr(bench.datapaths, "plan", refusing)
     monkeypatch.setattr(surveys.tasks, "run", lambda task, root, items, *rest: enumerate(attempt(task, bench, items)))
     found = survey(bench, ["gradient"], 2, HERE, ASKED)
     assert found.refused == {ids[1]: "no target"}
     assert list(found.examples) == [ids[0], *ids[2:]]
     assert len(found.methods["gradient"].outcomes) == HERE.count - 1
-    monkeypatch.setattr(bench, "plan", lambda example, *_: refusing(dataclasses.replace(example, id=ids[1])))
+    monkeypatch.setattr(bench.datapaths, "plan", lambda example, *_: refusing(dataclasses.replace(example, id=ids[1])))
     with pytest.raises(AevisError, match=rf"None of {HERE.count} examples can be evaluated\. no target"):
         survey(bench, ["gradient"], 2, HERE, ASKED)
 

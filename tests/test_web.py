@@ -119,7 +119,7 @@ def test_the_page_shows_what_the_network_sees(world):
     np.testing.assert_array_equal(shown(addresses.image(bench, example.adversarial)), stored)
     amplified = np.clip(128 + 10 * (stored - cropped), 0, 255)
     np.testing.assert_array_equal(shown(addresses.difference(bench, example)), amplified)
-    field = bench.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
+    field = bench.maps.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
     patch = cropped[field.top : field.bottom, field.left : field.right]
     np.testing.assert_array_equal(shown(addresses.seen_by(bench, name, 20, 1, 2)), patch)
     np.testing.assert_allclose(
@@ -140,7 +140,7 @@ def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     name = bench.workspace.images[3].file
     answer = client.get("/" + addresses.seen_by(bench, name, 20, 1, 2))
     picture = np.asarray(Image.open(io.BytesIO(answer.data)))
-    field = bench.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
+    field = bench.maps.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
     whole = bench.workspace.read([name])[0]
     np.testing.assert_array_equal(picture, whole[field.top : field.bottom, field.left : field.right])
     assert "immutable" in answer.headers["Cache-Control"]
@@ -179,7 +179,7 @@ def test_a_picture_with_another_digest_is_not_found(world):
     bench = open_workbench(world)
     client = create_app(bench).server.test_client()
     example, chosen = bench.workspace.examples()[0], FeatureMap(20, 1)
-    bench.visualise(chosen)
+    bench.learning.visualise(chosen)
     there = [
         addresses.image(bench, example.adversarial),
         addresses.thumbnail(bench, example.adversarial),

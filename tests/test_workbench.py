@@ -11,7 +11,6 @@ import torch
 from conftest import shrink
 from PIL import Image
 
-from aevis_dash import workbench
 from aevis_dash.config import AttackParameters
 from aevis_dash.core import datapath, loading, selftest
 from aevis_dash.core.execution import Network
@@ -32,6 +31,8 @@ from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workbench.datapaths import Datapaths
+from aevis_dash.workbench.triplet import candidates_of
 
 
 @pytest.fixture
@@ -74,13 +75,13 @@ def test_the_second_time_nothing_is_computed(world, fooled, runs):
         bench = open_workbench(world)
         classifier_ready(bench)
         runs.clear()
-        judged = bench.judged_examples()
-        triplet = bench.extract(fooled)
-        river = bench.distances(triplet, "activations")
+        judged = bench.judging.judged_examples()
+        triplet = bench.datapaths.extract(fooled)
+        river = bench.datapaths.distances(triplet, "activations")
         area = AreaOfInterest(20, 0, 0, 2, 2)
-        traced = bench.contribute(triplet, FeatureMap(20, 1), area, 19)
-        maps = bench.activation_maps(triplet.image(Role.SOURCE), 3)
-        return [j.score for j in judged], triplet.source.gates, river.d2, traced.values, maps, bench.learned_features()
+        traced = bench.contributions.contribute(triplet, FeatureMap(20, 1), area, 19)
+        maps = bench.maps.activation_maps(triplet.image(Role.SOURCE), 3)
+        return [j.score for j in judged], triplet.source.gates, river.d2, traced.values, maps, bench.learning.features()
 
     first = everything()
     assert {"logits", "record", "part"} <= set(runs)
@@ -105,7 +106,12 @@ def test_a_model_that_is_random_is_refused_whatever_is_asked(world, monkeypatch)
     load = loading.load_model
     monkeypatch.setattr(loading, "load_model", lambda spec: torch.nn.Sequential(Noise(), load(spec)).eval())
     name = open_workbench(world).workspace.images[0].file
-    for ask in (lambda b: b.predict([name]), lambda b: b.layers, lambda b: b.warnings, lambda b: b.judged_examples()):
+    for ask in (
+        lambda b: b.judging.predict([name]),
+        lambda b: b.layers,
+        lambda b: b.warnings,
+        lambda b: b.judging.judged_examples(),
+    ):
         bench = open_workbench(world)
         for _ in range(2):
             with pytest.raises(AevisError, match=r"from call to call in evaluation.* first at .*\(randn_like\)"):
@@ -119,13 +125,13 @@ class Noise(torch.nn.Module):
 
 def test_a_deleted_result_is_computed_again_alone(bench, fooled, runs):
     shutil.rmtree(bench.workspace.cache / "datapath")
-    before = bench.extract(fooled)
+    before = bench.datapaths.extract(fooled)
     path, *others = sorted((bench.workspace.cache / "datapath").iterdir())
     times = [other.stat().st_mtime_ns for other in others]
     path.unlink()
-    assert bench.triplet(fooled) is None
+    assert bench.datapaths.triplet(fooled) is None
     runs.clear()
-    again = bench.extract(fooled)
+    again = bench.datapaths.extract(fooled)
     assert runs
     assert path.exists()
     assert [other.stat().st_mtime_ns for other in others] == times
@@ -135,27 +141,27 @@ def test_a_deleted_result_is_computed_again_alone(bench, fooled, runs):
 
 def test_a_changed_image_is_judged_anew(bench, runs):
     name = bench.workspace.images[0].file
-    (before,) = bench.predict([name])
+    (before,) = bench.judging.predict([name])
     runs.clear()
     write_image(bench.workspace.path(name), np.full((64, 65, 3), 200, np.uint8))
-    (after,) = bench.predict([name])
+    (after,) = bench.judging.predict([name])
     assert runs
     assert not np.allclose(before.probabilities, after.probabilities)
 
 
 def test_other_parameters_are_another_extraction(world, bench, fooled):
-    bench.extract(fooled)
+    bench.datapaths.extract(fooled)
     settings = bench.workspace.settings
     for change in ({"samples": 5}, {"method": "gradient"}, {"share": 0.05}):
         other = dataclasses.replace(settings.extraction, **change)
-        assert bench.triplet(fooled, wanted=other) is None
+        assert bench.datapaths.triplet(fooled, wanted=other) is None
         bench.workspace.settings = dataclasses.replace(settings, extraction=other)
-        assert bench.triplet(fooled) is None
-        assert bench.triplet(fooled, wanted=settings.extraction) is not None
+        assert bench.datapaths.triplet(fooled) is None
+        assert bench.datapaths.triplet(fooled, wanted=settings.extraction) is not None
     bench.workspace.settings = dataclasses.replace(
         settings, extraction=dataclasses.replace(settings.extraction, batch=2, null_targets=0, sparsity=9.0)
     )
-    assert bench.triplet(fooled) is not None, "neither how it is computed nor what other methods use matters"
+    assert bench.datapaths.triplet(fooled) is not None, "neither how it is computed nor what other methods use matters"
 
 
 # Nothing lost
@@ -166,7 +172,7 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
     one_at_a_time = dataclasses.replace(settings.extraction, batch=1)
     bench.workspace.settings = dataclasses.replace(settings, extraction=one_at_a_time)
     shutil.rmtree(bench.workspace.cache / "datapath")
-    total = len(bench.plan(bench.workspace.example(fooled)).candidates) + 3
+    total = len(bench.datapaths.plan(bench.workspace.example(fooled)).candidates) + 3
 
     found = []
 
@@ -176,18 +182,18 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.extract(fooled, progress=interrupt)
+        bench.datapaths.extract(fooled, progress=interrupt)
     kept = {path: path.stat().st_mtime_ns for path in (bench.workspace.cache / "datapath").iterdir()}
     assert (len(kept), total) == (3, 5)
     solved = []
-    original = Workbench._extract
+    original = Datapaths._extract
 
     def counting(self, names, keys, *others):
         solved.extend(name for name, key in zip(names, keys, strict=True) if not self.store.has(key))
         return original(self, names, keys, *others)
 
-    monkeypatch.setattr(Workbench, "_extract", counting)
-    triplet = bench.extract(fooled)
+    monkeypatch.setattr(Datapaths, "_extract", counting)
+    triplet = bench.datapaths.extract(fooled)
     assert len(solved) == total - len(kept)
     assert len(triplet.paths) == total
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -203,11 +209,11 @@ def test_an_interrupted_attack_keeps_what_was_attacked(bench):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.attack(entries, parameters=parameters, progress=interrupt)
+        bench.attacks.attack(entries, parameters=parameters, progress=interrupt)
     kept = bench.workspace.examples()[before:]
     assert [e.source for e in kept] == [e.file for e in entries[:32]]
     bench.workspace.read([e.adversarial for e in kept])
-    made = bench.attack(entries, parameters=parameters)
+    made = bench.attacks.attack(entries, parameters=parameters)
     assert [e.source for e in made] == [e.file for e in entries]
     assert len(bench.workspace.examples()) == before + len(entries)
 
@@ -216,7 +222,7 @@ def test_an_attack_that_was_made_is_not_made_again(bench, runs):
     entries = bench.workspace.images
     classifier_ready(bench)
     runs.clear()
-    made = bench.attack(entries)
+    made = bench.attacks.attack(entries)
     assert runs == []
     assert list(made) == list(bench.workspace.examples())
 
@@ -226,21 +232,21 @@ def test_an_attack_that_was_made_is_not_made_again(bench, runs):
 
 def test_the_nearest_class_is_the_likeliest_wrong_one_with_images(bench):
     entry = bench.workspace.images[0]
-    (prediction,) = bench.predict([entry.file])
-    (made,) = bench.attack([entry], "nearest")
+    (prediction,) = bench.judging.predict([entry.file])
+    (made,) = bench.attacks.attack([entry], "nearest")
     assert made.target_label == prediction.runner_up
     gone = bench.class_names[prediction.runner_up]
     kept = tuple(e for e in bench.workspace.images if not e.file.startswith(gone))
     _keep_images(bench, kept)
-    (other,) = bench.attack([entry], "nearest")
+    (other,) = bench.attacks.attack([entry], "nearest")
     assert other.target_label == int(np.argsort(prediction.probabilities)[-3])
-    assert f"towards {bench.class_names[other.target_label]}" in other.attack
+    assert f"towards {bench.class_names[other.target_label]}" in other.attacks.attack
 
 
 def test_attacks_of_one_image_are_told_apart(bench):
     entry, chosen = bench.workspace.images[0], bench.workspace.settings.attack
     weak, fast = dataclasses.replace(chosen, epsilon=1.5), dataclasses.replace(chosen, steps=2)
-    made = [bench.attack([entry], target, p)[0] for target in (None, 3, 4) for p in (chosen, weak, fast)]
+    made = [bench.attacks.attack([entry], target, p)[0] for target in (None, 3, 4) for p in (chosen, weak, fast)]
     assert len({e.id for e in made}) == len({e.adversarial for e in made}) == len({e.attack for e in made}) == 9
     clean = bench.workspace.read([entry.file])[0].astype(int)
     assert np.abs(bench.workspace.read([made[1].adversarial])[0] - clean).max() == 1
@@ -253,7 +259,7 @@ def test_images_of_one_name_in_two_folders_are_two_examples(bench):
     for i, folder in enumerate("ab"):
         write_image(root / folder / "x.png", np.full((64, 64, 3), 90 + 60 * i, np.uint8))
         entries.append(dataclasses.replace(bench.workspace.images[0], file=f"{folder}/x.png", label=None))
-    made = bench.attack(entries)
+    made = bench.attacks.attack(entries)
     assert made[0].adversarial != made[1].adversarial
 
 
@@ -261,7 +267,7 @@ def test_images_of_one_name_in_two_folders_are_two_examples(bench):
 
 
 def test_a_score_is_never_taken_against_the_images_own_source(bench):
-    judged = [j for j in bench.judged_examples() if j.misclassified]
+    judged = [j for j in bench.judging.judged_examples() if j.misclassified]
     assert judged
     chosen = judged[0]
     turned = chosen.adversarial.label
@@ -269,8 +275,8 @@ def test_a_score_is_never_taken_against_the_images_own_source(bench):
     others = tuple(e for e in bench.workspace.images if e.label != turned or e.file == alone.source)
     _keep_images(bench, others)
     bench.workspace.examples = lambda: (alone,)
-    assert np.isnan(bench.judged_examples()[0].score)
-    assert np.isnan(bench.source_scores([alone])[0])
+    assert np.isnan(bench.judging.judged_examples()[0].score)
+    assert np.isnan(bench.judging.source_scores([alone])[0])
 
 
 def test_a_score_is_taken_against_rightly_classified_images_only(bench):
@@ -278,9 +284,9 @@ def test_a_score_is_taken_against_rightly_classified_images_only(bench):
     write_image(bench.workspace.root / "images" / wrong, bench.workspace.read([_of(bench, "monkey")])[0])
     chosen = tuple(e for e in bench.workspace.examples() if e.source != wrong)
     bench.workspace.examples = lambda: chosen
-    with_wrong = [j.score for j in bench.judged_examples()]
+    with_wrong = [j.score for j in bench.judging.judged_examples()]
     _keep_images(bench, tuple(e for e in bench.workspace.images if e.file != wrong))
-    np.testing.assert_array_equal(with_wrong, [j.score for j in bench.judged_examples()])
+    np.testing.assert_array_equal(with_wrong, [j.score for j in bench.judging.judged_examples()])
 
 
 def _one_of(bench, label):
@@ -293,15 +299,15 @@ def test_candidates_are_clean_images_of_the_adversarial_class_surest_first(bench
     wrong = "fish-05.png"
     write_image(bench.workspace.root / "images" / wrong, bench.workspace.read([_of(bench, "monkey")])[0])
     example = bench.workspace.example(fooled)
-    plan = bench.plan(example)
-    judged = dict(zip(plan.candidates, bench.predict(plan.candidates), strict=True))
+    plan = bench.datapaths.plan(example)
+    judged = dict(zip(plan.candidates, bench.judging.predict(plan.candidates), strict=True))
     labels = {e.file: e.label for e in bench.workspace.images}
-    assert plan.adversarial_label == bench.predict([example.adversarial])[0].label
+    assert plan.adversarial_label == bench.judging.predict([example.adversarial])[0].label
     assert {p.label for p in judged.values()} == {plan.adversarial_label}
     assert all(labels[file] == plan.adversarial_label for file in plan.candidates)
     confidences = [p.confidence for p in judged.values()]
     assert confidences == sorted(confidences, reverse=True)
-    source = bench.predict([example.source])[0].label
+    source = bench.judging.predict([example.source])[0].label
     nulls = {labels[file] for file in plan.nulls}
     assert nulls == set(range(10)) - {source, plan.adversarial_label}
     assert wrong not in (*plan.candidates, *plan.nulls)
@@ -316,27 +322,27 @@ def test_the_source_is_never_its_own_candidate(bench):
     """An example whose source is taken for the class of its adversarial's candidates."""
     panda, monkey = _of(bench, "panda"), _of(bench, "monkey")
     swapped = Example("swapped", panda, f"../images/{monkey}", None, "by hand", allow_large=True)
-    plan = bench.plan(dataclasses.replace(swapped, adversarial=monkey))
-    clean, label = bench.clean(), plan.adversarial_label
-    assert monkey in workbench._candidates(clean, swapped, label)
-    assert monkey not in workbench._candidates(clean, dataclasses.replace(swapped, source=monkey), label)
+    plan = bench.datapaths.plan(dataclasses.replace(swapped, adversarial=monkey))
+    clean, label = bench.judging.clean(), plan.adversarial_label
+    assert monkey in candidates_of(clean, swapped, label)
+    assert monkey not in candidates_of(clean, dataclasses.replace(swapped, source=monkey), label)
 
 
 def test_nulls_depend_on_the_seed_and_the_example_only(bench, fooled):
     shrink(bench.workspace, null_targets=5)
     first, again = (open_workbench(bench.workspace.root) for _ in range(2))
     examples = [e for e in bench.workspace.examples() if e.id == fooled]
-    assert first.plan(examples[0]).nulls == again.plan(examples[0]).nulls
+    assert first.datapaths.plan(examples[0]).nulls == again.datapaths.plan(examples[0]).nulls
     settings = again.workspace.settings
     other = dataclasses.replace(settings.extraction, seed=1)
     again.workspace.settings = dataclasses.replace(settings, extraction=other)
-    assert first.plan(examples[0]).nulls != again.plan(examples[0]).nulls
+    assert first.datapaths.plan(examples[0]).nulls != again.datapaths.plan(examples[0]).nulls
     renamed = dataclasses.replace(examples[0], id="another")
-    assert first.plan(examples[0]).nulls != first.plan(renamed).nulls
+    assert first.datapaths.plan(examples[0]).nulls != first.datapaths.plan(renamed).nulls
 
 
 def test_compared_datapaths_have_keys_and_no_more_than_eight(bench, fooled):
-    triplet = bench.extract(fooled)
+    triplet = bench.datapaths.extract(fooled)
     names = [triplet.plan.example.source, *triplet.plan.candidates, *triplet.plan.nulls]
     assert triplet.members() == {role: triplet.image(role) for role in Role}
     every = triplet.members(names)
@@ -344,7 +350,7 @@ def test_compared_datapaths_have_keys_and_no_more_than_eight(bench, fooled):
     assert sorted(every.values()) == sorted({triplet.image(Role.ADVERSARIAL), *names})
     assert every["target"] == triplet.image(Role.TARGET)
     assert list(triplet.members(names[:1])) == ["source", "adversarial"]
-    assert triplet.path_of(every["target 2"]).label == bench.predict([every["target 2"]])[0].label
+    assert triplet.path_of(every["target 2"]).label == bench.judging.predict([every["target 2"]])[0].label
     assert [(role_of(key), short_of(key)) for key in ("source", "target 2")] == [
         (Role.SOURCE, "src"),
         (Role.TARGET, "tar 2"),
@@ -357,20 +363,20 @@ def test_compared_datapaths_have_keys_and_no_more_than_eight(bench, fooled):
 
 
 def test_the_triplet_holds_the_given_paths_and_the_chosen_target(bench, fooled):
-    triplet = bench.extract(fooled)
+    triplet = bench.datapaths.extract(fooled)
     plan = triplet.plan
     assert triplet.path(Role.ADVERSARIAL).label == plan.adversarial_label
     assert triplet.path(Role.TARGET).label == plan.adversarial_label
-    assert triplet.path(Role.SOURCE).label == bench.predict([plan.example.source])[0].label
+    assert triplet.path(Role.SOURCE).label == bench.judging.predict([plan.example.source])[0].label
     assert triplet.target == int(np.argmax(triplet.similarity))
     other = plan.candidates[1 - triplet.target]
-    chosen = bench.extract(fooled, other)
+    chosen = bench.datapaths.extract(fooled, other)
     assert chosen.image(Role.TARGET) == other
     assert chosen.path(Role.TARGET) is chosen.candidates[1 - triplet.target]
     with pytest.raises(
         AevisError, match=r"'nope\.png' is no candidate target of .*Choose one of: " + plan.candidates[0]
     ):
-        bench.extract(fooled, "nope.png")
+        bench.datapaths.extract(fooled, "nope.png")
 
 
 # Methods
@@ -392,7 +398,7 @@ def solved(monkeypatch):
 
 def test_adv_and_targets_are_explained_against_src_and_src_against_adv(bench, fooled, solved):
     quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.05)
-    triplet = bench.extract(fooled, wanted=quick)
+    triplet = bench.datapaths.extract(fooled, wanted=quick)
     plan = triplet.plan
     adv, src = plan.adversarial_label, plan.source_label
     assert solved == [(1, 0, [src]), (1, 1, [adv]), (2, 2, [src] * 2), (1, 2, [src])]
@@ -400,37 +406,37 @@ def test_adv_and_targets_are_explained_against_src_and_src_against_adv(bench, fo
     assert [path.label for path in triplet.paths[:3]] == [adv, src, adv]
     assert {path.method for path in triplet.paths} == {"gradient"}
     solved.clear()
-    bench.extract(fooled, wanted=quick)
+    bench.datapaths.extract(fooled, wanted=quick)
     assert solved == []
 
 
 def test_the_nulls_come_after_the_others_and_alone(bench, fooled, solved):
     """What a river without its band needs is there first; both parts together are what one extraction gives."""
     quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.05)
-    first = bench.extract(fooled, wanted=quick, nulls=False)
+    first = bench.datapaths.extract(fooled, wanted=quick, nulls=False)
     assert (len(first.candidates), len(first.nulls), first.pending) == (2, 0, 1)
-    stored = bench.triplet(fooled, wanted=quick)
+    stored = bench.datapaths.triplet(fooled, wanted=quick)
     assert (len(stored.paths), stored.pending) == (4, 1)
     assert [call[0] for call in solved] == [1, 1, 2]
-    shape = bench.distances(stored, "activations").null_share.shape
+    shape = bench.datapaths.distances(stored, "activations").null_share.shape
     assert shape == (0, len(bench.layers))
-    whole = bench.extract(fooled, wanted=quick)
+    whole = bench.datapaths.extract(fooled, wanted=quick)
     assert [call[0] for call in solved] == [1, 1, 2, 1]
     assert (whole.pending, len(whole.nulls)) == (0, 1)
-    assert bench.triplet(fooled, wanted=quick).pending == 0
-    assert bench.extract(fooled, wanted=quick, nulls=False).pending == 0, "what is stored is told"
+    assert bench.datapaths.triplet(fooled, wanted=quick).pending == 0
+    assert bench.datapaths.extract(fooled, wanted=quick, nulls=False).pending == 0, "what is stored is told"
 
 
 def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, solved):
     joint = dataclasses.replace(bench.workspace.settings.extraction, method="joint", iterations=3, batch=1)
-    before = bench.extract(fooled, wanted=joint)
+    before = bench.datapaths.extract(fooled, wanted=joint)
     assert [call[:2] for call in solved] == [(5, 0)]
     plan = before.plan
     keys = bench._path_keys(plan, joint)
     next(path for path in (bench.workspace.cache / "datapath").iterdir() if keys[2].endswith(path.stem)).unlink()
-    assert bench.triplet(fooled, wanted=joint) is None
+    assert bench.datapaths.triplet(fooled, wanted=joint) is None
     solved.clear()
-    again = bench.extract(fooled, wanted=joint)
+    again = bench.datapaths.extract(fooled, wanted=joint)
     assert [call[:2] for call in solved] == [(5, 0)], "one that is lost is solved with the others again"
     for old, new in zip(before.paths, again.paths, strict=True):
         np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
@@ -442,26 +448,26 @@ def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, 
 def test_a_set_of_images_has_one_datapath_and_it_is_kept(bench, runs):
     images = [e.file for e in bench.workspace.images if e.label == 0][:3]
     quick = dataclasses.replace(bench.workspace.settings.extraction, method="gradient", share=0.5)
-    found = bench.extract_set(images, quick)
+    found = bench.datapaths.extract_set(images, quick)
     assert (found.label, found.rival, found.images, found.method) == (0, -1, 3, "gradient")
     assert 0 <= found.kept <= 3
     assert found.keeps_hard == (found.kept == 3)
     assert 0 < found.core.sum() < len(found.core)
     runs.clear()
-    again = bench.extract_set(images, quick)
+    again = bench.datapaths.extract_set(images, quick)
     assert runs == []
     np.testing.assert_array_equal(again.critical, found.critical)
-    assert bench.extract_set(images, dataclasses.replace(quick, share=0.05)).size < found.size
+    assert bench.datapaths.extract_set(images, dataclasses.replace(quick, share=0.05)).size < found.size
     with pytest.raises(
         AevisError, match=r"these are predicted as monkey, panda\. Choose images of one predicted class"
     ):
-        bench.extract_set([_of(bench, "panda"), _of(bench, "monkey")], quick)
+        bench.datapaths.extract_set([_of(bench, "panda"), _of(bench, "monkey")], quick)
 
 
 def test_an_unknown_method_is_refused(bench, fooled):
     wrong = dataclasses.replace(bench.workspace.settings.extraction, method="guess")
     with pytest.raises(AevisError, match=r"no method 'guess'\. Choose one of: elimination, "):
-        bench.extract(fooled, wanted=wrong)
+        bench.datapaths.extract(fooled, wanted=wrong)
 
 
 # Refusals
@@ -472,35 +478,37 @@ def test_a_failed_attack_is_refused_in_words(bench):
     failed = Example("failed", entry.file, "adversarial/failed.png", entry.label, "none")
     bench.workspace.keep_adversarials([(failed, bench.workspace.read([entry.file])[0])])
     with pytest.raises(AevisError, match=r"attack on panda-00\.png failed: both .*'panda'.*Choose another example"):
-        bench.extract("failed")
-    assert not next(j for j in bench.judged_examples() if j.example.id == "failed").misclassified
+        bench.datapaths.extract("failed")
+    assert not next(j for j in bench.judging.judged_examples() if j.example.id == "failed").misclassified
 
 
 def test_a_class_without_clean_images_is_refused_in_words(bench, fooled):
-    label = bench.plan(bench.workspace.example(fooled)).adversarial_label
+    label = bench.datapaths.plan(bench.workspace.example(fooled)).adversarial_label
     _keep_images(bench, tuple(e for e in bench.workspace.images if e.label != label))
     with pytest.raises(AevisError, match=r"No clean image .*'monkey'.*Add images of 'monkey', or attack with"):
-        bench.extract(fooled)
+        bench.datapaths.extract(fooled)
 
 
 def test_an_area_outside_its_layer_is_refused(bench, fooled):
     last = bench.layers.layers[-1]
     assert (last.height, last.width) == (4, 4)
-    triplet = bench.extract(fooled)
+    triplet = bench.datapaths.extract(fooled)
     for corners in [(0, 0, 5, 4), (-1, 0, 2, 2), (2, 2, 2, 3), (3, 0, 1, 2), (0, 0, 4, 5)]:
         with pytest.raises(AevisError, match=rf"outside layer '{last.name}', which has 4 rows and 4 columns"):
-            bench.contribute(triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1)
+            bench.contributions.contribute(
+                triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1
+            )
 
 
 def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled):
     """Against patching by hand; the second time nothing is computed."""
     layer, example = len(bench.layers) - 1, bench.workspace.example(fooled)
-    src, adv = (bench.predict([name])[0] for name in (example.source, example.adversarial))
+    src, adv = (bench.judging.predict([name])[0] for name in (example.source, example.adversarial))
     images = bench.classifier.inputs(bench.workspace.read([example.source, example.adversarial]))
     own = bench.classifier.network.activation(images, layer).detach().numpy()
     head = {"source": own[0], "adversarial": own[1], "zero": np.zeros_like(own[0])}
     for replacement in ("source", "adversarial", "zero", "mean", "resample"):
-        found = bench.verify(fooled, Intervention(layer, None, replacement, 10))
+        found = bench.flips.verify(fooled, Intervention(layer, None, replacement, 10))
         assert found.turned
         before, wanted = (src, adv) if replacement == "adversarial" else (adv, src)
         assert found.before == before.label
@@ -514,47 +522,50 @@ def test_a_prediction_is_turned_in_both_directions_and_by_ablation(bench, fooled
         with torch.no_grad():
             logits = tail.run(state, torch.from_numpy(receiver)[None])[0].numpy()
         assert logits.argmax() == found.labels[-1] != before.label
-    assert bench.verify(fooled, Intervention(layer, (3, 1), randoms=10)).maps.tolist() == [3, 1]
-    different = {r: bench.verify(fooled, Intervention(layer, (3, 1), r, 10)).margins[-1] for r in REPLACEMENTS}
+    assert bench.flips.verify(fooled, Intervention(layer, (3, 1), randoms=10)).maps.tolist() == [3, 1]
+    different = {r: bench.flips.verify(fooled, Intervention(layer, (3, 1), r, 10)).margins[-1] for r in REPLACEMENTS}
     assert len({round(float(v), 4) for v in different.values()}) == 5
 
 
 def test_what_stands_in_for_a_map_is_part_of_the_question(bench, fooled):
     """Other normal images, another mean: an answer that hung on the old ones is not given again."""
-    first = bench.verify(fooled, Intervention(24, (3, 1), "mean", 2))
+    first = bench.flips.verify(fooled, Intervention(24, (3, 1), "mean", 2))
     _keep_images(bench, bench.workspace.images[::2])
-    again = bench.verify(fooled, Intervention(24, (3, 1), "mean", 2))
+    again = bench.flips.verify(fooled, Intervention(24, (3, 1), "mean", 2))
     assert first.margins[0] == pytest.approx(again.margins[0])
     assert first.margins[-1] != pytest.approx(again.margins[-1])
-    taken = {p.label for p in bench.predict([bench.workspace.example(fooled).source])}
+    taken = {p.label for p in bench.judging.predict([bench.workspace.example(fooled).source])}
     _keep_images(bench, tuple(e for e in bench.workspace.images if e.label in taken))
     for replacement in ("mean", "resample"):
         with pytest.raises(AevisError, match=f"no normal image of a third class to take the {replacement} of"):
-            bench.verify(fooled, Intervention(24, (3, 1), replacement))
+            bench.flips.verify(fooled, Intervention(24, (3, 1), replacement))
 
 
 def test_what_was_verified_is_not_verified_again(bench, fooled, runs):
-    first = bench.verify(fooled, Intervention(24, randoms=5))
+    first = bench.flips.verify(fooled, Intervention(24, randoms=5))
     classifier_ready(bench)
     runs.clear()
-    again = bench.verify(fooled, Intervention(24, randoms=5))
+    again = bench.flips.verify(fooled, Intervention(24, randoms=5))
     assert runs == []
     np.testing.assert_array_equal(first.margins, again.margins)
-    bench.verify(fooled, Intervention(24, randoms=6))
+    bench.flips.verify(fooled, Intervention(24, randoms=6))
     assert runs
 
 
 def test_an_unknown_distance_is_refused(bench, fooled):
     with pytest.raises(AevisError, match=r"no distance 'x'\. Choose one of: "):
-        bench.distances(bench.extract(fooled), "x")
+        bench.datapaths.distances(bench.datapaths.extract(fooled), "x")
     with pytest.raises(AevisError, match=r"no distance 'x'\. Choose one of: "):
-        bench.distances_between(bench.extract(fooled), (), "x")
+        bench.datapaths.distances_between(bench.datapaths.extract(fooled), (), "x")
 
 
 @pytest.mark.parametrize("name", ["activations", "gates", "gates-raw"])
 def test_distances_of_the_triplet_are_those_between_its_three(bench, fooled, name):
-    triplet, levels = bench.extract(fooled), ((0, 1, 2), (5,))
-    three, pairs = bench.distances(triplet, name, levels), bench.distances_between(triplet, (), name, levels)
+    triplet, levels = bench.datapaths.extract(fooled), ((0, 1, 2), (5,))
+    three, pairs = (
+        bench.datapaths.distances(triplet, name, levels),
+        bench.datapaths.distances_between(triplet, (), name, levels),
+    )
     assert len(pairs) == 3
     np.testing.assert_array_equal(pairs["source", "target"], three.d1)
     np.testing.assert_array_equal(pairs["source", "adversarial"], three.d2)
@@ -562,9 +573,9 @@ def test_distances_of_the_triplet_are_those_between_its_three(bench, fooled, nam
 
 
 def test_distances_between_go_through_the_images_that_are_compared(bench, fooled):
-    triplet = bench.extract(fooled)
+    triplet = bench.datapaths.extract(fooled)
     null = triplet.plan.nulls[0]
-    pairs = bench.distances_between(triplet, [triplet.plan.example.source, null], "gates-raw")
+    pairs = bench.datapaths.distances_between(triplet, [triplet.plan.example.source, null], "gates-raw")
     assert set(pairs) == {("source", "adversarial"), ("source", "target 2"), ("adversarial", "target 2")}
     apart = np.square(triplet.nulls[0].gates - triplet.source.gates, dtype=np.float64)
     squared = [part.sum() for part in bench.layers.parts(apart)]
@@ -572,18 +583,18 @@ def test_distances_between_go_through_the_images_that_are_compared(bench, fooled
 
 
 def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):
-    learned = bench.learned_features()
+    learned = bench.learning.features()
     chosen = FeatureMap(2, 5)
     flat = bench.layers.offsets[2] + 5
     names = [e.file for e in bench.workspace.images]
-    strongest = np.argmax([bench.maxima(name)[flat] for name in names])
+    strongest = np.argmax([bench.maps.maxima(name)[flat] for name in names])
     assert learned.image[flat, 0] == strongest
-    patch = bench.patch(learned, chosen, 0)
+    patch = bench.maps.patch(learned, chosen, 0)
     row, col = int(learned.row[flat, 0]), int(learned.col[flat, 0])
-    field = bench.receptive_field(AreaOfInterest(2, row, col, row + 1, col + 1))
+    field = bench.maps.receptive_field(AreaOfInterest(2, row, col, row + 1, col + 1))
     image = bench.workspace.read([names[strongest]])[0]
     np.testing.assert_array_equal(patch, image[field.top : field.bottom, field.left : field.right])
-    maps = bench.activation_maps(names[strongest], 2)
+    maps = bench.maps.activation_maps(names[strongest], 2)
     assert maps[5, row, col] == maps[5].max()
 
 
@@ -594,10 +605,10 @@ def test_attacks_of_other_images_parameters_and_names_never_share_an_id(world):
     twin = ImageEntry(str(PurePosixPath(first.file).with_suffix(".bmp")), first.label)
     Image.open(bench.workspace.path(first.file)).save(bench.workspace.path(twin.file))
     weak = AttackParameters(epsilon=1, steps=1)
-    made = bench.attack([first, twin], parameters=weak)
-    made += bench.attack([first, twin], parameters=replace(weak, momentum=0.0))
+    made = bench.attacks.attack([first, twin], parameters=weak)
+    made += bench.attacks.attack([first, twin], parameters=replace(weak, momentum=0.0))
     assert len({e.id for e in made}) == len({e.adversarial for e in made}) == 4
-    assert bench.attack([first], parameters=weak) == made[:1], "the same again is the same"
+    assert bench.attacks.attack([first], parameters=weak) == made[:1], "the same again is the same"
 
 
 def _keep_images(bench: Workbench, entries) -> None:
@@ -608,15 +619,15 @@ def _keep_images(bench: Workbench, entries) -> None:
 
 def test_contributions_found_by_other_settings_are_others(world):
     bench = open_workbench(world)
-    triplet = bench.extract(bench.workspace.settings.opens_on)
+    triplet = bench.datapaths.extract(bench.workspace.settings.opens_on)
     layer = bench.layers.layers[20]
     cause = (FeatureMap(20, 1), AreaOfInterest(20, 0, 0, layer.height, layer.width), 19)
     for method in ("solved", "quadratic", "exact"):
-        bench.contribute(triplet, *cause, method=method)
-        assert bench.stored_contribution(triplet, *cause, method).method == method
+        bench.contributions.contribute(triplet, *cause, method=method)
+        assert bench.contributions.stored(triplet, *cause, method).method == method
     settings = bench.workspace.settings
     other = dataclasses.replace(settings.contribution, sparsity=2 * settings.contribution.sparsity)
     write_settings(world, dataclasses.replace(settings, contribution=other))
     again = open_workbench(world)
-    kept = [m for m in ("solved", "quadratic", "exact") if again.stored_contribution(triplet, *cause, m)]
+    kept = [m for m in ("solved", "quadratic", "exact") if again.contributions.stored(triplet, *cause, m)]
     assert kept == ["exact"], "which depends on no parameter"

@@ -131,7 +131,7 @@ def _members(found: Triplet, view: View) -> dict[str, str]:
 
 
 def _shown(bench: Workbench, firing: Firing, image: str) -> Shown:
-    values = bench.activation_maps(image, firing.layer.index)[firing.channel]
+    values = bench.maps.activation_maps(image, firing.layer.index)[firing.channel]
     grid = values.reshape(1, -1) if values.ndim < 2 else values
     return Shown(grid, _class_of(bench, firing, image), addresses.image(bench, image))
 
@@ -151,7 +151,7 @@ def _sights(bench: Workbench, firing: Firing) -> list[Sight]:
 
 def _seen(bench: Workbench, area: AreaOfInterest) -> tuple[float, float, float, float]:
     """The area's receptive field in parts of the image: left, top, width, height."""
-    field, (height, width) = bench.receptive_field(area), bench.workspace.settings.preprocessing.input_size
+    field, (height, width) = bench.maps.receptive_field(area), bench.workspace.settings.preprocessing.input_size
     across, down = field.right - field.left, field.bottom - field.top
     return field.left / width, field.top / height, across / width, down / height
 
@@ -161,7 +161,7 @@ def area_words(bench: Workbench, firing: Firing) -> str:
     area, layer = firing.area, firing.layer
     if area is None:
         return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"
-    field = bench.receptive_field(area)
+    field = bench.maps.receptive_field(area)
     some = f"{area.neurons} neurons in " if area.picked else ""
     return (
         f"area of interest: {some}rows {area.top} to {area.bottom - 1}, columns {area.left} to {area.right - 1}; it "

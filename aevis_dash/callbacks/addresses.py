@@ -43,8 +43,8 @@ def difference(bench: Workbench, example: Example) -> str:
 
 def first_patch(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
     """Address of the best patch of a map that may stand beside an example, "" where there is none (yet)."""
-    learned = bench.stored_learned_features()
-    ranks = [] if learned is None else bench.patch_ranks(learned, chosen, example)
+    learned = bench.learning.stored_features()
+    ranks = [] if learned is None else bench.learning.ranks(learned, chosen, example)
     found = learned.neuron(bench.layers.place(chosen), ranks[0]) if learned is not None and ranks else None
     if found is None:
         return ""
@@ -91,14 +91,14 @@ def register(server: Flask, bench: Workbench) -> None:
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in {e.file for e in bench.workspace.images}:
             abort(404)
-        small = lambda: smaller(bench.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
+        small = lambda: smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
         return _png(small, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
 
     @server.get("/feature/<digest>/<int:layer>/<int:channel>")
     def _feature(digest: str, layer: int, channel: int) -> Response:
         inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
         chosen = FeatureMap(layer, channel)
-        found = bench.stored_visualisation(chosen) if inside else None
+        found = bench.learning.stored_visualisation(chosen) if inside else None
         return _png(lambda: found.image, digest, lambda: _made(bench, chosen)) if found is not None else abort(404)
 
 

@@ -51,7 +51,7 @@ def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced:
     """The layer's maps as the view sorts and keeps them; raises AevisError for compared images without a datapath."""
     members = found.members(view.compared)
     paths = {key: bench.layers.part(found.path_of(image).critical, layer.index) for key, image in members.items()}
-    difference = bench.difference(found, layer.index, *pair_of(view))
+    difference = bench.maps.difference(found, layer.index, *pair_of(view))
     values = None if traced is None else traced.strength(tuple(Role).index(Role(view.cause)))
     rank = ranked(view.sort, difference, values)
     union = np.logical_or.reduce(list(paths.values()))
@@ -96,7 +96,9 @@ def contribution_to(bench: Workbench, found: Triplet, step: Step | None, how: st
     if step is None:
         return None
     cause = cause_of(bench.layers, step)
-    return bench.stored_contribution(found, *cause, how) or bench.contribute(found, *cause, method="quadratic")
+    return bench.contributions.stored(found, *cause, how) or bench.contributions.contribute(
+        found, *cause, method="quadratic"
+    )
 
 
 def drawing(
@@ -150,6 +152,6 @@ def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str
 
 def names_of(bench: Workbench, layer: Layer) -> dict[int, str]:
     """The part that each map of the layer detects, by channel, where parts are known."""
-    names = bench.part_names()
+    names = bench.learning.part_names()
     start = bench.layers.offsets[layer.index]
     return {c: names[start + c] for c in range(layer.channels) if names[start + c]} if names is not None else {}

@@ -47,7 +47,7 @@ def register(app: Dash, bench: Workbench) -> None:
         between, only_misclassified, class_from, class_to, picked, _compared, colours, arrived, known, view
     ):
         """The example that a link opens is among the cards whatever the slider and the filters say."""
-        judged, among = bench.judged_examples(), narrowed(bench, picked)
+        judged, among = bench.judging.judged_examples(), narrowed(bench, picked)
         chosen = [
             e
             for e in judged
@@ -75,13 +75,13 @@ def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example:
 
 def score_range(bench: Workbench) -> ScoreRange:
     """The slider's ends and step, begun at the middle half of the misclassified examples' scores; at all of few."""
-    judged = bench.judged_examples()
+    judged = bench.judging.judged_examples()
     low, high, step = bounds(*scores(bench, judged))
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
-    auroc = bench.auroc(judged)
+    auroc = bench.judging.auroc(judged)
     note = so_many(len(judged), "example") + (f", score AUROC {auroc:.2f}" if np.isfinite(auroc) else "")
-    meaning = score_meaning(len(fooled), auroc, bench.score_follows_size(judged))
+    meaning = score_meaning(len(fooled), auroc, bench.judging.score_follows_size(judged))
     return ScoreRange(low, high, step, (start[0], start[1]), note, meaning)
 
 
@@ -106,7 +106,7 @@ def score_meaning(count: int, auroc: float, follows: float) -> str:
 
 def classes(bench: Workbench) -> Classes:
     """The classes of the examples, by name; of a thousand that nobody has, a list to choose from would be slow."""
-    judged, names = bench.judged_examples(), bench.class_names
+    judged, names = bench.judging.judged_examples(), bench.class_names
     found = ({e.source.label for e in judged}, {e.adversarial.label for e in judged})
     sources, taken_for = (sorted(((n, names[n]) for n in labels), key=lambda pair: pair[1]) for labels in found)
     return Classes(sources, taken_for)
@@ -114,7 +114,7 @@ def classes(bench: Workbench) -> Classes:
 
 def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the normal sources and of the adversarial images."""
-    source = bench.source_scores([e.example for e in judged])
+    source = bench.judging.source_scores([e.example for e in judged])
     return np.array(source, float), np.array([e.score for e in judged], float)
 
 

@@ -85,13 +85,13 @@ def register(app: Dash, bench: Workbench) -> None:
 def sources_of(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
     """The layers that a map of this one can be traced to, and the nearest of them; what is there already stays, for
     another may be chosen."""
-    names = [bench.layers.layers[i].name for i in bench.contribution_sources(bench.layers.find(layer).index)]
+    names = [bench.layers.layers[i].name for i in bench.contributions.sources(bench.layers.find(layer).index)]
     return (no_update, no_update) if names == known else (names, names[0] if names else None)
 
 
 def fields(bench: Workbench, name: str) -> dict[str, Any]:
     """The receptive fields of a layer's neurons for the page: pixels by rows and by columns, and the input's size."""
-    rows, across = bench.receptive_fields(bench.layers.find(name).index)
+    rows, across = bench.maps.receptive_fields(bench.layers.find(name).index)
     size = bench.workspace.settings.preprocessing.input_size
     return {"layer": name, "rows": rows.tolist(), "columns": across.tolist(), "size": list(size)}
 

@@ -91,7 +91,7 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
 
 def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]:
     sets = {channel: together(region.paths) for region in shown.regions for channel in region.channels}
-    activations = [bench.layers.part(bench.maxima(image), shown.layer.index) for image in shown.members.values()]
+    activations = [bench.layers.part(bench.maps.maxima(image), shown.layer.index) for image in shown.members.values()]
     columns = [*activations, shown.difference, *([] if shown.contribution is None else [shown.contribution])]
     parts = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
     channels = sorted(sets, key=lambda channel: -shown.order[channel])

@@ -51,7 +51,7 @@ def shown_features(bench: Workbench, view: View) -> tuple:
 
 
 def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> tuple[list, bool]:
-    made = bench.stored_visualisation(chosen)
+    made = bench.learning.stored_visualisation(chosen)
     if made is None:
         return picture(None, _NO_PICTURE), False
     best = _best_value(bench, chosen, example)
@@ -61,11 +61,11 @@ def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> tuple
 
 def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:
     """The patches of a map that are known so far, best first, without those of the example's own pictures."""
-    learned, names = bench.stored_learned_features(by), [entry.file for entry in bench.workspace.images]
+    learned, names = bench.learning.stored_features(by), [entry.file for entry in bench.workspace.images]
     if learned is None:
         return []
     place, found = bench.layers.place(chosen), []
-    for rank in bench.patch_ranks(learned, chosen, example):
+    for rank in bench.learning.ranks(learned, chosen, example):
         image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
         words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
         found.append(Patch(addresses.seen_by(bench, names[image], chosen.layer, row, col), names[image], words))
@@ -88,12 +88,12 @@ def _chosen(bench: Workbench, view: View) -> FeatureMap | None:
 
 
 def _seen(bench: Workbench) -> int:
-    index = bench.learned_index()
+    index = bench.learning.index()
     return 0 if index is None else index.seen
 
 
 def _detected(bench: Workbench, chosen: FeatureMap) -> str:
-    names = bench.part_names()
+    names = bench.learning.part_names()
     if names is None:
         return ""
     name = names[bench.layers.place(chosen)]
@@ -101,6 +101,6 @@ def _detected(bench: Workbench, chosen: FeatureMap) -> str:
 
 
 def _best_value(bench: Workbench, chosen: FeatureMap, example: str | None) -> float | None:
-    learned = bench.stored_learned_features()
-    ranks = [] if learned is None else bench.patch_ranks(learned, chosen, example)
+    learned = bench.learning.stored_features()
+    ranks = [] if learned is None else bench.learning.ranks(learned, chosen, example)
     return float(learned.value[bench.layers.place(chosen), ranks[0]]) if learned is not None and ranks else None

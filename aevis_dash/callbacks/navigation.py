@@ -124,7 +124,7 @@ def register(app: Dash, bench: Workbench) -> None:
             return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
             return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None))
-        sources = bench.contribution_sources(bench.layers.find(view.layer).index)
+        sources = bench.contributions.sources(bench.layers.find(view.layer).index)
         if view.map is None or not sources:
             return no_update
         wanted = bench.layers.find(source).index if source else -1  # it may still be that of the layer before
@@ -193,7 +193,7 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
         return None
     if bench.layers.find(view.layer).index == layer:
         return view.area
-    area = bench.carried(area_of(bench.layers, view.layer, view.area), layer)
+    area = bench.contributions.carried(area_of(bench.layers, view.layer, view.area), layer)
     extent = bench.layers.layers[layer]
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
 
@@ -217,5 +217,5 @@ def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: 
 
 def opening(bench: Workbench) -> View:
     """The view a visitor without a link begins with: a story, not an empty form."""
-    found = bench.opening(bench.judged_examples())
+    found = bench.opening(bench.judging.judged_examples())
     return settled(bench, View(example=found.example.id)) if found is not None else View()

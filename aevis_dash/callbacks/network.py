@@ -156,13 +156,15 @@ class Picture:
 def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> Picture:
     """What the network station shows of a view."""
     graph, placed = bench.layers, placed_of(bench, found, view)
-    layers = bench.distances(found, view.distance)
+    layers = bench.datapaths.distances(found, view.distance)
     members = found.members(view.compared)
     both = Role.SOURCE in members and Role.TARGET in members
     marks = stretches(layers) if both else ()
     levels = levels_of(placed)
-    distance = None if view.compared else bench.distances(found, view.distance, levels)
-    seen = distance.pairs if distance else bench.distances_between(found, view.compared, view.distance, levels)
+    distance = None if view.compared else bench.datapaths.distances(found, view.distance, levels)
+    seen = (
+        distance.pairs if distance else bench.datapaths.distances_between(found, view.compared, view.distance, levels)
+    )
     sizes = {key: np.array([p.sum() for p in graph.parts(found.path_of(n).critical)]) for key, n in members.items()}
     names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}
     hovers = column_hovers(graph, placed, seen, sizes, distance)
@@ -201,7 +203,7 @@ def groups_of(bench: Workbench) -> tuple[Group, ...]:
 def placed_of(bench: Workbench, found: Triplet, view: View) -> Columns:
     """What of the network stands open in a view, and where: by default what happens between the activations."""
     graph, tree = bench.layers, groups_of(bench)
-    default = quiet(graph, tree, interest(bench.distances(found, "activations")))
+    default = quiet(graph, tree, interest(bench.datapaths.distances(found, "activations")))
     seen = [graph.find(name).index for name in (view.layer, *view.pinned) if name]
     return columns(graph, tree, folded(tree, default, view.folds, seen))
 
@@ -220,7 +222,7 @@ def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> 
 
 def _strands(bench: Workbench, found: Triplet, view: View, seen: Pairs, names: Mapping[str, str]) -> tuple[Drawn, str]:
     """Two to eight datapaths in the order, and on the scale, of all layers; and how faithful that is."""
-    every = bench.distances_between(found, view.compared, view.distance)
+    every = bench.datapaths.distances_between(found, view.compared, view.distance)
     whole = strands(strands_evened(every) if view.gap == "equal" else every)
     here = strands(strands_evened(seen) if view.gap == "equal" else seen, whole.order, whole.widest)
     note = f"Gaps show distances in one order for the whole network; {whole.stress:.0%} of them cannot be shown so."
@@ -324,7 +326,7 @@ def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
 
 
 def _cost(bench: Workbench, view: View) -> str:
-    plan = bench.plan(bench.workspace.example(view.example or ""))
+    plan = bench.datapaths.plan(bench.workspace.example(view.example or ""))
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)
     more = f", and then those of {_others(nulls)}" if nulls else ""
     return f"{count} datapaths to extract{more}; they are kept for the next time."
@@ -360,7 +362,7 @@ def _warning(path: Datapath) -> str:
 def _members_of_plan(bench: Workbench, view: View) -> list:
     example = bench.workspace.example(view.example or "")
     names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
-    predictions = bench.predict(list(names.values()))
+    predictions = bench.judging.predict(list(names.values()))
     members = [
         Member(role, addresses.image(bench, name), bench.class_names[p.label], p.confidence, "")
         for (role, name), p in zip(names.items(), predictions, strict=True)

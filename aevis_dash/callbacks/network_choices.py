@@ -82,7 +82,7 @@ def targets_of(bench: Workbench, view: View) -> tuple[str, ...]:
 def findable(bench: Workbench) -> list[dict[str, str]]:
     """What can be looked for: the layers, and where parts are known the maps that detect each of them best."""
     layers = [{"label": layer.name, "value": layer.name} for layer in bench.layers.layers]
-    return [*layers, *_detectors(bench.layers, bench.part_names() or ())]
+    return [*layers, *_detectors(bench.layers, bench.learning.part_names() or ())]
 
 
 def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, str]]:

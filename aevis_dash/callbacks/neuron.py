@@ -96,7 +96,7 @@ def _flip(bench: Workbench, view: View) -> tuple:
     """What is stored of a flip-back; where it is no step of the trail yet, the button makes it one."""
     if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
         return [], True, True
-    found = bench.stored_verification(view.example, intervention_of(bench.layers, flip_of(view)))
+    found = bench.flips.stored(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
         return flips([question(view.maps, view.replacement)], view.layer, [], None), False, False
     kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
@@ -109,7 +109,7 @@ def _bare(view: View) -> Step:
 
 def _traceable(bench: Workbench, firing: activations.Firing | None) -> bool:
     """Whether there is a map, and a layer that it can be traced to."""
-    return firing is not None and bool(bench.contribution_sources(firing.layer.index))
+    return firing is not None and bool(bench.contributions.sources(firing.layer.index))
 
 
 def _title(bench: Workbench, firing: activations.Firing | None) -> str:

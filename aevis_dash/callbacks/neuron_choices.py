@@ -77,4 +77,4 @@ def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInter
     if triplet is None:
         return None
     image = triplet.image(traced_on(bench, view))
-    return bench.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"]))
+    return bench.maps.most_active(image, FeatureMap(layer.index, view.map or 0), int(by["value"]))

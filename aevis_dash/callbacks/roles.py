@@ -10,7 +10,7 @@ def traced_on(bench: Workbench, view: View) -> Role:
     """The role on whose image the view's map is traced.
 
     That is the image on which its area was chosen, else the one on which the shown layer was traced to where the map
-    serves there, else the one that the map's own sets name (`Workbench.role_of`). adv where no map is shown.
+    serves there, else the one that the map's own sets name (`FeatureMaps.role_of`). adv where no map is shown.
     """
     if view.on:
         return Role(view.on)
@@ -18,4 +18,4 @@ def traced_on(bench: Workbench, view: View) -> Role:
     if found is None or view.layer is None or view.map is None:
         return Role.ADVERSARIAL
     before = Role(view.traced.on) if view.traced is not None else None
-    return bench.role_of(found, bench.layers.feature_map(view.layer, view.map), before)
+    return bench.maps.role_of(found, bench.layers.feature_map(view.layer, view.map), before)

@@ -21,7 +21,7 @@ def settled(bench: Workbench, view: View) -> View:
     view = view.but(target=triplet.image(Role.TARGET), compared=_comparable(triplet, view.compared))
     if view.layer is None:
         layer = parting_layer(bench, triplet)
-        effects = bench.exchange_effects(triplet.plan.example.id, layer)
+        effects = bench.flips.exchange_effects(triplet.plan.example.id, layer)
         view = view.but(layer=bench.layers.layers[layer].name, map=lost_map(bench, triplet, layer, effects))
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
 
@@ -33,7 +33,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
         return view, []
     missing = foreign(view, bench)
     try:
-        plan = bench.plan(
+        plan = bench.datapaths.plan(
             bench.workspace.example(view.example or ""), wanted_of(view, bench.workspace.settings.extraction)
         )
         known = (plan.example.source, *plan.candidates, *plan.nulls)
@@ -61,15 +61,15 @@ def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
 
 def parting_layer(bench: Workbench, triplet: Triplet) -> int:
     """The layer where the activations of src and adv lie farthest apart (d2)."""
-    apart = bench.distances(triplet, "activations").d2
+    apart = bench.datapaths.distances(triplet, "activations").d2
     return int(np.argmax(np.where(np.isfinite(apart), apart, -np.inf)))
 
 
 def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray) -> int | None:
     """The map of a layer that tells most about the class that was lost: of those in src's datapath that fire less on
     adv, the one whose exchange moves the margin most towards src's class by its (n_l,) `effects`
-    (`Workbench.exchange_effects`). None where no such map moves it there."""
-    higher = bench.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
+    (`Flips.exchange_effects`). None where no such map moves it there."""
+    higher = bench.maps.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
     telling = np.where(higher & bench.layers.part(triplet.source.critical, layer), effects, -np.inf)
     best = int(np.argmax(telling))
     return best if telling[best] > 0 else None
@@ -77,7 +77,7 @@ def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray
 
 def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) -> bool:
     """Whether that is the layer's `lost_map`, as far as its effects are stored."""
-    effects = bench.stored_exchange_effects(triplet.plan.example.id, layer)
+    effects = bench.flips.stored_exchange_effects(triplet.plan.example.id, layer)
     return effects is not None and lost_map(bench, triplet, layer, effects) == channel
 
 
@@ -88,7 +88,7 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
 
 def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
     """(L,) of each layer the map, critical to adv, that fires most more on adv than on src."""
-    raised = bench.maxima(triplet.image(Role.ADVERSARIAL)) - bench.maxima(triplet.image(Role.SOURCE))
+    raised = bench.maps.maxima(triplet.image(Role.ADVERSARIAL)) - bench.maps.maxima(triplet.image(Role.SOURCE))
     raised = np.where(triplet.adversarial.critical, raised, -np.inf)
     return [int(np.argmax(bench.layers.part(raised, layer.index))) for layer in bench.layers.layers]
 
@@ -97,7 +97,7 @@ def triplet_of(bench: Workbench, view: View) -> Triplet | None:
     """The view's triplet, extracted as the view says, where the datapaths that it shows are stored; raises AevisError
     where it can have none."""
     wanted = wanted_of(view, bench.workspace.settings.extraction)
-    found = bench.triplet(view.example, view.target, wanted) if view.example else None
+    found = bench.datapaths.triplet(view.example, view.target, wanted) if view.example else None
     missing = found is not None and found.pending and not set(view.compared).isdisjoint(found.plan.nulls)
     return None if missing else found
 

@@ -90,7 +90,7 @@ def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...
 
 
 def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
-    """A trace as what `Workbench.contribute` takes: the target map, the area, the earlier layer."""
+    """A trace as what `Contributions.contribute` takes: the target map, the area, the earlier layer."""
     earlier = graph.find(step.source).index
     if step.layer == THE_PREDICTION or step.map is None:
         return PREDICTION, WHOLE_PREDICTION, earlier
@@ -98,7 +98,7 @@ def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest,
 
 
 def intervention_of(graph: LayerGraph, step: Step) -> Intervention:
-    """A flip-back as what `Workbench.verify` takes; a single map stands beside fewer random ones, as a hop's does."""
+    """A flip-back as what `Flips.verify` takes; a single map stands beside fewer random ones, as a hop's does."""
     randoms = RANDOMS if len(step.maps) == 1 else Intervention.randoms
     return Intervention(graph.find(step.layer).index, step.maps or None, step.replacement, randoms)
 

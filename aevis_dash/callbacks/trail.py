@@ -11,7 +11,8 @@ from aevis_dash.callbacks.view import View
 from aevis_dash.domain import Role, Verification, so_many
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
-from aevis_dash.workbench import Choice, Workbench
+from aevis_dash.workbench import Workbench
+from aevis_dash.workbench.flips import Choice
 
 
 def in_words(step: Step) -> str:
@@ -26,7 +27,7 @@ def in_words(step: Step) -> str:
 def nodes(bench: Workbench, view: View) -> list[Node]:
     """Every step of the tree, each under the one it follows, with what came of it."""
     path, order = set(view.path), _in_order(view.steps)
-    donors = bench.donors(view.example) if view.example and any(map(_is_of_one_map, view.steps)) else ()
+    donors = bench.flips.donors(view.example) if view.example and any(map(_is_of_one_map, view.steps)) else ()
     return [
         Node(
             number=i,
@@ -80,7 +81,7 @@ def _verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) ->
 
 
 def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
-    found = bench.stored_verification(view.example or "", intervention_of(bench.layers, step))
+    found = bench.flips.stored(view.example or "", intervention_of(bench.layers, step))
     if found is None:
         return "not tested here"
     return verdict(found) + _chosen_alike(bench, view, step, found, donors)
@@ -94,7 +95,7 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
         return ""
     cause = cause_of(bench.layers, before)
     choices = (Choice(*cause, how, step.maps[0]) for how in _ways(view))
-    known = (bench.stored_choice(triplet, choice, donors) for choice in choices)
+    known = (bench.flips.stored_choice(triplet, choice, donors) for choice in choices)
     alike = next((found for found in known if found is not None), None)
     if alike is None or not len(alike):
         return ""
@@ -119,7 +120,7 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
     cause, role = cause_of(bench.layers, step), Role(step.on)
     row = tuple(Role).index(role)
     for how in _ways(view):
-        found = bench.stored_contribution(triplet, *cause, how)
+        found = bench.contributions.stored(triplet, *cause, how)
         if found is not None and found.effect[row] > 0:
             strength = found.strength(row)
             best = [c for c in found.ranking(row)[:2].tolist() if strength[c] > 0]

@@ -254,7 +254,7 @@ def check(view: View, bench: Workbench) -> None:
         if layer is not None:
             for each in (channel or 0, *maps):
                 bench.layers.feature_map(layer, each)
-            bench.check_area(area_of(bench.layers, layer, area))
+            bench.contributions.check_area(area_of(bench.layers, layer, area))
     for number, step in enumerate(view.steps):
         _check_step(step, number, bench)
 
@@ -273,7 +273,7 @@ def _check_step(step: Step, number: int, bench: Workbench) -> None:
         raise AevisError(f"Step {number} of the trail is on no image {step.on!r}. It is one of: {', '.join(Role)}.")
     if not step.is_flip:
         _, area, earlier = cause_of(bench.layers, step)
-        if earlier not in bench.contribution_sources(area.layer):
+        if earlier not in bench.contributions.sources(area.layer):
             raise AevisError(
                 f"Step {number} of the trail traces to {step.source!r}, which leads nowhere near. Copy the link again."
             )

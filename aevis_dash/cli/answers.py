@@ -116,7 +116,7 @@ def learned(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, 
     `named_after_parts` is None where no parts are known.
     """
     fires, speaks = index.activation.image[:, 0], index.relevance.image[:, 0]
-    both, names = (fires >= 0) & (speaks >= 0), bench.part_names()
+    both, names = (fires >= 0) & (speaks >= 0), bench.learning.part_names()
     return {
         "workspace": str(bench.workspace.root),
         "images": index.seen,
@@ -136,7 +136,7 @@ def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters)
     return {
         "example": plan.example.id,
         "target": triplet.image(Role.TARGET),
-        "pair": perturbed(plan.example, bench.perturbation(plan.example)),
+        "pair": perturbed(plan.example, bench.judging.perturbation(plan.example)),
         **_asked(wanted),
         "passes": sum(path.passes for path in triplet.paths),
         "seconds": sum(path.seconds for path in triplet.paths),

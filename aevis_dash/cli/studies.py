@@ -212,7 +212,7 @@ def _check_files(args: argparse.Namespace) -> None:
 
 
 def _count_misclassified(bench: Workbench) -> int:
-    return sum(judged.misclassified for judged in bench.judged_examples())
+    return sum(judged.misclassified for judged in bench.judging.judged_examples())
 
 
 def _what(args: argparse.Namespace) -> tuple[str, Path | None]:

@@ -28,15 +28,15 @@ def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
     check_writable(args.figure)
     if args.allow_large:
-        bench.allow_large([example])
-    bench.check_contribution(PREDICTION, bench.depths()[-1], args.how)
-    triplet = bench.extract(example, args.target, part_of(progress, 0, 0.3), nulls=False)
+        bench.judging.allow_large([example])
+    bench.contributions.check(PREDICTION, bench.flips.depths()[-1], args.how)
+    triplet = bench.datapaths.extract(example, args.target, part_of(progress, 0, 0.3), nulls=False)
     hops = assistant.propose(bench, triplet, args.how, args.beam, part_of(progress, 0.3, 0.4))
     flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
     document = _document(bench, triplet, hops, flips)
     if args.figure:
         if not args.no_images:
-            bench.learned_features(progress)
+            bench.learning.features(progress)
         _draw(args, bench, triplet, hops, flips)
     return Answer(document, _text(document))
 
@@ -169,10 +169,10 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     chosen = FeatureMap(hop.layer, hop.map)
     patches: list[np.ndarray | None] = []
     if with_images:
-        learned = bench.learned_features()
-        ranks = bench.patch_ranks(learned, chosen, triplet.plan.example.id)
-        patches = [bench.patch(learned, chosen, rank) for rank in ranks]
-    maps = {role: bench.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
+        learned = bench.learning.features()
+        ranks = bench.learning.ranks(learned, chosen, triplet.plan.example.id)
+        patches = [bench.maps.patch(learned, chosen, rank) for rank in ranks]
+    maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [patch for patch in patches if patch is not None]
     return Stop(_words(bench, hop), found, maps, assistant.raised(bench, triplet, chosen))

@@ -97,8 +97,8 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
     if not entries:
         raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
-    made = bench.attack(entries, target, _attack_parameters(bench, args), progress)
-    outcomes = [answers.attacked(bench, judged) for judged in bench.judged_examples(among=made)]
+    made = bench.attacks.attack(entries, target, _attack_parameters(bench, args), progress)
+    outcomes = [answers.attacked(bench, judged) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
     document = {"attacked": len(made), "successful": fooled, "examples": outcomes}
     listed = [[value for name, value in outcome.items() if name != "outcome"] for outcome in outcomes]
@@ -109,8 +109,8 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
 @on_workspace
 def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """List the examples with their predictions and adversarial scores."""
-    chosen = _chosen(bench, bench.judged_examples(progress), args.example)
-    auroc = bench.auroc(chosen)
+    chosen = _chosen(bench, bench.judging.judged_examples(progress), args.example)
+    auroc = bench.judging.auroc(chosen)
     listed = [answers.scored(bench, judged) for judged in chosen]
     text = table(
         ["example", "source", "adversarial", "misclassified", "score", "L∞", "L2", "pixels", "note"],
@@ -125,7 +125,7 @@ def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 @on_workspace
 def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Find the datapaths of examples, and last the learned features of every map."""
-    ids = args.example or [j.example.id for j in bench.judged_examples(progress) if j.misclassified]
+    ids = args.example or [j.example.id for j in bench.judging.judged_examples(progress) if j.misclassified]
     if not ids:
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
     _insist(bench, args, args.example)
@@ -133,13 +133,15 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     if args.set:
         return _extract_set(bench, args, ids, wanted, progress)
     for example in args.example or ():
-        bench.plan(bench.workspace.example(example), wanted, args.target)  # refused before anything is computed
+        bench.datapaths.plan(
+            bench.workspace.example(example), wanted, args.target
+        )  # refused before anything is computed
     found: list[dict[str, Any]] = []
     for i, example in enumerate(ids):
         inner = _scaled(progress, i, len(ids) + 1, f"{example}: ")
         found.append(_extracted(bench, example, args.target, wanted, inner, must=bool(args.example)))
     if not args.no_features:
-        bench.learned_features(_scaled(progress, len(ids), len(ids) + 1))
+        bench.learning.features(_scaled(progress, len(ids), len(ids) + 1))
     if all("refused" in each for each in found):
         raise AevisError(f"None of the {len(found)} examples can be explained. The first: {found[0]['refused']}")
     return Answer({"examples": found}, "\n\n".join(answers.extraction_text(each) for each in found))
@@ -152,9 +154,9 @@ def _extract_set(
     if args.target is not None:
         raise AevisError("--set explains the adversarial images alone, without a target. Leave out --set or --target.")
     examples = [bench.workspace.example(i) for i in dict.fromkeys(ids)]
-    path = bench.extract_set([e.adversarial for e in examples], wanted, _scaled(progress, 0, 2))
+    path = bench.datapaths.extract_set([e.adversarial for e in examples], wanted, _scaled(progress, 0, 2))
     if not args.no_features:
-        bench.learned_features(_scaled(progress, 1, 2))
+        bench.learning.features(_scaled(progress, 1, 2))
     document = answers.set_extraction(bench, examples, path, wanted)
     return Answer(document, answers.set_extraction_text(document))
 
@@ -167,7 +169,7 @@ def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     index = bench.learning.learn(progress)
     document = answers.learned(bench, index, round(time.perf_counter() - begun, 1))
     if chosen is not None:
-        made = bench.visualise(chosen, progress)
+        made = bench.learning.visualise(chosen, progress)
         write_image(args.figure, made.image)
         document |= {"figure": str(args.figure), "activation": made.activation}
     return Answer(document, pairs(document))
@@ -190,14 +192,14 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     _insist(bench, args, [args.example])
     target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
-    bench.check_contribution(target, earlier.index, args.how)
+    bench.contributions.check(target, earlier.index, args.how)
     area = _area(bench, target, args)
     wanted = _wanted(bench, args)
-    triplet = bench.extract(args.example, args.target, _scaled(progress, 0, 2), wanted, nulls=False)
+    triplet = bench.datapaths.extract(args.example, args.target, _scaled(progress, 0, 2), wanted, nulls=False)
     on = None
     if area is None:
         on, area = _most_active(bench, triplet, target, args)
-    result = bench.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
+    result = bench.contributions.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
     document = answers.contribution(bench, triplet, result, wanted, on)
     return Answer(document, answers.contribution_text(document))
 
@@ -208,13 +210,13 @@ def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     if args.map and len(set(args.layer or ())) != 1:
         raise AevisError("--map names maps of one layer. Say which, with one --layer.")
     names = dict.fromkeys(args.layer or ())
-    layers = [bench.layers.find(name).index for name in names] or bench.depths()
+    layers = [bench.layers.find(name).index for name in names] or bench.flips.depths()
     _insist(bench, args, [args.example])
     found = []
     maps = None if args.map is None else tuple(args.map)
     for i, layer in enumerate(layers):
         progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")
-        found.append(bench.verify(args.example, Intervention(layer, maps, args.replace, args.random, args.seed)))
+        found.append(bench.flips.verify(args.example, Intervention(layer, maps, args.replace, args.random, args.seed)))
     document = answers.verification(bench, args.example, args.replace, found)
     return Answer(document, answers.verification_text(document))
 
@@ -244,7 +246,7 @@ def _insist(bench: Workbench, args: argparse.Namespace, example_ids: Sequence[st
     if args.allow_large and not example_ids:
         raise AevisError("--allow-large needs to know what is meant. Name the examples with --example.")
     if args.allow_large and example_ids:
-        bench.allow_large(example_ids)
+        bench.judging.allow_large(example_ids)
 
 
 def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
@@ -334,7 +336,7 @@ def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> Are
     layer = bench.layers.layers[target.layer]
     top, left, bottom, right = args.area or (0, 0, layer.height, layer.width)
     area = AreaOfInterest(layer.index, top, left, bottom, right)
-    bench.check_area(area)
+    bench.contributions.check_area(area)
     return area
 
 
@@ -342,8 +344,8 @@ def _most_active(
     bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse.Namespace
 ) -> tuple[Role, AreaOfInterest]:
     """The neurons of a map that fire most, and on whose image: that which the options name, else the map's own."""
-    on = next((role for role in Role if role.short == args.on), None) or bench.role_of(triplet, target)
-    most = bench.most_active(triplet.image(on), target, args.most_active)
+    on = next((role for role in Role if role.short == args.on), None) or bench.maps.role_of(triplet, target)
+    most = bench.maps.most_active(triplet.image(on), target, args.most_active)
     if most is None:
         name = bench.layers.layers[target.layer].name
         raise AevisError(f"Map {target.channel} of {name!r} does not fire on {on.short} at all. Choose another.")
@@ -355,7 +357,7 @@ def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
     layers = bench.layers.layers
     if name is not None:
         return bench.layers.find(name)
-    sources = bench.contribution_sources(target.layer)
+    sources = bench.contributions.sources(target.layer)
     if not sources:
         raise AevisError(f"No layer feeds {layers[target.layer].name!r}, it is the first. Choose a later --layer.")
     return layers[sources[0]]
@@ -366,7 +368,7 @@ def _extracted(
 ) -> dict[str, Any]:
     """One example's datapaths; an example that was not asked for by name may be refused, in words."""
     try:
-        return answers.extraction(bench, bench.extract(example, target, progress, wanted), wanted)
+        return answers.extraction(bench, bench.datapaths.extract(example, target, progress, wanted), wanted)
     except AevisError as error:
         if must:
             raise

@@ -60,12 +60,12 @@ def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, pro
 def stored_examples(bench: Workbench) -> tuple[str, ...]:
     """The misclassified examples whose datapaths are stored, the one that the page opens on first; raises AevisError
     where there are none or the learned features are missing."""
-    judged = bench.judged_examples()
+    judged = bench.judging.judged_examples()
     opening = bench.opening(judged)
     names = [opening.example.id] if opening is not None else []
     names += [e.example.id for e in judged if e.misclassified and e.example.id not in names]
     found = tuple(name for name in names if _explained(bench, name))
-    if not found or bench.stored_learned_features() is None:
+    if not found or bench.learning.stored_features() is None:
         what = "learned features" if found else "example's datapaths"
         raise AevisError(
             f"{bench.workspace.root} has no {what} stored, and speed is measured on what is. "
@@ -76,7 +76,7 @@ def stored_examples(bench: Workbench) -> tuple[str, ...]:
 
 def _explained(bench: Workbench, example: str) -> bool:
     try:
-        found = bench.triplet(example)
+        found = bench.datapaths.triplet(example)
     except AevisError:  # it has no target
         return False
     return found is not None and not found.pending
@@ -134,7 +134,7 @@ def _first_visits(
 
 def _critical_layers(bench: Workbench, example: str) -> list[int]:
     """The layers in which adv has critical maps."""
-    found = bench.triplet(example)
+    found = bench.datapaths.triplet(example)
     critical = found.path(Role.ADVERSARIAL).critical if found is not None else np.zeros(bench.layers.n_maps, bool)
     return [layer.index for layer in bench.layers.layers if bench.layers.part(critical, layer.index).any()]
 

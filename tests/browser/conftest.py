@@ -118,8 +118,8 @@ def photographs(shared_data, tmp_path_factory) -> Iterator[Served]:
     shrink(Workspace(root), candidates=1, null_targets=0)
     assert run("attack", root, "--target", "nearest") == 0
     bench = open_workbench(root)
-    fooled = next(e.example.id for e in bench.judged_examples() if e.misclassified)
-    bench.extract(fooled)
+    fooled = next(e.example.id for e in bench.judging.judged_examples() if e.misclassified)
+    bench.datapaths.extract(fooled)
     assert run("learn", root) == 0
     for served in serve(cache, [str(root)]):
         yield replace(served, url=f"{served.url}/?example={fooled}")

@@ -443,7 +443,7 @@ def busy(served, tmp_path) -> Iterator[tuple[Path, FileLock]]:
     """A copy of the workspace with all that is computed but contributions, and the lock for which its jobs wait."""
     copied = tmp_path / "busy"
     shutil.copytree(served.workspace, copied, ignore=shutil.ignore_patterns("jobs", "job.lock", "contribution"))
-    open_workbench(copied).learned_features()  # else the page's own job for them would wait for the lock, too
+    open_workbench(copied).learning.features()  # else the page's own job for them would wait for the lock, too
     with FileLock(copied / "cache" / "job.lock") as lock:
         yield copied, lock
 
@@ -484,7 +484,11 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
     """One runs, the other waits its turn; a cancelled extraction says so, and is begun again by its button."""
     copied, lock = busy
     bench = open_workbench(copied)
-    new = next(e.example.id for e in bench.judged_examples() if e.misclassified and bench.triplet(e.example.id) is None)
+    new = next(
+        e.example.id
+        for e in bench.judging.judged_examples()
+        if e.misclassified and bench.datapaths.triplet(e.example.id) is None
+    )
     running = serve(tmp_path, [str(copied)])
     try:
         walker = Walker(dash_br, next(running).url)
@@ -515,7 +519,7 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         walker.until(lambda: not walker.text("jobs"), "and ends")
         walker.drawn("activations")
         walker.says("river-note", "Faint band")
-        assert open_workbench(copied).triplet(new).pending == 0
+        assert open_workbench(copied).datapaths.triplet(new).pending == 0
         assert walker.complaints() == []
     finally:
         running.close()

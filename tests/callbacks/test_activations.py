@@ -33,7 +33,7 @@ def test_every_compared_image_is_shown_with_its_class_and_its_own_activations(be
     last = drawn[further(len(others))]
     assert last.image.endswith(others[-1])
     assert last.name == bench.class_names[found.nulls[0].label]
-    np.testing.assert_array_equal(last.values, bench.activation_maps(others[-1], firing.layer.index)[3])
+    np.testing.assert_array_equal(last.values, bench.maps.activation_maps(others[-1], firing.layer.index)[3])
 
 
 def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
@@ -46,7 +46,9 @@ def test_a_layer_without_positions_is_one_neuron(bench, view, monkeypatch):
     layer = bench.layers.layers[0]
     firing = firing_of(bench, view.but(layer=layer.name, map=3))
     assert {one.values.shape for one in shown(bench, firing).values()} == {(layer.height, layer.width)}
-    monkeypatch.setattr(bench, "activation_maps", lambda _name, _layer: np.arange(layer.channels, dtype=np.float32))
+    monkeypatch.setattr(
+        bench.maps, "activation_maps", lambda _name, _layer: np.arange(layer.channels, dtype=np.float32)
+    )
     assert [one.values.tolist() for one in shown(bench, firing).values()] == [[[3.0]]] * 3
 
 

@@ -41,7 +41,7 @@ def flip(view, page="page"):
 
 
 def asked(bench, view):
-    return bench.stored_verification(view.example, Intervention(bench.layers.find(LAYER).index, view.maps))
+    return bench.flips.stored(view.example, Intervention(bench.layers.find(LAYER).index, view.maps))
 
 
 def test_a_full_disk_is_said_and_the_next_try_works(bench, view, monkeypatch):
@@ -85,7 +85,7 @@ def test_a_job_gives_the_steps_of_the_trail(bench, view):
     done, said, shown = background.suggest_job(lambda _: None, 1, view.to_data(), "page")
     assert (said, shown) == ("", False)
     steps = [step_from_data(s) for s in done["steps"]]
-    assert steps[0] == Step("", None, source=bench.layers.layers[bench.depths()[-1]].name)
+    assert steps[0] == Step("", None, source=bench.layers.layers[bench.flips.depths()[-1]].name)
     assert [s.is_flip for s in steps[:2]] == [False, True]
     assert all(s.parent < i for i, s in enumerate(steps))
     assert asdict(steps[1]) == done["steps"][1] | {"maps": steps[1].maps}

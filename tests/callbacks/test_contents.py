@@ -58,7 +58,7 @@ def test_the_regions_hold_exactly_the_maps_of_the_compared_datapaths(bench, foun
 
 def test_the_pair_says_whose_activations_are_compared(bench, found, view):
     layer = bench.layers.find(view.layer).index
-    values = {role: bench.layers.part(bench.maxima(found.image(role)), layer) for role in Role}
+    values = {role: bench.layers.part(bench.maps.maxima(found.image(role)), layer) for role in Role}
     what = shown(bench, found, view.but(pair="src-tar"))
     np.testing.assert_allclose(what.difference, values[Role.SOURCE] - values[Role.TARGET])
 
@@ -161,7 +161,7 @@ def test_what_is_drawn(bench, found, view):
 def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, view, monkeypatch):
     layer = bench.layers.find(view.layer)
     cells = (Cell(0, Rect(0, 0, 50, 50)), Cell(1, Rect(50, 0, 50, 50)), Cell(2, Rect(100, 0, 20, 50)))
-    monkeypatch.setattr(bench, "stored_learned_features", lambda by="activation": None)
+    monkeypatch.setattr(bench.learning, "stored_features", lambda by="activation": None)
     assert faces_of(bench, layer, cells, view.example) == {}
     addresses = {0: "/patch/x/0", 1: "", 2: "/patch/x/2"}
     first_patch = "aevis_dash.callbacks.addresses.first_patch"

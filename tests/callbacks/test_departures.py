@@ -74,7 +74,7 @@ def test_what_the_whole_set_listens_to_changes_with_the_tables_only(app, world, 
 
 
 def test_an_image_that_is_judged_otherwise_is_a_change(app, world, bench):
-    before, example = digest(app), bench.judged_examples()[0].example
+    before, example = digest(app), bench.judging.judged_examples()[0].example
     bench.workspace.path(example.adversarial).write_bytes(bench.workspace.path(example.source).read_bytes())
     assert digest(app, before)
 
@@ -95,7 +95,7 @@ def test_examples_that_changed_since_they_were_compared_are_told_until_they_are_
 
 
 def test_the_classes_to_choose_from_are_those_of_the_examples(bench):
-    found, judged = classes(bench), bench.judged_examples()
+    found, judged = classes(bench), bench.judging.judged_examples()
     assert {number for number, _ in found.sources} == {e.source.label for e in judged}
     assert {number for number, _ in found.taken_for} == {e.adversarial.label for e in judged}
     assert all(name == bench.class_names[number] for number, name in (*found.sources, *found.taken_for))

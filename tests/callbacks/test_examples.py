@@ -16,8 +16,8 @@ from aevis_dash.workbench import open_workbench
 @pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW])
 def test_the_slider_begins_at_the_middle_half_and_at_all_of_few(drawn_world, monkeypatch, count):
     bench = open_workbench(drawn_world)
-    fooled = [e for e in bench.judged_examples() if e.misclassified and np.isfinite(e.score)][:count]
-    monkeypatch.setattr(bench, "judged_examples", lambda: fooled)
+    fooled = [e for e in bench.judging.judged_examples() if e.misclassified and np.isfinite(e.score)][:count]
+    monkeypatch.setattr(bench.judging, "judged_examples", lambda: fooled)
     found = score_range(bench)
     seen = [e for e in fooled if in_range(e, list(found.start))]
     assert len(seen) == (count if count < FEW else FEW // 2)
@@ -26,10 +26,10 @@ def test_the_slider_begins_at_the_middle_half_and_at_all_of_few(drawn_world, mon
 @pytest.mark.parametrize("given", [[2.0], [2.0] * 5, [2.0, 2.0 + 3e-7], [-3.0, 1.0]])
 def test_the_slider_moves_whatever_the_scores_are(drawn_world, monkeypatch, given):
     bench = open_workbench(drawn_world)
-    fooled = [e for e in bench.judged_examples() if e.misclassified and np.isfinite(e.score)][: len(given)]
+    fooled = [e for e in bench.judging.judged_examples() if e.misclassified and np.isfinite(e.score)][: len(given)]
     alike = [replace(e, score=score) for e, score in zip(fooled, given, strict=True)]
-    monkeypatch.setattr(bench, "judged_examples", lambda: alike)
-    monkeypatch.setattr(bench, "source_scores", lambda examples: [given[0]] * len(examples))
+    monkeypatch.setattr(bench.judging, "judged_examples", lambda: alike)
+    monkeypatch.setattr(bench.judging, "source_scores", lambda examples: [given[0]] * len(examples))
     found = score_range(bench)
     panel = examples_panel(Classes([], []), found).to_plotly_json()["props"]["children"]
     (slider,) = [part for part in panel if isinstance(part, dcc.RangeSlider)]
@@ -43,7 +43,7 @@ def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
     bench = open_workbench(world)
     table = world / "examples.csv"
     whole = table.read_text(encoding="utf-8")
-    judged = sorted(bench.judged_examples(), key=lambda e: e.score)
+    judged = sorted(bench.judging.judged_examples(), key=lambda e: e.score)
     highest = judged[-1].example.id
     table.write_text("\n".join(row for row in whole.splitlines() if highest not in row) + "\n", encoding="utf-8")
     app = create_app(bench)
@@ -56,7 +56,7 @@ def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
 
 
 def test_the_example_that_a_link_opens_is_among_the_cards(drawn_world):
-    judged = open_workbench(drawn_world).judged_examples()
+    judged = open_workbench(drawn_world).judging.judged_examples()
     ids = lambda cards: [e.example.id for e in cards]  # noqa: E731
     far = judged[-1].example.id
     assert ids(with_shown(judged[:3], judged, far)) == [far, *ids(judged[:3])]
@@ -67,11 +67,11 @@ def test_the_example_that_a_link_opens_is_among_the_cards(drawn_world):
 
 def test_what_the_score_means_is_said_by_its_figures(drawn_world):
     bench = open_workbench(drawn_world)
-    judged = bench.judged_examples()
+    judged = bench.judging.judged_examples()
     fooled = [e for e in judged if e.misclassified]
-    sizes = [np.linalg.norm(j.features) for j in bench.judge([e.example.adversarial for e in fooled])]
+    sizes = [np.linalg.norm(j.features) for j in bench.judging.judge([e.example.adversarial for e in fooled])]
     ranks = [np.argsort(np.argsort(values)) for values in ([e.score for e in fooled], sizes)]
-    assert bench.score_follows_size(judged) == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
+    assert bench.judging.score_follows_size(judged) == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
     assert "overshoots (AUROC 1.00 against the sources, rank correlation 0.96" in score_meaning(40, 1.0, 0.96)
     assert "how small the features are" in score_meaning(40, 0.97, -0.76)
     assert "none of them is ambiguous" in score_meaning(40, 0.995, 0.3)
@@ -79,5 +79,5 @@ def test_what_the_score_means_is_said_by_its_figures(drawn_world):
     assert "too few" in score_meaning(FEW - 1, 1.0, 0.96)
     assert "too few" in score_meaning(40, float("nan"), 0.96)
     assert score_range(bench).meaning == score_meaning(
-        len(fooled), bench.auroc(judged), bench.score_follows_size(judged)
+        len(fooled), bench.judging.auroc(judged), bench.judging.score_follows_size(judged)
     )

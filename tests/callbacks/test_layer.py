@@ -98,7 +98,7 @@ def test_a_chosen_source_stays_until_another_layer_has_others(bench, view):
 
 def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):
     rows, across = np.array([[0, 4]]), np.array([[0, 3], [2, 6]])
-    monkeypatch.setattr(bench, "receptive_fields", lambda layer: (rows, across))
+    monkeypatch.setattr(bench.maps, "receptive_fields", lambda layer: (rows, across))
     told = fields(bench, view.layer)
     assert (told["rows"], told["columns"]) == ([[0, 4]], [[0, 3], [2, 6]])
 

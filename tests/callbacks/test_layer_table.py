@@ -34,7 +34,7 @@ def test_rows_are_the_maps_of_the_treemap_with_their_values(bench, view):
     sets = {c: together(region.paths) for region in shown.regions for c in region.channels}
     assert {row[0]: row[1] for row in rows} == sets
     assert len(sets) > 5
-    values = {role: bench.layers.part(bench.maxima(found.image(role)), layer.index) for role in Role}
+    values = {role: bench.layers.part(bench.maps.maxima(found.image(role)), layer.index) for role in Role}
     for row in rows:
         assert row[2:5] == [float(values[role][row[0]]) for role in Role]
         assert row[5] == pytest.approx(row[3] - row[2], abs=1e-5)

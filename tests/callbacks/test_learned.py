@@ -41,7 +41,7 @@ def test_the_job_finds_them_and_the_two_sets_differ(bench):
     background.learn_job("wanted", "page")
     fires, speaks = (best_patches(bench, CHOSEN, by, None) for by in ("activation", "relevance"))
     assert fires != speaks
-    learned, flat = bench.stored_learned_features(), bench.layers.offsets[20] + 7
+    learned, flat = bench.learning.stored_features(), bench.layers.offsets[20] + 7
     row, col = learned.row[flat, 0], learned.col[flat, 0]
     assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
     assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
@@ -143,7 +143,7 @@ def test_the_picture_is_made_by_a_job_and_served(bench):
     name = bench.layers.layers[20].name
     done = background.visualise_job(lambda _: None, 3, {"layer": name, "map": 7, "best": "activation"}, "page")
     assert done == (3, "", False)
-    assert bench.stored_visualisation(CHOSEN) is not None
+    assert bench.learning.stored_visualisation(CHOSEN) is not None
     _, said, shown = background.visualise_job(lambda _: None, 4, {"layer": name, "map": 9999}, "page")
     assert shown
     assert "there is no map 9999" in said

@@ -26,7 +26,7 @@ def bench(drawn_world):
 
 @pytest.fixture(scope="module")
 def found(bench):
-    return bench.triplet(bench.workspace.settings.opens_on)
+    return bench.datapaths.triplet(bench.workspace.settings.opens_on)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
     best = most_raised(bench, found)
     for layer in bench.layers.layers:
         critical = np.flatnonzero(bench.layers.part(found.adversarial.critical, layer.index))
-        raised = bench.difference(found, layer.index, Role.ADVERSARIAL, Role.SOURCE)
+        raised = bench.maps.difference(found, layer.index, Role.ADVERSARIAL, Role.SOURCE)
         assert best[layer.index] == max(critical, key=lambda c: raised[c], default=0)
         there = settled(bench, View(example=found.plan.example.id, layer=layer.name))
         assert there.map == best[layer.index]
@@ -138,7 +138,7 @@ def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, v
 
 def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
     """The scale is that of the layers, so that a layer far from what was closed keeps its height."""
-    apart = bench.distances(found, "activations").d1
+    apart = bench.datapaths.distances(found, "activations").d1
     for closed, kept in ((("layer1", "layer2"), -1), (("layer3", "layer4"), 0)):
         shut = view.but(folds=tuple(f"-{name}" for name in closed))
         before, after = (picture_of(bench, found, v, LIGHT).figure for v in (view, shut))
@@ -197,8 +197,8 @@ def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out, mon
     """Of a triplet whose distances would mark stretches."""
     share = np.linspace(0, 1, len(bench.layers))
     clear = DatapathDistance("test", np.ones_like(share), share, 1 - share, np.zeros((20, len(share))))
-    real = bench.distances
-    monkeypatch.setattr(bench, "distances", lambda *asked: clear if len(asked) == 2 else real(*asked))
+    real = bench.datapaths.distances
+    monkeypatch.setattr(bench.datapaths, "distances", lambda *asked: clear if len(asked) == 2 else real(*asked))
     whole = picture_of(bench, found, view, LIGHT)
     assert sum(len(t.x) for t in whole.figure.data if t.name == "stretches") > 0
     (layers,) = [t for t in whole.figure.data if t.name == "layers"]
@@ -237,7 +237,7 @@ def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
 @pytest.fixture
 def without_nulls(bench, found, monkeypatch):
     pending = replace(found, nulls=())
-    monkeypatch.setattr(bench, "triplet", lambda *_: pending)
+    monkeypatch.setattr(bench.datapaths, "triplet", lambda *_: pending)
     return pending
 
 

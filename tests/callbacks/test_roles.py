@@ -34,7 +34,9 @@ def alone(bench, found, role):
     """Every map that only the role's datapath needs to fire, and that fires on its image: layer and channel."""
     index = bench.layers.find(LAYER).index
     part = lambda values: bench.layers.part(values, index)  # noqa: E731
-    only = part(found.path(role).critical & found.path(role).supports) & (part(bench.maxima(found.image(role))) > 0)
+    only = part(found.path(role).critical & found.path(role).supports) & (
+        part(bench.maps.maxima(found.image(role))) > 0
+    )
     for other in Role:
         if other != role:
             only = only & ~part(found.path(other).critical)
@@ -59,7 +61,7 @@ def test_the_most_active_neurons_are_those_of_the_traced_image(bench, found):
     for role in Role:
         for channel in alone(bench, found, role):
             view = View(example=found.plan.example.id, layer=LAYER, map=channel)
-            strongest = {r: int(np.argmax(bench.activation_maps(found.image(r), index)[channel])) for r in Role}
+            strongest = {r: int(np.argmax(bench.maps.activation_maps(found.image(r), index)[channel])) for r in Role}
             area = chosen_area(bench, view, {"value": 1})
             width = bench.layers.layers[index].width
             assert (area.top * width + area.left, area.neurons) == (strongest[role], 1)
@@ -85,7 +87,7 @@ def with_paths(found, bench, place, needed, fires, monkeypatch):
         plan=replace(found.plan, candidates=(found.image(Role.TARGET),)),
     )
     values = {changed.image(role): np.full(len(found.source.gates), fires.get(role, 0.0)) for role in Role}
-    monkeypatch.setattr(bench, "maxima", values.__getitem__)
+    monkeypatch.setattr(bench.maps, "maxima", values.__getitem__)
     return changed
 
 
@@ -110,14 +112,14 @@ SRC, ADV, TAR = Role
 def test_the_image_is_one_that_needs_the_map_to_fire(bench, found, monkeypatch, needed, fires, first, expected):
     chosen = FeatureMap(bench.layers.find(LAYER).index, 0)
     changed = with_paths(found, bench, bench.layers.place(chosen), needed, fires, monkeypatch)
-    assert bench.role_of(changed, chosen, first) is expected
+    assert bench.maps.role_of(changed, chosen, first) is expected
 
 
 def test_a_trail_stays_on_its_image(bench, found):
     """What was traced on src leads to maps that are traced on src, where their own datapath needs them there."""
     index = bench.layers.find(LAYER).index
     needs = lambda role: bench.layers.part(found.path(role).critical & found.path(role).supports, index)  # noqa: E731
-    fires = bench.layers.part(bench.maxima(found.image(SRC)), index) > 0
+    fires = bench.layers.part(bench.maps.maxima(found.image(SRC)), index) > 0
     shared = int(np.flatnonzero(needs(SRC) & needs(ADV) & fires)[0])
     step = Step("layer4.0.relu", 0, None, LAYER, on=SRC.value)
     view = View(example=found.plan.example.id, layer="layer4.0.relu", map=0).after(step)
@@ -129,7 +131,7 @@ def test_a_trail_stays_on_its_image(bench, found):
 def test_a_verdict_is_of_the_image_that_was_traced(bench, found):
     channel = alone(bench, found, SRC)[0]
     steps = tuple(Step(LAYER, channel, None, BEFORE, on=role.value) for role in Role)
-    traced = bench.contribute(found, *cause_of(bench.layers, steps[0]), method="quadratic")
+    traced = bench.contributions.contribute(found, *cause_of(bench.layers, steps[0]), method="quadratic")
     told = [n.verdict for n in nodes(bench, View(example=found.plan.example.id, how="quadratic", steps=steps))]
     for row, role in enumerate(Role):
         strongest = int(traced.ranking(row)[0])

@@ -15,7 +15,8 @@ from aevis_dash.core.intervention import single_map_effects
 from aevis_dash.domain import DatapathDistance, Role
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.settings import write_settings
-from aevis_dash.workbench import by_nearness_to_medium, open_workbench
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench.judging import by_nearness_to_medium
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def found(bench):
 def test_it_opens_where_src_and_adv_part_most(bench, found, monkeypatch):
     d2, d3 = np.array([0.1, 0.5, 0.9, 0.3, np.nan]), np.array([0.9, 0.1, 0.9, 0.1, np.nan])
     distance = DatapathDistance("activations", np.ones(5), d2, d3, np.zeros((0, 5)))
-    monkeypatch.setattr(bench, "distances", lambda *_: distance)
+    monkeypatch.setattr(bench.datapaths, "distances", lambda *_: distance)
     assert parting_layer(bench, found) == 2
 
 
@@ -40,7 +41,7 @@ def test_the_first_map_is_one_that_src_lost_and_that_gives_its_class_back(bench,
     view = settled(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
     assert layer == parting_layer(bench, found)
-    assert bench.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL)[view.map] > 0
+    assert bench.maps.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL)[view.map] > 0
     assert bench.layers.part(found.source.critical, layer)[view.map]
     images = [bench.workspace.read([found.image(role)]) for role in (Role.ADVERSARIAL, Role.SOURCE)]
     labels = [np.array([found.path(role).label]) for role in (Role.SOURCE, Role.ADVERSARIAL)]
@@ -53,16 +54,16 @@ def test_the_first_map_is_one_that_src_lost_and_that_gives_its_class_back(bench,
 def test_effects_sum_to_what_exchanging_the_whole_layer_does(bench, found):
     """At a layer through which everything passes, against the two plain runs of the model."""
     layer = len(bench.layers) - 1
-    said = [p.probabilities for p in bench.predict([found.image(r) for r in (Role.SOURCE, Role.ADVERSARIAL)])]
+    said = [p.probabilities for p in bench.judging.predict([found.image(r) for r in (Role.SOURCE, Role.ADVERSARIAL)])]
     margins = [float(np.log(p[found.source.label]) - np.log(p[found.adversarial.label])) for p in said]
-    effects = bench.exchange_effects(found.plan.example.id, layer)
+    effects = bench.flips.exchange_effects(found.plan.example.id, layer)
     assert effects.sum() == pytest.approx(margins[0] - margins[1], rel=0.02)
 
 
 def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
     layer = parting_layer(bench, found)
     channels = bench.layers.layers[layer].channels
-    higher = bench.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
+    higher = bench.maps.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
     assert lost_map(bench, found, layer, -np.ones(channels)) is None
     assert lost_map(bench, found, layer, np.where(higher, 0, 9)) is None, "what fires less on src is no loss"
 
@@ -79,7 +80,7 @@ def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
 
 def test_it_opens_on_an_example_that_is_ready_and_on_the_workspaces_own(world):
     bench = open_workbench(world)
-    story, judged = bench.workspace.settings.opens_on, bench.judged_examples()
+    story, judged = bench.workspace.settings.opens_on, bench.judging.judged_examples()
     assert opening(bench).example == story
     write_settings(world, dataclasses.replace(bench.workspace.settings, opens_on=""))
     bench = open_workbench(world)

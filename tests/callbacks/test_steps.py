@@ -84,7 +84,7 @@ def test_the_hint_names_the_map_that_is_shown(filling_world):
     """A flip-back of this layer is in the trail, of another map than the one shown."""
     bench = open_workbench(filling_world)
     example = bench.workspace.settings.opens_on
-    bench.extract(example)
+    bench.datapaths.extract(example)
     steps = (Step("layer1.0.relu", 5, maps=(5,), replacement="source"),)
     said = hint(bench, View(example=example, layer="layer1.0.relu", map=4, steps=steps))
     assert said.startswith("Next: trace what makes map 4 fire")
@@ -119,16 +119,16 @@ def test_a_step_names_what_the_workbench_takes(drawn_world):
 def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
     bench = open_workbench(filling_world)
     example = bench.workspace.settings.opens_on
-    triplet = bench.extract(example)
+    triplet = bench.datapaths.extract(example)
     view = View(example=example, target=triplet.image("target"), steps=TREE, at=0)
     told = {node.number: node for node in nodes(bench, view)}
     assert [node.number for node in nodes(bench, view)] == [0, 1, 3, 2, 4], "as a tree is read"
     assert [told[i].depth for i in (0, 1, 3, 4)] == [0, 1, 2, 0]
     assert told[3].verdict == "not tested here"
     assert (told[0].verdict, told[0].here, told[1].here) == ("", True, False)
-    bench.verify(example, intervention_of(bench.layers, TREE[3]))
+    bench.flips.verify(example, intervention_of(bench.layers, TREE[3]))
     cause = cause_of(bench.layers, TREE[0])
-    found = bench.contribute(triplet, *cause, method="quadratic")
+    found = bench.contributions.contribute(triplet, *cause, method="quadratic")
     told = {node.number: node for node in nodes(bench, view)}
     assert told[3].verdict.startswith("margin ")
     assert "does not turn it" in told[3].verdict
@@ -138,7 +138,7 @@ def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
 
 def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_world):
     bench = open_workbench(filling_world)
-    triplet = bench.extract(bench.workspace.settings.opens_on)
+    triplet = bench.datapaths.extract(bench.workspace.settings.opens_on)
     hops = propose(bench, triplet)
     steps = steps_of(bench.layers, hops)
     view = View(example=triplet.plan.example.id, target=triplet.image("target"), steps=tuple(steps))
@@ -149,7 +149,7 @@ def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_
         assert said.endswith(f"put from another clean image moves it less for {less} of {len(hop.alike)} images")
     other = next(m for m in range(bench.layers.layers[hops[0].layer].channels) if m not in {hop.map for hop in hops})
     by_hand = replace(steps[1], maps=(other,), parent=-1)
-    bench.verify(view.example, intervention_of(bench.layers, by_hand))
+    bench.flips.verify(view.example, intervention_of(bench.layers, by_hand))
     (node,) = nodes(bench, replace(view, steps=(by_hand,)))
     assert "another clean image" not in node.verdict, "nothing was chosen"
 
@@ -162,7 +162,7 @@ def test_what_is_no_step_is_refused(text):
 
 def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
     bench = open_workbench(filling_world)
-    triplet = bench.extract(bench.workspace.settings.opens_on)
+    triplet = bench.datapaths.extract(bench.workspace.settings.opens_on)
     hops = propose(bench, triplet)
     steps = steps_of(bench.layers, hops)
     traces = [s for s in steps if not s.is_flip]
@@ -172,10 +172,10 @@ def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
     for step in steps:
         if step.is_flip:
             assert steps[step.parent].source == step.layer
-            assert bench.stored_verification(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
+            assert bench.flips.stored(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
         else:
             cause = cause_of(bench.layers, step)
-            assert bench.stored_contribution(triplet, *cause, "quadratic") is not None
+            assert bench.contributions.stored(triplet, *cause, "quadratic") is not None
 
 
 def test_an_area_follows_to_the_neurons_that_feed_it(drawn_world):

@@ -332,7 +332,7 @@ def test_each_method_and_size_has_its_own_datapaths(world):
     assert own is not None
     assert own.adversarial.method == "elimination"
     assert stored_triplet(bench, other) is None
-    bench.extract(other.example, wanted=wanted_of(other, bench.workspace.settings.extraction))
+    bench.datapaths.extract(other.example, wanted=wanted_of(other, bench.workspace.settings.extraction))
     found = stored_triplet(bench, other)
     assert found is not None
     assert found.adversarial.method == "gradient"

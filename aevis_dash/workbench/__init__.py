@@ -1,0 +1,6 @@
+"""The use cases, in the paper's words."""
+
+from aevis_dash.workbench.triplet import Plan, Triplet
+from aevis_dash.workbench.workbench import Workbench, open_workbench
+
+__all__ = ["Plan", "Triplet", "Workbench", "open_workbench"]
