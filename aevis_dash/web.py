@@ -16,30 +16,24 @@ from flask_compress import Compress
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import (
-    activations,
-    addresses,
     background,
     bodies,
-    browser,
-    departures,
     examples,
     guard,
     layer,
-    layer_choices,
-    layer_table,
-    learned,
-    learned_choices,
-    navigation,
     network,
-    network_choices,
     neuron,
-    neuron_choices,
+    pictures,
+    trail,
     view,
     warnings,
 )
+from aevis_dash.callbacks.examples.gallery import classes, score_range
 from aevis_dash.callbacks.guard import Guard
+from aevis_dash.callbacks.network.clicks import findable
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
+from aevis_dash.callbacks.view.state import BELONGS, PLAIN, methods, shares
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.founding import make_embedded_world, refuse_settings
@@ -78,7 +72,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     """
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
-    methods = Methods(view.methods(own), view.shares(own), own.share)
+    offered = Methods(methods(own), shares(own), own.share)
     app = Dash(
         "aevis_dash",
         title="AEVis Dash",
@@ -91,21 +85,18 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         on_error=background.say_it_failed,
     )
     app.index_string = _with_parts(app)
-    fields = {"plain": dict(view.PLAIN), "belongs": view.BELONGS}
-    classes, scores, findable = examples.classes, examples.score_range, network_choices.findable
+    fields = {"plain": dict(PLAIN), "belongs": BELONGS}
     app.layout = lambda: page(
-        workspace.root.name, model, classes(bench), scores(bench), methods, findable(bench), fields, bench.warnings
+        workspace.root.name, model, classes(bench), score_range(bench), offered, findable(bench), fields, bench.warnings
     )
     guard.register(app.server, asked or Guard())
     app.server.before_request(_no_other_page)
     bodies.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
-    browser.register(app)
-    shown = (warnings, examples, departures, network, layer, layer_table, neuron, activations, learned)
-    for station in (*shown, navigation, network_choices, layer_choices, neuron_choices, learned_choices):
-        station.register(app, bench)
+    for room in (view, warnings, examples, network, layer, neuron, trail):
+        room.register(app, bench)
     background.register(app, JobManager(job_folder(), queue or Queue(), background.SHARED))
-    addresses.register(app.server, bench)
+    pictures.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = _Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)

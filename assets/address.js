@@ -1,4 +1,4 @@
-// The view as the query part of an address: what callbacks/view.py reads (`from_search`).
+// The view as the query part of an address: what callbacks/view/address.py reads (`from_search`).
 (function () {
   const LISTS = ["compared", "folds", "pinned"];
   const quoted = (text) => encodeURIComponent(text).replace(/~/g, "%7E");

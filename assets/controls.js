@@ -52,7 +52,7 @@
 
   // The view with what an answer changes of it. What the visitor has changed since it was asked stays, and with a layer
   // all that goes with it; of another example only how things are shown is changed, and of a trace whose steps cannot be
-  // added nothing. An example is taken unless the visitor went back since. What belongs to what says callbacks/view.py.
+  // added nothing. An example is taken unless the visitor went back since. What belongs to what says callbacks/view/state.py.
   function merged(change, view, belongs, went) {
     const { of, since, was, fields } = change;
     if ("example" in fields) {

@@ -1,4 +1,4 @@
-// What the activation maps do without the server; called from callbacks/activations.py.
+// What the activation maps do without the server; called from callbacks/neuron/activations.py.
 (function () {
   const part = (value, of) => `${((100 * value) / of).toFixed(2)}%`;
 

@@ -1,4 +1,4 @@
-// The moves in the trail; called from callbacks/navigation.py.
+// The moves in the trail; called from callbacks/trail/clicks.py.
 (function () {
   const put = (view, fields) => Object.assign({}, view, fields);
 

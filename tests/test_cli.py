@@ -19,7 +19,7 @@ from conftest import shrink
 from PIL import Image
 
 from aevis_dash import assistant, founding, learning
-from aevis_dash.callbacks import flips
+from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
 from aevis_dash.cli.answers import extraction_text, verification, verification_text
 from aevis_dash.config import AttackParameters, resource

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs_version
 from torchvision.transforms import functional
 
 from aevis_dash import web
-from aevis_dash.callbacks import addresses
+from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import write_image
@@ -67,7 +67,7 @@ def test_every_answer_carries_the_security_headers(client):
 
 
 def test_images_of_the_tables_are_served_for_keeps(client, bench):
-    answer = client.get("/" + addresses.image(bench, bench.workspace.images[0].file))
+    answer = client.get("/" + pictures.image(bench, bench.workspace.images[0].file))
     assert answer.status_code == 200
     assert answer.data.startswith(b"\x89PNG")
     assert "immutable" in answer.headers["Cache-Control"]
@@ -77,13 +77,13 @@ def test_an_image_that_the_network_sees_otherwise_has_another_address(world):
     """The browser keeps what it has for good: after another fit it must not show the old crop."""
     bench = open_workbench(world)
     example, settings = bench.workspace.examples()[0], world / "workspace.toml"
-    ask = (addresses.image, addresses.thumbnail)
-    before = [one(bench, example.adversarial) for one in ask] + [addresses.difference(bench, example)]
+    ask = (pictures.image, pictures.thumbnail)
+    before = [one(bench, example.adversarial) for one in ask] + [pictures.difference(bench, example)]
     text = settings.read_text()
     assert 'fit = "squeeze"' in text
     settings.write_text(text.replace('fit = "squeeze"', 'fit = "pad"'))
     bench = open_workbench(world)
-    after = [one(bench, example.adversarial) for one in ask] + [addresses.difference(bench, example)]
+    after = [one(bench, example.adversarial) for one in ask] + [pictures.difference(bench, example)]
     assert not set(before) & set(after)
     client = create_app(bench).server.test_client()
     assert [client.get("/" + address).status_code for address in (*before, *after)] == [404] * 3 + [200] * 3
@@ -91,7 +91,7 @@ def test_an_image_that_the_network_sees_otherwise_has_another_address(world):
 
 def test_a_thumbnail_is_its_image_made_small(client, bench):
     name = bench.workspace.examples()[0].adversarial
-    answer = client.get("/" + addresses.thumbnail(bench, name))
+    answer = client.get("/" + pictures.thumbnail(bench, name))
     assert "immutable" in answer.headers["Cache-Control"]
     shown = np.asarray(Image.open(io.BytesIO(answer.data))).astype(int)
     whole = bench.workspace.read([name])[0]
@@ -114,14 +114,14 @@ def test_the_page_shows_what_the_network_sees(world):
 
     cropped = np.asarray(functional.center_crop(functional.resize(photo, [72]), [64, 64])).astype(int)
     stored = np.asarray(Image.open(world / example.adversarial)).astype(int)
-    np.testing.assert_array_equal(shown(addresses.image(bench, name)), cropped)
-    np.testing.assert_array_equal(shown(addresses.thumbnail(bench, name)), cropped)
-    np.testing.assert_array_equal(shown(addresses.image(bench, example.adversarial)), stored)
+    np.testing.assert_array_equal(shown(pictures.image(bench, name)), cropped)
+    np.testing.assert_array_equal(shown(pictures.thumbnail(bench, name)), cropped)
+    np.testing.assert_array_equal(shown(pictures.image(bench, example.adversarial)), stored)
     amplified = np.clip(128 + 10 * (stored - cropped), 0, 255)
-    np.testing.assert_array_equal(shown(addresses.difference(bench, example)), amplified)
+    np.testing.assert_array_equal(shown(pictures.difference(bench, example)), amplified)
     field = bench.maps.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
     patch = cropped[field.top : field.bottom, field.left : field.right]
-    np.testing.assert_array_equal(shown(addresses.seen_by(bench, name, 20, 1, 2)), patch)
+    np.testing.assert_array_equal(shown(pictures.seen_by(bench, name, 20, 1, 2)), patch)
     np.testing.assert_allclose(
         bench.classifier.pixels(bench.workspace.read([name]))[0] * 255, cropped.transpose(2, 0, 1)
     )
@@ -138,7 +138,7 @@ def test_nothing_else_of_the_disk_is_served(client, route, name):
 
 def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     name = bench.workspace.images[3].file
-    answer = client.get("/" + addresses.seen_by(bench, name, 20, 1, 2))
+    answer = client.get("/" + pictures.seen_by(bench, name, 20, 1, 2))
     picture = np.asarray(Image.open(io.BytesIO(answer.data)))
     field = bench.maps.receptive_field(AreaOfInterest(20, 1, 2, 2, 3))
     whole = bench.workspace.read([name])[0]
@@ -160,7 +160,7 @@ OUTSIDE = [
 def test_patches_that_are_not_there_are_not_found(client, bench, place):
     """Positions outside a layer, layers outside the network, and files that the table does not name."""
     name, last = bench.workspace.images[0].file, bench.layers.layers[0].height - 1
-    there = addresses.seen_by(bench, name, 0, last, last)
+    there = pictures.seen_by(bench, name, 0, last, last)
     assert client.get("/" + there).status_code == 200
     assert client.get(f"/patch/{there.split('/')[1]}/{place.format(name)}").status_code == 404
 
@@ -181,11 +181,11 @@ def test_a_picture_with_another_digest_is_not_found(world):
     example, chosen = bench.workspace.examples()[0], FeatureMap(20, 1)
     bench.learning.visualise(chosen)
     there = [
-        addresses.image(bench, example.adversarial),
-        addresses.thumbnail(bench, example.adversarial),
-        addresses.difference(bench, example),
-        addresses.seen_by(bench, bench.workspace.images[0].file, 20, 0, 0),
-        addresses.picture(bench, chosen),
+        pictures.image(bench, example.adversarial),
+        pictures.thumbnail(bench, example.adversarial),
+        pictures.difference(bench, example),
+        pictures.seen_by(bench, bench.workspace.images[0].file, 20, 0, 0),
+        pictures.picture(bench, chosen),
     ]
     for address in there:
         assert client.get("/" + address).status_code == 200, address
@@ -197,7 +197,7 @@ def test_a_picture_with_another_digest_is_not_found(world):
     write_image(world / example.adversarial, 255 - bench.workspace.read([example.adversarial])[0])
     assert client.get("/" + there[0]).status_code == 404, "the file is another one now"
     assert client.get("/" + there[2]).status_code == 404
-    assert client.get("/" + addresses.image(bench, example.adversarial)).status_code == 200
+    assert client.get("/" + pictures.image(bench, example.adversarial)).status_code == 200
 
 
 def test_images_are_served_wherever_the_table_says_that_they_are(world, tmp_path):
@@ -219,17 +219,17 @@ def test_images_are_served_wherever_the_table_says_that_they_are(world, tmp_path
     client = create_app(bench).server.test_client()
     for i, name in enumerate(names):
         seen = bench.workspace.example(f"new{i}")
-        for address in (addresses.image(bench, name), addresses.thumbnail(bench, name)):
+        for address in (pictures.image(bench, name), pictures.thumbnail(bench, name)):
             assert client.get("/" + address).status_code == 200, address
-        assert client.get("/" + addresses.difference(bench, seen)).status_code == 200
+        assert client.get("/" + pictures.difference(bench, seen)).status_code == 200
 
 
 def test_a_small_picture_is_made_once(client, bench, monkeypatch):
-    address = "/" + addresses.thumbnail(bench, bench.workspace.images[1].file)
+    address = "/" + pictures.thumbnail(bench, bench.workspace.images[1].file)
     first = client.get(address).data
-    monkeypatch.setattr(addresses, "_read", lambda *_: pytest.fail("it was made already"))
+    monkeypatch.setattr(pictures, "_read", lambda *_: pytest.fail("it was made already"))
     assert client.get(address).data == first
-    kept = addresses._Recent(2)
+    kept = pictures._Recent(2)
     for number in range(3):
         kept.put((number,), b"%d" % number)
         assert kept.get((0,)) == b"0"
@@ -456,7 +456,7 @@ def test_a_server_answers_under_its_own_names_only(guard, host, known):
 
 
 def test_a_foreign_host_is_refused_on_every_address(client, bench):
-    picture = "/" + addresses.image(bench, bench.workspace.images[0].file)
+    picture = "/" + pictures.image(bench, bench.workspace.images[0].file)
     for path in ("/", "/_dash-layout", "/_dash-dependencies", "/assets/page.js", "/nothing", picture):
         answer = client.get(path, headers={"Host": "evil.example:8050"})
         assert answer.status_code == 400, path
@@ -530,7 +530,7 @@ def test_below_a_prefix_all_is_found_whether_a_proxy_takes_it_away_or_not(bench)
     assert own
     assert all(address.startswith("/aevis/") for address in own)
     assert re.search(r"(requests_pathname_prefix|url_base_pathname)[^,]*/aevis/", page.replace("\\u002f", "/"))
-    picture = addresses.image(bench, bench.workspace.images[0].file)
+    picture = pictures.image(bench, bench.workspace.images[0].file)
     for address in ("", "_dash-layout", "assets/page.js", picture):
         for path in ("/", "/aevis/"):
             with client.get(path + address) as answer:

@@ -10,10 +10,10 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
-from aevis_dash.callbacks.network import FIRST
 from aevis_dash.callbacks.queueing import Ended
-from aevis_dash.callbacks.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
-from aevis_dash.callbacks.view import View, check, checked, flip_of, from_data, wanted_of
+from aevis_dash.callbacks.view.address import check, checked
+from aevis_dash.callbacks.view.state import FIRST, View, flip_of, from_data, wanted_of
+from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
 

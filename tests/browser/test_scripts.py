@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aevis_dash.callbacks.steps import Step, path_to, plain_area
-from aevis_dash.callbacks.view import BELONGS, PLAIN, View, changes, from_data, from_search
+from aevis_dash.callbacks.view.address import from_search
+from aevis_dash.callbacks.view.state import BELONGS, PLAIN, View, changes, from_data
+from aevis_dash.callbacks.view.steps import Step, path_to, plain_area
 from aevis_dash.domain import area_of_neurons
 
 pytestmark = pytest.mark.browser

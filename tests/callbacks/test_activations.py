@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks import view as views
-from aevis_dash.callbacks.activations import area_words, firing_of, shown
-from aevis_dash.callbacks.neuron_choices import chosen_area
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.neuron.activations import area_words, firing_of, shown
+from aevis_dash.callbacks.neuron.clicks import chosen_area
+from aevis_dash.callbacks.view import state as views
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AreaOfInterest, Role, further
 from aevis_dash.layouts.activations import LOOKS, Sight, large_style, row_style, sights
 from aevis_dash.workbench import open_workbench

@@ -11,8 +11,8 @@ from dash import no_update
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import background
-from aevis_dash.callbacks.steps import Step, step_from_data
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import Step, step_from_data
 from aevis_dash.core import flipback
 from aevis_dash.domain import Intervention
 from aevis_dash.workbench import open_workbench

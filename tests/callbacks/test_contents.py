@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from aevis_dash.callbacks.contents import (
+from aevis_dash.callbacks.layer.contents import (
     TOP,
     contents,
     contribution_to,
@@ -15,9 +15,9 @@ from aevis_dash.callbacks.contents import (
     ranked,
     strongest,
 )
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Step
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Role
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.geometry.treemap import Cell, Rect
@@ -164,7 +164,7 @@ def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, 
     monkeypatch.setattr(bench.learning, "stored_features", lambda by="activation": None)
     assert faces_of(bench, layer, cells, view.example) == {}
     addresses = {0: "/patch/x/0", 1: "", 2: "/patch/x/2"}
-    first_patch = "aevis_dash.callbacks.addresses.first_patch"
+    first_patch = "aevis_dash.callbacks.pictures.first_patch"
     monkeypatch.setattr(first_patch, lambda _bench, chosen, _example: addresses[chosen.channel])
     assert faces_of(bench, layer, cells, view.example) == {0: "/patch/x/0"}
     what = shown(bench, found, view)

@@ -3,7 +3,7 @@
 import pytest
 
 from aevis_dash import divergences, ids
-from aevis_dash.callbacks.examples import classes
+from aevis_dash.callbacks.examples.gallery import classes
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 

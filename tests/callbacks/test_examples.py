@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dash import dcc
 
-from aevis_dash.callbacks.examples import FEW, in_range, score_meaning, score_range, with_shown
+from aevis_dash.callbacks.examples.gallery import FEW, in_range, score_meaning, score_range, with_shown
 from aevis_dash.figures.scores import bounds
 from aevis_dash.layouts.examples import Classes, examples_panel
 from aevis_dash.web import create_app

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.flips import in_words, question, verdict
+from aevis_dash.callbacks.trail.flips import in_words, question, verdict
 from aevis_dash.domain import Verdict, Verification
 
 FOUND = Verification(

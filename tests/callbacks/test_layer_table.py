@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.contents import contents
-from aevis_dash.callbacks.layer_table import csv_of, in_order_of, order_after, table_of, told
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.layer.contents import contents
+from aevis_dash.callbacks.layer.table import csv_of, in_order_of, order_after, table_of, told
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import Role
 from aevis_dash.figures.cells import together
 from aevis_dash.layouts.layer import table

@@ -8,8 +8,8 @@ import pytest
 from filelock import FileLock
 
 from aevis_dash import jobs, learning
-from aevis_dash.callbacks import addresses, background
-from aevis_dash.callbacks.learned import best_patches, in_words
+from aevis_dash.callbacks import background, pictures
+from aevis_dash.callbacks.neuron.learned import best_patches, in_words
 from aevis_dash.core.learned import Learner
 from aevis_dash.domain import FeatureMap
 from aevis_dash.layouts.learned import patches
@@ -33,7 +33,7 @@ def bench(world, monkeypatch):
 
 def test_before_anything_is_found_every_place_is_empty(bench):
     assert best_patches(bench, CHOSEN, "activation", None) == []
-    assert addresses.first_patch(bench, CHOSEN, None) == ""
+    assert pictures.first_patch(bench, CHOSEN, None) == ""
     assert [type(place).__name__ for place in patches([], 9)] == ["Span"] * 9
 
 
@@ -46,7 +46,7 @@ def test_the_job_finds_them_and_the_two_sets_differ(bench):
     assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
     assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
     assert speaks[0].words.split(" · ")[1].startswith("relevance ")
-    assert fires[0].address == addresses.first_patch(bench, CHOSEN, None)
+    assert fires[0].address == pictures.first_patch(bench, CHOSEN, None)
     assert len(fires) == 9
     shown = patches(fires, 9)
     assert len(shown) == 9
@@ -75,14 +75,14 @@ def test_no_patch_is_of_the_picture_under_study(bench):
     assert met > 20, "they would have been seen"
     assert full > 100
     shown = {chosen: best_patches(bench, chosen, "activation", example.id) for chosen in maps}
-    assert all(addresses.first_patch(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
+    assert all(pictures.first_patch(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
 
 
 def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):
     name = bench.workspace.images[0].file
-    before = addresses.seen_by(bench, name, 20, 1, 2)
+    before = pictures.seen_by(bench, name, 20, 1, 2)
     background.learn_job("wanted", "page")
-    assert addresses.seen_by(bench, name, 20, 1, 2) == before
+    assert pictures.seen_by(bench, name, 20, 1, 2) == before
 
 
 @pytest.mark.parametrize(

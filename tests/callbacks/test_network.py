@@ -8,12 +8,11 @@ import pytest
 from dash import no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import network
-from aevis_dash.callbacks.navigation import carried_area
-from aevis_dash.callbacks.network import in_a_line, picture_of, placed_of
-from aevis_dash.callbacks.network_choices import asked, compared_in, findable, innermost, targets_of
-from aevis_dash.callbacks.settle import most_raised, settled, stored_triplet
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.network import river as network
+from aevis_dash.callbacks.network.clicks import asked, compared_in, findable, innermost, targets_of
+from aevis_dash.callbacks.network.river import in_a_line, picture_of, placed_of
+from aevis_dash.callbacks.view.opening import carried_area, most_raised, settled, stored_triplet
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import DatapathDistance, Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench

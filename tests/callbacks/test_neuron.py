@@ -3,10 +3,10 @@
 import pytest
 from dash import Patch, no_update
 
-from aevis_dash.callbacks.neuron import AREA, FEATURES, MAP, PARTS, TRAIL, said
-from aevis_dash.callbacks.news import mark
-from aevis_dash.callbacks.settle import settled
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.neuron.answer import AREA, FEATURES, MAP, PARTS, TRAIL, said
+from aevis_dash.callbacks.view.marks import mark
+from aevis_dash.callbacks.view.opening import settled
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.neuron import TRAIL, said
-from aevis_dash.callbacks.neuron_choices import chosen_area
-from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import Step, cause_of
-from aevis_dash.callbacks.trail import hint, nodes
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.neuron.answer import TRAIL, said
+from aevis_dash.callbacks.neuron.clicks import chosen_area
+from aevis_dash.callbacks.trail.words import hint, nodes
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.roles import traced_on
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import Step, cause_of
 from aevis_dash.domain import FeatureMap, Role
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.layouts.layer import part_of_all

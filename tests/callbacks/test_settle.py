@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks import settle
-from aevis_dash.callbacks.navigation import opening
-from aevis_dash.callbacks.neuron import MAP
-from aevis_dash.callbacks.neuron import said as told
-from aevis_dash.callbacks.settle import is_lost_map, lost_map, parting_layer, settled, stored_triplet
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.neuron.answer import MAP
+from aevis_dash.callbacks.neuron.answer import said as told
+from aevis_dash.callbacks.view import opening as settle
+from aevis_dash.callbacks.view.opening import is_lost_map, lost_map, opening, parting_layer, settled, stored_triplet
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.core.intervention import single_map_effects
 from aevis_dash.domain import DatapathDistance, Role
 from aevis_dash.figures.theme import LIGHT

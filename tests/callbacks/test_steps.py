@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevis_dash.assistant import propose
-from aevis_dash.callbacks.navigation import carried_area
-from aevis_dash.callbacks.steps import (
+from aevis_dash.callbacks.trail.words import crumbs, hint, in_words, nodes
+from aevis_dash.callbacks.view.opening import carried_area
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import (
     Step,
     added,
     area_of,
@@ -19,8 +21,6 @@ from aevis_dash.callbacks.steps import (
     step_from_text,
     steps_of,
 )
-from aevis_dash.callbacks.trail import crumbs, hint, in_words, nodes
-from aevis_dash.callbacks.view import View
 from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap, area_of_neurons
 from aevis_dash.workbench import open_workbench
 

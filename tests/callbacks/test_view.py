@@ -8,25 +8,23 @@ from pathlib import Path
 import pytest
 from dash import no_update
 
-from aevis_dash.callbacks import background, settle
-from aevis_dash.callbacks import view as views
-from aevis_dash.callbacks.layer import contributions_of
-from aevis_dash.callbacks.network import datapaths_of
-from aevis_dash.callbacks.settle import comparable, stored_triplet
-from aevis_dash.callbacks.steps import Step
-from aevis_dash.callbacks.view import (
+from aevis_dash.callbacks import background
+from aevis_dash.callbacks.layer.treemap import contributions_of
+from aevis_dash.callbacks.view import opening as settle
+from aevis_dash.callbacks.view import state as views
+from aevis_dash.callbacks.view.address import check, checked, from_search, unread
+from aevis_dash.callbacks.view.opening import comparable, stored_triplet
+from aevis_dash.callbacks.view.state import (
     View,
     changes,
-    check,
-    checked,
+    datapaths_of,
     from_data,
-    from_search,
     methods,
     shares,
-    unread,
     wanted_of,
     without_own,
 )
+from aevis_dash.callbacks.view.steps import Step
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import open_workbench

@@ -8,9 +8,10 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.contents import Contents, contents, contribution_to, names_of, pair_of
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.view import View, checked
+from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, names_of, pair_of
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AevisError, short_of
 from aevis_dash.figures.cells import together
 from aevis_dash.layouts.layer import Row, table

@@ -3,8 +3,9 @@
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.domain import AevisError, FeatureMap
 from aevis_dash.layouts.learned import Patch, patches, picture
 from aevis_dash.workbench import Workbench
@@ -19,7 +20,7 @@ _NO_PICTURE = "no picture was made for this map"
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callback that follows the index of learned features."""
+    """Add the callbacks that follow the index of learned features, and choose by what the patches are the best."""
 
     @app.callback(
         Output(ids.LEARN_TEXT, "children"),
@@ -40,6 +41,16 @@ def register(app: Dash, bench: Workbench) -> None:
         start = no_update if ticks or complete else page
         return in_words(seen, bench.learning.total, complete), complete, told, start
 
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.BEST, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_best(best, data):
+        view = checked(data, bench)
+        return changes(view, view.but(best=best)) if data else no_update
+
 
 def shown_features(bench: Workbench, view: View) -> tuple:
     """What OUTPUTS are for a view: the map's patches, its part, the picture made for it."""
@@ -56,7 +67,7 @@ def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> tuple
         return picture(None, _NO_PICTURE), False
     best = _best_value(bench, chosen, example)
     beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
-    return picture(addresses.picture(bench, chosen), f"fires it by {made.activation:.3g}{beside}"), True
+    return picture(pictures.picture(bench, chosen), f"fires it by {made.activation:.3g}{beside}"), True
 
 
 def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:
@@ -68,7 +79,7 @@ def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | N
     for rank in bench.learning.ranks(learned, chosen, example):
         image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
         words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
-        found.append(Patch(addresses.seen_by(bench, names[image], chosen.layer, row, col), names[image], words))
+        found.append(Patch(pictures.seen_by(bench, names[image], chosen.layer, row, col), names[image], words))
     return found
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from aevis_dash.callbacks.contents import contents, contribution_to, drawing, strongest
-from aevis_dash.callbacks.steps import Step
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.layer.contents import contents, contribution_to, drawing, strongest
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import Step
 from aevis_dash.domain import AevisError
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme

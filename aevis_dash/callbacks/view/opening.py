@@ -1,10 +1,66 @@
-"""Where a view begins: the layer and the map that are worth a look first."""
+"""Where a view begins: a link is opened, and the layer and the map are found that are worth a look first."""
 
 import numpy as np
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx
 
-from aevis_dash.callbacks.view import View, foreign, listed, wanted_of
+from aevis_dash import ids
+from aevis_dash.callbacks.view.address import check, checked, foreign, from_search, listed, unread
+from aevis_dash.callbacks.view.state import NULLS, View, changes, wanted_of, without_own
+from aevis_dash.callbacks.view.steps import Area, area_of, plain_area
 from aevis_dash.domain import DATAPATHS, AevisError, Role, shortened
 from aevis_dash.workbench import Triplet, Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that say where a view begins: a link is opened, datapaths were extracted."""
+    own = bench.workspace.settings.extraction
+
+    @app.callback(
+        Output(ids.ARRIVED, "data"),
+        Output(ids.MESSAGE, "children"),
+        Output(ids.MESSAGE, "is_open"),
+        Input(ids.URL, "search"),
+        Input(ids.WENT, "data"),
+    )
+    def open_link(search, went):
+        """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
+        address = went["search"] if went and ctx.triggered_id == ids.WENT else search
+        left_out = unread(address)
+        try:
+            view, beside = comparable(bench, from_search(address))
+            left_out += beside
+            check(view, bench)
+            view = without_own(view, own)
+            view = settled(bench, view) if view.example else opening(bench)
+            check(view, bench)
+        except AevisError as error:
+            return opening(bench).to_data(), " ".join([str(error), *left_out]), True
+        return view.to_data(), " ".join(left_out), bool(left_out)
+
+    app.clientside_callback(
+        ClientsideFunction("aevis", "arrive"),
+        Output(ids.VIEW, "data"),
+        Input(ids.ARRIVED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.LANDED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def settle(landed, data):
+        """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
+        stations hear of the datapaths; of the null targets' the network alone."""
+        view = checked(data, bench)
+        try:
+            after = settled(bench, view)
+        except AevisError:  # the stations, which are drawn now, say why
+            after = view
+        heard = ids.NULLS_READY if landed["part"] == NULLS else ids.READY
+        return changes(view, after, then={heard: landed})
 
 
 def settled(bench: Workbench, view: View) -> View:
@@ -108,3 +164,20 @@ def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
         return triplet_of(bench, view)
     except AevisError:
         return None
+
+
+def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
+    """The view's area of interest in another layer: the neurons that feed it; None where none do, or all."""
+    if view.layer is None or view.area is None:
+        return None
+    if bench.layers.find(view.layer).index == layer:
+        return view.area
+    area = bench.contributions.carried(area_of(bench.layers, view.layer, view.area), layer)
+    extent = bench.layers.layers[layer]
+    return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
+
+
+def opening(bench: Workbench) -> View:
+    """The view a visitor without a link begins with: a story, not an empty form."""
+    found = bench.opening(bench.judging.judged_examples())
+    return settled(bench, View(example=found.example.id)) if found is not None else View()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.steps import Step, cause_of
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import Step, cause_of
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role
 from aevis_dash.figures.cells import FACE, Encoding
 from aevis_dash.figures.drawing import Drawing
@@ -146,7 +147,7 @@ def more_than_all(values: np.ndarray) -> str:
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str | None) -> dict[int, str]:
     """The address of the first learned feature of every map whose cell has room for it."""
     large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
-    faces = {channel: addresses.first_patch(bench, FeatureMap(layer.index, channel), example) for channel in large}
+    faces = {channel: pictures.first_patch(bench, FeatureMap(layer.index, channel), example) for channel in large}
     return {channel: address for channel, address in faces.items() if address}
 
 
@@ -155,3 +156,10 @@ def names_of(bench: Workbench, layer: Layer) -> dict[int, str]:
     names = bench.learning.part_names()
     start = bench.layers.offsets[layer.index]
     return {c: names[start + c] for c in range(layer.channels) if names[start + c]} if names is not None else {}
+
+
+def winners_of(bench: Workbench, view: View) -> list[int]:
+    """The channels of the strongest contributors that the view shows."""
+    found = stored_triplet(bench, view)
+    traced = contribution_to(bench, found, view.traced, view.how) if found is not None else None
+    return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []

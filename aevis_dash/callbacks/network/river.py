@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.news import mark, telling, told
-from aevis_dash.callbacks.settle import most_raised, triplet_of
-from aevis_dash.callbacks.view import View, checked
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.marks import mark, telling, told
+from aevis_dash.callbacks.view.opening import most_raised, triplet_of
+from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of
 from aevis_dash.domain import (
     AevisError,
     Datapath,
@@ -49,8 +50,6 @@ from aevis_dash.workbench import Triplet, Workbench
 
 OF = ("example", "method", "share")
 """Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
-FIRST, NULLS, ALL = "first", "nulls", "all"
-"""What a job extracts: all but the datapaths of the null targets, these, or both at once."""
 Pairs = Mapping[tuple[str, str], np.ndarray]
 _DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
 _TOLD = 3
@@ -137,11 +136,6 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str]
 def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
     """The station while there is no river: why, in the picture and under it."""
     return (notice(text, colours, HEIGHT), note, minimap(""), wanted), members, [], None, [], []
-
-
-def datapaths_of(view: View) -> dict[str, str | float | None]:
-    """The part of the view that says which datapaths are shown: what a job is asked for."""
-    return {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
 
 
 @dataclass(frozen=True)
@@ -336,7 +330,7 @@ def _members(bench: Workbench, found: Triplet) -> list[Member]:
     return [
         Member(
             role,
-            addresses.image(bench, found.image(role)),
+            pictures.image(bench, found.image(role)),
             bench.class_names[found.path(role).label],
             found.path(role).p_full,
             _path(found.path(role)),
@@ -364,7 +358,7 @@ def _members_of_plan(bench: Workbench, view: View) -> list:
     names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
     predictions = bench.judging.predict(list(names.values()))
     members = [
-        Member(role, addresses.image(bench, name), bench.class_names[p.label], p.confidence, "")
+        Member(role, pictures.image(bench, name), bench.class_names[p.label], p.confidence, "")
         for (role, name), p in zip(names.items(), predictions, strict=True)
     ]
     return triplet(members)

@@ -7,19 +7,13 @@ from typing import Any
 from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.contents import (
-    Contents,
-    contents,
-    contribution_to,
-    drawing,
-    more_than_all,
-    strongest,
-)
-from aevis_dash.callbacks.pinned import height_of, pinned_ones, width_of
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Step
-from aevis_dash.callbacks.view import View, checked
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, drawing, more_than_all, strongest
+from aevis_dash.callbacks.layer.pinned import height_of, pinned_ones, width_of
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
@@ -146,20 +140,13 @@ def _winners(
         Winner(
             c,
             float(values[c]),
-            addresses.first_patch(bench, FeatureMap(shown.layer.index, c), view.example),
+            pictures.first_patch(bench, FeatureMap(shown.layer.index, c), view.example),
             bool(shown.critical[c]),
         )
         for c in named
     ]
     words = f"What makes {effect} on the {role} image ({how}){more_than_all(values[named])}:"
     return winners(step.source, strong, words)
-
-
-def winners_of(bench: Workbench, view: View) -> list[int]:
-    """The channels of the strongest contributors that the view shows."""
-    found = stored_triplet(bench, view)
-    traced = contribution_to(bench, found, view.traced, view.how) if found is not None else None
-    return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []
 
 
 def _effect(step: Step, label: str) -> str:

@@ -7,10 +7,11 @@ import plotly.graph_objects as go
 from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import area_of
-from aevis_dash.callbacks.view import View, checked
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import area_of
 from aevis_dash.domain import AevisError, AreaOfInterest, Layer, short_of
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.neuron import COLUMN, LARGE, Room, Shown, activation_figure, outlines
@@ -133,7 +134,7 @@ def _members(found: Triplet, view: View) -> dict[str, str]:
 def _shown(bench: Workbench, firing: Firing, image: str) -> Shown:
     values = bench.maps.activation_maps(image, firing.layer.index)[firing.channel]
     grid = values.reshape(1, -1) if values.ndim < 2 else values
-    return Shown(grid, _class_of(bench, firing, image), addresses.image(bench, image))
+    return Shown(grid, _class_of(bench, firing, image), pictures.image(bench, image))
 
 
 def _class_of(bench: Workbench, firing: Firing, image: str) -> str:
@@ -144,7 +145,7 @@ def _sights(bench: Workbench, firing: Firing) -> list[Sight]:
     """The compared images, and what the area sees of each."""
     box = None if firing.area is None else _seen(bench, firing.area)
     return [
-        Sight(addresses.image(bench, image), f"{short_of(path)}, {_class_of(bench, firing, image)}", box)
+        Sight(pictures.image(bench, image), f"{short_of(path)}, {_class_of(bench, firing, image)}", box)
         for path, image in firing.members.items()
     ]
 

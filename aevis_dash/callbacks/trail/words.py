@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from aevis_dash.callbacks.contents import more_than_all
-from aevis_dash.callbacks.flips import verdict
-from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
-from aevis_dash.callbacks.view import View
+from aevis_dash.callbacks.layer.contents import more_than_all
+from aevis_dash.callbacks.trail.flips import verdict
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.roles import traced_on
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
 from aevis_dash.domain import Role, Verification, so_many
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node

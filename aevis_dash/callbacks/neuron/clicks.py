@@ -5,10 +5,11 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import stored_triplet
-from aevis_dash.callbacks.steps import plain_area
-from aevis_dash.callbacks.view import LOOKS, View, changes, checked
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.roles import traced_on
+from aevis_dash.callbacks.view.state import LOOKS, View, changes
+from aevis_dash.callbacks.view.steps import plain_area
 from aevis_dash.domain import AreaOfInterest, FeatureMap
 from aevis_dash.figures.area import snap_area
 from aevis_dash.workbench import Workbench

@@ -1,40 +1,26 @@
-"""What the page shows, as ids and parameters only: kept in the browser, written to the address, read from a link."""
+"""What the page shows, as ids and parameters only, and what a click changes of it; kept in the browser."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
 from dash import no_update
 
-from aevis_dash.callbacks import received
-from aevis_dash.callbacks.steps import (
-    THE_PREDICTION,
-    Area,
-    Step,
-    added,
-    area_from_text,
-    area_of,
-    cause_of,
-    path_to,
-    step_from_data,
-    step_from_text,
-)
+from aevis_dash.callbacks.view import received
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, added, path_to, step_from_data
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
-from aevis_dash.core.distance import DISTANCES
-from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, shortened
-from aevis_dash.workbench import Workbench
+from aevis_dash.domain import AevisError
 
 CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
 """Fields that name one of a few ways to show things."""
-_TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
-_LISTS = ("compared", "folds", "pinned")
+TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
+LISTS = ("compared", "folds", "pinned")
 """Fields that hold several names."""
-_NAMED = 3
-"""Parts of a link that a sentence names at most."""
+FIRST, NULLS, ALL = "first", "nulls", "all"
+"""What a job extracts: all but the datapaths of the null targets, these, or both at once."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
@@ -57,7 +43,7 @@ class View:
     beside the shown one; `pair` is the pair of roles whose activations are compared; `cause` the role whose
     contributions are shown, and `how` those are found; cells are sorted by `sort` and left out by `keep`; `faces` are
     learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best;
-    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (callbacks/roles.py).
+    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (callbacks/view/roles.py).
     `maps` of the layer are chosen for a flip-back by `replacement`, none for a search. `steps` are the trail, a tree,
     and `at` the number of the step that led here, -1 for none.
     """
@@ -96,7 +82,7 @@ class View:
     def at_example(self, example: str) -> "View":
         """This view of another example, without what belongs to the one before; how things are shown stays, but for
         an order by contributions, of which there are none yet."""
-        sort = _PLAIN.sort if self.sort == "contribution" else self.sort
+        sort = PLAIN_VIEW.sort if self.sort == "contribution" else self.sort
         fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None, on="")
         return fresh.but(maps=(), steps=(), at=-1, sort=sort)
 
@@ -136,8 +122,8 @@ BELONGS = {
     "at": ("steps",),
 }
 """What goes with a field, and is never left as it was before; assets/controls.js (`merge`) has it from the page."""
-_PLAIN = View()
-PLAIN = MappingProxyType({name: getattr(_PLAIN, name) for name in (*CHOSEN, "on", "at")})
+PLAIN_VIEW = View()
+PLAIN = MappingProxyType({name: getattr(PLAIN_VIEW, name) for name in (*CHOSEN, "on", "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
 
 
@@ -145,15 +131,15 @@ def from_data(data: Mapping[str, Any] | None) -> View:
     """The view from a dcc.Store; raises AevisError for values that the page never makes (see `received`)."""
     given = received.mapping(data or {}, "view")
     known = {name: value for name, value in given.items() if name in View.__dataclass_fields__}
-    for name in _TEXTS:
+    for name in TEXTS:
         if known.get(name) is not None or name in CHOSEN:
-            known[name] = received.text(known.get(name, getattr(_PLAIN, name)), name)
+            known[name] = received.text(known.get(name, getattr(PLAIN_VIEW, name)), name)
     if known.get("share") is not None:
         known["share"] = received.share(known["share"], "share")
     if known.get("map") is not None:
         known["map"] = received.number(known["map"], "map")
     known["area"] = received.area(known.get("area"), "area")
-    known |= {name: received.texts(known.get(name, ()), name) for name in _LISTS}
+    known |= {name: received.texts(known.get(name, ()), name) for name in LISTS}
     known["maps"] = received.numbers(known.get("maps", ()), "maps")
     known["at"] = received.number(known.get("at", -1), "at")
     steps = received.sequence(known.get("steps", ()), "steps", received.STEPS)
@@ -178,110 +164,6 @@ def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] |
         return no_update
     change = {"of": before.example, "since": since, "was": was, "fields": fields, "at": uuid4().hex}
     return change | {"then": dict(then or {})}
-
-
-def from_search(search: str) -> View:
-    """The view from an address, as assets/address.js writes it; raises AevisError for what is no view. What it leaves
-    out says `unread`."""
-    fields = {name: given[0] for name, given in _fields(search).items() if given[0]}
-    texts = fields["steps"].split("~") if "steps" in fields else []
-    steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
-    named: dict[str, Any] = {k: fields[k] for k in _TEXTS if k in fields}
-    named |= {k: [unquote(text) for text in fields[k].split("~")] for k in _LISTS if k in fields}
-    named |= {k: received.written(fields[k], k) for k in ("map", "at") if k in fields}
-    named |= {"share": _share(fields["share"])} if "share" in fields else {}
-    named |= {
-        "area": area_from_text(fields.get("area", "")),
-        "maps": received.all_written(fields.get("maps", ""), "maps"),
-    }
-    return from_data({**named, "steps": steps})
-
-
-def unread(search: str) -> list[str]:
-    """What an address holds beside the view that is read from it, a sentence each."""
-    fields = _fields(search)
-    unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in View.__dataclass_fields__]
-    said = [f"The link says {listed(unknown)}, which this page does not know; the rest is shown."] if unknown else []
-    known = {name: given for name, given in fields.items() if name in View.__dataclass_fields__}
-    twice = [f"`{name}`" for name, given in known.items() if len(given) > 1]
-    said += [f"The link says {listed(twice)} more than once; the first is shown."] if twice else []
-    empty = [f"`{name}`" for name, given in known.items() if not given[0]]
-    return said + ([f"The link says nothing for {listed(empty)}; the rest is shown."] if empty else [])
-
-
-def _fields(search: str) -> dict[str, list[str]]:
-    return parse_qs((search or "").lstrip("?"), keep_blank_values=True)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first of the names, and how many there are beside them."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise received.unreadable("share", text, "a number from 0 to 1") from None
-
-
-def checked(data: Mapping[str, Any] | None, bench: Workbench) -> View:
-    """The view from a dcc.Store, as strictly checked as that of a link."""
-    view = from_data(data)
-    check(view, bench)
-    return view
-
-
-def check(view: View, bench: Workbench) -> None:
-    """Raise AevisError where the view names an example, layer, map, area or way to show them that does not exist."""
-    if view.example is not None:
-        bench.workspace.example(view.example)
-    for name, allowed in _choices(bench.workspace.settings.extraction).items():
-        if getattr(view, name) not in (*allowed, getattr(_PLAIN, name)):
-            known = ", ".join(a if isinstance(a, str) else f"{a:g}" for a in allowed)
-            given = getattr(view, name)
-            raise AevisError(f"The page or the link names no {name} {given!r}. It is one of: {known}.")
-    for name in foreign(view, bench):
-        raise AevisError(f"The page or the link compares with {shortened(name)!r}, which is no image here.")
-    for name in view.pinned:
-        bench.layers.find(name)
-    if view.layer is None and (view.map is not None or view.area or view.maps):
-        raise AevisError("The page or the link names a map, maps or an area of no layer. Copy the link again.")
-    places = [(view.layer, view.map, view.area, view.maps)]
-    places += [(s.layer, s.map, s.area, s.maps) for s in view.steps if s.layer != THE_PREDICTION or s.is_flip]
-    for layer, channel, area, maps in places:
-        if layer is not None:
-            for each in (channel or 0, *maps):
-                bench.layers.feature_map(layer, each)
-            bench.contributions.check_area(area_of(bench.layers, layer, area))
-    for number, step in enumerate(view.steps):
-        _check_step(step, number, bench)
-
-
-def foreign(view: View, bench: Workbench) -> tuple[str, ...]:
-    """The compared images that the workspace does not have."""
-    if not view.compared:
-        return ()
-    known = {image.file for image in bench.workspace.images}
-    known |= {bench.workspace.example(view.example).source} if view.example else set()
-    return tuple(name for name in view.compared if name not in known)
-
-
-def _check_step(step: Step, number: int, bench: Workbench) -> None:
-    if step.on not in tuple(Role):
-        raise AevisError(f"Step {number} of the trail is on no image {step.on!r}. It is one of: {', '.join(Role)}.")
-    if not step.is_flip:
-        _, area, earlier = cause_of(bench.layers, step)
-        if earlier not in bench.contributions.sources(area.layer):
-            raise AevisError(
-                f"Step {number} of the trail traces to {step.source!r}, which leads nowhere near. Copy the link again."
-            )
-    elif step.replacement not in REPLACEMENTS:
-        raise AevisError(
-            f"Step {number} of the trail has no replacement {step.replacement!r}. "
-            f"It is one of: {', '.join(REPLACEMENTS)}."
-        )
 
 
 def flip_of(view: View) -> Step:
@@ -317,8 +199,6 @@ def shares(own: ExtractionParameters) -> tuple[float, ...]:
     return tuple(sorted({*SHARES, own.share}))
 
 
-def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
-    named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
-    named |= {"how": CONTRIBUTIONS, "replacement": REPLACEMENTS}
-    named |= {"plot": PLOTS, "sort": SORTS, "keep": KEEPS, "faces": FACES, "look": LOOKS, "best": BESTS}
-    return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role), "on": tuple(Role)}
+def datapaths_of(view: View) -> dict[str, str | float | None]:
+    """The part of the view that says which datapaths are shown: what a job is asked for."""
+    return {"example": view.example, "target": view.target, "method": view.method, "share": view.share}

@@ -7,10 +7,10 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.navigation import carried_area
-from aevis_dash.callbacks.network import groups_of, placed_of
-from aevis_dash.callbacks.settle import settled, stored_triplet
-from aevis_dash.callbacks.view import View, changes, checked, without_own
+from aevis_dash.callbacks.network.river import groups_of, placed_of
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import carried_area, settled, stored_triplet
+from aevis_dash.callbacks.view.state import View, changes, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggled

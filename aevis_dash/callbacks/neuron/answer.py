@@ -5,14 +5,15 @@ from dataclasses import replace
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import activations, learned
-from aevis_dash.callbacks.flips import SHOWN, in_words, question
-from aevis_dash.callbacks.news import mark, telling, told
-from aevis_dash.callbacks.roles import traced_on
-from aevis_dash.callbacks.settle import is_lost_map, stored_triplet
-from aevis_dash.callbacks.steps import Step, intervention_of
-from aevis_dash.callbacks.trail import crumbs, here, hint, nodes
-from aevis_dash.callbacks.view import View, checked, flip_of
+from aevis_dash.callbacks.neuron import activations, learned
+from aevis_dash.callbacks.trail.flips import SHOWN, in_words, question
+from aevis_dash.callbacks.trail.words import crumbs, here, hint, nodes
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.marks import mark, telling, told
+from aevis_dash.callbacks.view.opening import is_lost_map, stored_triplet
+from aevis_dash.callbacks.view.roles import traced_on
+from aevis_dash.callbacks.view.state import View, flip_of
+from aevis_dash.callbacks.view.steps import Step, intervention_of
 from aevis_dash.domain import Role
 from aevis_dash.figures.neuron import COLUMN, Room
 from aevis_dash.figures.theme import Theme, theme

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aevis_dash.assistant import RANDOMS, Hop
-from aevis_dash.callbacks import received
+from aevis_dash.callbacks.view import received
 from aevis_dash.domain import (
     PREDICTION,
     WHOLE_PREDICTION,

@@ -6,8 +6,8 @@ import numpy as np
 from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids, pairs
-from aevis_dash.callbacks import addresses
-from aevis_dash.callbacks.departures import narrowed
+from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.examples.divergences import narrowed
 from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
@@ -136,9 +136,9 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
     excess = f"more than the {example.epsilon:g}/255 declared" if judged.exceeds and example.epsilon is not None else ""
     return Card(
         id=example.id,
-        source=addresses.thumbnail(bench, example.source),
-        adversarial=addresses.thumbnail(bench, example.adversarial),
-        difference=addresses.difference(bench, example),
+        source=pictures.thumbnail(bench, example.source),
+        adversarial=pictures.thumbnail(bench, example.adversarial),
+        difference=pictures.difference(bench, example),
         labels=(source, adversarial),
         lines=(
             f"{source} {judged.source.confidence:.0%}",

@@ -1,0 +1,12 @@
+"""The examples: the gallery, where they leave their sources, and the choice of one."""
+
+from dash import Dash
+
+from aevis_dash.callbacks.examples import clicks, divergences, gallery
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks of the examples."""
+    for part in (gallery, divergences, clicks):
+        part.register(app, bench)

@@ -1,0 +1,131 @@
+"""Every click on the layer: the map that is shown, maps for a flip-back, their order and faces, pinned layers."""
+
+from typing import Any
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.layer.contents import winners_of
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import carried_area, settled
+from aevis_dash.callbacks.view.state import View, changes
+from aevis_dash.callbacks.view.steps import maps_in
+from aevis_dash.domain import AevisError
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that change the layer's part of the view."""
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "complete"),
+        Output(ids.FACES_READY, "data"),
+        Input(ids.SEEN_SO_FAR, "data"),
+    )
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.SORT, "value"),
+        Input(ids.KEEP, "value"),
+        Input(ids.FACES, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose(sort, keep, faces, data):
+        view = checked(data, bench)
+        return changes(view, view.but(sort=sort, keep=keep, faces="on" if faces else "off"))
+
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "pin"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input(ids.PIN, "n_clicks"),
+        Input({"type": "unpin", "index": ALL}, "n_clicks"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input({"type": "pinned-title", "index": ALL}, "n_clicks"),
+        Input({"type": "pinned", "index": ALL}, "clickData"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def go(_titles, _clicks, data):
+        pressed, value = ctx.triggered_id, ctx.triggered[0]["value"]
+        if not isinstance(pressed, dict) or not value:
+            return no_update
+        view = checked(data, bench)
+        return changes(view, at(bench, view, pressed, value))
+
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "chooseMap"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        *(Input({"type": button, "index": ALL}, "n_clicks") for button in ("winner", "flip", "table-row")),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.PAIR, "value"),
+        Input(ids.CAUSE_ROLE, "value"),
+        Input(ids.HOW, "value"),
+        Input(ids.REPLACEMENT, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_how(pair, cause, how, replacement, data):
+        view = checked(data, bench)
+        return changes(view, view.but(pair=pair, cause=cause, how=how, replacement=replacement))
+
+    app.clientside_callback(
+        ClientsideFunction("aevisLayer", "drawn"),
+        Output(ids.MAPS_DRAWN, "data"),
+        Input(ids.TREEMAP, "selectedData"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Output(ids.MESSAGE, "children", allow_duplicate=True),
+        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
+        Input(ids.MAPS, "value"),
+        Input(ids.ADD_MAP, "n_clicks"),
+        Input(ids.TAKE_WINNERS, "n_clicks"),
+        Input(ids.MAPS_DRAWN, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_maps(text, _add, _winners, drawn, data):
+        view = checked(data, bench)
+        try:
+            maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
+        except AevisError as error:
+            return no_update, str(error), True
+        return changes(view, view.but(maps=maps)), no_update, False
+
+
+def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:
+    """The view of a pinned layer, of the map where a cell of it was clicked."""
+    name = pressed["index"]
+    place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
+    area = carried_area(bench, view, bench.layers.find(name).index)
+    return settled(bench, view.but(layer=name, map=place, area=area, maps=()))
+
+
+def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: dict | None) -> tuple[int, ...]:
+    """The maps of the layer that were typed, dragged over, added or taken from the winners; raises AevisError for
+    what is no map."""
+    if view.layer is None:
+        return ()
+    if by == ids.MAPS:
+        return maps_in(bench.layers, view.layer, text)
+    if by == ids.MAPS_DRAWN:
+        return tuple(drawn["maps"]) if drawn else view.maps
+    new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
+    if not new and by == ids.TAKE_WINNERS:
+        raise AevisError("No contributions are shown, so there are no winners: trace an area to this layer first.")
+    if not new:
+        raise AevisError("No map is shown: click one in the treemap first.")
+    return tuple(dict.fromkeys([*view.maps, *new]))

@@ -1,0 +1,77 @@
+"""Every click that adds a step to the trail, goes along it, or changes a note."""
+
+from dataclasses import replace
+
+from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+
+from aevis_dash import ids
+from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.opening import carried_area
+from aevis_dash.callbacks.view.roles import traced_on
+from aevis_dash.callbacks.view.state import changes
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, added, step_from_data
+from aevis_dash.workbench import Workbench
+
+
+def register(app: Dash, bench: Workbench) -> None:
+    """Add the callbacks that change the trail."""
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.TRACE, "n_clicks"),
+        Input(ids.TRACE_PREDICTION, "n_clicks"),
+        State(ids.SOURCE_LAYER, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def trace(_clicks, _prediction, source, data):
+        """Go to the earlier layer at once; its contributions are shown as they are found."""
+        view = checked(data, bench)
+        if not ctx.triggered[0]["value"] or view.layer is None:
+            return no_update
+        if ctx.triggered_id == ids.TRACE_PREDICTION:
+            return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None))
+        sources = bench.contributions.sources(bench.layers.find(view.layer).index)
+        if view.map is None or not sources:
+            return no_update
+        wanted = bench.layers.find(source).index if source else -1  # it may still be that of the layer before
+        earlier = wanted if wanted in sources else sources[0]
+        on = traced_on(bench, view).value
+        step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name, on=on)
+        return changes(view, view.after(step).but(area=carried_area(bench, view, earlier)))
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.FLIPPED, "data"),
+        Input(ids.SUGGESTED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def keep_steps(_flipped, _suggested, data):
+        """What a job did becomes part of the trail, unless the visitor has gone on to another example."""
+        view, done = checked(data, bench), ctx.triggered[0]["value"]
+        if not done or done["example"] != view.example:
+            return no_update
+        steps = [step_from_data(step) for step in done["steps"]]
+        if ctx.triggered_id == ids.SUGGESTED:
+            steps = [step.under(len(view.steps)) for step in steps]
+        elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
+            steps = [replace(steps[0], parent=-1)]
+        then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
+        return changes(view, view.but(steps=added(view.steps, steps)[0]), then=then)
+
+    app.clientside_callback(
+        ClientsideFunction("trail", "walk"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        *(Input({"type": button, "index": ALL}, "n_clicks") for button in ("step", "node", "drop")),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+
+    app.clientside_callback(
+        ClientsideFunction("aevis", "annotate"),
+        Output(ids.VIEW, "data", allow_duplicate=True),
+        Input({"type": "note", "index": ALL}, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
