@@ -240,7 +240,7 @@ def test_the_nearest_class_is_the_likeliest_wrong_one_with_images(bench):
     _keep_images(bench, kept)
     (other,) = bench.attacks.attack([entry], "nearest")
     assert other.target_label == int(np.argsort(prediction.probabilities)[-3])
-    assert f"towards {bench.class_names[other.target_label]}" in other.attacks.attack
+    assert f"towards {bench.class_names[other.target_label]}" in other.attack
 
 
 def test_attacks_of_one_image_are_told_apart(bench):
@@ -432,7 +432,7 @@ def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, 
     before = bench.datapaths.extract(fooled, wanted=joint)
     assert [call[:2] for call in solved] == [(5, 0)]
     plan = before.plan
-    keys = bench._path_keys(plan, joint)
+    keys = bench.datapaths._path_keys(plan, joint)
     next(path for path in (bench.workspace.cache / "datapath").iterdir() if keys[2].endswith(path.stem)).unlink()
     assert bench.datapaths.triplet(fooled, wanted=joint) is None
     solved.clear()
@@ -441,7 +441,7 @@ def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, 
     for old, new in zip(before.paths, again.paths, strict=True):
         np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
     for fewer in ({"candidates": plan.candidates[:1]}, {"nulls": ()}):
-        other = bench._path_keys(dataclasses.replace(plan, **fewer), joint)
+        other = bench.datapaths._path_keys(dataclasses.replace(plan, **fewer), joint)
         assert other[0] != keys[0], "solved together, the datapaths depend on one another"
 
 

@@ -82,7 +82,7 @@ def test_a_part_is_looked_for_by_the_maps_that_detect_it_best(bench, found, view
     for place, said in [(0, "ear 0.08"), (second + 3, "ear 0.30"), (third + 2, "ear 0.09"), (third + 4, "ear 0.10")]:
         names[place] = said
     names[third + 1] = "left wheel 0.50"
-    monkeypatch.setattr(type(bench), "part_names", lambda _: tuple(names))
+    monkeypatch.setattr(bench.learning, "part_names", lambda: tuple(names))
     layers = [layer.name for layer in bench.layers.layers]
     options = findable(bench)
     assert [option["value"] for option in options[: len(layers)]] == layers
@@ -95,7 +95,7 @@ def test_a_part_is_looked_for_by_the_maps_that_detect_it_best(bench, found, view
 
 
 def test_nothing_but_layers_is_looked_for_where_no_parts_are_known(bench, monkeypatch):
-    monkeypatch.setattr(type(bench), "part_names", lambda _: None)
+    monkeypatch.setattr(bench.learning, "part_names", lambda: None)
     assert len(findable(bench)) == len(bench.layers)
 
 
