@@ -132,7 +132,9 @@ def test_a_set_has_one_datapath_in_whatever_order_it_is_named(world, monkeypatch
     monkeypatch.setattr(datapath, "extract_set", lambda _, images, *others: seen.append(images.tobytes()) or PATH)
     names = [e.source for e in bench.workspace.examples()][:3]
     for order in (names, names[::-1]):
-        bench.store.drop(bench.base.key("datapath", images=sorted(map(bench.workspace.image_hash, names)), parameters={}))
+        bench.store.drop(
+            bench.base.key("datapath", images=sorted(map(bench.workspace.image_hash, names)), parameters={})
+        )
         monkeypatch.setattr(bench.base, "store", Store(world / f"other{len(seen)}"))
         bench.datapaths.extract_set(order)
     assert len(seen) == 2

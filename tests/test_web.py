@@ -8,10 +8,12 @@ import socket
 import threading
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import shrink
+from dash import dcc
 from PIL import Image
 from plotly.offline import get_plotlyjs_version
 from torchvision.transforms import functional
@@ -50,6 +52,16 @@ def port(server):
 
 
 UPDATE = "/_dash-update-component"
+
+
+def test_the_docs_name_every_store_of_the_page(bench):
+    """In the first column of their table, and none that the page does not have."""
+    app = create_app(bench)
+    stores = {part.id for part in app.layout()._traverse() if isinstance(part, dcc.Store)}
+    text = Path("docs/architecture.md").read_text(encoding="utf-8")
+    part = text[text.index("## What the page keeps in the browser") : text.index("\n## Files\n")]
+    first = [row.split("|")[1] for row in part.splitlines() if row.startswith("| `")]
+    assert {name for cell in first for name in re.findall(r"`([^`]+)`", cell)} == stores
 
 
 def test_the_page_asks_for_nothing_outside(client):

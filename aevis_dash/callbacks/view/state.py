@@ -43,7 +43,7 @@ class View:
     beside the shown one; `pair` is the pair of roles whose activations are compared; `cause` the role whose
     contributions are shown, and `how` those are found; cells are sorted by `sort` and left out by `keep`; `faces` are
     learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best;
-    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (callbacks/view/roles.py).
+    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (see `roles`).
     `maps` of the layer are chosen for a flip-back by `replacement`, none for a search. `steps` are the trail, a tree,
     and `at` the number of the step that led here, -1 for none.
     """
