@@ -16,7 +16,6 @@ import torch
 import torchvision
 
 from aevis_dash import assistant
-from aevis_dash.comparison import in_fresh_process, peak_of
 from aevis_dash.config import Progress, silent
 from aevis_dash.core import contribution, evaluation, loading
 from aevis_dash.core.classifier import Classifier
@@ -30,6 +29,7 @@ from aevis_dash.domain import (
     JudgedExample,
     Role,
 )
+from aevis_dash.memory import in_fresh_process, peak_of
 from aevis_dash.store import Store
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash import comparison, tasks
+from aevis_dash import method_comparison, tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import datapath, divergence, features
 from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
+from aevis_dash.image_pair import ImagePair
+from aevis_dash.sample import Sample, chosen
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 from aevis_dash.workspace import one_sight
@@ -52,18 +54,18 @@ class Listing:
 
 
 def divergences(
-    bench: Workbench, sample: comparison.Sample, method: str | None = None, progress: Progress = silent
+    bench: Workbench, sample: Sample, method: str | None = None, progress: Progress = silent
 ) -> Divergences:
     """Compare the pairs of a sample: on their activations, or with `method` on the critical maps of its datapaths.
 
     Raises AevisError for an unknown method and where no example is misclassified.
     """
     datapath.check_methods([method] if method else [])
-    examples = comparison.chosen(bench, sample)
-    wanted = comparison.method_of(bench, method) if method else None
+    examples = chosen(bench, sample)
+    wanted = method_comparison.method_of(bench, method) if method else None
     pairs = [Pair(e.id, wanted) for e in examples]
     run = tasks.run(diverge, bench.workspace.root, pairs, sample.processes, sample.scheduler, progress)
-    return Divergences(tuple(examples), tuple(comparison.in_order(run)))
+    return Divergences(tuple(examples), tuple(tasks.in_order(run)))
 
 
 @one_sight()
@@ -212,7 +214,7 @@ def _diverge(
     noisy = divergence.shuffled(source, adversarial, NOISES, seed=0)
     critical = None
     if wanted is not None:
-        adv, src = comparison.ImagePair(bench, example.id).chain(wanted)
+        adv, src = ImagePair(bench, example.id).chain(wanted)
         critical = adv.critical | src.critical
     return divergence.diverge(
         bench.layers,

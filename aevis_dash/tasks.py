@@ -274,3 +274,12 @@ def _fetched(distributed: Any, future: Any, item: Any, address: str) -> Any:
         raise AevisError(
             f"The dask scheduler at {address!r} was lost. Run it again when it is back: what was finished is kept."
         ) from error
+
+
+def in_order(results: Iterator[tuple[int, Any]]) -> list[Any]:
+    """What `run` gives as a list: the results in the order of their items; the first refusal is raised."""
+    found = dict(results)
+    for result in found.values():
+        if isinstance(result, Refused):
+            raise AevisError(result.message)
+    return [found[i] for i in sorted(found)]

@@ -36,9 +36,9 @@ from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.callbacks.view.state import BELONGS, PLAIN, methods, shares
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
-from aevis_dash.founding import make_embedded_world, refuse_settings
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
+from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.workbench import Workbench, open_workbench
 
 _PARTS = ("graph", "dropdown", "slider")

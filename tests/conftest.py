@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aevis_dash import founding
+from aevis_dash import make_workspace
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
@@ -19,10 +19,10 @@ def drawn_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn world of 60 images, all attacked and judged, the opening example extracted; for reading only."""
     root = tmp_path_factory.mktemp("world") / "small"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(founding, "WORLD_IMAGES", 60)
-        patch.setattr(founding, "WORLD_ATTACKED", 60)
-        patch.setattr(founding, "WORLD_EPSILONS", (8.0,))
-        made = founding.make_world(root)
+        patch.setattr(make_workspace, "WORLD_IMAGES", 60)
+        patch.setattr(make_workspace, "WORLD_ATTACKED", 60)
+        patch.setattr(make_workspace, "WORLD_EPSILONS", (8.0,))
+        made = make_workspace.make_world(root)
     shrink(made)
     bench = open_workbench(root)
     bench.judging.judged_examples()

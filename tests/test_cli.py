@@ -18,7 +18,7 @@ import torch
 from conftest import shrink
 from PIL import Image
 
-from aevis_dash import assistant, founding, learning
+from aevis_dash import assistant, learning, make_workspace
 from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
 from aevis_dash.cli.answers import extraction_text, verification, verification_text
@@ -33,7 +33,7 @@ from aevis_dash.workspace import Workspace
 from aevis_dash.world.network import MEAN, STD, drawn_world_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
-WEIGHTS = resource("models") / founding.WORLD_WEIGHTS
+WEIGHTS = resource("models") / make_workspace.WORLD_WEIGHTS
 DRAWN = "aevis_dash.world.network:drawn_world_resnet"
 
 
@@ -567,7 +567,7 @@ def test_world_makes_and_finishes(document, tmp_path, monkeypatch):
         "WORLD_EPSILONS": (8.0,),
         "FRESH_DRAWINGS": 20,
     }.items():
-        monkeypatch.setattr(founding, name, value)
+        monkeypatch.setattr(make_workspace, name, value)
     found = document("world", tmp_path / "w", "--train", "--drawings", 64, "--epochs", 1)
     assert (found["images"], found["examples"], found["drawings"]) == (10, 2, 64)
     assert {"fresh_accuracy", "seconds"} <= found.keys()
@@ -887,7 +887,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, aevis, drawn_world):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(founding, "check_workspace", interrupted)
+    monkeypatch.setattr(make_workspace, "check_workspace", interrupted)
     words = "Interrupted; what was finished is kept. The same command goes on from there."
     assert aevis("check", drawn_world) == (130, "", words + "\n")
     status, out, _ = aevis("check", drawn_world, "--json")
@@ -990,7 +990,7 @@ def test_an_error_of_the_system_is_told_in_words(monkeypatch, aevis, drawn_world
     def fails(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(founding, "check_workspace", fails)
+    monkeypatch.setattr(make_workspace, "check_workspace", fails)
     status, _, said = aevis("check", drawn_world)
     assert status == 2
     assert f"cannot be read or written ({os.strerror(code)})" in said
@@ -1054,7 +1054,9 @@ def test_progress_elsewhere_is_a_plain_line_now_and_then():
 def test_progress_is_silent_where_asked(monkeypatch, aevis, drawn_world, option, said):
     monkeypatch.setattr(output.ProgressLine.__init__, "__defaults__", (0,))
     monkeypatch.setattr(
-        founding, "check_workspace", lambda bench, progress: progress(0.5, "half") or founding.Checked({"done": 1}, ())
+        founding,
+        "check_workspace",
+        lambda bench, progress: progress(0.5, "half") or make_workspace.Checked({"done": 1}, ()),
     )
     status, out, err = aevis("check", drawn_world, *([option] if option else []))
     assert status == 0

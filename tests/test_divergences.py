@@ -9,10 +9,11 @@ import pytest
 
 from aevis_dash import divergences as whole
 from aevis_dash.cli import main
-from aevis_dash.comparison import Sample
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.divergence import leaves
 from aevis_dash.domain import AevisError
+from aevis_dash.image_pair import ImagePair
+from aevis_dash.sample import Sample
 from aevis_dash.workbench import open_workbench
 
 HERE = Sample(6, processes=1)
@@ -78,8 +79,8 @@ def test_a_map_is_named_by_its_layer_and_channel(bench):
 def test_the_full_way_looks_at_the_critical_maps(bench, found):
     full = whole.divergences(bench, Sample(2, processes=1), "gradient")
     assert [e.id for e in full.examples] == [e.id for e in found.examples[:2]]
-    pair = whole.comparison.ImagePair(bench, full.examples[0].id)
-    adv, src = pair.chain(whole.comparison.method_of(bench, "gradient"))
+    pair = ImagePair(bench, full.examples[0].id)
+    adv, src = pair.chain(whole.method_comparison.method_of(bench, "gradient"))
     kept = adv.critical | src.critical
     for each, plain in zip(full.found, found.found[:2], strict=True):
         assert not np.allclose(each.adversarial, plain.adversarial)

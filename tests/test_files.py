@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aevis_dash import founding
+from aevis_dash import make_workspace
 from aevis_dash.cli.output import check_writable
 from aevis_dash.domain import AevisError
 from aevis_dash.files import part_prefix, write_atomically
@@ -160,13 +160,13 @@ def test_every_file_of_a_drawn_world_is_written_whole(tmp_path, monkeypatch):
     made = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: (made.append(Path(new)), replace(old, new)))
-    monkeypatch.setattr(founding, "WORLD_IMAGES", 24)
-    monkeypatch.setattr(founding, "WORLD_ATTACKED", 4)
-    monkeypatch.setattr(founding, "WORLD_EPSILONS", (8.0,))
-    founding.make_world(tmp_path / "world")
+    monkeypatch.setattr(make_workspace, "WORLD_IMAGES", 24)
+    monkeypatch.setattr(make_workspace, "WORLD_ATTACKED", 4)
+    monkeypatch.setattr(make_workspace, "WORLD_EPSILONS", (8.0,))
+    make_workspace.make_world(tmp_path / "world")
     there = {path for path in (tmp_path / "world").rglob("*") if path.is_file()}
     assert {path for path in there if path.suffix != ".lock"} == set(made)
-    assert {"names.txt", founding.WORLD_WEIGHTS, "workspace.toml"} <= {path.name for path in there}
+    assert {"names.txt", make_workspace.WORLD_WEIGHTS, "workspace.toml"} <= {path.name for path in there}
 
 
 def test_a_checkpoint_goes_only_after_the_next_one_is_stored(world, monkeypatch):

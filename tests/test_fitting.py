@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.transforms import functional
 
-from aevis_dash import founding
+from aevis_dash import make_workspace
 from aevis_dash.core import loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
@@ -77,7 +77,7 @@ def test_photographs_of_four_shapes_have_torchvisions_logits(shared_data, tmp_pa
         shape.save(tmp_path / "photos" / f"{i:02d}.{('png', 'jpg')[i // 10]}")
     weights = shared_data / "weights" / "resnet18-imagenet.safetensors"
     spec = ModelSpec("torchvision:resnet18", str(weights))
-    workspace = founding.init_workspace(tmp_path / "ws", spec, tmp_path / "photos").workspace
+    workspace = make_workspace.init_workspace(tmp_path / "ws", spec, tmp_path / "photos").workspace
     bench, files = open_workbench(workspace.root), [entry.file for entry in workspace.images]
     model = torchvision.models.resnet18()
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
@@ -321,7 +321,7 @@ def test_what_is_given_goes_over_what_the_library_publishes():
     spec = ModelSpec("torchvision:resnet50", "IMAGENET1K_V2")
 
     def chosen(**given):
-        found, _ = founding.choose_preprocessing(spec, given)
+        found, _ = make_workspace.choose_preprocessing(spec, given)
         return found.input_size, found.fit, found.scaled_to, found.interpolation
 
     assert chosen() == ((224, 224), "crop", (232, 232), "bilinear")
@@ -334,10 +334,12 @@ def test_what_is_given_goes_over_what_the_library_publishes():
 
 
 def test_a_model_of_ones_own_is_cropped_and_that_is_said():
-    found, words = founding.choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64)})
+    found, words = make_workspace.choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64)})
     assert (found.fit, found.scaled_to) == ("crop", (64, 64))
     assert words == "assumed; say --fit squeeze, crop or pad as the model was trained"
-    found, words = founding.choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64), "fit": "pad"})
+    found, words = make_workspace.choose_preprocessing(
+        ModelSpec("somewhere:make"), {"input_size": (64, 64), "fit": "pad"}
+    )
     assert (found.fit, words) == ("pad", "as given")
 
 

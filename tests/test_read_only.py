@@ -13,7 +13,7 @@ from aevis_dash.cli import main
 from aevis_dash.config import silent
 from aevis_dash.domain import AevisError
 from aevis_dash.files import is_writable, part_prefix
-from aevis_dash.founding import make_embedded_world
+from aevis_dash.make_workspace import make_embedded_world
 from aevis_dash.store import SPARE_VARIABLE
 from aevis_dash.workbench import open_workbench
 

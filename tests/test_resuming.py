@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import load_file
 
 from aevis_dash import learning
-from aevis_dash.core import datapath, detection
+from aevis_dash.core import adversarial_score, datapath
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.loading import standard_preprocessing
 from aevis_dash.domain import Datapath, ModelSpec
@@ -64,8 +64,8 @@ def test_judgements_are_the_same_whatever_was_judged_beside_them(world, monkeypa
 def test_a_judgement_is_what_the_classifier_says_of_the_image(world):
     bench = open_workbench(world)
     images = bench.workspace.read([entry.file for entry in bench.workspace.images[:6]])
-    heads = detection.head_features(bench.classifier, images)
-    judged = detection.judge(bench.classifier, images)
+    heads = adversarial_score.head_features(bench.classifier, images)
+    judged = adversarial_score.judge(bench.classifier, images)
     for (chances, head), prediction, wanted in zip(judged, bench.classifier.predict(images), heads, strict=True):
         np.testing.assert_allclose(chances, prediction.probabilities, atol=1e-5)
         np.testing.assert_allclose(head, wanted, atol=1e-4)
@@ -192,9 +192,9 @@ def test_on_a_deep_net_a_judgement_does_not_depend_on_the_other_images(shared_da
     classifier = Classifier(model.eval(), chosen, [str(i) for i in range(1000)])
     files = sorted((shared_data / "nips17-dev" / "images").glob("*.png"))[:6]
     images = np.stack([read_image(file, chosen) for file in files])
-    judged = list(detection.judge(classifier, images))
+    judged = list(adversarial_score.judge(classifier, images))
     for i in range(len(images)):
-        (one,) = detection.judge(classifier, images[i : i + 1])
+        (one,) = adversarial_score.judge(classifier, images[i : i + 1])
         for mine, other in zip(one, judged[i], strict=True):
             assert mine.tobytes() == other.tobytes()
     with torch.no_grad():

@@ -6,8 +6,9 @@ import json
 import pytest
 
 from aevis_dash.cli import main, studies
-from aevis_dash.comparison import Sample, compare
 from aevis_dash.core.evaluation import Estimate
+from aevis_dash.method_comparison import compare
+from aevis_dash.sample import Sample
 from aevis_dash.workbench import open_workbench
 
 SAID = ["--methods", "gradient", "random", "--examples", "3", "--repeats", "1", "--processes", "1"]
@@ -16,7 +17,7 @@ SAID = ["--methods", "gradient", "random", "--examples", "3", "--repeats", "1", 
 @pytest.fixture(scope="module")
 def found(filling_world):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aevis_dash.comparison.peak_memory", memory)
+        patch.setattr("aevis_dash.method_comparison.peak_memory", memory)
         return compare(open_workbench(filling_world), ["gradient", "random"], 1, Sample(3, processes=1))
 
 
@@ -27,7 +28,7 @@ def memory(_bench, _example, wanted):
 @pytest.fixture(autouse=True)
 def same_memory(monkeypatch):
     """A fresh process for the memory costs seconds and gives another figure each time."""
-    monkeypatch.setattr("aevis_dash.comparison.peak_memory", memory)
+    monkeypatch.setattr("aevis_dash.method_comparison.peak_memory", memory)
 
 
 def test_the_table_holds_the_figures(filling_world, found, tmp_path, capsys):

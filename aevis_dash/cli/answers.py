@@ -8,9 +8,7 @@ from aevis_dash import pairs
 from aevis_dash.cli.output import fixed, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
-    CONTROLS,
     PREDICTION,
-    RARE,
     Contribution,
     Datapath,
     Example,
@@ -19,24 +17,12 @@ from aevis_dash.domain import (
     Outcome,
     Perturbation,
     Role,
-    Verdict,
-    Verification,
-    so_many,
     unsolved,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
 """Feature maps that a contribution lists for each role."""
-_SETS = {
-    "difference": "as many of largest difference",
-    "patching": "as many first by attribution patching",
-    "integrated": "as many first by integrated attribution patching",
-}
-"""What the maps of each of CONTROLS are called."""
-_SINGLE = {name: words.replace("as many", "the one") for name, words in _SETS.items()}
-_NAMED = 16
-"""Maps of a set that a sentence names; all of them are in the document."""
 
 
 def attacked(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
@@ -298,121 +284,6 @@ def _traced(document: Mapping[str, Any]) -> str:
         return "the prediction"
     on = f", the most active ones on the {document['most_active_on']} image" if document["most_active_on"] else ""
     return f"{document['layer']}, map {document['map']}, {document['neurons']} neurons in {document['area']}{on}"
-
-
-def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:
-    """What replacing maps did at each layer; no maps where no set was found that turns the label."""
-    return {"example": example, "replacement": replacement, "layers": [_verified(bench, each) for each in found]}
-
-
-def _verified(bench: Workbench, found: Verification) -> dict[str, Any]:
-    names = bench.class_names
-    return {
-        "layer": bench.layers.layers[found.layer].name,
-        "width": found.width,
-        "maps": found.maps,
-        "before": names[found.before],
-        "wanted": names[found.wanted] if found.wanted >= 0 else None,
-        "labels": [names[int(label)] for label in found.labels],
-        "margins": found.margins,
-        "turned": found.turned,
-        "random": {"sets": len(found.chance), "turn": found.chance_turned, "percentile": found.percentile},
-        "controls": {
-            name: {
-                "margin": found.controls[i],
-                "turns": bool(found.controls_turned[i]),
-                "same_maps": bool(found.controls_same[i]),
-                "needed": int(found.needed[i]) if found.needed[i] >= 0 else None,
-            }
-            for i, name in enumerate(CONTROLS)
-        },
-        "whole_layer": {"margin": found.whole, "turns": found.whole_turned},
-        "others": found.others if found.others >= 0 else None,
-        "verdict": str(found.verdict),
-        "also_turn": found.rivals,
-        "runs": found.runs,
-    }
-
-
-def verification_text(document: Mapping[str, Any]) -> str:
-    """A line for each layer, what each set is, and a verdict that says no more than the figures."""
-    head = [
-        "layer",
-        "maps",
-        "of",
-        "margin before",
-        "after",
-        "label",
-        "random turn",
-        "percentile",
-        "by difference",
-        "by patching",
-        "by integrated",
-        "others",
-    ]
-    rows = [
-        [
-            each["layer"],
-            len(each["maps"]),
-            each["width"],
-            *(fixed(float(each["margins"][i]), 2) for i in (0, -1)),
-            each["labels"][-1],
-            f"{each['random']['turn']:.0%}",
-            f"{each['random']['percentile']:.0%}",
-            *(each["controls"][name]["needed"] for name in CONTROLS),
-            each["others"],
-        ]
-        for each in document["layers"]
-    ]
-    sets = [f"{each['layer']}: {_verdict(each)}" for each in document["layers"]]
-    note = (
-        "by difference, patching, integrated: how many maps it takes in that order alone (largest difference between "
-        "the runs, attribution patching, integrated attribution patching)."
-    )
-    first = f"{document['example']}: maps replaced by {document['replacement']}"
-    return "\n".join([first, table(head, rows), note, *sets])
-
-
-def _verdict(each: Mapping[str, Any]) -> str:
-    found = Verdict(each["verdict"])
-    if found is Verdict.WHOLE_LAYER:
-        return "Only all of its maps together turn it, which proves nothing."
-    if found is Verdict.NO_SET:
-        return "No set of its maps turns it."
-    more = f" and {len(each['maps']) - _NAMED} more" if len(each["maps"]) > _NAMED else ""
-    single = len(each["maps"]) == 1
-    maps = f"Map{'s' * (not single)} {' '.join(map(str, each['maps'][:_NAMED]))}{more}"
-    if found is Verdict.NOT_TURNED:
-        return f"{maps} {'does' if single else 'do'} not turn it."
-    random = each["random"]
-    chance = f"{random['turn']:.0%} of {so_many(random['sets'], 'random set')} as large"
-    others = f"{so_many(each['others'] or 0, 'other map')} without {'it' if single else 'them'}"
-    names = {"random": chance, "others": others} | (_SINGLE if single else _SETS)
-    themselves = [names[name] for name in CONTROLS if each["controls"][name]["same_maps"]]
-    these = "this same map" if single else "these same maps"
-    are = "is" if single and len(themselves) == 1 else "are"
-    same = f" {_sentence(themselves)} {are} {these}, and so no control." if themselves else ""
-    by_order = "no set by another order does, " if len(themselves) < len(CONTROLS) else ""
-    said = {
-        Verdict.CONTROL: f"but so {_do(each)} {', '.join(names[name] for name in each['also_turn'])}",
-        Verdict.OTHERS: f"and no control does; but so {_do(each)} {names['others']}",
-        Verdict.TOO_FEW: f"but {chance} do, too few to tell",
-        Verdict.ALONE: f"and {found}: at most {RARE:.0%} of random sets do ({chance}), "
-        f"{by_order}and no set of the others was found to",
-    }[found]
-    return f"{maps} {'turns' if single else 'turn'} it, {said}.{same}"
-
-
-def _do(each: Mapping[str, Any]) -> str:
-    """ "does" where it is said of one map that it turns it too, else "do"."""
-    too = list(each["also_turn"])
-    one = each["others"] == 1 if too == ["others"] else len(each["maps"]) == 1 and too[0:1] != ["random"]
-    return "does" if one and len(too) == 1 else "do"
-
-
-def _sentence(names: Sequence[str]) -> str:
-    listed = ", ".join(names)
-    return listed[:1].upper() + listed[1:]
 
 
 def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aevis_dash import comparison, divergences, founding
+from aevis_dash import divergences, make_workspace, method_comparison
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
@@ -19,7 +19,8 @@ from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
-from aevis_dash.survey import Question, lines, rows, survey
+from aevis_dash.paper_evaluation import Question, lines, rows, survey
+from aevis_dash.sample import Sample
 from aevis_dash.tables import write_table
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -30,7 +31,7 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
     """Measure: `costs`, or the bench of the extraction methods, `datapaths`."""
     what, workspace = _what(args)
     _check_files(args)
-    root = workspace or founding.make_embedded_world(progress)
+    root = workspace or make_workspace.make_embedded_world(progress)
     return with_warnings(open_workbench(root), lambda bench: BENCHES[what](bench, args, progress))
 
 
@@ -80,10 +81,10 @@ def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
 
 def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Every method beside every other and the controls."""
-    found = comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
+    found = method_comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
     lines = {**found.methods, "(controls)": found.controls}
     document = _document(bench, found.examples, lines)
-    _write(args, document, found.methods, comparison.FIGURE_LINES)
+    _write(args, document, found.methods, method_comparison.FIGURE_LINES)
     text = [
         f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
         f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
@@ -184,8 +185,8 @@ _SIZES = {
     "kept": ("keeps", 100, 0),
     "others": ("others", 100, 0),
     "core: others": ("core_others", 100, 0),
-    **{f"kept {s:.1%}".replace(".0%", "%"): (f"kept {s:.1%}", 100, 0) for s in comparison.SHARES},
-    **{f"KL {s:.1%}".replace(".0%", "%"): (f"kl {s:.1%}", 1, 2) for s in comparison.SHARES},
+    **{f"kept {s:.1%}".replace(".0%", "%"): (f"kept {s:.1%}", 100, 0) for s in method_comparison.SHARES},
+    **{f"KL {s:.1%}".replace(".0%", "%"): (f"kl {s:.1%}", 1, 2) for s in method_comparison.SHARES},
     "dead %": ("dead", 100, 2),
 }
 _TRUST = {
@@ -224,8 +225,8 @@ def _what(args: argparse.Namespace) -> tuple[str, Path | None]:
     return "costs", Path(args.what)
 
 
-def _sample(args: argparse.Namespace) -> comparison.Sample:
-    return comparison.Sample(args.examples, args.seed, args.weakest, args.processes, args.scheduler)
+def _sample(args: argparse.Namespace) -> Sample:
+    return Sample(args.examples, args.seed, args.weakest, args.processes, args.scheduler)
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
@@ -256,7 +257,7 @@ def _intervals(methods: Lines) -> str:
     return table(["95 % interval of", *columns], listed)
 
 
-def _depths(found: comparison.Comparison) -> str:
+def _depths(found: method_comparison.Comparison) -> str:
     """The share of each stage's last layer that flips the label back, in percent."""
     count = sum(name.startswith("flip random") for name in found.controls)
     listed = [[m, *(fixed(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]

@@ -9,7 +9,7 @@ import numpy as np
 
 from aevis_dash import assistant
 from aevis_dash.assistant import Hop
-from aevis_dash.cli import answers
+from aevis_dash.cli import verifications
 from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, fixed
 from aevis_dash.config import Progress, part_of
@@ -50,7 +50,7 @@ def _document(bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Se
         "labels": {str(role): name for role, name in names.items()},
         "probabilities": {str(role): triplet.path(role).p_full for role in Role},
         "hops": [_hop(bench, hop) | {"told": hop in line} for hop in hops],
-        "depths": answers.verification(bench, triplet.plan.example.id, "source", flips)["layers"],
+        "depths": verifications.verification(bench, triplet.plan.example.id, "source", flips)["layers"],
     }
 
 
@@ -88,7 +88,7 @@ def _text(document: Mapping[str, Any]) -> str:
     told = [f"{i}. {words}" for i, words in enumerate((hop_in_words(h) for h in hops if h["told"]), 1)]
     beside = sum(not hop["told"] for hop in hops)
     more = [f"({beside} more of the search with --json)"] if beside else []
-    depths = answers.verification_text(
+    depths = verifications.verification_text(
         {"example": "Flip-back at every depth", "replacement": "source", "layers": document["depths"]}
     )
     return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths])

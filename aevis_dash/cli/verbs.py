@@ -9,8 +9,8 @@ from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from aevis_dash import founding
-from aevis_dash.cli import answers, studies, trails
+from aevis_dash import make_workspace
+from aevis_dash.cli import answers, studies, trails, verifications
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, facts_text, fixed, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
@@ -48,8 +48,8 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and a folder of images."""
     model = ModelSpec(args.model, args.weights)
-    preprocessing, whose = founding.choose_preprocessing(model, _given_preprocessing(args))
-    made = founding.init_workspace(
+    preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
+    made = make_workspace.init_workspace(
         root=args.workspace,
         model=model,
         images=args.images,
@@ -75,7 +75,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
     text = "\n".join([facts_text(facts), *(f"left out: {sentence}" for sentence in made.left_out)])
 
     def answer(bench: Workbench) -> Answer:
-        doubts = founding.first_doubts(bench, progress)
+        doubts = make_workspace.first_doubts(bench, progress)
         then = "".join(f"\n\n{doubt}" for doubt in doubts)
         then += f"\n\n{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
         return Answer({**facts, "left_out": made.left_out}, text + then, doubts)
@@ -86,7 +86,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
 @on_workspace
 def check(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Read everything a workspace refers to and run its model."""
-    found = founding.check_workspace(bench, progress)
+    found = make_workspace.check_workspace(bench, progress)
     return Answer(found.facts, facts_text(found.facts), found.doubts)
 
 
@@ -217,16 +217,16 @@ def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     for i, layer in enumerate(layers):
         progress(i / len(layers), f"replacing maps of {bench.layers.layers[layer].name}")
         found.append(bench.flips.verify(args.example, Intervention(layer, maps, args.replace, args.random, args.seed)))
-    document = answers.verification(bench, args.example, args.replace, found)
-    return Answer(document, answers.verification_text(document))
+    document = verifications.verification(bench, args.example, args.replace, found)
+    return Answer(document, verifications.verification_text(document))
 
 
 def world(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make the drawn world's workspace, with the shipped network or one trained anew."""
     facts: dict[str, Any] = {"workspace": str(args.workspace)}
     if args.train:
-        facts |= founding.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
-    workspace = founding.make_world(args.workspace, progress)
+        facts |= make_workspace.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
+    workspace = make_workspace.make_world(args.workspace, progress)
     facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
     text = f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}"
     return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))

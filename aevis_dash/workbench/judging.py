@@ -8,7 +8,7 @@ import numpy as np
 
 from aevis_dash import lineup, pairs
 from aevis_dash.config import Progress, silent
-from aevis_dash.core import detection
+from aevis_dash.core import adversarial_score
 from aevis_dash.core.measures import rank_correlation
 from aevis_dash.domain import AevisError, Example, JudgedExample, Outcome, Perturbation, Prediction, so_many
 from aevis_dash.store import key_of
@@ -112,7 +112,7 @@ class Judging(Part):
     def auroc(self, examples: Sequence[JudgedExample]) -> float:
         """How well the score tells the misclassified adversarials from their sources."""
         fooled = [e for e in examples if e.misclassified]
-        return detection.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
+        return adversarial_score.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
 
     def score_follows_size(self, examples: Sequence[JudgedExample]) -> float:
         """Spearman's rank correlation, over the misclassified adversarials, of the score with the norm of the head's
@@ -171,7 +171,7 @@ class Judging(Part):
 
     def _judge(self, names: Sequence[str], hashes: dict[str, str]) -> None:
         images = self.workspace.read(names)
-        for name, (probabilities, head) in zip(names, detection.judge(self.classifier, images), strict=True):
+        for name, (probabilities, head) in zip(names, adversarial_score.judge(self.classifier, images), strict=True):
             if not np.isfinite(probabilities).all():
                 raise AevisError(
                     f"The model gives NaN for the image {name}. Check the model's weights, and the "
@@ -190,12 +190,12 @@ class Judging(Part):
         heads = np.stack([j.features for j in reference]) if reference else np.zeros((0, 1))
         labels = np.array([j.prediction.label for j in reference], int)
         right = np.array([e.label in (None, p) for e, p in zip(entries, labels, strict=True)], bool)
-        sigma = detection.bandwidth(heads[right], labels[right])
+        sigma = adversarial_score.bandwidth(heads[right], labels[right])
         scores = []
         for judgement, source in zip(wanted, own, strict=True):
             others = np.array([file != source for file in files], bool)
             alike = right & others & (labels == judgement.prediction.label)
-            scores.append(float(detection.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
+            scores.append(float(adversarial_score.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
         return list(zip(wanted, scores, strict=True))
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import reference
 
-from aevis_dash import survey as surveys
+from aevis_dash import paper_evaluation as surveys
 from aevis_dash.cli import main
-from aevis_dash.comparison import Sample, chosen
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.evaluation import levels
 from aevis_dash.domain import AevisError
-from aevis_dash.survey import Question, lines, rows, survey
+from aevis_dash.paper_evaluation import Question, lines, rows, survey
+from aevis_dash.sample import Sample, chosen
 from aevis_dash.workbench import open_workbench
 
 ASKED = Question(r=2, granularity="stage")

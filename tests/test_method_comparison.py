@@ -6,24 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from aevis_dash import comparison
-from aevis_dash.comparison import (
-    SHARES,
-    Measures,
-    Sample,
-    Trial,
-    Yardstick,
-    causal_controls,
-    chosen,
-    compare,
-    measure,
-    yardstick,
-)
+from aevis_dash import method_comparison
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import CONTROLS, AevisError
+from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
+from aevis_dash.method_comparison import (
+    SHARES,
+    Measures,
+    Trial,
+    causal_controls,
+    compare,
+    measure,
+    yardstick,
+)
+from aevis_dash.sample import Sample, chosen
 from aevis_dash.workbench import open_workbench
 
 GRADIENT = ExtractionParameters(method="gradient")
@@ -77,7 +76,7 @@ def test_sizes_and_what_is_kept_are_those_of_the_datapath(bench, example, measur
 
 def test_what_a_hard_set_says_of_other_images_is_asked_of_other_classes(bench, example, measured):
     path = adversarial_path(bench, example)
-    pair = comparison.ImagePair(bench, example.id)
+    pair = ImagePair(bench, example.id)
     others = bench.workspace.read(pair.others(4))
     said = bench.classifier.predict(others)
     taken = {p.label for p in bench.judging.predict([example.source, example.adversarial])}
@@ -125,7 +124,7 @@ def test_the_difference_flips_with_fewer_maps_than_chance_and_gates_by_their_sum
     assert rod.controls.shape == (3, len(rod.depths))
     assert rod.controls[1:, -1].max() <= rod.controls[0, -1], "attribution knows which way a map speaks"
     assert [bench.layers.layers[i].name for i in rod.depths][-1] == bench.layers.layers[-1].name
-    pair = comparison.ImagePair(bench, example.id)
+    pair = ImagePair(bench, example.id)
     adv, src = pair.chain(GRADIENT)
     assert measured.flips == pytest.approx(pair.flips(rod, adv.gates + src.gates))
     worst = pair.flips(rod, -(adv.gates + src.gates))
@@ -191,13 +190,15 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
     for i, layer in enumerate(rod.layers):
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
         apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
-        assert found.agreement[0, i] == pytest.approx(comparison.measures.rank_correlation(apart, rod.effects[i]))
+        assert found.agreement[0, i] == pytest.approx(
+            method_comparison.measures.rank_correlation(apart, rod.effects[i])
+        )
         tail = network.part(int(layer), None)
         state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
         logits = tail.run(state, value)[0]
         (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)
         first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
-        wanted = comparison.measures.rank_correlation(first_order, rod.effects[i])
+        wanted = method_comparison.measures.rank_correlation(first_order, rod.effects[i])
         assert found.agreement[1, i] == pytest.approx(wanted, abs=1e-3)
     assert np.nanmean(found.agreement[1]) > 0.8
     assert np.nanmean(found.agreement[2]) > 0.8
@@ -208,13 +209,13 @@ def test_no_extraction_is_done_twice(bench, example, monkeypatch):
     asked, real = [], datapath.extract
     monkeypatch.setattr(datapath, "extract", lambda *a, **k: asked.append(a) or real(*a, **k))
     for method, times in (("gradient", 3), ("random", 4), ("quadratic", 5), ("constrained", 7)):
-        comparison._measure(bench, Trial(example.id, ExtractionParameters(method=method, iterations=2), True))
+        method_comparison._measure(bench, Trial(example.id, ExtractionParameters(method=method, iterations=2), True))
         assert len(asked) == times, method
         asked.clear()
 
 
 def test_stability_is_the_jaccard_of_hard_sets_found_again(bench, example, measured):
-    pair = comparison.ImagePair(bench, example.id)
+    pair = ImagePair(bench, example.id)
     noisy = pair.noisy()
     step = noisy.astype(int) - bench.workspace.read([example.adversarial]).astype(int)
     assert set(np.unique(step)) == {-1, 0, 1}
@@ -264,8 +265,8 @@ def test_nothing_is_measured_twice(bench, example, measured, monkeypatch):
     def again(*_args, **_kwargs):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(comparison, "_measure", again)
-    monkeypatch.setattr(comparison, "_yardstick", again)
+    monkeypatch.setattr(method_comparison, "_measure", again)
+    monkeypatch.setattr(method_comparison, "_yardstick", again)
     same = measure(bench, Trial(example.id, dataclasses.replace(GRADIENT, batch=3, candidates=9), True))
     for f in dataclasses.fields(Measures):
         np.testing.assert_equal(getattr(same, f.name), getattr(measured, f.name))
@@ -291,7 +292,7 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     for r, d, i, single in ((0.5, 0.4, 0.2, 0.1), (0.6, 0.9, 0.1, 0.3), (0.4, 0.8, 0.2, 0.2)):
         controls, nothing = np.array([[1, d], [1, 1], [1, i]]), np.zeros((3, 2))
         rods.append(Yardstick(np.arange(3), nothing, nothing, np.arange(2), np.array([1, r]), controls, single))
-    lines = comparison.summary(results, rods)
+    lines = method_comparison.summary(results, rods)
     assert lines["core"].mean == pytest.approx(0.2)
     assert lines["keeps"].mean == pytest.approx(2 / 3)
     assert lines["causal"].mean == pytest.approx(0.2), "layers that say nothing are left out"
@@ -300,15 +301,15 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     assert lines["kept 0.5%"].mean == lines["kept 20.0%"].mean == 1
     assert lines["flip / integrated"].mean == pytest.approx(2), "the median of 0.2/0.2, 0.3/0.1, 0.4/0.2"
     assert all(e.low <= e.mean <= e.high and e.n == 3 for e in lines.values())
-    assert [comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
+    assert [method_comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
         [0.5, 0.8, 1, 0.2]
     )
-    assert comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
+    assert method_comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
 
 
 def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
     """A fresh process for the memory of one method alone: it costs seconds."""
-    methods, real = ("gradient", "random"), comparison.peak_memory
+    methods, real = ("gradient", "random"), method_comparison.peak_memory
     of_gradient = Estimate(-5.0, -6.0, -4.0, 1)
     monkeypatch.setattr(
         comparison, "peak_memory", lambda *asked: real(*asked) if asked[2].method == "random" else of_gradient
@@ -352,7 +353,7 @@ def test_the_perturbation_is_the_largest_change_of_a_pixel(bench, example):
 
 @pytest.mark.parametrize(("count", "wanted"), [(25, 4), (17, 4), (100, 4), (3, 4), (1, 4)])
 def test_layers_are_sampled_along_the_network(count, wanted):
-    layers = comparison.sampled_layers(count, wanted)
+    layers = sampled_layers(count, wanted)
     assert layers[-1] == count - 1
     assert len(layers) == min(wanted, count)
     assert (layers >= 0).all()

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash import comparison, tasks
+from aevis_dash import tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import evaluation
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.core.evaluation import Evaluation, Outcome
 from aevis_dash.domain import AevisError
+from aevis_dash.sample import Sample, chosen
 from aevis_dash.workbench import Workbench
 
 
@@ -53,7 +54,7 @@ def survey(
     bench: Workbench,
     methods: Sequence[str],
     targets: int,
-    sample: comparison.Sample,
+    sample: Sample,
     question: Question | None = None,
     progress: Progress = silent,
 ) -> Survey:
@@ -64,7 +65,7 @@ def survey(
     """
     asked = question or Question()
     grouping = _check(bench, methods, asked)
-    examples = [e.id for e in comparison.chosen(bench, sample)]
+    examples = [e.id for e in chosen(bench, sample)]
     base = replace(bench.workspace.settings.extraction, candidates=targets, null_targets=targets, seed=sample.seed)
     items = [_Item(e, replace(base, method=m), asked) for m in methods for e in examples]
     found = dict(tasks.run(examine, bench.workspace.root, items, sample.processes, sample.scheduler, progress))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from aevis_dash.core.detection import adversarial_score, auroc, bandwidth, head_features
+from aevis_dash.core.adversarial_score import adversarial_score, auroc, bandwidth, head_features
 from aevis_dash.domain import AevisError
 
 

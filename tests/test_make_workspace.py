@@ -14,28 +14,28 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aevis_dash import founding, web
+from aevis_dash import make_workspace, web
 from aevis_dash.config import resource
 from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
-from aevis_dash.founding import init_workspace, make_world, train_world
 from aevis_dash.images import write_image
+from aevis_dash.make_workspace import init_workspace, make_world, train_world
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 from aevis_dash.world.draw import CLASSES, PARTS
 
-SHIPPED = resource("models") / founding.WORLD_WEIGHTS
+SHIPPED = resource("models") / make_workspace.WORLD_WEIGHTS
 DRAWN = "aevis_dash.world.network:drawn_world_resnet"
 INPUT = Preprocessing((64, 64), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(founding, "WORLD_IMAGES", 20)
-    monkeypatch.setattr(founding, "WORLD_ATTACKED", 4)
-    monkeypatch.setattr(founding, "WORLD_EPSILONS", (3.0, 8.0))
-    monkeypatch.setattr(founding, "FRESH_DRAWINGS", 50)
+    monkeypatch.setattr(make_workspace, "WORLD_IMAGES", 20)
+    monkeypatch.setattr(make_workspace, "WORLD_ATTACKED", 4)
+    monkeypatch.setattr(make_workspace, "WORLD_EPSILONS", (3.0, 8.0))
+    monkeypatch.setattr(make_workspace, "FRESH_DRAWINGS", 50)
 
 
 # The drawn world
@@ -89,14 +89,14 @@ def test_training_gives_the_world_its_own_network(small, tmp_path, monkeypatch):
     facts = train_world(tmp_path, seed=3, drawings=64, epochs=1)
     assert facts.items() >= {"seed": 3, "drawings": 64, "epochs": 1, "fresh_drawings": 50}.items()
     assert 0 <= facts["fresh_accuracy"] <= 1
-    written = (tmp_path / founding.WORLD_WEIGHTS).read_bytes()
+    written = (tmp_path / make_workspace.WORLD_WEIGHTS).read_bytes()
     make_world(tmp_path)
-    assert (tmp_path / founding.WORLD_WEIGHTS).read_bytes() == written != SHIPPED.read_bytes()
+    assert (tmp_path / make_workspace.WORLD_WEIGHTS).read_bytes() == written != SHIPPED.read_bytes()
     monkeypatch.setattr("aevis_dash.world.train.train", lambda *_: pytest.fail("trained twice"))
     assert train_world(tmp_path, seed=3, drawings=64, epochs=1) == facts
     with pytest.raises(AevisError, match=r"belong to its network\. Take a new folder"):
         train_world(tmp_path, seed=4, drawings=64, epochs=1)
-    assert (tmp_path / founding.WORLD_WEIGHTS).read_bytes() == written
+    assert (tmp_path / make_workspace.WORLD_WEIGHTS).read_bytes() == written
 
 
 def test_a_world_of_the_shipped_network_is_not_trained_over(drawn_world):
@@ -150,7 +150,7 @@ def test_a_workspace_of_a_model_and_a_folder(tmp_path, photos, classes, monkeypa
     assert made.labelled.read_from == "the folders' names"
     assert [(e.file, e.label) for e in made.workspace.images] == [(f"{CLASSES[i]}/{i}.png", i) for i in (3, 2, 1, 0)]
     monkeypatch.chdir(tmp_path)
-    facts = founding.check_workspace(open_workbench(tmp_path / "ws")).facts
+    facts = make_workspace.check_workspace(open_workbench(tmp_path / "ws")).facts
     assert (facts["layers"], facts["images"], facts["labelled"], facts["examples"]) == (25, 4, 4, 0)
 
 
@@ -349,11 +349,11 @@ def test_check_finds_what_broke_since(world):
     name = Workspace(world).images[7].file
     (world / "images" / name).unlink()
     with pytest.raises(AevisError, match=name):
-        founding.check_workspace(open_workbench(world))
+        make_workspace.check_workspace(open_workbench(world))
 
 
 def test_check_counts(drawn_world):
-    facts = founding.check_workspace(open_workbench(drawn_world)).facts
+    facts = make_workspace.check_workspace(open_workbench(drawn_world)).facts
     assert (facts["images"], facts["labelled"], facts["examples"], facts["classes"]) == (60, 60, 60, 10)
     assert facts["accuracy"] == 1
     assert 30 < facts["misclassified_examples"] < 60
@@ -373,14 +373,14 @@ def test_labels_that_are_moved_are_told_by_check(world, shift, words):
     labels = [(name, int(label) + shift) for name, label in (row.rsplit(",", 1) for row in rows)]
     kept = [f"{name},{label}" for name, label in labels if 0 <= label < 10 and (shift < 5 or label > 5)]
     table.write_text("\n".join([head, *kept]))
-    found = founding.check_workspace(open_workbench(world))
+    found = make_workspace.check_workspace(open_workbench(world))
     assert found.facts["accuracy"] == 0
     assert re.search(words, found.doubts[0])
     assert all("cannot open on" in doubt for doubt in found.doubts[1:]), "no image of a class is clean any more"
 
 
 def test_labels_that_fit_are_not_doubted(drawn_world):
-    assert founding.check_workspace(open_workbench(drawn_world)).doubts == ()
+    assert make_workspace.check_workspace(open_workbench(drawn_world)).doubts == ()
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_labels_that_fit_are_not_doubted(drawn_world):
 )
 def test_check_and_serve_refuse_what_only_later_verbs_read(world, change, words):
     write_settings(world, change(Workspace(world).settings))
-    for opened in (founding.check_workspace, web._prepare_opening):
+    for opened in (make_workspace.check_workspace, web._prepare_opening):
         with pytest.raises(AevisError, match=words):
             opened(open_workbench(world))
 
@@ -411,20 +411,20 @@ def test_check_warns_of_an_opening_that_serve_refuses(world):
     write_settings(world, replace(workspace.settings, opens_on="same"))
     with pytest.raises(AevisError) as refused:
         web._prepare_opening(open_workbench(world))
-    (doubt,) = founding.check_workspace(open_workbench(world)).doubts
+    (doubt,) = make_workspace.check_workspace(open_workbench(world)).doubts
     assert "cannot open on same, which opens_on" in doubt
     assert str(refused.value) in doubt
 
 
 @pytest.mark.parametrize("spoil", ["names", "mask"])
 def test_check_reads_the_parts_that_are_known(world, spoil):
-    assert founding.check_workspace(open_workbench(world)).facts["images_with_parts"] == 60
+    assert make_workspace.check_workspace(open_workbench(world)).facts["images_with_parts"] == 60
     if spoil == "names":
         (world / "parts" / "names.txt").write_text("2 ear\n")
     else:
         (world / "parts" / Workspace(world).images[3].file).write_bytes(b"noise")
     with pytest.raises(AevisError, match=r"must number its parts from 1|The mask .* cannot be read"):
-        founding.check_workspace(open_workbench(world))
+        make_workspace.check_workspace(open_workbench(world))
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
 )
 def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guesses):
     facts = {"accuracy": accuracy, "labelled": labelled, "classes": classes}
-    assert any("hardly more than guessing" in doubt for doubt in founding._doubts(facts)) == guesses
+    assert any("hardly more than guessing" in doubt for doubt in make_workspace._doubts(facts)) == guesses
 
 
 def test_check_counts_what_the_table_leaves_out(world):
@@ -451,6 +451,6 @@ def test_check_counts_what_the_table_leaves_out(world):
     gone = [row.rsplit(",", 1)[0] for row in rows[-4:]]
     table.write_text("\n".join(rows[:-4]))
     (world / "images" / "notes.heic").write_text("")
-    facts = founding.check_workspace(open_workbench(world)).facts
+    facts = make_workspace.check_workspace(open_workbench(world)).facts
     assert facts["images_without_row"] == {"count": 4, "such_as": sorted(gone)[:3]}
     assert facts["other_files"] == {"count": 1, "such_as": ["notes.heic"]}

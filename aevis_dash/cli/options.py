@@ -1,0 +1,330 @@
+"""The verbs of the command line and their options; loaded without torch, so that help does not wait."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+from aevis_dash.cli import numbers
+from aevis_dash.config import AttackParameters, ExtractionParameters
+from aevis_dash.domain import FITS, INTERPOLATIONS, Role
+
+
+def _serve(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    verb.add_argument("--port", type=numbers.port, default=8050, help="default: %(default)s")
+    verb.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which browsers ask for the page, such as that of a proxy; may be repeated",
+    )
+    verb.add_argument(
+        "--prefix",
+        type=numbers.prefix,
+        default="/",
+        metavar="/PATH/",
+        help="where a proxy shows the page (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--job-hours",
+        type=numbers.hours,
+        default=4.0,
+        metavar="H",
+        help="how long a job may run (default: %(default)g)",
+    )
+
+
+def _init(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
+    verb.add_argument("--model", required=True, help="torchvision:NAME, timm:NAME or module:factory")
+    verb.add_argument("--weights", default="", help="a file of tensors, or a name that the model's library knows")
+    verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
+    verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
+    verb.add_argument(
+        "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
+    )
+    verb.add_argument("--input-size", type=numbers.size, metavar="N|HxW", help="the model's input in pixels")
+    verb.add_argument("--mean", type=numbers.many(3), metavar="A,B,C", help="subtracted from each channel")
+    verb.add_argument("--std", type=numbers.many(3), metavar="A,B,C", help="what each channel is divided by")
+    verb.add_argument(
+        "--value-range", type=numbers.many(2), metavar="LO,HI", help="of the pixels; say --value-range=-1,1"
+    )
+    verb.add_argument(
+        "--fit",
+        choices=FITS,
+        help="how an image of another size becomes as large as the input: squeezed whole, its centre cropped, or "
+        "padded (default: as the model's library does; crop for a model of your own)",
+    )
+    verb.add_argument(
+        "--resize-size",
+        type=numbers.size,
+        metavar="N|HxW",
+        help="to what images are scaled before that (default: the input)",
+    )
+    verb.add_argument(
+        "--interpolation",
+        choices=INTERPOLATIONS,
+        help="how they are scaled (default: as the model's library does, else bilinear)",
+    )
+    verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
+
+
+def _check(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path)
+
+
+def _attack(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--image", nargs="+", metavar="FILE", help="as in images.csv (default: all)")
+    verb.add_argument("--class", dest="class_name", metavar="NAME", help="only the images of that class")
+    verb.add_argument(
+        "--target", help="a class to end in, by name or index, or 'nearest': the likeliest wrong one that has images"
+    )
+    _parameters(verb, AttackParameters)
+
+
+def _score(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", nargs="+", metavar="ID", help="default: all")
+
+
+def _extract(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", nargs="+", metavar="ID", help="default: all that are misclassified")
+    _allow_large(verb)
+    _target_image(verb)
+    _method(verb)
+    verb.add_argument(
+        "--set",
+        action="store_true",
+        help="one datapath for the adversarial images of all examples together, which must be of one predicted class",
+    )
+    verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
+
+
+def _learn(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--layer", metavar="NAME", help="make a picture for a map of this layer too")
+    verb.add_argument("--map", type=int, metavar="N", help="which map of it")
+    verb.add_argument("--figure", type=Path, metavar="PNG", help="write the picture that fires it into this file")
+
+
+_HOW = (
+    "solved (Eq. 7, 8), quadratic (its first-order expansion, at once) or exact (every map closed alone, slow; "
+    "default: %(default)s)"
+)
+
+
+def _contribute(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", required=True, metavar="ID")
+    _allow_large(verb)
+    verb.add_argument("--layer", metavar="NAME", help="the layer of the feature map to explain")
+    verb.add_argument(
+        "--map", type=int, metavar="N", help="the feature map to explain (default: no map, the prediction itself)"
+    )
+    verb.add_argument(
+        "--area", type=numbers.many(4, int), metavar="TOP,LEFT,BOTTOM,RIGHT", help="neurons of it (default: all)"
+    )
+    verb.add_argument(
+        "--most-active", type=numbers.count(1_000_000), metavar="K", help="only its K neurons that fire most"
+    )
+    verb.add_argument(
+        "--on",
+        choices=[role.short for role in Role],
+        help="on whose image they fire most (default: the one whose datapath needs the map to fire)",
+    )
+    verb.add_argument(
+        "--how",
+        default="solved",
+        metavar="WAY",
+        help=_HOW,
+    )
+    verb.add_argument(
+        "--from", dest="earlier", metavar="LAYER", help="whose maps contribute (default: the nearest that feeds it)"
+    )
+    _target_image(verb)
+    _method(verb)
+
+
+def _verify(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", required=True, metavar="ID")
+    _allow_large(verb)
+    verb.add_argument(
+        "--layer", nargs="+", metavar="NAME", help="where maps are replaced (default: every stage's last)"
+    )
+    verb.add_argument(
+        "--map", nargs="+", type=int, metavar="N", help="which, in this order (default: a small set that does it)"
+    )
+    verb.add_argument(
+        "--replace",
+        default="source",
+        metavar="WHAT",
+        help="by what: source (into the adversarial's run), adversarial (into the source's), or zero, mean, resample "
+        "in the adversarial's (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--random",
+        type=numbers.count(100_000),
+        default=200,
+        metavar="N",
+        help="random sets beside (default: %(default)s)",
+    )
+    verb.add_argument("--seed", type=numbers.seed, default=0, help="of every draw (default: %(default)s)")
+
+
+def _trail(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", metavar="ID", help="default: the one that the workspace opens on")
+    _allow_large(verb)
+    verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
+    verb.add_argument(
+        "--beam",
+        type=numbers.count(100),
+        default=2,
+        metavar="N",
+        help="maps followed at each depth (default: %(default)s)",
+    )
+    _target_image(verb)
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the longest line and the depths into this file")
+    verb.add_argument(
+        "--no-images", action="store_true", help="leave images and patches out of it, where they may not travel"
+    )
+
+
+def _world(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
+    verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
+    verb.add_argument("--seed", type=numbers.seed, default=0, help="of the training (default: %(default)s)")
+    verb.add_argument(
+        "--drawings", type=numbers.count(100_000), default=8000, help="to train on (default: %(default)s)"
+    )
+    verb.add_argument("--epochs", type=numbers.count(1000), default=3, help="default: %(default)s")
+
+
+def _benchmark(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
+        "datapaths or truth: the methods judged; page: how fast the page answers in a browser",
+    )
+    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+    _study(verb)
+    verb.add_argument(
+        "--repeats", type=numbers.count(1000), default=12, metavar="N", help="how many of them for stability too"
+    )
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
+    verb.add_argument(
+        "--clicks", type=numbers.count(10_000), default=60, metavar="N", help="page: of each kind (default: 60)"
+    )
+    verb.add_argument(
+        "--minutes",
+        type=numbers.minutes,
+        default=0,
+        metavar="M",
+        help="page: how long to click on while memory is looked at",
+    )
+
+
+def _evaluate(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    _study(verb)
+    verb.add_argument(
+        "--targets", type=numbers.count(1000), default=5, metavar="N", help="at most for an example, and as many nulls"
+    )
+    verb.add_argument(
+        "--r", type=numbers.count(1000), default=8, metavar="N", help="Eq. 10: steps of growth (default: %(default)s)"
+    )
+    verb.add_argument("--granularity", default="block", help="layer, block or stage (default: %(default)s)")
+    verb.add_argument("--norm", default="l2", help="l2 as printed, width or cosine (default: %(default)s)")
+
+
+def _diverge(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    _study(verb, methods=False, examples=None)
+    verb.add_argument("--method", metavar="NAME", help="on the critical maps by that extraction (default: on all maps)")
+    verb.add_argument(
+        "--band",
+        choices=("class", "noise"),
+        default="class",
+        help="other clean images of src's class, or noise of the attack's size (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--by",
+        choices=("attack", "perturbation", "source", "adversarial"),
+        default="attack",
+        help="what the counts are split by (default: %(default)s)",
+    )
+
+
+def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | None = 60) -> None:
+    """What all runs over a whole workspace have in common."""
+    if methods:
+        verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
+    usual = "all" if examples is None else examples
+    verb.add_argument(
+        "--examples", type=numbers.count(1_000_000), default=examples, metavar="N", help=f"at random (default: {usual})"
+    )
+    verb.add_argument("--seed", type=numbers.seed, default=0, help="of every draw (default: %(default)s)")
+    verb.add_argument("--weakest", action="store_true", help="of each source only the smallest that succeeds")
+    verb.add_argument("--processes", type=numbers.count(1024), metavar="N", help="default: one for each core")
+    verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="write what was measured into this table")
+
+
+def _allow_large(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--allow-large",
+        action="store_true",
+        help="explain the example although its images are not a source and a small perturbation of it; kept in "
+        "examples.csv",
+    )
+
+
+def _target_image(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--target", metavar="FILE", help="the target image (default: the most similar candidate)")
+
+
+def _method(verb: argparse.ArgumentParser) -> None:
+    """How datapaths are extracted; the workspace's own holds where nothing is said."""
+    kind = {f.name: f for f in fields(ExtractionParameters)}
+    own = "(default: the workspace's; {} in a new one)"
+    text = f"extraction method {own.format(kind['method'].default)}; for a list give a wrong name"
+    verb.add_argument("--method", metavar="NAME", help=text)
+    text = f"{kind['share'].metadata['help']}, 1 for all {own.format(kind['share'].default)}"
+    verb.add_argument("--share", type=float, metavar="S", help=text)
+
+
+def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
+    """An option for each parameter of a method; the workspace's own holds where none is given."""
+    for parameter in fields(kind):
+        text = f"{parameter.metadata['help']} (default: the workspace's; {parameter.default} in a new one)"
+        name = "--" + parameter.name.replace("_", "-")
+        verb.add_argument(name, type=type(parameter.default), metavar="N", help=text)
+
+
+_Options = Callable[[argparse.ArgumentParser], None]
+
+
+GRAMMAR: dict[str, tuple[str, _Options]] = {
+    "serve": ("serve the dashboard", _serve),
+    "init": ("make a workspace of a model and a folder of images", _init),
+    "check": ("read everything a workspace refers to and run its model", _check),
+    "attack": ("make adversarial images with MI-FGSM", _attack),
+    "score": ("list the examples with their predictions and adversarial scores", _score),
+    "extract": ("find the datapaths of examples", _extract),
+    "learn": ("find the reference patches that every feature map fires most on, and the parts it detects", _learn),
+    "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
+    "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
+    "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),
+    "world": ("make the drawn world's workspace", _world),
+    "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
+    "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),
+    "benchmark": ("measure what the analysis costs, or how good each extraction method is", _benchmark),
+}
