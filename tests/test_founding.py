@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import math
 import os
 import pickle
 import re
@@ -432,6 +433,9 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
     [
         (0.5, 100, 2, True),
         (0.9, 100, 2, False),
+        (0.9, 10, 2, False),
+        (0.8, 10, 2, True),
+        (0.7, 10, 3, False),
         (0.15, 100, 10, True),
         (0.3, 100, 10, False),
         (0.0, 100, 1000, True),
@@ -442,7 +446,30 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
 )
 def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guesses):
     facts = {"accuracy": accuracy, "labelled": labelled, "classes": classes}
-    assert any("hardly more than guessing" in doubt for doubt in founding._doubts(facts)) == guesses
+    assert any("as guessing among" in doubt for doubt in founding._doubts(facts, [])) == guesses
+
+
+def test_chance_is_that_of_the_binomial_distribution():
+    """Written out: the ways to be right at least so often, times their probability."""
+    for count, least, chance in ((10, 9, 0.5), (24, 8, 0.25), (100, 4, 0.001), (3, 0, 0.2)):
+        wanted = sum(math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(least, count + 1))
+        assert founding._by_chance(least / count, count, chance) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "blamed"),
+    [
+        ([0, 1] * 8, [2] * 16, False),
+        ([0, 1, 2] * 8, [1, 1, 0] * 8, False),
+        ([0, 1] * 8, [1, 2] * 8, True),
+        ([1, 2, 3] * 8, [0, 1, 2] * 8, True),
+    ],
+)
+def test_labels_are_not_blamed_for_a_model_that_always_says_the_same(labels, predicted, blamed):
+    pairs = list(zip(labels, predicted, strict=True))
+    facts = founding._agreement(pairs) | {"labelled": len(pairs), "classes": 4}
+    (said,) = founding._doubts(facts, pairs)
+    assert ("the table that they come from counts" in said) == blamed
 
 
 def test_check_counts_what_the_table_leaves_out(world):
