@@ -1,15 +1,15 @@
 """Making workspaces: of a user's model and images, and of the drawn world that ships with the project."""
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aevis_dash import label_doubts
 from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.config import AttackParameters, Progress, embedded_workspace, part_of, resource, silent
 from aevis_dash.core import loading, selftest
@@ -31,8 +31,6 @@ from aevis_dash.world.network import MEAN, STD
 WORLD_WEIGHTS = "drawn-world.safetensors"
 WORLD_IMAGES, WORLD_ATTACKED = 240, 160
 WORLD_EPSILONS = (3.0, 5.0, 8.0)
-SUSPECT, ENOUGH = 0.2, 10
-"""Accuracy on its own images below which a model and its labels hardly belong together, and from how many labels on."""
 LOOKED = 100
 """Labelled images, spread over the table, that a new workspace's model is tried on."""
 _WORLD_SEED = 2020
@@ -151,14 +149,14 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "preprocessing": workspace.settings.preprocessing.in_words,
         "images": len(names),
         "labelled": len(labelled),
-        "accuracy": _right(labelled),
+        "accuracy": label_doubts.right(labelled),
         "examples": len(examples),
         "misclassified_examples": fooled,
         "images_with_parts": _with_parts(workspace),
         **unmatched_now(workspace.root / workspace.settings.images, workspace.images).unmatched,
     }
-    facts |= _agreement(labelled)
-    return Checked(facts, (*_doubts(facts), *_opening_doubt(bench)))
+    facts |= label_doubts.agreement(labelled)
+    return Checked(facts, (*label_doubts.doubts(facts, labelled), *_opening_doubt(bench)))
 
 
 def refuse_settings(bench: Workbench) -> None:
@@ -201,57 +199,14 @@ def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ..
     """What the model's answers on some labelled images make doubtful about a new workspace; nothing for few images."""
     labelled = [entry for entry in bench.workspace.images if entry.label is not None]
     chosen = labelled if len(labelled) <= LOOKED else [labelled[i * len(labelled) // LOOKED] for i in range(LOOKED)]
-    if len(chosen) < ENOUGH:
+    if len(chosen) < label_doubts.ENOUGH:
         return ()
     predicted = [
         p.label for p in (j.prediction for j in bench.judging.judge([entry.file for entry in chosen], progress))
     ]
     pairs = [(e.label, p) for e, p in zip(chosen, predicted, strict=True) if e.label is not None]
-    return _doubts(_agreement(pairs) | {"labelled": len(pairs), "classes": len(bench.class_names)})
-
-
-def _agreement(labelled: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """How often (label, predicted class) agree, and where that is hardly ever, how often moved labels would."""
-    found = {"accuracy": _right(labelled)}
-    if len(labelled) >= ENOUGH and found["accuracy"] < SUSPECT:
-        found |= {"accuracy_one_lower": _right(labelled, -1), "accuracy_one_higher": _right(labelled, 1)}
-    return found
-
-
-def _is_guessing(facts: Mapping[str, Any]) -> bool:
-    """Whether the model is right no more often than guessing among its classes is, within three standard deviations."""
-    count, chance = facts["labelled"], 1 / facts["classes"]
-    if count < ENOUGH or facts["classes"] < 2:
-        return False
-    return facts["accuracy"] <= chance + 3 * math.sqrt(chance * (1 - chance) / count)
-
-
-def _right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:
-    """The share of (label, predicted class) that agree where the label is moved; NaN where there are none."""
-    right = sum(label + shift == predicted for label, predicted in labelled)
-    return round(right / len(labelled), 4) if labelled else float("nan")
-
-
-def _doubts(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """What an accuracy near 0 or near chance comes from, where moved labels tell it."""
-    words = f"The model agrees with {facts['accuracy']:.0%} of the {facts['labelled']} labels"
-    if _is_guessing(facts):
-        words += f", hardly more than guessing among {facts['classes']} classes would"
-    elif "accuracy_one_lower" not in facts:
-        return ()
-    if "accuracy_one_lower" not in facts:
-        return (f"{words}. Check that its weights are trained and are those of these classes, and the preprocessing.",)
-    lower, higher = facts["accuracy_one_lower"], facts["accuracy_one_higher"]
-    if max(lower, higher) < max(0.3, 3 * facts["accuracy"]):
-        return (
-            f"{words}, with {lower:.0%} of them moved one lower and {higher:.0%} one higher. Check that classes.txt "
-            "has the model's order, that the weights are trained, that the labels mean these classes, and the "
-            "preprocessing.",
-        )
-    way, count = ("lower", "from 1") if lower > higher else ("higher", "from -1, or leaves out the first class")
-    return (
-        f"{words}, and with {max(lower, higher):.0%} of them moved one {way}: the table that they come from counts "
-        f"{count}. Make the workspace anew with labels that count from 0.",
+    return label_doubts.doubts(
+        label_doubts.agreement(pairs) | {"labelled": len(pairs), "classes": len(bench.class_names)}, pairs
     )
 
 

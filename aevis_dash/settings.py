@@ -165,15 +165,16 @@ def _refuse_another_scale(chosen: Preprocessing, where: str) -> None:
     outside = [name for name, is_inside in fits.items() if not is_inside]
     if not outside:
         return
-    divided = {name: [value / GREY_LEVELS for value in getattr(chosen, name)] for name in outside}
+    both_in_grey_levels = min(*chosen.mean, *chosen.std) >= 1
+    meant = fits if both_in_grey_levels else outside
+    divided = {name: [value / GREY_LEVELS for value in getattr(chosen, name)] for name in meant}
     in_grey_levels = (low, high) == (0, 1) and all(0 <= value <= 1 for values in divided.values() for value in values)
     remedy = "Mend it, or value_range."
     if in_grey_levels:
         words = ", ".join(f"{name} = {[round(v, 4) for v in values]}" for name, values in divided.items())
-        or_range = (
-            "say value_range = [0, 255] (--value-range=0,255), or " if min(*chosen.mean, *chosen.std) >= 1 else ""
-        )
-        remedy = f"If it is meant for pixels from 0 to 255, {or_range}divide it by 255: {words}."
+        or_range = "say value_range = [0, 255] (--value-range=0,255), or " if both_in_grey_levels else ""
+        them = "mean and std" if len(divided) > 1 else "it"
+        remedy = f"If it is meant for pixels from 0 to 255, {or_range}divide {them} by 255: {words}."
     raise AevisError(
         f"{where}: {outside[0]} = {list(getattr(chosen, outside[0]))} cannot be that of images whose values are from "
         f"{low:g} to {high:g}, as value_range says. {remedy}"

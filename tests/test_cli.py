@@ -246,7 +246,7 @@ def test_init_says_first_that_a_model_only_guesses(aevis, init, drawn_world, tmp
     status, out, err = aevis(*argv, "--mean", mean, "--std", std)
     assert status == 0
     assert out.splitlines()[-1].startswith("Next: aevis attack" if trained else "Once that is mended: aevis attack")
-    said = "hardly more than guessing among 10 classes would"
+    said = "as guessing among 10 classes may, too"
     assert ((said in out), (said in err)) == (not trained, not trained)
 
 
@@ -979,7 +979,7 @@ def test_code_that_ends_the_program_is_told_in_one_line(monkeypatch, aevis, draw
     def leaves(*_args, **_options):
         raise SystemExit(3)
 
-    monkeypatch.setattr("aevis_dash.workbench.Workbench.judge", leaves)
+    monkeypatch.setattr("aevis_dash.workbench.judging.Judging.judge", leaves)
     status, _, err = aevis("check", drawn_world)
     assert status == 2
     assert "aevis: Code that the workspace's model brings along ended the program (SystemExit: 3)." in err

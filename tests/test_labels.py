@@ -187,7 +187,7 @@ def test_a_folder_named_as_the_workspaces_own_is_refused(folder, tmp_path):
 def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path, folder):
     touch(tmp_path, "empty/a.heic", "file")
     for name, words in (
-        ("empty", r"holds no image that can be read.*Its 1 files are of other kinds, such as 'a\.heic'"),
+        ("empty", r"holds no image that can be read.*Its 1 file is of other kinds, such as 'a\.heic'"),
         ("file", "There is no folder"),
         ("nowhere", "There is no folder"),
     ):

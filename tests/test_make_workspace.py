@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import math
 import os
 import pickle
 import re
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aevis_dash import make_workspace, web
+from aevis_dash import label_doubts, make_workspace, web
 from aevis_dash.config import resource
 from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
@@ -251,9 +252,9 @@ def narrowed():
         ("os.path:abspath", "", "a part of Python itself"),
         ("numpy:zeros", "", "no function written in Python, so it is not called"),
         ("numpy:matrix", "", "is a class, but not one of torch.nn.Module"),
-        ("test_founding:writes", "", "says that it returns int, which is no model"),
-        ("test_founding:leaves", "", r"test_founding:leaves\(\) failed with SystemExit: 3"),
-        ("test_founding:number", "", "gave a int, not a torch.nn.Module"),
+        ("test_make_workspace:writes", "", "says that it returns int, which is no model"),
+        ("test_make_workspace:leaves", "", r"test_make_workspace:leaves\(\) failed with SystemExit: 3"),
+        ("test_make_workspace:number", "", "gave a int, not a torch.nn.Module"),
         ("hand_wired:Branching", "V1", "no weights file V1"),
         ("hand_wired:Branching", "", r"Branching.*hand_wired\.py.*if x\.sum\(\) > 0"),
     ],
@@ -291,13 +292,13 @@ class Silent(Stubborn):
 
 def test_a_model_that_eval_does_not_reach_is_refused_by_its_cause():
     with pytest.raises(AevisError, match=r"stays in training mode though eval\(\) is called .* a train\(\) of its own"):
-        loading.load_model(ModelSpec("test_founding:Stubborn", ""))
-    assert not loading.load_model(ModelSpec("test_founding:Silent", "")).training, "its train() gives nothing back"
+        loading.load_model(ModelSpec("test_make_workspace:Stubborn", ""))
+    assert not loading.load_model(ModelSpec("test_make_workspace:Silent", "")).training, "its train() gives nothing back"
 
 
 def test_a_class_and_a_partial_function_make_models():
     for name in ("Small", "partly", "promised"):
-        assert type(loading.load_model(ModelSpec(f"test_founding:{name}", ""))).__name__ == "Small"
+        assert type(loading.load_model(ModelSpec(f"test_make_workspace:{name}", ""))).__name__ == "Small"
 
 
 class Small(torch.nn.Linear):
@@ -432,6 +433,9 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
     [
         (0.5, 100, 2, True),
         (0.9, 100, 2, False),
+        (0.9, 10, 2, False),
+        (0.8, 10, 2, True),
+        (0.7, 10, 3, False),
         (0.15, 100, 10, True),
         (0.3, 100, 10, False),
         (0.0, 100, 1000, True),
@@ -442,7 +446,30 @@ def test_check_reads_the_parts_that_are_known(world, spoil):
 )
 def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guesses):
     facts = {"accuracy": accuracy, "labelled": labelled, "classes": classes}
-    assert any("hardly more than guessing" in doubt for doubt in make_workspace._doubts(facts)) == guesses
+    assert any("as guessing among" in doubt for doubt in label_doubts.doubts(facts, [])) == guesses
+
+
+def test_chance_is_that_of_the_binomial_distribution():
+    """Written out: the ways to be right at least so often, times their probability."""
+    for count, least, chance in ((10, 9, 0.5), (24, 8, 0.25), (100, 4, 0.001), (3, 0, 0.2)):
+        wanted = sum(math.comb(count, k) * chance**k * (1 - chance) ** (count - k) for k in range(least, count + 1))
+        assert label_doubts.by_chance(least / count, count, chance) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "blamed"),
+    [
+        ([0, 1] * 8, [2] * 16, False),
+        ([0, 1, 2] * 8, [1, 1, 0] * 8, False),
+        ([0, 1] * 8, [1, 2] * 8, True),
+        ([1, 2, 3] * 8, [0, 1, 2] * 8, True),
+    ],
+)
+def test_labels_are_not_blamed_for_a_model_that_always_says_the_same(labels, predicted, blamed):
+    pairs = list(zip(labels, predicted, strict=True))
+    facts = label_doubts.agreement(pairs) | {"labelled": len(pairs), "classes": 4}
+    (said,) = label_doubts.doubts(facts, pairs)
+    assert ("the table that they come from counts" in said) == blamed
 
 
 def test_check_counts_what_the_table_leaves_out(world):

@@ -209,7 +209,12 @@ PLAIN_MEAN, PLAIN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     ("mean", "std", "value_range", "words"),
     [
         (MEAN, STD, (0, 1), r"mean = \[123.675, .*0 to 1.*value_range = \[0, 255\].*mean = \[0.485, .*std = \[0.229, "),
-        (MEAN, (1, 1, 1), (0, 1), r"mean = .*value-range=0,255.*divide it by 255: mean = \[0.485, 0.456, 0.406\]\."),
+        (
+            MEAN,
+            (1, 1, 1),
+            (0, 1),
+            r".*value-range=0,255.*divide mean and std by 255: mean = \[0.485, .*std = \[0.0039, ",
+        ),
         (PLAIN_MEAN, STD, (0, 1), r"std = \[58.395, .*0 to 255, divide it by 255: std = \[0.229, "),
         ((-0.1, 0.5, 0.5), PLAIN_STD, (0, 1), r"mean = \[-0.1, .*Mend it, or value_range"),
         ((0.5, 0.5, 1.5), PLAIN_STD, (-1, 1), r"mean = .* from -1 to 1, .*Mend it, or value_range"),

@@ -26,7 +26,7 @@ _KNOWN = (*POOLING, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, 
 _POOLING_FUNCTIONS = frozenset(
     getattr(home, name) for home in (F, torch) for name in dir(home) if "pool" in name and not name.startswith("_")
 )
-_SCALES = (0.05, 1.0, 300.0)
+_SCALES = (0.05, 1.0, 3e4)
 """How large the numbers are with which an operation is tried: small ones show no clamp at 6, large ones no rounding."""
 _ROUNDING = 1e-3
 """How far, relative to its largest value, a straight operation may miss the middle in single precision."""
@@ -35,7 +35,8 @@ _ROUNDING = 1e-3
 def bent(
     module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
 ) -> tuple[fx.Node, ...]:
-    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`.
+    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`
+    and those that the output does not need.
 
     Every other operation runs a few times on random numbers of the shape that an image (1, 3, *size) gives it.
     """
@@ -46,10 +47,21 @@ def bent(
     return tuple(trial.bent)
 
 
+def _needed(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that the output is made of."""
+    queue = [node for node in module.graph.nodes if node.op == "output"]
+    found = set(queue)
+    while queue:
+        new = set(queue.pop().all_input_nodes) - found
+        found |= new
+        queue.extend(new)
+    return found
+
+
 class _Trial(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, carried: set[fx.Node], gated: Collection[fx.Node]):
         super().__init__(module)
-        self._carried, self._tried = carried, carried.difference(gated)
+        self._carried, self._tried = carried, _needed(module).intersection(carried).difference(gated)
         self._seeds = np.random.default_rng(0)
         self.bent: list[fx.Node] = []
 
@@ -70,9 +82,10 @@ class _Trial(fx.Interpreter):
             one, other, middle = (self._values(node, weight, scale, seed) for weight in (1.0, 0.0, 0.5))
         except Exception:  # whatever the model's own operation raises for numbers that it does not take
             return False
-        return all(_close((a + b) / 2, c) for a, b, c in zip(one, other, middle, strict=True))
+        alike = len(one) == len(other) == len(middle)
+        return alike and all(map(_is_middle, one, other, middle))
 
-    def _values(self, node: fx.Node, weight: float, scale: float, seed: int) -> list[Tensor]:
+    def _values(self, node: fx.Node, weight: float, scale: float, seed: int) -> list[Any]:
         """What the node gives for random numbers in place of all that it takes from the image.
 
         The numbers are `weight` times those of one draw plus (1 - weight) times those of another. Whole numbers and
@@ -83,25 +96,39 @@ class _Trial(fx.Interpreter):
         def drawn(value: Any) -> Any:
             if type(value) in (tuple, list):
                 return type(value)(map(drawn, value))
-            if not isinstance(value, Tensor) or not value.is_floating_point():
+            if isinstance(value, dict):
+                return {name: drawn(each) for name, each in value.items()}
+            if isinstance(value, float):
+                return drawn(torch.tensor(value)).item()
+            if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
                 return value
-            one, other = torch.randn((2, *value.shape), generator=random) * scale
+            kind = torch.complex64 if value.is_complex() else torch.float32
+            one, other = torch.randn((2, *value.shape), generator=random, dtype=kind) * scale
             return (weight * one + (1 - weight) * other).to(value)
 
         taken = {n: drawn(self.env[n]) for n in node.all_input_nodes if n in self._carried}
         args, kwargs = (map_arg(given, lambda n: taken.get(n, self.env[n])) for given in (node.args, node.kwargs))
-        return _tensors(getattr(self, node.op)(node.target, args, kwargs))
+        return _parts(getattr(self, node.op)(node.target, args, kwargs))
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    """The tensors in a value that may be one, or a tuple or list of such values."""
+def _parts(value: Any) -> list[Any]:
+    """What a value consists of, be it one, or tuples, lists and dicts of such values."""
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, tuple | list):
-        return [tensor for part in value for tensor in _tensors(part)]
-    return [value.double()] if isinstance(value, Tensor) else []
+        return [part for each in value for part in _parts(each)]
+    return [torch.tensor(value) if isinstance(value, int | float) else value]
 
 
-def _close(wanted: Tensor, found: Tensor) -> bool:
-    if not wanted.numel():
+def _is_middle(one: Any, other: Any, middle: Any) -> bool:
+    """Whether a value lies half-way between two others; of what is no number, whether all three are the same."""
+    if not all(isinstance(value, Tensor) for value in (one, other, middle)):
+        return bool(one == other == middle)
+    if not one.shape == other.shape == middle.shape:
+        return False
+    if not middle.numel():
         return True
-    finite = bool(torch.isfinite(wanted).all() and torch.isfinite(found).all())
-    return finite and bool((wanted - found).abs().max() <= _ROUNDING * wanted.abs().max())
+    a, b, c = (value.to(torch.complex128 if value.is_complex() else torch.float64) for value in (one, other, middle))
+    wanted = (a + b) / 2
+    finite = bool(torch.isfinite(wanted).all() and torch.isfinite(c).all())
+    return finite and bool((wanted - c).abs().max() <= _ROUNDING * wanted.abs().max())

@@ -28,6 +28,7 @@ class Classifier:
         _refuse_training_mode(model)
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
+        _refuse_no_numbers(model)
         traced = trace_model(model, preprocessing.input_size)
         self.network = Network(traced)
         outputs = self._checked_outputs()
@@ -127,6 +128,16 @@ class Classifier:
         return logits
 
 
+def _refuse_no_numbers(model: nn.Module) -> None:
+    """Raise AevisError for weights on the device "meta", which knows shapes and no numbers."""
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            raise AevisError(
+                f"The model's weights hold no numbers (first {name!r}): they are on the device 'meta'. Make the model "
+                "on the CPU and load its weights."
+            )
+
+
 def _refuse_training_mode(model: nn.Module) -> None:
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
@@ -146,6 +157,11 @@ def _fingerprint(classifier: Classifier) -> str:
         digest.update(json.dumps([node.name for node in made]).encode())
     digest.update(json.dumps([_described(classifier.preprocessing), classifier.class_names], default=list).encode())
     for name, tensor in sorted(module.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            raise AevisError(
+                f"The model's state has {name!r}, which is no tensor, as quantized modules have. Hand over the model "
+                "as it was before it was quantized."
+            )
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
     return digest.hexdigest()[:32]

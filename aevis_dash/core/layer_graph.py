@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.jit import ScriptModule
+from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.activations import Activations
@@ -130,6 +131,11 @@ _INNER: tuple[tuple[Callable[[nn.Module], bool], str, str], ...] = (
     (
         lambda module: isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel),
         "spreads a module over several devices",
+        "Hand over the module inside, `.module`",
+    ),
+    (
+        lambda module: isinstance(module, AveragedModel),
+        "averages the weights of a module",
         "Hand over the module inside, `.module`",
     ),
 )

@@ -45,7 +45,8 @@ def test_the_end_of_an_extraction_asks_each_station_once(walker):
     walker.until(lambda: "layer=" in walker.driver.current_url, "it has a layer")
     walker.idle("all is drawn", after=1000)
     found = {station: asked(walker, station) for station in (RIVER, LAYER, NEURON)}
-    assert [len(by) for by in found.values()] == [2, 2, 2], f"at the click and at the end: {found}"
+    assert [len(by) for by in found.values()] == [3, 2, 2], f"at the click and at the end: {found}"
+    assert found[RIVER][2] == ["nulls-ready.data"], "the river once more, when its band can be drawn"
     assert all("extraction-ready.data" in by[1] for by in found.values()), found
     assert walker.complaints() == []
 

@@ -118,7 +118,34 @@ def roots_of_positive_numbers(x):
     return x.sqrt()
 
 
+@torch.fx.wrap
+def positives(x):
+    return x[x > 0].mean()
+
+
+@torch.fx.wrap
+def as_many_as_fire(x):
+    return [x] * (1 + int((x > 0).sum() % 3))
+
+
+@torch.fx.wrap
+def squared_in_a_dict(x):
+    return {"a": x * x}
+
+
+@torch.fx.wrap
+def first_number(x):
+    return float(x.abs().max())
+
+
 BENDING = {
+    "as many numbers as fire": lambda x: x + positives(x),
+    "as many tensors as fire": lambda x: as_many_as_fire(x)[0],
+    "a dict": lambda x: squared_in_a_dict(x)["a"],
+    "times a plain number of the image": lambda x: x * first_number(x),
+    "spectrum": lambda x: torch.fft.fft2(x).abs(),
+    "square of complex numbers": lambda x: (torch.fft.fft2(x) * torch.fft.fft2(x).conj()).real,
+    "clamp very far away": lambda x: x.clamp(max=5000.0),
     "what refuses some numbers": lambda x: roots_of_positive_numbers(x),
     "softmax": lambda x: torch.softmax(x, 1),
     "matmul": lambda x: x @ x.transpose(2, 3),
@@ -158,6 +185,8 @@ STRAIGHT = {
     "convolution": lambda x: F.conv_transpose2d(x, torch.ones(4, 4, 2, 2)),
     "batch norm": lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4)),
     "its shape alone": lambda x: x * x.shape[2] + torch.zeros_like(x).exp(),
+    "fourier transform": lambda x: torch.fft.ifft2(2 * torch.fft.fft2(x)).real,
+    "what the output does not need": lambda x: (torch._assert((x >= 0).any(), "never"), torch.softmax(x, 1), x)[2],
     "other type": lambda x: x.double().contiguous().float(),
 }
 

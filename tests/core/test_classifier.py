@@ -126,3 +126,17 @@ def test_models_that_take_or_give_something_else_are_refused_in_a_sentence():
         Classifier(grey.eval(), Preprocessing((8, 8)), "abc")
     with pytest.raises(AevisError, match="a tuple in place of a tensor of logits"):
         Classifier(_Pair().eval(), Preprocessing((8, 8)), "abc")
+
+
+def test_weights_without_numbers_are_refused():
+    with torch.device("meta"):
+        model = Strided().eval()
+    with pytest.raises(AevisError, match=r"weights hold no numbers \(first '.*'\): they are on the device 'meta'"):
+        Classifier(model, PLAIN, hand_wired.CLASSES)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_quantized_model_is_refused_in_a_sentence():
+    model = torch.ao.quantization.quantize_dynamic(Strided(), {nn.Linear}).eval()
+    with pytest.raises(AevisError, match=r"no tensor, as quantized modules have\. Hand over the model as it was"):
+        Classifier(model, PLAIN, hand_wired.CLASSES)

@@ -368,9 +368,9 @@ def test_integrated_effects_do_not_depend_on_the_batch_and_count_their_runs():
 def fooled(drawn_world):
     """The shipped network's classifier, eight of its real adversarials, their sources, and the labels of both."""
     bench = open_workbench(drawn_world)
-    chosen = [judged for judged in bench.judged_examples() if judged.misclassified][:8]
+    chosen = [judged for judged in bench.judging.judged_examples() if judged.misclassified][:8]
     adv, src = ([getattr(j.example, kind) for j in chosen] for kind in ("adversarial", "source"))
-    labels = [np.array([p.label for p in bench.predict(names)]) for names in (adv, src)]
+    labels = [np.array([p.label for p in bench.judging.predict(names)]) for names in (adv, src)]
     return bench.classifier, *(bench.workspace.read(names) for names in (adv, src)), *labels
 
 

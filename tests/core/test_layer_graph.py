@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aevis_dash.core.layer_graph import trace_model
@@ -198,6 +199,7 @@ class Outer(nn.Module):
     ("wrap", "words"),
     [
         (nn.DataParallel, r"class DataParallel, spreads .*Hand over the module inside, `\.module`"),
+        (AveragedModel, r"class AveragedModel, averages .*Hand over the module inside, `\.module`"),
         (torch.compile, r"class OptimizedModule, was wrapped by torch\.compile.*`\._orig_mod`"),
         (
             torch.jit.script,

@@ -277,14 +277,14 @@ def solved(drawn_world):
     """Losses and slacks (2 x 4) of adv, and of a target held near it, by solvers of so many and so long steps; and how
     far the two lie apart with the constraint and without."""
     bench = open_workbench(drawn_world)
-    fooled = [judged.example for judged in bench.judged_examples() if judged.misclassified][:4]
+    fooled = [judged.example for judged in bench.judging.judged_examples() if judged.misclassified][:4]
 
     @functools.cache
     def ask(iterations, learning_rate, method="constrained"):
         found = []
         wanted = ExtractionParameters(method=method, iterations=iterations, learning_rate=learning_rate)
         for example in fooled:
-            names = (example.adversarial, bench.plan(example).candidates[0])
+            names = (example.adversarial, bench.datapaths.plan(example).candidates[0])
             adv, tar = (bench.workspace.read([name]) for name in names)
             path = next(extract(bench.classifier, adv, [], wanted))
             found.append((path, next(extract(bench.classifier, tar, [path.gates], wanted))))
