@@ -115,7 +115,7 @@ def traces(picture):
 def test_what_is_compared_is_drawn_in_one_order(bench, found, view):
     names = [found.plan.example.source, *found.plan.candidates, *found.plan.nulls]
     many = picture_of(bench, found, view.but(compared=tuple(names)), LIGHT)
-    assert {"source", "adversarial", "target", "target 2", "target 3"} <= set(traces(many))
+    assert {"source", "adversarial", "target", "target 2", "target 3 other"} <= set(traces(many))
     assert "cannot be shown so" in many.note
     assert "null" not in traces(many)
     two = picture_of(bench, found, view.but(compared=(names[0],)), LIGHT)
@@ -134,6 +134,17 @@ def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, v
         assert wanted in traces(picture)
         (layers,) = [t for t in picture.figure.data if t.name == "layers"]
         assert [c[2] for c in layers.customdata if c[2]] == ["layer1", "layer2", "layer3", "layer4"]
+
+
+def test_an_image_of_a_random_other_class_is_called_other(bench, found, view):
+    picture = picture_of(bench, found, view.but(compared=(found.image(Role.SOURCE), found.plan.nulls[0])), LIGHT)
+    (layers,) = [trace for trace in picture.figure.data if trace.name == "layers"]
+    ends = [note.text for note in picture.figure.layout.annotations if note.text]
+    assert "adv–other " in picture.said
+    assert any(end.startswith("other · ") for end in ends)
+    assert all("other" in hover for hover in layers.hovertext)
+    assert "tar" not in picture.said
+    assert not any(end.startswith("tar") for end in ends)
 
 
 def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
