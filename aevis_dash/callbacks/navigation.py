@@ -29,16 +29,15 @@ def register(app: Dash, bench: Workbench) -> None:
     def open_link(search, went):
         """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
         address = went["search"] if went and ctx.triggered_id == ids.WENT else search
-        left_out = unread(address)
         try:
             view, beside = comparable(bench, from_search(address))
-            left_out += beside
             check(view, bench)
             view = without_own(view, own)
-            view = settled(bench, view) if view.example else opening(bench)
+            view = settled(bench, view) if view.example else opening(bench, view)
             check(view, bench)
         except AevisError as error:
-            return opening(bench).to_data(), " ".join([str(error), *left_out]), True
+            return opening(bench).to_data(), " ".join([str(error), *unread(address, refused=True)]), True
+        left_out = [*unread(address), *beside]
         return view.to_data(), " ".join(left_out), bool(left_out)
 
     app.clientside_callback(
@@ -215,7 +214,10 @@ def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: 
     return tuple(dict.fromkeys([*view.maps, *new]))
 
 
-def opening(bench: Workbench) -> View:
-    """The view a visitor without a link begins with: a story, not an empty form."""
+def opening(bench: Workbench, like: View | None = None) -> View:
+    """The view a visitor without a link to an example begins with: a story, not an empty form, shown in the way that
+    another view is."""
     found = bench.opening(bench.judged_examples())
-    return settled(bench, View(example=found.example.id)) if found is not None else View()
+    like = like or View()
+    plain = like.at_example(found.example.id if found is not None else None).but(sort=like.sort)
+    return settled(bench, plain) if found is not None else plain

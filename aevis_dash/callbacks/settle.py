@@ -29,13 +29,13 @@ def settled(bench: Workbench, view: View) -> View:
 def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
     """The view without compared images that have no datapath beside its example, and a sentence where there were any,
     or too many."""
+    if not view.example:  # they go with one, which says `unread`
+        return view.but(compared=()), []
     if not view.compared:
         return view, []
     missing = foreign(view, bench)
     try:
-        plan = bench.plan(
-            bench.workspace.example(view.example or ""), wanted_of(view, bench.workspace.settings.extraction)
-        )
+        plan = bench.plan(bench.workspace.example(view.example), wanted_of(view, bench.workspace.settings.extraction))
         known = (plan.example.source, *plan.candidates, *plan.nulls)
         missing = tuple(name for name in view.compared if name not in known)
     except AevisError:  # there is nothing to compare, of which the stations say why
