@@ -74,23 +74,27 @@ DATAPATHS = 8
 """Datapaths compared at most."""
 
 
-def further(number: int) -> str:
-    """The key of a further target, "target 2" and on, beside the keys of the triplet, which are the roles."""
-    return f"{Role.TARGET} {number}"
+def further(number: int, other: int = 0) -> str:
+    """The key of a further target, "target 2" and on, beside the keys of the triplet, which are the roles; of the
+    `other`-th image of a random other class "target 3 other", "target 4 other 2" and on."""
+    return f"{Role.TARGET} {number}" + (" other" + f" {other}" * (other > 1) if other else "")
 
 
 def role_of(path: str) -> Role:
-    """The role of a compared datapath by its key: a role itself, or a further target."""
+    """The role of a compared datapath by its key: a role itself, or a further target; an image of a random other class
+    stands where a target does."""
     return Role(path.split(" ")[0])
 
 
 def in_order(paths: Iterable[str]) -> tuple[str, ...]:
-    """The keys of compared datapaths as they are named: source, adversarial, target, the further targets by number."""
+    """The keys of compared datapaths as they are named: source, adversarial, target, further ones by number."""
     return tuple(sorted(paths, key=lambda path: (ROLES.index(role_of(path)), len(path), path)))
 
 
 def short_of(path: str) -> str:
-    """How a compared datapath is called: "src", "adv", "tar", "tar 2"."""
+    """How a compared datapath is called: "src", "adv", "tar", "tar 2", "other", "other 2"."""
+    if " other" in path:
+        return path[path.index("other") :]
     return " ".join([role_of(path).short, *path.split(" ")[1:]])
 
 

@@ -13,8 +13,10 @@
 
   function sentence() {
     const [why] = refused.values();
-    const again = "What is shown is older than your last click. Reload the page; its address keeps what you see.";
-    return away.size ? TRYING : why ? `The server ${why.replace(/\.$/, "")}. ${again}` : late.size ? LATE : "";
+    const advised = /\. \S/.test(why); // a second sentence is the server's own, on what to do
+    const again = advised ? "" : " Reload the page; its address keeps what you see.";
+    const older = `What is shown is older than your last click.${again}`;
+    return away.size ? TRYING : why ? `The server ${why.replace(/\.$/, "")}. ${older}` : late.size ? LATE : "";
   }
 
   function say() {

@@ -293,7 +293,9 @@ class Silent(Stubborn):
 def test_a_model_that_eval_does_not_reach_is_refused_by_its_cause():
     with pytest.raises(AevisError, match=r"stays in training mode though eval\(\) is called .* a train\(\) of its own"):
         loading.load_model(ModelSpec("test_make_workspace:Stubborn", ""))
-    assert not loading.load_model(ModelSpec("test_make_workspace:Silent", "")).training, "its train() gives nothing back"
+    assert not loading.load_model(ModelSpec("test_make_workspace:Silent", "")).training, (
+        "its train() gives nothing back"
+    )
 
 
 def test_a_class_and_a_partial_function_make_models():

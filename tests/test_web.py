@@ -363,7 +363,7 @@ def refusal(answer):
     return answer.status_code, told.strip()
 
 
-@pytest.mark.parametrize("body", [b"[1]", b"null", b"not JSON", b"", b"\xff", b'"text"'])
+@pytest.mark.parametrize("body", [b"[1]", b"null", b"not JSON", b"", b"\xff", b'"text"', b"[" * 20000, b'{"a":' * 5000])
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", None])
 def test_a_request_that_is_no_json_object_is_refused_in_a_line(client, body, kind):
     answer = client.post(UPDATE, data=body, content_type=kind)

@@ -24,6 +24,7 @@ from aevis_dash.domain import (
     Intervention,
     Role,
     further,
+    in_order,
     role_of,
     short_of,
 )
@@ -346,14 +347,22 @@ def test_compared_datapaths_have_keys_and_no_more_than_eight(bench, fooled):
     names = [triplet.plan.example.source, *triplet.plan.candidates, *triplet.plan.nulls]
     assert triplet.members() == {role: triplet.image(role) for role in Role}
     every = triplet.members(names)
-    assert list(every) == ["source", "adversarial", "target", *(further(i) for i in range(2, len(names)))]
+    targets, nulls = len(triplet.plan.candidates), len(triplet.plan.nulls)
+    keys = [*(further(i) for i in range(2, targets + 1)), *(further(targets + i, other=i) for i in range(1, nulls + 1))]
+    assert list(every) == ["source", "adversarial", "target", *keys]
+    assert [short_of(key) for key in triplet.members(triplet.plan.nulls[:1])] == ["adv", "other"]
     assert sorted(every.values()) == sorted({triplet.image(Role.ADVERSARIAL), *names})
     assert every["target"] == triplet.image(Role.TARGET)
     assert list(triplet.members(names[:1])) == ["source", "adversarial"]
     assert triplet.path_of(every["target 2"]).label == bench.judging.predict([every["target 2"]])[0].label
-    assert [(role_of(key), short_of(key)) for key in ("source", "target 2")] == [
+    named = ["source", further(2), further(3, other=1), further(4, other=2)]
+    assert named[2:] == ["target 3 other", "target 4 other 2"]
+    assert in_order(reversed(named)) == tuple(named)
+    assert [(role_of(key), short_of(key)) for key in named] == [
         (Role.SOURCE, "src"),
         (Role.TARGET, "tar 2"),
+        (Role.TARGET, "other"),
+        (Role.TARGET, "other 2"),
     ]
     with pytest.raises(AevisError, match=r"'panda\.png' has no datapath beside"):
         triplet.members(["panda.png"])
@@ -576,10 +585,14 @@ def test_distances_between_go_through_the_images_that_are_compared(bench, fooled
     triplet = bench.datapaths.extract(fooled)
     null = triplet.plan.nulls[0]
     pairs = bench.datapaths.distances_between(triplet, [triplet.plan.example.source, null], "gates-raw")
-    assert set(pairs) == {("source", "adversarial"), ("source", "target 2"), ("adversarial", "target 2")}
+    assert set(pairs) == {
+        ("source", "adversarial"),
+        ("source", further(2, other=1)),
+        ("adversarial", further(2, other=1)),
+    }
     apart = np.square(triplet.nulls[0].gates - triplet.source.gates, dtype=np.float64)
     squared = [part.sum() for part in bench.layers.parts(apart)]
-    np.testing.assert_allclose(pairs["source", "target 2"], np.sqrt(squared))
+    np.testing.assert_allclose(pairs["source", further(2, other=1)], np.sqrt(squared))
 
 
 def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):

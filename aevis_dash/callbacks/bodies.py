@@ -20,12 +20,20 @@ def register(app: Dash) -> None:
     def _check() -> Response | None:
         if request.endpoint != ENDPOINT:
             return None
-        wrong = mistake(request.get_json(force=True, silent=True), app.callback_map)
+        wrong = mistake(_body(), app.callback_map)
         return refused(400, f"{wrong} Reload the page.") if wrong else None
 
     @app.server.errorhandler(DependencyException)
     def _unknown(_: Exception) -> Response:
         return refused(404, "The page has no such script.")
+
+
+def _body() -> Any:
+    """The request's body as JSON; None for none, and for one that is nested deeper than Python can read."""
+    try:
+        return request.get_json(force=True, silent=True)
+    except RecursionError:
+        return None
 
 
 def mistake(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> str:

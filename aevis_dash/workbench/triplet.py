@@ -51,7 +51,7 @@ class Triplet:
         return names.get(role, self.plan.candidates[self.target])
 
     def members(self, compared: Sequence[str] = ()) -> dict[str, str]:
-        """The image of every compared datapath by its key (a role, "target 2", ...): adv, and of the source's, the
+        """The image of every compared datapath by its key (`domain.further`): adv, and of the source's, the
         candidates' and the nulls' those that `compared` names, at least one; the triplet's for none.
 
         Raises AevisError for an image without a datapath here, or for more than DATAPATHS in all.
@@ -68,8 +68,10 @@ class Triplet:
                 else f"{len(chosen) + 1} datapaths are too many to compare. Choose at most {DATAPATHS}."
             )
         found = {role: self.image(role) for role in Role if role is Role.ADVERSARIAL or self.image(role) in chosen}
-        others = [name for name in chosen if name not in found.values()]
-        return found | {further(number): name for number, name in enumerate(others, start=2)}
+        targets = [name for name in chosen if name not in found.values() and name not in self.plan.nulls]
+        others = [name for name in chosen if name in self.plan.nulls]
+        found |= {further(number): name for number, name in enumerate(targets, start=2)}
+        return found | {further(len(targets) + 1 + i, other=i): name for i, name in enumerate(others, start=1)}
 
     def path_of(self, image: str) -> Datapath:
         """The datapath of one of the example's images, its candidates and its nulls."""

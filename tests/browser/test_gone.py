@@ -59,13 +59,14 @@ SCRIPT = Path(__file__).parents[2].joinpath("assets", "gone.js").read_text(encod
 ASK = """
 const [script, ...given] = arguments, done = given.pop(), [answers, address, count] = given;
 const real = window.fetch, seen = [], strip = () => document.getElementById("server-gone");
-const types = { json: "application/json", html: "text/html", text: "text/plain; charset=utf-8" };
+const types = { json: "application/json", html: "text/html", text: "text/plain; charset=utf-8", advice: "text/plain" };
 const cut = () => new ReadableStream({ start: (stream) => stream.error(new TypeError("cut off")) });
 window.fetch = async (...asked) => {
   seen.push([asked[1].body, strip() && !strip().hidden ? strip().textContent : ""]);
   const [status, type, by] = answers.shift();
   if (status === 0) throw new TypeError("Failed to fetch");
-  const body = type === "cut" ? cut() : status === 204 ? null : type === "text" ? "Say why.\\n" : '{"a": 1}';
+  const said = { cut: cut(), text: "Say why.\\n", advice: "Say why. Do this.\\n" };
+  const body = status === 204 ? null : said[type] || '{"a": 1}';
   const headers = { "content-type": types[type] || types.json, ...(by === "" ? {} : { "aevis-serves": by || "a" }) };
   return new Response(body, { status, headers });
 };
@@ -126,6 +127,12 @@ def test_a_page_that_the_server_does_not_know_any_more_is_to_be_reloaded(asked, 
     assert (found, dimmed) == ([given], "stale")
     older = "What is shown is older than your last click. Reload the page; its address keeps what you see."
     assert strip == f"The server {why}. {older}"
+
+
+def test_where_the_server_says_what_to_do_the_page_advises_nothing_else(asked):
+    _, _, strip, _ = asked((400, "advice"))
+    assert strip.startswith("The server refused what was asked (400): Say why. Do this. What is shown is older")
+    assert strip.endswith("than your last click.")
 
 
 def test_what_another_workspace_or_version_answers_is_not_shown(asked):

@@ -412,7 +412,7 @@ BAD_LINKS = {
     "?layer=layer3.0.relu&map=999": "no map 999",
     "?layer=layer3.0.relu&map=1&area=0,0,99,99": "outside layer",
     "?map=panda": "link cannot be read: its `map` says 'panda'",
-    "?layer=relu&maap=3": "The link says `maap`, which this page does not know; the rest is shown.",
+    "?layer=relu&maap=3": "The link names no example, and `layer` belongs to an example: it is left out.",
     "?distance=euclid": "no distance 'euclid'",
     "?method=guess": "no method 'guess'. It is one of: elimination, constrained,",
     "?share=0.3": "no share 0.3. It is one of: 0, 0.005, 0.01,",

@@ -30,7 +30,7 @@ def test_every_compared_image_is_shown_with_its_class_and_its_own_activations(be
     drawn = shown(bench, firing)
     assert list(drawn)[:2] == [Role.SOURCE, Role.ADVERSARIAL]
     assert len(drawn) == 2 + len(others)
-    last = drawn[further(len(others))]
+    last = drawn[further(len(others), other=1)]
     assert last.image.endswith(others[-1])
     assert last.name == bench.class_names[found.nulls[0].label]
     np.testing.assert_array_equal(last.values, bench.maps.activation_maps(others[-1], firing.layer.index)[3])

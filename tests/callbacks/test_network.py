@@ -114,7 +114,7 @@ def traces(picture):
 def test_what_is_compared_is_drawn_in_one_order(bench, found, view):
     names = [found.plan.example.source, *found.plan.candidates, *found.plan.nulls]
     many = picture_of(bench, found, view.but(compared=tuple(names)), LIGHT)
-    assert {"source", "adversarial", "target", "target 2", "target 3"} <= set(traces(many))
+    assert {"source", "adversarial", "target", "target 2", "target 3 other"} <= set(traces(many))
     assert "cannot be shown so" in many.note
     assert "null" not in traces(many)
     two = picture_of(bench, found, view.but(compared=(names[0],)), LIGHT)
@@ -133,6 +133,17 @@ def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, v
         assert wanted in traces(picture)
         (layers,) = [t for t in picture.figure.data if t.name == "layers"]
         assert [c[2] for c in layers.customdata if c[2]] == ["layer1", "layer2", "layer3", "layer4"]
+
+
+def test_an_image_of_a_random_other_class_is_called_other(bench, found, view):
+    picture = picture_of(bench, found, view.but(compared=(found.image(Role.SOURCE), found.plan.nulls[0])), LIGHT)
+    (layers,) = [trace for trace in picture.figure.data if trace.name == "layers"]
+    ends = [note.text for note in picture.figure.layout.annotations if note.text]
+    assert "adv–other " in picture.said
+    assert any(end.startswith("other · ") for end in ends)
+    assert all("other" in hover for hover in layers.hovertext)
+    assert "tar" not in picture.said
+    assert not any(end.startswith("tar") for end in ends)
 
 
 def test_closing_moves_no_other_curve_up_or_down(bench, found, view):
@@ -204,8 +215,8 @@ def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out, mon
     assert all(left_out.short in hover for hover in layers.hovertext)
     kept = Role.SOURCE if left_out is Role.TARGET else Role.TARGET
     picture = picture_of(bench, found, view.but(compared=(found.image(kept),)), LIGHT)
-    assert left_out.short not in picture.note
-    assert f"{kept.short}–adv" in picture.note or f"adv–{kept.short}" in picture.note
+    assert left_out.short not in picture.said + picture.note
+    assert f"{kept.short}–adv" in picture.said or f"adv–{kept.short}" in picture.said
     drawn = {t.name: t for t in picture.figure.data}
     assert not any(t.name == "stretches" and len(t.x) for t in picture.figure.data)
     assert not any(left_out.short in hover for hover in drawn["layers"].hovertext)
@@ -256,7 +267,19 @@ def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_t
     for landed, failed in (({network.NULLS}, ""), ((), "The extraction was cancelled.")):
         (_, note, _, asks), *_ = network.shown(bench, view.to_data(), landed, failed)
         assert asks is no_update
-        assert ("cancelled" in str(note)) == bool(failed)
+        words = read(note)
+        assert words.startswith(
+            "Nothing is marked, because the datapaths of 1 target of another class were not extracted."
+        )
+        assert ("extracted. The extraction was cancelled. Extract them Hard sets" in words) == bool(failed)
+        assert "as soon as" not in words
+
+
+def read(note):
+    """A note as the visitor reads it."""
+    return "".join(
+        part if isinstance(part, str) else part.children for part in ([note] if isinstance(note, str) else note)
+    )
 
 
 def test_with_them_the_river_is_marked_and_asks_for_nothing(bench, view, found):
@@ -269,11 +292,24 @@ def test_with_them_the_river_is_marked_and_asks_for_nothing(bench, view, found):
 
 def test_a_river_beside_one_of_them_waits_for_all(bench, view, found, without_nulls):
     beside = view.but(compared=(found.plan.nulls[0],))
-    (figure, _, _, asks), *_ = network.shown(bench, beside.to_data())
+    (figure, note, _, asks), *_ = network.shown(bench, beside.to_data())
     assert asks["part"] == network.ALL
     assert "Extracting" in figure.layout.annotations[0].text
+    count = 2 + len(found.plan.candidates)
+    assert note.startswith(f"{count + 1} datapaths to extract; they are kept")
     assert settled(bench, beside) == beside, "what the link names is not forgotten meanwhile"
     assert network.shown(bench, view.to_data())[0][3]["part"] == network.NULLS
+
+
+def test_what_is_extracted_before_the_river_is_told(bench, view, found):
+    """By a method that solves each apart the null targets come after it; by the one that solves all together before."""
+    count = 2 + len(found.plan.candidates)
+    for method, told in (
+        ("gradient", f"{count} datapaths to extract, and then"),
+        ("joint", f"{count + 1} datapaths to extract;"),
+    ):
+        (_, note, *_), *_ = network.shown(bench, view.but(method=method).to_data())
+        assert note.startswith(told)
 
 
 def test_another_river_is_drawn_at_once_and_one_that_opens_moves(bench, view):

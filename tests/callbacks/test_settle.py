@@ -8,7 +8,15 @@ import pytest
 from aevis_dash.callbacks.neuron.answer import MAP
 from aevis_dash.callbacks.neuron.answer import said as told
 from aevis_dash.callbacks.view import opening as settle
-from aevis_dash.callbacks.view.opening import is_lost_map, lost_map, opening, parting_layer, settled, stored_triplet
+from aevis_dash.callbacks.view.opening import (
+    comparable,
+    is_lost_map,
+    lost_map,
+    opening,
+    parting_layer,
+    settled,
+    stored_triplet,
+)
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.core.intervention import single_map_effects
 from aevis_dash.domain import DatapathDistance, Role
@@ -75,6 +83,14 @@ def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
     other = next(c for c in range(bench.layers.layers[layer].channels) if c != view.map)
     assert "speak most" not in told(bench, view.but(map=other), LIGHT, frozenset({MAP}))[0]
     assert not is_lost_map(bench, found, 0, 0), "what is not stored is not said"
+
+
+def test_a_link_without_an_example_opens_like_none_but_for_how_things_are_shown(bench):
+    plain = opening(bench)
+    assert opening(bench, View(layer="layer4.0.relu", map=3, sort="contribution")) == plain.but(sort="contribution")
+    assert opening(bench, View(gap="equal", plot="dots")) == plain.but(gap="equal", plot="dots")
+    assert opening(bench, View(method="gradient")) == View(example=plain.example, method="gradient")
+    assert comparable(bench, View(compared=("nowhere.png",))) == (View(), []), "`unread` tells of them"
 
 
 def test_it_opens_on_an_example_that_is_ready_and_on_the_workspaces_own(world):

@@ -155,18 +155,48 @@ def test_what_is_no_view_is_refused_by_the_name_of_the_part(search, said):
     [
         ("", []),
         (ADDRESS, []),
-        ("?layer=relu&utm=x&b", ["The link says `utm`, `b`, which this page does not know; the rest is shown."]),
-        (
-            "?a=1&b=1&c=1&d=1&e=1",
-            ["The link says `a`, `b`, `c` and 2 more, which this page does not know; the rest is shown."],
-        ),
-        ("?map=1&map=2&layer=relu", ["The link says `map` more than once; the first is shown."]),
-        ("?map=&layer=relu", ["The link says nothing for `map`; the rest is shown."]),
+        ("?example=e&utm=x&b", ["The link says `utm`, `b`, which this page does not know; the rest is shown."]),
+        ("?gap=equal&b=1", ["The link says `b`, which this page does not know; the rest is shown."]),
+        ("?a=1&b=1&c=1&d=1&e=1", ["The link says `a`, `b`, `c` and 2 more, which this page does not know."]),
+        ("?map=1&map=2&example=e", ["The link says `map` more than once; only the first counts."]),
+        ("?map=&example=e", ["The link says nothing for `map`; the rest is shown."]),
+        ("?map=", ["The link says nothing for `map`."]),
+        ("?gap=equal", []),
     ],
 )
 def test_what_is_left_out_of_a_link_is_told(search, said):
     assert unread(search) == said
-    assert from_search(search) in (View(), FULL, View(layer="relu"), View(layer="relu", map=1))
+    views = [View(), View(example="e"), View(example="e", map=1), View(gap="equal"), FULL]
+    assert from_search(search) in views
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("?map=1", ["The link names no example, and `map` belongs to an example: it is left out."]),
+        (
+            "?layer=relu&map=1&gap=equal&example=",
+            [
+                "The link says nothing for `example`; the rest is shown.",
+                "The link names no example, and `layer`, `map` belong to an example: they are left out; "
+                "the rest is shown.",
+            ],
+        ),
+        (
+            "?compared=a&dark=1",
+            [
+                "The link says `dark`, which this page does not know.",
+                "The link names no example, and `compared` belongs to an example: it is left out.",
+            ],
+        ),
+    ],
+)
+def test_what_belongs_to_an_example_that_a_link_does_not_name_is_told(search, said):
+    assert unread(search) == said
+
+
+def test_nothing_is_the_rest_of_a_link_that_is_refused():
+    assert unread("?layer=x&a=1", refused=True) == ["The link says `a`, which this page does not know."]
 
 
 def test_compared_images_that_the_example_does_not_have_are_told_and_left_out(world, monkeypatch):

@@ -78,6 +78,7 @@ def test_colours_stand_out_from_the_page(theme):
 
     assert min(contrast(theme.path(path)) for path in (*ROLES, *map(further, range(2, DATAPATHS + 1)))) > 3
     assert len({theme.path(path) for path in (*ROLES, *map(further, range(2, DATAPATHS + 1)))}) == DATAPATHS + 2
+    assert theme.path(further(3, other=1)) == theme.path(further(3)) != theme.path(further(2))
     assert contrast(theme.ink) > 10
     assert contrast(theme.faint) > 4.5
 

@@ -13,7 +13,7 @@ from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.address import checked
 from aevis_dash.callbacks.view.marks import mark, telling, told
 from aevis_dash.callbacks.view.opening import most_raised, triplet_of
-from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of
+from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of, wanted_of
 from aevis_dash.domain import (
     AevisError,
     Datapath,
@@ -123,12 +123,13 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str]
         words, planned = _cost(bench, view), _members_of_plan(bench, view)
         wanted = datapaths_of(view) | {"part": ALL if view.compared else FIRST}
         return _nothing("Extracting the datapaths of this example …", words, planned, colours, wanted)
-    picture = picture_of(bench, found, view, colours)
+    asks = bool(found.pending) and not failed and NULLS not in landed
+    picture = picture_of(bench, found, view, colours, coming=asks)
     chosen = [image for key, image in members.items() if key != Role.ADVERSARIAL]
     targets, beside = _targets(bench, found), _beside(bench, found)
-    asks = found.pending and not failed and NULLS not in landed
     wanted = datapaths_of(view) | {"part": NULLS} if asks else no_update
-    note = [picture.note, " ", *extract_again(failed)] if found.pending and failed else picture.note
+    again = [*extract_again(failed), " "] if found.pending and failed else []
+    note = [f"{picture.said} ", *again, picture.note] if again else f"{picture.said} {picture.note}"
     river = (picture.figure, note, minimap(picture.small), wanted)
     return river, triplet(_members(bench, found)), targets, found.image(Role.TARGET), beside, chosen
 
@@ -140,15 +141,18 @@ def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = 
 
 @dataclass(frozen=True)
 class Picture:
-    """The river or the dots, a line on how to read them, and the whole network small, as an address."""
+    """The river or the dots, a line on what they say and one on how to read them, and the whole network small, as an
+    address."""
 
     figure: go.Figure
+    said: str
     note: str
     small: str
 
 
-def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> Picture:
-    """What the network station shows of a view."""
+def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, coming: bool = True) -> Picture:
+    """What the network station shows of a view; `coming` says whether the null targets' datapaths that are not there
+    are being extracted."""
     graph, placed = bench.layers, placed_of(bench, found, view)
     layers = bench.datapaths.distances(found, view.distance)
     members = found.members(view.compared)
@@ -178,9 +182,9 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme) -> 
     )  # of which clicks are taken
     said = apart_in_a_line(seen)
     if both:
-        said = _coming(found) if found.pending else in_a_line(graph, marks, layers)
-    words = f"{said} {note} {_CAUTION}{_doubt(found)}"
-    return Picture(figure, words, small_picture(placed, drawn, colours))
+        said = _missing(found, coming) if found.pending else in_a_line(graph, marks, layers)
+    words = " ".join(filter(None, (note, f"{_CAUTION}{_doubt(found)}")))
+    return Picture(figure, said, words, small_picture(placed, drawn, colours))
 
 
 def _doubt(found: Triplet) -> str:
@@ -286,7 +290,9 @@ def apart_in_a_line(seen: Pairs) -> str:
     return f"Distances: {'; '.join(said)}." if said else ""
 
 
-def _coming(found: Triplet) -> str:
+def _missing(found: Triplet, coming: bool) -> str:
+    if not coming:
+        return f"Nothing is marked, because the datapaths of {_others(found.pending)} were not extracted."
     return (
         "Where adv leaves src and joins tar is marked as soon as it can be told from chance: by the datapaths of "
         f"{_others(found.pending)}, extracted after these."
@@ -320,8 +326,12 @@ def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
 
 
 def _cost(bench: Workbench, view: View) -> str:
-    plan = bench.datapaths.plan(bench.workspace.example(view.example or ""))
+    """What there is to extract before the river can be drawn, and what after it."""
+    wanted = wanted_of(view, bench.workspace.settings.extraction)
+    plan = bench.datapaths.plan(bench.workspace.example(view.example or ""), wanted)
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)
+    if view.compared or wanted.method == "joint":  # all at once
+        count, nulls = count + nulls, 0
     more = f", and then those of {_others(nulls)}" if nulls else ""
     return f"{count} datapaths to extract{more}; they are kept for the next time."
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from aevis_dash.callbacks.view import received
 from aevis_dash.callbacks.view.state import (
+    BELONGS,
     BESTS,
     FACES,
     GAPS,
@@ -50,16 +51,23 @@ def from_search(search: str) -> View:
     return from_data({**named, "steps": steps})
 
 
-def unread(search: str) -> list[str]:
-    """What an address holds beside the view that is read from it, a sentence each."""
+def unread(search: str, refused: bool = False) -> list[str]:
+    """What an address holds beside the view that is shown of it, a sentence each; of one that is `refused`, nothing is
+    shown."""
     fields = _fields(search)
-    unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in View.__dataclass_fields__]
-    said = [f"The link says {listed(unknown)}, which this page does not know; the rest is shown."] if unknown else []
     known = {name: given for name, given in fields.items() if name in View.__dataclass_fields__}
+    full = [name for name, given in known.items() if given[0]]
+    lost = [name for name in full if name in BELONGS["example"]] if "example" not in full and not refused else []
+    end = "." if refused or set(full) <= set(lost) else "; the rest is shown."
+    unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in known]
+    said = [f"The link says {listed(unknown)}, which this page does not know{end}"] if unknown else []
     twice = [f"`{name}`" for name, given in known.items() if len(given) > 1]
-    said += [f"The link says {listed(twice)} more than once; the first is shown."] if twice else []
+    said += [f"The link says {listed(twice)} more than once; only the first counts."] if twice else []
     empty = [f"`{name}`" for name, given in known.items() if not given[0]]
-    return said + ([f"The link says nothing for {listed(empty)}; the rest is shown."] if empty else [])
+    said += [f"The link says nothing for {listed(empty)}{end}"] if empty else []
+    out = "belong to an example: they are" if len(lost) > 1 else "belongs to an example: it is"
+    names = ", ".join(f"`{name}`" for name in lost)
+    return said + ([f"The link names no example, and {names} {out} left out{end}"] if lost else [])
 
 
 def _fields(search: str) -> dict[str, list[str]]:

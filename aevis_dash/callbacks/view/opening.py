@@ -25,16 +25,15 @@ def register(app: Dash, bench: Workbench) -> None:
     def open_link(search, went):
         """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
         address = went["search"] if went and ctx.triggered_id == ids.WENT else search
-        left_out = unread(address)
         try:
             view, beside = comparable(bench, from_search(address))
-            left_out += beside
             check(view, bench)
             view = without_own(view, own)
-            view = settled(bench, view) if view.example else opening(bench)
+            view = settled(bench, view) if view.example else opening(bench, view)
             check(view, bench)
         except AevisError as error:
-            return opening(bench).to_data(), " ".join([str(error), *left_out]), True
+            return opening(bench).to_data(), " ".join([str(error), *unread(address, refused=True)]), True
+        left_out = [*unread(address), *beside]
         return view.to_data(), " ".join(left_out), bool(left_out)
 
     app.clientside_callback(
@@ -85,12 +84,14 @@ def settled(bench: Workbench, view: View) -> View:
 def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
     """The view without compared images that have no datapath beside its example, and a sentence where there were any,
     or too many."""
+    if not view.example:  # they go with one, which says `unread`
+        return view.but(compared=()), []
     if not view.compared:
         return view, []
     missing = foreign(view, bench)
     try:
         plan = bench.datapaths.plan(
-            bench.workspace.example(view.example or ""), wanted_of(view, bench.workspace.settings.extraction)
+            bench.workspace.example(view.example), wanted_of(view, bench.workspace.settings.extraction)
         )
         known = (plan.example.source, *plan.candidates, *plan.nulls)
         missing = tuple(name for name in view.compared if name not in known)
@@ -177,7 +178,10 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
 
 
-def opening(bench: Workbench) -> View:
-    """The view a visitor without a link begins with: a story, not an empty form."""
+def opening(bench: Workbench, like: View | None = None) -> View:
+    """The view a visitor without a link to an example begins with: a story, not an empty form, shown in the way that
+    another view is."""
     found = bench.opening(bench.judging.judged_examples())
-    return settled(bench, View(example=found.example.id)) if found is not None else View()
+    like = like or View()
+    plain = like.at_example(found.example.id if found is not None else None).but(sort=like.sort)
+    return settled(bench, plain) if found is not None else plain

@@ -79,7 +79,7 @@ class View:
         """This view with some fields changed."""
         return replace(self, **changes)
 
-    def at_example(self, example: str) -> "View":
+    def at_example(self, example: str | None) -> "View":
         """This view of another example, without what belongs to the one before; how things are shown stays, but for
         an order by contributions, of which there are none yet."""
         sort = PLAIN_VIEW.sort if self.sort == "contribution" else self.sort
