@@ -21,7 +21,8 @@ from PIL import Image
 from aevis_dash import assistant, learning, make_workspace
 from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
-from aevis_dash.cli.answers import extraction_text, verification, verification_text
+from aevis_dash.cli.answers import extraction_text
+from aevis_dash.cli.verifications import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
@@ -1054,7 +1055,7 @@ def test_progress_elsewhere_is_a_plain_line_now_and_then():
 def test_progress_is_silent_where_asked(monkeypatch, aevis, drawn_world, option, said):
     monkeypatch.setattr(output.ProgressLine.__init__, "__defaults__", (0,))
     monkeypatch.setattr(
-        founding,
+        make_workspace,
         "check_workspace",
         lambda bench, progress: progress(0.5, "half") or make_workspace.Checked({"done": 1}, ()),
     )

@@ -312,7 +312,7 @@ def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
     methods, real = ("gradient", "random"), method_comparison.peak_memory
     of_gradient = Estimate(-5.0, -6.0, -4.0, 1)
     monkeypatch.setattr(
-        comparison, "peak_memory", lambda *asked: real(*asked) if asked[2].method == "random" else of_gradient
+        method_comparison, "peak_memory", lambda *asked: real(*asked) if asked[2].method == "random" else of_gradient
     )
     found = compare(bench, methods, 1, Sample(3, processes=1))
     assert list(found.methods) == list(methods)
