@@ -1,4 +1,4 @@
-// What the layer's treemaps do without the server; called from callbacks/layer/clicks.py and callbacks/layer/pinned.py.
+// What the layer's treemaps do without the server; called from callbacks/layer/clicks.py and callbacks/layer/table.py.
 (function () {
   let several = false;
   let resized = null;

@@ -1,4 +1,4 @@
-// What the page does without the server; called from callbacks/browser.py and callbacks/navigation.py.
+// What the page does without the server; called from callbacks/view/browser.py and callbacks/view/opening.py.
 (function () {
   const PATHS = ["example", "target", "method", "share"];
   const LAYER = [...PATHS, "compared", "layer", "pinned", "pair", "cause", "how", "sort", "keep", "faces", "steps", "at"];
@@ -65,7 +65,7 @@
   }
 
   // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another example
-  // or method meanwhile. The server first says what the view becomes (navigation.py, `settle`).
+  // or method meanwhile. The server first says what the view becomes (callbacks/view/opening.py, `settle`).
   function land(done, wanted, view) {
     const of = done && (done.ready || wanted);
     if (of && view && ["example", "method", "share"].every((name) => view[name] === of[name])) {
