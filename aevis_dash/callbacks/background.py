@@ -77,10 +77,11 @@ def register(app: Dash, manager: Any) -> None:
 def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
     """Extract the wanted example's datapaths.
 
-    What is wanted is the part of the view that names the datapaths (see `network.datapaths_of`), and which `part` of
-    them. The method and the share are among it, so that two visitors who ask for different ones are two jobs.
+    What is wanted is the part of the view that names the datapaths (`datapaths_of` in `callbacks/view/state.py`), and
+    which `part` of them. The method and the share are among it, so that two visitors who ask for different ones are two
+    jobs.
     The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
-    itself anew through others, so the browser says that they are ready (see `browser.py`).
+    itself anew through others, so the browser says that they are ready (see `callbacks/view/browser.py`).
     """
     if not wanted:
         return no_update, no_update, no_update

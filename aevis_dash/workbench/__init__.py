@@ -1,4 +1,4 @@
-"""The use cases, in the paper's words."""
+"""The use cases, in the paper's words. Each asks the store first and computes only what is not there."""
 
 from aevis_dash.workbench.triplet import Plan, Triplet
 from aevis_dash.workbench.workbench import Workbench, open_workbench

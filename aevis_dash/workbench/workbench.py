@@ -1,4 +1,4 @@
-"""The use cases, in the paper's words. Each asks the store first and computes only what is not there."""
+"""The analysis of one workspace: the parts of the workbench together, the example to open, and the warnings."""
 
 from collections.abc import Sequence
 from pathlib import Path

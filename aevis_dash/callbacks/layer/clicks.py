@@ -1,4 +1,5 @@
-"""Every click on the layer: the map that is shown, maps for a flip-back, their order and faces, pinned layers."""
+"""Clicks on the layer: a map that is named elsewhere on the page, maps for a flip-back, their order and faces, and
+pinned layers. A click on a cell is the browser's (assets/layer.js)."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""What is chosen at the neuron: the area of interest, drawn, clicked or typed, and how activations are shown."""
+"""What is chosen at the feature map and needs the server: an area by a box, a lasso or the most active neurons, how
+activations are shown, and by what the patches are the best."""
 
 from typing import Any
 
@@ -16,7 +17,7 @@ from aevis_dash.workbench import Workbench
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks that choose the area of interest and the look of the maps."""
+    """Add the callbacks that choose the area of interest, the look of the maps and the best patches."""
 
     app.clientside_callback(
         ClientsideFunction("neuron", "asked"),
@@ -66,6 +67,16 @@ def register(app: Dash, bench: Workbench) -> None:
     def choose_look(_look, _large_look, data):
         view, look = checked(data, bench), ctx.triggered[0]["value"]
         return changes(view, view.but(look=look)) if look in LOOKS else no_update
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.BEST, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def choose_best(best, data):
+        view = checked(data, bench)
+        return changes(view, view.but(best=best)) if data else no_update
 
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:

@@ -4,8 +4,7 @@ from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.state import View, changes
+from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AevisError, FeatureMap
 from aevis_dash.layouts.learned import Patch, patches, picture
 from aevis_dash.workbench import Workbench
@@ -20,7 +19,7 @@ _NO_PICTURE = "no picture was made for this map"
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks that follow the index of learned features, and choose by what the patches are the best."""
+    """Add the callback that follows the index of learned features."""
 
     @app.callback(
         Output(ids.LEARN_TEXT, "children"),
@@ -40,16 +39,6 @@ def register(app: Dash, bench: Workbench) -> None:
         told = no_update if [seen, complete] == before else [seen, complete]
         start = no_update if ticks or complete else page
         return in_words(seen, bench.learning.total, complete), complete, told, start
-
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.BEST, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_best(best, data):
-        view = checked(data, bench)
-        return changes(view, view.but(best=best)) if data else no_update
 
 
 def shown_features(bench: Workbench, view: View) -> tuple:
