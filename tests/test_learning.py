@@ -116,14 +116,14 @@ def test_what_it_is_made_of_changes_it(learned, tmp_path, change):
         toml = root / "workspace.toml"
         toml.write_text(toml.read_text().replace("patches = 9", "patches = 4"))
     changed = open_workbench(root)
-    assert changed.learned_index() is None
+    assert changed.learning.index() is None
     assert not changed.learning.complete
     if change in ("image", "order"):
         names = [e.file for e in changed.workspace.images]
-        found = changed.learned_features()
+        found = changed.learning.features()
         strongest = names[found.image[700, 0]]
-        assert changed.maxima(strongest)[700] == pytest.approx(
-            max(changed.maxima(name)[700] for name in names), rel=1e-5
+        assert changed.maps.maxima(strongest)[700] == pytest.approx(
+            max(changed.maps.maxima(name)[700] for name in names), rel=1e-5
         )
 
 
