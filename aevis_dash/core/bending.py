@@ -35,8 +35,7 @@ _ROUNDING = 1e-3
 def bent(
     module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
 ) -> tuple[fx.Node, ...]:
-    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`
-    and those that the output does not need.
+    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`.
 
     Every other operation runs a few times on random numbers of the shape that an image (1, 3, *size) gives it.
     """
@@ -47,21 +46,10 @@ def bent(
     return tuple(trial.bent)
 
 
-def _needed(module: fx.GraphModule) -> set[fx.Node]:
-    """The nodes that the output is made of."""
-    queue = [node for node in module.graph.nodes if node.op == "output"]
-    found = set(queue)
-    while queue:
-        new = set(queue.pop().all_input_nodes) - found
-        found |= new
-        queue.extend(new)
-    return found
-
-
 class _Trial(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, carried: set[fx.Node], gated: Collection[fx.Node]):
         super().__init__(module)
-        self._carried, self._tried = carried, _needed(module).intersection(carried).difference(gated)
+        self._carried, self._tried = carried, carried.difference(gated)
         self._seeds = np.random.default_rng(0)
         self.bent: list[fx.Node] = []
 

@@ -64,7 +64,7 @@ class TracedModel:
     @cached_property
     def ungated(self) -> tuple[fx.Node, ...]:
         """The operations on the image that bend its numbers and have no gate; every operation is run to find them."""
-        return bent(self.module, _made_of_image(self.module), self.input_size, {*self.sites, *self.inside})
+        return bent(self.module, _on_the_way(self.module), self.input_size, {*self.sites, *self.inside})
 
     def described(self, node: fx.Node) -> str:
         """A node for people: where in the model it is called, and what is called there."""
@@ -96,7 +96,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     carried = _carried(module, shapes)
     found = Activations(module, carried)
     sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
-    if not sites and (ungated := bent(module, _made_of_image(module), input_size)):
+    if not sites and (ungated := bent(module, _on_the_way(module), input_size)):
         raise AevisError(
             f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) cannot be "
             "gated here. Put an activation of torch.nn that works on every number by itself, such as nn.ReLU, in their "
@@ -264,6 +264,12 @@ def _made_of_image(module: fx.GraphModule) -> set[fx.Node]:
         if node.op == "placeholder" or (node.target not in _BLANK and any(n in made for n in node.all_input_nodes)):
             made.add(node)
     return made
+
+
+def _on_the_way(module: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that are made of the image and that the output is made of."""
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    return _made_of_image(module) & ancestors(output)
 
 
 def _shapes_or_refusal(
