@@ -8,7 +8,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 from aevis_dash import ids
 from aevis_dash.callbacks.layer.contents import winners_of
 from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import carried_area, settled
+from aevis_dash.callbacks.view.opening import at_layer
 from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import maps_in
 from aevis_dash.domain import AevisError
@@ -109,10 +109,8 @@ def register(app: Dash, bench: Workbench) -> None:
 
 def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:
     """The view of a pinned layer, of the map where a cell of it was clicked."""
-    name = pressed["index"]
     place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
-    area = carried_area(bench, view, bench.layers.find(name).index)
-    return settled(bench, view.but(layer=name, map=place, area=area, maps=()))
+    return at_layer(bench, view, bench.layers.find(pressed["index"]).index, place)
 
 
 def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: dict | None) -> tuple[int, ...]:

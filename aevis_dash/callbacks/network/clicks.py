@@ -9,7 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.network.river import groups_of, placed_of
 from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import carried_area, settled, stored_triplet
+from aevis_dash.callbacks.view.opening import at_layer, settled, stored_triplet
 from aevis_dash.callbacks.view.state import View, changes, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
@@ -102,13 +102,13 @@ def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) ->
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:
         name, _, channel = what.partition(":")
-        there = _at_layer(bench, view, bench.layers.find(name).index)
+        there = at_layer(bench, view, bench.layers.find(name).index)
         return there.but(map=int(channel)) if channel else there
     group, layer = _keyed(bench, view, placed, what)
     if group:
         known = next((g for g in tree if g.name == group), None)
         return view.but(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
-    return view if layer is None else _at_layer(bench, view, layer)
+    return view if layer is None else at_layer(bench, view, layer)
 
 
 def _keyed(bench: Workbench, view: View, placed: Columns, key: dict[str, Any]) -> tuple[str, int | None]:
@@ -127,11 +127,6 @@ def innermost(placed: Columns, layer: int) -> str:
     """The name of the smallest group that is shown around a layer, "" for none."""
     around: list[Group] = [g for g in placed.groups if g.holds(layer, layer)]
     return min(around, key=lambda g: g.size).name if around else ""
-
-
-def _at_layer(bench: Workbench, view: View, layer: int) -> View:
-    there = view.but(layer=bench.layers.layers[layer].name, map=None, area=carried_area(bench, view, layer), maps=())
-    return settled(bench, there)
 
 
 def compared_in(triplet: Triplet | None, chosen: list[str]) -> tuple[str, ...]:

@@ -178,6 +178,12 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
 
 
+def at_layer(bench: Workbench, view: View, layer: int, chosen: int | None = None) -> View:
+    """The view at another layer and the `chosen` map of it, the area of interest carried there; settled."""
+    area = carried_area(bench, view, layer)
+    return settled(bench, view.but(layer=bench.layers.layers[layer].name, map=chosen, area=area, maps=()))
+
+
 def opening(bench: Workbench, like: View | None = None) -> View:
     """The view a visitor without a link to an example begins with: a story, not an empty form, shown in the way that
     another view is."""
