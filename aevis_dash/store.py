@@ -16,7 +16,6 @@ import io
 import json
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 import numpy as np
+from cachetools import LRUCache
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import READ_ONLY, check_place, part_prefix, sweep, write_atomically
@@ -164,34 +164,32 @@ class _Recent:
     """Results in memory under their key and the state of their file; the one not asked for longest goes first."""
 
     def __init__(self, bound: int):
-        self._bound, self._held = bound, 0
-        self._found: OrderedDict[Any, tuple[Any, Any, int]] = OrderedDict()
+        self._found: LRUCache[Any, tuple[Any, Any, int]] = LRUCache(bound, getsizeof=lambda held: held[2])
         self._lock = threading.Lock()
+
+    @property
+    def size(self) -> float:
+        """Bytes that the results take."""
+        return self._found.currsize
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def get(self, key: Any, state: Any) -> Any:
         """The result, None where there is none or its file is another by now."""
         with self._lock:
             found = self._found.get(key)
             if found is None or found[0] != state:
-                self._drop(key)
+                self._found.pop(key, None)
                 return None
-            self._found.move_to_end(key)
             return found[1]
 
     def put(self, key: Any, state: Any, result: Any, size: int) -> None:
         """Hold a result of `size` bytes; one larger than a quarter of the bound would push out too much."""
         with self._lock:
-            self._drop(key)
-            if size > self._bound // 4:
-                return
-            self._found[key] = (state, result, size)
-            self._held += size
-            while self._held > self._bound:
-                self._drop(next(iter(self._found)))
-
-    def _drop(self, key: Any) -> None:
-        if key in self._found:
-            self._held -= self._found.pop(key)[2]
+            self._found.pop(key, None)
+            if size <= self._found.maxsize // 4:
+                self._found[key] = (state, result, size)
 
 
 def _state(found: os.stat_result) -> tuple[int, int, int]:

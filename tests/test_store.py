@@ -459,7 +459,7 @@ def test_memory_has_a_bound_and_the_longest_unused_goes_first(tmp_path):
     assert store.get(keys[1], Inner) is not held[1], "it had to go"
     assert store.get(keys[0], Inner) is held[0], "it was asked for since"
     assert [store.get(key, Inner).values[0] for key in keys] == list(range(5))
-    assert store._recent._held == sum(size for _, _, size in store._recent._found.values()) <= 45_000
+    assert 40_000 < store._recent.size <= 45_000
 
 
 def test_results_of_no_arrays_fill_memory_too(tmp_path):
@@ -467,11 +467,11 @@ def test_results_of_no_arrays_fill_memory_too(tmp_path):
     for i in range(20):
         store.put(key_of("thing", 1, number=i), Outer("x", 0.5, True, Inner(1, np.zeros(0)), np.zeros(0, bool)))
         store.get(key_of("thing", 1, number=i), Outer)
-    assert len(store._recent._found) < 5
+    assert len(store._recent) < 5
 
 
 def test_a_result_that_would_push_out_all_others_stays_on_disk(tmp_path):
     store = Store(tmp_path, held=30_000)
     store.put(KEY, thousand(1))
     assert store.get(KEY, Inner) is not store.get(KEY, Inner)
-    assert store._recent._held == 0
+    assert store._recent.size == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cachetools import LRUCache
 from conftest import shrink
 from dash import dcc
 from PIL import Image
@@ -241,11 +242,19 @@ def test_a_small_picture_is_made_once(client, bench, monkeypatch):
     first = client.get(address).data
     monkeypatch.setattr(pictures, "_read", lambda *_: pytest.fail("it was made already"))
     assert client.get(address).data == first
-    kept = pictures._Recent(2)
-    for number in range(3):
-        kept.put((number,), b"%d" % number)
-        assert kept.get((0,)) == b"0"
-    assert [kept.get((number,)) for number in range(3)] == [b"0", None, b"2"], "what was asked for last stays"
+
+
+def test_no_more_than_so_many_small_pictures_stay_in_memory(client, bench, monkeypatch):
+    monkeypatch.setattr(pictures, "_recent", LRUCache(2))
+    first, second, third = ("/" + pictures.thumbnail(bench, image.file) for image in bench.workspace.images[:3])
+    made = []
+    read = pictures._read
+    monkeypatch.setattr(pictures, "_read", lambda bench, name: made.append(name) or read(bench, name))
+    for address in (first, second, first, third, first):
+        assert client.get(address).status_code == 200
+    assert len(made) == 3, "what was asked for last stays"
+    client.get(second)
+    assert len(made) == 4
 
 
 def test_warnings_stand_on_the_page_as_long_as_they_hold(client, monkeypatch):

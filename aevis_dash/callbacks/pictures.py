@@ -7,11 +7,11 @@ absolute path begins with, and the dots of `../`.
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import quote
 
 import numpy as np
+from cachetools import LRUCache
 from flask import Flask, Response, abort, request
 
 from aevis_dash.domain import AevisError, Example, FeatureMap
@@ -129,27 +129,9 @@ def _amplified(bench: Workbench, example_id: str) -> np.ndarray:
     return np.clip(128 + _AMPLIFIED * (adversarial - source), 0, 255).astype(np.uint8)
 
 
-class _Recent:
-    """Small pictures that were asked for last, as they were sent, by what their addresses name."""
-
-    def __init__(self, most: int):
-        self._most, self._lock = most, threading.Lock()
-        self._sent: OrderedDict[tuple, bytes] = OrderedDict()
-
-    def get(self, key: tuple) -> bytes | None:
-        with self._lock:
-            if key in self._sent:
-                self._sent.move_to_end(key)
-            return self._sent.get(key)
-
-    def put(self, key: tuple, sent: bytes) -> None:
-        with self._lock:
-            self._sent[key] = sent
-            while len(self._sent) > self._most:
-                self._sent.popitem(last=False)
-
-
-_recent = _Recent(RECENT)
+_recent: LRUCache[tuple, bytes] = LRUCache(RECENT)
+"""Small pictures that were asked for last, as they were sent, by what their addresses name."""
+_recent_lock = threading.Lock()
 
 
 def _png(
@@ -157,7 +139,8 @@ def _png(
 ) -> Response:
     """The picture that `make` gives, if `digest` is what it has `now`; else, and for None, not found. With a key it is
     kept for the next visitor."""
-    sent = _recent.get(key) if key is not None else None
+    with _recent_lock:
+        sent = _recent.get(key) if key is not None else None
     if sent is None:
         try:
             picture = make()
@@ -167,7 +150,8 @@ def _png(
             abort(404)
         sent = png_bytes(picture)
         if key is not None:
-            _recent.put(key, sent)
+            with _recent_lock:
+                _recent[key] = sent
     answer = Response(sent, mimetype="image/png")
     answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer

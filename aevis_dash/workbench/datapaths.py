@@ -1,11 +1,11 @@
 """The datapaths of examples: which images are compared, extraction, and how far datapaths lie apart."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 
 from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import datapath
@@ -30,7 +30,7 @@ class Datapaths(Part):
         super().__init__(base)
         self._judging, self._maps = judging, maps
         self._keeping = threading.Lock()
-        self._made: OrderedDict[tuple, tuple[tuple, Any]] = OrderedDict()
+        self._made: LRUCache[tuple, tuple[tuple, Any]] = LRUCache(KEPT)
 
     @one_sight()
     def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
@@ -158,12 +158,11 @@ class Datapaths(Part):
         """What was made before of these very objects under that key; at most KEPT of such results stay in memory."""
         place = (*map(id, of), *key)
         with self._keeping:
-            found = self._made.pop(place, None)
-        found = (of, make()) if found is None else found  # what it is made of stays, so that no id is used anew
-        with self._keeping:
-            self._made[place] = found
-            while len(self._made) > KEPT:
-                self._made.popitem(last=False)
+            found = self._made.get(place)
+        if found is None:
+            found = (of, make())  # what it is made of stays, so that no id is used anew
+            with self._keeping:
+                self._made[place] = found
         return found[1]
 
     def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
