@@ -1,9 +1,9 @@
 """What a hard set is worth: whether it keeps the label, says it of other images too, holds maps that do not fire."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,11 +18,16 @@ def jaccard(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; 0 where one of the two is constant."""
-    a, b = pd.Series(first).rank(), pd.Series(second).rank()
-    if a.nunique() < 2 or b.nunique() < 2:
+    """Spearman's rank correlation of two vectors (n,), ties sharing their mean rank.
+
+    It is 0 where one of the two is constant or empty, and NaN where one of them holds a NaN.
+    """
+    from scipy import stats  # loading it takes a second, and most verbs need no correlation
+
+    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
         return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+    found: Any = stats.spearmanr(first, second)
+    return float(found.statistic)
 
 
 def complete_set(graph: LayerGraph, order: np.ndarray, share: float) -> np.ndarray:

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from aevis_dash.domain import Role, short_of
 from aevis_dash.figures.theme import TEXT_SIZE, Theme, plain, shortened
-from aevis_dash.geometry.river import filled, spread
+from aevis_dash.geometry.curves import spread
+from aevis_dash.geometry.river import filled
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross")
 """One for each pair, so that colour does not stand alone."""

@@ -12,8 +12,9 @@ from aevis_dash.domain import DatapathDistance, LayerGraph, Role, Stretch, role_
 from aevis_dash.figures.dag import BOX, NOMINAL_WIDTH, closed_labels, columns_bar, short, structure
 from aevis_dash.figures.dots import dot_labels, dots
 from aevis_dash.figures.theme import CHARACTER, Theme, bare_axis, base_layout, caption, faded, plain
+from aevis_dash.geometry.curves import smooth, spread
 from aevis_dash.geometry.dag import Columns, Group, boxes
-from aevis_dash.geometry.river import River, smooth, spread
+from aevis_dash.geometry.river import River
 
 HEIGHT = 300
 LABEL_ROOM = 168

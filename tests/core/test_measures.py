@@ -30,6 +30,8 @@ def test_rank_correlation_shares_the_ranks_of_ties(seed):
     assert rank_correlation(a, a * 3 + 1) == pytest.approx(1)
     assert rank_correlation(a, -np.exp(a)) == pytest.approx(-1)
     assert rank_correlation(a, np.ones(30)) == rank_correlation(np.zeros(30), b) == 0
+    assert rank_correlation(np.zeros(0), np.zeros(0)) == 0
+    assert np.isnan(rank_correlation(np.append(a, np.nan), np.append(b, 0)))
 
 
 @pytest.mark.parametrize("seed", range(3))
