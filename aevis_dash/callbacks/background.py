@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from dash import Dash, Input, Output, State, no_update, set_props
+from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.queueing import Ended
@@ -18,6 +18,8 @@ from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
 
 SetProgress = Callable[[tuple[float, str]], None]
+Answer = dict[str, Any] | NoUpdate
+"""The `result` of a job, if it has one, and its `message` with whether it is `open`; no_update for none of them."""
 _FINISHED = (0, "")
 NAMES = {
     ids.EXTRACTION: "The extraction",
@@ -34,14 +36,13 @@ SHARED = ("learn_job",)
 def register(app: Dash, manager: Any) -> None:
     """Add the jobs to the page."""
 
-    def add(job: Callable[..., tuple], kind: str, result: str, *given: Input | State, button: str = "") -> None:
+    def add(job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "") -> None:
         """A job whose result goes to the store `result`; the `button` that begins it is off meanwhile."""
         running = [(Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})]
         app.callback(
-            Output(result, "data"),
-            *_message(),
             *given,
             State(ids.PAGE, "data"),
+            output={"result": Output(result, "data"), **_message()},
             background=True,
             manager=manager,
             running=[*running, (Output(button, "disabled"), True, False)] if button else running,
@@ -63,18 +64,18 @@ def register(app: Dash, manager: Any) -> None:
     picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.NEURON_VIEW, "data"))
     add(visualise_job, ids.VISUALISATION, ids.VISUALISED, *picturing, button=ids.VISUALISE)
     app.callback(
-        *_message(),
         Input(ids.LEARN, "data"),
         State(ids.PAGE, "data"),
+        output=_message(),
         background=True,
         manager=manager,
         interval=2000,
-        on_error=lambda error: [_why(error, "Finding the learned features"), True],
+        on_error=lambda error: message(_why(error, "Finding the learned features")),
         prevent_initial_call=True,
     )(learn_job)
 
 
-def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
+def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Answer:
     """Extract the wanted example's datapaths.
 
     What is wanted is the part of the view that names the datapaths (`datapaths_of` in `callbacks/view/state.py`), and
@@ -84,23 +85,24 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> t
     itself anew through others, so the browser says that they are ready (see `callbacks/view/browser.py`).
     """
     if not wanted:
-        return no_update, no_update, no_update
+        return no_update
     try:
         asked = checked(wanted, jobs.workbench())
         nulls = wanted["part"] != FIRST
         jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=nulls)
     except Exception as error:  # whatever ends a job is told to the user in a sentence
-        return failed(sentence := _sentence(error, NAMES[ids.EXTRACTION])), sentence, True
-    return {"ready": wanted}, "", False
+        sentence = _sentence(error, NAMES[ids.EXTRACTION])
+        return {"result": failed(sentence), **message(sentence)}
+    return {"result": {"ready": wanted}, **message()}
 
 
-def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tuple:
+def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Answer:
     """Find the contributions that the layer's view asked for; until then it shows the quadratic approximation.
 
     The result lands through the browser, as an extraction's does.
     """
     if not wanted:
-        return no_update, no_update, no_update
+        return no_update
     try:
         view, graph = checked(wanted, jobs.workbench()), jobs.workbench().layers
         step = step_from_data(wanted["step"])
@@ -108,77 +110,79 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> tup
             wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
         )
     except Exception as error:  # as above
-        return failed(sentence := _sentence(error, NAMES[ids.CONTRIBUTIONS])), sentence, True
-    return wanted, "", False
+        sentence = _sentence(error, NAMES[ids.CONTRIBUTIONS])
+        return {"result": failed(sentence), **message(sentence)}
+    return {"result": wanted, **message()}
 
 
-def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, view_data: dict, _page: str) -> tuple:
+def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, view_data: dict, _page: str) -> Answer:
     """Replace the maps that stand in the box, or search those that turn the prediction; a step of the trail.
 
     The box is read itself: a click that leaves it comes before the view knows what was typed.
     """
     view = from_data(view_data)
     if not clicks or view.example is None or view.layer is None:
-        return no_update, no_update, no_update
+        return no_update
     try:
         check(view, jobs.workbench())
         graph = jobs.workbench().layers
         step = flip_of(view.but(maps=maps_in(graph, view.layer, maps)))
         jobs.verify(view.example, intervention_of(graph, step), _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, NAMES[ids.FLIP_BACK]), True
-    return {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, "", False
+        return {"result": no_update, **message(_sentence(error, NAMES[ids.FLIP_BACK]))}
+    return {"result": {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, **message()}
 
 
-def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> tuple:
+def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> Answer:
     """Search a way back from the prediction and make it steps of the trail."""
     view = from_data(view_data)
     if not clicks or view.example is None:
-        return no_update, no_update, no_update
+        return no_update
     try:
         check(view, jobs.workbench())
         how = "solved" if view.how == "exact" else view.how  # exact ones take minutes in a wide layer
         hops = jobs.propose(view.example, view.target, _wanted(view), how, _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, NAMES[ids.SEARCH]), True
+        return {"result": no_update, **message(_sentence(error, NAMES[ids.SEARCH]))}
     if not hops:
-        return no_update, "No map that contributes to the prediction moves the margin when src's takes its place.", True
+        none = "No map that contributes to the prediction moves the margin when src's takes its place."
+        return {"result": no_update, **message(none)}
     steps = [asdict(step) for step in steps_of(jobs.workbench().layers, hops)]
-    return {"example": view.example, "steps": steps, "clicks": clicks}, "", False
+    return {"result": {"example": view.example, "steps": steps, "clicks": clicks}, **message()}
 
 
-def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> tuple:
+def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> Answer:
     """Compare all pairs of the workspace; the number of the click tells the page that there is something to draw."""
     if not clicks:
-        return no_update, no_update, no_update
+        return no_update
     try:
         jobs.compare_pairs(_told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, NAMES[ids.COMPARISON]), True
-    return clicks, "", False
+        return {"result": no_update, **message(_sentence(error, NAMES[ids.COMPARISON]))}
+    return {"result": clicks, **message()}
 
 
-def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | None, _page: str) -> tuple:
+def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | None, _page: str) -> Answer:
     """Make a picture that fires the shown map."""
     if not clicks or not shown or shown.get("layer") is None or shown.get("map") is None:
-        return no_update, no_update, no_update
+        return no_update
     try:
         chosen = jobs.workbench().layers.feature_map(shown["layer"], shown["map"])
         jobs.visualise(chosen, _told(set_progress))
     except Exception as error:  # as above
-        return no_update, _sentence(error, NAMES[ids.VISUALISATION]), True
-    return clicks, "", False
+        return {"result": no_update, **message(_sentence(error, NAMES[ids.VISUALISATION]))}
+    return {"result": clicks, **message()}
 
 
-def learn_job(wanted: str | None, _page: str) -> tuple:
+def learn_job(wanted: str | None, _page: str) -> Answer:
     """Complete the learned features, in the background and for everybody; the page looks at the store as they grow."""
     if not wanted:
-        return no_update, no_update
+        return no_update
     try:
         jobs.learn(silent)
     except Exception as error:  # as above
-        return _sentence(error, "Finding the learned features"), True
-    return no_update, no_update
+        return message(_sentence(error, "Finding the learned features"))
+    return no_update
 
 
 def say_it_failed(error: Exception) -> None:
@@ -198,11 +202,16 @@ def failed(sentence: str) -> dict[str, Any]:
     return {"failed": sentence, "at": time.time()}
 
 
-def _ended(error: Exception, kind: str) -> list:
+def message(sentence: str = "") -> dict[str, Any]:
+    """The part of an answer that says a sentence at the page's top, or takes the one away that stands there."""
+    return {"message": sentence, "open": bool(sentence)}
+
+
+def _ended(error: Exception, kind: str) -> dict[str, Any]:
     """The answer of a job that was refused, or ended without a result: nothing but why."""
     sentence = _why(error, NAMES[kind])
     awaited = kind in (ids.EXTRACTION, ids.CONTRIBUTIONS)  # the page says that they are under way
-    return [failed(sentence) if awaited else no_update, sentence, True]
+    return {"result": failed(sentence) if awaited else no_update, **message(sentence)}
 
 
 def _why(error: Exception, what: str) -> str:
@@ -213,11 +222,11 @@ def _wanted(view: View) -> ExtractionParameters:
     return wanted_of(view, jobs.workbench().workspace.settings.extraction)
 
 
-def _message() -> list[Output]:
-    return [
-        Output(ids.MESSAGE, "children", allow_duplicate=True),
-        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
-    ]
+def _message() -> dict[str, Output]:
+    return {
+        "message": Output(ids.MESSAGE, "children", allow_duplicate=True),
+        "open": Output(ids.MESSAGE, "is_open", allow_duplicate=True),
+    }
 
 
 def _told(set_progress: SetProgress) -> Progress:

@@ -1,5 +1,7 @@
 """The strip of warnings: what is doubtful about the whole workspace, looked at again at every choice and result."""
 
+from typing import Any
+
 from dash import Dash, Input, Output
 
 from aevis_dash import ids
@@ -11,13 +13,12 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callback; the page comes with the warnings of its first moment."""
 
     @app.callback(
-        Output(ids.WARNINGS, "children"),
-        Output(ids.WARNINGS, "is_open"),
         Input(ids.PATHS_VIEW, "data"),
         Input(ids.READY, "data"),
         Input(ids.SOLVE_DONE, "data"),
+        output={"sentences": Output(ids.WARNINGS, "children"), "open": Output(ids.WARNINGS, "is_open")},
         prevent_initial_call=True,
     )
-    def say(*_: object) -> tuple[list, bool]:
-        told = bench.warnings
-        return sentences(told), bool(told)
+    def say(*_: object) -> dict[str, Any]:
+        doubts = bench.warnings
+        return {"sentences": sentences(doubts), "open": bool(doubts)}

@@ -1,32 +1,17 @@
 """What is said of a map comes in one answer, and no more of it than there are news."""
 
 import pytest
-from dash import Patch, no_update
+from dash import Patch
 
-from aevis_dash.callbacks.neuron.answer import AREA, FEATURES, MAP, PARTS, TRAIL, said
+from aevis_dash.callbacks.neuron.answer import AREA, FEATURES, MAP, OUTPUTS, PARTS, TRAIL, describe
 from aevis_dash.callbacks.view.marks import mark
 from aevis_dash.callbacks.view.opening import settled
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
 
-NAMES = (
-    "title",
-    "no trace",
-    "figure",
-    "style",
-    "area",
-    "seen",
-    "row",
-    "learned",
-    "part",
-    "picture",
-    "made",
-    "trail",
-    "hint",
-    "trace",
-)
-NAMES += ("tree", "flip", "flip off", "prediction off")
+MAPS, AREAS, LINE = {"title", "no_trace", "figure", "height"}, {"area", "seen", "row"}, {"trail", "hint", "trace"}
+LEARNED, STEPS = {"patches", "part", "picture", "no_picture"}, {"tree", "flip", "no_flip", "no_prediction"}
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +25,19 @@ def view(bench):
 
 
 def told(bench, view, *news):
-    answer = dict(zip(NAMES, said(bench, view, LIGHT, frozenset(news)), strict=True))
-    return {name: value for name, value in answer.items() if value is not no_update}
+    return describe(bench, view, LIGHT, frozenset(news))
 
 
 def test_another_map_says_nothing_of_the_steps_and_of_the_area(bench, view):
     answer = told(bench, view, MAP, FEATURES)
-    assert set(answer) == set(NAMES[:4]) | set(NAMES[7:14])
+    assert set(answer) == MAPS | LEARNED | LINE
     assert answer["title"].startswith(f"map {view.map} of {view.layer}")
     assert len(answer["figure"]["layout"]["shapes"]) == 6, "the area is outlined on all three"
 
 
 def test_another_area_moves_its_outline_alone(bench, view):
     answer = told(bench, view, AREA)
-    assert set(answer) == {"figure", "area", "seen", "row", "trail", "hint", "trace"}
+    assert set(answer) == {"figure"} | AREAS | LINE
     assert isinstance(answer["figure"], Patch)
     whole = told(bench, view, MAP)["figure"]["layout"]["shapes"]
     moved, cleared = answer["figure"].to_plotly_json()["operations"]
@@ -68,14 +52,14 @@ def test_another_area_moves_its_outline_alone(bench, view):
 @pytest.mark.parametrize(
     ("news", "parts"),
     [
-        ((FEATURES,), NAMES[7:11]),
-        ((TRAIL,), NAMES[11:]),
-        (PARTS, NAMES),
-        ((), ()),
+        ((FEATURES,), LEARNED),
+        ((TRAIL,), LINE | STEPS),
+        (PARTS, set(OUTPUTS)),
+        ((), set()),
     ],
 )
 def test_other_news_are_told_alone(bench, view, news, parts):
-    assert set(told(bench, view, *news)) == set(parts)
+    assert set(told(bench, view, *news)) == parts
 
 
 def test_without_a_map_there_is_no_outline_to_move(bench, view):
@@ -84,11 +68,11 @@ def test_without_a_map_there_is_no_outline_to_move(bench, view):
     answer = told(bench, empty, MAP)
     assert "Click a feature map" in answer["figure"].layout.annotations[0].text
     assert answer["title"] == ""
-    assert answer["no trace"] is True
-    assert told(bench, view, MAP)["no trace"] is False
+    assert answer["no_trace"] is True
+    assert told(bench, view, MAP)["no_trace"] is False
     unknown = told(bench, View(example=view.example, target="nobody.png"), MAP)
     assert "No datapaths yet" in unknown["figure"].layout.annotations[0].text
-    assert told(bench, empty, FEATURES)["made"] is True
+    assert told(bench, empty, FEATURES)["no_picture"] is True
 
 
 def test_a_mark_is_that_of_what_was_drawn_whatever_its_order():

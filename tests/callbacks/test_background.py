@@ -51,39 +51,41 @@ def test_a_full_disk_is_said_and_the_next_try_works(bench, view, monkeypatch):
 
     monkeypatch.setattr(np, "savez_compressed", full)
     before = {path for path in bench.workspace.cache.rglob("*") if path.is_file()}
-    _, said, shown = flip(view)
-    assert "because its disk is full" in said
-    assert said.endswith("Free some space and try again; what was finished is kept.")
-    assert shown
+    answer = flip(view)
+    assert "because its disk is full" in answer["message"]
+    assert answer["message"].endswith("Free some space and try again; what was finished is kept.")
+    assert answer["open"]
+    assert answer["result"] is no_update
     left = {path for path in bench.workspace.cache.rglob("*") if path.is_file()} - before
     assert {path.name for path in left} <= {"job.lock"}, "no half of a result"
     monkeypatch.undo()
     monkeypatch.setattr(jobs, "workbench", lambda: bench)
     monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
-    done, said, shown = flip(view)
-    assert (said, shown) == ("", False)
-    assert done["example"] == view.example
+    answer = flip(view)
+    assert (answer["message"], answer["open"]) == ("", False)
+    assert answer["result"]["example"] == view.example
     assert asked(bench, view).maps.tolist() == [3, 5]
 
 
 def test_what_two_visitors_ask_for_is_computed_once(bench, view, monkeypatch):
     computed, verify = [], flipback.verify
     monkeypatch.setattr(flipback, "verify", lambda *given: computed.append(given) or verify(*given))
-    answers: list[tuple] = []
+    answers: list[dict] = []
     visitors = [threading.Thread(target=lambda i=i: answers.append(flip(view, f"page {i}"))) for i in range(3)]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
         visitor.join(60)
-    assert [(said, shown) for _, said, shown in answers] == [("", False)] * 3
+    assert [(answer["message"], answer["open"]) for answer in answers] == [("", False)] * 3
     assert len(computed) == 1
 
 
 def test_a_job_gives_the_steps_of_the_trail(bench, view):
-    done, _, _ = flip(view)
+    done = flip(view)["result"]
     assert [step_from_data(s) for s in done["steps"]] == [Step(LAYER, 1, maps=(3, 5), replacement="source")]
-    done, said, shown = background.suggest_job(lambda _: None, 1, view.to_data(), "page")
-    assert (said, shown) == ("", False)
+    answer = background.suggest_job(lambda _: None, 1, view.to_data(), "page")
+    assert (answer["message"], answer["open"]) == ("", False)
+    done = answer["result"]
     steps = [step_from_data(s) for s in done["steps"]]
     assert steps[0] == Step("", None, source=bench.layers.layers[bench.flips.depths()[-1]].name)
     assert [s.is_flip for s in steps[:2]] == [False, True]
@@ -93,31 +95,34 @@ def test_a_job_gives_the_steps_of_the_trail(bench, view):
 
 def test_the_maps_in_the_box_are_flipped_whatever_the_view_knows_yet(bench, view):
     typed = background.flip_job(lambda _: None, 1, "7, 8 7", view.but(maps=()).to_data(), "page")
-    assert step_from_data(typed[0]["steps"][0]).maps == (7, 8)
+    assert step_from_data(typed["result"]["steps"][0]).maps == (7, 8)
     for text, words in [
         ("seven", "'seven' is no feature map"),
         ("²", "is no feature map"),
         ("9" * 999, "no feature map"),
         ("99999", "there is no map 99999"),
     ]:
-        _, said, shown = background.flip_job(lambda _: None, 1, text, view.to_data(), "page")
-        assert shown
-        assert words in said
+        answer = background.flip_job(lambda _: None, 1, text, view.to_data(), "page")
+        assert answer["open"]
+        assert words in answer["message"]
 
 
 def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
     every = view.but(maps=tuple(range(bench.layers.find(LAYER).channels)), layer=LAYER)
     monkeypatch.setattr(jobs, "verify", lambda *_: 1 / 0)
-    _, said, shown = flip(every)
-    assert shown
-    assert said.startswith("The flip-back failed (ZeroDivisionError: division by zero). The server's log tells more")
+    answer, failed = (
+        flip(every),
+        "The flip-back failed (ZeroDivisionError: division by zero). The server's log tells more",
+    )
+    assert answer["open"]
+    assert answer["message"].startswith(failed)
     assert "job failed" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(jobs, "workbench", lambda: bench)
     monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
-    _, said, shown = flip(view.but(replacement="love"))
-    assert shown
-    assert said.startswith("The page or the link names no replacement 'love'.")
+    answer = flip(view.but(replacement="love"))
+    assert answer["open"]
+    assert answer["message"].startswith("The page or the link names no replacement 'love'.")
 
 
 def test_nobody_asked(bench, view):
@@ -126,6 +131,4 @@ def test_nobody_asked(bench, view):
         (background.suggest_job, (None, view.to_data())),
         (background.solve_job, (None,)),
     ):
-        answer = job(lambda _: None, *given, "page")
-        assert len(answer) > 1
-        assert all(part is no_update for part in answer)
+        assert job(lambda _: None, *given, "page") is no_update

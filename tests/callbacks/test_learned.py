@@ -5,6 +5,7 @@ import shutil
 import threading
 
 import pytest
+from dash import no_update
 from filelock import FileLock
 
 from aevis_dash import jobs, learning
@@ -134,17 +135,17 @@ def test_a_visitors_job_comes_between_two_batches(bench, monkeypatch):
 
 def test_an_image_that_cannot_be_read_is_said(bench):
     bench.workspace.path(bench.workspace.images[0].file).write_bytes(b"no picture")
-    said, shown = background.learn_job("wanted", "page")
-    assert shown
-    assert "cannot be read" in said
+    answer = background.learn_job("wanted", "page")
+    assert answer["open"]
+    assert "cannot be read" in answer["message"]
 
 
 def test_the_picture_is_made_by_a_job_and_served(bench):
     name = bench.layers.layers[20].name
     done = background.visualise_job(lambda _: None, 3, {"layer": name, "map": 7, "best": "activation"}, "page")
-    assert done == (3, "", False)
+    assert done == {"result": 3, "message": "", "open": False}
     assert bench.learning.stored_visualisation(CHOSEN) is not None
-    _, said, shown = background.visualise_job(lambda _: None, 4, {"layer": name, "map": 9999}, "page")
-    assert shown
-    assert "there is no map 9999" in said
-    assert len(set(map(id, background.visualise_job(lambda _: None, None, None, "page")))) == 1
+    answer = background.visualise_job(lambda _: None, 4, {"layer": name, "map": 9999}, "page")
+    assert answer["open"]
+    assert "there is no map 9999" in answer["message"]
+    assert background.visualise_job(lambda _: None, None, None, "page") is no_update

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.neuron.answer import MAP
-from aevis_dash.callbacks.neuron.answer import said as told
+from aevis_dash.callbacks.neuron.answer import MAP, describe
 from aevis_dash.callbacks.view import opening as settle
 from aevis_dash.callbacks.view.opening import (
     comparable,
@@ -78,10 +77,10 @@ def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
 def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
     view = settled(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
-    title = told(bench, view, LIGHT, frozenset({MAP}))[0]
+    title = describe(bench, view, LIGHT, frozenset({MAP}))["title"]
     assert title.endswith("is estimated to speak most for panda")
     other = next(c for c in range(bench.layers.layers[layer].channels) if c != view.map)
-    assert "speak most" not in told(bench, view.but(map=other), LIGHT, frozenset({MAP}))[0]
+    assert "speak most" not in describe(bench, view.but(map=other), LIGHT, frozenset({MAP}))["title"]
     assert not is_lost_map(bench, found, 0, 0), "what is not stored is not said"
 
 

@@ -9,7 +9,7 @@ from dash import no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.network import river as network
-from aevis_dash.callbacks.network.clicks import asked, compared_in, findable, innermost, targets_of
+from aevis_dash.callbacks.network.clicks import compared_in, findable, follow, innermost, targets_of
 from aevis_dash.callbacks.network.river import in_a_line, picture_of, placed_of
 from aevis_dash.callbacks.view.opening import carried_area, most_raised, settled, stored_triplet
 from aevis_dash.callbacks.view.state import View
@@ -45,7 +45,7 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
 
 def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(bench, found, view):
     at = view.but(layer="layer3.1.relu_1", area=(1, 1, 2, 2))
-    there = asked(bench, found, at, ids.RIVER_ASKED, {"layer": "layer2.0.relu"})
+    there = follow(bench, found, at, ids.RIVER_ASKED, {"layer": "layer2.0.relu"})
     assert there.layer == "layer2.0.relu"
     assert there.area == carried_area(bench, at, bench.layers.find("layer2.0.relu").index)
     assert there.area is not None
@@ -54,24 +54,24 @@ def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(ben
 def test_keys_go_from_column_to_column_and_fold_the_innermost_group(bench, found, view):
     at = view.but(layer="layer2.0.relu")
     here = bench.layers.find("layer2.0.relu").index
-    right = asked(bench, found, at, ids.RIVER_ASKED, {"step": 1, "at": 1})
+    right = follow(bench, found, at, ids.RIVER_ASKED, {"step": 1, "at": 1})
     assert right.layer == bench.layers.layers[here + 1].name
-    first = asked(bench, found, view.but(layer=bench.layers.layers[0].name), ids.RIVER_ASKED, {"step": -1})
+    first = follow(bench, found, view.but(layer=bench.layers.layers[0].name), ids.RIVER_ASKED, {"step": -1})
     assert first.layer == bench.layers.layers[0].name
-    shut = asked(bench, found, at, ids.RIVER_ASKED, {"fold": True})
+    shut = follow(bench, found, at, ids.RIVER_ASKED, {"fold": True})
     placed = placed_of(bench, found, shut)
     assert innermost(placed_of(bench, found, at), here) == "layer2.0"
     assert placed.columns[placed.of_layer[here]].group == "layer2.0"
     assert shut.layer == at.layer
-    again = asked(bench, found, shut, ids.RIVER_ASKED, {"fold": True})
+    again = follow(bench, found, shut, ids.RIVER_ASKED, {"fold": True})
     assert not placed_of(bench, found, again).columns[placed_of(bench, found, again).of_layer[here]].group
-    beyond = asked(bench, found, shut, ids.RIVER_ASKED, {"step": 1})
+    beyond = follow(bench, found, shut, ids.RIVER_ASKED, {"step": 1})
     assert bench.layers.find(beyond.layer).index == placed.columns[placed.of_layer[here] + 1].first
 
 
 def test_a_layer_that_is_found_by_name_is_opened_to(bench, found, view):
     hidden = view.but(folds=())
-    there = asked(bench, found, hidden, ids.FIND, "layer4.0.relu")
+    there = follow(bench, found, hidden, ids.FIND, "layer4.0.relu")
     assert there.layer == "layer4.0.relu"
 
 
@@ -90,7 +90,7 @@ def test_a_part_is_looked_for_by_the_maps_that_detect_it_best(bench, found, view
     assert [option["value"] for option in options[len(layers) :]] == wanted
     assert options[len(layers)]["label"] == f"ear 0.30 · map 3 of {layers[1]}"
     assert options[-1]["label"].startswith("left wheel 0.50")
-    there = asked(bench, found, view, ids.FIND, wanted[1])
+    there = follow(bench, found, view, ids.FIND, wanted[1])
     assert (there.layer, there.map) == (layers[2], 4)
 
 
@@ -233,15 +233,14 @@ def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     own = {plan.example.source, *plan.candidates, *plan.nulls}
     stranger = next(image.file for image in bench.workspace.images if image.file not in own)
     foreign = view.but(compared=(stranger,))
-    told = network.shown(bench, foreign.to_data(), {network.FIRST})
-    (figure, note, *_), *_ = told
-    assert f"{stranger!r} has no datapath" in note
-    assert "no river" in figure.layout.annotations[0].text
+    answer = network.draw(bench, foreign.to_data(), {network.FIRST})
+    assert f"{stranger!r} has no datapath" in answer["note"]
+    assert "no river" in answer["figure"].layout.annotations[0].text
     assert settled(bench, foreign) == view
     found = stored_triplet(bench, view)
     good = view.but(compared=(found.plan.example.source,))
     assert settled(bench, good) == good
-    assert len(network.shown(bench, good.to_data())) == len(told)
+    assert set(network.draw(bench, good.to_data())) == set(answer) == {*network.RIVER, *network.PATHS}
 
 
 @pytest.fixture
@@ -255,19 +254,21 @@ def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_t
     """They mark it and draw its band; where they could not be extracted the page says so and asks no more by itself."""
     assert without_nulls.pending == len(found.nulls) > 0
     wanted = json.loads(json.dumps(network.datapaths_of(view))) | {"part": network.NULLS}
-    (figure, note, _, asks), *_, beside, _ = network.shown(bench, view.to_data(), {network.FIRST})
-    assert asks == wanted
-    drawn = {trace.name: trace for trace in figure.data}
+    answer = network.draw(bench, view.to_data(), {network.FIRST})
+    note = answer["note"]
+    assert answer["wanted"] == wanted
+    drawn = {trace.name: trace for trace in answer["figure"].data}
     assert "null" not in drawn
     assert not len(drawn["stretches"].x)
     assert "by the datapaths of 1 target of another class, extracted after these" in note
     assert "chance" in note
     assert "Nothing is marked" not in note
-    assert {option["value"] for option in beside} == {found.plan.example.source, *found.plan.candidates}
+    beside = {option["value"] for option in answer["beside"]}
+    assert beside == {found.plan.example.source, *found.plan.candidates}
     for landed, failed in (({network.NULLS}, ""), ((), "The extraction was cancelled.")):
-        (_, note, _, asks), *_ = network.shown(bench, view.to_data(), landed, failed)
-        assert asks is no_update
-        words = read(note)
+        answer = network.draw(bench, view.to_data(), landed, failed)
+        assert answer["wanted"] is no_update
+        words = read(answer["note"])
         assert words.startswith(
             "Nothing is marked, because the datapaths of 1 target of another class were not extracted."
         )
@@ -283,22 +284,22 @@ def read(note):
 
 
 def test_with_them_the_river_is_marked_and_asks_for_nothing(bench, view, found):
-    (figure, note, _, asks), *_, beside, _ = network.shown(bench, view.to_data())
-    assert asks is no_update
-    assert any(trace.name == "null" for trace in figure.data)
-    assert note.startswith("Nothing is marked: 1 random target cannot tell")
-    assert len(beside) == 1 + len(found.plan.candidates) + len(found.plan.nulls)
+    answer = network.draw(bench, view.to_data())
+    assert answer["wanted"] is no_update
+    assert any(trace.name == "null" for trace in answer["figure"].data)
+    assert answer["note"].startswith("Nothing is marked: 1 random target cannot tell")
+    assert len(answer["beside"]) == 1 + len(found.plan.candidates) + len(found.plan.nulls)
 
 
 def test_a_river_beside_one_of_them_waits_for_all(bench, view, found, without_nulls):
     beside = view.but(compared=(found.plan.nulls[0],))
-    (figure, note, _, asks), *_ = network.shown(bench, beside.to_data())
-    assert asks["part"] == network.ALL
-    assert "Extracting" in figure.layout.annotations[0].text
+    answer = network.draw(bench, beside.to_data())
+    assert answer["wanted"]["part"] == network.ALL
+    assert "Extracting" in answer["figure"].layout.annotations[0].text
     count = 2 + len(found.plan.candidates)
-    assert note.startswith(f"{count + 1} datapaths to extract; they are kept")
+    assert answer["note"].startswith(f"{count + 1} datapaths to extract; they are kept")
     assert settled(bench, beside) == beside, "what the link names is not forgotten meanwhile"
-    assert network.shown(bench, view.to_data())[0][3]["part"] == network.NULLS
+    assert network.draw(bench, view.to_data())["wanted"]["part"] == network.NULLS
 
 
 def test_what_is_extracted_before_the_river_is_told(bench, view, found):
@@ -308,12 +309,11 @@ def test_what_is_extracted_before_the_river_is_told(bench, view, found):
         ("gradient", f"{count} datapaths to extract, and then"),
         ("joint", f"{count + 1} datapaths to extract;"),
     ):
-        (_, note, *_), *_ = network.shown(bench, view.but(method=method).to_data())
-        assert note.startswith(told)
+        assert network.draw(bench, view.but(method=method).to_data())["note"].startswith(told)
 
 
 def test_another_river_is_drawn_at_once_and_one_that_opens_moves(bench, view):
-    (figure, *_), *_ = network.shown(bench, view.to_data())
+    figure = network.draw(bench, view.to_data())["figure"]
     still = network.without_motion(figure)
     assert figure.layout.transition.duration > 0
     assert "transition" not in still["layout"], "without a duration plotly takes half a second"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.neuron.answer import TRAIL, said
+from aevis_dash.callbacks.neuron.answer import TRAIL, describe
 from aevis_dash.callbacks.neuron.clicks import chosen_area
 from aevis_dash.callbacks.trail.words import hint, nodes
 from aevis_dash.callbacks.view.opening import stored_triplet
@@ -51,8 +51,8 @@ def test_a_map_of_one_datapath_alone_is_traced_on_its_image(bench, found, role):
         assert traced_on(bench, view) is role
         assert traced_on(bench, view.but(on="target")) is Role.TARGET, "an area that was drawn elsewhere says so"
         assert f"on the {role.short} map" in hint(bench, view)
-        *_, button = said(bench, view, LIGHT, frozenset({TRAIL}))[11:14]
-        assert button == f"Trace contributions on {role.short}"
+        answer = describe(bench, view, LIGHT, frozenset({TRAIL}))
+        assert answer["trace"] == f"Trace contributions on {role.short}"
 
 
 def test_the_most_active_neurons_are_those_of_the_traced_image(bench, found):

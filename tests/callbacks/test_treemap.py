@@ -89,11 +89,12 @@ def test_the_page_gets_the_receptive_field_of_every_neuron(bench, view):
 
 
 def test_a_chosen_source_stays_until_another_layer_has_others(bench, view):
-    names, nearest = sources_of(bench, view.layer, None)
-    assert nearest == names[0]
-    assert sources_of(bench, view.layer, names) == (no_update, no_update)
+    found = sources_of(bench, view.layer, None)
+    names = found["sources"]
+    assert found["source"] == names[0]
+    assert sources_of(bench, view.layer, names) == {"sources": no_update, "source": no_update}
     other = bench.layers.layers[bench.layers.find(view.layer).index + 1].name
-    assert sources_of(bench, other, names)[1] == view.layer
+    assert sources_of(bench, other, names)["source"] == view.layer
 
 
 def test_rows_and_columns_of_a_wide_image_are_told_apart(bench, view, monkeypatch):

@@ -379,10 +379,10 @@ def test_jobs_are_asked_for_the_datapaths_that_the_view_names(monkeypatch, drawn
     plain = View(example=bench.workspace.settings.opens_on, layer="layer3.0.relu", map=1)
     for view in (plain, plain.but(method="gradient"), plain.but(method="gradient", share=0.05)):
         data = json.loads(json.dumps(datapaths_of(view) | {"part": "first"}))
-        done, _, failed = background.extract_job(lambda _: None, data, "page")
-        assert (failed, done["ready"]) == (False, data)
+        answer = background.extract_job(lambda _: None, data, "page")
+        assert (answer["open"], answer["result"]["ready"]) == (False, data)
         traced = contributions_of(view.after(Step("layer3.0.relu", 1, None, "relu")))
-        assert background.solve_job(lambda _: None, json.loads(json.dumps(traced)), "page")[2] is False
+        assert background.solve_job(lambda _: None, json.loads(json.dumps(traced)), "page")["open"] is False
         background.suggest_job(lambda _: None, 1, view.to_data(), "page")
         assert asked[-3:] == [(view.example, None, wanted_of(view, own))] * 3
     assert len({json.dumps(datapaths_of(v)) for v in (plain, plain.but(method="gradient"), plain.but(share=0.1))}) == 3

@@ -34,19 +34,22 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.DEPARTURES, "figure"),
-        Output(ids.DEPARTURES_NOTE, "children"),
-        Output(ids.LEGEND, "children"),
-        Output(ids.CULPRITS, "children"),
-        Output(ids.COMPARE, "style"),
         Input(ids.DEPARTURES_ASKED, "data"),
+        output={
+            "figure": Output(ids.DEPARTURES, "figure"),
+            "note": Output(ids.DEPARTURES_NOTE, "children"),
+            "legend": Output(ids.LEGEND, "children"),
+            "culprits": Output(ids.CULPRITS, "children"),
+            "compare": Output(ids.COMPARE, "style"),
+        },
         prevent_initial_call=True,
     )
     def show_departures(asked):
         band, by, picked = asked["band"], asked["by"], asked["picked"]
         stored, shade = divergences.stored_listing(bench), theme(asked["theme"] == "dark")
         if stored is None:
-            return notice("Not compared yet.", shade, HEIGHT), _COST, [], [], {}
+            figure = notice("Not compared yet.", shade, HEIGHT)
+            return {"figure": figure, "note": _COST, "legend": [], "culprits": [], "compare": {}}
         counted = divergences.by_layer(bench, stored.rows, band, by)
         groups = list(counted[0]["pairs"])
         counts = np.array([[row["pairs"][group] for row in counted] for group in groups], int).reshape(-1, len(counted))
@@ -54,7 +57,13 @@ def register(app: Dash, bench: Workbench) -> None:
         figure = departure_figure(layers, groups, counts, innocent, _chosen(picked, by), shade)
         named = [Culprit(*pair) for pair in divergences.culprits(stored.rows, band)[:SHOWN]]
         named_groups = zip(largest(groups, counts)[0], colours_of(shade), strict=False)
-        return figure, _note(stored.rows, band, named), legend(list(named_groups)), culprits(named), _HIDDEN
+        return {
+            "figure": figure,
+            "note": _note(stored.rows, band, named),
+            "legend": legend(list(named_groups)),
+            "culprits": culprits(named),
+            "compare": _HIDDEN,
+        }
 
     @app.callback(
         Output(ids.PICKED, "data"),
@@ -77,18 +86,17 @@ def register(app: Dash, bench: Workbench) -> None:
         return no_update if drawn_anew or not before else None
 
     @app.callback(
-        Output(ids.PICKED_TEXT, "children"),
-        Output(ids.PICKED_LINE, "style"),
         Input(ids.PICKED, "data"),
         Input(ids.COMPARED, "data"),
         Input(ids.EXAMPLES, "data"),
+        output={"text": Output(ids.PICKED_TEXT, "children"), "line": Output(ids.PICKED_LINE, "style")},
     )
     def say_what_is_picked(picked, _compared, _examples):
         """Also whenever the examples are not those that were compared any longer, or are again."""
         if not picked:
-            return "", _HIDDEN
+            return {"text": "", "line": _HIDDEN}
         known = narrowed(bench, picked) is not None
-        return _words(picked) if known else "the examples changed: compare all pairs again", {}
+        return {"text": _words(picked) if known else "the examples changed: compare all pairs again", "line": {}}
 
 
 def narrowed(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:

@@ -28,24 +28,27 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the left column."""
 
     @app.callback(
-        Output(ids.CARDS, "data"),
-        Output(ids.COUNT, "children"),
-        Output(ids.SCORES, "figure"),
-        Output(ids.EXAMPLES, "data"),
-        Input(ids.RANGE, "value"),
-        Input(ids.ONLY_MISCLASSIFIED, "value"),
-        Input(ids.CLASS_FROM, "value"),
-        Input(ids.CLASS_TO, "value"),
-        Input(ids.PICKED, "data"),
-        Input(ids.COMPARED, "data"),
-        Input(ids.THEME, "data"),
-        Input(ids.ARRIVED, "data"),
-        State(ids.EXAMPLES, "data"),
-        State(ids.VIEW, "data"),
+        output={
+            "cards": Output(ids.CARDS, "data"),
+            "count": Output(ids.COUNT, "children"),
+            "scores": Output(ids.SCORES, "figure"),
+            "digest": Output(ids.EXAMPLES, "data"),
+        },
+        inputs={
+            "between": Input(ids.RANGE, "value"),
+            "filters": {
+                "only_misclassified": Input(ids.ONLY_MISCLASSIFIED, "value"),
+                "class_from": Input(ids.CLASS_FROM, "value"),
+                "class_to": Input(ids.CLASS_TO, "value"),
+            },
+            "picked": Input(ids.PICKED, "data"),
+            "_compared": Input(ids.COMPARED, "data"),
+            "colours": Input(ids.THEME, "data"),
+            "arrived": Input(ids.ARRIVED, "data"),
+        },
+        state={"known": State(ids.EXAMPLES, "data"), "view": State(ids.VIEW, "data")},
     )
-    def show_examples(
-        between, only_misclassified, class_from, class_to, picked, _compared, colours, arrived, known, view
-    ):
+    def show_examples(between, filters, picked, _compared, colours, arrived, known, view):
         """The example that a link opens is among the cards whatever the slider and the filters say."""
         judged, among = bench.judging.judged_examples(), narrowed(bench, picked)
         chosen = [
@@ -53,9 +56,9 @@ def register(app: Dash, bench: Workbench) -> None:
             for e in judged
             if (among is not None or in_range(e, between))
             and (among is None or e.example.id in among)
-            and (e.misclassified or not only_misclassified)
-            and class_from in (None, e.source.label)
-            and class_to in (None, e.adversarial.label)
+            and (e.misclassified or not filters["only_misclassified"])
+            and filters["class_from"] in (None, e.source.label)
+            and filters["class_to"] in (None, e.adversarial.label)
         ]
         chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
@@ -64,7 +67,12 @@ def register(app: Dash, bench: Workbench) -> None:
         count = _count(len(chosen), len(judged), among is not None)
         count += "; first the shown one, which is not among them" if len(cards) > len(chosen[:SHOWN]) else ""
         digest = _digest(bench, judged)
-        return [asdict(card) for card in cards], count, figure, no_update if digest == known else digest
+        return {
+            "cards": [asdict(card) for card in cards],
+            "count": count,
+            "scores": figure,
+            "digest": no_update if digest == known else digest,
+        }
 
 
 def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example: str | None) -> list[JudgedExample]:

@@ -88,14 +88,16 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Output(ids.MESSAGE, "children", allow_duplicate=True),
-        Output(ids.MESSAGE, "is_open", allow_duplicate=True),
         Input(ids.MAPS, "value"),
         Input(ids.ADD_MAP, "n_clicks"),
         Input(ids.TAKE_WINNERS, "n_clicks"),
         Input(ids.MAPS_DRAWN, "data"),
         State(ids.VIEW, "data"),
+        output={
+            "changes": Output(ids.CHANGES, "data", allow_duplicate=True),
+            "message": Output(ids.MESSAGE, "children", allow_duplicate=True),
+            "open": Output(ids.MESSAGE, "is_open", allow_duplicate=True),
+        },
         prevent_initial_call=True,
     )
     def choose_maps(text, _add, _winners, drawn, data):
@@ -103,8 +105,8 @@ def register(app: Dash, bench: Workbench) -> None:
         try:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
         except AevisError as error:
-            return no_update, str(error), True
-        return changes(view, view.but(maps=maps)), no_update, False
+            return {"changes": no_update, "message": str(error), "open": True}
+        return {"changes": changes(view, view.but(maps=maps)), "message": no_update, "open": False}
 
 
 def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:

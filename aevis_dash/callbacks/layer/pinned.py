@@ -15,13 +15,14 @@ GAP = 8
 """Pixels between treemaps that stand side by side."""
 
 
-def pinned_ones(bench: Workbench, found: Triplet | None, view: View, data: dict[str, Any]) -> tuple:
-    """The pinned layers that stand beside the shown one, its own place among them, and its name where any does."""
+def pinned_ones(bench: Workbench, found: Triplet | None, view: View, data: dict[str, Any]) -> dict[str, Any]:
+    """The `pinned` layers that stand beside the shown one, its own `place` among them, and its `name` where any
+    does."""
     if found is None:
-        return [], {"order": 0}, []
+        return {"pinned": [], "place": {"order": 0}, "name": []}
     slots = [pinned_layer(n, figure_of(bench, found, view, n, data), view.pinned.index(n)) for n in beside(view)]
     place = view.pinned.index(view.layer) if view.layer in view.pinned else len(view.pinned)
-    return slots, {"order": place}, view.layer if slots else []
+    return {"pinned": slots, "place": {"order": place}, "name": view.layer if slots else []}
 
 
 def beside(view: View) -> tuple[str, ...]:

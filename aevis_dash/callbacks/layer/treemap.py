@@ -25,44 +25,53 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that draw the shown layer."""
 
     @app.callback(
-        Output(ids.TREEMAP, "figure"),
-        Output(ids.LAYER_TITLE, "children"),
-        Output(ids.WINNERS, "children"),
-        Output(ids.SOLVE, "data"),
-        Output(ids.ASKED, "data"),
-        Output(ids.PINNED, "children"),
-        Output(ids.SHOWN, "style"),
-        Output(ids.SHOWN_NAME, "children"),
-        Output(ids.SOURCE_LAYER, "options"),
-        Output(ids.SOURCE_LAYER, "value"),
-        Output(ids.FIELDS, "data"),
-        Input(ids.LAYER_VIEW, "data"),
-        Input(ids.READY, "data"),
-        Input(ids.SOLVED, "data"),
-        Input(ids.FACES_READY, "data"),
-        State(ids.ASKED, "data"),
-        State(ids.SOURCE_LAYER, "options"),
-        State(ids.VIEW, "data"),
+        output={
+            "figure": Output(ids.TREEMAP, "figure"),
+            "title": Output(ids.LAYER_TITLE, "children"),
+            "winners": Output(ids.WINNERS, "children"),
+            "wanted": Output(ids.SOLVE, "data"),
+            "asked": Output(ids.ASKED, "data"),
+            "pinned": Output(ids.PINNED, "children"),
+            "place": Output(ids.SHOWN, "style"),
+            "name": Output(ids.SHOWN_NAME, "children"),
+            "sources": Output(ids.SOURCE_LAYER, "options"),
+            "source": Output(ids.SOURCE_LAYER, "value"),
+            "fields": Output(ids.FIELDS, "data"),
+        },
+        inputs={
+            "data": Input(ids.LAYER_VIEW, "data"),
+            "_ready": Input(ids.READY, "data"),
+            "solved": Input(ids.SOLVED, "data"),
+            "_faces": Input(ids.FACES_READY, "data"),
+        },
+        state={
+            "before": State(ids.ASKED, "data"),
+            "known": State(ids.SOURCE_LAYER, "options"),
+            "whole": State(ids.VIEW, "data"),
+        },
         prevent_initial_call=True,
     )
     def show_layer(data, _ready, solved, _faces, before, known, whole):
         """The maps that are framed are moved by the browser, which asks nothing for that."""
         view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
+
+        def instead(text: str) -> dict[str, Any]:
+            """What stands in the treemap's place."""
+            figure = notice(text, colours, height_of(data))
+            return {"figure": figure, "title": "", "winners": [], "wanted": no_update, "asked": no_update}
+
         if found is None or view.layer is None:
             text = "No datapaths yet." if found is None else "Click a layer of the river to see its feature maps."
-            others = (*pinned_ones(bench, None, view, data), [], None, None)
-            return notice(text, colours, height_of(data)), "", [], no_update, no_update, *others
-        others = (
-            *pinned_ones(bench, found, view, data),
-            *sources_of(bench, view.layer, known),
-            fields(bench, view.layer),
-        )
+            none = {"sources": [], "source": None, "fields": None}
+            return instead(text) | pinned_ones(bench, None, view, data) | none
+        others = pinned_ones(bench, found, view, data) | sources_of(bench, view.layer, known)
+        others["fields"] = fields(bench, view.layer)
         try:
             traced = contribution_to(bench, found, view.traced, view.how)
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
-            return notice(str(error), colours, height_of(data)), "", [], no_update, no_update, *others
+            return instead(str(error)) | others
         named, framed = strongest(shown.contribution), checked(whole, bench)
         size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
@@ -72,15 +81,23 @@ def register(app: Dash, bench: Workbench) -> None:
         }  # of which assets/layer.js takes clicks
         ended = any(by["prop_id"] == f"{ids.SOLVED}.data" for by in ctx.triggered)
         state = asked_for(view, traced, before, solved, ended and "failed" in (solved or {}))
-        words = _winners(bench, found, view, traced, shown, state["waiting"])
-        return figure, _title(shown), words, state["what"] if state["anew"] else no_update, state, *others
+        return {
+            "figure": figure,
+            "title": _title(shown),
+            "winners": _winners(bench, found, view, traced, shown, state["waiting"]),
+            "wanted": state["what"] if state["anew"] else no_update,
+            "asked": state,
+            **others,
+        }
 
 
-def sources_of(bench: Workbench, layer: str, known: Any) -> tuple[Any, Any]:
-    """The layers that a map of this one can be traced to, and the nearest of them; what is there already stays, for
-    another may be chosen."""
+def sources_of(bench: Workbench, layer: str, known: Any) -> dict[str, Any]:
+    """The `sources`, layers that a map of this one can be traced to, and the nearest of them as the `source`; what is
+    there already stays, for another may be chosen."""
     names = [bench.layers.layers[i].name for i in bench.contributions.sources(bench.layers.find(layer).index)]
-    return (no_update, no_update) if names == known else (names, names[0] if names else None)
+    if names == known:
+        return {"sources": no_update, "source": no_update}
+    return {"sources": names, "source": names[0] if names else None}
 
 
 def fields(bench: Workbench, name: str) -> dict[str, Any]:

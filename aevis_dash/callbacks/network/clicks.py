@@ -29,12 +29,14 @@ def register(app: Dash, bench: Workbench) -> None:
         return findable(bench)
 
     @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Output(ids.FIND, "value"),
-        Output(ids.RIVER_ANSWERED, "data"),
         Input(ids.RIVER_ASKED, "data"),
         Input(ids.FIND, "value"),
         State(ids.VIEW, "data"),
+        output={
+            "changes": Output(ids.CHANGES, "data", allow_duplicate=True),
+            "found": Output(ids.FIND, "value"),
+            "answered": Output(ids.RIVER_ANSWERED, "data"),
+        },
         prevent_initial_call=True,
     )
     def go(key, name, data):
@@ -42,11 +44,10 @@ def register(app: Dash, bench: Workbench) -> None:
         view, by = checked(data, bench), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         keyed = by == ids.RIVER_ASKED
-        answered = key["at"] if key and keyed else no_update
+        answer = {"found": None, "answered": key["at"] if key and keyed else no_update}
         if triplet is None or not ctx.triggered[0]["value"]:
-            return no_update, None, answered
-        there = asked(bench, triplet, view, by, key if keyed else name)
-        return changes(view, there), None, answered
+            return {"changes": no_update, **answer}
+        return {"changes": changes(view, follow(bench, triplet, view, by, key if keyed else name)), **answer}
 
     app.clientside_callback(ClientsideFunction("network", "answered"), Input(ids.RIVER_ANSWERED, "data"))
 
@@ -97,7 +98,7 @@ def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, st
             yield {"label": f"{part} {overlap:.2f} · map {channel} of {layer}", "value": f"{layer}:{channel}"}
 
 
-def asked(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
+def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
     """The view after a key on the river or a layer clicked there, or after a layer or a map was found."""
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:

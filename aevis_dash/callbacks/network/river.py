@@ -48,6 +48,21 @@ from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
+RIVER = {
+    "figure": Output(ids.RIVER, "figure"),
+    "note": Output(ids.RIVER_NOTE, "children"),
+    "minimap": Output(ids.MINIMAP, "children"),
+    "wanted": Output(ids.WANTED, "data"),
+}
+"""What is drawn at every answer."""
+PATHS = {
+    "members": Output(ids.TRIPLET, "children"),
+    "targets": Output(ids.TARGET, "options"),
+    "target": Output(ids.TARGET, "value"),
+    "beside": Output(ids.BESIDE, "options"),
+    "compared": Output(ids.BESIDE, "value"),
+}
+"""What is said anew only where other datapaths are shown."""
 OF = ("example", "method", "share")
 """Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
 Pairs = Mapping[tuple[str, str], np.ndarray]
@@ -62,32 +77,25 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the network station."""
 
     @app.callback(
-        Output(ids.RIVER, "figure"),
-        Output(ids.RIVER_NOTE, "children"),
-        Output(ids.MINIMAP, "children"),
-        Output(ids.WANTED, "data"),
-        Output(ids.TRIPLET, "children"),
-        Output(ids.TARGET, "options"),
-        Output(ids.TARGET, "value"),
-        Output(ids.BESIDE, "options"),
-        Output(ids.BESIDE, "value"),
-        told(ids.TRIPLET),
-        Input(ids.NETWORK_VIEW, "data"),
-        Input(ids.PATHS_VIEW, "data"),
-        Input(ids.READY, "data"),
-        Input(ids.NULLS_READY, "data"),
-        telling(ids.TRIPLET),
+        output={**RIVER, **PATHS, "mark": told(ids.TRIPLET)},
+        inputs={
+            "data": Input(ids.NETWORK_VIEW, "data"),
+            "chosen": Input(ids.PATHS_VIEW, "data"),
+            "ready": Input(ids.READY, "data"),
+            "nulls": Input(ids.NULLS_READY, "data"),
+        },
+        state={"before": telling(ids.TRIPLET)},
         prevent_initial_call=True,
     )
     def show_network(data, chosen, ready, nulls, before):
         """The images and the choice among them are told where other datapaths are shown, and left alone else."""
         by = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
-        landed = {part for part, told in ((FIRST, ids.READY), (NULLS, ids.NULLS_READY)) if told in by}
-        (figure, *others), *paths = shown(bench, data, landed if ready or nulls else set(), failure(ready, data))
+        landed = {part for part, store in ((FIRST, ids.READY), (NULLS, ids.NULLS_READY)) if store in by}
+        answer = draw(bench, data, landed if ready or nulls else set(), failure(ready, data))
         now = mark(chosen, ready, nulls)
-        if now != before:
-            return without_motion(figure), *others, *paths, now
-        return figure, *others, *(no_update,) * len(paths), no_update
+        if now == before:
+            return answer | dict.fromkeys((*PATHS, "mark"), no_update)
+        return answer | {"figure": without_motion(answer["figure"]), "mark": now}
 
 
 def without_motion(figure: go.Figure) -> Drawing:
@@ -103,9 +111,11 @@ def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
     return (ready or {}).get("failed", "") if same else ""
 
 
-def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str] = (), failed: str = "") -> tuple:
-    """What the station's outputs are for a view, the first four together; `landed` says which parts an extraction has
-    just ended with, `failed` why the last one gave nothing."""
+def draw(
+    bench: Workbench, data: dict[str, Any] | None, landed: Collection[str] = (), failed: str = ""
+) -> dict[str, Any]:
+    """What RIVER and PATHS are for a view; `landed` says which parts an extraction has just ended with, `failed` why
+    the last one gave nothing."""
     view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
@@ -125,18 +135,24 @@ def shown(bench: Workbench, data: dict[str, Any] | None, landed: Collection[str]
         return _nothing("Extracting the datapaths of this example …", words, planned, colours, wanted)
     asks = bool(found.pending) and not failed and NULLS not in landed
     picture = picture_of(bench, found, view, colours, coming=asks)
-    chosen = [image for key, image in members.items() if key != Role.ADVERSARIAL]
-    targets, beside = _targets(bench, found), _beside(bench, found)
-    wanted = datapaths_of(view) | {"part": NULLS} if asks else no_update
     again = [*extract_again(failed), " "] if found.pending and failed else []
-    note = [f"{picture.said} ", *again, picture.note] if again else f"{picture.said} {picture.note}"
-    river = (picture.figure, note, minimap(picture.small), wanted)
-    return river, triplet(_members(bench, found)), targets, found.image(Role.TARGET), beside, chosen
+    return {
+        "figure": picture.figure,
+        "note": [f"{picture.said} ", *again, picture.note] if again else f"{picture.said} {picture.note}",
+        "minimap": minimap(picture.small),
+        "wanted": datapaths_of(view) | {"part": NULLS} if asks else no_update,
+        "members": triplet(_members(bench, found)),
+        "targets": _targets(bench, found),
+        "target": found.image(Role.TARGET),
+        "beside": _beside(bench, found),
+        "compared": [image for key, image in members.items() if key != Role.ADVERSARIAL],
+    }
 
 
-def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = no_update) -> tuple:
+def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = no_update) -> dict[str, Any]:
     """The station while there is no river: why, in the picture and under it."""
-    return (notice(text, colours, HEIGHT), note, minimap(""), wanted), members, [], None, [], []
+    river = {"figure": notice(text, colours, HEIGHT), "note": note, "minimap": minimap(""), "wanted": wanted}
+    return river | {"members": members, "targets": [], "target": None, "beside": [], "compared": []}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_update
@@ -20,8 +21,12 @@ from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.layouts.activations import HEIGHT, Sight, large_style, row_style, sights
 from aevis_dash.workbench import Triplet, Workbench
 
-MAPS = (Output(ids.ACTIVATIONS, "figure"), Output(ids.ACTIVATIONS, "style"))
-AREA = (Output(ids.AREA_TEXT, "children"), Output(ids.SEEN, "children"), Output(ids.SEEN, "style"))
+MAPS = {"figure": Output(ids.ACTIVATIONS, "figure"), "height": Output(ids.ACTIVATIONS, "style")}
+AREA = {
+    "area": Output(ids.AREA_TEXT, "children"),
+    "seen": Output(ids.SEEN, "children"),
+    "row": Output(ids.SEEN, "style"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,49 +44,60 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the activation maps."""
 
     @app.callback(
-        Output(ids.LARGE_ACTIVATIONS, "figure"),
-        Output(ids.LARGE_ACTIVATIONS, "style"),
-        Output(ids.LARGE_TITLE, "children"),
         Input(ids.LARGE_VIEW, "data"),
+        output={
+            "figure": Output(ids.LARGE_ACTIVATIONS, "figure"),
+            "height": Output(ids.LARGE_ACTIVATIONS, "style"),
+            "title": Output(ids.LARGE_TITLE, "children"),
+        },
         prevent_initial_call=True,
     )
     def show_larger(data):
         view = checked(data, bench)
         firing = firing_of(bench, view) if data else None
         if firing is None:
-            return no_update, no_update, no_update
-        title, colours = f"map {firing.channel} of {firing.layer.name}", theme(data["theme"] == "dark")
-        return _figure(bench, firing, view.look, colours, LARGE), large_style(len(firing.members)), title
+            return no_update
+        return {
+            "figure": _figure(bench, firing, view.look, theme(data["theme"] == "dark"), LARGE),
+            "height": large_style(len(firing.members)),
+            "title": f"map {firing.channel} of {firing.layer.name}",
+        }
 
     _follow_the_pointer(app)
 
 
-def shown_maps(bench: Workbench, firing: Firing | None, view: View, colours: Theme, room: Room = COLUMN) -> tuple:
+def shown_maps(
+    bench: Workbench, firing: Firing | None, view: View, colours: Theme, room: Room = COLUMN
+) -> dict[str, Any]:
     """What MAPS are: all of the figure."""
     if firing is None:
         waits = stored_triplet(bench, view) is None
         figure = notice("No datapaths yet." if waits else "Click a feature map in the treemap.", colours, HEIGHT)
     else:
         figure = _figure(bench, firing, view.look, colours, room)
-    return figure, {"height": f"{figure['layout']['height']}px"}
+    return {"figure": figure, "height": {"height": f"{figure['layout']['height']}px"}}
 
 
-def outlined(firing: Firing | None, look: str, colours: Theme) -> tuple:
-    """What MAPS are where only the area has changed: its outline alone."""
+def outlined(firing: Firing | None, look: str, colours: Theme) -> dict[str, Any]:
+    """What of MAPS changes with the area alone: its outline."""
     if firing is None:
-        return no_update, no_update
+        return {}
     changed, count = Patch(), len(firing.members) - (look == "difference")
     changed["layout"]["shapes"] = outlines(count, firing.area, colours)
     changed["layout"]["selections"] = []  # what was drawn to choose it
-    return changed, no_update
+    return {"figure": changed}
 
 
-def shown_area(bench: Workbench, firing: Firing | None) -> tuple:
+def shown_area(bench: Workbench, firing: Firing | None) -> dict[str, Any]:
     """What AREA is: the area in words, and what it sees of the images."""
     if firing is None:
-        return "", [], row_style(3, (1, 1))
+        return {"area": "", "seen": [], "row": row_style(3, (1, 1))}
     size = bench.workspace.settings.preprocessing.input_size
-    return area_words(bench, firing), sights(_sights(bench, firing)), row_style(len(firing.members), size)
+    return {
+        "area": area_words(bench, firing),
+        "seen": sights(_sights(bench, firing)),
+        "row": row_style(len(firing.members), size),
+    }
 
 
 def _follow_the_pointer(app: Dash) -> None:

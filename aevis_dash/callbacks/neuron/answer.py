@@ -1,6 +1,7 @@
 """The neuron: all that is said of a map, the trail that led to it, and what a flip-back of its layer found."""
 
 from dataclasses import replace
+from typing import Any
 
 from dash import Dash, Input, Output, State, no_update
 
@@ -21,12 +22,20 @@ from aevis_dash.layouts.neuron import flips
 from aevis_dash.layouts.trail import trail, tree
 from aevis_dash.workbench import Workbench
 
-_LINE = tuple(Output(name, "children") for name in (ids.TRAIL, ids.HINT, ids.TRACE))
-_STEPS = (
-    *(Output(name, "children") for name in (ids.TREE, ids.FLIP_TEXT)),
-    *(Output(name, "disabled") for name in (ids.FLIP, ids.TRACE_PREDICTION)),
-)
-_NOTHING = (no_update,) * 4
+OUTPUTS = {
+    "title": Output(ids.NEURON_TITLE, "children"),
+    "no_trace": Output(ids.TRACE, "disabled"),
+    **activations.MAPS,
+    **activations.AREA,
+    **learned.FEATURES,
+    "trail": Output(ids.TRAIL, "children"),
+    "hint": Output(ids.HINT, "children"),
+    "trace": Output(ids.TRACE, "children"),
+    "tree": Output(ids.TREE, "children"),
+    "flip": Output(ids.FLIP_TEXT, "children"),
+    "no_flip": Output(ids.FLIP, "disabled"),
+    "no_prediction": Output(ids.TRACE_PREDICTION, "disabled"),
+}
 MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARNED, ids.TREE)
 """The parts of the answer, each named after a component of it."""
 
@@ -35,73 +44,73 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the neuron station."""
 
     @app.callback(
-        Output(ids.NEURON_TITLE, "children"),
-        Output(ids.TRACE, "disabled"),
-        *activations.MAPS,
-        *activations.AREA,
-        *learned.OUTPUTS,
-        *_LINE,
-        *_STEPS,
-        *(told(part) for part in PARTS),
-        Input(ids.NEURON_VIEW, "data"),
-        Input(ids.AREA_VIEW, "data"),
-        Input(ids.TRAIL_VIEW, "data"),
-        Input(ids.READY, "data"),
-        Input(ids.SEEN_SO_FAR, "data"),
-        Input(ids.VISUALISED, "data"),
-        Input(ids.FLIP_KEPT, "data"),
-        State(ids.VIEW, "data"),
-        *(telling(part) for part in PARTS),
+        output={**OUTPUTS, "marks": {part: told(part) for part in PARTS}},
+        inputs={
+            "data": Input(ids.NEURON_VIEW, "data"),
+            "area": Input(ids.AREA_VIEW, "data"),
+            "steps": Input(ids.TRAIL_VIEW, "data"),
+            "ready": Input(ids.READY, "data"),
+            "seen": Input(ids.SEEN_SO_FAR, "data"),
+            "made": Input(ids.VISUALISED, "data"),
+            "flipped": Input(ids.FLIP_KEPT, "data"),
+        },
+        state={"whole": State(ids.VIEW, "data"), "before": {part: telling(part) for part in PARTS}},
         prevent_initial_call=True,
     )
-    def show_neuron(data, area, trailed, ready, seen, made, flipped, whole, *before):
+    def show_neuron(data, area, steps, ready, seen, made, flipped, whole, before):
         """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
         page = data or {}
-        seen_by = mark(area, ready, page.get("map") is None)
-        marks = mark(data, ready), seen_by, mark(data, ready, seen, made), mark(trailed, ready, flipped)
-        news = frozenset(part for part, now, then in zip(PARTS, marks, before, strict=True) if now != then)
+        marks = {
+            MAP: mark(data, ready),
+            AREA: mark(area, ready, page.get("map") is None),
+            FEATURES: mark(data, ready, seen, made),
+            TRAIL: mark(steps, ready, flipped),
+        }
+        news = frozenset(part for part in PARTS if marks[part] != before[part])
         room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
-        answer = said(bench, checked(whole, bench), theme(page.get("theme") == "dark"), news, room)
-        return *answer, *(now if part in news else no_update for part, now in zip(PARTS, marks, strict=True))
+        answer = describe(bench, checked(whole, bench), theme(page.get("theme") == "dark"), news, room)
+        known = {part: marks[part] if part in news else no_update for part in PARTS}
+        return dict.fromkeys(OUTPUTS, no_update) | answer | {"marks": known}
 
 
-def said(bench: Workbench, view: View, colours: Theme, news: frozenset[str], room: Room = COLUMN) -> tuple:
-    """What the station's outputs are for a view, no_update for those of PARTS that are not in `news`."""
-    firing = activations.firing_of(bench, view) if news & {MAP, AREA} else None
+def describe(bench: Workbench, view: View, colours: Theme, news: frozenset[str], room: Room = COLUMN) -> dict[str, Any]:
+    """What those of OUTPUTS are for a view that belong to the `news` among PARTS."""
+    firing, answer = activations.firing_of(bench, view) if news & {MAP, AREA} else None, {}
     if MAP in news:
-        maps = (
-            _title(bench, firing),
-            not _traceable(bench, firing),
-            *activations.shown_maps(bench, firing, view, colours, room),
-        )
-    else:
-        maps = (
-            no_update,
-            no_update,
-            *(activations.outlined(firing, view.look, colours) if AREA in news else _NOTHING[:2]),
-        )
-    area = activations.shown_area(bench, firing) if AREA in news else _NOTHING[:3]
-    features = learned.shown_features(bench, view) if FEATURES in news else _NOTHING[:4]
-    line = _line(bench, view) if news & {MAP, AREA, TRAIL} else _NOTHING[:3]
-    steps = (tree(nodes(bench, view)), *_flip(bench, view)) if TRAIL in news else _NOTHING[:4]
-    return *maps, *area, *features, *line, *steps
+        answer |= {"title": _title(bench, firing), "no_trace": not _traceable(bench, firing)}
+        answer |= activations.shown_maps(bench, firing, view, colours, room)
+    elif AREA in news:
+        answer |= activations.outlined(firing, view.look, colours)
+    if AREA in news:
+        answer |= activations.shown_area(bench, firing)
+    if FEATURES in news:
+        answer |= learned.shown_features(bench, view)
+    if news & {MAP, AREA, TRAIL}:
+        answer |= _line(bench, view)
+    if TRAIL in news:
+        answer |= {"tree": tree(nodes(bench, view)), **_flip(bench, view)}
+    return answer
 
 
-def _line(bench: Workbench, view: View) -> tuple:
-    steps = trail(crumbs(view), len(view.steps), here(view))
-    button = "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else "")
-    return steps, hint(bench, view), button
+def _line(bench: Workbench, view: View) -> dict[str, Any]:
+    return {
+        "trail": trail(crumbs(view), len(view.steps), here(view)),
+        "hint": hint(bench, view),
+        "trace": "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else ""),
+    }
 
 
-def _flip(bench: Workbench, view: View) -> tuple:
+def _flip(bench: Workbench, view: View) -> dict[str, Any]:
     """What is stored of a flip-back; where it is no step of the trail yet, the button makes it one."""
     if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
-        return [], True, True
+        return {"flip": [], "no_flip": True, "no_prediction": True}
     found = bench.flips.stored(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
-        return flips([question(view.maps, view.replacement)], view.layer, [], None), False, False
+        asked = flips([question(view.maps, view.replacement)], view.layer, [], None)
+        return {"flip": asked, "no_flip": False, "no_prediction": False}
     kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
-    return flips(in_words(found, bench.class_names), view.layer, found.maps.tolist()[:SHOWN], view.map), kept, False
+    words = flips(in_words(found, bench.class_names), view.layer, found.maps.tolist()[:SHOWN], view.map)
+    return {"flip": words, "no_flip": kept, "no_prediction": False}
 
 
 def _bare(view: View) -> Step:

@@ -29,23 +29,25 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Output(ids.MOST_ACTIVE, "value"),
         Input(ids.AREA_DRAWN, "data"),
         Input(ids.MOST_ACTIVE, "value"),
         State(ids.VIEW, "data"),
+        output={
+            "changes": Output(ids.CHANGES, "data", allow_duplicate=True),
+            "most": Output(ids.MOST_ACTIVE, "value"),
+        },
         prevent_initial_call=True,
     )
     def choose_area(_drawn, _most, data):
         """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
         view, drawn, value = checked(data, bench), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
-            return no_update, no_update
+            return no_update
         area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})
         if area is None:
-            return no_update, None
+            return {"changes": no_update, "most": None}
         on = value.get("on", "") if drawn else traced_on(bench, view).value
-        return changes(view, view.but(area=plain_area(area), on=on)), None
+        return {"changes": changes(view, view.but(area=plain_area(area), on=on)), "most": None}
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),

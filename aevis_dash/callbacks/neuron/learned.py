@@ -1,5 +1,7 @@
 """The learned features of the shown map, how far they are found, and the picture made for it."""
 
+from typing import Any
+
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
@@ -9,12 +11,12 @@ from aevis_dash.domain import AevisError, FeatureMap
 from aevis_dash.layouts.learned import Patch, patches, picture
 from aevis_dash.workbench import Workbench
 
-OUTPUTS = (
-    Output(ids.LEARNED, "children"),
-    Output(ids.LEARNED_NOTE, "children"),
-    Output(ids.PICTURE, "children"),
-    Output(ids.VISUALISE, "disabled"),
-)
+FEATURES = {
+    "patches": Output(ids.LEARNED, "children"),
+    "part": Output(ids.LEARNED_NOTE, "children"),
+    "picture": Output(ids.PICTURE, "children"),
+    "no_picture": Output(ids.VISUALISE, "disabled"),
+}
 _NO_PICTURE = "no picture was made for this map"
 
 
@@ -22,41 +24,51 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callback that follows the index of learned features."""
 
     @app.callback(
-        Output(ids.LEARN_TEXT, "children"),
-        Output(ids.LEARN_TICK, "disabled"),
-        Output(ids.SEEN_SO_FAR, "data"),
-        Output(ids.LEARN, "data"),
         Input(ids.LEARN_TICK, "n_intervals"),
         State(ids.SEEN_SO_FAR, "data"),
         State(ids.PAGE, "data"),
+        output={
+            "text": Output(ids.LEARN_TEXT, "children"),
+            "ended": Output(ids.LEARN_TICK, "disabled"),
+            "seen": Output(ids.SEEN_SO_FAR, "data"),
+            "wanted": Output(ids.LEARN, "data"),
+        },
     )
     def look(ticks, before, page):
         """How far the index is; the first look of a page starts the job that completes it, where it is not complete."""
         try:
             seen, complete = _seen(bench), bench.learning.complete
         except AevisError as error:
-            return str(error), True, no_update, no_update
-        told = no_update if [seen, complete] == before else [seen, complete]
-        start = no_update if ticks or complete else page
-        return in_words(seen, bench.learning.total, complete), complete, told, start
+            return {"text": str(error), "ended": True, "seen": no_update, "wanted": no_update}
+        return {
+            "text": in_words(seen, bench.learning.total, complete),
+            "ended": complete,
+            "seen": no_update if [seen, complete] == before else [seen, complete],
+            "wanted": no_update if ticks or complete else page,
+        }
 
 
-def shown_features(bench: Workbench, view: View) -> tuple:
-    """What OUTPUTS are for a view: the map's patches, its part, the picture made for it."""
+def shown_features(bench: Workbench, view: View) -> dict[str, Any]:
+    """What FEATURES are for a view: the map's patches, its part, the picture made for it."""
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
-        return patches([], places), "", picture(None, "of a chosen map a picture can be made"), True
-    found = patches(best_patches(bench, chosen, view.best, view.example), places)
-    return found, _detected(bench, chosen), *_picture(bench, chosen, view.example)
+        none = picture(None, "of a chosen map a picture can be made")
+        return {"patches": patches([], places), "part": "", "picture": none, "no_picture": True}
+    return {
+        "patches": patches(best_patches(bench, chosen, view.best, view.example), places),
+        "part": _detected(bench, chosen),
+        **_picture(bench, chosen, view.example),
+    }
 
 
-def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> tuple[list, bool]:
+def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> dict[str, Any]:
     made = bench.learning.stored_visualisation(chosen)
     if made is None:
-        return picture(None, _NO_PICTURE), False
+        return {"picture": picture(None, _NO_PICTURE), "no_picture": False}
     best = _best_value(bench, chosen, example)
     beside = "" if best is None else f"; the best patch fires it by {best:.3g}"
-    return picture(pictures.picture(bench, chosen), f"fires it by {made.activation:.3g}{beside}"), True
+    words = f"fires it by {made.activation:.3g}{beside}"
+    return {"picture": picture(pictures.picture(bench, chosen), words), "no_picture": True}
 
 
 def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:

@@ -16,11 +16,13 @@ def register(app: Dash, bench: Workbench) -> None:
     own = bench.workspace.settings.extraction
 
     @app.callback(
-        Output(ids.ARRIVED, "data"),
-        Output(ids.MESSAGE, "children"),
-        Output(ids.MESSAGE, "is_open"),
         Input(ids.URL, "search"),
         Input(ids.WENT, "data"),
+        output={
+            "view": Output(ids.ARRIVED, "data"),
+            "message": Output(ids.MESSAGE, "children"),
+            "open": Output(ids.MESSAGE, "is_open"),
+        },
     )
     def open_link(search, went):
         """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
@@ -32,9 +34,10 @@ def register(app: Dash, bench: Workbench) -> None:
             view = settled(bench, view) if view.example else opening(bench, view)
             check(view, bench)
         except AevisError as error:
-            return opening(bench).to_data(), " ".join([str(error), *unread(address, refused=True)]), True
+            said = [str(error), *unread(address, refused=True)]
+            return {"view": opening(bench).to_data(), "message": " ".join(said), "open": True}
         left_out = [*unread(address), *beside]
-        return view.to_data(), " ".join(left_out), bool(left_out)
+        return {"view": view.to_data(), "message": " ".join(left_out), "open": bool(left_out)}
 
     app.clientside_callback(
         ClientsideFunction("aevis", "arrive"),
