@@ -177,7 +177,8 @@ def _misclassified(bench: Workbench) -> list[Example]:
 
 def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
     images = [[bench.workspace.image_hash(name) for name in (e.source, e.adversarial)] for e in examples]
-    normal = [[bench.workspace.image_hash(entry.file), entry.label] for entry in bench.workspace.images]
+    listed = bench.workspace.image_list()
+    normal = [[digest, entry.label] for entry, digest in zip(listed.entries, listed.digests, strict=True)]
     words = [[e.id, e.attack, e.target_label] for e in examples]
     made_of = {"model": bench.classifier.fingerprint, "images": images, "words": words, "normal": normal}
     return key_of("listing", _LISTING_VERSION, **made_of)
@@ -204,7 +205,7 @@ def _names(bench: Workbench, flats: np.ndarray) -> str:
 def _others(bench: Workbench, example: Example) -> list[str]:
     """Other clean images of src's class, at most OTHERS, in the table's order."""
     label = bench.judging.predict([example.source])[0].label
-    return [name for name, p in bench.judging.clean() if p.label == label and name != example.source][:OTHERS]
+    return [name for name in bench.judging.clean().of_class(label) if name != example.source][:OTHERS]
 
 
 def _diverge(

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def end() -> None:
 
 
 def warm() -> None:
-    """Load the model of the workspace without starting a thread; what is wrong with it is said by the job.
+    """Load the model of the workspace, and what is stored of its images, without starting a thread; what is wrong with
+    them is said by the job.
 
     Only on the CPU: a process forked from one that has begun to use a GPU cannot use it.
     """
@@ -97,6 +98,9 @@ def warm() -> None:
         _ = workbench().classifier
     except AevisError:
         workbench.cache_clear()
+        return
+    with suppress(AevisError):  # an image that is missing is told by the job that needs it
+        workbench().judging.recall()
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ is a fair sample. After every CHECKPOINT images the index is kept under a key of
 interrupted goes on from there, and readers take the furthest that is stored.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from aevis_dash.core.dissection import Dissection
 from aevis_dash.core.learned import Learner
 from aevis_dash.core.visualisation import visualise
 from aevis_dash.domain import AevisError, Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
+from aevis_dash.image_list import ImageList
 from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import Workspace, one_sight
 
@@ -34,8 +34,6 @@ DISSECTED = 120
 NAMED = 0.04
 """The overlap from which a map is named after a part; what chance gives is below it for every part of the drawn
 world."""
-_FRESH = 3.0
-"""Seconds for which the digests of the images are not looked up again: there may be 10,000 of them."""
 
 Turn = Callable[[], AbstractContextManager[object]]
 """What each batch is computed in; a job waits here until no other one runs."""
@@ -63,7 +61,7 @@ class Learning:
 
     def __init__(self, workspace: Workspace, store: Store, classifier: Classifier):
         self.workspace, self.store, self._classifier = workspace, store, classifier
-        self._seen_at: tuple[float, _Order] | None = None
+        self._known_order: tuple[ImageList, _Order] | None = None
         self._index: tuple[str, LearnedIndex] | None = None
         self._names: tuple[str, tuple[str, ...]] | None = None
         self._studied: tuple[_Order, Example, frozenset[int]] | None = None
@@ -99,7 +97,6 @@ class Learning:
 
         With `first` it learns from that many images only, and names no parts.
         """
-        self._seen_at = None
         order = self._order()
         if first is not None:
             return self._learn(order, progress, turn, first)
@@ -141,8 +138,8 @@ class Learning:
         if known is None or known[0] is not order or known[1] != example:
             others = (other.adversarial for other in workspace.examples() if other.source == example.source)
             names = [name for name in (example.source, example.adversarial, *others) if workspace.path(name).is_file()]
-            digests = {workspace.image_hash(name) for name in names}
-            same = (i for i, entry in enumerate(workspace.images) if workspace.image_hash(entry.file) in digests)
+            places = workspace.image_list().places_of_content
+            same = (place for name in names for place in places.get(workspace.image_hash(name), ()))
             known = self._studied = (order, example, frozenset(same))
         return known[2]
 
@@ -203,7 +200,7 @@ class Learning:
             with turn():
                 numbers = np.stack([self.workspace.part_numbers(images[i].file) for i in places])
                 seen.see(self._read(places), numbers)
-        if self.workspace.parts_digest([entry.file for entry in images]) != order.parts:
+        if self.workspace.parts_digest(anew=True) != order.parts:
             raise AevisError("The masks of parts were changed while they were looked at. Give the same command again.")
         self.store.put(self._parts_key(order), PartOverlaps(seen.overlaps()))
 
@@ -212,15 +209,13 @@ class Learning:
         return self.workspace.read([images[i].file for i in places])
 
     def _order(self) -> _Order:
-        now = time.monotonic()
-        if self._seen_at is None or now - self._seen_at[0] > _FRESH:
-            files = [entry.file for entry in self.workspace.images]
-            hashes = [self.workspace.image_hash(file) for file in files]
-            places = tuple(sorted(range(len(files)), key=hashes.__getitem__))
+        listed, parts, known = self.workspace.image_list(), self.workspace.parts_digest(), self._known_order
+        if known is None or known[0] is not listed or known[1].parts != parts:
+            hashes = listed.digests
+            places = tuple(sorted(range(len(hashes)), key=hashes.__getitem__))
             digests = accumulate((f"{i} {hashes[i]}" for i in places), _chained, initial="")
-            parts = self.workspace.parts_digest(files)
-            self._seen_at = (now, _Order(places, tuple(islice(digests, 1, None)), parts))
-        return self._seen_at[1]
+            known = self._known_order = (listed, _Order(places, tuple(islice(digests, 1, None)), parts))
+        return known[1]
 
     def _index_key(self, order: _Order, seen: int) -> str:
         images = order.digests[seen - 1] if seen else ""

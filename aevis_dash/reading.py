@@ -5,13 +5,16 @@ import hashlib
 import os
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 MOST_BYTES = 512 * 1024 * 1024
 """Bytes of a file that are read at most; an image of as many pixels as are read takes less."""
-_SETTLED = 2.0
+SETTLED = 2.0
 """Seconds after its last change from which on a file's times tell of every further change: file systems count time in
 steps, the coarsest in steps of two seconds."""
+_STATES = 5
+"""Numbers in a file's state."""
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
@@ -40,11 +43,22 @@ class Digests:
         """The bytes of a file and their digest; raises OSError as `read_bytes`."""
         data, found = _read(path, MOST_BYTES)
         digest = hashlib.sha256(data).hexdigest()[:32]
-        if time.time() - max(found.st_mtime, found.st_ctime) > _SETTLED:
+        if time.time() - max(found.st_mtime, found.st_ctime) > SETTLED:
             self._known[path] = (_state(found), digest)
         else:
             self._known.pop(path, None)
         return data, digest
+
+    def known(self) -> tuple[str, ...]:
+        """What is known of files, a line each, for another process to `trust`."""
+        known = list(self._known.items())
+        return tuple(f"{' '.join(map(str, state))} {digest} {path}" for path, (state, digest) in known)
+
+    def trust(self, lines: Iterable[str]) -> None:
+        """Take over what another process knew; of a file whose state is another one by now it counts for nothing."""
+        for line in lines:
+            *state, digest, path = line.split(" ", _STATES + 1)
+            self._known.setdefault(Path(path), (tuple(map(int, state)), digest))
 
 
 def _read(path: Path, most: int) -> tuple[bytes, os.stat_result]:

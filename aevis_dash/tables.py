@@ -12,6 +12,7 @@ from typing import Any
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import write_atomically
+from aevis_dash.reading import Digests
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR = re.compile(r"""\A"?sep=.?"?[,;\t|]*(?=\r|\n|\Z)""", re.IGNORECASE)
@@ -111,6 +112,14 @@ def why_unread(error: Exception) -> str:
 def unreadable_table(path: Path, error: Exception) -> AevisError:
     """The refusal of a table that cannot be read."""
     return AevisError(f"The table {path} cannot be read ({why_unread(error)}). It must be a CSV file in UTF-8.")
+
+
+def digest_of_table(files: Digests, path: Path) -> str:
+    """The digest of a table's file, made anew when it has changed; raises AevisError where it cannot be read."""
+    try:
+        return files.of(path)
+    except OSError as error:
+        raise unreadable_table(path, error) from error
 
 
 def _split(text: str, wanted: Sequence[str], comments: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:

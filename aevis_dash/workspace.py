@@ -12,37 +12,46 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 """
 
 import hashlib
-import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field
 from glob import glob
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
+from aevis_dash.example_table import ExampleTable
 from aevis_dash.files import part_prefix, sweep
+from aevis_dash.image_list import ImageList, places
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
 from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
-from aevis_dash.tables import Table, read_table, read_text, unreadable_table, why_unread, write_table, write_text
+from aevis_dash.tables import digest_of_table, read_table, read_text, why_unread, write_table, write_text
+from aevis_dash.watching import Watched
 
-_PATIENCE = 60
-"""Seconds to wait for another process that writes the table of examples; it takes a fraction of one."""
-_NEEDED = ("id", "source", "adversarial")
-_EXAMPLE_COLUMNS = tuple(field.name for field in fields(Example))
-_YES, _NO = "yes", "no"
+_ExampleDigests = tuple[dict[str, Example], tuple[str, ...], tuple[Path, ...], tuple[str, ...], dict[str, str]]
+"""The examples, the names of their images, where these lie, their digests, and these by name."""
 
 
-_seen: ContextVar[dict[Path, str] | None] = ContextVar("seen", default=None)
+@dataclass
+class _Sight:
+    """The digests that were given since it began: of single images, and of all normal images at once."""
+
+    digests: dict[Path, str] = field(default_factory=dict)
+    listed: ImageList | None = None
+
+    def digest(self, path: Path) -> str | None:
+        """The digest that was given for the image, None for none."""
+        found = self.digests.get(path)
+        return self.listed.digest_at.get(path) if found is None and self.listed is not None else found
+
+
+_sight: ContextVar[_Sight | None] = ContextVar("sight", default=None)
 
 
 @contextmanager
@@ -52,14 +61,14 @@ def one_sight() -> Iterator[None]:
 
     It decorates what asks for digests and then computes from images; one inside another belongs to the outer one.
     """
-    if _seen.get() is not None:
+    if _sight.get() is not None:
         yield
         return
-    token = _seen.set({})
+    token = _sight.set(_Sight())
     try:
         yield
     finally:
-        _seen.reset(token)
+        _sight.reset(token)
 
 
 class Workspace:
@@ -72,7 +81,12 @@ class Workspace:
         self._files = Digests()
         self._paths: dict[str, Path] = {}
         self._images: tuple[str, tuple[ImageEntry, ...]] | None = None
-        self._examples: tuple[str, dict[str, Example]] | None = None
+        self._examples = ExampleTable(self.root / "examples.csv", self._files, self._label)
+        self._places: tuple[tuple[ImageEntry, ...], dict[str, int]] | None = None
+        self._list: ImageList | None = None
+        self._digests_of_examples: _ExampleDigests | None = None
+        self._watched, self._watched_examples, self._watched_masks = (Watched(self._files) for _ in range(3))
+        self._masks: tuple[tuple[ImageEntry, ...], tuple[Path, ...]] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -116,7 +130,7 @@ class Workspace:
     def images(self) -> tuple[ImageEntry, ...]:
         """The normal images with their labels, as the table has them now (read again when its file has changed)."""
         path = self.root / "images.csv"
-        digest = self._digest_of_table(path)
+        digest = digest_of_table(self._files, path)
         known = self._images
         if known is None or known[0] != digest:
             rows = read_table(path, ("file", "label")).rows
@@ -131,18 +145,84 @@ class Workspace:
             known = self._images = (digest, tuple(entries))
         return known[1]
 
+    @property
+    def image_places(self) -> Mapping[str, int]:
+        """The place in the table of every normal image, by its name."""
+        entries, known = self.images, self._places
+        if known is None or known[0] is not entries:
+            known = self._places = (entries, places(entries))
+        return known[1]
+
+    def names(self, image: str) -> bool:
+        """Whether the tables name an image, normal or adversarial."""
+        return image in self.image_places or image in self._examples.images()
+
+    def image_list(self) -> ImageList:
+        """The normal images with their digests, the same object as long as neither the table nor an image changes.
+
+        Within `one_sight` it is the list that was first asked for. Raises AevisError for the first image that cannot be
+        read.
+        """
+        sight = _sight.get()
+        if sight is None:
+            return self._listed_now()
+        if sight.listed is None:
+            sight.listed = self._listed_now()
+        return sight.listed
+
+    def _listed_now(self) -> ImageList:
+        entries, known = self.images, self._list
+        paths = (
+            known.paths if known is not None and known.entries is entries else self._all_paths(e.file for e in entries)
+        )
+        digests = self._looked_at(self._watched, paths)
+        if known is None or known.paths is not paths or known.digests is not digests:
+            known = self._list = ImageList(entries, paths, digests)
+        return known
+
+    def example_digests(self) -> Mapping[str, str]:
+        """The digest of every image that the table of examples names, the same object as long as neither the table nor
+        such an image changes. Raises AevisError for the first image that cannot be read."""
+        examples, known = self._examples.by_id(), self._digests_of_examples
+        if known is None or known[0] is not examples:
+            names = tuple(self._examples.images())
+            known = (examples, names, self._all_paths(names), (), {})
+        _, names, paths, before, found = known
+        digests = self._looked_at(self._watched_examples, paths)
+        if digests is not before:
+            found = dict(zip(names, digests, strict=True))
+            self._digests_of_examples = (examples, names, paths, digests, found)
+        return found
+
+    def _all_paths(self, names: Iterable[str]) -> tuple[Path, ...]:
+        return tuple(self.path(name) for name in names)
+
+    def _looked_at(self, watched: Watched, paths: Sequence[Path]) -> tuple[str, ...]:
+        try:
+            return watched.digests(paths)
+        except OSError as error:
+            with refusing_unreadable(Path(error.filename)):
+                raise
+
+    def known_digests(self) -> tuple[str, ...]:
+        """What is known of the digests of this workspace's files, for another process to `trust_digests`."""
+        return self._files.known()
+
+    def trust_digests(self, lines: Iterable[str]) -> None:
+        """Take over the digests that another process found, of those files that have not changed since."""
+        self._files.trust(lines)
+
     def examples(self) -> tuple[Example, ...]:
         """The examples as the table has them now (read again when its file has changed); none where there is none."""
-        return tuple(self._examples_by_id().values())
+        return tuple(self._examples.by_id().values())
 
     def example(self, example_id: str) -> Example:
         """That example; raises AevisError where the table has none of that id."""
-        found = self._examples_by_id().get(example_id)
+        found = self._examples.by_id().get(example_id)
         if found is not None:
             return found
         raise AevisError(
-            f"There is no example {example_id!r} in {self.root / 'examples.csv'}. "
-            "`aevis score WORKSPACE` lists what there is."
+            f"There is no example {example_id!r} in {self._examples.path}. `aevis score WORKSPACE` lists what there is."
         )
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
@@ -153,21 +233,13 @@ class Workspace:
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
             write_image(self.root / example.adversarial, image)
-            (_seen.get() or {}).pop(self.path(example.adversarial), None)
-        with self._editing_examples():
-            table = self._example_table()
-            rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
-            for example, _ in made:
-                rows[example.id] = rows.get(example.id, {}) | _as_row(example)
-            self._write_examples(table, rows.values())
+            if (sight := _sight.get()) is not None:
+                sight.digests.pop(self.path(example.adversarial), None)
+        self._examples.keep([example for example, _ in made])
 
     def allow_large(self, example_ids: Iterable[str]) -> None:
         """Keep in the table that the user insists on these examples (`Example.allow_large`)."""
-        chosen = {self.example(example_id).id for example_id in example_ids}
-        with self._editing_examples():
-            table = self._example_table()
-            rows = [row | {"allow_large": _YES} if row["id"] in chosen else row for _, row in table.rows]
-            self._write_examples(table, rows)
+        self._examples.allow_large({self.example(example_id).id for example_id in example_ids})
 
     def path(self, name: str) -> Path:
         """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
@@ -186,10 +258,20 @@ class Workspace:
     def _image(self, path: Path) -> np.ndarray:
         with refusing_unreadable(path):
             data, digest = self._files.read(path)
-        seen = _seen.get()
-        if seen is not None and seen.setdefault(path, digest) != digest:
-            raise AevisError(f"The image {path} was changed while it was worked with. Give the same command again.")
+        self._refuse_changed(path, digest)
         return decode_image(data, path, self.settings.preprocessing)
+
+    def _refuse_changed(self, path: Path, digest: str) -> None:
+        """Refuse an image whose digest is another one than was given within `one_sight`; the first one is noted."""
+        sight = _sight.get()
+        if sight is None:
+            return
+        known = sight.digest(path)
+        if known is None:
+            sight.digests[path] = digest
+        elif known != digest:
+            self._watched.forget()
+            raise AevisError(f"The image {path} was changed while it was worked with. Give the same command again.")
 
     def at_input_size(self, names: Iterable[str]) -> int:
         """How many of the images have the model's input size, and so are taken as they are."""
@@ -234,105 +316,39 @@ class Workspace:
             )
         return numbers
 
-    def parts_digest(self, names: Sequence[str]) -> str:
-        """A digest of the parts' names and of the masks of normal images; "" where no mask is there."""
-        masks = [(name, self._digest(self._mask(name))) for name in names if self.has_parts(name)] if self.parts else []
+    def parts_digest(self, anew: bool = False) -> str:
+        """A digest of the parts' names and of the masks of all normal images, each looked at `anew` where that is said;
+        "" where no mask is there."""
+        if anew:
+            self._watched_masks.forget()
+        if not self.parts:
+            return ""
+        entries = self.images
+        if self._masks is None or self._masks[0] is not entries:
+            self._masks = (entries, tuple(self._mask(entry.file) for entry in entries))
+        digests = self._watched_masks.digests(self._masks[1], missing_allowed=True)
+        masks = [(entry.file, digest) for entry, digest in zip(entries, digests, strict=True) if digest]
         return hashlib.sha256(repr((self.parts, masks)).encode()).hexdigest()[:32] if masks else ""
 
     def image_hash(self, name: str) -> str:
         """A digest of an image's bytes, within `one_sight` the one that was first given; raises AevisError where it
         cannot be read."""
-        path, seen = self.path(name), _seen.get()
-        if seen is None:
-            return self._digest(path)
-        if path not in seen:
-            seen[path] = self._digest(path)
-        return seen[path]
+        path, sight = self.path(name), _sight.get()
+        if sight is not None and path in sight.digests:
+            return sight.digests[path]
+        digest = self._digest(path)
+        self._refuse_changed(path, digest)
+        if sight is not None:
+            sight.digests[path] = digest
+        return digest
 
     def _digest(self, path: Path) -> str:
         """A digest of an image file's bytes, made anew when it has changed."""
         with refusing_unreadable(path):
             return self._files.of(path)
 
-    def _digest_of_table(self, path: Path) -> str:
-        try:
-            return self._files.of(path)
-        except OSError as error:
-            raise unreadable_table(path, error) from error
-
     def _mask(self, name: str) -> Path:
         return (self.root / "parts" / name).with_suffix(".png")
-
-    @contextmanager
-    def _editing_examples(self) -> Iterator[None]:
-        """While it lasts no other process reads the table of examples to write it anew: rows would be lost."""
-        lock = self.root / ".examples.csv.lock"
-        try:
-            with FileLock(lock, timeout=_PATIENCE):
-                yield
-        except Timeout as error:
-            raise AevisError(
-                f"Another command has been writing {self.root / 'examples.csv'} for {_PATIENCE} seconds. Wait for it "
-                "or end it, and say the same command again: the images made so far are kept."
-            ) from error
-
-    def _examples_by_id(self) -> dict[str, Example]:
-        path = self.root / "examples.csv"
-        if not os.path.lexists(path):  # a link to nothing is a table that cannot be read, not one that is not there
-            return {}
-        digest = self._digest_of_table(path)
-        known = self._examples
-        if known is None or known[0] != digest:
-            examples = {row["id"]: self._example(row, line) for line, row in self._example_table().rows}
-            known = self._examples = (digest, examples)
-        return known[1]
-
-    def _example_table(self) -> "Table":
-        """The table of examples, whose ids are refused where they are empty or stand twice."""
-        path = self.root / "examples.csv"
-        if not os.path.lexists(path):
-            return Table(_EXAMPLE_COLUMNS, [])
-        table = read_table(path, _NEEDED)
-        for name in table.columns:
-            ours = "_".join(re.split(r"[\W_]+", name.strip().lower()))
-            if name != ours and ours in _EXAMPLE_COLUMNS:
-                raise AevisError(f"{path} has a column {name!r}. Call it {ours}, so that it is read.")
-        lines: dict[str, int] = {}
-        for line, row in table.rows:
-            if not row["id"].strip():
-                raise AevisError(f"{path}, line {line}: the id is empty. Give each example an id of its own.")
-            if row["id"] in lines:
-                raise AevisError(
-                    f"{path}, line {line}: the id {row['id']!r} already stands in line {lines[row['id']]}. "
-                    "Give each example an id of its own."
-                )
-            lines[row["id"]] = line
-        return table
-
-    def _write_examples(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the table with its own columns, and with those of ours that it lacks."""
-        ours = [name for name in _EXAMPLE_COLUMNS if name not in table.columns]
-        write_table(self.root / "examples.csv", [*table.columns, *ours], rows)
-
-    def _example(self, row: Mapping[str, str], line: int) -> Example:
-        where, attack = f"examples.csv, line {line}", row.get("attack", "")
-        return Example(
-            id=row["id"],
-            source=row["source"],
-            adversarial=row["adversarial"],
-            true_label=self._label(row.get("true_label", ""), where),
-            attack=attack,
-            target_label=self._label(row.get("target_label", ""), where),
-            epsilon=declared_epsilon(row.get("epsilon", ""), attack, f"{self.root / where}"),
-            allow_large=self._yes_or_no(row, "allow_large", where) or False,
-            lost_in_8_bits=self._yes_or_no(row, "lost_in_8_bits", where),
-        )
-
-    def _yes_or_no(self, row: Mapping[str, str], column: str, where: str) -> bool | None:
-        text = row.get(column, "").strip().lower()
-        if text and text not in (_YES, _NO):
-            raise AevisError(f"{self.root / where}: {column} is {row[column]!r}. Write {_YES} or {_NO}, or empty it.")
-        return text == _YES if text else None
 
     def _label(self, text: str, where: str) -> int | None:
         return self.classes.written(text, f"{self.root / where}")
@@ -352,28 +368,3 @@ def create(
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)
     return Workspace(root)
-
-
-def declared_epsilon(value: str, attack: str, where: str) -> float | None:
-    """The epsilon of an attack in grey levels of 255: the column's value, else what the attack's words say.
-
-    The words count where they name one length as N/255 and no norm but the largest change: "MI-FGSM 8/255, 10 steps",
-    but neither "PGD 8/255, step 2/255" nor "L2 128/255". Raises AevisError for a value that is no number from 0 to 255.
-    """
-    if not value.strip():
-        found = set(re.findall(r"(?<![\d.])(\d{1,3}(?:\.\d{1,9})?)\s*/\s*255(?![\d.])", attack))
-        other_norm = re.search(r"(?i)\bl[ _-]?[012]\b|\bl[₀₁₂]", attack)
-        return float(found.pop()) if len(found) == 1 and not other_norm else None
-    try:
-        epsilon = float(value)
-    except ValueError:
-        epsilon = math.nan
-    if not 0 <= epsilon <= 255:
-        raise AevisError(f"{where}: the epsilon {value!r} is no number of grey levels from 0 to 255. Mend or empty it.")
-    return epsilon
-
-
-def _as_row(example: Example) -> dict[str, Any]:
-    """An example's values as the table has them."""
-    values = asdict(example)
-    return {name: (_YES if value else _NO) if isinstance(value, bool) else value for name, value in values.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from aevis_dash import make_workspace
@@ -12,6 +13,9 @@ from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a first call may load a library
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

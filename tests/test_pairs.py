@@ -13,10 +13,10 @@ from aevis_dash import divergences, pairs
 from aevis_dash.cli import main
 from aevis_dash.core import datapath
 from aevis_dash.domain import AevisError, Example, Intervention, Outcome
+from aevis_dash.example_table import declared_epsilon
 from aevis_dash.images import write_image
 from aevis_dash.sample import Sample, chosen
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workspace import declared_epsilon
 
 
 @pytest.fixture

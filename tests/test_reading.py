@@ -29,7 +29,7 @@ def picture(seed=0):
 @pytest.fixture
 def settled(monkeypatch):
     """Every file counts as settled at once, so that only its state says whether it changed."""
-    monkeypatch.setattr(reading, "_SETTLED", -1e9)
+    monkeypatch.setattr(reading, "SETTLED", -1e9)
 
 
 # Knowing a file again

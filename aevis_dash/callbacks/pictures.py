@@ -89,7 +89,7 @@ def register(server: Flask, bench: Workbench) -> None:
     def _patch(digest: str, layer: int, row: int, col: int) -> Response:
         name = asked("file")
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
-        if row >= extent.height or col >= extent.width or name not in {e.file for e in bench.workspace.images}:
+        if row >= extent.height or col >= extent.width or name not in bench.workspace.image_places:
             abort(404)
         small = lambda: smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
         return _png(small, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
@@ -118,9 +118,7 @@ def _made(bench: Workbench, chosen: FeatureMap) -> str:
 
 def _read(bench: Workbench, name: str) -> np.ndarray | None:
     """An image that the tables name, None for any other file."""
-    examples = bench.workspace.examples()
-    known = {e.file for e in bench.workspace.images} | {n for e in examples for n in (e.source, e.adversarial)}
-    return bench.workspace.read([name])[0] if name in known else None
+    return bench.workspace.read([name])[0] if bench.workspace.names(name) else None
 
 
 def _amplified(bench: Workbench, example_id: str) -> np.ndarray:

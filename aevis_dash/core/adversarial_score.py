@@ -9,6 +9,9 @@ from torch import fx, nn
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError
 
+MOST = 1000
+"""Images of a class whose distances to each other are measured for the bandwidth, at most: half a million distances."""
+
 
 def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -> np.ndarray:
     """h(x), the input of the classifier's head, of 8-bit images (B, H, W, 3): (B, d)."""
@@ -36,12 +39,12 @@ def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarr
 def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:
     """sigma by the median rule: the median distance between two reference images of one class.
 
+    Of a class with more than MOST images, MOST of them stand for it, evenly spaced in the order given.
     Falls back to all pairs where no class has two images; 1.0 where there is no pair at all.
     """
-    distances = np.sqrt(_squared_distances(features, features))
-    upper = np.triu(np.ones(distances.shape, bool), 1)
-    same = upper & (labels[:, None] == labels[None, :])
-    chosen = distances[same] if same.any() else distances[upper]
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    within = [_distances(features[_spaced(places)]) for places in classes if len(places) > 1]
+    chosen = np.concatenate(within) if within else _distances(features)
     median = float(np.median(chosen)) if chosen.size else 1.0
     return median if median > 0 else 1.0
 
@@ -80,6 +83,19 @@ def _head_input(classifier: Classifier) -> fx.Node:
     raise AevisError(
         "The model has no linear or convolutional layer to take as its head, so no adversarial score can be given."
     )
+
+
+def _spaced(places: np.ndarray) -> np.ndarray:
+    """At most MOST of the places, evenly spaced."""
+    if len(places) <= MOST:
+        return places
+    return places[np.linspace(0, len(places) - 1, MOST).round().astype(int)]
+
+
+def _distances(features: np.ndarray) -> np.ndarray:
+    """The distances of all pairs of rows, each pair once."""
+    rows, columns = np.triu_indices(len(features), 1)
+    return np.sqrt(_squared_distances(features, features)[rows, columns])
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

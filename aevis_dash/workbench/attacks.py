@@ -53,7 +53,7 @@ class Attacks(Part):
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
             return [target] * len(entries)
-        offered = {p.label for _, p in self._judging.clean()}
+        offered = self._judging.clean().classes
         predictions = self._judging.predict([entry.file for entry in entries])
         return [self._nearest(p, offered - {p.label}) for p in predictions]
 

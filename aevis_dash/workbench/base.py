@@ -18,6 +18,7 @@ VERSIONS = {
     "judgement": 4,
     "maps": 4,
     "maxima": 4,
+    "references": 1,
     "verification": 4,
 }
 """Of every kind of result that the parts of the workbench keep. A kind's is raised when the results of that kind change

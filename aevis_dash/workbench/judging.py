@@ -1,7 +1,8 @@
 """Predictions, adversarial scores, and whether an image is the adversarial of another."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +12,16 @@ from aevis_dash.config import Progress, silent
 from aevis_dash.core import adversarial_score
 from aevis_dash.core.measures import rank_correlation
 from aevis_dash.domain import AevisError, Example, JudgedExample, Outcome, Perturbation, Prediction, so_many
+from aevis_dash.image_list import ImageList
 from aevis_dash.store import key_of
-from aevis_dash.workbench.base import Base, Part
+from aevis_dash.workbench.base import VERSIONS, Base, Part
+from aevis_dash.workbench.references import CleanImages, Judgements, References
 from aevis_dash.workspace import one_sight
 
 BATCH = 16
 """Images that are classified, or attacked, at once."""
+DIGESTS_VERSION = 1
+"""Of the form in which digests of files are kept."""
 _NAMED = 3
 """Pairs that a warning names."""
 
@@ -33,6 +38,24 @@ class Judgement:
         return Prediction(self.probabilities)
 
 
+@dataclass(frozen=True)
+class KnownDigests:
+    """What `Workspace.known_digests` gave: so that the next process need not read every image to know what it is."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """All examples as they were judged against these references, when their images had these digests, and the scores of
+    those of their sources that were asked for."""
+
+    references: References
+    digests: Mapping[str, str]
+    examples: tuple[JudgedExample, ...]
+    source_scores: dict[str, float] = field(default_factory=dict)
+
+
 class Judging(Part):
     """What the classifier says of images, and the adversarial scores of examples."""
 
@@ -42,6 +65,9 @@ class Judging(Part):
         self._pairs: dict[str, Perturbation] = {}
         self._excesses: dict[str, str] = {}
         self._left_out: tuple[str, ...] = ()
+        self._references: References | None = None
+        self._all: _Judged | None = None
+        self._listing = threading.RLock()
 
     @one_sight()
     def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:
@@ -58,6 +84,31 @@ class Judging(Part):
         return [j.prediction for j in self.judge(names)]
 
     @one_sight()
+    def references(self, progress: Progress = silent) -> References:
+        """The judgements of all normal images, the same object as long as neither the table nor an image changes.
+
+        What was judged before, by this or another process, is not judged again.
+        """
+        with self._listing:
+            if self._references is None:
+                self._trust_known_digests()
+            listed = self.workspace.image_list()
+            if self._references is None or self._references.listed is not listed:
+                self._references = References(listed, self._judgements(listed, progress))
+                self._keep_known_digests()
+            return self._references
+
+    def recall(self) -> None:
+        """Read what is stored of the normal images where none of them is missing there, so that the processes forked
+        from this one need not. Raises AevisError for an image that cannot be read."""
+        kept = self.store.get(self._references_key(), Judgements)
+        if kept is None:
+            return
+        self._trust_known_digests()
+        if {digest.encode() for digest in self.workspace.image_list().digests} <= set(kept.digests.tolist()):
+            self.references()
+
+    @one_sight()
     def judged_examples(
         self, progress: Progress = silent, among: Sequence[Example] | None = None
     ) -> list[JudgedExample]:
@@ -65,8 +116,18 @@ class Judging(Part):
 
         Where their own table has no label of the source, that of images.csv holds.
         """
-        labels = {entry.file: entry.label for entry in self.workspace.images}
-        listed = self.workspace.examples() if among is None else among
+        if among is not None:
+            return self._judge_examples(among, progress)
+        references, digests = self.references(progress), self.workspace.example_digests()
+        known = self._all
+        if known is None or known.references is not references or known.digests is not digests:
+            examples = self._judge_examples(self.workspace.examples(), progress)
+            known = self._all = _Judged(references, digests, tuple(examples))
+        return list(known.examples)
+
+    def _judge_examples(self, listed: Sequence[Example], progress: Progress) -> list[JudgedExample]:
+        entries, places = self.workspace.images, self.workspace.image_list().places
+        labels = {e.source: entries[places[e.source]].label for e in listed if e.source in places}
         examples = [replace(e, true_label=labels.get(e.source)) if e.true_label is None else e for e in listed]
         adversarial = self._scored([e.adversarial for e in examples], [e.source for e in examples], progress)
         source = self.judge([e.source for e in examples])
@@ -78,18 +139,20 @@ class Judging(Part):
         self._left_out = tuple(j.example.id for j in found if j.outcome is Outcome.NO_PAIR)
         return found
 
-    @one_sight()
-    def clean(self) -> list[tuple[str, Prediction]]:
-        """The normal images that are predicted as their label says (or have none), with their predictions."""
-        entries = self.workspace.images
-        predictions = self.predict([entry.file for entry in entries])
-        return [(e.file, p) for e, p in zip(entries, predictions, strict=True) if e.label in (None, p.label)]
+    def clean(self) -> CleanImages:
+        """The normal images that are predicted as their label says (or have none)."""
+        return self.references().clean
 
     @one_sight()
     def source_scores(self, examples: Sequence[Example]) -> list[float]:
         """Adversarial scores of the examples' normal sources, each compared with other images only."""
         names = list(dict.fromkeys(e.source for e in examples))
-        return [score for _, score in self._scored(names, names, silent)]
+        references, digests, judged = self.references(), self.workspace.example_digests(), self._all
+        current = judged is not None and judged.references is references and judged.digests is digests
+        known = judged.source_scores if judged is not None and current else {}
+        missing = [name for name in names if name not in known]
+        known.update(zip(missing, (score for _, score in self._scored(missing, missing, silent)), strict=True))
+        return [known[name] for name in names]
 
     @one_sight()
     def perturbation(self, example: Example) -> Perturbation:
@@ -153,9 +216,9 @@ class Judging(Part):
 
     def _remedy(self, example: Example) -> str:
         """What would make an example's images a pair, tried once for these files and those of the workspace."""
-        names = (example.source, example.adversarial, *(entry.file for entry in self.workspace.images))
+        own = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
         made_of = {
-            "images": [self.workspace.image_hash(name) for name in names],
+            "images": [*own, *self.workspace.image_list().digests],
             "read": self.workspace.settings.preprocessing,
         }
         key = key_of("lineup", lineup.VERSION, **made_of)
@@ -183,20 +246,57 @@ class Judging(Part):
 
     def _scored(self, names: Sequence[str], own: Sequence[str], progress: Progress) -> list[tuple[Judgement, float]]:
         """Judgements and scores of images, each compared with references other than its own source."""
-        entries = self.workspace.images
-        files = [entry.file for entry in entries]
-        judged = self.judge([*files, *names], progress)
-        reference, wanted = judged[: len(files)], judged[len(files) :]
-        heads = np.stack([j.features for j in reference]) if reference else np.zeros((0, 1))
-        labels = np.array([j.prediction.label for j in reference], int)
-        right = np.array([e.label in (None, p) for e, p in zip(entries, labels, strict=True)], bool)
-        sigma = adversarial_score.bandwidth(heads[right], labels[right])
-        scores = []
-        for judgement, source in zip(wanted, own, strict=True):
-            others = np.array([file != source for file in files], bool)
-            alike = right & others & (labels == judgement.prediction.label)
-            scores.append(float(adversarial_score.adversarial_score(judgement.features[None], heads[alike], sigma)[0]))
-        return list(zip(wanted, scores, strict=True))
+        references = self.references(progress)
+        judged = self.judge(names, progress)
+        return [
+            (j, references.score(self.workspace.image_hash(name), j.features, j.prediction.label, source))
+            for name, j, source in zip(names, judged, own, strict=True)
+        ]
+
+    def _judgements(self, listed: ImageList, progress: Progress) -> Judgements:
+        """The judgements of all images of a list, kept as one table beside those of single images: reading 10,000 files
+        takes many seconds."""
+        key = self._references_key()
+        before = self._references.judgements if self._references is not None else self.store.get(key, Judgements)
+        rows = {} if before is None else {digest: row for row, digest in enumerate(before.digests.tolist())}
+        digests = np.array([digest.encode() for digest in listed.digests], "S32")
+        missing = [place for place, digest in enumerate(digests.tolist()) if digest not in rows]
+        if before is not None and not missing and np.array_equal(before.digests, digests):
+            return before
+        found = {}
+        for first in range(0, len(missing), BATCH):
+            places = missing[first : first + BATCH]
+            progress(first / len(missing), f"classifying image {first + 1} of {len(missing)}")
+            for place, judgement in zip(places, self.judge([listed.files[i] for i in places]), strict=True):
+                prediction = judgement.prediction
+                found[place] = (prediction.label, prediction.confidence, judgement.features)
+                self._judged.pop(listed.digests[place], None)  # 10,000 of them would take much memory
+        old = [(place, rows[digest]) for place, digest in enumerate(digests.tolist()) if digest in rows]
+        if before is not None:
+            found |= {place: (before.predicted[i], before.confidence[i], before.features[i]) for place, i in old}
+        together = [found[place] for place in range(len(digests))]
+        kept = Judgements(
+            digests,
+            np.array([label for label, _, _ in together], np.int64),
+            np.array([confidence for _, confidence, _ in together], np.float64),
+            np.stack([features for _, _, features in together]) if together else np.zeros((0, 1), np.float32),
+        )
+        self.store.put(key, kept)
+        return kept
+
+    def _references_key(self) -> str:
+        return self.key("references", judgement=VERSIONS["judgement"])
+
+    def _trust_known_digests(self) -> None:
+        known = self.store.get(self._digests_key(), KnownDigests)
+        if known is not None:
+            self.workspace.trust_digests(known.lines)
+
+    def _keep_known_digests(self) -> None:
+        self.store.put(self._digests_key(), KnownDigests(self.workspace.known_digests()))
+
+    def _digests_key(self) -> str:
+        return key_of("digests", DIGESTS_VERSION, workspace=str(self.workspace.root))
 
 
 def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath
-from aevis_dash.domain import DATAPATHS, AevisError, Datapath, Example, Prediction, Role, further
+from aevis_dash.domain import DATAPATHS, AevisError, Datapath, Example, Role, further
+from aevis_dash.workbench.references import CleanImages
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,17 @@ class Triplet:
         return (self.adversarial, self.source, *self.candidates, *self.nulls)
 
 
-def candidates_of(clean: Sequence[tuple[str, Prediction]], example: Example, label: int) -> tuple[str, ...]:
-    """The files of the `clean` images (with their predictions) that are predicted as `label`, surest first; without the
-    example's source."""
-    alike = [(f, p) for f, p in clean if p.label == label and f != example.source]
-    return tuple(f for f, _ in sorted(alike, key=lambda pair: (-pair[1].confidence, pair[0])))
+def candidates_of(clean: CleanImages, example: Example, label: int) -> tuple[str, ...]:
+    """The files of the clean images that are predicted as `label`, surest first; without the example's source."""
+    return tuple(file for file in clean.surest_of_class(label) if file != example.source)
 
 
-def nulls_of(
-    clean: Sequence[tuple[str, Prediction]], example: Example, taken: set[int], count: int, seed: int
-) -> tuple[str, ...]:
-    """The files of `count` of the `clean` images, drawn by chance among those predicted as none of the `taken` classes;
+def nulls_of(clean: CleanImages, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
+    """The files of `count` of the clean images, drawn by chance among those predicted as none of the `taken` classes;
     always the same ones for an example and a seed."""
-    others = [f for f, p in clean if p.label not in taken]
+    others = clean.of_other_classes(taken)
     order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
-    return tuple(others[i] for i in order[:count])
+    return tuple(others[order[:count]])
 
 
 def batches_of(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:

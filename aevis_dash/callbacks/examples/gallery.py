@@ -134,7 +134,7 @@ def in_range(example: JudgedExample, between: list[float]) -> bool:
 def _digest(bench: Workbench, judged: list[JudgedExample]) -> str:
     """Of what the whole set is compared from. It changes seldom; what listens to it is not drawn at every filter."""
     found = [[e.example, e.misclassified, e.score] for e in judged]
-    return key_of("examples", 1, judged=found, images=bench.workspace.images)
+    return key_of("examples", 2, judged=found, images=bench.workspace.image_list().digest)
 
 
 def _card(bench: Workbench, judged: JudgedExample) -> Card:

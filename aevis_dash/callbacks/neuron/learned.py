@@ -73,14 +73,15 @@ def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> dict[
 
 def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:
     """The patches of a map that are known so far, best first, without those of the example's own pictures."""
-    learned, names = bench.learning.stored_features(by), [entry.file for entry in bench.workspace.images]
+    learned, images = bench.learning.stored_features(by), bench.workspace.images
     if learned is None:
         return []
     place, found = bench.layers.place(chosen), []
     for rank in bench.learning.ranks(learned, chosen, example):
         image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
         words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
-        found.append(Patch(pictures.seen_by(bench, names[image], chosen.layer, row, col), names[image], words))
+        name = images[image].file
+        found.append(Patch(pictures.seen_by(bench, name, chosen.layer, row, col), name, words))
     return found
 
 

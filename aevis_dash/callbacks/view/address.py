@@ -124,9 +124,8 @@ def foreign(view: View, bench: Workbench) -> tuple[str, ...]:
     """The compared images that the workspace does not have."""
     if not view.compared:
         return ()
-    known = {image.file for image in bench.workspace.images}
-    known |= {bench.workspace.example(view.example).source} if view.example else set()
-    return tuple(name for name in view.compared if name not in known)
+    known, source = bench.workspace.image_places, bench.workspace.example(view.example).source if view.example else None
+    return tuple(name for name in view.compared if name not in known and name != source)
 
 
 def _check_step(step: Step, number: int, bench: Workbench) -> None:

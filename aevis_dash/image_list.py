@@ -1,0 +1,52 @@
+"""The normal images of a workspace as they are at one moment."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from aevis_dash.labels import ImageEntry
+
+
+@dataclass(frozen=True, eq=False)
+class ImageList:
+    """The normal images at one moment: the entries of images.csv, where their files lie, and the files' digests."""
+
+    entries: tuple[ImageEntry, ...]
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """The names of the images, as the table gives them."""
+        return tuple(entry.file for entry in self.entries)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place in the table of every image, by its name."""
+        return places(self.entries)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of the whole list: of names, labels and contents."""
+        rows = [(e.file, e.label, digest) for e, digest in zip(self.entries, self.digests, strict=True)]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()[:32]
+
+    @cached_property
+    def digest_at(self) -> dict[Path, str]:
+        """The digest of every image by where its file lies."""
+        return dict(zip(self.paths, self.digests, strict=True))
+
+    @cached_property
+    def places_of_content(self) -> dict[str, list[int]]:
+        """The places of all images with the same bytes, by their digest."""
+        found: dict[str, list[int]] = {}
+        for place, digest in enumerate(self.digests):
+            found.setdefault(digest, []).append(place)
+        return found
+
+
+def places(entries: Sequence[ImageEntry]) -> dict[str, int]:
+    """The place of every image in the table, by its name."""
+    return {entry.file: place for place, entry in enumerate(entries)}
