@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from aevis_dash.cli import main, studies
+from aevis_dash.config import silent
 from aevis_dash.domain import AevisError, Role
-from aevis_dash.pagespeed import chromium, measuring
+from aevis_dash.images import write_image
+from aevis_dash.pagespeed import chromium, large, measuring, places
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
 from aevis_dash.workbench import open_workbench
 
@@ -45,16 +47,54 @@ def test_growth_is_of_what_was_held_before():
     assert growth("server", 400, 300, 20, 3).verdict == "held"
 
 
+def test_growth_that_was_not_measured_is_not_held():
+    """A kind of click that changed nothing in one of the two workspaces has no middle to compare."""
+    assert growth("map clicked", float("nan"), 100, 20, 0, "ms").verdict == "not measured"
+    assert growth("map clicked", 100, 119, 20, 5, "ms").note == "100 to 119 ms, 5 samples"
+
+
+def test_an_enlarged_world_has_the_examples_of_the_small_one_and_goes_on_where_it_stopped(world, monkeypatch):
+    bench = open_workbench(world)
+    drawn = []
+
+    def drawing(path, image):
+        drawn.append(path.name)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return write_image(path, image)
+
+    monkeypatch.setattr(large, "write_image", drawing)
+    with pytest.raises(KeyboardInterrupt):
+        large.enlarged(bench, 64, silent)
+    drawn[:] = [""] * 9
+    root = large.enlarged(bench, 64, silent)
+    assert len(drawn) == 9 + 2, "the two drawings that were written are not written again"
+    found = open_workbench(root)
+    assert len(found.workspace.images) == 64
+    assert found.workspace.examples() == bench.workspace.examples()
+    assert found.learning.complete
+    assert measuring.stored_examples(found)
+    assert large.enlarged(bench, 64, silent) == root
+    assert len(drawn) == 9 + 2
+
+
+def test_a_workspace_that_is_no_drawn_world_is_not_enlarged(world):
+    settings = world / "workspace.toml"
+    settings.write_text(settings.read_text().replace("aevis_dash.world.network:drawn_world_resnet", "some:net"))
+    with pytest.raises(AevisError, match="is no drawn world"):
+        large.enlarged(open_workbench(world), 64, silent)
+
+
 def test_layers_are_visited_where_adv_has_critical_maps_and_what_holds_them_is_opened(drawn_world):
     bench = open_workbench(drawn_world)
     name = bench.workspace.settings.opens_on
-    layers = measuring._critical_layers(bench, name)
+    layers = places.critical_layers(bench, name)
     critical = bench.datapaths.triplet(name).path(Role.ADVERSARIAL).critical
     assert [bool(part.any()) for part in bench.layers.parts(critical)] == [
         i in layers for i in range(len(bench.layers))
     ]
     last = bench.layers.find("layer3.1.relu_1").index
-    assert measuring._around(bench, [0, last, last - 1]) == ["layer3.1"]
+    assert places.groups_around(bench, [0, last, last - 1]) == ["layer3.1"]
 
 
 def test_memory_is_that_of_a_process_with_what_it_started():
@@ -119,8 +159,8 @@ def test_the_table_says_what_was_held_missed_and_left_out(drawn_world, tmp_path,
     asked = []
     lines = [Line("map clicked", "ms", (150.0, 250.0), 200.0), Line("group", "ms", (), 500.0, "no groups")]
 
-    def measured(bench, clicks, minutes, seed, progress):
-        asked.append((clicks, minutes, seed))
+    def measured(bench, clicks, minutes, images, seed, progress):
+        asked.append((clicks, minutes, images, seed))
         return {"model": "some:model", "lines": [line.document() for line in lines]}
 
     monkeypatch.setattr(studies, "page_speed", measured)
@@ -129,8 +169,8 @@ def test_the_table_says_what_was_held_missed_and_left_out(drawn_world, tmp_path,
     printed = capsys.readouterr().out
     assert "map clicked  2     200   250   250    200  ms    missed" in printed
     assert "not measured  no groups" in printed
-    assert main([*said, "--json"]) == 0
+    assert main([*said, "--json", "--images", "10000"]) == 0
     assert json.loads(capsys.readouterr().out)["lines"][1]["median"] is None
-    assert asked == [(7, 0.5, 3), (7, 0.5, 0)]
+    assert asked == [(7, 0.5, 0, 3), (7, 0.5, 10000, 0)]
     with into.open() as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == ["missed", "not measured"]

@@ -230,6 +230,13 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         metavar="M",
         help="page: how long to click on while memory is looked at",
     )
+    verb.add_argument(
+        "--images",
+        type=numbers.count(100_000),
+        default=0,
+        metavar="N",
+        help="page: also compare the clicks with those in the drawn world enlarged to N normal images, such as 10000",
+    )
 
 
 def _evaluate(verb: argparse.ArgumentParser) -> None:

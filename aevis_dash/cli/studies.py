@@ -47,7 +47,7 @@ def contributions(bench: Workbench, args: argparse.Namespace, progress: Progress
 
 def page(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """How fast the page answers in a browser."""
-    found = page_speed(bench, args.clicks, args.minutes, args.seed, progress)
+    found = page_speed(bench, args.clicks, args.minutes, args.images, args.seed, progress)
     if args.csv:
         _as_csv(args.csv, found["lines"])
     facts = {name: value for name, value in found.items() if name != "lines"}

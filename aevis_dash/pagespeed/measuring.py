@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import psutil
 
 from aevis_dash import ids
 from aevis_dash.config import Progress, part_of, silent
-from aevis_dash.domain import AevisError, Role
-from aevis_dash.geometry.dag import groups
+from aevis_dash.domain import AevisError
 from aevis_dash.pagespeed.chromium import check_browser, memory, opened, served
+from aevis_dash.pagespeed.large import beside, enlarged
+from aevis_dash.pagespeed.places import critical_layers, groups_around
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
 from aevis_dash.pagespeed.visitor import GRAPHS, GROUPS, LAYERS, MAPS, Visitor
 from aevis_dash.workbench import Workbench
@@ -36,8 +36,11 @@ class _Tour:
     layers: tuple[Any, ...]
 
 
-def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, progress: Progress = silent) -> Any:
+def page_speed(
+    bench: Workbench, clicks: int, minutes: float, images: int = 0, seed: int = 0, progress: Progress = silent
+) -> Any:
     """Serve the workspace, visit it with Chromium, and time `clicks` of each kind; then, for `minutes`, look at memory.
+    With `images`, the same clicks are also timed on the workspace enlarged to so many (`large.enlarged`).
 
     Gives the circumstances (`busy_before`: how many processes wanted a core in the minute before) and "lines"
     (`timing.Line`), what was not measured among them. Raises AevisError where no example's datapaths and learned
@@ -46,6 +49,8 @@ def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, pro
     check_browser()
     busy = psutil.getloadavg()[0]
     examples = stored_examples(bench)
+    many = enlarged(bench, images, part_of(progress, 0, 0.2)) if images else None
+    progress = part_of(progress, 0.2, 0.6) if images else progress
     with served(bench.workspace.root) as (address, server), opened() as driver:
         visitor = Visitor(driver, address, seed)
         lines = [*_loads(visitor, examples[0], part_of(progress, 0, 0.1))]
@@ -54,6 +59,8 @@ def page_speed(bench: Workbench, clicks: int, minutes: float, seed: int = 0, pro
         lines += [_groups(visitor, clicks), _thumbnails(visitor)]
         lines += _memory(visitor, tour, server, minutes, progress)
         version = driver.capabilities.get("browserVersion", "")
+        if many is not None:
+            lines += beside(driver, bench, many, examples[0], clicks, seed, part_of(progress, 0.8, 0.2))
     return _circumstances(bench, version, busy) | {"lines": [line.document() for line in lines]}
 
 
@@ -115,10 +122,10 @@ def _first_visits(
 ) -> tuple[_Tour, list[Line]]:
     """Visit layers for the first time, where activation maps are computed; figures are weighed on the way."""
     visitor.weigh(True)
-    critical = _critical_layers(bench, examples[0])
+    critical = critical_layers(bench, examples[0])
     drawn = visitor.draw.sample(critical, len(critical))
     wanted = tuple(dict.fromkeys([*critical[:1], *drawn]))[:PLACES]  # the first one has the largest maps
-    visitor.load(examples[0], cold=False, opened=_around(bench, wanted))
+    visitor.load(examples[0], cold=False, opened=groups_around(bench, wanted))
     found = visitor.bars(ids.RIVER, LAYERS)
     layers = tuple(layer for layer in wanted if layer in found)
     times = []
@@ -130,20 +137,6 @@ def _first_visits(
     visitor.weigh(False)
     note = "activation maps are computed and stored" if layers else _missing(ids.RIVER, LAYERS)
     return _Tour(examples, layers), [from_clicks("layer, first visit", times, None, note)]
-
-
-def _critical_layers(bench: Workbench, example: str) -> list[int]:
-    """The layers in which adv has critical maps."""
-    found = bench.datapaths.triplet(example)
-    critical = found.path(Role.ADVERSARIAL).critical if found is not None else np.zeros(bench.layers.n_maps, bool)
-    return [layer.index for layer in bench.layers.layers if bench.layers.part(critical, layer.index).any()]
-
-
-def _around(bench: Workbench, layers: Sequence[int]) -> list[str]:
-    """The innermost groups that hold these layers; to open one opens those around it."""
-    tree = groups(bench.layers)
-    holding = [[group for group in tree if group.holds(layer, layer)] for layer in layers]
-    return list(dict.fromkeys(max(found, key=lambda group: group.level).name for found in holding if found))
 
 
 def _round(visitor: Visitor, tour: _Tour) -> dict[str, float | None]:

@@ -76,6 +76,16 @@
     Object.assign(state, NOTHING, { from: null });
   }
 
+  // Both ends of a slider go to these shares of its length, as they do when a handle is let go; the time runs from now.
+  function slide(slider, from, to) {
+    const handle = document.querySelector("#" + slider + " [role=slider]");
+    const low = Number(handle.getAttribute("aria-valuemin"));
+    const high = Number(handle.getAttribute("aria-valuemax"));
+    const value = [from, to].map((share) => low + share * (high - low));
+    Object.assign(state, NOTHING, { from: performance.now() });
+    window.dash_clientside.set_props(slider, { value });
+  }
+
   function weigh(wanted) {
     sessionStorage[wanted ? "setItem" : "removeItem"](WEIGH, "yes");
     state.sizes = wanted ? {} : null;
@@ -201,5 +211,5 @@
     return { ms, different: known.length };
   }
 
-  window.stopwatch = { arm, weigh, settle, bars, cell, thumbnails };
+  window.stopwatch = { slide, arm, weigh, settle, bars, cell, thumbnails };
 })();

@@ -45,10 +45,12 @@ class Line:
         return named | {"limit": self.limit, "verdict": self.verdict, "note": self.note}
 
 
-def growth(what: str, before: float, after: float, limit: float, samples: int) -> Line:
-    """The growth of memory from `before` to `after` MiB as a line, in percent."""
+def growth(what: str, before: float, after: float, limit: float, samples: int, unit: str = "MiB") -> Line:
+    """The growth from `before` to `after` as a line, in percent; not measured where one of them is NaN."""
+    if not (np.isfinite(before) and np.isfinite(after)):
+        return Line(what, "%", (), limit, "one of the two was not measured")
     grown = 100 * (after - before) / before
-    return Line(what, "%", (grown,), limit, f"{before:.0f} to {after:.0f} MiB, {samples} samples")
+    return Line(what, "%", (grown,), limit, f"{before:.0f} to {after:.0f} {unit}, {samples} samples")
 
 
 def from_clicks(what: str, found: Sequence[float | None], limit: float | None, note: str = "") -> Line:

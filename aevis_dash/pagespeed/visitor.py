@@ -73,6 +73,12 @@ class Visitor:
         cards[0].click()
         return self._settled(GRAPHS)
 
+    def move_slider(self) -> float | None:
+        """Move both ends of the slider of scores to a random range, as letting its handle go does."""
+        script = "return stopwatch.slide(arguments[0], arguments[1], arguments[2])"
+        self.driver.execute_script(script, ids.RANGE, self.draw.uniform(0.0, 0.4), self.draw.uniform(0.6, 1.0))
+        return self._settled(())
+
     def thumbnails(self, count: int, mark: str) -> dict[str, float] | None:
         """ms until `count` pictures of the gallery, fetched anew, are shown, and how many are different; None where the
         gallery is empty."""
