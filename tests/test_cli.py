@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -1030,14 +1031,44 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_on_a_terminal_is_one_line_that_goes_away():
-    screen = Terminal()
-    line = output.ProgressLine(screen)
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 100 columns, whatever the one is like that the tests run in."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    return Terminal()
+
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(terminal):
+    line = output.ProgressLine(terminal)
     line._pause = 0
-    line(0.1, "first")
+    line(0.1, "first [b]")
     line(0.5, "second")
+    drawn = terminal.getvalue()
+    for what, share in (("first \\[b\\]", 10), ("second", 50)):
+        assert re.search(rf"━+ +{share}% \S+ {what}", _CODES.sub("", drawn)), what
     line.close()
-    assert screen.getvalue() == "\r\x1b[K 10 %  first\r\x1b[K 50 %  second\r\x1b[K"
+    end = terminal.getvalue()[len(drawn) :]
+    assert end.endswith("\x1b[2K")
+    assert "\x1b[?25h" in end, "the cursor is shown again"
+
+
+@pytest.mark.parametrize(("variable", "value", "plain"), [("NO_COLOR", "1", False), ("TERM", "dumb", True)])
+def test_a_terminal_is_given_no_more_than_it_wants(terminal, monkeypatch, variable, value, plain):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    line = output.ProgressLine(terminal, seconds_between_lines=0)
+    line._pause = 0
+    line(0.5, "half")
+    line.close()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.getvalue()), "no colour"
+    assert (terminal.getvalue() == " 50 %  half\n") == plain
+    assert (output.table(["name"], [["a"]]) == "name\n----\na") == plain
 
 
 def test_progress_elsewhere_is_a_plain_line_now_and_then():
@@ -1079,6 +1110,21 @@ def test_tables_are_aligned():
         "x          -",
     ]
     assert output.table(["name"], []) == "name\n----"
+
+
+def test_tables_on_a_terminal_wrap_long_cells_and_lose_nothing(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", terminal)
+    rows = [["[red]x[/red].png", 5, "word " * 30], ["y.png", 10.5, "-"]]
+    drawn = output.table(["name", "n", "why"], rows)
+    lines = [line.rstrip() for line in _CODES.sub("", drawn).splitlines()]
+    assert "\x1b[1m" in drawn, "the heads are bold"
+    assert max(map(len, lines)) <= 100
+    assert lines[2].startswith("[red]x[/red].png      5   word word")
+    assert lines[-1].startswith("y.png              10.5   -")
+    assert sum(line.count("word") for line in lines) == 30
+    monkeypatch.setenv("COLUMNS", "20")
+    for name in ("[red]x[/red].png", "10.5"):
+        assert name in _CODES.sub("", output.table(["name", "n", "why"], rows)), "no word is cut"
 
 
 # app.py

@@ -1,4 +1,8 @@
-"""What the verbs print: aligned tables for people, one JSON document for machines, progress while they wait."""
+"""What the verbs print: aligned tables for people, one JSON document for machines, progress while they wait.
+
+On a terminal rich draws the tables and a bar. Elsewhere, as in a file or a pipe, there are plain lines. rich is loaded
+only on a terminal, and only where it draws.
+"""
 
 import json
 import math
@@ -8,15 +12,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import check_place
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _WIPE = "\r\x1b[K"
 """Takes away what stands on a terminal's last line."""
+_ANY_WIDTH = 100_000
+"""Characters of a line that holds every table."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,14 @@ def warn(sentences: Iterable[str]) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows under their heads; columns of numbers are aligned at the right."""
+    """Rows under their heads; columns of numbers are aligned at the right.
+
+    It is meant for standard output: on a terminal, cells that are too long for its width are wrapped at their spaces.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     right = [all(_is_number(c) for c in column) for column in zip(*cells, strict=True)] or [False] * len(head)
-    lines = [_line(line, widths, right) for line in [head, *cells]]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    console = _console(sys.stdout)
+    return _plain_table(head, cells, right) if console is None else _drawn_table(console, head, cells, right)
 
 
 def pairs(facts: Mapping[str, Any]) -> str:
@@ -93,29 +104,97 @@ def facts_text(facts: Mapping[str, Any]) -> str:
 
 
 class ProgressLine:
-    """Progress on a stream: one line rewritten in place on a terminal, else a plain line now and then."""
+    """Progress on a stream: a bar on a terminal, which goes away at the end, else a plain line now and then."""
 
     def __init__(self, stream: TextIO, seconds_between_lines: float = 10.0):
         self._stream = stream
-        self._live = stream.isatty()
-        self._pause = 0.1 if self._live else seconds_between_lines
-        self._last = time.monotonic() - (self._pause if self._live else 0)
-        self._shown = False
+        self._bar = _Bar(console) if (console := _console(stream)) is not None else None
+        self._pause = 0.1 if self._bar else seconds_between_lines
+        self._last = time.monotonic() - (self._pause if self._bar else 0)
 
     def __call__(self, share: float, what: str) -> None:
         now = time.monotonic()
         if now - self._last < self._pause:
             return
-        self._last, self._shown = now, True
-        text = f"{100 * share:3.0f} %  {what}"
-        self._stream.write(f"{_WIPE}{text[:100]}" if self._live else f"{text}\n")
-        self._stream.flush()
+        self._last = now
+        if self._bar:
+            self._bar.show(share, what)
+        else:
+            self._stream.write(f"{100 * share:3.0f} %  {what}\n")
+            self._stream.flush()
 
     def close(self) -> None:
-        """Take the line away again."""
-        if self._live and self._shown:
-            self._stream.write(_WIPE)
-            self._stream.flush()
+        """Take the bar away again."""
+        if self._bar:
+            self._bar.close()
+
+
+class _Bar:
+    """A bar with the share done, the time since it first stood there and what is being done, on one line.
+
+    It is drawn anew only where it is told to, without a thread of its own, and takes no other stream over.
+    """
+
+    def __init__(self, console: "Console"):
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), words)
+        self._progress = Progress(
+            *columns,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = None
+
+    def show(self, share: float, what: str) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(what, total=1.0)
+            self._progress.start()
+        self._progress.update(self._task, completed=share, description=what, refresh=True)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._progress.stop()
+
+
+def _console(stream: TextIO) -> "Console | None":
+    """A console on a terminal that can move its cursor, None on any other stream."""
+    if not stream.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(file=stream, force_terminal=True)
+    return None if console.is_dumb_terminal else console
+
+
+def _plain_table(head: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    lines = [_line(line, widths, right) for line in [head, *cells]]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _drawn_table(console: "Console", head: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name, is_right, column in zip(head, right, zip(head, *cells, strict=True), strict=True):
+        longest = max(len(word) for cell in column for word in cell.split() or [""])
+        whole = longest == max(map(len, column))  # ids and numbers, which are copied, are never wrapped
+        drawn.add_column(Text(name), justify="right" if is_right else "left", min_width=longest, no_wrap=whole)
+    for row in cells:
+        drawn.add_row(*map(Text, row))  # a plain str would be read as rich's markup
+    words = console.measure(drawn, options=console.options.update(max_width=_ANY_WIDTH)).minimum
+    console.width = max(console.width, words)  # on a terminal too narrow for a word, the terminal itself wraps the line
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().removesuffix("\n")
 
 
 def _plain(value: Any) -> Any:
