@@ -79,7 +79,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TruthVerdict:
     """How the maps that a method names stand to the truth; NaN where there is nothing to count.
 
     precision  share of the named maps that detect the part
@@ -112,7 +112,7 @@ def ground_truth(
     """The table: every line (means with bootstrap intervals) of each method and of the two controls, over `count` part
     attacks that the seed alone settles.
 
-    Lines beside those of `Verdict`: "excess", precision - base rate; "beyond difference", precision - that of the
+    Lines beside those of `TruthVerdict`: "excess", precision - base rate; "beyond difference", precision - that of the
     largest difference; "specific", recall - recall elsewhere; "diverging found", the share of attacks where the river
     has a diverging stretch; "diverging error", its first layer minus the true one, in layers; "diverging off", the size
     of that; "constant off", the size that naming the median true layer of these very attacks always would have.
@@ -219,7 +219,7 @@ def departure(classifier: Classifier, attack: PartAttack, seed: int = 0) -> floa
     return float(first) if first < len(loud) else float("nan")
 
 
-def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> Verdict:
+def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> TruthVerdict:
     """How the maps named by `order` (n,), the best share NAMED of every layer, stand to the truth.
 
     For a method the order is the sum of adv's and src's gates, as in the bench's flip-back: what either prediction
@@ -235,7 +235,7 @@ def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> Verdict:
         )
         expected.append(chosen.sum() * true.sum() / fires.sum() if fires.any() else 0.0)
         carried.append(_ratio(moved[chosen].sum(), moved[largest].sum()))
-    return Verdict(
+    return TruthVerdict(
         precision=_ratio((right & named).sum(), named.sum()),
         base_rate=_ratio(float(np.sum(expected)), named.sum()),
         recall=_ratio((right & named).sum(), right.sum()),
@@ -318,8 +318,8 @@ def _activations(classifier: Classifier, images: np.ndarray) -> list[np.ndarray]
     return [found[i].detach().reshape(shape).cpu().numpy() for i, shape in enumerate(shapes)]
 
 
-def _lines(verdicts: Sequence[Verdict], difference: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
-    of = {name: np.array([getattr(v, name) for v in verdicts]) for name in Verdict.__dataclass_fields__}
+def _lines(verdicts: Sequence[TruthVerdict], difference: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
+    of = {name: np.array([getattr(v, name) for v in verdicts]) for name in TruthVerdict.__dataclass_fields__}
     lines = {name.replace("_", " "): values for name, values in of.items()}
     lines["excess"] = of["precision"] - of["base_rate"]
     lines["specific"] = of["recall"] - of["recall_elsewhere"]

@@ -102,7 +102,7 @@ class Measures:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """The bench's result: every line of every method, and of the controls of the flip-back by stage."""
 
     examples: tuple[str, ...]
@@ -116,7 +116,7 @@ def compare(
     repeated: int,
     sample: Sample,
     progress: Progress = silent,
-) -> Comparison:
+) -> MethodComparison:
     """Every method on a sample of misclassified examples; its stability on the first `repeated` of them.
 
     Raises AevisError for an unknown method and where no example is misclassified.
@@ -135,7 +135,7 @@ def compare(
         of_method = [r for trial, r in zip(trials, done, strict=True) if trial.wanted.method == m]
         lines[m] = summary(of_method, rods, sample.seed) | {"memory": peak_memory(bench, examples[0], wanted[m])}
         lines[m] |= dict.fromkeys(_meaningless(wanted[m]), evaluation.bootstrap([], 0))
-    return Comparison(tuple(examples), lines, controls(rods, blind, sample.seed))
+    return MethodComparison(tuple(examples), lines, controls(rods, blind, sample.seed))
 
 
 def _meaningless(wanted: ExtractionParameters) -> list[str]:

@@ -18,7 +18,7 @@ from aevis_dash import tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import evaluation
 from aevis_dash.core.datapath import check_methods
-from aevis_dash.core.evaluation import Evaluation, Outcome
+from aevis_dash.core.evaluation import ComparedRivers, Evaluation
 from aevis_dash.domain import AevisError
 from aevis_dash.sample import Sample, chosen
 from aevis_dash.workbench import Workbench
@@ -73,15 +73,15 @@ def survey(
     known = tuple(e for e in examples if e not in refused)
     if not known:
         raise AevisError(f"None of {len(examples)} examples can be evaluated. {next(iter(refused.values()))}")
-    done = {m: _summarised(_of(m, items, found, known), grouping, asked, sample.seed) for m in methods}
+    done = {m: _summarise(_of(m, items, found, known), grouping, asked, sample.seed) for m in methods}
     return Survey(asked, known, done, refused)
 
 
-def examine(bench: Workbench, item: _Item) -> Outcome:
+def examine(bench: Workbench, item: _Item) -> ComparedRivers:
     """The task: one example's datapaths by one method, from the store where they are, compared by Eq. 9 and 10."""
     found = bench.datapaths.extract(item.example, wanted=item.wanted)
     shared = min(len(found.candidates), len(found.nulls)) if found.nulls else 0
-    trial = evaluation.Trial(
+    trial = evaluation.ComparedGates(
         found.adversarial.gates,
         found.source.gates,
         np.stack([path.gates for path in found.candidates[: shared or None]]),
@@ -139,12 +139,14 @@ def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluat
 
 
 def _of(
-    method: str, items: Sequence[_Item], found: Mapping[int, Outcome | tasks.Refused], known: Sequence[str]
-) -> list[Outcome]:
+    method: str, items: Sequence[_Item], found: Mapping[int, ComparedRivers | tasks.Refused], known: Sequence[str]
+) -> list[ComparedRivers]:
     """The outcomes of one method in the order of the examples, without those that were refused by any method."""
     mine = [found[i] for i, item in enumerate(items) if item.wanted.method == method and item.example in known]
-    return [outcome for outcome in mine if isinstance(outcome, Outcome)]
+    return [outcome for outcome in mine if isinstance(outcome, ComparedRivers)]
 
 
-def _summarised(outcomes: Sequence[Outcome], grouping: evaluation.Levels, asked: Question, seed: int) -> Evaluation:
+def _summarise(
+    outcomes: Sequence[ComparedRivers], grouping: evaluation.Levels, asked: Question, seed: int
+) -> Evaluation:
     return evaluation.summarise(outcomes, grouping, asked.r, asked.norm, seed=seed)

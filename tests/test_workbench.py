@@ -602,7 +602,7 @@ def test_a_patch_is_cut_from_the_reference_that_fires_most(bench):
     names = [e.file for e in bench.workspace.images]
     strongest = np.argmax([bench.maps.maxima(name)[flat] for name in names])
     assert learned.image[flat, 0] == strongest
-    patch = bench.maps.patch(learned, chosen, 0)
+    patch = bench.maps.crop(learned, chosen, 0)
     row, col = int(learned.row[flat, 0]), int(learned.col[flat, 0])
     field = bench.maps.receptive_field(AreaOfInterest(2, row, col, row + 1, col + 1))
     image = bench.workspace.read([names[strongest]])[0]

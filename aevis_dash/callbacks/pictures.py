@@ -20,7 +20,7 @@ from aevis_dash.workbench import Workbench
 
 _AMPLIFIED = 10
 _SMALL = 128
-"""Pixels of the longer side of a thumbnail or a patch: twice what is shown of them, for fine screens."""
+"""Pixels of the longer side of a thumbnail or a crop: twice what is shown of them, for fine screens."""
 
 RECENT = 2048
 """Small pictures that stay in memory, of 10 to 40 kB."""
@@ -41,8 +41,8 @@ def difference(bench: Workbench, example: Example) -> str:
     return f"difference/{_digests(bench, example)}?example={quote(example.id)}"
 
 
-def first_patch(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
-    """Address of the best patch of a map that may stand beside an example, "" where there is none (yet)."""
+def first_crop(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
+    """Address of the best crop of a map that may stand beside an example, "" where there is none (yet)."""
     learned = bench.learning.stored_features()
     ranks = [] if learned is None else bench.learning.ranks(learned, chosen, example)
     found = learned.neuron(bench.layers.place(chosen), ranks[0]) if learned is not None and ranks else None
@@ -86,7 +86,7 @@ def register(server: Flask, bench: Workbench) -> None:
         return _png(lambda: _amplified(bench, name), digest, now)
 
     @server.get("/patch/<digest>/<int:layer>/<int:row>/<int:col>")
-    def _patch(digest: str, layer: int, row: int, col: int) -> Response:
+    def _crop(digest: str, layer: int, row: int, col: int) -> Response:
         name = asked("file")
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in bench.workspace.image_places:

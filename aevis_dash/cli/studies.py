@@ -257,7 +257,7 @@ def _intervals(methods: Lines) -> str:
     return table(["95 % interval of", *columns], listed)
 
 
-def _depths(found: method_comparison.Comparison) -> str:
+def _depths(found: method_comparison.MethodComparison) -> str:
     """The share of each stage's last layer that flips the label back, in percent."""
     count = sum(name.startswith("flip random") for name in found.controls)
     listed = [[m, *(fixed(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]

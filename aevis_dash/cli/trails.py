@@ -167,14 +167,14 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     from aevis_dash.figures.trail import Stop
 
     chosen = FeatureMap(hop.layer, hop.map)
-    patches: list[np.ndarray | None] = []
+    crops: list[np.ndarray | None] = []
     if with_images:
         learned = bench.learning.features()
         ranks = bench.learning.ranks(learned, chosen, triplet.plan.example.id)
-        patches = [bench.maps.patch(learned, chosen, rank) for rank in ranks]
+        crops = [bench.maps.crop(learned, chosen, rank) for rank in ranks]
     maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
-    found = [patch for patch in patches if patch is not None]
+    found = [crop for crop in crops if crop is not None]
     return Stop(_words(bench, hop), found, maps, assistant.raised(bench, triplet, chosen))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from aevis_dash.config import ContributionParameters, Progress, silent
 from aevis_dash.core import quadratic
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.execution import Part
+from aevis_dash.core.execution import NetworkPart
 from aevis_dash.core.optimize import root_mean_square, settle
 from aevis_dash.core.problem import FORWARD
 from aevis_dash.core.receptive import neurons_that_feed
@@ -65,7 +65,7 @@ def contribute(
     )
 
 
-def part_before(classifier: Classifier, layer: int, target: FeatureMap) -> Part:
+def part_before(classifier: Classifier, layer: int, target: FeatureMap) -> NetworkPart:
     """The part of the network from a layer to the target's, or to the PREDICTION; nothing is run.
 
     Raises AevisError where the layer does not feed it.

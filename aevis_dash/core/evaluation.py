@@ -21,7 +21,7 @@ GRANULARITIES: Mapping[str, int | None] = MappingProxyType({"layer": None, "bloc
 
 
 @dataclass(frozen=True)
-class Trial:
+class ComparedGates:
     """The gates that one method found for one misclassified adversarial and the images it is compared with.
 
     adv, src (n,); targets (t, n), normal images of the class that adv is taken for; nulls (u, n), normal images of
@@ -46,7 +46,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ScoreComparison:
     """A score, its null, and the excess: score - null of the adversarials that have both."""
 
     score: Estimate
@@ -78,7 +78,7 @@ class Rivers:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ComparedRivers:
     """What was found for one adversarial, against its targets and against its nulls."""
 
     targets: Rivers
@@ -92,9 +92,9 @@ class Evaluation:
     levels: Levels
     r: int
     norm: str
-    top_k: Mapping[int, Comparison]
-    drift: Comparison
-    outcomes: tuple[Outcome, ...]
+    top_k: Mapping[int, ScoreComparison]
+    drift: ScoreComparison
+    outcomes: tuple[ComparedRivers, ...]
 
 
 def levels(graph: LayerGraph, granularity: str) -> Levels:
@@ -191,15 +191,15 @@ def bootstrap(
 
 def compare(
     score: Sequence[float] | np.ndarray, null: Sequence[float] | np.ndarray, seed: int, draws: int = 2000
-) -> Comparison:
+) -> ScoreComparison:
     """Score, null and excess over it, of one value per adversarial each; the excess is resampled in pairs."""
     excess = np.asarray(score, float) - np.asarray(null, float)
-    return Comparison(*(bootstrap(values, seed, draws) for values in (score, null, excess)))
+    return ScoreComparison(*(bootstrap(values, seed, draws) for values in (score, null, excess)))
 
 
 def evaluate(
     graph: LayerGraph,
-    trials: Sequence[Trial],
+    trials: Sequence[ComparedGates],
     *,
     r: int = 8,
     granularity: str = "block",
@@ -220,7 +220,7 @@ def evaluate(
 
 
 def summarise(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[ComparedRivers],
     grouping: Levels,
     r: int,
     norm: str,
@@ -234,7 +234,7 @@ def summarise(
     return Evaluation(grouping, r, norm, top, drifts, tuple(outcomes))
 
 
-def outcome(graph: LayerGraph, grouping: Levels, trial: Trial, r: int, norm: str) -> Outcome:
+def outcome(graph: LayerGraph, grouping: Levels, trial: ComparedGates, r: int, norm: str) -> ComparedRivers:
     """One adversarial against its targets and against its nulls. Raises AevisError as its parts do."""
     to_src = distances_by_level(graph, grouping, trial.adv, trial.src, norm)
 
@@ -244,21 +244,21 @@ def outcome(graph: LayerGraph, grouping: Levels, trial: Trial, r: int, norm: str
         similar = similarity(trial.adv, others)
         return Rivers(similar, diff, pattern(diff, r), growth_start(diff), drift(to_src, to_tar))
 
-    return Outcome(rivers(trial.targets), rivers(trial.nulls))
+    return ComparedRivers(rivers(trial.targets), rivers(trial.nulls))
 
 
-def _hits(outcome: Outcome, k: int) -> list[float]:
+def _hits(outcome: ComparedRivers, k: int) -> list[float]:
     """Top-K of the targets and of the nulls, NaN for the one that has no image."""
     both = outcome.targets, outcome.nulls
     shared = min([k, *(len(rivers.pattern) for rivers in both if len(rivers.pattern))])
     return [top_k(x.pattern, x.similarity, shared) if len(x.pattern) else float("nan") for x in both]
 
 
-def _drifts(outcome: Outcome) -> list[float]:
+def _drifts(outcome: ComparedRivers) -> list[float]:
     return [float(_known_mean(rivers.drift)) for rivers in (outcome.targets, outcome.nulls)]
 
 
-def _compared(pairs: list[list[float]], seed: int, draws: int) -> Comparison:
+def _compared(pairs: list[list[float]], seed: int, draws: int) -> ScoreComparison:
     score, null = np.array(pairs, float).reshape(-1, 2).T
     return compare(score, null, seed, draws)
 

@@ -132,9 +132,9 @@ class Network:
         site = self.traced.sites[layer]
         return self._channels_first(self._values(x, {site})[site], layer)
 
-    def part(self, first: int, last: int | None) -> "Part":
+    def part(self, first: int, last: int | None) -> "NetworkPart":
         """The part of the graph that carries layer `first` to layer `last`, to the logits for None."""
-        return Part(self, first, last)
+        return NetworkPart(self, first, last)
 
     def with_value(self, x: Tensor, node: fx.Node) -> tuple[Tensor, Tensor]:
         """Logits (B, K) of normalised images and the value of any node of the graph, in one run."""
@@ -172,7 +172,7 @@ class PartState:
     start: Tensor
 
 
-class Part:
+class NetworkPart:
     """Layer `first` to layer `last`, or to the logits (None), and nothing else.
 
     What bypasses `first` by a skip connection is held fixed. Raises ValueError when the one does not feed the other.

@@ -31,7 +31,7 @@ EXACT = 64
 
 
 @dataclass(frozen=True)
-class Question:
+class FlipQuestion:
     """One receiver, an 8-bit image (1, H, W, 3), and what replaces its maps at a layer: a donor image or activation.
 
     `before` is what the receiver is predicted as, `wanted` what it should become, ANY for anything else.
@@ -47,7 +47,7 @@ class Question:
 class Bench:
     """Tries sets of maps on one `question`; every answer is for sets (m, n_l) bool."""
 
-    def __init__(self, classifier: Classifier, question: Question, batch: int = BATCH):
+    def __init__(self, classifier: Classifier, question: FlipQuestion, batch: int = BATCH):
         self.question = question
         donor = question.donor
         images = question.receiver if isinstance(donor, Tensor) else donor
@@ -146,7 +146,7 @@ def thinned(bench: Bench, chosen: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def verify(classifier: Classifier, question: Question, asked: Intervention) -> Verification:
+def verify(classifier: Classifier, question: FlipQuestion, asked: Intervention) -> Verification:
     """Replace maps one after the other, beside random sets of as many maps that differ and as many by each order of
     CONTROLS; and see whether the layer's other maps do it too.
 

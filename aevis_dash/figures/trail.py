@@ -12,21 +12,21 @@ from aevis_dash.figures.area import outline
 from aevis_dash.figures.theme import Theme, bare_axis, base_layout, caption, faded, plain
 
 WIDTH, ROW, HEAD, FOOT = 1000, 128, 150, 290
-_PATCH, _GAP = 48, 4
-_PATCHES = (0.34, 0.61)
+_CROP, _GAP = 48, 4
+_CROPS = (0.34, 0.61)
 _MAPS = ((0.64, 0.75), (0.76, 0.87), (0.88, 0.99))
-"""Columns in parts of the width: the words, the patches, and the three images with their activation maps."""
+"""Columns in parts of the width: the words, the crops, and the three images with their activation maps."""
 _Place = tuple[tuple[float, float], tuple[float, float]]
 """Left and right, bottom and top, in parts of the picture."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """One hop of a trail: what is said of it, the patches that activate its map most (h, w, 3) 8 bit, the map's
+    """One hop of a trail: what is said of it, the crops that activate its map most (h, w, 3) 8 bit, the map's
     activations (H, W) on each example, and the area whose cause is looked for next."""
 
     words: Sequence[str]
-    patches: Sequence[np.ndarray]
+    crops: Sequence[np.ndarray]
     activations: Mapping[Role, np.ndarray]
     area: AreaOfInterest | None
 
@@ -73,8 +73,8 @@ def trail_figure(
 def _add_stop(figure: go.Figure, stop: Stop, top: float, size: float, theme: Theme) -> None:
     rows = (top - 0.92 * size, top)
     _add_words(figure, stop.words, top, theme)
-    if stop.patches:
-        _add_picture(figure, _montage(stop.patches), (_PATCHES, rows))
+    if stop.crops:
+        _add_picture(figure, _montage(stop.crops), (_CROPS, rows))
     highest = max((float(np.nanmax(stop.activations[r], initial=0.0)) for r in ROLES), default=0.0) or 1.0
     for role, columns in zip(ROLES, _MAPS, strict=True):
         x, y = _add_axes(figure, (columns, rows), stop.activations[role].shape)
@@ -177,14 +177,14 @@ def _add_title(figure: go.Figure, columns: tuple[float, float], top: float, text
     figure.add_annotation(text=text, x=sum(columns) / 2, y=top, font={"color": colour}, **style)
 
 
-def _montage(patches: Sequence[np.ndarray]) -> np.ndarray:
-    """The patches side by side, each scaled to a square by its nearest pixels."""
-    shown = [_square_patch(patch) for patch in patches[:5]]
-    gap = np.full((_PATCH, _GAP, 3), 255, np.uint8)
-    parts = [part for patch in shown for part in (patch, gap)]
+def _montage(crops: Sequence[np.ndarray]) -> np.ndarray:
+    """The crops side by side, each scaled to a square by its nearest pixels."""
+    shown = [_square_crop(crop) for crop in crops[:5]]
+    gap = np.full((_CROP, _GAP, 3), 255, np.uint8)
+    parts = [part for crop in shown for part in (crop, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _square_patch(patch: np.ndarray) -> np.ndarray:
-    rows, columns = ((np.arange(_PATCH) * size // _PATCH) for size in patch.shape[:2])
-    return patch[rows][:, columns]
+def _square_crop(crop: np.ndarray) -> np.ndarray:
+    rows, columns = ((np.arange(_CROP) * size // _CROP) for size in crop.shape[:2])
+    return crop[rows][:, columns]

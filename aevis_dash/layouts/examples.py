@@ -40,14 +40,14 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassChoices:
     """The classes to choose examples by, number and name: those of their sources, and those they are taken for."""
 
     sources: Sequence[tuple[int, str]]
     taken_for: Sequence[tuple[int, str]]
 
 
-def examples_panel(classes: Classes, scores: ScoreRange) -> html.Section:
+def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
     """The left column."""
     return html.Section(
         [

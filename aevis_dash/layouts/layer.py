@@ -44,11 +44,11 @@ Row = Sequence[Value]
 
 @dataclass(frozen=True)
 class Winner:
-    """A strongest contributor: its part of the effect, its best patch, and whether a datapath holds it."""
+    """A strongest contributor: its part of the effect, its best crop, and whether a datapath holds it."""
 
     channel: int
     value: float
-    patch: str
+    crop: str
     critical: bool
 
 
@@ -174,7 +174,7 @@ def winners(layer: str, found: Sequence[Winner], sentence: str) -> list:
 def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
     return html.Button(
-        [html.Img(src=found.patch, alt=""), html.Span(f"★ map {found.channel}: {part_of_all(found.value)}{place}")],
+        [html.Img(src=found.crop, alt=""), html.Span(f"★ map {found.channel}: {part_of_all(found.value)}{place}")],
         id=ids.winner(layer, found.channel),
         className="winner",
         n_clicks=0,

@@ -19,8 +19,9 @@ _BY_WHAT = (
 
 
 @dataclass(frozen=True)
-class Patch:
-    """A reference patch: its address, the image it is cut from, and where and how strong it is, in words."""
+class Crop:
+    """A part cut from a reference image, which the page calls a patch: its address, the image, and where and how strong
+    it is, in words."""
 
     address: str
     image: str
@@ -64,8 +65,8 @@ def learned_block() -> html.Div:
     )
 
 
-def patches(found: Sequence[Patch], count: int) -> list:
-    """The patches of a map, best first, in `count` places of fixed size; those without a patch are empty."""
+def crops(found: Sequence[Crop], count: int) -> list:
+    """The crops of a map, best first, in `count` places of fixed size; those without a crop are empty."""
     filled = [
         html.Img(src=p.address, alt=f"patch {i + 1}, of {p.image}", title=f"{p.image} · {p.words}")
         for i, p in enumerate(found)

@@ -8,7 +8,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.layouts.examples import Classes, ScoreRange, examples_panel
+from aevis_dash.layouts.examples import ClassChoices, ScoreRange, examples_panel
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
@@ -20,7 +20,7 @@ from aevis_dash.layouts.warnings import warnings_strip
 def page(
     workspace: str,
     model: str,
-    classes: Classes,
+    classes: ClassChoices,
     scores: ScoreRange,
     methods: Methods,
     findable: Sequence[dict[str, str]],

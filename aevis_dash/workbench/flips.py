@@ -169,14 +169,14 @@ class Flips(Part):
             raise AevisError(f"The workspace has no normal image of a third class to take the {asked.replacement} of.")
         return names
 
-    def _question(self, example_id: str, asked: Intervention) -> flipback.Question:
+    def _question(self, example_id: str, asked: Intervention) -> flipback.FlipQuestion:
         example = self.workspace.example(example_id)
         source, adversarial = self._judging.explainable(example)
         src, adv = (self.workspace.read([name]) for name in (example.source, example.adversarial))
         if asked.replacement == "source":
-            return flipback.Question(adv, src, asked.layer, adversarial.label, source.label)
+            return flipback.FlipQuestion(adv, src, asked.layer, adversarial.label, source.label)
         if asked.replacement == "adversarial":
-            return flipback.Question(src, adv, asked.layer, source.label, adversarial.label)
+            return flipback.FlipQuestion(src, adv, asked.layer, source.label, adversarial.label)
         images = self.workspace.read(self._stand_ins(example, asked) or (example.source,))
         donor = flipback.stand_in(self.classifier, images, asked.layer, asked.replacement)
-        return flipback.Question(adv, donor, asked.layer, adversarial.label)
+        return flipback.FlipQuestion(adv, donor, asked.layer, adversarial.label)

@@ -96,8 +96,8 @@ class FeatureMaps(Part):
         (top, bottom), (left, right) = rows[row], columns[col]
         return self.workspace.read([name])[0][top:bottom, left:right]
 
-    def patch(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
-        """The image patch (h, w, 3) of that rank, cut to the neuron's receptive field; None where there is none."""
+    def crop(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
+        """What the neuron sees of the image of that rank, 8 bit (h, w, 3); None where there is no such image."""
         found = learned.neuron(self.layers.place(chosen), rank)
         if found is None:
             return None

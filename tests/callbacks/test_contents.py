@@ -164,11 +164,11 @@ def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, 
     monkeypatch.setattr(bench.learning, "stored_features", lambda by="activation": None)
     assert faces_of(bench, layer, cells, view.example) == {}
     addresses = {0: "/patch/x/0", 1: "", 2: "/patch/x/2"}
-    first_patch = "aevis_dash.callbacks.pictures.first_patch"
-    monkeypatch.setattr(first_patch, lambda _bench, chosen, _example: addresses[chosen.channel])
+    first_crop = "aevis_dash.callbacks.pictures.first_crop"
+    monkeypatch.setattr(first_crop, lambda _bench, chosen, _example: addresses[chosen.channel])
     assert faces_of(bench, layer, cells, view.example) == {0: "/patch/x/0"}
     what = shown(bench, found, view)
-    monkeypatch.setattr(first_patch, lambda _bench, chosen, _example: f"/{chosen.channel}")
+    monkeypatch.setattr(first_crop, lambda _bench, chosen, _example: f"/{chosen.channel}")
     with_faces = drawing(bench, what, view, LIGHT, (900, 600), None)["layout"]["images"]
     assert with_faces
     assert drawing(bench, what, view.but(faces="off"), LIGHT, (900, 600), None)["layout"]["images"] == []

@@ -8,7 +8,7 @@ from dash import dcc
 
 from aevis_dash.callbacks.examples.gallery import FEW, in_range, score_meaning, score_range, with_shown
 from aevis_dash.figures.scores import bounds
-from aevis_dash.layouts.examples import Classes, examples_panel
+from aevis_dash.layouts.examples import ClassChoices, examples_panel
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 
@@ -31,7 +31,7 @@ def test_the_slider_moves_whatever_the_scores_are(drawn_world, monkeypatch, give
     monkeypatch.setattr(bench.judging, "judged_examples", lambda: alike)
     monkeypatch.setattr(bench.judging, "source_scores", lambda examples: [given[0]] * len(examples))
     found = score_range(bench)
-    panel = examples_panel(Classes([], []), found).to_plotly_json()["props"]["children"]
+    panel = examples_panel(ClassChoices([], []), found).to_plotly_json()["props"]["children"]
     (slider,) = [part for part in panel if isinstance(part, dcc.RangeSlider)]
     assert slider.min <= min(given) <= max(given) <= slider.max  # type: ignore[attr-defined]
     assert 100 <= round((slider.max - slider.min) / slider.step) <= 1002  # type: ignore[attr-defined]

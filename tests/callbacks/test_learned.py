@@ -10,10 +10,10 @@ from filelock import FileLock
 
 from aevis_dash import jobs, learning
 from aevis_dash.callbacks import background, pictures
-from aevis_dash.callbacks.neuron.learned import best_patches, in_words
+from aevis_dash.callbacks.neuron.learned import best_crops, in_words
 from aevis_dash.core.learned import Learner
 from aevis_dash.domain import FeatureMap
-from aevis_dash.layouts.learned import patches
+from aevis_dash.layouts.learned import crops
 from aevis_dash.workbench import open_workbench
 
 CHOSEN = FeatureMap(20, 7)
@@ -33,23 +33,23 @@ def bench(world, monkeypatch):
 
 
 def test_before_anything_is_found_every_place_is_empty(bench):
-    assert best_patches(bench, CHOSEN, "activation", None) == []
-    assert pictures.first_patch(bench, CHOSEN, None) == ""
-    assert [type(place).__name__ for place in patches([], 9)] == ["Span"] * 9
+    assert best_crops(bench, CHOSEN, "activation", None) == []
+    assert pictures.first_crop(bench, CHOSEN, None) == ""
+    assert [type(place).__name__ for place in crops([], 9)] == ["Span"] * 9
 
 
 def test_the_job_finds_them_and_the_two_sets_differ(bench):
     background.learn_job("wanted", "page")
-    fires, speaks = (best_patches(bench, CHOSEN, by, None) for by in ("activation", "relevance"))
+    fires, speaks = (best_crops(bench, CHOSEN, by, None) for by in ("activation", "relevance"))
     assert fires != speaks
     learned, flat = bench.learning.stored_features(), bench.layers.offsets[20] + 7
     row, col = learned.row[flat, 0], learned.col[flat, 0]
     assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
     assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
     assert speaks[0].words.split(" · ")[1].startswith("relevance ")
-    assert fires[0].address == pictures.first_patch(bench, CHOSEN, None)
+    assert fires[0].address == pictures.first_crop(bench, CHOSEN, None)
     assert len(fires) == 9
-    shown = patches(fires, 9)
+    shown = crops(fires, 9)
     assert len(shown) == 9
     assert shown[0].title == f"{fires[0].image} · {fires[0].words}"
     assert fires[0].image in shown[0].alt
@@ -67,7 +67,7 @@ def test_no_patch_is_of_the_picture_under_study(bench):
     maps, met, full = [FeatureMap(20, channel) for channel in range(64)], 0, 0
     for by in ("activation", "relevance"):
         for chosen in maps:
-            every, beside = ([p.image for p in best_patches(bench, chosen, by, e)] for e in (None, example.id))
+            every, beside = ([p.image for p in best_crops(bench, chosen, by, e)] for e in (None, example.id))
             assert not own & set(beside)
             assert [name for name in every if name not in own] == beside[: len([n for n in every if n not in own])]
             assert len(beside) == 9 or len(every) < 9
@@ -75,8 +75,8 @@ def test_no_patch_is_of_the_picture_under_study(bench):
             met += bool(own & set(every))
     assert met > 20, "they would have been seen"
     assert full > 100
-    shown = {chosen: best_patches(bench, chosen, "activation", example.id) for chosen in maps}
-    assert all(pictures.first_patch(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
+    shown = {chosen: best_crops(bench, chosen, "activation", example.id) for chosen in maps}
+    assert all(pictures.first_crop(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
 
 
 def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevis_dash.core.evaluation import (
+    ComparedGates,
     Estimate,
-    Trial,
     bootstrap,
     compare,
     distances_by_level,
@@ -272,7 +272,7 @@ def test_the_excess_is_resampled_in_pairs():
 
 def trials(seed, count, t=5, u=5):
     rng = np.random.default_rng(seed)
-    return [Trial(gates(rng), gates(rng), gates(rng, t), gates(rng, u)) for _ in range(count)]
+    return [ComparedGates(gates(rng), gates(rng), gates(rng, t), gates(rng, u)) for _ in range(count)]
 
 
 def twin_scores(trial, others, r, norm, k):
@@ -313,7 +313,7 @@ def test_the_table_equals_its_slow_twin(norm):
 def merging(count):
     """A river that leaves the source at the first level and joins the target exactly; its null stays where it was."""
     adv, src, tar = rising(count), np.zeros(count), np.ones(count)
-    return Trial(adv, src, tar[None], np.full((1, count), -1.0))
+    return ComparedGates(adv, src, tar[None], np.full((1, count), -1.0))
 
 
 def test_a_river_that_merges_exactly_counts_and_its_null_does_not():
@@ -328,7 +328,7 @@ def test_a_river_that_merges_exactly_counts_and_its_null_does_not():
 
 
 def test_growth_starts_where_the_river_leaves_the_source():
-    trial = Trial(rising(9, start=4), np.zeros(9), np.ones((2, 9)), np.zeros((0, 9)))
+    trial = ComparedGates(rising(9, start=4), np.zeros(9), np.ones((2, 9)), np.zeros((0, 9)))
     found = evaluate(flat_graph(9, 1), [trial], r=4, granularity="layer")
     assert found.outcomes[0].targets.growth_start.tolist() == [4, 4]
     assert evaluate(flat_graph(9, 1), [trial], r=5, granularity="layer").outcomes[0].targets.count == 0
@@ -338,14 +338,14 @@ def test_targets_and_nulls_are_scored_on_the_same_number():
     """Every image shows the pattern, so that the count is the number of images looked at."""
     full = merging(9)
     for t, u, k, count in ((5, 2, 3, 2), (2, 5, 3, 2), (4, 4, 3, 3), (1, 9, 5, 1)):
-        trial = Trial(full.adv, full.src, np.ones((t, 9)), np.ones((u, 9)))
+        trial = ComparedGates(full.adv, full.src, np.ones((t, 9)), np.ones((u, 9)))
         top = evaluate(flat_graph(9, 1), [trial], granularity="layer", ks=(k,)).top_k[k]
         assert (top.score.mean, top.null.mean, top.excess.mean) == (count, count, 0)
 
 
 def test_without_nulls_there_is_a_score_but_neither_null_nor_excess():
     river = merging(9)
-    alone = Trial(river.adv, river.src, np.ones((3, 9)), np.zeros((0, 9)))
+    alone = ComparedGates(river.adv, river.src, np.ones((3, 9)), np.zeros((0, 9)))
     found = evaluate(flat_graph(9, 1), [alone, river], granularity="layer", ks=(3,))
     for comparison in (found.top_k[3], found.drift):
         assert (comparison.score.n, comparison.null.n, comparison.excess.n) == (2, 1, 1)

@@ -9,7 +9,7 @@ import reference
 import torch
 
 from aevis_dash.core import flipback
-from aevis_dash.core.flipback import ANY, Bench, Question, smallest, thinned, verify
+from aevis_dash.core.flipback import ANY, Bench, FlipQuestion, smallest, thinned, verify
 from aevis_dash.domain import AevisError, Intervention, Verdict, Verification
 
 WIDTHS = (5, 6, 5)
@@ -28,7 +28,7 @@ def asked(net, images, layer):
     c = hand_wired.classifier(net)
     labels = [p.label for p in c.predict(images)]
     other = next(i for i, label in enumerate(labels) if label != labels[0])
-    return c, Question(images[:1], images[other : other + 1], layer, labels[0], labels[other])
+    return c, FlipQuestion(images[:1], images[other : other + 1], layer, labels[0], labels[other])
 
 
 def patched(net, c, question, chosen):
@@ -44,7 +44,7 @@ def test_margins_and_labels_are_those_of_the_twin(layer, skip):
     net, c, question = drawn(layer, layer, skip)
     chosen = np.random.default_rng(layer).uniform(size=(4, WIDTHS[layer])) < 0.5
     for wanted in (question.wanted, ANY):
-        either = Question(question.receiver, question.donor, layer, question.before, wanted)
+        either = FlipQuestion(question.receiver, question.donor, layer, question.before, wanted)
         margins, labels = Bench(c, either).tried(chosen)
         for row, margin, label in zip(chosen, margins, labels, strict=True):
             logits = patched(net, c, question, row)
@@ -113,7 +113,7 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
 
 def test_nothing_is_replaced_where_the_label_is_the_wanted_one_already():
     _, c, question = drawn(0)
-    content = Question(question.receiver, question.donor, 1, question.wanted, question.before)
+    content = FlipQuestion(question.receiver, question.donor, 1, question.wanted, question.before)
     found = smallest(Bench(c, content))
     assert found is not None
     assert not found.any()
@@ -126,16 +126,16 @@ def test_a_layer_that_cannot_turn_the_label_says_so():
     images[0, ..., 0], images[1, ..., 1] = 200, 200
     labels = [p.label for p in c.predict(images)]
     assert labels == [0, 2]
-    assert smallest(Bench(c, Question(images[:1], images[1:], 1, 0, 2))) is None
-    none = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, randoms=4))
+    assert smallest(Bench(c, FlipQuestion(images[:1], images[1:], 1, 0, 2))) is None
+    none = verify(c, FlipQuestion(images[:1], images[1:], 1, 0, 2), Intervention(1, randoms=4))
     assert (len(none.maps), len(none.margins), none.turned, none.others) == (0, 1, False, -1)
     assert none.verdict is Verdict.NO_SET
     assert none.needed.tolist() == [-1, -1, -1]
     assert (len(none.chance), none.chance_turned) == (0, 0)
     assert np.isnan(none.percentile)
-    bare = verify(c, Question(images[:1], images[1:], 1, 0, 2), Intervention(1, (0,), randoms=0))
+    bare = verify(c, FlipQuestion(images[:1], images[1:], 1, 0, 2), Intervention(1, (0,), randoms=0))
     assert len(bare.chance) == 0
-    found = smallest(Bench(c, Question(images[:1], images[1:], 0, 0, 2)))
+    found = smallest(Bench(c, FlipQuestion(images[:1], images[1:], 0, 0, 2)))
     assert found is not None
     assert np.flatnonzero(found).tolist() in ([0], [0, 1])
 
@@ -212,7 +212,9 @@ def test_the_steps_of_a_verification_and_its_controls():
 def test_the_controls_are_orders_of_the_twins_slopes_and_take_as_many_maps_as_they_need(layer, either):
     """Each order against finite differences of the slow twin, and each size against adding its maps one by one."""
     net, c, question = drawn(layer + 7, layer)
-    question = Question(question.receiver, question.donor, layer, question.before, ANY if either else question.wanted)
+    question = FlipQuestion(
+        question.receiver, question.donor, layer, question.before, ANY if either else question.wanted
+    )
     weights, width = hand_wired.weights(net), WIDTHS[layer]
     own, other = (
         np.array(reference.activations(weights, c.inputs(image)[0].numpy())[layer])
@@ -339,19 +341,19 @@ def test_an_activation_may_be_the_donor():
     chosen = np.isin(np.arange(6), [1, 4])
     gates = np.ones(16)
     gates[5:11][chosen] = 0
-    ablated = Bench(c, Question(question.receiver, zeros, 1, question.before)).tried(chosen[None])
+    ablated = Bench(c, FlipQuestion(question.receiver, zeros, 1, question.before)).tried(chosen[None])
     logits = hand_wired.logits_twin(net, question.receiver[0], gates)
     others = np.delete(logits, question.before)
     assert ablated[0][0] == pytest.approx(others.max() - logits[question.before], abs=1e-4)
     with pytest.raises(ValueError, match="the donor is"):
-        Bench(c, Question(question.receiver, zeros[:, :3], 1, question.before))
+        Bench(c, FlipQuestion(question.receiver, zeros[:, :3], 1, question.before))
 
 
 def test_a_whole_cut_is_no_evidence_and_what_is_not_there_is_refused():
     _, c, question = drawn(6, layer=0, skip=True)
     with pytest.raises(AevisError, match="no evidence"):
         verify(c, question, Intervention(0, tuple(range(5))))
-    bypassed = Question(question.receiver, question.donor, 1, question.before, question.wanted)
+    bypassed = FlipQuestion(question.receiver, question.donor, 1, question.before, question.wanted)
     assert verify(c, bypassed, Intervention(1, tuple(range(6)), randoms=2)).width == 6, (
         "around this one a skip connection leads"
     )

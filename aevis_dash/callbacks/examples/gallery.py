@@ -11,7 +11,7 @@ from aevis_dash.callbacks.examples.divergences import narrowed
 from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.examples import Card, Classes, ScoreRange
+from aevis_dash.layouts.examples import Card, ClassChoices, ScoreRange
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
@@ -112,12 +112,12 @@ def score_meaning(count: int, auroc: float, follows: float) -> str:
     return f"adversarial score: {told} ({facts})"
 
 
-def classes(bench: Workbench) -> Classes:
+def classes(bench: Workbench) -> ClassChoices:
     """The classes of the examples, by name; of a thousand that nobody has, a list to choose from would be slow."""
     judged, names = bench.judging.judged_examples(), bench.class_names
     found = ({e.source.label for e in judged}, {e.adversarial.label for e in judged})
     sources, taken_for = (sorted(((n, names[n]) for n in labels), key=lambda pair: pair[1]) for labels in found)
-    return Classes(sources, taken_for)
+    return ClassChoices(sources, taken_for)
 
 
 def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, np.ndarray]:

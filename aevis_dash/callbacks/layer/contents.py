@@ -147,7 +147,7 @@ def more_than_all(values: np.ndarray) -> str:
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str | None) -> dict[int, str]:
     """The address of the first learned feature of every map whose cell has room for it."""
     large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
-    faces = {channel: pictures.first_patch(bench, FeatureMap(layer.index, channel), example) for channel in large}
+    faces = {channel: pictures.first_crop(bench, FeatureMap(layer.index, channel), example) for channel in large}
     return {channel: address for channel, address in faces.items() if address}
 
 

@@ -157,7 +157,7 @@ def _winners(
         Winner(
             c,
             float(values[c]),
-            pictures.first_patch(bench, FeatureMap(shown.layer.index, c), view.example),
+            pictures.first_crop(bench, FeatureMap(shown.layer.index, c), view.example),
             bool(shown.critical[c]),
         )
         for c in named

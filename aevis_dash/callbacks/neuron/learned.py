@@ -8,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AevisError, FeatureMap
-from aevis_dash.layouts.learned import Patch, patches, picture
+from aevis_dash.layouts.learned import Crop, crops, picture
 from aevis_dash.workbench import Workbench
 
 FEATURES = {
@@ -53,9 +53,9 @@ def shown_features(bench: Workbench, view: View) -> dict[str, Any]:
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
         none = picture(None, "of a chosen map a picture can be made")
-        return {"patches": patches([], places), "part": "", "picture": none, "no_picture": True}
+        return {"patches": crops([], places), "part": "", "picture": none, "no_picture": True}
     return {
-        "patches": patches(best_patches(bench, chosen, view.best, view.example), places),
+        "patches": crops(best_crops(bench, chosen, view.best, view.example), places),
         "part": _detected(bench, chosen),
         **_picture(bench, chosen, view.example),
     }
@@ -71,8 +71,8 @@ def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> dict[
     return {"picture": picture(pictures.picture(bench, chosen), words), "no_picture": True}
 
 
-def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Patch]:
-    """The patches of a map that are known so far, best first, without those of the example's own pictures."""
+def best_crops(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Crop]:
+    """The crops of a map that are known so far, best first, without those of the example's own pictures."""
     learned, images = bench.learning.stored_features(by), bench.workspace.images
     if learned is None:
         return []
@@ -81,7 +81,7 @@ def best_patches(bench: Workbench, chosen: FeatureMap, by: str, example: str | N
         image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
         words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
         name = images[image].file
-        found.append(Patch(pictures.seen_by(bench, name, chosen.layer, row, col), name, words))
+        found.append(Crop(pictures.seen_by(bench, name, chosen.layer, row, col), name, words))
     return found
 
 
