@@ -33,7 +33,8 @@ from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.network.clicks import findable
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
-from aevis_dash.callbacks.view.state import BELONGS, PLAIN, methods, shares
+from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
+from aevis_dash.callbacks.view.state import FIELDS, methods, shares
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
@@ -85,7 +86,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         on_error=background.say_it_failed,
     )
     app.index_string = _with_parts(app)
-    fields = {"plain": dict(PLAIN), "belongs": BELONGS}
+    fields = {**FIELDS, "choices": CHOICES | CLEARED}
     app.layout = lambda: page(
         workspace.root.name, model, classes(bench), score_range(bench), offered, findable(bench), fields, bench.warnings
     )

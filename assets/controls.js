@@ -32,13 +32,46 @@
     });
   }
 
+  // The view after a click that sets some `fields`; `View.edit` of callbacks/view/state.py is the same for the server. What
+  // belongs to one of them and is not set with it is as on a new page: with {layer: ["map", "on"], map: ["on"]} of
+  //   view = {layer: "conv", map: 3, on: "source", sort: "fill"}
+  // edit(view, {sort: "channel"}) gives {layer: "conv", map: 3, on: "source", sort: "channel"}, and
+  // edit(view, {layer: "relu", map: 7}) gives {layer: "relu", map: 7, on: "", sort: "fill"}.
+  const own = () => shown("own-extraction", "data");
+  function edit(view, fields) {
+    const { belongs, fresh } = own();
+    const along = Object.keys(fields).flatMap((field) => belongs[field] || []);
+    return { ...view, ...Object.fromEntries(along.map((name) => [name, fresh[name]])), ...fields };
+  }
+
+  // A control that is a field of the view was set, or a button that clears one was pressed (callbacks/view/browser.py). A
+  // checkbox is "on" or "off". Where the view itself set the control there is nothing to do.
+  const told = (value) => (typeof value === "boolean" ? (value ? "on" : "off") : value);
+  const ticked = (value) => (value === "on" ? true : value === "off" ? false : value);
+  function choose(...given) {
+    const view = given[given.length - 1], { choices, fresh } = own(), fields = {};
+    window.dash_clientside.callback_context.triggered.forEach(({ prop_id: by, value }) => {
+      const [id, property] = by.split(".");
+      if (!none(value)) {
+        fields[choices[id]] = property === "n_clicks" ? fresh[choices[id]] : told(value);
+      }
+    });
+    if (view && Object.keys(fields).some((name) => !same(view[name], fields[name]))) {
+      show(edit(view, fields));
+    }
+  }
+
   function show(view) {
     window.dash_clientside.set_props("view", { data: view });
     tell(view);
   }
 
   // What an answer adds to the trail goes behind what has come meanwhile; null where steps are gone, so that its numbers
-  // are wrong. The place in the trail is changed where an answer `led` to another.
+  // are wrong. The place in the trail is changed where an answer `led` to another. An example:
+  //   when the server was asked, the trail was   was.steps = [A, B]                    and   was.at = 1
+  //   it answers with a step that follows B      fields.steps = [A, B, C under B]      and   fields.at = 2
+  //   meanwhile the visitor has added a step     view.steps = [A, B, X]                and   view.at = 2
+  //   so C becomes the step number 3             gives {steps: [A, B, X, C under B], at: 3 if it led there, else 2}
   function grown({ was, fields }, view, led) {
     const bare = (steps) => steps.map((step) => Object.assign({}, step, { note: "" }));
     const many = was.steps.length, more = view.steps.length - many;
@@ -53,6 +86,11 @@
   // The view with what an answer changes of it. What the visitor has changed since it was asked stays, and with a layer
   // all that goes with it; of another example only how things are shown is changed, and of a trace whose steps cannot be
   // added nothing. An example is taken unless the visitor went back since. What belongs to what says callbacks/view/state.py.
+  // An example:
+  //   when the server was asked, the view was    was = {layer: "conv", map: 3, area: null, on: "", maps: []}
+  //   it answers with a layer and its map        fields = {layer: "relu", map: 7, area: null, on: "", maps: []}
+  //   the visitor has sorted the cells since     view = {layer: "conv", map: 3, sort: "channel"}    gives relu, 7, channel
+  //   or has gone to another map since           view = {layer: "conv", map: 5, sort: "fill"}       gives conv, 5, fill
   function merged(change, view, belongs, went) {
     const { of, since, was, fields } = change;
     if ("example" in fields) {
@@ -81,7 +119,7 @@
   function merge(change, view) {
     if (change && view) {
       const went = (shown("went", "data") || {}).at || 0;
-      const after = merged(change, view, page["own-extraction.data"].belongs, went);
+      const after = merged(change, view, own().belongs, went);
       if (!same(after, view)) {
         show(after);
       }
@@ -111,7 +149,8 @@
     const elsewhere = before && view && (before.example !== view.example || before.layer !== view.layer);
     followed = view || null;
     return context.outputs_list.map(({ id, property }) => {
-      const part = wanted[`${id}.${property}`];
+      const chosen = property === "value" && own().choices[id];
+      const part = chosen ? (of) => ticked(of[chosen]) : wanted[`${id}.${property}`];
       const value = view ? part(view, page) : undefined;
       const typed = elsewhere && TYPED.includes(`${id}.${property}`);
       if (before && property === "value" && !typed && same(part(before, page), value)) {
@@ -140,6 +179,6 @@
     }
   }
 
-  const controls = { add, draw, also, follow, merge, merged, pressed, show, shows, shown, listening };
+  const controls = { add, draw, also, choose, edit, follow, merge, merged, pressed, show, shows, shown, listening };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

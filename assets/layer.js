@@ -21,7 +21,7 @@
     const view = given[given.length - 1], named = window.dash_clientside.controls.pressed().index;
     const colon = named ? named.lastIndexOf(":") : -1, map = Number((named || "").slice(colon + 1));
     const other = view && colon > 0 && named.slice(0, colon) === view.layer && map !== view.map;
-    return other ? Object.assign({}, view, { map, on: "" }) : window.dash_clientside.no_update;
+    return other ? window.dash_clientside.controls.edit(view, { map }) : window.dash_clientside.no_update;
   }
 
   // Pin the shown layer, instead of the one pinned first where there is no place left, or unpin one.
@@ -34,20 +34,20 @@
     }
     const others = view.pinned.filter((name) => name !== layer);
     const pinned = index || view.pinned.includes(layer) ? others : [...others, layer].slice(-PINS);
-    return Object.assign({}, view, { pinned });
+    return window.dash_clientside.controls.edit(view, { pinned });
   }
 
   // A click on a cell shows the map; with the shift or the control key it chooses the map, or drops it.
   function clicked(event, gd) {
     const point = event.points && event.points[0];
-    const { view } = shown;
-    if (!point || !point.customdata || !window.dash_clientside.controls.shows(gd, view)) {
+    const { view } = shown, { edit, show, shows } = window.dash_clientside.controls;
+    if (!point || !point.customdata || !shows(gd, view)) {
       return;
     }
     const map = point.customdata[0];
     const maps = view.maps.includes(map) ? view.maps.filter((each) => each !== map) : [...view.maps, map];
     if (several || map !== view.map) {
-      window.dash_clientside.controls.show(Object.assign({}, view, several ? { maps } : { map, on: "" }));
+      show(edit(view, several ? { maps } : { map }));
     }
   }
 
@@ -132,16 +132,8 @@
     return news ? true : window.dash_clientside.no_update;
   }
 
-  window.dash_clientside.controls.add({
-    "layer-sort.value": (view) => view.sort,
-    "layer-keep.value": (view) => view.keep,
-    "layer-faces.value": (view) => view.faces === "on",
-    "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin"),
-    "pair.value": (view) => view.pair,
-    "cause-role.value": (view) => view.cause,
-    "how.value": (view) => view.how,
-  });
-  const { also, listening } = window.dash_clientside.controls;
+  const { add, also, listening } = window.dash_clientside.controls;
+  add({ "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin") });
   also(frames);
   also(mark);
   listening("treemap", heard);

@@ -75,12 +75,12 @@
   const shown = { view: null };
   function fold(view, name, closed) {
     const others = view.folds.filter((each) => each.slice(1) !== name);
-    return Object.assign({}, view, { folds: [...others, (closed ? "+" : "-") + name] });
+    return window.dash_clientside.controls.edit(view, { folds: [...others, (closed ? "+" : "-") + name] });
   }
   function at(view, layer, map) {
     const step = view.steps[view.at];
     const traced = step && step.source === layer;
-    return Object.assign({}, view, { layer, map: traced ? null : map, maps: [] });
+    return window.dash_clientside.controls.edit(view, { layer, map: traced ? null : map });
   }
   function clicked(event, gd) {
     const { view } = shown, point = event.points && event.points[0];
@@ -127,11 +127,8 @@
     settle(gd);
   });
   window.dash_clientside.controls.add({
-    "plot.value": (view) => view.plot,
     "method.value": method,
     "share.value": share,
-    "distance.value": (view) => view.distance,
-    "gap.value": (view) => view.gap,
     "how-paths.children": words,
   });
 })();

@@ -56,13 +56,14 @@
   // that ended the typing, which may be one to trace it.
   function typed(text) {
     const told = (children) => window.dash_clientside.set_props("message", { children, is_open: Boolean(children) });
-    const [view, fields] = ["view", "receptive-fields"].map((id) => window.dash_clientside.controls.shown(id, "data"));
+    const { edit, show, shown } = window.dash_clientside.controls;
+    const [view, fields] = ["view", "receptive-fields"].map((id) => shown(id, "data"));
     if (!view || !fields || fields.layer !== view.layer || text === words(view)) {
       return;
     }
     try {
       const area = window.dash_clientside.area.read(text, fields.layer, fields.rows.length, fields.columns.length);
-      window.dash_clientside.controls.show(Object.assign({}, view, { area, on: area ? view.on : "" }));
+      show(edit(view, { area, on: area ? view.on : "" }));
       told("");
     } catch (wrong) {
       told(String(wrong));
@@ -98,17 +99,15 @@
   const shown = { view: null };
   function clicked(event, graph) {
     const { view } = shown, point = event.points && event.points[0];
-    if (window.dash_clientside.controls.shows(graph, view) && point && point.z !== undefined) {
+    const { edit, show, shows } = window.dash_clientside.controls;
+    if (shows(graph, view) && point && point.z !== undefined) {
       const width = point.fullData.z[0].length;
       const area = window.dash_clientside.area.toggled(view.area, point.y, point.x, width);
-      const on = area ? point.fullData.meta[3] : "";
-      window.dash_clientside.controls.show(Object.assign({}, view, { area, on }));
+      show(edit(view, { area, on: area ? point.fullData.meta[3] : "" }));
     }
   }
 
   window.dash_clientside.controls.add({
-    "look.value": (view) => view.look,
-    "large-look.value": (view) => view.look,
     "area-words.value": words,
     "whole-map.disabled": (view) => !view.area,
     "enlarge.disabled": (view) => view.map === null,

@@ -132,7 +132,7 @@
     const ids = window.dash_clientside.callback_context.inputs_list[0].map((entry) => entry.id.index);
     const steps = view.steps.map((step) => Object.assign({}, step));
     ids.forEach((number, i) => (steps[number].note = notes[i] || ""));
-    return JSON.stringify(steps) === JSON.stringify(view.steps) ? nothing() : Object.assign({}, view, { steps });
+    return JSON.stringify(steps) === JSON.stringify(view.steps) ? nothing() : window.dash_clientside.controls.edit(view, { steps });
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
@@ -147,11 +147,7 @@
     "large-view": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),
     "trail-view": (view, page) => part("trail", view, page),
   });
-  add({
-    "replacement.value": (view) => view.replacement,
-    "chosen-maps.value": (view) => view.maps.join(" "),
-    "best-by.value": (view) => view.best,
-  });
+  add({ "chosen-maps.value": (view) => view.maps.join(" ") });
   also(link);
   also(news);
   const ours = { arrive, flipped, land, solved, theme, width, annotate };

@@ -1,6 +1,6 @@
 // The moves in the trail; called from callbacks/trail/clicks.py.
 (function () {
-  const put = (view, fields) => Object.assign({}, view, fields);
+  const edit = (view, fields) => window.dash_clientside.controls.edit(view, fields);
 
   // The role on whose image a layer's contributions were traced, as a part of the view; what it is where there are none.
   const cause = (view, at) => (at >= 0 ? { cause: view.steps[at].on } : {});
@@ -8,16 +8,15 @@
   // Where a step began; the prediction has no layer of its own.
   function step(view, number) {
     const { layer, source, map, area, parent, on } = view.steps[number];
-    const there = { layer: layer || source, map, area, on: layer ? on : "", maps: [], at: parent };
-    return put(view, { ...there, ...cause(view, parent) });
+    const there = { layer: layer || source, map, area, on: layer ? on : "", at: parent };
+    return edit(view, { ...there, ...cause(view, parent) });
   }
 
   // What came of a step: the contributions, or the maps that were flipped.
   function node(view, number) {
     const { layer, source, map, maps, replacement, parent } = view.steps[number];
-    const traced = { layer: source, map: null, maps: [], at: number };
-    const there = source ? traced : { layer, map, maps, replacement, at: parent };
-    return put(view, { area: null, on: "", ...there, ...cause(view, there.at) });
+    const there = source ? { layer: source, at: number } : { layer, map, maps, replacement, at: parent };
+    return edit(view, { ...there, ...cause(view, there.at) });
   }
 
   // Without a step and all that follow it.
@@ -26,9 +25,9 @@
     let count = 0;
     view.steps.forEach(({ parent }, i) => (places[i] = i === number || places[parent] < 0 ? -1 : count++));
     const place = (old) => (old < 0 ? -1 : places[old]);
-    const left = view.steps.filter((_, i) => places[i] >= 0).map((each) => put(each, { parent: place(each.parent) }));
+    const left = view.steps.filter((_, i) => places[i] >= 0).map((each) => ({ ...each, parent: place(each.parent) }));
     const at = view.at >= 0 && places[view.at] < 0 ? view.steps[number].parent : view.at;
-    return put(view, { steps: left, at: place(at) });
+    return edit(view, { steps: left, at: place(at) });
   }
 
   // A click on a step's button. The button knows how many steps there were when it was drawn: one that was drawn before

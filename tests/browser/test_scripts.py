@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.callbacks.view.address import from_search
-from aevis_dash.callbacks.view.state import BELONGS, PLAIN, View, changes, from_data
+from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
+from aevis_dash.callbacks.view.state import BELONGS, CHOSEN, FIELDS, PLAIN, View, changes, from_data
 from aevis_dash.callbacks.view.steps import Step, path_to, plain_area
 from aevis_dash.domain import area_of_neurons
 
@@ -169,7 +170,14 @@ def test_a_value_is_told_to_three_digits_and_no_finer_than_it_travelled(dash_br)
 
 
 ASSETS = Path(__file__).parents[2] / "assets"
+OWN = json.dumps({**FIELDS, "choices": CHOICES | CLEARED})
+WITH_CONTROLS = f"""
+window.dash_component_api = {{ getLayout: (id) => (id === "own-extraction" ? {{ props: {{ data: {OWN} }} }} : null) }};
+{ASSETS.joinpath("controls.js").read_text(encoding="utf-8")}
+"""
+"""The script that the stations' scripts use, and what the page tells it of the view's fields."""
 TRAIL = f"""
+{WITH_CONTROLS}
 {ASSETS.joinpath("trail.js").read_text(encoding="utf-8")}
 return arguments[0].map(([move, view, number]) => window.dash_clientside.trail[move](view, number));
 """
@@ -239,6 +247,54 @@ CONTROLS = f"""
 return window.dash_clientside.controls.merged(...arguments);
 """
 HERE = View(example="panda", target="cat", layer="relu", map=3, area=(0, 0, 2, 2), steps=TREE[:2], at=1)
+
+
+EDIT = f"""
+{WITH_CONTROLS}
+return arguments[0].map(([view, fields]) => window.dash_clientside.controls.edit(view, fields));
+"""
+
+
+def test_an_edit_clears_the_same_in_the_browser_as_on_the_server(dash_br):
+    full = HERE.but(compared=("a.png",), on="source", maps=(1, 2), how="exact")
+    edits = [{name: getattr(View(), name)} for name in View.__dataclass_fields__]
+    edits += [{"layer": "y", "map": 7}, {"layer": "y", "area": [0, 0, 1, 1], "on": "target"}, {"steps": [], "at": -1}]
+    found = dash_br.driver.execute_script(EDIT, [[plain(full), json.loads(json.dumps(fields))] for fields in edits])
+    assert found == [plain(full.edit(**fields)) for fields in edits]
+
+
+CHOOSE = f"""
+const set = [];
+const context = {{ triggered: arguments[1] }};
+window.dash_clientside = {{ callback_context: context, set_props: (id, props) => set.push([id, props.data]) }};
+{WITH_CONTROLS}
+window.dash_clientside.controls.choose(arguments[0]);
+return set;
+"""
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "fields"),
+    [
+        ("layer-sort.value", "channel", {"sort": "channel"}),
+        ("layer-faces.value", False, {"faces": "off"}),
+        ("large-look.value", "over", {"look": "over"}),
+        ("whole-map.n_clicks", 3, {"area": None, "on": ""}),
+        ("layer-sort.value", "fill", None),
+        ("layer-faces.value", True, None),
+        ("whole-map.n_clicks", None, None),
+    ],
+)
+def test_a_choice_sets_its_field_at_once(dash_br, control, value, fields):
+    """Nothing is set where the control has come to say what the view says already."""
+    here = HERE.but(on="source")
+    found = dash_br.driver.execute_script(CHOOSE, plain(here), [{"prop_id": control, "value": value}])
+    assert found == ([] if fields is None else [["view", plain(here.but(**fields))]])
+
+
+def test_every_choice_is_a_field_whose_values_the_server_checks():
+    assert set(CHOICES.values()) == set(CHOSEN)
+    assert set(CLEARED.values()) <= set(FIELDS["fresh"])
 
 
 def merged(driver, before, after, now, since=0, went=0):
@@ -326,8 +382,7 @@ def test_a_trace_is_led_to_as_a_whole_or_not(dash_br, now, expected):
 LAYER = f"""
 const context = {{ triggered: [{{ prop_id: arguments[1], value: 1 }}] }};
 window.dash_clientside = {{ no_update: null, callback_context: context }};
-window.dash_component_api = {{}};
-{ASSETS.joinpath("controls.js").read_text(encoding="utf-8")}
+{WITH_CONTROLS}
 {ASSETS.joinpath("layer.js").read_text(encoding="utf-8")}
 {ASSETS.joinpath("trail.js").read_text(encoding="utf-8")}
 const {{ aevisLayer, trail }} = window.dash_clientside;

@@ -51,6 +51,13 @@ def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(ben
     assert there.area is not None
 
 
+def test_the_image_on_which_an_area_was_chosen_goes_with_the_area_alone(bench, found, view):
+    there = {"layer": "layer2.0.relu"}
+    whole = view.but(layer="layer3.1.relu_1", on="source")
+    assert follow(bench, found, whole, ids.RIVER_ASKED, there).on == "", "a step of the trail had set it"
+    assert follow(bench, found, whole.but(area=(1, 1, 2, 2)), ids.RIVER_ASKED, there).on == "source"
+
+
 def test_keys_go_from_column_to_column_and_fold_the_innermost_group(bench, found, view):
     at = view.but(layer="layer2.0.relu")
     here = bench.layers.find("layer2.0.relu").index

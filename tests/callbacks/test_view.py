@@ -112,6 +112,17 @@ def test_only_the_step_that_led_to_the_shown_layer_is_traced():
     assert FULL.path == [0, 1]
 
 
+def test_what_belongs_to_what_was_changed_is_cleared_unless_it_is_said():
+    here = FULL.edit(layer="relu")
+    assert here == FULL.but(layer="relu", map=None, area=None, on="", maps=())
+    assert FULL.edit(layer="relu", map=7, area=(0, 0, 1, 1), on="source") == here.but(
+        map=7, area=(0, 0, 1, 1), on="source"
+    )
+    assert FULL.edit(map=7) == FULL.but(map=7, on=""), "an image that was chosen for another map"
+    assert FULL.edit(sort="fill") == FULL.but(sort="fill")
+    assert FULL.edit(steps=FULL.steps[:2]) == FULL.but(steps=FULL.steps[:2])
+
+
 def test_another_example_keeps_how_things_are_shown_and_nothing_of_the_one_before():
     there = FULL.at_example("cat-01")
     own = ("example", "target", "compared", "layer", "map", "area", "on", "maps", "steps", "at")

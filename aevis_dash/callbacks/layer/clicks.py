@@ -1,5 +1,5 @@
-"""Clicks on the layer: a map that is named elsewhere on the page, maps for a flip-back, their order and faces, and
-pinned layers. A click on a cell is the browser's (assets/layer.js)."""
+"""Clicks on the layer: a map that is named elsewhere on the page, maps for a flip-back, and pinned layers. A click on a
+cell is the browser's (assets/layer.js), and so is how the cells are shown (callbacks/view/browser.py)."""
 
 from typing import Any
 
@@ -22,18 +22,6 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.FACES_READY, "data"),
         Input(ids.SEEN_SO_FAR, "data"),
     )
-
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.SORT, "value"),
-        Input(ids.KEEP, "value"),
-        Input(ids.FACES, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose(sort, keep, faces, data):
-        view = checked(data, bench)
-        return changes(view, view.but(sort=sort, keep=keep, faces="on" if faces else "off"))
 
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "pin"),
@@ -66,19 +54,6 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
 
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.PAIR, "value"),
-        Input(ids.CAUSE_ROLE, "value"),
-        Input(ids.HOW, "value"),
-        Input(ids.REPLACEMENT, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_how(pair, cause, how, replacement, data):
-        view = checked(data, bench)
-        return changes(view, view.but(pair=pair, cause=cause, how=how, replacement=replacement))
-
     app.clientside_callback(
         ClientsideFunction("aevisLayer", "drawn"),
         Output(ids.MAPS_DRAWN, "data"),
@@ -106,7 +81,7 @@ def register(app: Dash, bench: Workbench) -> None:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
         except AevisError as error:
             return {"changes": no_update, "message": str(error), "open": True}
-        return {"changes": changes(view, view.but(maps=maps)), "message": no_update, "open": False}
+        return {"changes": changes(view, view.edit(maps=maps)), "message": no_update, "open": False}
 
 
 def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:

@@ -1,4 +1,4 @@
-"""What changes the network's view: the layer, what stands open, which datapaths are compared, and how."""
+"""Clicks on the network that need the server: the layer, what stands open, which datapaths are shown and compared."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -55,22 +55,20 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.TARGET, "value"),
         Input(ids.BESIDE, "value"),
-        Input(ids.PLOT, "value"),
         Input(ids.METHOD, "value"),
         Input(ids.SHARE, "value"),
-        Input(ids.DISTANCE, "value"),
-        Input(ids.GAP, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def choose(target, beside, plot, method, share, distance, gap, data):
+    def choose(target, beside, method, share, data):
+        """Other datapaths: what may follow from them, such as a layer, only the workbench knows."""
         view = checked(data, bench)
-        changed = view.but(plot=plot, distance=distance, gap=gap)
+        changed = view.edit(method=method, share=float(share))
         if target != view.target and target in targets_of(bench, view):  # its own request may have been dropped
-            changed = changed.but(target=target, compared=())
+            changed = changed.edit(target=target, compared=())
         if ctx.triggered_id == ids.BESIDE and beside:
-            changed = changed.but(compared=compared_in(stored_triplet(bench, view), beside))
-        changed = without_own(changed.but(method=method, share=float(share)), own)
+            changed = changed.edit(compared=compared_in(stored_triplet(bench, view), beside))
+        changed = without_own(changed, own)
         return changes(view, settled(bench, changed)) if changed != view else no_update
 
 
@@ -103,12 +101,11 @@ def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:
         name, _, channel = what.partition(":")
-        there = at_layer(bench, view, bench.layers.find(name).index)
-        return there.but(map=int(channel)) if channel else there
+        return at_layer(bench, view, bench.layers.find(name).index, int(channel) if channel else None)
     group, layer = _keyed(bench, view, placed, what)
     if group:
         known = next((g for g in tree if g.name == group), None)
-        return view.but(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
+        return view.edit(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
     return view if layer is None else at_layer(bench, view, layer)
 
 

@@ -1,5 +1,4 @@
-"""What is chosen at the feature map and needs the server: an area by a box, a lasso or the most active neurons, how
-activations are shown, and by what the patches are the best."""
+"""What is chosen at the feature map and needs the server: an area by a box, a lasso or the most active neurons."""
 
 from typing import Any
 
@@ -9,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.view.address import checked
 from aevis_dash.callbacks.view.opening import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
-from aevis_dash.callbacks.view.state import LOOKS, View, changes
+from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import plain_area
 from aevis_dash.domain import AreaOfInterest, FeatureMap
 from aevis_dash.figures.area import snap_area
@@ -17,8 +16,7 @@ from aevis_dash.workbench import Workbench
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks that choose the area of interest, the look of the maps and the best patches."""
-
+    """Add the callbacks that choose the area of interest."""
     app.clientside_callback(
         ClientsideFunction("neuron", "asked"),
         Output(ids.AREA_DRAWN, "data"),
@@ -47,38 +45,7 @@ def register(app: Dash, bench: Workbench) -> None:
         if area is None:
             return {"changes": no_update, "most": None}
         on = value.get("on", "") if drawn else traced_on(bench, view).value
-        return {"changes": changes(view, view.but(area=plain_area(area), on=on)), "most": None}
-
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.WHOLE_MAP, "n_clicks"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def take_whole_map(clicks, data):
-        view = checked(data, bench)
-        return changes(view, view.but(area=None, on="")) if clicks else no_update
-
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.LOOK, "value"),
-        Input(ids.LARGE_LOOK, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_look(_look, _large_look, data):
-        view, look = checked(data, bench), ctx.triggered[0]["value"]
-        return changes(view, view.but(look=look)) if look in LOOKS else no_update
-
-    @app.callback(
-        Output(ids.CHANGES, "data", allow_duplicate=True),
-        Input(ids.BEST, "value"),
-        State(ids.VIEW, "data"),
-        prevent_initial_call=True,
-    )
-    def choose_best(best, data):
-        view = checked(data, bench)
-        return changes(view, view.but(best=best)) if data else no_update
+        return {"changes": changes(view, view.edit(area=plain_area(area), on=on)), "most": None}
 
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:

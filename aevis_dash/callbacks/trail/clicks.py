@@ -30,7 +30,7 @@ def register(app: Dash, bench: Workbench) -> None:
         if not ctx.triggered[0]["value"] or view.layer is None:
             return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
-            return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)).but(area=None))
+            return changes(view, view.after(Step(THE_PREDICTION, None, source=view.layer)))
         sources = bench.contributions.sources(bench.layers.find(view.layer).index)
         if view.map is None or not sources:
             return no_update
@@ -38,7 +38,7 @@ def register(app: Dash, bench: Workbench) -> None:
         earlier = wanted if wanted in sources else sources[0]
         on = traced_on(bench, view).value
         step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name, on=on)
-        return changes(view, view.after(step).but(area=carried_area(bench, view, earlier)))
+        return changes(view, view.after(step).edit(area=carried_area(bench, view, earlier)))
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
@@ -58,7 +58,7 @@ def register(app: Dash, bench: Workbench) -> None:
         elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
             steps = [replace(steps[0], parent=-1)]
         then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
-        return changes(view, view.but(steps=added(view.steps, steps)[0]), then=then)
+        return changes(view, view.edit(steps=added(view.steps, steps)[0]), then=then)
 
     app.clientside_callback(
         ClientsideFunction("trail", "walk"),

@@ -4,11 +4,26 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from aevis_dash import ids
 
-CONTROLS = (
-    *(ids.PLOT, ids.METHOD, ids.SHARE, ids.DISTANCE, ids.GAP),
-    *(ids.PAIR, ids.CAUSE_ROLE, ids.HOW, ids.SORT, ids.KEEP, ids.FACES),
-    *(ids.REPLACEMENT, ids.MAPS, ids.BEST, ids.LOOK, ids.LARGE_LOOK, ids.AREA_WORDS),
-)
+CHOICES = {
+    ids.PLOT: "plot",
+    ids.DISTANCE: "distance",
+    ids.GAP: "gap",
+    ids.PAIR: "pair",
+    ids.CAUSE_ROLE: "cause",
+    ids.HOW: "how",
+    ids.SORT: "sort",
+    ids.KEEP: "keep",
+    ids.FACES: "faces",
+    ids.REPLACEMENT: "replacement",
+    ids.BEST: "best",
+    ids.LOOK: "look",
+    ids.LARGE_LOOK: "look",
+}
+"""The controls whose value is a field of the view: a choice there sets the field in the browser (assets/controls.js,
+`choose`), and the field sets the control."""
+CLEARED = {ids.WHOLE_MAP: "area"}
+"""The buttons that clear a field."""
+CONTROLS = (*CHOICES, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS)
 """Set from the view in the browser: an answer of the server would come late and undo a choice."""
 
 
@@ -28,6 +43,13 @@ def register(app: Dash) -> None:
     )
     app.clientside_callback(
         ClientsideFunction("controls", "merge"), Input(ids.CHANGES, "data"), State(ids.VIEW, "data")
+    )
+    app.clientside_callback(
+        ClientsideFunction("controls", "choose"),
+        *(Input(name, "value") for name in CHOICES),
+        *(Input(name, "n_clicks") for name in CLEARED),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
     )
     landing = (Input(ids.DONE, "data"), State(ids.WANTED, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "land"), *landing)

@@ -184,7 +184,8 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
 def at_layer(bench: Workbench, view: View, layer: int, chosen: int | None = None) -> View:
     """The view at another layer and the `chosen` map of it, the area of interest carried there; settled."""
     area = carried_area(bench, view, layer)
-    return settled(bench, view.but(layer=bench.layers.layers[layer].name, map=chosen, area=area, maps=()))
+    on = view.on if area is not None else ""  # the image on which an area was chosen goes with it
+    return settled(bench, view.edit(layer=bench.layers.layers[layer].name, map=chosen, area=area, on=on))
 
 
 def opening(bench: Workbench, like: View | None = None) -> View:

@@ -76,15 +76,20 @@ class View:
     at: int = -1
 
     def but(self, **changes: Any) -> "View":
-        """This view with some fields changed."""
+        """This view with some fields changed and all others as they are."""
         return replace(self, **changes)
+
+    def edit(self, **fields: Any) -> "View":
+        """This view after a click that sets some fields. What belongs to one of them (BELONGS) and is not set with it
+        is as on a new page. `edit` of assets/controls.js is the same for the browser."""
+        cleared = {name: FRESH[name] for field in fields for name in BELONGS.get(field, ())}
+        return replace(self, **(cleared | fields))
 
     def at_example(self, example: str | None) -> "View":
         """This view of another example, without what belongs to the one before; how things are shown stays, but for
         an order by contributions, of which there are none yet."""
         sort = PLAIN_VIEW.sort if self.sort == "contribution" else self.sort
-        fresh = self.but(example=example, target=None, compared=(), layer=None, map=None, area=None, on="")
-        return fresh.but(maps=(), steps=(), at=-1, sort=sort)
+        return self.edit(example=example, sort=sort)
 
     def to_data(self) -> dict[str, Any]:
         """As JSON values for a dcc.Store."""
@@ -107,10 +112,9 @@ class View:
         parent = self.at if self.traced is not None and step.layer != THE_PREDICTION else -1
         steps, number = added(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
-            return self.but(steps=steps)
+            return self.edit(steps=steps)
         sort = "contribution" if self.sort == "fill" else self.sort
-        there = self.but(steps=steps, at=number, layer=step.source, map=None, maps=(), on="")
-        return there.but(cause=step.on, sort=sort)
+        return self.edit(steps=steps, at=number, layer=step.source, cause=step.on, sort=sort)
 
 
 BELONGS = {
@@ -118,13 +122,16 @@ BELONGS = {
     "layer": ("map", "area", "on", "maps"),
     "map": ("on",),
     "area": ("on",),
-    "steps": ("at",),
-    "at": ("steps",),
 }
-"""What goes with a field, and is never left as it was before; assets/controls.js (`merge`) has it from the page."""
+"""What belongs to a field: with another example, layer, map or area it is cleared where nothing else is said of it. The
+browser has this table from the page (FIELDS), for `edit` and `merge` in assets/controls.js."""
 PLAIN_VIEW = View()
+FRESH = MappingProxyType({name: getattr(PLAIN_VIEW, name) for names in BELONGS.values() for name in names})
+"""What is cleared, as it then is."""
 PLAIN = MappingProxyType({name: getattr(PLAIN_VIEW, name) for name in (*CHOSEN, "on", "at")})
 """What an address leaves out: the fields that name a way to show things, as a new page has them."""
+FIELDS = MappingProxyType({"belongs": BELONGS, "fresh": dict(FRESH), "plain": dict(PLAIN)})
+"""What the browser is told of the view's fields."""
 
 
 def from_data(data: Mapping[str, Any] | None) -> View:
@@ -158,7 +165,9 @@ def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] |
     """
     old, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != old[name]]
-    fields = {name: now[name] for name in now if name in differ or any(name in BELONGS.get(d, ()) for d in differ)}
+    along = {name for field in differ for name in BELONGS.get(field, ())}
+    along |= {"steps", "at"} if {"steps", "at"} & set(differ) else set()  # a step's number is one of these steps
+    fields = {name: now[name] for name in now if name in differ or name in along}
     was = {name: old[name] for name in fields} | {"layer": before.layer}
     if not fields and not then:
         return no_update
