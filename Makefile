@@ -11,7 +11,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format clean browser
+.PHONY: help run test lint format clean browser scripts
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -23,7 +23,7 @@ run: $(VENV)/.stamp-run ## install what is missing and serve the dashboard at ht
 test: $(VENV)/.stamp-test browser lint ## install what the tests need and run them all
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-lint: $(VENV)/.stamp-test ## check style and types
+lint: $(VENV)/.stamp-test scripts ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
@@ -33,7 +33,7 @@ format: $(VENV)/.stamp-test ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
 
 clean: ## remove the environment and everything computed
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks dist build *.egg-info
+	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks dist build *.egg-info
 	find aevis_dash tests -name __pycache__ -prune -exec rm -rf {} +
 	find cache -mindepth 1 -maxdepth 1 ! -name .gitkeep -exec rm -rf {} +
 
@@ -66,6 +66,22 @@ if [ -n "$$made" ]; then echo 'Making $(VENV); the first time takes some minutes
 if [ -n '$(TORCH_INDEX)' ]; then $(BIN)/python -m pip install --index-url '$(TORCH_INDEX)' torch torchvision; fi; \
 $(BIN)/python -m pip install --disable-pip-version-check -e '$(1)'
 endef
+
+# The page's scripts are checked by eslint and TypeScript, which npm installs into node_modules once for each lock file,
+# and again only where a script or a setting has changed since.
+# Where that cannot be, one line says so, and all else goes on.
+NPM_CI = npm ci --no-audit --no-fund --fetch-retries=0 --fetch-timeout=20000
+LINTED = assets/*.js aevis_dash/pagespeed/*.js *.json *.mjs *.d.ts node_modules/.installed
+new_node = -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 18 || (a === 18 && b >= 18) ? 0 : 1)'
+unchecked = echo "The scripts in assets/ were not checked: $(1)."
+
+scripts:
+	@if ! command -v npm >/dev/null || ! node $(new_node) 2>/dev/null; then \
+		$(call unchecked,npm with Node.js 18.18 or newer is needed); exit 0; fi; \
+	if ! cmp -s package-lock.json node_modules/.installed && \
+		! { $(NPM_CI) >/dev/null 2>&1 && cp package-lock.json node_modules/.installed; }; then \
+		$(call unchecked,npm could not install what checks them (npm ci tells why)); exit 0; fi; \
+	if [ -n "$$(find $(LINTED) -newer node_modules/.linted 2>&1)" ]; then npm run --silent lint && touch node_modules/.linted; fi
 
 # The browser tests walk the page in a Chromium.
 has_browser = command -v chromedriver >/dev/null && \

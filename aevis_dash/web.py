@@ -42,6 +42,13 @@ from aevis_dash.layouts.page import page
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.workbench import Workbench, open_workbench
 
+SCRIPTS = (
+    "plotly-cartesian.min.js",
+    "controls.js",
+    *("address.js", "area.js", "page.js", "gallery.js", "network.js", "layer.js", "neuron.js", "trail.js"),
+    *("tour.js", "press.js", "gone.js"),
+)
+"""The page's own scripts in the order in which they are loaded: the stations' use `controls.js` when they begin."""
 _PARTS = ("graph", "dropdown", "slider")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -79,13 +86,14 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         title="AEVis Dash",
         update_title="",
         assets_folder=str(resource("assets").resolve()),
+        assets_ignore=r"\.js$",  # Dash would load them in the order of the alphabet
         requests_pathname_prefix=prefix,
         routes_pathname_prefix="/",
         serve_locally=True,
         enable_mcp=False,
         on_error=background.say_it_failed,
     )
-    app.index_string = _with_parts(app)
+    app.index_string = _with_scripts(app)
     fields = {**FIELDS, "choices": CHOICES | CLEARED}
     app.layout = lambda: page(
         workspace.root.name, model, classes(bench), score_range(bench), offered, findable(bench), fields, bench.warnings
@@ -134,11 +142,12 @@ class _Packed(dict):
             self[key] = packed
 
 
-def _with_parts(app: Dash) -> str:
-    """Dash's page with the parts of its components that this one shows at once: what comes when it is first drawn is
-    drawn last, after all callbacks."""
+def _with_scripts(app: Dash) -> str:
+    """Dash's page with our scripts, and with the parts of its components that this page shows at once: what comes when
+    it is first drawn is drawn last, after all callbacks."""
     folder = f"{app.config.requests_pathname_prefix}_dash-component-suites/dash/dcc"
-    scripts = "".join(f'<script src="{folder}/async-{part}.js"></script>' for part in _PARTS)
+    places = [f"{folder}/async-{part}.js" for part in _PARTS] + [app.get_asset_url(name) for name in SCRIPTS]
+    scripts = "".join(f'<script src="{place}"></script>' for place in places)
     return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
 
 

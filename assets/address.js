@@ -1,3 +1,4 @@
+// @ts-check
 // The view as the query part of an address: what callbacks/view/address.py reads (`from_search`).
 (function () {
   const LISTS = ["compared", "folds", "pinned"];
@@ -10,6 +11,7 @@
     return ends.join(",") + (places.length ? "," + bits.toString(16) : "");
   }
 
+  /** @param {Step} step */
   function stepText(step) {
     const map = step.map === null ? "" : step.map;
     const place = [step.parent, step.layer, map, areaText(step.area), step.source, step.maps.join(",")];
@@ -18,6 +20,7 @@
   }
 
   // `plain` has the fields that are left out of the address where the view does not differ from it.
+  /** @param {View} view @param {Partial<View>} plain @returns {string} */
   function address(view, plain) {
     const fields = {};
     ["example", "target", "method", "share", "layer", "map"].forEach((name) => (fields[name] = view[name]));

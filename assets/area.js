@@ -1,5 +1,6 @@
-// The area of interest as the view has it: top, left, bottom, right, the ends not included, and the places of the chosen
-// neurons where not all are. A click adds a neuron to it or takes it away.
+// @ts-check
+// The area of interest as the view has it: top, left, bottom, right, the ends not included, and the places of the
+// chosen neurons where not all are. A click adds a neuron to it or takes it away.
 (function () {
   // The neurons of an area as numbers, row by row over the whole map of that width.
   function neurons(area, width) {
@@ -34,8 +35,8 @@
     return around(Array.from(chosen), width);
   }
 
-  // The rectangle of neurons that a text such as "rows 2-4, columns 3" names, of all rows or columns where it names none;
-  // null for no text. Throws a sentence for what is no rectangle of the layer.
+  // The rectangle of neurons that a text such as "rows 2-4, columns 3" names, of all rows or columns where it names
+  // none; null for no text. Throws a sentence for what is no rectangle of the layer.
   const ENDS = /(row|column)s?\s+(\d{1,6})(?:\s*(?:-|–|to)\s*(\d{1,6}))?/g;
   function read(text, layer, height, width) {
     const written = (text || "").trim().toLowerCase();

@@ -1,8 +1,9 @@
+// @ts-check
 // What on the page follows from the view. Stations say of properties what they are for a view (`add`), and what else is
-// to be done (`also`). Whoever has a new view shows it (`show`): what the stations are drawn from is set at once, so that
-// the server is asked without delay. A callback (`follow`) does so for the views that Dash's own callbacks set, and gives
-// the controls what differs: a value set again would ask the server as if it had been chosen. Loaded before the stations'
-// scripts.
+// to be done (`also`). Whoever has a new view shows it (`show`): what the stations are drawn from is set at once, so
+// that the server is asked without delay. A callback (`follow`) does so for the views that Dash's own callbacks set,
+// and gives the controls what differs: a value set again would ask the server as if it had been chosen. Loaded before
+// the stations' scripts (SCRIPTS in web.py).
 (function () {
   const wanted = {};
   const stations = {};
@@ -22,6 +23,7 @@
     return found && found.props[property];
   }
 
+  /** @param {View} view */
   function tell(view) {
     others.forEach((done) => done(view, page));
     Object.entries(stations).forEach(([id, part]) => {
@@ -32,20 +34,24 @@
     });
   }
 
-  // The view after a click that sets some `fields`; `View.edit` of callbacks/view/state.py is the same for the server. What
-  // belongs to one of them and is not set with it is as on a new page: with {layer: ["map", "on"], map: ["on"]} of
+  // What the page tells of the view's fields.
+  /** @returns {Own} */
+  const own = () => shown("own-extraction", "data");
+
+  // The view after a click that sets some `fields`; `View.edit` of callbacks/view/state.py is the same for the server.
+  // What belongs to one of them and is not set with it is as on a new page: with {layer: ["map", "on"], map: ["on"]} of
   //   view = {layer: "conv", map: 3, on: "source", sort: "fill"}
   // edit(view, {sort: "channel"}) gives {layer: "conv", map: 3, on: "source", sort: "channel"}, and
   // edit(view, {layer: "relu", map: 7}) gives {layer: "relu", map: 7, on: "", sort: "fill"}.
-  const own = () => shown("own-extraction", "data");
+  /** @param {View} view @param {Partial<View>} fields @returns {View} */
   function edit(view, fields) {
     const { belongs, fresh } = own();
     const along = Object.keys(fields).flatMap((field) => belongs[field] || []);
     return { ...view, ...Object.fromEntries(along.map((name) => [name, fresh[name]])), ...fields };
   }
 
-  // A control that is a field of the view was set, or a button that clears one was pressed (callbacks/view/browser.py). A
-  // checkbox is "on" or "off". Where the view itself set the control there is nothing to do.
+  // A control that is a field of the view was set, or a button that clears one was pressed (callbacks/view/browser.py).
+  // A checkbox is "on" or "off". Where the view itself set the control there is nothing to do.
   const told = (value) => (typeof value === "boolean" ? (value ? "on" : "off") : value);
   const ticked = (value) => (value === "on" ? true : value === "off" ? false : value);
   function choose(...given) {
@@ -61,17 +67,19 @@
     }
   }
 
+  /** @param {View} view */
   function show(view) {
     window.dash_clientside.set_props("view", { data: view });
     tell(view);
   }
 
-  // What an answer adds to the trail goes behind what has come meanwhile; null where steps are gone, so that its numbers
-  // are wrong. The place in the trail is changed where an answer `led` to another. An example:
+  // What an answer adds to the trail goes behind what has come meanwhile; null where steps are gone, so that its
+  // numbers are wrong. The place in the trail is changed where an answer `led` to another. An example:
   //   when the server was asked, the trail was   was.steps = [A, B]                    and   was.at = 1
   //   it answers with a step that follows B      fields.steps = [A, B, C under B]      and   fields.at = 2
   //   meanwhile the visitor has added a step     view.steps = [A, B, X]                and   view.at = 2
   //   so C becomes the step number 3             gives {steps: [A, B, X, C under B], at: 3 if it led there, else 2}
+  /** @param {Change} change @param {View} view @param {boolean} led @returns {Partial<View> | null} */
   function grown({ was, fields }, view, led) {
     const bare = (steps) => steps.map((step) => Object.assign({}, step, { note: "" }));
     const many = was.steps.length, more = view.steps.length - many;
@@ -84,13 +92,17 @@
   }
 
   // The view with what an answer changes of it. What the visitor has changed since it was asked stays, and with a layer
-  // all that goes with it; of another example only how things are shown is changed, and of a trace whose steps cannot be
-  // added nothing. An example is taken unless the visitor went back since. What belongs to what says callbacks/view/state.py.
-  // An example:
+  // all that goes with it; of another example only how things are shown is changed, and of a trace whose steps cannot
+  // be added nothing. An example is taken unless the visitor went back since. What belongs to what is said in
+  // callbacks/view/state.py. An example:
   //   when the server was asked, the view was    was = {layer: "conv", map: 3, area: null, on: "", maps: []}
   //   it answers with a layer and its map        fields = {layer: "relu", map: 7, area: null, on: "", maps: []}
-  //   the visitor has sorted the cells since     view = {layer: "conv", map: 3, sort: "channel"}    gives relu, 7, channel
-  //   or has gone to another map since           view = {layer: "conv", map: 5, sort: "fill"}       gives conv, 5, fill
+  //   the visitor has sorted the cells since     view = {layer: "conv", map: 3, sort: "channel"} gives relu, 7, channel
+  //   or has gone to another map since           view = {layer: "conv", map: 5, sort: "fill"} gives conv, 5, fill
+  /**
+   * @param {Change} change @param {View} view @param {Record<string, string[]>} belongs @param {number} went
+   * @returns {View}
+   */
   function merged(change, view, belongs, went) {
     const { of, since, was, fields } = change;
     if ("example" in fields) {
@@ -101,7 +113,7 @@
     keep(of === view.example ? [] : belongs.example);
     keep(was.layer === view.layer ? [] : belongs.layer);
     Object.entries(belongs)
-      .map(([name, others]) => [name, ...others])
+      .map(([name, along]) => [name, ...along])
       .filter((all) => all[0] in fields && all.some((name) => stays.has(name)))
       .forEach(keep);
     const grows = of === view.example && "steps" in fields;
@@ -116,6 +128,7 @@
     return Object.assign({}, view, Object.fromEntries(kept), trail);
   }
 
+  /** @param {Change | null} change @param {View | null} view */
   function merge(change, view) {
     if (change && view) {
       const went = (shown("went", "data") || {}).at || 0;
@@ -129,6 +142,7 @@
 
   // Whether a graph is of this view: until the next figure comes it still shows the one before. Its figure's meta names
   // the fields of the view that it is of, among other things.
+  /** @param {Graph} graph @param {View | null} view */
   function shows(graph, view) {
     const meta = (graph.layout && graph.layout.meta) || {};
     const agrees = (name) => !(name in view) || meta[name] === view[name];
@@ -139,6 +153,7 @@
   // the page changed and not the view. What was typed is of one layer of one example.
   const TYPED = ["chosen-maps.value", "area-words.value"];
   let followed = null;
+  /** @param {View | null} view */
   function follow(view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     page = Object.assign({}, context.inputs, context.states);

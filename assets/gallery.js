@@ -1,3 +1,4 @@
+// @ts-check
 // The gallery: forty cards as plain elements, since every Dash component looks at every change of the page.
 (function () {
   let cards = null;
@@ -16,7 +17,8 @@
       element("img", { loading: "lazy", src: found.adversarial, alt: `adversarial, ${found.labels[1]}` }),
       element("span", { className: "over" })
     );
-    stack.style.setProperty("--difference", `url(${new URL(found.difference, document.baseURI)})`); // of the page, not of a style
+    const difference = new URL(found.difference, document.baseURI); // of the page, not of a style
+    stack.style.setProperty("--difference", `url(${difference})`);
     const line = (className) => (textContent) => element("span", { className, textContent });
     const kinds = ["src", "adv", "quiet", "quiet"];
     const lines = found.lines.map((text, i) => line(kinds[i])(text)).concat(found.warnings.map(line("warning")));
@@ -32,8 +34,8 @@
   }
 
   // A card that is out of sight is brought to the middle of its list; the column with the slider stays where it is.
-  function bring(card, always) {
-    const place = card.parentElement, [seen, all] = [card.getBoundingClientRect(), place.getBoundingClientRect()];
+  function bring(one, always = false) {
+    const place = one.parentElement, [seen, all] = [one.getBoundingClientRect(), place.getBoundingClientRect()];
     if (always || seen.top < all.top || seen.bottom > all.bottom) {
       place.scrollTop += (seen.top + seen.bottom - all.top - all.bottom) / 2;
     }
@@ -45,7 +47,7 @@
     if (!place) {
       return setTimeout(follow, 50);
     }
-    const resized = new ResizeObserver(() => place.querySelectorAll(".chosen").forEach((card) => bring(card, true)));
+    const resized = new ResizeObserver(() => place.querySelectorAll(".chosen").forEach((one) => bring(one, true)));
     resized.observe(place);
     ["pointerdown", "keydown", "wheel"].forEach((name) =>
       document.addEventListener(name, () => resized.disconnect(), { once: true, capture: true, passive: true })
@@ -87,9 +89,8 @@
   // What the comparison of all pairs depends on; nothing while it is closed, for then it need not be drawn.
   function asked(clicks, band, by, picked, compared, examples, theme) {
     const open = (clicks || 0) % 2 === 1;
-    return open
-      ? { band, by, picked: picked ?? null, compared: compared ?? null, examples, theme } // undefined is left out of JSON
-      : window.dash_clientside.no_update;
+    const given = { band, by, picked: picked ?? null, compared: compared ?? null, examples, theme }; // JSON has null
+    return open ? given : window.dash_clientside.no_update;
   }
 
   follow();

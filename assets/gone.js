@@ -1,6 +1,7 @@
-// The server may be gone for a while: stopped, started anew, or out of reach. What the page asks of it meanwhile is asked
-// again until it is answered, so that no click is lost; for Dash, the answer only takes long. Until then the page says
-// that what it shows is old, and dims it.
+// @ts-check
+// The server may be gone for a while: stopped, started anew, or out of reach. What the page asks of it meanwhile is
+// asked again until it is answered, so that no click is lost; for Dash, the answer only takes long. Until then the page
+// says that what it shows is old, and dims it.
 (function () {
   const [FIRST, LONGEST, PATIENCE] = [1000, 10000, 10000]; // ms: pauses between two tries; until a server is late
   const AWAY = [502, 503, 504]; // a proxy's answers for a server that does not answer
@@ -9,14 +10,16 @@
   const ask = window.fetch;
   const [away, late, refused] = [new Set(), new Set(), new Map()]; // what was asked, and what was refused by its output
   const missing = new Set(); // pictures that did not come
-  let [rest, wake, pause] = [null, () => {}, FIRST];
+  let [rest, pause] = [null, FIRST];
+  /** @type {(value?: any) => void} */
+  let wake = () => {};
 
   function sentence() {
-    const [why] = refused.values();
-    const advised = /\. \S/.test(why); // a second sentence is the server's own, on what to do
+    const [wrong] = refused.values();
+    const advised = /\. \S/.test(wrong); // a second sentence is the server's own, on what to do
     const again = advised ? "" : " Reload the page; its address keeps what you see.";
     const older = `What is shown is older than your last click.${again}`;
-    return away.size ? TRYING : why ? `The server ${why.replace(/\.$/, "")}. ${older}` : late.size ? LATE : "";
+    return away.size ? TRYING : wrong ? `The server ${wrong.replace(/\.$/, "")}. ${older}` : late.size ? LATE : "";
   }
 
   function say() {
@@ -52,7 +55,8 @@
       const found = await ask.apply(window, given);
       const body = await found.arrayBuffer();
       const { status, statusText, headers } = found;
-      return AWAY.includes(status) ? null : new Response(body.byteLength ? body : null, { status, statusText, headers });
+      const whole = body.byteLength ? body : null;
+      return AWAY.includes(status) ? null : new Response(whole, { status, statusText, headers });
     } catch (error) {
       if (error.name === "AbortError") {
         throw error;
@@ -61,9 +65,9 @@
     }
   }
 
-  // Why an answer is none of this page's server. A server that was started anew may serve something else, which would be
-  // shown beside what this page has, or not know what this page asks; and a proxy may answer with a page of its own, to
-  // log in for example.
+  // Why an answer is none of this page's server. A server that was started anew may serve something else, which would
+  // be shown beside what this page has, or not know what this page asks; and a proxy may answer with a page of its own,
+  // to log in for example.
   let serves = null;
   async function why(found) {
     const by = found.headers.get("aevis-serves");
@@ -112,7 +116,7 @@
 
   // The server is back: pictures that did not come are asked for again.
   function look() {
-    missing.forEach((picture) => picture.isConnected && (picture.src = picture.src));
+    missing.forEach((picture) => picture.isConnected && picture.setAttribute("src", picture.getAttribute("src")));
     missing.clear();
   }
 

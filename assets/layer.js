@@ -1,3 +1,4 @@
+// @ts-check
 // What the layer's treemaps do without the server; called from callbacks/layer/clicks.py and callbacks/layer/table.py.
 (function () {
   let several = false;
@@ -7,7 +8,8 @@
   const shown = { view: null };
 
   // Plotly's clicks do not say which keys were down.
-  document.addEventListener("pointerdown", (event) => (several = event.shiftKey || event.ctrlKey || event.metaKey), true);
+  const keys = ({ shiftKey, ctrlKey, metaKey }) => (several = shiftKey || ctrlKey || metaKey);
+  document.addEventListener("pointerdown", keys, true);
 
   window.addEventListener("resize", () => {
     clearTimeout(resized);

@@ -1,3 +1,4 @@
+// @ts-check
 // The network's window: the mini-map shows and moves it, the keys go along the layers.
 (function () {
   const EDGE = 0.006;
@@ -73,10 +74,12 @@
   // A click on a layer shows it with the map that the figure names, one on a group opens or closes it. Which neurons of
   // another layer belong to an area the server is asked.
   const shown = { view: null };
+  /** @param {View} view @param {string} name @param {number} closed */
   function fold(view, name, closed) {
     const others = view.folds.filter((each) => each.slice(1) !== name);
     return window.dash_clientside.controls.edit(view, { folds: [...others, (closed ? "+" : "-") + name] });
   }
+  /** @param {View} view @param {string} layer @param {number} map */
   function at(view, layer, map) {
     const step = view.steps[view.at];
     const traced = step && step.source === layer;
@@ -92,8 +95,8 @@
     if (inside && !what[2] && view.area) {
       window.dash_clientside.set_props("river-asked", { data: { layer: what[1], at: Date.now() } });
     } else {
-      const after = !inside ? fold(view, ...what) : what[2] ? fold(view, what[2], 1) : at(view, what[1], what[3]);
-      window.dash_clientside.controls.show(after);
+      const there = () => (what[2] ? fold(view, what[2], 1) : at(view, what[1], what[3]));
+      window.dash_clientside.controls.show(inside ? there() : fold(view, what[0], what[1]));
     }
   }
 
@@ -104,8 +107,8 @@
     steps = shown.view && view.layer === shown.view.layer ? steps : 0;
     shown.view = view;
   }
-  function answered(at) {
-    steps = at === asked ? 0 : steps;
+  function answered(time) {
+    steps = time === asked ? 0 : steps;
   }
 
   const KEYS = { ArrowRight: { step: 1 }, ArrowLeft: { step: -1 }, Enter: { fold: true } };

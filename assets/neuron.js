@@ -1,3 +1,4 @@
+// @ts-check
 // What the activation maps do without the server; called from callbacks/neuron/activations.py.
 (function () {
   const part = (value, of) => `${((100 * value) / of).toFixed(2)}%`;
@@ -45,6 +46,7 @@
   }
 
   // The area of interest in words; single neurons of a rectangle have none.
+  /** @param {View} view */
   function words(view) {
     const [top, left, bottom, right, ...picked] = view.area || [];
     const ends = (first, end) => (end - first > 1 ? `${first}-${end - 1}` : `${first}`);
@@ -52,8 +54,8 @@
     return none ? "" : `rows ${ends(top, bottom)}, columns ${ends(left, right)}`;
   }
 
-  // Words that were typed for the area are another one, or wrong, which is said. Dash would tell of them after the click
-  // that ended the typing, which may be one to trace it.
+  // Words that were typed for the area are another one, or wrong, which is said. Dash would tell of them after the
+  // click that ended the typing, which may be one to trace it.
   function typed(text) {
     const told = (children) => window.dash_clientside.set_props("message", { children, is_open: Boolean(children) });
     const { edit, show, shown } = window.dash_clientside.controls;
@@ -78,7 +80,8 @@
     return map ? map.meta[3] : "";
   }
 
-  // What of an area the server is to be asked: one that was drawn on the shown map. A drawing that was taken away is none.
+  // What of an area the server is to be asked: one that was drawn on the shown map. A drawing that was taken away is
+  // none.
   function asked(_small, _large, view) {
     const { no_update: nothing, callback_context: context } = window.dash_clientside;
     const [{ prop_id: by, value } = {}] = context.triggered;

@@ -1,7 +1,9 @@
+// @ts-check
 // What the page does without the server; called from callbacks/view/browser.py and callbacks/view/opening.py.
 (function () {
   const PATHS = ["example", "target", "method", "share"];
-  const LAYER = [...PATHS, "compared", "layer", "pinned", "pair", "cause", "how", "sort", "keep", "faces", "steps", "at"];
+  const CELLS = ["pair", "cause", "how", "sort", "keep", "faces"];
+  const LAYER = [...PATHS, "compared", "layer", "pinned", ...CELLS, "steps", "at"];
   const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
   const STATIONS = {
     paths: [...PATHS, "compared"],
@@ -17,6 +19,7 @@
 
   // The part of the view that a station shows, in the page's theme. Only the trail shows the notes of steps: another
   // station is not drawn anew when one is typed.
+  /** @param {string} station @param {View} view @param {Page} page */
   function part(station, view, page) {
     const found = { theme: page["theme.data"] };
     STATIONS[station].forEach((name) => (found[name] = view[name]));
@@ -38,6 +41,7 @@
   });
   // The view of an address is here: it is shown, unless the visitor has changed the one that was left for it. What an
   // answer changed meanwhile is of the one that was left.
+  /** @param {View} view @param {View | null} shown */
   function arrive(view, shown) {
     return answering || left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
   }
@@ -45,6 +49,7 @@
     const [old, now] = [before, after].map((search) => new URLSearchParams(search));
     return !old.has("layer") && Array.from(old).every(([name, value]) => now.get(name) === value);
   }
+  /** @param {View} view @param {Page} page */
   function link(view, page) {
     const search = window.dash_clientside.address.address(view, page["own-extraction.data"].plain);
     if (window.location.search !== search) {
@@ -59,13 +64,19 @@
   function copying() {
     const button = document.getElementById("copy-link");
     if (button && !button.hasAttribute("role")) {
-      Object.entries({ role: "button", tabindex: "0", "aria-label": button.title }).forEach((pair) => button.setAttribute(...pair));
-      button.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), button.click()));
+      const names = { role: "button", tabindex: "0", "aria-label": button.title };
+      Object.entries(names).forEach(([name, value]) => button.setAttribute(name, value));
+      button.addEventListener("keydown", (event) => {
+        if (["Enter", " "].includes(event.key)) {
+          event.preventDefault();
+          button.click();
+        }
+      });
     }
   }
 
-  // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another example
-  // or method meanwhile. The server first says what the view becomes (callbacks/view/opening.py, `settle`).
+  // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another
+  // example or method meanwhile. The server first says what the view becomes (callbacks/view/opening.py, `settle`).
   function land(done, wanted, view) {
     const of = done && (done.ready || wanted);
     if (of && view && ["example", "method", "share"].every((name) => view[name] === of[name])) {
@@ -82,13 +93,13 @@
   });
 
   // What a job added is brought into sight: several steps by opening all of them, what a flip-back found by scrolling.
-  let steps = null;
+  let known = null;
   function news(view) {
     const count = view.steps.length;
-    if (steps !== null && count > steps + 1 && !answering) {
-      document.getElementById("tree-panel").open = true;
+    if (known !== null && count > known + 1 && !answering) {
+      document.getElementById("tree-panel").setAttribute("open", "");
     }
-    steps = count;
+    known = count;
   }
   function flipped(done) {
     const text = document.getElementById("flip-text");
@@ -132,7 +143,8 @@
     const ids = window.dash_clientside.callback_context.inputs_list[0].map((entry) => entry.id.index);
     const steps = view.steps.map((step) => Object.assign({}, step));
     ids.forEach((number, i) => (steps[number].note = notes[i] || ""));
-    return JSON.stringify(steps) === JSON.stringify(view.steps) ? nothing() : window.dash_clientside.controls.edit(view, { steps });
+    const alike = JSON.stringify(steps) === JSON.stringify(view.steps);
+    return alike ? nothing() : window.dash_clientside.controls.edit(view, { steps });
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);

@@ -1,5 +1,7 @@
-// Plotly looks at the end of a press once more for what lies under the pointer, but not within 50 ms of the last look, and
-// a look while the button is down, as after a drawing, finds nothing: such a press would be lost. Here it is let look.
+// @ts-check
+// Plotly looks at the end of a press once more for what lies under the pointer, but not within 50 ms of the last look,
+// and a look while the button is down, as after a drawing, finds nothing: such a press would be lost. Here it is let
+// look.
 (function () {
   function look() {
     const graphs = Array.from(document.querySelectorAll(".js-plotly-plot"));

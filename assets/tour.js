@@ -1,3 +1,4 @@
+// @ts-check
 // The tour: one card, which stands beside the station that its step speaks of and frames it.
 (function () {
   let at = -1;
@@ -34,10 +35,11 @@
   }
 
   document.addEventListener("click", (event) => {
+    const pressed = event.target.closest && event.target.closest("[data-tour]");
     if (event.target.id === "tour-button") {
       show(0);
-    } else if (event.target.dataset && event.target.dataset.tour) {
-      show({ back: at - 1, next: at + 1, end: -1 }[event.target.dataset.tour]);
+    } else if (pressed) {
+      show({ back: at - 1, next: at + 1, end: -1 }[pressed.dataset.tour]);
     }
   });
   document.addEventListener("keydown", (event) => {

@@ -1,11 +1,16 @@
+// @ts-check
 // The moves in the trail; called from callbacks/trail/clicks.py.
 (function () {
+  /** @param {View} view @param {Partial<View>} fields @returns {View} */
   const edit = (view, fields) => window.dash_clientside.controls.edit(view, fields);
 
-  // The role on whose image a layer's contributions were traced, as a part of the view; what it is where there are none.
+  // The role on whose image a layer's contributions were traced, as a part of the view; what it is where there are
+  // none.
+  /** @param {View} view @param {number} at @returns {Partial<View>} */
   const cause = (view, at) => (at >= 0 ? { cause: view.steps[at].on } : {});
 
   // Where a step began; the prediction has no layer of its own.
+  /** @param {View} view @param {number} number */
   function step(view, number) {
     const { layer, source, map, area, parent, on } = view.steps[number];
     const there = { layer: layer || source, map, area, on: layer ? on : "", at: parent };
@@ -13,6 +18,7 @@
   }
 
   // What came of a step: the contributions, or the maps that were flipped.
+  /** @param {View} view @param {number} number */
   function node(view, number) {
     const { layer, source, map, maps, replacement, parent } = view.steps[number];
     const there = source ? { layer: source, at: number } : { layer, map, maps, replacement, at: parent };
@@ -20,6 +26,7 @@
   }
 
   // Without a step and all that follow it.
+  /** @param {View} view @param {number} number */
   function drop(view, number) {
     const places = [];
     let count = 0;

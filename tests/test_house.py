@@ -3,8 +3,10 @@
 import argparse
 import ast
 import importlib.metadata
+import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -244,6 +246,56 @@ def test_make_run_says_in_one_line_what_is_missing(tmp_path, python, words):
     assert re.search(words, done.stderr)
     assert (done.stdout + done.stderr).count("\n") == 1
     assert not (tmp_path / ".venv").exists()
+
+
+def scripts() -> list[Path]:
+    """The scripts of the page that are ours."""
+    return [path for path in sorted((ROOT / "assets").glob("*.js")) if ".min." not in path.name]
+
+
+def test_the_types_of_every_script_are_checked():
+    assert len(scripts()) > 10
+    heads = {path.name: path.read_text(encoding="utf-8").split("\n", 1)[0] for path in scripts()}
+    assert {name for name, head in heads.items() if head != "// @ts-check"} == set()
+
+
+def test_the_lock_of_the_scripts_tools_names_no_registry():
+    """They are installed from the registry that npm is told of, and known again by their digests."""
+    locked = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert len(locked) > 50
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+    assert [name for name, package in locked.items() if name and "integrity" not in package] == []
+    declared = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in declared} == declared
+
+
+@pytest.mark.parametrize(
+    ("tools", "words"),
+    [
+        ({}, "npm with Node.js 18.18 or newer is needed"),
+        ({"npm": "exit 0", "node": "exit 1"}, "npm with Node.js 18.18 or newer is needed"),
+        ({"npm": "exit 1", "node": "exit 0"}, "npm could not install what checks them (npm ci tells why)"),
+    ],
+)
+def test_scripts_that_cannot_be_checked_are_told_in_one_line(tmp_path, tools, words):
+    for name in ("Makefile", "package-lock.json"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "make", "cmp"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    for name, line in tools.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = subprocess.run(
+        ["make", "scripts"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"The scripts in assets/ were not checked: {words}.\n"
+    assert done.stderr == ""
 
 
 def test_ci_runs_make_test():

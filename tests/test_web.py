@@ -22,9 +22,10 @@ from torchvision.transforms import functional
 from aevis_dash import web
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
+from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import write_image
-from aevis_dash.web import LARGEST_REQUEST, _Packed, create_app, listening
+from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, _Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
 
 
@@ -296,6 +297,19 @@ def test_scripts_are_packed_once_and_answers_each_time(client):
     assert parts == ["graph", "dropdown", "slider"], "else they are drawn last"
     for part in parts:
         with client.get(f"/_dash-component-suites/dash/dcc/async-{part}.js") as answer:
+            assert answer.status_code == 200
+
+
+def test_scripts_are_loaded_in_their_order_and_no_other(client):
+    page, folder = client.get("/").get_data(as_text=True), resource("assets")
+    loaded = re.findall(r'<script src="/assets/([^"?]+)', page)
+    assert loaded == list(SCRIPTS)
+    assert set(SCRIPTS) == {path.name for path in folder.glob("*.js")}
+    users = [name for name in SCRIPTS if "dash_clientside.controls" in (folder / name).read_text(encoding="utf-8")]
+    assert len(users) > 4
+    assert all(SCRIPTS.index("controls.js") <= SCRIPTS.index(name) for name in users)
+    for name in SCRIPTS:
+        with client.get(f"/assets/{name}") as answer:
             assert answer.status_code == 200
 
 
