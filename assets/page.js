@@ -76,7 +76,7 @@
   }
 
   // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another
-  // example or method meanwhile. The server first says what the view becomes (callbacks/view/opening.py, `settle`).
+  // example or method meanwhile. The server first says what the view becomes (callbacks/view/opening.py, `land`).
   function land(done, wanted, view) {
     const of = done && (done.ready || wanted);
     if (of && view && ["example", "method", "share"].every((name) => view[name] === of[name])) {

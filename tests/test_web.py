@@ -323,10 +323,10 @@ def test_the_page_draws_with_a_plotly_of_its_own_that_is_as_new_as_the_librarys(
 
 def test_an_error_nobody_foresaw_is_told_to_the_visitor(client, caplog):
     """In a sentence and in the log, and all else stays as it is."""
-    output = next(d["output"] for d in client.get("/_dash-dependencies").json if "departures.figure" in d["output"])
+    output = next(d["output"] for d in client.get("/_dash-dependencies").json if "divergences.figure" in d["output"])
     outputs = [dict(zip(("id", "property"), part.split("."), strict=True)) for part in output.strip(".").split("...")]
-    asked = {"id": "departures-asked", "property": "data", "value": {"band": "class"}}
-    body = {"output": output, "outputs": outputs, "inputs": [asked], "changedPropIds": ["departures-asked.data"]}
+    asked = {"id": "divergences-asked", "property": "data", "value": {"band": "class"}}
+    body = {"output": output, "outputs": outputs, "inputs": [asked], "changedPropIds": ["divergences-asked.data"]}
     answer = client.post("/_dash-update-component", json=body)
     assert answer.status_code == 200
     assert answer.json["response"] == {}
@@ -518,7 +518,7 @@ ORIGINS = [
 def test_pages_of_others_cannot_post(bench, host, origin, trusted):
     """Behind a proxy the Host may be the proxy's or this server's; the Origin is always the proxy's."""
     client = create_app(bench, Guard(names=("lab.example",))).server.test_client()
-    asked = next(d for d in client.get("/_dash-dependencies").json if "departures.figure" in d["output"])
+    asked = next(d for d in client.get("/_dash-dependencies").json if "divergences.figure" in d["output"])
     headers = {"Host": host} if origin is None else {"Host": host, "Origin": origin}
     answer = client.post(UPDATE, json={"output": asked["output"]}, headers=headers)
     assert (answer.status_code == 403) != trusted

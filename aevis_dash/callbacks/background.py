@@ -11,7 +11,7 @@ from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.queueing import Ended
-from aevis_dash.callbacks.view.address import check, checked
+from aevis_dash.callbacks.view.address import check, checked_view
 from aevis_dash.callbacks.view.state import FIRST, View, flip_of, from_data, wanted_of
 from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
@@ -87,12 +87,12 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> A
     if not wanted:
         return no_update
     try:
-        asked = checked(wanted, jobs.workbench())
+        asked = checked_view(wanted, jobs.workbench())
         nulls = wanted["part"] != FIRST
         jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=nulls)
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         sentence = _sentence(error, NAMES[ids.EXTRACTION])
-        return {"result": failed(sentence), **message(sentence)}
+        return {"result": failure(sentence), **message(sentence)}
     return {"result": {"ready": wanted}, **message()}
 
 
@@ -104,14 +104,14 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Ans
     if not wanted:
         return no_update
     try:
-        view, graph = checked(wanted, jobs.workbench()), jobs.workbench().layers
+        view, graph = checked_view(wanted, jobs.workbench()), jobs.workbench().layers
         step = step_from_data(wanted["step"])
         jobs.contribute(
             wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
         )
     except Exception as error:  # as above
         sentence = _sentence(error, NAMES[ids.CONTRIBUTIONS])
-        return {"result": failed(sentence), **message(sentence)}
+        return {"result": failure(sentence), **message(sentence)}
     return {"result": wanted, **message()}
 
 
@@ -197,7 +197,7 @@ def say_it_failed(error: Exception) -> None:
     set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
 
 
-def failed(sentence: str) -> dict[str, Any]:
+def failure(sentence: str) -> dict[str, Any]:
     """What the page is told of a job without a result that it shows to be under way; the moment makes it news."""
     return {"failed": sentence, "at": time.time()}
 
@@ -211,7 +211,7 @@ def _ended(error: Exception, kind: str) -> dict[str, Any]:
     """The answer of a job that was refused, or ended without a result: nothing but why."""
     sentence = _why(error, NAMES[kind])
     awaited = kind in (ids.EXTRACTION, ids.CONTRIBUTIONS)  # the page says that they are under way
-    return {"result": failed(sentence) if awaited else no_update, **message(sentence)}
+    return {"result": failure(sentence) if awaited else no_update, **message(sentence)}
 
 
 def _why(error: Exception, what: str) -> str:

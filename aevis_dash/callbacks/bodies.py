@@ -7,7 +7,7 @@ from dash import Dash
 from dash.exceptions import DependencyException
 from flask import Response, request
 
-from aevis_dash.callbacks.guard import refused
+from aevis_dash.callbacks.guard import refusal
 from aevis_dash.domain import so_many
 
 ENDPOINT = "/_dash-update-component"
@@ -21,11 +21,11 @@ def register(app: Dash) -> None:
         if request.endpoint != ENDPOINT:
             return None
         wrong = mistake(_body(), app.callback_map)
-        return refused(400, f"{wrong} Reload the page.") if wrong else None
+        return refusal(400, f"{wrong} Reload the page.") if wrong else None
 
     @app.server.errorhandler(DependencyException)
     def _unknown(_: Exception) -> Response:
-        return refused(404, "The page has no such script.")
+        return refusal(404, "The page has no such script.")
 
 
 def _body() -> Any:

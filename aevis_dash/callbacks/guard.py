@@ -58,15 +58,15 @@ def register(server: Flask, guard: Guard) -> None:
     def _check() -> Response | None:
         host, origin = request.environ.get("HTTP_HOST", ""), request.headers.get("Origin")
         if not guard.knows(host):
-            return refused(400, f"This server is not called {host!r}. Start it with --allow-host NAME if it should be.")
+            return refusal(400, f"This server is not called {host!r}. Start it with --allow-host NAME if it should be.")
         if request.method not in _READING and origin is not None and not guard.trusts(origin, host):
-            return refused(
+            return refusal(
                 403, f"A page of {origin!r} may not ask this. Start the server with --allow-host NAME if it should."
             )
         return None
 
 
-def refused(status: int, why: str) -> Response:
+def refusal(status: int, why: str) -> Response:
     """An answer of one line that says why there is no other."""
     return Response(f"{why}\n", status, mimetype="text/plain")
 

@@ -65,29 +65,29 @@ def picture(bench: Workbench, chosen: FeatureMap) -> str:
 def register(server: Flask, bench: Workbench) -> None:
     """Add the routes. Only what the workspace's tables name is served; anything else is not found."""
 
-    def asked(what: str) -> str:
+    def argument(what: str) -> str:
         return request.args.get(what, "")
 
     @server.get("/image/<digest>")
     def _image(digest: str) -> Response:
-        name = asked("file")
+        name = argument("file")
         return _png(lambda: _read(bench, name), digest, lambda: _seen(bench, name))
 
     @server.get("/thumbnail/<digest>")
     def _thumbnail(digest: str) -> Response:
-        name = asked("file")
+        name = argument("file")
         small = lambda: smaller(_read(bench, name), _SMALL)  # noqa: E731
         return _png(small, digest, lambda: _seen(bench, name), (digest, name))
 
     @server.get("/difference/<digest>")
     def _difference(digest: str) -> Response:
-        name = asked("example")
+        name = argument("example")
         now = lambda: _digests(bench, bench.workspace.example(name))  # noqa: E731
         return _png(lambda: _amplified(bench, name), digest, now)
 
     @server.get("/patch/<digest>/<int:layer>/<int:row>/<int:col>")
     def _crop(digest: str, layer: int, row: int, col: int) -> Response:
-        name = asked("file")
+        name = argument("file")
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in bench.workspace.image_places:
             abort(404)

@@ -7,7 +7,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.layouts.departures import departures_panel, picked
+from aevis_dash.layouts.divergences import divergences_panel, picked
 from aevis_dash.layouts.graph import waiting_graph
 
 
@@ -72,7 +72,7 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
                 className="filters",
             ),
             dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
-            departures_panel(),
+            divergences_panel(),
             picked(),
             html.Div(id=ids.COUNT, className="quiet"),
             html.Div(

@@ -60,7 +60,7 @@ def _state() -> list:
             ids.EXAMPLES,
             ids.COMPARED,
             ids.PICKED,
-            ids.DEPARTURES_ASKED,
+            ids.DIVERGENCES_ASKED,
             ids.WENT,
             ids.ARRIVED,
             ids.MAPS_DRAWN,

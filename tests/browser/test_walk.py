@@ -339,20 +339,20 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     """A job compares all pairs; a click on a bar, then on a map that recurs, narrows the gallery."""
     walker.drawn("scores")
     everything = walker.says("gallery-count", "of 480 examples")
-    walker.driver.find_element("css selector", "#departures-panel summary").click()
+    walker.driver.find_element("css selector", "#divergences-panel summary").click()
     walker.press("compare-pairs")
-    walker.says("departures-note", "pairs, by the layer where")
-    walker.drawn("departures")
-    figure = walker.driver.execute_script(BARS, "departures")
+    walker.says("divergences-note", "pairs, by the layer where")
+    walker.drawn("divergences")
+    figure = walker.driver.execute_script(BARS, "divergences")
     assert sorted(name for name, _, _ in figure) == ["3", "5", "8"], "by perturbation"
     name, layer, pairs = max(
         ((n, c, y) for n, cs, ys in figure for c, y in zip(cs, ys, strict=True)), key=lambda b: b[2]
     )
 
-    walker.click_bar("departures", name, layer[0])
+    walker.click_bar("divergences", name, layer[0])
     walker.says("picked-text", f"leave at {layer[0]} · perturbation {name}")
     walker.says("gallery-count", f"{pairs} of 480 examples")
-    walker.choose("departures-by", "source class")
+    walker.choose("divergences-by", "source class")
     walker.says("gallery-count", everything)
 
     named, times = walker.click_any("#culprits .culprit").split(" ×")
@@ -371,13 +371,13 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
         walker = Walker(dash_br, next(running).url)
         walker.drawn("scores")
         walker.says("gallery-count", "of 480 examples")
-        walker.driver.find_element("css selector", "#departures-panel summary").click()
+        walker.driver.find_element("css selector", "#divergences-panel summary").click()
         walker.press("compare-pairs")
-        walker.says("departures-note", "pairs, by the layer where")
-        walker.drawn("departures")
-        walker.driver.execute_script(MARK, "departures")
+        walker.says("divergences-note", "pairs, by the layer where")
+        walker.drawn("divergences")
+        walker.driver.execute_script(MARK, "divergences")
         _move_slider(walker)
-        assert walker.driver.execute_script(MARKED, "departures"), "it is as it was drawn before"
+        assert walker.driver.execute_script(MARKED, "divergences"), "it is as it was drawn before"
 
         walker.click_any("#culprits .culprit")
         walker.says("picked-text", "differ most in map")
@@ -386,9 +386,9 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
         table.write_text("".join(rows[:-40]))
         _move_slider(walker)
         walker.says("picked-text", "the examples changed: compare all pairs again")
-        walker.says("departures-note", "Compares every misclassified pair")
+        walker.says("divergences-note", "Compares every misclassified pair")
         walker.press("compare-pairs")
-        walker.says("departures-note", "pairs, by the layer where")
+        walker.says("divergences-note", "pairs, by the layer where")
         walker.says("picked-text", "differ most in map")
         walker.says("gallery-count", "of 440 examples")
         gone = [row.split(",")[0] for row in rows[-40:]]  # a card's picture may be asked for after its example went

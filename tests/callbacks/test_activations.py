@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from aevis_dash.callbacks.neuron.activations import area_words, firing_of, shown
+from aevis_dash.callbacks.neuron.activations import area_words, firing_of, firings
 from aevis_dash.callbacks.neuron.clicks import chosen_area
 from aevis_dash.callbacks.view import state as views
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AreaOfInterest, Role, further
 from aevis_dash.layouts.activations import LOOKS, Sight, large_style, row_style, sights
@@ -27,7 +27,7 @@ def test_every_compared_image_is_shown_with_its_class_and_its_own_activations(be
     found = stored_triplet(bench, view)
     others = [*found.plan.candidates, found.plan.nulls[0]]
     firing = firing_of(bench, view.but(compared=(found.plan.example.source, *others)))
-    drawn = shown(bench, firing)
+    drawn = firings(bench, firing)
     assert list(drawn)[:2] == [Role.SOURCE, Role.ADVERSARIAL]
     assert len(drawn) == 2 + len(others)
     last = drawn[further(len(others), other=1)]
@@ -45,11 +45,11 @@ def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
 def test_a_layer_without_positions_is_one_neuron(bench, view, monkeypatch):
     layer = bench.layers.layers[0]
     firing = firing_of(bench, view.but(layer=layer.name, map=3))
-    assert {one.values.shape for one in shown(bench, firing).values()} == {(layer.height, layer.width)}
+    assert {one.values.shape for one in firings(bench, firing).values()} == {(layer.height, layer.width)}
     monkeypatch.setattr(
         bench.maps, "activation_maps", lambda _name, _layer: np.arange(layer.channels, dtype=np.float32)
     )
-    assert [one.values.tolist() for one in shown(bench, firing).values()] == [[[3.0]]] * 3
+    assert [one.values.tolist() for one in firings(bench, firing).values()] == [[[3.0]]] * 3
 
 
 def test_the_area_says_how_much_it_sees(bench, view):

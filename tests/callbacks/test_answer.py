@@ -5,7 +5,7 @@ from dash import Patch
 
 from aevis_dash.callbacks.neuron.answer import AREA, FEATURES, MAP, OUTPUTS, PARTS, TRAIL, describe
 from aevis_dash.callbacks.view.marks import mark
-from aevis_dash.callbacks.view.opening import settled
+from aevis_dash.callbacks.view.opening import settle
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
@@ -21,7 +21,7 @@ def bench(filling_world):
 
 @pytest.fixture(scope="module")
 def view(bench):
-    return settled(bench, View(example=bench.workspace.settings.opens_on)).but(area=(0, 0, 2, 2))
+    return settle(bench, View(example=bench.workspace.settings.opens_on)).but(area=(0, 0, 2, 2))
 
 
 def told(bench, view, *news):

@@ -10,12 +10,12 @@ from aevis_dash.callbacks.layer.contents import (
     contribution_to,
     drawing,
     faces_of,
-    kept,
+    kept_maps,
     more_than_all,
-    ranked,
+    ranking,
     strongest,
 )
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Role
@@ -72,20 +72,20 @@ PATHS = {
 
 def test_what_is_kept():
     rank = np.arange(6.0)
-    assert kept("all", PATHS, rank).all()
-    assert np.flatnonzero(kept("adv", PATHS, rank)).tolist() == [0, 2]
-    assert np.flatnonzero(kept("shared", PATHS, rank)).tolist() == [1, 5]
-    assert np.flatnonzero(kept("src", PATHS, rank)).tolist() == [3]
+    assert kept_maps("all", PATHS, rank).all()
+    assert np.flatnonzero(kept_maps("adv", PATHS, rank)).tolist() == [0, 2]
+    assert np.flatnonzero(kept_maps("shared", PATHS, rank)).tolist() == [1, 5]
+    assert np.flatnonzero(kept_maps("src", PATHS, rank)).tolist() == [3]
     tar = {Role.TARGET: np.array([1, 0, 0, 0, 1, 0], bool)}
-    assert np.flatnonzero(kept("tar", PATHS | tar, rank)).tolist() == [4]
-    assert not kept("adv", {Role.SOURCE: PATHS[Role.SOURCE]}, rank).any()
+    assert np.flatnonzero(kept_maps("tar", PATHS | tar, rank)).tolist() == [4]
+    assert not kept_maps("adv", {Role.SOURCE: PATHS[Role.SOURCE]}, rank).any()
 
 
 def test_top_are_the_critical_maps_of_largest_rank():
     rng = np.random.default_rng(0)
     critical, rank = rng.random(400) < 0.5, rng.random(400)
     rank[np.flatnonzero(critical)[3]] = np.nan
-    chosen = kept("top", {Role.SOURCE: critical}, rank)
+    chosen = kept_maps("top", {Role.SOURCE: critical}, rank)
     assert chosen.sum() == TOP
     assert critical[chosen].all()
     assert rank[chosen].min() > np.nanmax(np.where(critical & ~chosen, rank, -1))
@@ -93,14 +93,14 @@ def test_top_are_the_critical_maps_of_largest_rank():
 
 def test_by_what_cells_are_sorted():
     difference, contribution = np.array([-3.0, 1.0, 2.0]), np.array([0.1, 0.5, 0.2])
-    first = lambda sort, values: int(np.argmax(ranked(sort, difference, values)))  # noqa: E731
+    first = lambda sort, values: int(np.argmax(ranking(sort, difference, values)))  # noqa: E731
     assert (first("fill", contribution), first("contribution", contribution), first("channel", contribution)) == (
         0,
         1,
         0,
     )
     assert first("contribution", None) == 0
-    assert np.argsort(-ranked("channel", difference, None)).tolist() == [0, 1, 2]
+    assert np.argsort(-ranking("channel", difference, None)).tolist() == [0, 1, 2]
 
 
 def test_contributions_are_the_causes_and_sort_the_cells(bench, found, view):

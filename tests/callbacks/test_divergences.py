@@ -55,7 +55,7 @@ def without_a_label(world):
 
 
 def test_neither_the_slider_nor_a_filter_draws_the_whole_set(app):
-    for name in (ids.DEPARTURES_ASKED, ids.PICKED_TEXT):
+    for name in (ids.DIVERGENCES_ASKED, ids.PICKED_TEXT):
         heard = {each["id"] for each in callback_of(app, name)[1]["inputs"]}
         assert {ids.EXAMPLES, ids.COMPARED, ids.PICKED} <= heard
         assert not heard & {ids.COUNT, ids.CARDS, ids.RANGE, ids.ONLY_MISCLASSIFIED, ids.CLASS_FROM, ids.CLASS_TO}
@@ -83,10 +83,10 @@ def test_examples_that_changed_since_they_were_compared_are_told_until_they_are_
     picked = {"band": "class", "layer": divergences.NEVER, "by": "source", "group": ""}
     said = lambda: answer(app, ids.PICKED_TEXT, **{ids.PICKED: picked})[ids.PICKED_TEXT]["children"]  # noqa: E731
     asked = {"band": "class", "by": "source", "picked": None, "theme": "light"}
-    drawn = lambda: answer(app, ids.DEPARTURES, **{ids.DEPARTURES_ASKED: asked})  # noqa: E731
+    drawn = lambda: answer(app, ids.DIVERGENCES, **{ids.DIVERGENCES_ASKED: asked})  # noqa: E731
     divergences.listing(bench)
     assert said() == "never leave"
-    assert "pairs" in drawn()[ids.DEPARTURES_NOTE]["children"]
+    assert "pairs" in drawn()[ids.DIVERGENCES_NOTE]["children"]
     without_an_example(world)
     assert said() == "the examples changed: compare all pairs again"
     assert drawn()[ids.COMPARE]["style"] == {}, "the button is there again"

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from aevis_dash.callbacks.neuron.answer import MAP, describe
-from aevis_dash.callbacks.view import opening as settle
-from aevis_dash.callbacks.view.opening import (
-    comparable,
-    is_lost_map,
-    lost_map,
-    opening,
-    parting_layer,
-    settled,
-    stored_triplet,
-)
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.opening import comparable, is_lost_map, lost_map, opening, parting_layer, settle
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.core.intervention import single_map_effects
 from aevis_dash.domain import DatapathDistance, Role
@@ -44,7 +36,7 @@ def test_it_opens_where_src_and_adv_part_most(bench, found, monkeypatch):
 
 def test_the_first_map_is_one_that_src_lost_and_that_gives_its_class_back(bench, found):
     """Its true effect, one map at a time, is large among all of the layer; it fires more on src, which needs it."""
-    view = settled(bench, View(example=found.plan.example.id))
+    view = settle(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
     assert layer == parting_layer(bench, found)
     assert bench.maps.difference(found, layer, Role.SOURCE, Role.ADVERSARIAL)[view.map] > 0
@@ -75,7 +67,7 @@ def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
 
 
 def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
-    view = settled(bench, View(example=found.plan.example.id))
+    view = settle(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
     title = describe(bench, view, LIGHT, frozenset({MAP}))["title"]
     assert title.endswith("is estimated to speak most for panda")
@@ -89,7 +81,7 @@ def test_a_link_without_an_example_opens_like_none_but_for_how_things_are_shown(
     assert opening(bench, View(layer="layer4.0.relu", map=3, sort="contribution")) == plain.but(sort="contribution")
     assert opening(bench, View(gap="equal", plot="dots")) == plain.but(gap="equal", plot="dots")
     assert opening(bench, View(method="gradient")) == View(example=plain.example, method="gradient")
-    assert comparable(bench, View(compared=("nowhere.png",))) == (View(), []), "`unread` tells of them"
+    assert comparable(bench, View(compared=("nowhere.png",))) == (View(), []), "`remainder` tells of them"
 
 
 def test_it_opens_on_an_example_that_is_ready_and_on_the_workspaces_own(world):
@@ -105,4 +97,4 @@ def test_it_opens_on_an_example_that_is_ready_and_on_the_workspaces_own(world):
     assert bench.opening(judged).example.id == story, "it alone has its datapaths"
     far = [e for e in judged if e.example.id != story]
     assert bench.opening(far) == by_nearness_to_medium(far)[0], "none of these is ready"
-    assert settle.settled(bench, View(example=near[0].example.id)).layer is None
+    assert settle(bench, View(example=near[0].example.id)).layer is None

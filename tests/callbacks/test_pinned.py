@@ -4,7 +4,7 @@ import pytest
 
 from aevis_dash.callbacks.layer.clicks import at
 from aevis_dash.callbacks.layer.pinned import GAP, beside, figure_of, map_in, step_to, width_of
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.workbench import open_workbench

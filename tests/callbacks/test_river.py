@@ -11,7 +11,8 @@ from aevis_dash import ids
 from aevis_dash.callbacks.network import river as network
 from aevis_dash.callbacks.network.clicks import compared_in, findable, follow, innermost, targets_of
 from aevis_dash.callbacks.network.river import in_a_line, picture_of, placed_of
-from aevis_dash.callbacks.view.opening import carried_area, most_raised, settled, stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.opening import carried_area, most_raised, settle
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import DatapathDistance, Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
@@ -30,7 +31,7 @@ def found(bench):
 
 @pytest.fixture
 def view(bench):
-    return settled(bench, View(example=bench.workspace.settings.opens_on))
+    return settle(bench, View(example=bench.workspace.settings.opens_on))
 
 
 def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(bench, found):
@@ -39,7 +40,7 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
         critical = np.flatnonzero(bench.layers.part(found.adversarial.critical, layer.index))
         raised = bench.maps.difference(found, layer.index, Role.ADVERSARIAL, Role.SOURCE)
         assert best[layer.index] == max(critical, key=lambda c: raised[c], default=0)
-        there = settled(bench, View(example=found.plan.example.id, layer=layer.name))
+        there = settle(bench, View(example=found.plan.example.id, layer=layer.name))
         assert there.map == best[layer.index]
 
 
@@ -243,10 +244,10 @@ def test_images_of_another_example_are_told_and_are_not_kept(bench, view):
     answer = network.draw(bench, foreign.to_data(), {network.FIRST})
     assert f"{stranger!r} has no datapath" in answer["note"]
     assert "no river" in answer["figure"].layout.annotations[0].text
-    assert settled(bench, foreign) == view
+    assert settle(bench, foreign) == view
     found = stored_triplet(bench, view)
     good = view.but(compared=(found.plan.example.source,))
-    assert settled(bench, good) == good
+    assert settle(bench, good) == good
     assert set(network.draw(bench, good.to_data())) == set(answer) == {*network.RIVER, *network.PATHS}
 
 
@@ -305,7 +306,7 @@ def test_a_river_beside_one_of_them_waits_for_all(bench, view, found, without_nu
     assert "Extracting" in answer["figure"].layout.annotations[0].text
     count = 2 + len(found.plan.candidates)
     assert answer["note"].startswith(f"{count + 1} datapaths to extract; they are kept")
-    assert settled(bench, beside) == beside, "what the link names is not forgotten meanwhile"
+    assert settle(bench, beside) == beside, "what the link names is not forgotten meanwhile"
     assert network.draw(bench, view.to_data())["wanted"]["part"] == network.NULLS
 
 

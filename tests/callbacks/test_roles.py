@@ -8,7 +8,7 @@ import pytest
 from aevis_dash.callbacks.neuron.answer import TRAIL, describe
 from aevis_dash.callbacks.neuron.clicks import chosen_area
 from aevis_dash.callbacks.trail.words import hint, nodes
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step, cause_of

@@ -13,7 +13,7 @@ from aevis_dash.callbacks.view.opening import carried_area
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import (
     Step,
-    added,
+    add_steps,
     area_of,
     cause_of,
     intervention_of,
@@ -38,15 +38,15 @@ def test_a_path_leads_from_the_first_step():
 
 
 def test_a_step_that_is_there_is_found_again():
-    steps, number = added(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu", parent=0, note="again")])
+    steps, number = add_steps(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu", parent=0, note="again")])
     assert (steps, number) == (TREE, 2)
-    steps, number = added(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu")])
+    steps, number = add_steps(TREE, [Step("layer2.0.relu", 3, None, "layer1.0.relu")])
     assert (len(steps), number) == (6, 5), "as the first of a branch it is another"
 
 
 def test_steps_that_follow_one_another_are_added_together():
     new = [Step("", None, None, "layer2.0.relu"), Step("layer2.0.relu", 9, None, "relu", parent=5)]
-    steps, number = added(TREE, new)
+    steps, number = add_steps(TREE, new)
     assert steps == (*TREE, Step("layer2.0.relu", 9, None, "relu", parent=4)), "the first one was there"
     assert number == 5
 

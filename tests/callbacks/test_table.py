@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from aevis_dash.callbacks.layer.contents import contents
-from aevis_dash.callbacks.layer.table import csv_of, in_order_of, order_after, table_of, told
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.layer.table import csv_of, in_order_of, order_after, order_of, table_of
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import Role
 from aevis_dash.figures.cells import together
@@ -59,7 +59,7 @@ def test_a_column_sorts_both_ways_and_keeps_the_order_of_equals():
     assert in_order_of(COLUMNS, ROWS, None) == ROWS
     gone = {"column": "contribution", "up": True}
     assert in_order_of(COLUMNS, ROWS, gone) == ROWS
-    assert told(COLUMNS, gone) == ("", False)
+    assert order_of(COLUMNS, gone) == ("", False)
 
 
 def test_csv_has_every_row_and_all_digits():

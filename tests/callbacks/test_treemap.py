@@ -9,7 +9,7 @@ from dash import no_update
 
 from aevis_dash.callbacks.layer.contents import contents, contribution_to
 from aevis_dash.callbacks.layer.treemap import _winners, asked_for, contributions_of, fields, sources_of
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step
 from aevis_dash.core.receptive import field_on_image

@@ -10,10 +10,11 @@ from dash import no_update
 
 from aevis_dash.callbacks import background
 from aevis_dash.callbacks.layer.treemap import contributions_of
-from aevis_dash.callbacks.view import opening as settle
+from aevis_dash.callbacks.view import opening as openings
 from aevis_dash.callbacks.view import state as views
-from aevis_dash.callbacks.view.address import check, checked, from_search, unread
-from aevis_dash.callbacks.view.opening import comparable, stored_triplet
+from aevis_dash.callbacks.view.address import check, checked_view, from_search, remainder
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.opening import comparable
 from aevis_dash.callbacks.view.state import (
     View,
     changes,
@@ -77,6 +78,13 @@ ADDRESS = (
 @pytest.mark.parametrize("view", [View(), FULL, View(example="a", map=0), View(share=0.0)])
 def test_a_store_gives_the_view_back(view):
     assert from_data(json.loads(json.dumps(view.to_data()))) == view
+
+
+def test_the_scripts_know_the_fields_by_their_names():
+    types = Path(__file__).parents[2].joinpath("types.d.ts").read_text(encoding="utf-8")
+    for name, kind in (("View", View), ("Step", Step)):
+        (body,) = re.findall(rf"interface {name} {{\n(.*?)\n}}", types, re.DOTALL)
+        assert re.findall(r"^  (\w+): ", body, re.MULTILINE) == list(kind.__dataclass_fields__)
 
 
 def test_an_answer_names_what_it_changes_and_what_goes_with_it():
@@ -176,7 +184,7 @@ def test_what_is_no_view_is_refused_by_the_name_of_the_part(search, said):
     ],
 )
 def test_what_is_left_out_of_a_link_is_told(search, said):
-    assert unread(search) == said
+    assert remainder(search) == said
     views = [View(), View(example="e"), View(example="e", map=1), View(gap="equal"), FULL]
     assert from_search(search) in views
 
@@ -203,11 +211,11 @@ def test_what_is_left_out_of_a_link_is_told(search, said):
     ],
 )
 def test_what_belongs_to_an_example_that_a_link_does_not_name_is_told(search, said):
-    assert unread(search) == said
+    assert remainder(search) == said
 
 
 def test_nothing_is_the_rest_of_a_link_that_is_refused():
-    assert unread("?layer=x&a=1", refused=True) == ["The link says `a`, which this page does not know."]
+    assert remainder("?layer=x&a=1", refused=True) == ["The link says `a`, which this page does not know."]
 
 
 def test_compared_images_that_the_example_does_not_have_are_told_and_left_out(world, monkeypatch):
@@ -223,7 +231,7 @@ def test_compared_images_that_the_example_does_not_have_are_told_and_left_out(wo
     left, (said,) = comparable(bench, view.but(compared=(*own, *strangers)))
     assert left == view
     assert f"compares with {strangers[0]!r}, 'nowhere.png', which this example has no datapath of" in said
-    monkeypatch.setattr(settle, "DATAPATHS", 2)
+    monkeypatch.setattr(openings, "DATAPATHS", 2)
     left, (said,) = comparable(bench, view)
     assert left.compared == ()
     assert said == "The link compares 3 datapaths, and 2 are the most; the triplet's are shown."
@@ -243,7 +251,7 @@ def test_a_forged_state_is_checked_as_a_link_is(forged, said, drawn_world):
     with pytest.raises(AevisError, match=re.escape(said)):
         check(from_data(forged), bench)
     with pytest.raises(AevisError, match=re.escape(said)):
-        checked(forged, bench)
+        checked_view(forged, bench)
 
 
 def test_every_callback_checks_the_state_that_it_is_given():

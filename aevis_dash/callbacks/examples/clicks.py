@@ -3,8 +3,8 @@
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import settled
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.opening import settle
 from aevis_dash.callbacks.view.state import changes
 from aevis_dash.workbench import Workbench
 
@@ -19,7 +19,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_example(clicked, data):
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         if not clicked or clicked["example"] == view.example:
             return no_update
-        return changes(view, settled(bench, view.at_example(clicked["example"])), clicked["at"])
+        return changes(view, settle(bench, view.at_example(clicked["example"])), clicked["at"])

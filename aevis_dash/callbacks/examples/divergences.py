@@ -1,4 +1,4 @@
-"""The whole set at once: the distribution of departures follows its choices, and a click narrows the gallery."""
+"""The whole set at once: the distribution of divergences follows its choices, and a click narrows the gallery."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 
 from aevis_dash import divergences, ids
 from aevis_dash.domain import so_many
-from aevis_dash.figures.departures import HEIGHT, colours_of, departure_figure, largest
+from aevis_dash.figures.divergences import HEIGHT, colours_of, divergence_figure, largest
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.departures import Culprit, culprits, legend
+from aevis_dash.layouts.divergences import Culprit, culprits, legend
 from aevis_dash.workbench import Workbench
 
 SHOWN = 4
@@ -23,8 +23,8 @@ def register(app: Dash, bench: Workbench) -> None:
 
     app.clientside_callback(
         ClientsideFunction("gallery", "asked"),
-        Output(ids.DEPARTURES_ASKED, "data"),
-        Input(ids.DEPARTURES_SWITCH, "n_clicks"),
+        Output(ids.DIVERGENCES_ASKED, "data"),
+        Input(ids.DIVERGENCES_SWITCH, "n_clicks"),
         Input(ids.BAND, "value"),
         Input(ids.BY, "value"),
         Input(ids.PICKED, "data"),
@@ -34,17 +34,17 @@ def register(app: Dash, bench: Workbench) -> None:
     )
 
     @app.callback(
-        Input(ids.DEPARTURES_ASKED, "data"),
+        Input(ids.DIVERGENCES_ASKED, "data"),
         output={
-            "figure": Output(ids.DEPARTURES, "figure"),
-            "note": Output(ids.DEPARTURES_NOTE, "children"),
+            "figure": Output(ids.DIVERGENCES, "figure"),
+            "note": Output(ids.DIVERGENCES_NOTE, "children"),
             "legend": Output(ids.LEGEND, "children"),
             "culprits": Output(ids.CULPRITS, "children"),
             "compare": Output(ids.COMPARE, "style"),
         },
         prevent_initial_call=True,
     )
-    def show_departures(asked):
+    def show_divergences(asked):
         band, by, picked = asked["band"], asked["by"], asked["picked"]
         stored, shade = divergences.stored_listing(bench), theme(asked["theme"] == "dark")
         if stored is None:
@@ -54,7 +54,7 @@ def register(app: Dash, bench: Workbench) -> None:
         groups = list(counted[0]["pairs"])
         counts = np.array([[row["pairs"][group] for row in counted] for group in groups], int).reshape(-1, len(counted))
         layers, innocent = [row["layer"] for row in counted], np.array([row["innocent"] for row in counted])
-        figure = departure_figure(layers, groups, counts, innocent, _chosen(picked, by), shade)
+        figure = divergence_figure(layers, groups, counts, innocent, _chosen(picked, by), shade)
         named = [Culprit(*pair) for pair in divergences.culprits(stored.rows, band)[:SHOWN]]
         named_groups = zip(largest(groups, counts)[0], colours_of(shade), strict=False)
         return {
@@ -67,7 +67,7 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.PICKED, "data"),
-        Input(ids.DEPARTURES, "clickData"),
+        Input(ids.DIVERGENCES, "clickData"),
         Input({"type": "culprit", "index": ALL}, "n_clicks"),
         Input(ids.UNPICK, "n_clicks"),
         Input(ids.BAND, "value"),
@@ -77,7 +77,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def pick(click, _culprits, _unpick, band, by, before):
         pressed = ctx.triggered_id
-        if pressed == ids.DEPARTURES:
+        if pressed == ids.DIVERGENCES:
             layer, group = click["points"][0]["customdata"]
             return {"band": band, "layer": layer, "by": by, "group": group}
         if isinstance(pressed, dict):
@@ -95,11 +95,11 @@ def register(app: Dash, bench: Workbench) -> None:
         """Also whenever the examples are not those that were compared any longer, or are again."""
         if not picked:
             return {"text": "", "line": _HIDDEN}
-        known = narrowed(bench, picked) is not None
+        known = narrow(bench, picked) is not None
         return {"text": _words(picked) if known else "the examples changed: compare all pairs again", "line": {}}
 
 
-def narrowed(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:
+def narrow(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:
     """The ids of the examples that were picked from the whole set; None where nothing is, or nothing is known."""
     stored = divergences.stored_listing(bench) if picked else None
     return set(divergences.those(stored.rows, **picked)) if stored is not None and picked else None

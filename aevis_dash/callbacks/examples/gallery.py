@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids, pairs
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.examples.divergences import narrowed
+from aevis_dash.callbacks.examples.divergences import narrow
 from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
@@ -50,7 +50,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_examples(between, filters, picked, _compared, colours, arrived, known, view):
         """The example that a link opens is among the cards whatever the slider and the filters say."""
-        judged, among = bench.judging.judged_examples(), narrowed(bench, picked)
+        judged, among = bench.judging.judged_examples(), narrow(bench, picked)
         chosen = [
             e
             for e in judged

@@ -7,7 +7,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_up
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer.contents import winners_of
-from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.opening import at_layer
 from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import maps_in
@@ -43,7 +43,7 @@ def register(app: Dash, bench: Workbench) -> None:
         pressed, value = ctx.triggered_id, ctx.triggered[0]["value"]
         if not isinstance(pressed, dict) or not value:
             return no_update
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         return changes(view, at(bench, view, pressed, value))
 
     app.clientside_callback(
@@ -76,7 +76,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_maps(text, _add, _winners, drawn, data):
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         try:
             maps = chosen_maps(bench, view, str(ctx.triggered_id), text, drawn)
         except AevisError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step, cause_of
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role
@@ -54,9 +54,9 @@ def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced:
     paths = {key: bench.layers.part(found.path_of(image).critical, layer.index) for key, image in members.items()}
     difference = bench.maps.difference(found, layer.index, *pair_of(view))
     values = None if traced is None else traced.strength(tuple(Role).index(Role(view.cause)))
-    rank = ranked(view.sort, difference, values)
+    rank = ranking(view.sort, difference, values)
     union = np.logical_or.reduce(list(paths.values()))
-    shown = kept(view.keep, paths, np.abs(difference) if view.sort == "channel" else rank)
+    shown = kept_maps(view.keep, paths, np.abs(difference) if view.sort == "channel" else rank)
     inside = regions({key: critical & shown for key, critical in paths.items()})
     outside = tuple(sorted(c for c in strongest(values) if not union[c])) if view.keep in ("all", "top") else ()
     inside += (Region(frozenset(), outside),) if outside else ()
@@ -69,7 +69,7 @@ def pair_of(view: View) -> tuple[Role, Role]:
     return first, second
 
 
-def ranked(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -> np.ndarray:
+def ranking(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -> np.ndarray:
     """(n_l,) by what cells are sorted, largest first: the contribution where it is wanted and there, |difference|, or
     the channels, ascending."""
     if sort == "channel":
@@ -77,7 +77,7 @@ def ranked(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -
     return np.abs(difference) if contribution is None or sort == "fill" else contribution
 
 
-def kept(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
+def kept_maps(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
     """(n_l,) bool, which maps are shown: all, those of src, adv or tar alone, those of at least two datapaths, or the
     critical ones among which `rank` is largest, TOP of them."""
     count = np.sum(list(paths.values()), axis=0)

@@ -9,8 +9,8 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, 
 
 from aevis_dash import ids
 from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, names_of, pair_of
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import AevisError, short_of
 from aevis_dash.figures.cells import together
@@ -35,10 +35,10 @@ def register(app: Dash, bench: Workbench) -> None:
     def show_table(data, order, _ready, _solved):
         if not data:
             return no_update
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         columns, rows = table_of(bench, view)
         return table(
-            view.layer or "", columns, in_order_of(columns, rows, order)[:ROWS], len(rows), told(columns, order)
+            view.layer or "", columns, in_order_of(columns, rows, order)[:ROWS], len(rows), order_of(columns, order)
         )
 
     app.clientside_callback(
@@ -65,7 +65,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def save(clicks, order, data):
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         if not clicks or view.layer is None:
             return no_update
         columns, rows = table_of(bench, view)
@@ -99,14 +99,14 @@ def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]
     return [[c, sets[c], *(float(values[c]) for values in columns), *parts(c)] for c in channels]
 
 
-def told(columns: Sequence[str], order: dict[str, Any] | None) -> tuple[str, bool]:
+def order_of(columns: Sequence[str], order: dict[str, Any] | None) -> tuple[str, bool]:
     """The column by which the table is sorted and whether upwards; no column where it follows the treemap."""
     return (order["column"], order["up"]) if order and order["column"] in columns else ("", False)
 
 
 def in_order_of(columns: Sequence[str], rows: list[Row], order: dict[str, Any] | None) -> list[Row]:
     """The rows sorted by a column, those that are equal there in the treemap's order."""
-    column, up = told(columns, order)
+    column, up = order_of(columns, order)
     if not column:
         return rows
     place = list(columns).index(column)

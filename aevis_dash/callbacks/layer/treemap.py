@@ -10,8 +10,8 @@ from aevis_dash import ids
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, drawing, more_than_all, strongest
 from aevis_dash.callbacks.layer.pinned import height_of, pinned_ones, width_of
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
@@ -53,7 +53,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def show_layer(data, _ready, solved, _faces, before, known, whole):
         """The maps that are framed are moved by the browser, which asks nothing for that."""
-        view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
+        view, colours = checked_view(data, bench), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
 
         def instead(text: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def register(app: Dash, bench: Workbench) -> None:
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
             return instead(str(error)) | others
-        named, framed = strongest(shown.contribution), checked(whole, bench)
+        named, framed = strongest(shown.contribution), checked_view(whole, bench)
         size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
         figure["layout"]["meta"] = {

@@ -8,8 +8,9 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.network.river import groups_of, placed_of
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import at_layer, settled, stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.opening import at_layer, settle
 from aevis_dash.callbacks.view.state import View, changes, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
@@ -41,7 +42,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def go(key, name, data):
         """A key, a click on a layer while an area is chosen, or a name found; other clicks are the browser's."""
-        view, by = checked(data, bench), str(ctx.triggered_id)
+        view, by = checked_view(data, bench), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         keyed = by == ids.RIVER_ASKED
         answer = {"found": None, "answered": key["at"] if key and keyed else no_update}
@@ -62,14 +63,14 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose(target, beside, method, share, data):
         """Other datapaths: what may follow from them, such as a layer, only the workbench knows."""
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         changed = view.edit(method=method, share=float(share))
         if target != view.target and target in targets_of(bench, view):  # its own request may have been dropped
             changed = changed.edit(target=target, compared=())
         if ctx.triggered_id == ids.BESIDE and beside:
             changed = changed.edit(compared=compared_in(stored_triplet(bench, view), beside))
         changed = without_own(changed, own)
-        return changes(view, settled(bench, changed)) if changed != view else no_update
+        return changes(view, settle(bench, changed)) if changed != view else no_update
 
 
 def targets_of(bench: Workbench, view: View) -> tuple[str, ...]:

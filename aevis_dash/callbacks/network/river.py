@@ -10,9 +10,10 @@ from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.marks import mark, telling, told
-from aevis_dash.callbacks.view.opening import most_raised, triplet_of
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import triplet_of
+from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
+from aevis_dash.callbacks.view.opening import most_raised
 from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of, wanted_of
 from aevis_dash.domain import (
     AevisError,
@@ -77,14 +78,14 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the network station."""
 
     @app.callback(
-        output={**RIVER, **PATHS, "mark": told(ids.TRIPLET)},
+        output={**RIVER, **PATHS, "mark": mark_output(ids.TRIPLET)},
         inputs={
             "data": Input(ids.NETWORK_VIEW, "data"),
             "chosen": Input(ids.PATHS_VIEW, "data"),
             "ready": Input(ids.READY, "data"),
             "nulls": Input(ids.NULLS_READY, "data"),
         },
-        state={"before": telling(ids.TRIPLET)},
+        state={"before": mark_state(ids.TRIPLET)},
         prevent_initial_call=True,
     )
     def show_network(data, chosen, ready, nulls, before):
@@ -116,7 +117,7 @@ def draw(
 ) -> dict[str, Any]:
     """What RIVER and PATHS are for a view; `landed` says which parts an extraction has just ended with, `failed` why
     the last one gave nothing."""
-    view, colours = checked(data, bench), theme((data or {}).get("theme") == "dark")
+    view, colours = checked_view(data, bench), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
     try:
@@ -258,13 +259,13 @@ def in_a_line(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDis
     if nulls < LEAST_NULLS:
         return f"Nothing is marked: {_targets_of(nulls)} cannot tell a pattern from chance ({LEAST_NULLS} can)."
     widest = sorted(found, key=lambda s: s.first - s.last)[:_TOLD]
-    said = [_said(graph, stretch, distance) for stretch in found if stretch in widest]
+    said = [_told_stretch(graph, stretch, distance) for stretch in found if stretch in widest]
     more = f" It goes to and fro: {len(found) - _TOLD} more such stretches." if len(found) > _TOLD else ""
     line = f"adv {', '.join(said)}.{more} " if said else ""
     return line + _rest(distance, {stretch.pattern for stretch in found})
 
 
-def _said(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> str:
+def _told_stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> str:
     where = graph.layers[stretch.first].name
     if stretch.pattern is Pattern.TRANSITION:
         after = min(stretch.last + 1, len(graph) - 1)

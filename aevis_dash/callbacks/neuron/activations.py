@@ -9,8 +9,8 @@ from dash import ClientsideFunction, Dash, Input, Output, Patch, State, no_updat
 
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import area_of
 from aevis_dash.domain import AevisError, AreaOfInterest, Layer, short_of
@@ -53,7 +53,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_larger(data):
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         firing = firing_of(bench, view) if data else None
         if firing is None:
             return no_update
@@ -78,7 +78,7 @@ def shown_maps(
     return {"figure": figure, "height": {"height": f"{figure['layout']['height']}px"}}
 
 
-def outlined(firing: Firing | None, look: str, colours: Theme) -> dict[str, Any]:
+def moved_outline(firing: Firing | None, look: str, colours: Theme) -> dict[str, Any]:
     """What of MAPS changes with the area alone: its outline."""
     if firing is None:
         return {}
@@ -119,7 +119,7 @@ def _follow_the_pointer(app: Dash) -> None:
 
 
 def _figure(bench: Workbench, firing: Firing, look: str, colours: Theme, room: Room) -> Drawing | go.Figure:
-    figure = activation_figure(shown(bench, firing), look, firing.area, colours, room)
+    figure = activation_figure(firings(bench, firing), look, firing.area, colours, room)
     of = {"example": firing.found.plan.example.id, "layer": firing.layer.name, "map": firing.channel}
     figure["layout"]["meta"] = of  # assets/neuron.js takes no click on a figure of another map
     return figure
@@ -134,7 +134,7 @@ def firing_of(bench: Workbench, view: View) -> Firing | None:
     return Firing(found, bench.layers.find(view.layer), view.map, _members(found, view), area)
 
 
-def shown(bench: Workbench, firing: Firing) -> dict[str, Shown]:
+def firings(bench: Workbench, firing: Firing) -> dict[str, Shown]:
     """How the map fires on each of the images, by their datapaths' keys."""
     return {path: _shown(bench, firing, image) for path, image in firing.members.items()}
 

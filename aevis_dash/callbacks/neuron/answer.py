@@ -9,9 +9,10 @@ from aevis_dash import ids
 from aevis_dash.callbacks.neuron import activations, learned
 from aevis_dash.callbacks.trail.flips import SHOWN, in_words, question
 from aevis_dash.callbacks.trail.words import crumbs, here, hint, nodes
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.marks import mark, telling, told
-from aevis_dash.callbacks.view.opening import is_lost_map, stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
+from aevis_dash.callbacks.view.opening import is_lost_map
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View, flip_of
 from aevis_dash.callbacks.view.steps import Step, intervention_of
@@ -44,7 +45,7 @@ def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks of the neuron station."""
 
     @app.callback(
-        output={**OUTPUTS, "marks": {part: told(part) for part in PARTS}},
+        output={**OUTPUTS, "marks": {part: mark_output(part) for part in PARTS}},
         inputs={
             "data": Input(ids.NEURON_VIEW, "data"),
             "area": Input(ids.AREA_VIEW, "data"),
@@ -54,7 +55,7 @@ def register(app: Dash, bench: Workbench) -> None:
             "made": Input(ids.VISUALISED, "data"),
             "flipped": Input(ids.FLIP_KEPT, "data"),
         },
-        state={"whole": State(ids.VIEW, "data"), "before": {part: telling(part) for part in PARTS}},
+        state={"whole": State(ids.VIEW, "data"), "before": {part: mark_state(part) for part in PARTS}},
         prevent_initial_call=True,
     )
     def show_neuron(data, area, steps, ready, seen, made, flipped, whole, before):
@@ -68,7 +69,7 @@ def register(app: Dash, bench: Workbench) -> None:
         }
         news = frozenset(part for part in PARTS if marks[part] != before[part])
         room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
-        answer = describe(bench, checked(whole, bench), theme(page.get("theme") == "dark"), news, room)
+        answer = describe(bench, checked_view(whole, bench), theme(page.get("theme") == "dark"), news, room)
         known = {part: marks[part] if part in news else no_update for part in PARTS}
         return dict.fromkeys(OUTPUTS, no_update) | answer | {"marks": known}
 
@@ -80,7 +81,7 @@ def describe(bench: Workbench, view: View, colours: Theme, news: frozenset[str],
         answer |= {"title": _title(bench, firing), "no_trace": not _traceable(bench, firing)}
         answer |= activations.shown_maps(bench, firing, view, colours, room)
     elif AREA in news:
-        answer |= activations.outlined(firing, view.look, colours)
+        answer |= activations.moved_outline(firing, view.look, colours)
     if AREA in news:
         answer |= activations.shown_area(bench, firing)
     if FEATURES in news:

@@ -5,8 +5,8 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view.address import checked
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.address import checked_view
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import plain_area
@@ -38,7 +38,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def choose_area(_drawn, _most, data):
         """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
-        view, drawn, value = checked(data, bench), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
+        view, drawn, value = checked_view(data, bench), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
             return no_update
         area = chosen_area(bench, view, {"selectedData" if drawn else "value": value})

@@ -5,11 +5,11 @@ from dataclasses import replace
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view.address import checked
+from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.opening import carried_area
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import changes
-from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, added, step_from_data
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, add_steps, step_from_data
 from aevis_dash.workbench import Workbench
 
 
@@ -26,7 +26,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def trace(_clicks, _prediction, source, data):
         """Go to the earlier layer at once; its contributions are shown as they are found."""
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         if not ctx.triggered[0]["value"] or view.layer is None:
             return no_update
         if ctx.triggered_id == ids.TRACE_PREDICTION:
@@ -49,7 +49,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def keep_steps(_flipped, _suggested, data):
         """What a job did becomes part of the trail, unless the visitor has gone on to another example."""
-        view, done = checked(data, bench), ctx.triggered[0]["value"]
+        view, done = checked_view(data, bench), ctx.triggered[0]["value"]
         if not done or done["example"] != view.example:
             return no_update
         steps = [step_from_data(step) for step in done["steps"]]
@@ -58,7 +58,7 @@ def register(app: Dash, bench: Workbench) -> None:
         elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
             steps = [replace(steps[0], parent=-1)]
         then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
-        return changes(view, view.edit(steps=added(view.steps, steps)[0]), then=then)
+        return changes(view, view.edit(steps=add_steps(view.steps, steps)[0]), then=then)
 
     app.clientside_callback(
         ClientsideFunction("trail", "walk"),

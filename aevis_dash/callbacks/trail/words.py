@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aevis_dash.callbacks.layer.contents import more_than_all
 from aevis_dash.callbacks.trail.flips import verdict
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to

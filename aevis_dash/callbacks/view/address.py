@@ -36,22 +36,22 @@ _NAMED = 3
 
 def from_search(search: str) -> View:
     """The view from an address, as assets/address.js writes it; raises AevisError for what is no view. What it leaves
-    out says `unread`."""
+    out says `remainder`."""
     fields = {name: given[0] for name, given in _fields(search).items() if given[0]}
     texts = fields["steps"].split("~") if "steps" in fields else []
     steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
     named: dict[str, Any] = {k: fields[k] for k in TEXTS if k in fields}
     named |= {k: [unquote(text) for text in fields[k].split("~")] for k in LISTS if k in fields}
-    named |= {k: received.written(fields[k], k) for k in ("map", "at") if k in fields}
+    named |= {k: received.read_number(fields[k], k) for k in ("map", "at") if k in fields}
     named |= {"share": _share(fields["share"])} if "share" in fields else {}
     named |= {
         "area": area_from_text(fields.get("area", "")),
-        "maps": received.all_written(fields.get("maps", ""), "maps"),
+        "maps": received.read_numbers(fields.get("maps", ""), "maps"),
     }
     return from_data({**named, "steps": steps})
 
 
-def unread(search: str, refused: bool = False) -> list[str]:
+def remainder(search: str, refused: bool = False) -> list[str]:
     """What an address holds beside the view that is shown of it, a sentence each; of one that is `refused`, nothing is
     shown."""
     fields = _fields(search)
@@ -60,11 +60,11 @@ def unread(search: str, refused: bool = False) -> list[str]:
     lost = [name for name in full if name in BELONGS["example"]] if "example" not in full and not refused else []
     end = "." if refused or set(full) <= set(lost) else "; the rest is shown."
     unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in known]
-    said = [f"The link says {listed(unknown)}, which this page does not know{end}"] if unknown else []
+    said = [f"The link says {list_names(unknown)}, which this page does not know{end}"] if unknown else []
     twice = [f"`{name}`" for name, given in known.items() if len(given) > 1]
-    said += [f"The link says {listed(twice)} more than once; only the first counts."] if twice else []
+    said += [f"The link says {list_names(twice)} more than once; only the first counts."] if twice else []
     empty = [f"`{name}`" for name, given in known.items() if not given[0]]
-    said += [f"The link says nothing for {listed(empty)}{end}"] if empty else []
+    said += [f"The link says nothing for {list_names(empty)}{end}"] if empty else []
     out = "belong to an example: they are" if len(lost) > 1 else "belongs to an example: it is"
     names = ", ".join(f"`{name}`" for name in lost)
     return said + ([f"The link names no example, and {names} {out} left out{end}"] if lost else [])
@@ -74,7 +74,7 @@ def _fields(search: str) -> dict[str, list[str]]:
     return parse_qs((search or "").lstrip("?"), keep_blank_values=True)
 
 
-def listed(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """The first of the names, and how many there are beside them."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -87,7 +87,7 @@ def _share(text: str) -> float:
         raise received.unreadable("share", text, "a number from 0 to 1") from None
 
 
-def checked(data: Mapping[str, Any] | None, bench: Workbench) -> View:
+def checked_view(data: Mapping[str, Any] | None, bench: Workbench) -> View:
     """The view from a dcc.Store, as strictly checked as that of a link."""
     view = from_data(data)
     check(view, bench)

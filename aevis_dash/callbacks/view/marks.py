@@ -18,11 +18,11 @@ def mark(*shown: Any) -> str:
     return hashlib.sha1(json.dumps(shown, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:12]
 
 
-def told(component: str) -> Output:
+def mark_output(component: str) -> Output:
     """Where the mark of a part is kept: on a component of that part."""
     return Output(component, TOLD)
 
 
-def telling(component: str) -> State:
+def mark_state(component: str) -> State:
     """The mark that the page has of a part, None for none."""
     return State(component, TOLD)

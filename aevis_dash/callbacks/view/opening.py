@@ -4,7 +4,8 @@ import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx
 
 from aevis_dash import ids
-from aevis_dash.callbacks.view.address import check, checked, foreign, from_search, listed, unread
+from aevis_dash.callbacks.view.address import check, checked_view, foreign, from_search, list_names, remainder
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import NULLS, View, changes, wanted_of, without_own
 from aevis_dash.callbacks.view.steps import Area, area_of, plain_area
 from aevis_dash.domain import DATAPATHS, AevisError, Role, shortened
@@ -31,12 +32,12 @@ def register(app: Dash, bench: Workbench) -> None:
             view, beside = comparable(bench, from_search(address))
             check(view, bench)
             view = without_own(view, own)
-            view = settled(bench, view) if view.example else opening(bench, view)
+            view = settle(bench, view) if view.example else opening(bench, view)
             check(view, bench)
         except AevisError as error:
-            said = [str(error), *unread(address, refused=True)]
+            said = [str(error), *remainder(address, refused=True)]
             return {"view": opening(bench).to_data(), "message": " ".join(said), "open": True}
-        left_out = [*unread(address), *beside]
+        left_out = [*remainder(address), *beside]
         return {"view": view.to_data(), "message": " ".join(left_out), "open": bool(left_out)}
 
     app.clientside_callback(
@@ -53,19 +54,19 @@ def register(app: Dash, bench: Workbench) -> None:
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def settle(landed, data):
+    def land(landed, data):
         """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
         stations hear of the datapaths; of the null targets' the network alone."""
-        view = checked(data, bench)
+        view = checked_view(data, bench)
         try:
-            after = settled(bench, view)
+            after = settle(bench, view)
         except AevisError:  # the stations, which are drawn now, say why
             after = view
         heard = ids.NULLS_READY if landed["part"] == NULLS else ids.READY
         return changes(view, after, then={heard: landed})
 
 
-def settled(bench: Workbench, view: View) -> View:
+def settle(bench: Workbench, view: View) -> View:
     """The view with its representative target, a layer and a map where it has none and they can be told, and without
     compared images that have no datapath beside this example.
 
@@ -87,7 +88,7 @@ def settled(bench: Workbench, view: View) -> View:
 def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
     """The view without compared images that have no datapath beside its example, and a sentence where there were any,
     or too many."""
-    if not view.example:  # they go with one, which says `unread`
+    if not view.example:  # they go with one, which says `remainder`
         return view.but(compared=()), []
     if not view.compared:
         return view, []
@@ -105,7 +106,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
         return view.but(compared=()), [
             f"The link compares {len(there) + 1} datapaths, and {DATAPATHS} are the most; the triplet's are shown."
         ]
-    named = listed([repr(shortened(name)) for name in missing])
+    named = list_names([repr(shortened(name)) for name in missing])
     said = [f"The link compares with {named}, which this example has no datapath of; the rest is shown."]
     return view.but(compared=there), said if missing else []
 
@@ -153,23 +154,6 @@ def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
     return [int(np.argmax(bench.layers.part(raised, layer.index))) for layer in bench.layers.layers]
 
 
-def triplet_of(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet, extracted as the view says, where the datapaths that it shows are stored; raises AevisError
-    where it can have none."""
-    wanted = wanted_of(view, bench.workspace.settings.extraction)
-    found = bench.datapaths.triplet(view.example, view.target, wanted) if view.example else None
-    missing = found is not None and found.pending and not set(view.compared).isdisjoint(found.plan.nulls)
-    return None if missing else found
-
-
-def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet where its datapaths are stored and it has any."""
-    try:
-        return triplet_of(bench, view)
-    except AevisError:
-        return None
-
-
 def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
     """The view's area of interest in another layer: the neurons that feed it; None where none do, or all."""
     if view.layer is None or view.area is None:
@@ -185,7 +169,7 @@ def at_layer(bench: Workbench, view: View, layer: int, chosen: int | None = None
     """The view at another layer and the `chosen` map of it, the area of interest carried there; settled."""
     area = carried_area(bench, view, layer)
     on = view.on if area is not None else ""  # the image on which an area was chosen goes with it
-    return settled(bench, view.edit(layer=bench.layers.layers[layer].name, map=chosen, area=area, on=on))
+    return settle(bench, view.edit(layer=bench.layers.layers[layer].name, map=chosen, area=area, on=on))
 
 
 def opening(bench: Workbench, like: View | None = None) -> View:
@@ -194,4 +178,4 @@ def opening(bench: Workbench, like: View | None = None) -> View:
     found = bench.opening(bench.judging.judged_examples())
     like = like or View()
     plain = like.at_example(found.example.id if found is not None else None).but(sort=like.sort)
-    return settled(bench, plain) if found is not None else plain
+    return settle(bench, plain) if found is not None else plain

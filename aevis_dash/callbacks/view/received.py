@@ -92,7 +92,7 @@ def tree(parents: Sequence[int], at: int) -> None:
         raise AevisError(f"The trail has no step {at}, it has {len(parents)}. Copy the link again, or reload the page.")
 
 
-def written(text: str, name: str) -> int:
+def read_number(text: str, name: str) -> int:
     """A whole number of either sign as a link writes it."""
     found = whole_number(text.removeprefix("-"))
     if found is None:
@@ -100,9 +100,9 @@ def written(text: str, name: str) -> int:
     return -found if text.startswith("-") else found
 
 
-def all_written(text: str, name: str) -> tuple[int, ...]:
+def read_numbers(text: str, name: str) -> tuple[int, ...]:
     """Whole numbers as a link writes them, none for an empty text."""
-    return tuple(written(each, name) for each in text.split(",")) if text else ()
+    return tuple(read_number(each, name) for each in text.split(",")) if text else ()
 
 
 def unreadable(name: str, text: str, expected: str) -> AevisError:

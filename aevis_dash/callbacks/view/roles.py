@@ -1,6 +1,6 @@
 """On which of the three images a map is traced: the one whose prediction needs it to fire there."""
 
-from aevis_dash.callbacks.view.opening import stored_triplet
+from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import Role
 from aevis_dash.workbench import Workbench

@@ -9,7 +9,7 @@ from uuid import uuid4
 from dash import no_update
 
 from aevis_dash.callbacks.view import received
-from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, added, path_to, step_from_data
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, add_steps, path_to, step_from_data
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.domain import AevisError
@@ -110,7 +110,7 @@ class View:
         """This view with a step that follows the one whose outcome is shown, or begins a branch, as a trace of the
         prediction always does; a trace goes there, shows what contributes on its image, and sorts the maps by that."""
         parent = self.at if self.traced is not None and step.layer != THE_PREDICTION else -1
-        steps, number = added(self.steps, [replace(step, parent=parent)])
+        steps, number = add_steps(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
             return self.edit(steps=steps)
         sort = "contribution" if self.sort == "fill" else self.sort

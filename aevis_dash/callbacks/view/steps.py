@@ -69,7 +69,7 @@ def path_to(steps: Sequence[Step], number: int) -> list[int]:
     return path
 
 
-def added(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
+def add_steps(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
     """The tree with further steps, and the number of the last of them; a step that is there is not added again.
 
     The new ones' parents count as if they all stood at the end of the tree. Raises AevisError where there would be more
@@ -163,7 +163,7 @@ def area_from_text(text: str, name: str = "area") -> Area | None:
         raise received.unreadable(name, text, f"an area of {numbers}")
     chosen = f"{int(bits[0], 16):b}"[::-1] if bits else ""
     places = (place for place, bit in enumerate(chosen) if bit == "1")
-    return received.area([*(received.written(end, name) for end in ends), *places], name)
+    return received.area([*(received.read_number(end, name) for end in ends), *places], name)
 
 
 def step_from_text(text: str, name: str = "steps") -> Step:
@@ -176,12 +176,12 @@ def step_from_text(text: str, name: str = "steps") -> Step:
     (on,) = last or (Role.ADVERSARIAL.value,)
     return Step(
         layer=layer,
-        map=received.written(channel, name) if channel else None,
+        map=received.read_number(channel, name) if channel else None,
         area=area_from_text(area, name),
         source=source,
-        maps=received.all_written(maps, name),
+        maps=received.read_numbers(maps, name),
         replacement=replacement,
-        parent=received.written(parent, name),
+        parent=received.read_number(parent, name),
         note=unquote(note),
         on=on,
     )

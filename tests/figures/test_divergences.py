@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aevis_dash.figures.departures import GROUPS, OTHERS, colours_of, departure_figure, largest
+from aevis_dash.figures.divergences import GROUPS, OTHERS, colours_of, divergence_figure, largest
 from aevis_dash.figures.theme import LIGHT
 
 LAYERS = ("relu", "layer1.0.relu", "never")
@@ -17,7 +17,7 @@ COUNTS = st.integers(0, 12).flatmap(lambda g: arrays(int, (g, 3), elements=st.in
 @given(COUNTS)
 def test_every_pair_is_counted_once_and_a_click_on_its_bar_finds_it(counts):
     groups = [f"group {i}" for i in range(len(counts))]
-    figure = departure_figure(LAYERS, groups, counts, NONE, None, LIGHT)
+    figure = divergence_figure(LAYERS, groups, counts, NONE, None, LIGHT)
     bars = [trace for trace in figure.data if trace.type == "bar"]
     assert len(bars) == min(len(groups), len(GROUPS) + 1)
     for i, layer in enumerate(LAYERS):
@@ -35,28 +35,28 @@ def test_the_largest_groups_have_a_colour_and_the_rest_stand_together():
     names, drawn = largest([str(row[0]) for row in counts], counts)
     assert names == ["8", "7", "6", "5", "4", "3", OTHERS]
     assert drawn[-1].tolist() == [3, 2, 0]
-    figure = departure_figure(LAYERS, [str(row[0]) for row in counts], counts, NONE, None, LIGHT)
+    figure = divergence_figure(LAYERS, [str(row[0]) for row in counts], counts, NONE, None, LIGHT)
     assert len({bar.marker.color[0] for bar in figure.data if bar.type == "bar"}) == 7
     assert len({*colours_of(LIGHT)}) == len(GROUPS) + 1
     assert [c[1] for c in figure.data[-2].customdata] == ["", "", ""], "a click on the others asks for the layer alone"
 
 
 def test_the_chosen_bar_is_picked_out():
-    figure = departure_figure(LAYERS, ["a", "b"], np.ones((2, 3), int), NONE, ("relu", "b"), LIGHT)
+    figure = divergence_figure(LAYERS, ["a", "b"], np.ones((2, 3), int), NONE, ("relu", "b"), LIGHT)
     strong = [[c.endswith(",1)") for c in bar.marker.color] for bar in figure.data[:2]]
     assert strong == [[False, False, False], [True, False, False]]
-    whole = departure_figure(LAYERS, ["a", "b"], np.ones((2, 3), int), NONE, ("relu", ""), LIGHT)
+    whole = divergence_figure(LAYERS, ["a", "b"], np.ones((2, 3), int), NONE, ("relu", ""), LIGHT)
     assert [[c.endswith(",1)") for c in bar.marker.color] for bar in whole.data[:2]] == [[True, False, False]] * 2
 
 
 def test_names_are_no_markup():
-    figure = departure_figure(LAYERS, ["<b>bold"], np.ones((1, 3), int), NONE, None, LIGHT)
+    figure = divergence_figure(LAYERS, ["<b>bold"], np.ones((1, 3), int), NONE, None, LIGHT)
     assert "<b>" not in figure.data[0].hovertemplate
     assert figure.data[0].customdata[0][1] == "<b>bold"
 
 
 def test_what_innocent_pictures_do_stands_beside_within_the_axis():
-    figure = departure_figure(LAYERS, ["a"], np.ones((1, 3), int), np.array([0.5, 7.25, 0]), None, LIGHT)
+    figure = divergence_figure(LAYERS, ["a"], np.ones((1, 3), int), np.array([0.5, 7.25, 0]), None, LIGHT)
     assert figure.data[-1].name == "innocent"
     assert list(figure.data[-1].y) == [0.5, 7.25, 0]
     assert figure.layout.yaxis.range[1] > 7.25

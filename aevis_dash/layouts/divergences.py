@@ -29,21 +29,21 @@ class Culprit:
     pairs: int
 
 
-def departures_panel() -> html.Details:
+def divergences_panel() -> html.Details:
     """A part of the left column that opens on a click."""
     return html.Details(
         [
-            html.Summary("Where they leave their sources", id=ids.DEPARTURES_SWITCH, n_clicks=0),
+            html.Summary("Where they leave their sources", id=ids.DIVERGENCES_SWITCH, n_clicks=0),
             html.Label(["farther than ", dcc.Dropdown(BANDS, "class", id=ids.BAND, clearable=False, searchable=False)]),
             html.Label(["by ", dcc.Dropdown(GROUPINGS, "perturbation", id=ids.BY, clearable=False, searchable=False)]),
-            waiting_graph(ids.DEPARTURES, 150),
+            waiting_graph(ids.DIVERGENCES, 150),
             html.Div(id=ids.LEGEND, className="legend"),
-            html.Div(id=ids.DEPARTURES_NOTE, className="quiet"),
+            html.Div(id=ids.DIVERGENCES_NOTE, className="quiet"),
             dbc.Button("Compare all pairs", id=ids.COMPARE, size="sm", color="primary", style={"display": "none"}),
             html.Div(id=ids.CULPRITS, className="culprits"),
         ],
-        className="departures",
-        id=ids.DEPARTURES_PANEL,
+        className="divergences",
+        id=ids.DIVERGENCES_PANEL,
     )
 
 

@@ -13,7 +13,7 @@ GROUPS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 OTHERS = "others"
 
 
-def departure_figure(
+def divergence_figure(
     layers: Sequence[str],
     groups: Sequence[str],
     counts: np.ndarray,
