@@ -72,6 +72,7 @@ class CleanImages:
     files: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray
+    _surest: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def classes(self) -> set[int]:
@@ -84,8 +85,11 @@ class CleanImages:
 
     def surest_of_class(self, label: int) -> tuple[str, ...]:
         """Those predicted as `label`, surest first, those alike by name."""
-        places = np.flatnonzero(self.predicted == label).tolist()
-        return tuple(self.files[i] for i in sorted(places, key=lambda i: (-self.confidence[i], self.files[i])))
+        if label not in self._surest:
+            places = np.flatnonzero(self.predicted == label).tolist()
+            ranked = sorted(places, key=lambda i: (-self.confidence[i], self.files[i]))
+            self._surest[label] = tuple(self.files[i] for i in ranked)
+        return self._surest[label]
 
     def of_other_classes(self, labels: Collection[int]) -> np.ndarray:
         """Those predicted as none of the `labels`, in the table's order."""
