@@ -9,6 +9,7 @@ from dash import dcc, html
 from aevis_dash import ids
 from aevis_dash.layouts.divergences import divergences_panel, picked
 from aevis_dash.layouts.graph import waiting_graph
+from aevis_dash.layouts.sentences import Sentence, sentences
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ScoreRange:
     step: float
     start: tuple[float, float]
     note: str
-    meaning: str
+    meaning: Sentence
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
     return html.Section(
         [
             html.H2("Examples"),
-            html.Div(scores.meaning, className="quiet"),
+            html.Div(sentences([scores.meaning]), className="quiet"),
             waiting_graph(ids.SCORES, 120),
             dcc.RangeSlider(
                 id=ids.RANGE,

@@ -11,6 +11,7 @@ from aevis_dash import ids
 from aevis_dash.domain import Role
 from aevis_dash.figures.theme import graph_config
 from aevis_dash.layouts.graph import waiting_graph
+from aevis_dash.layouts.sentences import Sentence, sentences
 
 HEIGHT = 270
 PAIRS = [
@@ -166,9 +167,9 @@ def _words(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:.3g}"
 
 
-def winners(layer: str, found: Sequence[Winner], sentence: str) -> list:
-    """A line of what was traced, and a button for each of the layer's strongest contributors."""
-    return [html.Span(sentence, className="sentence"), *(_winner(layer, w) for w in found)]
+def winners(layer: str, found: Sequence[Winner], told: Sequence[Sentence]) -> list:
+    """What was traced, in sentences, and a button for each of the layer's strongest contributors."""
+    return [html.Span(sentences(told), className="sentence"), *(_winner(layer, w) for w in found)]
 
 
 def _winner(layer: str, found: Winner) -> html.Button:

@@ -9,6 +9,7 @@ from aevis_dash import ids
 from aevis_dash.domain import Role
 from aevis_dash.figures.network import HEIGHT
 from aevis_dash.layouts.graph import waiting_graph
+from aevis_dash.layouts.sentences import Sentence, sentences
 
 DISTANCES = [
     {"label": "activations", "value": "activations"},
@@ -37,13 +38,13 @@ class Methods:
 
 @dataclass(frozen=True)
 class Member:
-    """What is shown of one image of the triplet; `path` says its datapath in words, "" where there is none yet."""
+    """What is shown of one image of the triplet; `path` says its datapath in words, None where there is none yet."""
 
     role: Role
     image: str
     label: str
     confidence: float
-    path: str
+    path: Sentence | None = None
     warning: str = ""
 
 
@@ -126,7 +127,7 @@ def _sizes(shares: Sequence[float]) -> list[dict]:
 def _member(member: Member) -> html.Div:
     words: list = [
         html.Span(f"{member.role.short} · {member.label} {member.confidence:.1%}", className=member.role.short),
-        html.Span(member.path, className="quiet"),
+        html.Span(sentences([member.path] if member.path else []), className="quiet"),
     ]
     if member.warning:
         words.append(html.Span(member.warning, className="warning"))

@@ -42,7 +42,7 @@ def test_from_the_slider_to_the_cause(walker):
     card.click()
     walker.until(lambda: f"example={chosen}" in walker.driver.current_url, "the address names the example")
     walker.until(lambda: walker.text("triplet") != opened, "the triplet changed")
-    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.until(lambda: walker.text("triplet").count("maps are critical") == 3, "three datapaths extracted by a job")
     walker.drawn("river")
 
     walker.click_bar("river", "layers", 16)
@@ -88,7 +88,7 @@ def test_the_story_traces_to_winners(walker):
     walker.drawn("activations")
     walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5")
     walker.press("trace")
-    first = walker.says("winners", "(solved")
+    first = walker.says("winners", "Found by the solver")
     assert "map 0, rows 2-5, columns 2-5" in walker.text("trail"), "what is typed counts for the next click"
     assert "★" in first
     walker.until(lambda: not walker.text("area-text"), "no map of that layer is shown yet")
@@ -100,11 +100,11 @@ def test_the_story_traces_to_winners(walker):
     walker.drawn("treemap")
     assert walker.until(lambda: walker.text("winners"), "winners from the link") == first
     walker.choose("how", "quadratic")
-    walker.says("winners", "(quadratic approximation")
+    walker.says("winners", "Found by the quadratic approximation")
     walker.choose("how", "exact (slow)")
-    walker.says("winners", "(each map closed alone")
+    walker.says("winners", "Found by closing each map alone")
     walker.press("trace-prediction")
-    walker.says("winners", "What makes the prediction 'monkey' on the adversarial image")
+    walker.says("winners", "contribute most to the prediction 'monkey' on the adversarial image")
     assert walker.complaints() == []
 
 
@@ -141,7 +141,7 @@ def test_neurons_are_chosen_one_by_one_and_maps_for_a_flip_back(walker):
     walker.says("area-text", "5 neurons in")
 
     walker.press("trace")
-    walker.says("winners", "(solved")
+    walker.says("winners", "Found by the solver")
     walker.press("take-winners")
     walker.until(lambda: "maps=" in walker.driver.current_url, "the winners are chosen")
     walker.choose("replacement", "set them to zero in adv")
@@ -290,7 +290,7 @@ def test_a_trail_is_suggested(walker):
     assert any(words in said for words in ("other maps", "turns it, "))
     walker.click_any(".node .step")
     walker.says("layer-title", "layer4.2.relu_1 ")
-    walker.says("winners", "What makes the prediction 'monkey' on the adversarial image")
+    walker.says("winners", "contribute most to the prediction 'monkey' on the adversarial image")
     walker.driver.execute_script("document.querySelector('.node > button:last-child').click()")
     walker.until(lambda: not walker.driver.find_elements("css selector", ".node"), "the branch is gone")
     assert walker.complaints() == []
@@ -305,10 +305,10 @@ def test_another_method_is_another_river(walker):
 
     walker.choose("method", "gradient")
     walker.until(lambda: "method=gradient" in walker.driver.current_url, "the address names the method")
-    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.until(lambda: walker.text("triplet").count("maps are critical") == 3, "three datapaths extracted by a job")
     walker.choose("share", "5 % of each layer")
     walker.until(lambda: "share=0.05" in walker.driver.current_url, "the address names the size")
-    walker.until(lambda: walker.text("triplet").count("hard set") == 3, "three datapaths extracted by a job")
+    walker.until(lambda: walker.text("triplet").count("maps are critical") == 3, "three datapaths extracted by a job")
     walker.until(lambda: walker.text("triplet").count(", 5.") == 3, "5 % of the maps, and of small layers one")
     walker.until(lambda: walker.drawing("river") != own, "the river is another")
     chosen, words, address = walker.drawing("river"), walker.text("triplet"), walker.driver.current_url

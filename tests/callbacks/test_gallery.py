@@ -72,12 +72,16 @@ def test_what_the_score_means_is_said_by_its_figures(drawn_world):
     sizes = [np.linalg.norm(j.features) for j in bench.judging.judge([e.example.adversarial for e in fooled])]
     ranks = [np.argsort(np.argsort(values)) for values in ([e.score for e in fooled], sizes)]
     assert bench.judging.score_follows_size(judged) == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
-    assert "overshoots (AUROC 1.00 against the sources, rank correlation 0.96" in score_meaning(40, 1.0, 0.96)
-    assert "how small the features are" in score_meaning(40, 0.97, -0.76)
-    assert "none of them is ambiguous" in score_meaning(40, 0.995, 0.3)
-    assert "medium ones tell most" in score_meaning(40, 0.8, 0.3)
-    assert "too few" in score_meaning(FEW - 1, 1.0, 0.96)
-    assert "too few" in score_meaning(40, float("nan"), 0.96)
+    overshooting = score_meaning(40, 1.0, 0.96)
+    assert "overshoots" in overshooting.text
+    assert (
+        "40 misclassified adversarials: AUROC 1.00 against their sources, rank correlation 0.96" in overshooting.exact
+    )
+    assert "how small the features are" in score_meaning(40, 0.97, -0.76).text
+    assert "none is ambiguous" in score_meaning(40, 0.995, 0.3).text
+    assert "medium ones tell most" in score_meaning(40, 0.8, 0.3).text
+    assert "too few" in score_meaning(FEW - 1, 1.0, 0.96).text
+    assert "too few" in score_meaning(40, float("nan"), 0.96).text
     assert score_range(bench).meaning == score_meaning(
         len(fooled), bench.judging.auroc(judged), bench.judging.score_follows_size(judged)
     )

@@ -10,12 +10,14 @@ from dash import no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.network import river as network
 from aevis_dash.callbacks.network.clicks import compared_in, findable, follow, innermost, targets_of
-from aevis_dash.callbacks.network.river import in_a_line, picture_of, placed_of
+from aevis_dash.callbacks.network.river import picture_of, placed_of
+from aevis_dash.callbacks.network.words import course, datapath_in_words, lost_label
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import carried_area, most_raised, settle
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import DatapathDistance, Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
+from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import open_workbench
 
 
@@ -123,7 +125,7 @@ def test_what_is_compared_is_drawn_in_one_order(bench, found, view):
     names = [found.plan.example.source, *found.plan.candidates, *found.plan.nulls]
     many = picture_of(bench, found, view.but(compared=tuple(names)), LIGHT)
     assert {"source", "adversarial", "target", "target 2", "target 3 other"} <= set(traces(many))
-    assert "cannot be shown so" in many.note
+    assert "cannot be shown so" in words(many.note)
     assert "null" not in traces(many)
     two = picture_of(bench, found, view.but(compared=(names[0],)), LIGHT)
     assert {"source", "adversarial"} <= set(traces(two))
@@ -147,10 +149,10 @@ def test_an_image_of_a_random_other_class_is_called_other(bench, found, view):
     picture = picture_of(bench, found, view.but(compared=(found.image(Role.SOURCE), found.plan.nulls[0])), LIGHT)
     (layers,) = [trace for trace in picture.figure.data if trace.name == "layers"]
     ends = [note.text for note in picture.figure.layout.annotations if note.text]
-    assert "adv–other " in picture.said
+    assert "between adv and other it is " in words(picture.said)
     assert any(end.startswith("other · ") for end in ends)
     assert all("other" in hover for hover in layers.hovertext)
-    assert "tar" not in picture.said
+    assert "tar" not in words(picture.said)
     assert not any(end.startswith("tar") for end in ends)
 
 
@@ -175,39 +177,77 @@ def test_a_target_is_one_of_the_shown_example(bench, found, view):
 def told(bench, d2, d3, null=0.2, rows=20):
     layers = len(bench.layers)
     measured = DatapathDistance("test", np.ones(layers), d2, d3, np.full((rows, layers), null))
-    return measured, lambda marks: in_a_line(bench.layers, marks, measured)
+    return measured, lambda marks: course(bench.layers, marks, measured)
 
 
-def test_the_stretches_are_told_in_a_line_with_the_distances_that_say_so(bench):
+def words(told):
+    return " ".join(sentence.text for sentence in told)
+
+
+def exact(told):
+    return " ".join(sentence.exact for sentence in told)
+
+
+def test_the_stretches_are_told_with_the_distances_that_say_so(bench):
     d2, d3 = np.linspace(0.1, 0.85, len(bench.layers)), np.linspace(0.9, 0.15, len(bench.layers))
-    _, say = told(bench, d2, d3)
+    measured, say = told(bench, d2, d3)
     names = [layer.name for layer in bench.layers.layers]
-    said = say([Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)])
-    first, then = (
-        f"{names[1]} (diverging, src–adv {d2[1]:.2g} to {d2[3]:.2g})",
-        f"{names[5]} (merging, adv–tar {d3[5]:.2g} to {d3[6]:.2g})",
+    diverging, merging, end = say([Stretch(Pattern.DIVERGING, 1, 3), Stretch(Pattern.MERGING, 5, 6)])
+    assert diverging == Sentence(
+        f"From {names[1]} on, adv leaves src (diverging).",
+        f"The distance between src and adv is {d2[1]:.2g} at {names[1]} and {d2[3]:.2g} at {names[3]}.",
     )
-    end = "adv is 85% of the way from src to tar at the end; random targets 20% to 20%."
-    assert said == f"adv leaves src from {first}, joins tar from {then}. {end}"
+    assert merging == Sentence(
+        f"From {names[5]} on, adv joins tar (merging).",
+        f"The distance between adv and tar is {d3[5]:.2g} at {names[5]} and {d3[6]:.2g} at {names[6]}.",
+    )
+    assert end.text == (
+        "At the end adv is 85% of the way from src to tar; with random images of other classes in tar's place it is "
+        "20% to 20%."
+    )
+    assert f"At {names[-1]} the distance between src and adv is 0.85, that between adv and tar 0.15." in end.exact
+    assert "quantile of 20 random images" in end.exact
     many = [Stretch(Pattern.MERGING, i, i + i % 2) for i in range(0, 12, 2)]
-    assert say(many).count("joins") == 3
-    assert "3 more such stretches" in say(many)
-    assert f"is nearer to tar from {names[20]} (transition)" in say([Stretch(Pattern.TRANSITION, 20, 20)])
-    assert f"is nearer to src from {names[2]} (transition)" in say([Stretch(Pattern.TRANSITION, 2, 2)])
+    assert words(say(many)).count("joins") == 3
+    assert "3 more such stretches" in words(say(many))
+    assert "1 more such stretch." in words(say(many[:4]))
+    late, early = (say([Stretch(Pattern.TRANSITION, at, at)])[0] for at in (20, 2))
+    assert late.text == f"From {names[20]} on, adv is nearer to tar than to src (transition)."
+    assert late.exact == f"At {names[21]} adv is {measured.share[21]:.0%} of the way from src to tar."
+    assert early.text == f"From {names[2]} on, adv is nearer to src than to tar (transition)."
 
 
 def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
     layers = len(bench.layers)
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.6)
-    assert "adv never joins tar (57% of the way from src to tar at the end; random targets 60% to 60%)" in say([])
-    assert "src–adv nowhere grows enough" in say([])
+    assert words(say([])) == (
+        "No layer is marked at which adv leaves src. adv never joins tar: at the end it is 57% of the way from src to "
+        "tar, and with random images of other classes in tar's place it is 60% to 60%."
+    )
+    assert "nowhere grows enough" in exact(say([]))
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.4)
-    assert "never joins" not in say([]), "it is nearer to tar than random targets have it"
-    assert "adv–tar nowhere shrinks enough to be marked as merging, though adv is 57%" in say([])
+    assert "never joins" not in words(say([])), "it is nearer to tar than random targets have it"
+    assert "No layer is marked at which adv joins tar, but at the end it is 57% of the way" in words(say([]))
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), rows=4)
-    assert say([]) == "Nothing is marked: 4 random targets cannot tell a pattern from chance (20 can)."
+    assert words(say([])) == (
+        "Nothing is marked: 4 random images of other classes cannot tell a pattern from chance (20 can)."
+    )
     _, say = told(bench, np.full(layers, np.nan), np.full(layers, np.nan))
-    assert "undefined at every layer" in say([])
+    assert "undefined at every layer" in words(say([]))
+
+
+def test_a_datapath_in_words_has_its_figures_behind_them(found):
+    path = found.adversarial
+    told = datapath_in_words(path, "monkey")
+    share = path.critical.sum() / path.critical.size
+    assert told.text == f"{share:.0%} of the maps are critical; they alone give monkey {path.p_hard:.0%}"
+    for figure in (f"{path.critical.sum():,} of {path.critical.size:,} feature maps", f"{share:.1%}"):
+        assert figure in told.exact
+    assert f"a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}" in told.exact
+    assert f"compared across layers: {path.core.sum()} (the core)" in told.exact
+    assert lost_label(path, "monkey") == ""
+    failed = replace(path, kept=0)
+    assert lost_label(failed, "monkey").endswith("the prediction is no longer monkey.")
 
 
 @pytest.mark.parametrize("left_out", [Role.TARGET, Role.SOURCE])
@@ -223,8 +263,8 @@ def test_what_is_not_compared_is_not_spoken_of(bench, found, view, left_out, mon
     assert all(left_out.short in hover for hover in layers.hovertext)
     kept = Role.SOURCE if left_out is Role.TARGET else Role.TARGET
     picture = picture_of(bench, found, view.but(compared=(found.image(kept),)), LIGHT)
-    assert left_out.short not in picture.said + picture.note
-    assert f"{kept.short}–adv" in picture.said or f"adv–{kept.short}" in picture.said
+    assert left_out.short not in words([*picture.said, *picture.note]) + exact([*picture.said, *picture.note])
+    assert f"{kept.short} and adv" in words(picture.said) or f"adv and {kept.short}" in words(picture.said)
     drawn = {t.name: t for t in picture.figure.data}
     assert not any(t.name == "stretches" and len(t.x) for t in picture.figure.data)
     assert not any(left_out.short in hover for hover in drawn["layers"].hovertext)
@@ -263,12 +303,12 @@ def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_t
     assert without_nulls.pending == len(found.nulls) > 0
     wanted = json.loads(json.dumps(network.datapaths_of(view))) | {"part": network.NULLS}
     answer = network.draw(bench, view.to_data(), {network.FIRST})
-    note = answer["note"]
+    note = read(answer["note"])
     assert answer["wanted"] == wanted
     drawn = {trace.name: trace for trace in answer["figure"].data}
     assert "null" not in drawn
     assert not len(drawn["stretches"].x)
-    assert "by the datapaths of 1 target of another class, extracted after these" in note
+    assert "the datapaths of 1 random image of another class are being extracted" in note
     assert "chance" in note
     assert "Nothing is marked" not in note
     beside = {option["value"] for option in answer["beside"]}
@@ -278,24 +318,24 @@ def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_t
         assert answer["wanted"] is no_update
         words = read(answer["note"])
         assert words.startswith(
-            "Nothing is marked, because the datapaths of 1 target of another class were not extracted."
+            "Nothing is marked, because the datapaths of 1 random image of another class were not extracted."
         )
-        assert ("extracted. The extraction was cancelled. Extract them Hard sets" in words) == bool(failed)
+        assert ("extracted. The extraction was cancelled. Extract them Critical maps" in words) == bool(failed)
         assert "as soon as" not in words
 
 
 def read(note):
     """A note as the visitor reads it."""
-    return "".join(
-        part if isinstance(part, str) else part.children for part in ([note] if isinstance(note, str) else note)
-    )
+    if isinstance(note, str):
+        return note
+    return "".join(map(read, note if isinstance(note, list) else note.children))
 
 
 def test_with_them_the_river_is_marked_and_asks_for_nothing(bench, view, found):
     answer = network.draw(bench, view.to_data())
     assert answer["wanted"] is no_update
     assert any(trace.name == "null" for trace in answer["figure"].data)
-    assert answer["note"].startswith("Nothing is marked: 1 random target cannot tell")
+    assert read(answer["note"]).startswith("Nothing is marked: 1 random image of another class cannot tell")
     assert len(answer["beside"]) == 1 + len(found.plan.candidates) + len(found.plan.nulls)
 
 

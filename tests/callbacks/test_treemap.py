@@ -113,15 +113,17 @@ def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
 
     def told(at, contribution):
         shown = contents(bench, found, at, layer, contribution)
-        return _winners(bench, found, at, contribution, shown, False)
+        sentence, *named = _winners(bench, found, at, contribution, shown, False)
+        return "".join(words for span in sentence.children for words in span.children), named
 
     for role in Role:
-        sentence, *named = told(early.but(cause=role.value), traced)
-        assert f"the prediction {bench.class_names[found.path(role).label]!r} on the {role} image" in sentence.children
+        sentence, named = told(early.but(cause=role.value), traced)
+        assert f"the prediction {bench.class_names[found.path(role).label]!r} on the {role} image" in sentence
         assert len(named) == min(5, int((traced.strength(tuple(Role).index(role)) > 0).sum()))
     small = replace(traced, values=np.full_like(traced.values, 1e-3), share=np.abs(traced.share) + 1e-3)
-    assert len(told(early, small)) == 1 + 5
+    assert len(told(early, small)[1]) == 5
     strong = replace(traced, share=traced.share * 9 / traced.share.max())
-    assert "more than 100 % where other maps work against it" in told(early, strong)[0].children
-    (alone,) = told(early, replace(traced, values=traced.values * 0))
-    assert alone.children.startswith("No map of layer3.2.relu speaks for the prediction 'monkey'")
+    assert "more than 100 % where other maps work against it" in told(early, strong)[0]
+    alone, nobody = told(early, replace(traced, values=traced.values * 0))
+    assert nobody == []
+    assert alone.startswith("No map of layer3.2.relu speaks for the prediction 'monkey'")

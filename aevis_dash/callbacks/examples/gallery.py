@@ -12,6 +12,7 @@ from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.examples import Card, ClassChoices, ScoreRange
+from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
@@ -93,23 +94,27 @@ def score_range(bench: Workbench) -> ScoreRange:
     return ScoreRange(low, high, step, (start[0], start[1]), note, meaning)
 
 
-def score_meaning(count: int, auroc: float, follows: float) -> str:
+def score_meaning(count: int, auroc: float, follows: float) -> Sentence:
     """What the scores of so many misclassified adversarials tell: by their AUROC against their sources, and by their
     rank correlation with the size of the head's features."""
     if count < FEW or not np.isfinite(auroc) or not np.isfinite(follows):
-        return "adversarial score: too few examples here to say what it tells"
+        return Sentence("There are too few examples here to say what the adversarial score tells.")
     facts = (
-        f"AUROC {auroc:.2f} against the sources, rank correlation {follows:.2f} with the size of the head's features"
+        f"{count} misclassified adversarials: AUROC {auroc:.2f} against their sources, rank correlation {follows:.2f} "
+        "of the score with the size of the head's features."
     )
     if follows >= OVERSHOOT:
-        told = "at this attack strength it mostly measures how far the attack overshoots"
+        told = "At this attack strength the adversarial score mostly measures how far the attack overshoots."
     elif follows <= -OVERSHOOT:
-        told = "it mostly measures how small the features are, so high ones barely reach the class they are taken for"
+        told = (
+            "The adversarial score mostly measures how small the features are: an image with a high score barely "
+            "reaches the class that it is taken for."
+        )
     elif auroc >= APART:
-        told = "it sets nearly all adversarials apart, so that none of them is ambiguous"
+        told = "The adversarial score sets nearly all adversarials apart from their sources, so none is ambiguous."
     else:
-        told = "low ones are ambiguous images, high ones obviously odd; medium ones tell most"
-    return f"adversarial score: {told} ({facts})"
+        told = "Images with a low adversarial score are ambiguous, those with a high one odd; medium ones tell most."
+    return Sentence(told, facts)
 
 
 def classes(bench: Workbench) -> ClassChoices:

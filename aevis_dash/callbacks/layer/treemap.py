@@ -18,7 +18,11 @@ from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.layer import Winner, winners
+from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Triplet, Workbench
+
+_WAYS = {"solved": "the solver", "quadratic": "the quadratic approximation", "exact": "closing each map alone"}
+"""The ways of finding contributions."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -110,7 +114,8 @@ def fields(bench: Workbench, name: str) -> dict[str, Any]:
 def _title(shown: Contents) -> str:
     layer = shown.layer
     return (
-        f"{layer.name} · {int(shown.critical.sum())} of {layer.channels} maps critical · {layer.height}x{layer.width}"
+        f"{layer.name} · {int(shown.critical.sum())} of {layer.channels} maps are critical · "
+        f"{layer.height} x {layer.width} neurons each"
     )
 
 
@@ -148,11 +153,11 @@ def _winners(
     role = Role(view.cause)
     row, effect = tuple(Role).index(role), _effect(step, bench.class_names[found.path(role).label])
     if traced.effect[row] == 0:
-        return winners(step.source, [], f"The {role} image does not make {effect} fire at all.")
-    named = strongest(values)
-    how = _how(traced, row, view.how if waiting else None)
+        return winners(step.source, [], [Sentence(f"The {role} image does not make {effect} fire at all.")])
+    named, how = strongest(values), _how(traced, row, view.how if waiting else None)
     if not named:
-        return winners(step.source, [], f"No map of {step.source} speaks for {effect} on the {role} image ({how}).")
+        nothing = f"No map of {step.source} speaks for {effect} on the {role} image."
+        return winners(step.source, [], [Sentence(nothing), *how])
     strong = [
         Winner(
             c,
@@ -162,8 +167,9 @@ def _winners(
         )
         for c in named
     ]
-    words = f"What makes {effect} on the {role} image ({how}){more_than_all(values[named])}:"
-    return winners(step.source, strong, words)
+    more = more_than_all(values[named])
+    words = Sentence(f"These maps of {step.source} contribute most to {effect} on the {role} image{more}.")
+    return winners(step.source, strong, [words, *how])
 
 
 def _effect(step: Step, label: str) -> str:
@@ -172,9 +178,10 @@ def _effect(step: Step, label: str) -> str:
     return f"{'the area of' if step.area else 'all of'} map {step.map} of {step.layer}"
 
 
-def _how(traced: Contribution, row: int, coming: str | None) -> str:
-    """Which way of finding them is shown, what it leaves unexplained, and which others a job is about to find."""
-    words = {"solved": "solved", "quadratic": "quadratic approximation", "exact": "each map closed alone"}
-    left = "" if traced.method == "exact" else f", {traced.residual[row]:.0%} unexplained"
-    far = ", ended far from a solution" if traced.unsolved else ""
-    return words[traced.method] + left + far + (f"; the {coming} ones are being found" if coming else "")
+def _how(traced: Contribution, row: int, coming: str | None) -> list[Sentence]:
+    """Which way of finding contributions is shown, what it leaves unexplained, and which others a job will find."""
+    left = "" if traced.method == "exact" else f"; {traced.residual[row]:.0%} is left unexplained"
+    said = [Sentence(f"Found by {_WAYS[traced.method]}{left}.")]
+    if traced.unsolved:
+        said.append(Sentence("The solver ended far from a solution, so trust the values little."))
+    return [*said, Sentence(f"The {coming} ones are being found.")] if coming else said

@@ -1,6 +1,6 @@
 """The network: the river of the chosen triplet."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,17 @@ from dash import Dash, Input, Output, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.network.words import (
+    CAUTION,
+    Pairs,
+    band_of_nulls,
+    course,
+    datapath_in_words,
+    distances_apart,
+    lost_label,
+    missing_nulls,
+    others_of,
+)
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import triplet_of
 from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
@@ -17,13 +28,8 @@ from aevis_dash.callbacks.view.opening import most_raised
 from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of, wanted_of
 from aevis_dash.domain import (
     AevisError,
-    Datapath,
     DatapathDistance,
-    LayerGraph,
-    Pattern,
     Role,
-    Stretch,
-    short_of,
     unsolved,
 )
 from aevis_dash.figures.dots import similarity
@@ -43,10 +49,11 @@ from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.geometry.dag import Columns, Group, columns, groups
 from aevis_dash.geometry.focus import folded, interest, quiet
-from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES, River, evened, river, stretches
+from aevis_dash.geometry.river import River, evened, river, stretches
 from aevis_dash.geometry.strands import evened as strands_evened
 from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
+from aevis_dash.layouts.sentences import Sentence, sentences
 from aevis_dash.workbench import Triplet, Workbench
 
 RIVER = {
@@ -66,12 +73,8 @@ PATHS = {
 """What is said anew only where other datapaths are shown."""
 OF = ("example", "method", "share")
 """Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
-Pairs = Mapping[tuple[str, str], np.ndarray]
-_DOTS = "Each dot is a layer: how similar adv's datapath is to another's, 1 for the same."
-_TOLD = 3
-"""Stretches that are told in words, the longest ones."""
+_DOTS = Sentence("Each dot is a layer. Its height says how similar adv's datapath is to another's; 1 is the same.")
 _NONE = "The datapaths of this example are not extracted."
-_CAUTION = "Hard sets alone prove no cause."
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -139,7 +142,7 @@ def draw(
     again = [*extract_again(failed), " "] if found.pending and failed else []
     return {
         "figure": picture.figure,
-        "note": [f"{picture.said} ", *again, picture.note] if again else f"{picture.said} {picture.note}",
+        "note": [*sentences(picture.said), *again, *sentences(picture.note)],
         "minimap": minimap(picture.small),
         "wanted": datapaths_of(view) | {"part": NULLS} if asks else no_update,
         "members": triplet(_members(bench, found)),
@@ -158,12 +161,12 @@ def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = 
 
 @dataclass(frozen=True)
 class Picture:
-    """The river or the dots, a line on what they say and one on how to read them, and the whole network small, as an
+    """The river or the dots, sentences on what they say and on how to read them, and the whole network small, as an
     address."""
 
     figure: go.Figure
-    said: str
-    note: str
+    said: list[Sentence]
+    note: list[Sentence]
     small: str
 
 
@@ -187,27 +190,27 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
     ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected, most_raised(bench, found))
     if view.plot == "dots":
         similar = _similar(view.distance, seen)
-        figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), _DOTS
+        figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), [_DOTS]
     elif distance is not None:
         drawn = drawn_river(_river(view, distance, layers), names, far_from_both(distance))
-        figure, note = river_figure(ground, drawn, colours), _nulls(found)
+        figure, note = river_figure(ground, drawn, colours), band_of_nulls(found)
     else:
-        drawn, note = _strands(bench, found, view, seen, names)
+        drawn, faithful = _strands(bench, found, view, seen, names)
+        note = [faithful]
         figure = river_figure(ground, drawn, colours)
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
     )  # of which clicks are taken
-    said = apart_in_a_line(seen)
+    said = distances_apart(seen)
     if both:
-        said = _missing(found, coming) if found.pending else in_a_line(graph, marks, layers)
-    words = " ".join(filter(None, (note, f"{_CAUTION}{_doubt(found)}")))
-    return Picture(figure, said, words, small_picture(placed, drawn, colours))
+        said = missing_nulls(found, coming) if found.pending else course(graph, marks, layers)
+    return Picture(figure, said, [*note, CAUTION, *_doubt(found)], small_picture(placed, drawn, colours))
 
 
-def _doubt(found: Triplet) -> str:
+def _doubt(found: Triplet) -> list[Sentence]:
     """Said where the solver of the datapaths did not come to an end."""
     count = sum(path.unsolved for path in found.paths)
-    return f" {unsolved(f'{count} of {len(found.paths)} datapaths', 'Eq. 5')}" if count else ""
+    return [Sentence(unsolved(f"{count} of {len(found.paths)} datapaths", "Eq. 5"))] if count else []
 
 
 def groups_of(bench: Workbench) -> tuple[Group, ...]:
@@ -235,12 +238,16 @@ def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> 
     return river(distance, float(np.max(layers.d1, where=np.isfinite(layers.d1), initial=0.0)))
 
 
-def _strands(bench: Workbench, found: Triplet, view: View, seen: Pairs, names: Mapping[str, str]) -> tuple[Drawn, str]:
+def _strands(
+    bench: Workbench, found: Triplet, view: View, seen: Pairs, names: Mapping[str, str]
+) -> tuple[Drawn, Sentence]:
     """Two to eight datapaths in the order, and on the scale, of all layers; and how faithful that is."""
     every = bench.datapaths.distances_between(found, view.compared, view.distance)
     whole = strands(strands_evened(every) if view.gap == "equal" else every)
     here = strands(strands_evened(seen) if view.gap == "equal" else seen, whole.order, whole.widest)
-    note = f"Gaps show distances in one order for the whole network; {whole.stress:.0%} of them cannot be shown so."
+    note = Sentence(
+        f"The curves keep one order through the whole network; {whole.stress:.0%} of the distances cannot be shown so."
+    )
     return Drawn({key: here.y[key] for key in here.order}, names), note
 
 
@@ -248,84 +255,6 @@ def _similar(name: str, seen: Pairs) -> dict[str, np.ndarray]:
     """(C,) similarity of adv to every other datapath."""
     with_adv = {pair: d for pair, d in seen.items() if Role.ADVERSARIAL in pair}
     return {next(key for key in pair if key != Role.ADVERSARIAL): similarity(name, d) for pair, d in with_adv.items()}
-
-
-def in_a_line(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistance) -> str:
-    """Where the adversarial's path leaves src, crosses and joins tar, with the distances that say so, and where it does
-    not; `distance` at every layer."""
-    nulls = len(distance.null_share)
-    if not np.isfinite(distance.d2 + distance.d3).any():
-        return "The distances of adv to src and tar are undefined at every layer."
-    if nulls < LEAST_NULLS:
-        return f"Nothing is marked: {_targets_of(nulls)} cannot tell a pattern from chance ({LEAST_NULLS} can)."
-    widest = sorted(found, key=lambda s: s.first - s.last)[:_TOLD]
-    said = [_told_stretch(graph, stretch, distance) for stretch in found if stretch in widest]
-    more = f" It goes to and fro: {len(found) - _TOLD} more such stretches." if len(found) > _TOLD else ""
-    line = f"adv {', '.join(said)}.{more} " if said else ""
-    return line + _rest(distance, {stretch.pattern for stretch in found})
-
-
-def _told_stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> str:
-    where = graph.layers[stretch.first].name
-    if stretch.pattern is Pattern.TRANSITION:
-        after = min(stretch.last + 1, len(graph) - 1)
-        return f"is nearer to {'tar' if distance.share[after] > 0.5 else 'src'} from {where} (transition)"
-    words, pair, values = {
-        Pattern.DIVERGING: ("leaves src from", "src–adv", distance.d2),
-        Pattern.MERGING: ("joins tar from", "adv–tar", distance.d3),
-    }[stretch.pattern]
-    change = f"{pair} {values[stretch.first]:.2g} to {values[stretch.last]:.2g}"
-    return f"{words} {where} ({stretch.pattern}, {change})"
-
-
-def _rest(distance: DatapathDistance, patterns: set[Pattern]) -> str:
-    """What adv does nowhere, and how far from src to tar it is at the last layer where that is known, beside chance."""
-    last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
-    low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
-    share = distance.share[last]
-    end = f"{share:.0%} of the way from src to tar at the end; random targets {low:.0%} to {high:.0%}"
-    leaves = (
-        ""
-        if Pattern.DIVERGING in patterns
-        else "src–adv nowhere grows enough, or beyond random targets, to be marked as diverging. "
-    )
-    if Pattern.MERGING in patterns:
-        return f"{leaves}adv is {end}."
-    if share > high:
-        return f"{leaves}adv–tar nowhere shrinks enough to be marked as merging, though adv is {end}."
-    return f"{leaves}adv never joins tar ({end})."
-
-
-def apart_in_a_line(seen: Pairs) -> str:
-    """How far adv is from each other datapath that is shown, first and last: (C,) distances by two keys."""
-    said = []
-    for pair, values in seen.items():
-        known = values[np.isfinite(values)]
-        if Role.ADVERSARIAL in pair and known.size:
-            names = "–".join(short_of(key) for key in pair)
-            said.append(f"{names} {known[0]:.2g} at the first layer, {known[-1]:.2g} at the last")
-    return f"Distances: {'; '.join(said)}." if said else ""
-
-
-def _missing(found: Triplet, coming: bool) -> str:
-    if not coming:
-        return f"Nothing is marked, because the datapaths of {_others(found.pending)} were not extracted."
-    return (
-        "Where adv leaves src and joins tar is marked as soon as it can be told from chance: by the datapaths of "
-        f"{_others(found.pending)}, extracted after these."
-    )
-
-
-def _targets_of(count: int) -> str:
-    return f"{count} random target{'s' * (count != 1)}" if count else "no random target"
-
-
-def _nulls(found: Triplet) -> str:
-    return f"Faint band: adv for {_others(len(found.nulls))}." if found.nulls else ""
-
-
-def _others(count: int) -> str:
-    return "1 target of another class" if count == 1 else f"{count} targets of other classes"
 
 
 def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
@@ -349,7 +278,7 @@ def _cost(bench: Workbench, view: View) -> str:
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)
     if view.compared or wanted.method == "joint":  # all at once
         count, nulls = count + nulls, 0
-    more = f", and then those of {_others(nulls)}" if nulls else ""
+    more = f", and then those of {others_of(nulls)}" if nulls else ""
     return f"{count} datapaths to extract{more}; they are kept for the next time."
 
 
@@ -360,24 +289,11 @@ def _members(bench: Workbench, found: Triplet) -> list[Member]:
             pictures.image(bench, found.image(role)),
             bench.class_names[found.path(role).label],
             found.path(role).p_full,
-            _path(found.path(role)),
-            _warning(found.path(role)),
+            datapath_in_words(found.path(role), bench.class_names[found.path(role).label]),
+            lost_label(found.path(role), bench.class_names[found.path(role).label]),
         )
         for role in Role
     ]
-
-
-def _path(path: Datapath) -> str:
-    share = path.size / path.gates.size
-    return f"hard set {_maps(path.size)}, {share:.1%}; alone {path.p_hard:.0%}; core {_maps(int(path.core.sum()))}"
-
-
-def _maps(count: int) -> str:
-    return f"{count} map" + "s" * (count != 1)
-
-
-def _warning(path: Datapath) -> str:
-    return "" if path.keeps_hard else "The hard set alone does not keep the label."
 
 
 def _members_of_plan(bench: Workbench, view: View) -> list:
@@ -385,7 +301,7 @@ def _members_of_plan(bench: Workbench, view: View) -> list:
     names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
     predictions = bench.judging.predict(list(names.values()))
     members = [
-        Member(role, pictures.image(bench, name), bench.class_names[p.label], p.confidence, "")
+        Member(role, pictures.image(bench, name), bench.class_names[p.label], p.confidence)
         for (role, name), p in zip(names.items(), predictions, strict=True)
     ]
     return triplet(members)

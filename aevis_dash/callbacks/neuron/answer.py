@@ -128,7 +128,11 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
         return ""
     layer, channel = firing.layer, firing.channel
     roles = [r.short for r in Role if bench.layers.part(firing.found.path(r).critical, layer.index)[channel]]
+    said = f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
+    if not is_lost_map(bench, firing.found, layer.index, channel):
+        return said
     lost = bench.class_names[firing.found.source.label]
-    why = f" · of src's maps that fire less on adv, this one, put back into adv, is estimated to speak most for {lost}"
-    told = why if is_lost_map(bench, firing.found, layer.index, channel) else ""
-    return f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}{told}"
+    return (
+        f"{said} · fires less on adv than on src; of all such maps, putting this one back into adv is estimated to "
+        f"speak most for {lost}"
+    )

@@ -1,0 +1,133 @@
+"""The river and its datapaths in sentences."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from aevis_dash.domain import Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch, short_of, so_many
+from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES
+from aevis_dash.layouts.sentences import Sentence
+from aevis_dash.workbench import Triplet
+
+Pairs = Mapping[tuple[str, str], np.ndarray]
+"""(C,) distances of two datapaths at every column, by their keys."""
+MOST_STRETCHES = 3
+"""Stretches that are told in words, the longest ones."""
+CAUTION = Sentence("Critical maps are no proof of a cause; flipping maps back tests whether they are.")
+
+
+def course(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistance) -> list[Sentence]:
+    """Where the adversarial's path leaves src, crosses and joins tar, with the distances that say so, and where it does
+    not; `distance` at every layer."""
+    nulls = len(distance.null_share)
+    if not np.isfinite(distance.d2 + distance.d3).any():
+        return [Sentence("The distances of adv to src and tar are undefined at every layer.")]
+    if nulls < LEAST_NULLS:
+        known = others_of(nulls) if nulls else "no random image of another class"
+        return [Sentence(f"Nothing is marked: {known} cannot tell a pattern from chance ({LEAST_NULLS} can).")]
+    widest = sorted(found, key=lambda s: s.first - s.last)[:MOST_STRETCHES]
+    said = [_stretch(graph, stretch, distance) for stretch in found if stretch in widest]
+    if len(found) > MOST_STRETCHES:
+        more = len(found) - MOST_STRETCHES
+        said.append(Sentence(f"adv goes to and fro: the picture marks {more} more such stretch{'es' * (more > 1)}."))
+    return [*said, *_rest(graph, distance, {stretch.pattern for stretch in found})]
+
+
+def _stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> Sentence:
+    first, last = graph.layers[stretch.first].name, graph.layers[stretch.last].name
+    if stretch.pattern is Pattern.TRANSITION:
+        after = min(stretch.last + 1, len(graph) - 1)
+        nearer, other = ("tar", "src") if distance.share[after] > 0.5 else ("src", "tar")
+        where = graph.layers[after].name
+        exact = f"At {where} adv is {distance.share[after]:.0%} of the way from src to tar."
+        return Sentence(f"From {first} on, adv is nearer to {nearer} than to {other} (transition).", exact)
+    words, pair, values = {
+        Pattern.DIVERGING: (f"From {first} on, adv leaves src (diverging).", "src and adv", distance.d2),
+        Pattern.MERGING: (f"From {first} on, adv joins tar (merging).", "adv and tar", distance.d3),
+    }[stretch.pattern]
+    before, after = values[stretch.first], values[stretch.last]
+    return Sentence(words, f"The distance between {pair} is {before:.2g} at {first} and {after:.2g} at {last}.")
+
+
+def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern]) -> list[Sentence]:
+    """What adv does nowhere, and how far from src to tar it is at the last layer where that is known, beside chance."""
+    last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
+    low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
+    share = distance.share[last]
+    chance = f"with random images of other classes in tar's place it is {low:.0%} to {high:.0%}"
+    exact = (
+        f"At {graph.layers[last].name} the distance between src and adv is {distance.d2[last]:.3g}, that between adv "
+        f"and tar {distance.d3[last]:.3g}. The range is from the {NULL_QUANTILES[0]:.0%} to the "
+        f"{NULL_QUANTILES[1]:.0%} quantile of {so_many(len(distance.null_share), 'random image')}."
+    )
+    leaves = (
+        []
+        if Pattern.DIVERGING in patterns
+        else [
+            Sentence(
+                "No layer is marked at which adv leaves src.",
+                "The distance between src and adv nowhere grows enough, or no more than random images would have it.",
+            )
+        ]
+    )
+    if Pattern.MERGING in patterns:
+        return [*leaves, Sentence(f"At the end adv is {share:.0%} of the way from src to tar; {chance}.", exact)]
+    if share > high:
+        unmarked = "No layer is marked at which adv joins tar, but at the end it is"
+        near = f"{unmarked} {share:.0%} of the way from src to tar; {chance}."
+        return [*leaves, Sentence(near, exact)]
+    never = f"adv never joins tar: at the end it is {share:.0%} of the way from src to tar, and {chance}."
+    return [*leaves, Sentence(never, exact)]
+
+
+def distances_apart(seen: Pairs) -> list[Sentence]:
+    """How far adv is from each other datapath that is shown, first and last: (C,) distances by two keys."""
+    said = []
+    for pair, values in seen.items():
+        known = values[np.isfinite(values)]
+        if Role.ADVERSARIAL in pair and known.size:
+            names = " and ".join(short_of(key) for key in pair)
+            said.append(f"between {names} it is {known[0]:.2g} at the first layer and {known[-1]:.2g} at the last")
+    return [Sentence(f"The distance: {'; '.join(said)}.")] if said else []
+
+
+def missing_nulls(found: Triplet, coming: bool) -> list[Sentence]:
+    """Why nothing is marked yet, or at all: the datapaths of the null targets are not there."""
+    others = others_of(found.pending)
+    if not coming:
+        return [Sentence(f"Nothing is marked, because the datapaths of {others} were not extracted.")]
+    return [
+        Sentence(
+            "Where adv leaves src and joins tar is marked as soon as it can be told from chance. For that, the "
+            f"datapaths of {others} are being extracted."
+        )
+    ]
+
+
+def band_of_nulls(found: Triplet) -> list[Sentence]:
+    """What the faint band of the river is."""
+    count = len(found.nulls)
+    if not count:
+        return []
+    return [Sentence(f"The faint band is where adv would lie between src and {others_of(count)} in tar's place.")]
+
+
+def others_of(count: int) -> str:
+    """So many images of other classes, drawn by chance."""
+    return "1 random image of another class" if count == 1 else f"{count} random images of other classes"
+
+
+def datapath_in_words(path: Datapath, label: str) -> Sentence:
+    """How much of the network an image's datapath is, and what it does alone; `label` is the class it explains."""
+    share, total = path.size / path.gates.size, path.gates.size
+    exact = (
+        f"{path.size:,} of {total:,} feature maps are critical, {share:.1%} (the hard set). With all others closed, "
+        f"{label} has a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}. The fewest maps that were "
+        f"found to keep {label}, compared across layers: {int(path.core.sum())} (the core)."
+    )
+    return Sentence(f"{share:.0%} of the maps are critical; they alone give {label} {path.p_hard:.0%}", exact)
+
+
+def lost_label(path: Datapath, label: str) -> str:
+    """Said where the hard set alone does not keep the label; "" where it does."""
+    return "" if path.keeps_hard else f"The critical maps alone are not enough: the prediction is no longer {label}."

@@ -1,0 +1,24 @@
+"""Sentences on the page, with the exact figures behind them where the mouse rests."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dash import html
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What the page says, and the exact figures that are shown while the mouse rests on it; "" for none."""
+
+    text: str
+    exact: str = ""
+
+
+def sentences(told: Iterable[Sentence]) -> list[html.Span]:
+    """Sentences one after the other."""
+    return [_sentence(sentence) for sentence in told]
+
+
+def _sentence(told: Sentence) -> html.Span:
+    text = html.Span(told.text, title=told.exact, className="exact") if told.exact else told.text
+    return html.Span([text, " "])
