@@ -83,7 +83,7 @@ def propose(
         inner = part_of(progress, i / len(depths), 1 / len(depths))
         tried = [_hops(bench, triplet, hops, parent, layer, how, donors, inner) for parent in last]
         alike = np.max([again for _, again in tried], axis=0)
-        kept = [replace(hop, alike=alike) for hop in _best([hop for found, _ in tried for hop in found], beam)]
+        kept = [replace(hop, alike=alike) for hop in best([hop for found, _ in tried for hop in found], beam)]
         for hop in kept:
             bench.flips.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, how, hop.map), donors, alike)
         last = list(range(len(hops), len(hops) + len(kept)))
@@ -183,7 +183,7 @@ def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, chan
     )
 
 
-def _best(found: Sequence[Hop], beam: int) -> list[Hop]:
+def best(found: Sequence[Hop], beam: int) -> list[Hop]:
     """Of the hops of one depth the best by gain; a map found on two ways counts by the stronger one."""
     strongest: dict[int, Hop] = {}
     for hop in sorted(found, key=lambda h: h.share):

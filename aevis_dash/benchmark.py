@@ -172,7 +172,7 @@ def _costs(bench: Workbench, progress: Progress) -> list[dict[str, Any]]:
     judged, judging = _timed(lambda: bench.judging.judged_examples(progress))
     example = _explainable(bench, judged)
     progress(0.5, "measuring a pass")
-    one_pass = _seconds_of_a_pass(bench, example)
+    one_pass = seconds_of_a_pass(bench, example)
     triplet, extracting = _timed(lambda: bench.datapaths.extract(example.example.id, progress=progress))
     _, reading = _timed(lambda: bench.datapaths.triplet(example.example.id))
     _, learning = _timed(lambda: bench.learning.features(progress))
@@ -198,14 +198,15 @@ def _explainable(bench: Workbench, judged: list[JudgedExample]) -> JudgedExample
     return opening
 
 
-def _seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
+def seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
+    """How long one forward and backward run of one image takes, in seconds: the median of REPEATS."""
     classifier = bench.classifier
     images = bench.workspace.read([example.example.adversarial])
-    _run_pass(classifier, images)
-    return statistics.median(_timed(lambda: _run_pass(classifier, images))[1] for _ in range(REPEATS))
+    run_pass(classifier, images)
+    return statistics.median(_timed(lambda: run_pass(classifier, images))[1] for _ in range(REPEATS))
 
 
-def _run_pass(classifier: Classifier, images: np.ndarray) -> float:
+def run_pass(classifier: Classifier, images: np.ndarray) -> float:
     """Forward and backward with a gate on every map of one image."""
     gates = torch.ones(1, classifier.layers.n_maps, device=classifier.device, requires_grad=True)
     with torch.enable_grad():

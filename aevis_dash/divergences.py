@@ -82,7 +82,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
 @one_sight()
 def listing(bench: Workbench, progress: Progress = silent) -> Listing:
     """Every misclassified example, compared the cheap way in this process; what was finished is not done again."""
-    examples = _misclassified(bench)
+    examples = misclassified(bench)
     found = []
     for i, example in enumerate(examples):
         progress(i / len(examples), f"comparing pair {i + 1} of {len(examples)}")
@@ -94,7 +94,7 @@ def listing(bench: Workbench, progress: Progress = silent) -> Listing:
 
 def stored_listing(bench: Workbench) -> Listing | None:
     """The listing where it is stored and speaks of the examples that there are now."""
-    return bench.store.get(_listing_key(bench, _misclassified(bench)), Listing)
+    return bench.store.get(_listing_key(bench, misclassified(bench)), Listing)
 
 
 def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
@@ -171,7 +171,8 @@ def map_name(bench: Workbench, flat: int) -> str:
     return f"{bench.layers.layers[layer].name}:{flat - bench.layers.offsets[layer]}"
 
 
-def _misclassified(bench: Workbench) -> list[Example]:
+def misclassified(bench: Workbench) -> list[Example]:
+    """The examples that the listing is of: the attacks that the network is fooled by."""
     return [judged.example for judged in bench.judging.judged_examples() if judged.misclassified]
 
 

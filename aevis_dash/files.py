@@ -39,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     place = check_place(path)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _replace(place, write)
+        replace_whole(place, write)
     except OSError as error:
         if error.errno in _FULL:
             raise AevisError(
@@ -65,7 +65,8 @@ def check_place(path: Path) -> Path:
     return place
 
 
-def _replace(place: Path, write: Callable[[Any], object]) -> None:
+def replace_whole(place: Path, write: Callable[[Any], object]) -> None:
+    """Write a file beside `place`, to its end, and let it take that place; where that fails, it goes again."""
     part = place.parent / f"{part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with part.open("xb") as file:  # not mkstemp, whose files only their owner may read

@@ -41,7 +41,7 @@ from aevis_dash.workbench import Triplet, Workbench, open_workbench
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
 """Name the workspace and the server's process to the jobs; set by the server before the first job."""
 
-_PAUSE = 0.15
+PAUSE = 0.15
 """Seconds between short turns; three times as long as the interval at which a waiting job looks for its own."""
 
 
@@ -91,7 +91,7 @@ def warm() -> None:
     Only on the CPU: a process forked from one that has begun to use a GPU cannot use it.
     """
     use_threads(1)
-    _server()
+    server_process()
     if device_name() != "cpu":
         return
     try:
@@ -110,7 +110,8 @@ def workbench() -> Workbench:
 
 
 @lru_cache(maxsize=1)
-def _server() -> psutil.Process:
+def server_process() -> psutil.Process:
+    """The process of the server that began this job."""
     return psutil.Process(int(os.environ[SERVER_VARIABLE]))
 
 
@@ -118,7 +119,7 @@ def _served(progress: Progress) -> Progress:
     """The progress of a job that ends with its server, however that ends."""
 
     def told(share: float, what: str) -> None:
-        if not _server().is_running():
+        if not server_process().is_running():
             sys.exit("the server is gone, so nobody waits for this job")
         progress(share, what)
 
@@ -208,7 +209,7 @@ def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
     """A turn after which a job that waits has the time to take its own."""
     with _turn(bench, progress):
         yield
-    time.sleep(_PAUSE)
+    time.sleep(PAUSE)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class Learning:
     def index(self) -> LearnedIndex | None:
         """The index of as many images as were seen so far; None before the first checkpoint."""
         order = self._order()
-        for seen in _checkpoints(len(order.places)):
+        for seen in checkpoints(len(order.places)):
             key = self._index_key(order, seen)
             if self._index is not None and self._index[0] == key:
                 return self._index[1]
@@ -232,7 +232,7 @@ def _chained(before: str, digest: str) -> str:
     return sha256(f"{before} {digest}".encode()).hexdigest()[:32]
 
 
-def _checkpoints(total: int) -> list[int]:
+def checkpoints(total: int) -> list[int]:
     """How many images an index may have seen, most first."""
     return [total, *reversed(range(CHECKPOINT, total, CHECKPOINT))]
 

@@ -44,7 +44,9 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Item:
+class Item:
+    """One example to be examined by one method, and what is asked of it."""
+
     example: str
     wanted: ExtractionParameters
     question: Question
@@ -67,7 +69,7 @@ def survey(
     grouping = _check(bench, methods, asked)
     examples = [e.id for e in chosen(bench, sample)]
     base = replace(bench.workspace.settings.extraction, candidates=targets, null_targets=targets, seed=sample.seed)
-    items = [_Item(e, replace(base, method=m), asked) for m in methods for e in examples]
+    items = [Item(e, replace(base, method=m), asked) for m in methods for e in examples]
     found = dict(tasks.run(examine, bench.workspace.root, items, sample.processes, sample.scheduler, progress))
     refused = {items[i].example: r.message for i, r in found.items() if isinstance(r, tasks.Refused)}
     known = tuple(e for e in examples if e not in refused)
@@ -77,7 +79,7 @@ def survey(
     return Survey(asked, known, done, refused)
 
 
-def examine(bench: Workbench, item: _Item) -> ComparedRivers:
+def examine(bench: Workbench, item: Item) -> ComparedRivers:
     """The task: one example's datapaths by one method, from the store where they are, compared by Eq. 9 and 10."""
     found = bench.datapaths.extract(item.example, wanted=item.wanted)
     shared = min(len(found.candidates), len(found.nulls)) if found.nulls else 0
@@ -139,7 +141,7 @@ def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluat
 
 
 def _of(
-    method: str, items: Sequence[_Item], found: Mapping[int, ComparedRivers | tasks.Refused], known: Sequence[str]
+    method: str, items: Sequence[Item], found: Mapping[int, ComparedRivers | tasks.Refused], known: Sequence[str]
 ) -> list[ComparedRivers]:
     """The outcomes of one method in the order of the examples, without those that were refused by any method."""
     mine = [found[i] for i, item in enumerate(items) if item.wanted.method == method and item.example in known]

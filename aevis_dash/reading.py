@@ -35,7 +35,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """The digest of a file; raises OSError as `read_bytes`."""
         known = self._known.get(path)
-        if known is not None and known[0] == _state(_stat(path)):
+        if known is not None and known[0] == state_of(_stat(path)):
             return known[1]
         return self.read(path)[1]
 
@@ -44,7 +44,7 @@ class Digests:
         data, found = _read(path, MOST_BYTES)
         digest = hashlib.sha256(data).hexdigest()[:32]
         if time.time() - max(found.st_mtime, found.st_ctime) > SETTLED:
-            self._known[path] = (_state(found), digest)
+            self._known[path] = (state_of(found), digest)
         else:
             self._known.pop(path, None)
         return data, digest
@@ -86,6 +86,6 @@ def _stat(path: Path) -> os.stat_result:
         raise OSError(errno.EINVAL, "no file can have that name", str(path)) from error
 
 
-def _state(found: os.stat_result) -> tuple[int, ...]:
+def state_of(found: os.stat_result) -> tuple[int, ...]:
     """Of a file: whoever changes or replaces it cannot set all of these back."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -73,7 +73,7 @@ def run(
     root = Path(root).resolve()
     call = partial(_attempt, task, root, uuid.uuid4().hex)
     if scheduler is None:
-        results = _on_this_machine(call, items, _process_count(processes, len(items)))
+        results = _on_this_machine(call, items, process_count(processes, len(items)))
     elif processes is None:
         results = _on_cluster(call, items, scheduler)
     else:
@@ -131,7 +131,8 @@ def cores() -> int:
     return len(allowed or ()) or os.cpu_count() or 1
 
 
-def _process_count(wanted: int | None, items: int) -> int:
+def process_count(wanted: int | None, items: int) -> int:
+    """How many processes take so many items: as many as wanted, else one for each core, or one for a GPU."""
     if wanted is not None and wanted < 1:
         raise AevisError(f"A run needs at least one process, not {wanted}.")
     usual = cores() if device().type == "cpu" else 1

@@ -106,7 +106,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         room.register(app, bench)
     background.register(app, JobManager(job_folder(), queue or Queue(), background.SHARED))
     pictures.register(app.server, bench)
-    app.server.config["COMPRESS_CACHE_BACKEND"] = _Packed
+    app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)
     app.server.after_request(_secure)
@@ -134,7 +134,7 @@ def _below(prefix: str, server: Flask) -> Callable:
     return answered
 
 
-class _Packed(dict):
+class Packed(dict):
     """Scripts and styles are packed once, 5 MB of them; answers are not kept, for they are others each time."""
 
     def set(self, key: str, packed: bytes) -> None:
@@ -167,14 +167,14 @@ def serve(
     path below which a proxy shows it. A job is ended after so many `hours`.
     """
     asked = Guard(host, tuple(names))
-    _refuse_busy_port(host, port)
+    refuse_busy_port(host, port)
     if not asked.is_local:
         print(_OPEN.format(host=host), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = root if root is not None else _embedded()
     jobs.start(folder.resolve(), "aevis_dash.preload")
     bench = open_workbench(folder)
-    _prepare_opening(bench)
+    prepare_opening(bench)
     queue = Queue(hours)
     app = create_app(bench, asked, prefix, queue)
     for sentence in bench.warnings:
@@ -236,7 +236,7 @@ def _embedded() -> Path:
     return make_embedded_world(lambda share, what: _tell(f"making the drawn world: {share:4.0%} {what}"))
 
 
-def _prepare_opening(bench: Workbench) -> None:
+def prepare_opening(bench: Workbench) -> None:
     """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
     refuse_settings(bench)
     story = bench.workspace.settings.opens_on
@@ -246,7 +246,8 @@ def _prepare_opening(bench: Workbench) -> None:
         )
 
 
-def _refuse_busy_port(host: str, port: int) -> None:
+def refuse_busy_port(host: str, port: int) -> None:
+    """Raise AevisError where another server listens on the port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         if os.name == "posix":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -148,7 +148,7 @@ def test_a_map_found_twice_counts_once():
         return Hop(parent, PREDICTION, None, 3, channel, share, 0.0, 0.0, Tested())
 
     found = [hop(0, 7, 0.2, 1.0), hop(1, 7, 0.4, 1.0), hop(0, 8, 0.3, 2.0), hop(1, 9, 0.3, 0.5)]
-    assert [(h.map, h.parent) for h in assistant._best(found, 2)] == [(8, 0), (7, 1)]
+    assert [(h.map, h.parent) for h in assistant.best(found, 2)] == [(8, 0), (7, 1)]
 
 
 def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):

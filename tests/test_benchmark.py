@@ -93,12 +93,12 @@ def test_what_learning_costs(drawn_world, capsys):
 def test_a_pass_is_forward_and_backward(drawn_world, monkeypatch):
     bench = open_workbench(drawn_world)
     runs = []
-    monkeypatch.setattr(measuring, "_run_pass", lambda classifier, images: runs.append(images.shape))
+    monkeypatch.setattr(measuring, "run_pass", lambda classifier, images: runs.append(images.shape))
     example = bench.judging.judged_examples()[0]
-    assert measuring._seconds_of_a_pass(bench, example) >= 0
+    assert measuring.seconds_of_a_pass(bench, example) >= 0
     assert runs == [(1, 64, 64, 3)] * (measuring.REPEATS + 1)
     monkeypatch.undo()
-    gradient = measuring._run_pass(bench.classifier, bench.workspace.read([example.example.adversarial]))
+    gradient = measuring.run_pass(bench.classifier, bench.workspace.read([example.example.adversarial]))
     assert math.isfinite(gradient)
     assert gradient != 0
 

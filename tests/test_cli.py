@@ -10,16 +10,17 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import test_workspace as bad
 import torch
-from conftest import shrink
 from PIL import Image
 
-from aevis_dash import assistant, learning, make_workspace
+from aevis_dash import assistant, make_workspace
 from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
 from aevis_dash.cli.answers import extraction_text
@@ -340,8 +341,7 @@ def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, wo
     assert open_workbench(world).learning.stored_features() is not None
 
 
-def test_learn_completes_the_index_and_makes_a_picture(document, aevis, world, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "DISSECTED", 8)
+def test_learn_completes_the_index_and_makes_a_picture(document, aevis, world, tmp_path):
     bench, figure = open_workbench(world), tmp_path / "map.png"
     layer = bench.layers.layers[20]
     found = document("learn", world, "--layer", layer.name, "--map", 7, "--figure", figure)
@@ -452,7 +452,8 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert found["depths"] == document("verify", filling_world, "--example", example)["layers"]
     text = figure.read_text()
     assert "Plotly.newPlot" in text
-    document("trail", filling_world, "--how", "quadratic", "--figure", figure, "--no-images")
+    status, out, _ = aevis("trail", filling_world, "--how", "quadratic", "--figure", figure, "--no-images")
+    assert status == 0
     assert text.count('"type":"image"') > figure.read_text().count('"type":"image"')
     assert figure.read_text().count('"type":"heatmap"') == text.count('"type":"heatmap"')
     assert len([x for x in told if x["margin"] <= x["margin_before"]]) == 0
@@ -460,8 +461,6 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert first["randoms"] == bench.layers.layers[0].channels - 1, "every other map, each once, where they are few"
     assert [h["alike"] for h in found["hops"]] == [pytest.approx(h.alike.tolist()) for h in hops]
     assert [h["alike_beaten"] for h in found["hops"]] == [sum(gain < h.gain for gain in h.alike) for h in hops]
-    status, out, _ = aevis("trail", filling_world, "--how", "quadratic")
-    assert status == 0
     assert f"more than {told[0]['beaten']} of the {told[0]['randoms']} other maps that were drawn; " in out
     again = f"moves the margin less for {told[0]['alike_beaten']} of {DONORS} images"
     assert again in out.splitlines()[1]
@@ -933,11 +932,28 @@ def entered(*argv, **streams):
     return subprocess.run(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, **streams)
 
 
+WITHOUT_TORCH = """
+import sys, types
+from aevis_dash.cli.output import Answer
+from aevis_dash.domain import AevisError
+def check(args, _progress):
+    if not args.workspace.joinpath("workspace.toml").exists():
+        raise AevisError(f"{args.workspace} holds no workspace.toml.")
+    return Answer({"good": True}, "good")
+sys.modules["aevis_dash.cli.verbs"] = types.SimpleNamespace(VERBS={"check": check})
+from aevis_dash.__main__ import main
+sys.exit(main())
+"""
+"""The command with a verb `check` that needs no torch, which takes seconds to load: what is tried is not the verb, but
+what becomes of its answer where a stream is full or closed."""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
 @pytest.mark.parametrize("option", [[], ["--json"]])
-def test_an_answer_that_finds_no_room_is_told_in_one_line(filling_world, option):
+def test_an_answer_that_finds_no_room_is_told_in_one_line(drawn_world, option):
+    argv = [sys.executable, "-c", WITHOUT_TORCH, "check", str(drawn_world), "--quiet", *option]
     with open("/dev/full", "w") as full:
-        done = entered("score", filling_world, "--quiet", *option, stdout=full)
+        done = subprocess.run(argv, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert "The answer cannot be written to standard output (No space left on device)" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -959,7 +975,8 @@ def test_help_that_finds_no_room_is_told_in_one_line(argv, unbuffered):
 @pytest.mark.parametrize("full", [">/dev/full", "2>/dev/full"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_refusal_that_finds_no_room_is_still_a_refusal(full, unbuffered, tmp_path):
-    command = f"exec {shlex.quote(sys.executable)} -m aevis_dash check {shlex.quote(str(tmp_path))} --json {full}"
+    argv = shlex.join([sys.executable, "-c", WITHOUT_TORCH, "check", str(tmp_path), "--json"])
+    command = f"exec {argv} {full}"
     env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 2
@@ -970,7 +987,7 @@ def test_a_refusal_that_finds_no_room_is_still_a_refusal(full, unbuffered, tmp_p
 @pytest.mark.parametrize(("closed", "status"), [("2>&-", 2), (">&-", 2), (">&- 2>&-", 2)])
 def test_a_refusal_with_a_closed_stream_is_still_a_refusal(closed, status, tmp_path):
     """What is said to stderr does not land in stdout instead."""
-    command = f"exec {shlex.quote(sys.executable)} -m aevis_dash check {shlex.quote(str(tmp_path))} {closed}"
+    command = f"exec {shlex.join([sys.executable, '-c', WITHOUT_TORCH, 'check', str(tmp_path)])} {closed}"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert done.stdout == ""
@@ -1044,9 +1061,9 @@ def terminal(monkeypatch):
 _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def test_progress_on_a_terminal_is_a_bar_that_goes_away(terminal):
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(terminal, monkeypatch):
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=count().__next__))
     line = output.ProgressLine(terminal)
-    line._pause = 0
     line(0.1, "first [b]")
     line(0.5, "second")
     drawn = terminal.getvalue()
@@ -1062,8 +1079,8 @@ def test_progress_on_a_terminal_is_a_bar_that_goes_away(terminal):
 def test_a_terminal_is_given_no_more_than_it_wants(terminal, monkeypatch, variable, value, plain):
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=count().__next__))
     line = output.ProgressLine(terminal, seconds_between_lines=0)
-    line._pause = 0
     line(0.5, "half")
     line.close()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", terminal.getvalue()), "no colour"
@@ -1158,50 +1175,22 @@ def test_app_py_says_what_is_missing_in_one_line(monkeypatch):
 
 
 @pytest.mark.real
-def test_a_real_network_from_init_to_contribution(document, shared_data, tmp_path):
-    photos, data = tmp_path / "photos", shared_data / "nips17-dev"
-    photos.mkdir()
-    for name in chosen_photographs(data / "images.csv"):
-        shutil.copy(data / "images" / f"{name}.png", photos)
-    root, weights = tmp_path / "ws", shared_data / "weights" / "resnet18-imagenet.safetensors"
-    argv = ["init", root, "--model", "torchvision:resnet18", "--weights", weights, "--images", photos]
-    made = document(*argv, "--labels", data / "images.csv")
-    assert (made["images"], made["labelled"], made["classes"]) == (4, 4, 1000)
-    shrink(Workspace(root), candidates=1, null_targets=0)
-    entries = [e for e in Workspace(root).images if e.label == 1]
-    attacked = document("attack", root, "--image", *[e.file for e in entries], "--target", "nearest")
-    assert attacked["successful"] >= 1
-    fooled = [e for e in document("score", root)["examples"] if e["misclassified"]]
-    assert fooled
-    found = document("extract", root, "--example", fooled[0]["example"], "--no-features")["examples"][0]
-    assert all(0 < d["share"] < 1 and d["passes"] <= 25 for d in found["datapaths"])
-    assert found["datapaths"][0]["label"] != found["datapaths"][1]["label"]
-    assert found["datapaths"][2]["label"] == found["datapaths"][0]["label"]
-    traced = document(
-        "contribute",
-        root,
-        "--example",
-        fooled[0]["example"],
-        "--layer",
-        "layer3.1.relu_1",
-        "--map",
-        "5",
-        "--area",
-        "4,4,9,9",
+def test_a_real_network_from_init_to_contribution(document, photographed, tmp_path):
+    made, attacked, scored, extracted = (
+        json.loads((photographed / f"{verb}.json").read_text()) for verb in ("init", "attack", "score", "extract")
     )
+    assert (made["images"], made["labelled"], made["classes"]) == (4, 4, 1000)
+    assert attacked["successful"] >= 1
+    assert extracted["examples"][0]["example"] in [e["example"] for e in scored["examples"] if e["misclassified"]]
+    datapaths = extracted["examples"][0]["datapaths"]
+    assert all(0 < d["share"] < 1 and d["passes"] <= 25 for d in datapaths)
+    assert datapaths[0]["label"] != datapaths[1]["label"]
+    assert datapaths[2]["label"] == datapaths[0]["label"]
+    root = shutil.copytree(photographed / "workspace", tmp_path / "ws")
+    place = ["--layer", "layer3.1.relu_1", "--map", "5", "--area", "4,4,9,9"]
+    traced = document("contribute", root, "--example", extracted["examples"][0]["example"], *place)
     assert (traced["from"], traced["area"]) == ("layer3.1.relu", [4, 4, 9, 9])
     assert [r["role"] for r in traced["roles"]] == ["source", "adversarial", "target"]
-
-
-def chosen_photographs(table):
-    """Two goldfish and two of another class that a ResNet-18 gets right."""
-    import csv
-
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    labels = {row["label"]: [r["image_id"] for r in rows if r["label"] == row["label"]] for row in rows}
-    other = next(label for label, ids in labels.items() if label != "1" and len(ids) >= 2)
-    return [*labels["1"][:2], *labels[other][:2]]
 
 
 @pytest.mark.parametrize(
@@ -1261,7 +1250,7 @@ def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said)
     document = verification(bench, "panda", "source", [found])
     text = verification_text(document)
     assert said in text.splitlines()[-1]
-    assert document["layers"][0]["verdict"] == found.verdict == trails._depth(bench, found).verdict
+    assert document["layers"][0]["verdict"] == found.verdict == trails.depth_of(bench, found).verdict
     line, sentences = flips.verdict(found), flips.in_words(found, ("panda", "monkey"))
     assert ("no control does it" in text) == ("no control does it" in line) == (found.verdict is Verdict.ALONE)
     assert ("may be the cause" in " ".join(sentences)) == (found.verdict is Verdict.ALONE)

@@ -10,6 +10,7 @@ import pytest
 from aevis_dash import divergences as whole
 from aevis_dash.cli import main
 from aevis_dash.config import ExtractionParameters
+from aevis_dash.core import divergence
 from aevis_dash.core.divergence import leaves
 from aevis_dash.domain import AevisError
 from aevis_dash.image_pair import ImagePair
@@ -92,7 +93,7 @@ def test_the_full_way_looks_at_the_critical_maps(bench, found):
 
 
 def test_nothing_is_compared_twice(bench, found, monkeypatch):
-    monkeypatch.setattr(whole, "_diverge", None)
+    monkeypatch.setattr(divergence, "diverge", None)
     again = whole.divergences(bench, HERE)
     np.testing.assert_array_equal(again.found[3].adversarial, found.found[3].adversarial)
     other = whole.Pair(found.examples[0].id, ExtractionParameters(method="gradient", hold=0.4))

@@ -178,7 +178,7 @@ def test_a_checkpoint_goes_only_after_the_next_one_is_stored(world, monkeypatch)
     def fails(path, _write):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
-    monkeypatch.setattr("aevis_dash.files._replace", fails)
+    monkeypatch.setattr("aevis_dash.files.replace_whole", fails)
     index = Learning(bench.workspace, bench.store, bench.classifier).learn(first=32)
     assert index.seen == 32
     assert stored.exists()

@@ -67,14 +67,14 @@ def test_every_preset_of_torchvision_gives_its_inputs_to_the_pixel(tmp_path, nam
 @pytest.mark.real
 def test_photographs_of_four_shapes_have_torchvisions_logits(shared_data, tmp_path):
     with (shared_data / "nips17-dev" / "images.csv").open() as file:
-        names = [next(iter(row.values())) for row in csv.DictReader(file)][:20]
+        names = [next(iter(row.values())) for row in csv.DictReader(file)][:8]
     (tmp_path / "photos").mkdir()
     for i, name in enumerate(names):
         photo = next((shared_data / "nips17-dev" / "images").glob(f"{name.removesuffix('.png')}.*"))
         whole = Image.open(photo).convert("RGB")
         width, height = list(SHAPES.values())[i % 4]
         shape = ImageOps.fit(whole, (width, height), Image.Resampling.BICUBIC)
-        shape.save(tmp_path / "photos" / f"{i:02d}.{('png', 'jpg')[i // 10]}")
+        shape.save(tmp_path / "photos" / f"{i:02d}.{('png', 'jpg')[i // 4]}")
     weights = shared_data / "weights" / "resnet18-imagenet.safetensors"
     spec = ModelSpec("torchvision:resnet18", str(weights))
     workspace = make_workspace.init_workspace(tmp_path / "ws", spec, tmp_path / "photos").workspace
@@ -85,7 +85,7 @@ def test_photographs_of_four_shapes_have_torchvisions_logits(shared_data, tmp_pa
     with torch.no_grad():
         wanted = model.eval()(torch.stack([preset(Image.open(tmp_path / "photos" / f)) for f in files]))
         found = bench.classifier.network.logits(bench.classifier.inputs(bench.workspace.read(files)))
-    assert len(files) == 20
+    assert len(files) == 8
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
     assert [p.label for p in bench.judging.predict(files)] == wanted.argmax(1).tolist()
 

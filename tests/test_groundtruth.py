@@ -275,15 +275,15 @@ def test_the_river_says_where_it_diverges_or_nothing():
 def test_the_table_of_a_small_run_is_in_range_and_follows_from_its_seed(shipped, monkeypatch):
     monkeypatch.setattr(groundtruth, "REFERENCE", 10)
     told = []
-    first = ground_truth(shipped, ["elimination", "random"], 2, 1, progress=lambda share, what: told.append(share))
-    assert list(first) == ["elimination", "random", DIFFERENCE, RANDOM]
+    first = ground_truth(shipped, ["gradient", "random"], 2, 1, progress=lambda share, what: told.append(share))
+    assert list(first) == ["gradient", "random", DIFFERENCE, RANDOM]
     assert told == sorted(told)
     for name, lines in first.items():
         for line in ("precision", "base rate", "recall", "recall elsewhere", "carried", "unmoved"):
             assert 0 <= lines[line].low <= lines[line].mean <= lines[line].high <= 1
             assert lines[line].n == 2
         assert lines["base rate"] == first["random"]["base rate"]
-        assert ("diverging error" in lines) == (name in ("elimination", "random"))
+        assert ("diverging error" in lines) == (name in ("gradient", "random"))
     assert first[DIFFERENCE]["carried"].mean == pytest.approx(1)
     assert first[DIFFERENCE]["beyond difference"].mean == 0
     again = ground_truth(shipped, ["random"], 2, 1)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,40 @@ def test_no_two_classes_have_one_name():
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_tests_ask_public_names():
+    """No test imports, reads or replaces what is private to a module or class of the package."""
+    private = {name for path in (ROOT / "aevis_dash").rglob("*.py") for name in _private_names(path)}
+    asked = [
+        f"{path.relative_to(ROOT)}, line {line}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for line, name in _asked_names(ast.parse(path.read_text(encoding="utf-8")))
+        if name in private
+    ]
+    assert asked == []
+
+
+def _private_names(path: Path) -> set[str]:
+    """The names with one underscore that a module defines: functions, classes, variables, and attributes of self."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in found if re.match("_[^_]", name)}
+
+
+def _asked_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """What a test imports, what it reads of anything but its own self, and the last part of names in quotes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value.rpartition(".")[2]
 
 
 def makefile_targets() -> set[str]:

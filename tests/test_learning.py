@@ -31,12 +31,6 @@ def after(images):
     return told
 
 
-@pytest.fixture(autouse=True)
-def few_dissected(monkeypatch):
-    """Parts are told by 8 images, for speed."""
-    monkeypatch.setattr(learning, "DISSECTED", 8)
-
-
 @pytest.fixture
 def often(monkeypatch):
     """A checkpoint after every 16 images."""
@@ -226,5 +220,5 @@ def test_pictures_fire_maps_more_than_the_best_patch(learned):
 
 
 def test_checkpoints_are_multiples():
-    assert learning._checkpoints(200) == [200, 192, 128, 64]
-    assert learning._checkpoints(CHECKPOINT) == [CHECKPOINT]
+    assert learning.checkpoints(200) == [200, 192, 128, 64]
+    assert learning.checkpoints(CHECKPOINT) == [CHECKPOINT]

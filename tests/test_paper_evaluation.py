@@ -96,7 +96,7 @@ def test_targets_and_nulls_are_as_many(bench, monkeypatch):
     example = chosen(bench, HERE)[0]
     for candidates, nulls in ((2, 1), (1, 2), (2, 0)):
         wanted = ExtractionParameters(method="gradient", candidates=candidates, null_targets=nulls)
-        surveys.examine(bench, surveys._Item(example.id, wanted, ASKED))
+        surveys.examine(bench, surveys.Item(example.id, wanted, ASKED))
         shared = min(candidates, nulls) if nulls else candidates
         assert (len(seen[-1].targets), len(seen[-1].nulls)) == (shared, shared if nulls else 0)
 

@@ -56,7 +56,7 @@ def test_a_file_that_was_just_written_is_read_again_each_time(tmp_path, monkeypa
     same = os.stat(path)
     before = digests.of(path)
     path.write_bytes(b"after!")
-    monkeypatch.setattr(reading, "_state", lambda found: (same.st_ino, same.st_size, same.st_mtime_ns))
+    monkeypatch.setattr(reading, "state_of", lambda found: (same.st_ino, same.st_size, same.st_mtime_ns))
     assert digests.of(path) != before
 
 
@@ -64,7 +64,7 @@ def test_a_settled_file_is_read_once(tmp_path, settled, monkeypatch):
     path, digests = tmp_path / "a", Digests()
     path.write_bytes(b"content")
     first = digests.of(path)
-    monkeypatch.setattr(reading, "_read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(Digests, "read", lambda *_: pytest.fail("read again"))
     assert digests.of(path) == first
 
 
@@ -176,14 +176,12 @@ USES = {
 @pytest.mark.parametrize("use", USES)
 def test_what_is_computed_from_an_image_that_changes_meanwhile_is_not_kept(world, monkeypatch, use):
     """The image is replaced between the moment its digest is asked for and the moment its pixels are read."""
-    bench = open_workbench(world)
-    example = first(bench)
-    if use == "judge":
-        bench.judging._judged.clear()
+    example = first(open_workbench(world))
     for kind in (world / "cache").iterdir():
         if kind.name != "judgement" or use == "judge":
             shutil.rmtree(kind)
-    bench.base.store = type(bench.store)(world / "cache")
+    bench = open_workbench(world)
+    _ = bench.classifier
     before = set((world / "cache").rglob("*.npz"))
     read = Workspace.read
 

@@ -105,7 +105,7 @@ def test_a_workspace_alone_is_measured_for_its_costs(filling_world, monkeypatch,
 
 def test_the_truth_is_printed_beside_its_controls(filling_world, monkeypatch, tmp_path, capsys):
     estimate = Estimate(0.25, 0.125, 0.5, 3)
-    every = dict.fromkeys(studies._TRUTH, estimate)
+    every = dict.fromkeys(studies.TRUTH, estimate)
     asked = {}
 
     def measured(classifier, methods, count, seed, wanted, progress):
@@ -118,5 +118,5 @@ def test_the_truth_is_printed_beside_its_controls(filling_world, monkeypatch, tm
     assert main(["benchmark", "truth", str(filling_world), *said]) == 0
     text = capsys.readouterr().out
     assert asked == {"methods": ["gradient"], "count": 5, "seed": 3}
-    assert text.count("0.250 [0.125, 0.500]") == 2 * len(studies._TRUTH) - 1
+    assert text.count("0.250 [0.125, 0.500]") == 2 * len(studies.TRUTH) - 1
     assert "carried" in picture.read_text()

@@ -100,9 +100,9 @@ def test_processes_share_the_cores_and_open_the_workbench_once(drawn_world, monk
 
 def test_a_process_for_each_core_but_one_for_a_gpu(monkeypatch):
     monkeypatch.setattr(tasks, "cores", lambda: 6)
-    assert [tasks._process_count(n, items) for n, items in [(None, 9), (None, 4), (2, 9), (8, 9)]] == [6, 4, 2, 8]
+    assert [tasks.process_count(n, items) for n, items in [(None, 9), (None, 4), (2, 9), (8, 9)]] == [6, 4, 2, 8]
     monkeypatch.setattr(tasks, "device", lambda: torch.device("cuda"))
-    assert [tasks._process_count(n, 9) for n in (None, 3)] == [1, 3]
+    assert [tasks.process_count(n, 9) for n in (None, 3)] == [1, 3]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")

@@ -9,6 +9,7 @@ import threading
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,14 +20,15 @@ from PIL import Image
 from plotly.offline import get_plotlyjs_version
 from torchvision.transforms import functional
 
-from aevis_dash import web
+from aevis_dash import make_workspace, web
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import write_image
-from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, _Packed, create_app, listening
+from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
+from aevis_dash.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -241,16 +243,16 @@ def test_images_are_served_wherever_the_table_says_that_they_are(world, tmp_path
 def test_a_small_picture_is_made_once(client, bench, monkeypatch):
     address = "/" + pictures.thumbnail(bench, bench.workspace.images[1].file)
     first = client.get(address).data
-    monkeypatch.setattr(pictures, "_read", lambda *_: pytest.fail("it was made already"))
+    monkeypatch.setattr(Workspace, "read", lambda *_: pytest.fail("it was made already"))
     assert client.get(address).data == first
 
 
 def test_no_more_than_so_many_small_pictures_stay_in_memory(client, bench, monkeypatch):
-    monkeypatch.setattr(pictures, "_recent", LRUCache(2))
+    monkeypatch.setattr(pictures, "recent", LRUCache(2))
     first, second, third = ("/" + pictures.thumbnail(bench, image.file) for image in bench.workspace.images[:3])
     made = []
-    read = pictures._read
-    monkeypatch.setattr(pictures, "_read", lambda bench, name: made.append(name) or read(bench, name))
+    read = Workspace.read
+    monkeypatch.setattr(Workspace, "read", lambda self, names: made.extend(names) or read(self, names))
     for address in (first, second, first, third, first):
         assert client.get(address).status_code == 200
     assert len(made) == 3, "what was asked for last stays"
@@ -288,7 +290,7 @@ def test_warnings_stand_on_the_page_as_long_as_they_hold(client, monkeypatch):
 
 
 def test_scripts_are_packed_once_and_answers_each_time(client):
-    packed = _Packed()
+    packed = Packed()
     packed.set("gzip;/assets/page.js", b"packed")
     packed.set("gzip;/_dash-update-component", b"an answer")
     assert (packed.get("gzip;/assets/page.js"), packed.get("gzip;/_dash-update-component")) == (b"packed", None)
@@ -551,11 +553,28 @@ def test_a_page_that_others_reach_is_warned_of(monkeypatch, capsys, tmp_path, ho
         raise AevisError("not now")
 
     monkeypatch.setattr(web.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(web, "_refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
     monkeypatch.setattr(web.jobs, "start", stop)
     with pytest.raises(AevisError, match="not now"):
         web.serve(tmp_path, host)
     assert ("Everybody who reaches the port" in capsys.readouterr().err) == warned
+
+
+def test_without_a_workspace_the_drawn_world_is_made_in_the_cache_and_served(monkeypatch, capsys, tmp_path):
+    """As after the first `make run`; a smaller world, and a server that ends at once."""
+    for name, value in (("WORLD_IMAGES", 20), ("WORLD_ATTACKED", 4), ("WORLD_EPSILONS", (8.0,))):
+        monkeypatch.setattr(make_workspace, name, value)
+    monkeypatch.setenv("AEVIS_CACHE", str(tmp_path))
+    served = []
+    monkeypatch.setattr(web.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(web.jobs, "start", lambda folder, _preload: served.append(folder))
+    monkeypatch.setattr(web.jobs, "end", lambda: None)
+    monkeypatch.setattr(web, "listening", lambda *_: SimpleNamespace(run=lambda: served.append("page")))
+    web.serve(None)
+    assert served == [tmp_path / "drawn-world", "page"]
+    assert len(open_workbench(tmp_path / "drawn-world").workspace.examples()) == 4
+    assert f"AEVis Dash serves {tmp_path / 'drawn-world'} at http://127.0.0.1:8050" in capsys.readouterr().out
 
 
 def test_below_a_prefix_all_is_found_whether_a_proxy_takes_it_away_or_not(bench):

@@ -32,7 +32,6 @@ from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workbench.datapaths import Datapaths
 from aevis_dash.workbench.triplet import candidates_of
 
 
@@ -168,7 +167,7 @@ def test_other_parameters_are_another_extraction(world, bench, fooled):
 # Nothing lost
 
 
-def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, monkeypatch):
+def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, solved):
     settings = open_workbench(bench.workspace.root).workspace.settings
     one_at_a_time = dataclasses.replace(settings.extraction, batch=1)
     bench.workspace.settings = dataclasses.replace(settings, extraction=one_at_a_time)
@@ -186,16 +185,9 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
         bench.datapaths.extract(fooled, progress=interrupt)
     kept = {path: path.stat().st_mtime_ns for path in (bench.workspace.cache / "datapath").iterdir()}
     assert (len(kept), total) == (3, 5)
-    solved = []
-    original = Datapaths._extract
-
-    def counting(self, names, keys, *others):
-        solved.extend(name for name, key in zip(names, keys, strict=True) if not self.store.has(key))
-        return original(self, names, keys, *others)
-
-    monkeypatch.setattr(Datapaths, "_extract", counting)
+    solved.clear()
     triplet = bench.datapaths.extract(fooled)
-    assert len(solved) == total - len(kept)
+    assert sum(images for images, _, _ in solved) == total - len(kept)
     assert len(triplet.paths) == total
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
@@ -441,7 +433,7 @@ def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, 
     before = bench.datapaths.extract(fooled, wanted=joint)
     assert [call[:2] for call in solved] == [(5, 0)]
     plan = before.plan
-    keys = bench.datapaths._path_keys(plan, joint)
+    keys = bench.datapaths.path_keys(plan, joint)
     next(path for path in (bench.workspace.cache / "datapath").iterdir() if keys[2].endswith(path.stem)).unlink()
     assert bench.datapaths.triplet(fooled, wanted=joint) is None
     solved.clear()
@@ -450,7 +442,7 @@ def test_joint_solves_all_together_the_nulls_like_the_candidates(bench, fooled, 
     for old, new in zip(before.paths, again.paths, strict=True):
         np.testing.assert_allclose(old.gates, new.gates, atol=1e-4)
     for fewer in ({"candidates": plan.candidates[:1]}, {"nulls": ()}):
-        other = bench.datapaths._path_keys(dataclasses.replace(plan, **fewer), joint)
+        other = bench.datapaths.path_keys(dataclasses.replace(plan, **fewer), joint)
         assert other[0] != keys[0], "solved together, the datapaths depend on one another"
 
 

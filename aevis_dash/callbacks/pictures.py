@@ -127,7 +127,7 @@ def _amplified(bench: Workbench, example_id: str) -> np.ndarray:
     return np.clip(128 + _AMPLIFIED * (adversarial - source), 0, 255).astype(np.uint8)
 
 
-_recent: LRUCache[tuple, bytes] = LRUCache(RECENT)
+recent: LRUCache[tuple, bytes] = LRUCache(RECENT)
 """Small pictures that were asked for last, as they were sent, by what their addresses name."""
 _recent_lock = threading.Lock()
 
@@ -138,7 +138,7 @@ def _png(
     """The picture that `make` gives, if `digest` is what it has `now`; else, and for None, not found. With a key it is
     kept for the next visitor."""
     with _recent_lock:
-        sent = _recent.get(key) if key is not None else None
+        sent = recent.get(key) if key is not None else None
     if sent is None:
         try:
             picture = make()
@@ -149,7 +149,7 @@ def _png(
         sent = png_bytes(picture)
         if key is not None:
             with _recent_lock:
-                _recent[key] = sent
+                recent[key] = sent
     answer = Response(sent, mimetype="image/png")
     answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return answer

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from aevis_dash.callbacks.queueing import CANCELLED, DIED, UNKNOWN, Ended, Queue
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
-_SETTLING = 60
+SETTLING = 60
 """Seconds in which a server that has just made its folder takes its lock."""
 _held: list[FileLock] = []
 """The locks of this process's folders; a lock that nothing refers to is released."""
@@ -121,7 +121,7 @@ def _sweep() -> None:
         try:
             lock = folder / _LOCK
             ours = not folder.is_symlink() and (os.name != "posix" or folder.stat().st_uid == os.getuid())
-            if not ours or time.time() - lock.stat().st_mtime < _SETTLING:
+            if not ours or time.time() - lock.stat().st_mtime < SETTLING:
                 continue
             with FileLock(lock, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -89,7 +89,7 @@ class Queue:
                 self._jobs.append(job)
             job.pages[ticket], job.left = _Waiting(page, self._clock()), None
             if self._keeper is None and not self._closed:
-                self._keeper = threading.Thread(target=self._keep, name="jobs", daemon=True)
+                self._keeper = threading.Thread(target=self.keep, name="jobs", daemon=True)
                 self._keeper.start()
         self._wake.set()
 
@@ -169,7 +169,8 @@ class Queue:
                 self._end(job)
         self._wake.set()
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
+        """Tend the queue whenever something was asked of it, and now and then while there are jobs, until its end."""
         while not self._closed:
             self._wake.wait(_LOOK if self._jobs else None)
             self._wake.clear()

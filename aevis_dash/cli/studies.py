@@ -159,10 +159,10 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     wanted = bench.workspace.settings.extraction
     found = ground_truth(bench.classifier, _methods(args), args.examples, args.seed, wanted, progress)
     document = _document(bench, [], found)
-    drawn = {line: line for line in _TRUTH if all(line in of_method for of_method in found.values())}
+    drawn = {line: line for line in TRUTH if all(line in of_method for of_method in found.values())}
     _write(args, document, found, drawn)
-    listed = [[m, *(_interval(of[line]) if line in of else "-" for line in _TRUTH)] for m, of in found.items()]
-    return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *_TRUTH], listed)}")
+    listed = [[m, *(_interval(of[line]) if line in of else "-" for line in TRUTH)] for m, of in found.items()]
+    return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *TRUTH], listed)}")
 
 
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
@@ -178,7 +178,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
 
 _CULPRITS = 10
 _CLAIMS = ("core %", "hard set %", "noise", "causal", "flip %", "flip / control", "/ integrated")
-_TRUTH = ("precision", "base rate", "excess", "recall", "specific", "carried", "diverging off")
+TRUTH = ("precision", "base rate", "excess", "recall", "specific", "carried", "diverging off")
 _SIZES = {
     "core %": ("core", 100, 2),
     "hard set %": ("size", 100, 2),

@@ -147,7 +147,7 @@ def _draw(
     line = assistant.best_line(hops)
     words = _head(bench, triplet, names, flips[-1])
     stops = [_stop(bench, triplet, hop, not args.no_images) for hop in line]
-    figure = trail_figure(words, images, names, stops, [_depth(bench, flip) for flip in flips], LIGHT)
+    figure = trail_figure(words, images, names, stops, [depth_of(bench, flip) for flip in flips], LIGHT)
     text = figure.to_html(include_plotlyjs=True, config={"displayModeBar": False})
     write_atomically(args.figure, lambda file: file.write(text.encode()))
 
@@ -191,7 +191,8 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
     ]
 
 
-def _depth(bench: Workbench, flip: Verification):
+def depth_of(bench: Workbench, flip: Verification):
+    """The flip-back of a layer as the trail's figure draws it."""
     from aevis_dash.figures.trail import Depth
 
     width, layer = flip.width, bench.layers.layers[flip.layer].name

@@ -25,7 +25,7 @@ from aevis_dash.core.problem import FORWARD
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
 
-_ROWS = 24
+ROWS = 24
 """Interventions in one run."""
 
 
@@ -86,7 +86,10 @@ def _plain(values: Tensor) -> np.ndarray:
 
 
 class ContributionProblem:
-    """Eq. 7 and 8 for the images of one comparison. Passes count runs of the part between the layers, per image."""
+    """Eq. 7 and 8 for the images of one comparison. Passes count runs of the part between the layers, per image.
+
+    `mask` (H, W) bool says at which neurons of the layer the gates hold: those that feed the area; None for all.
+    """
 
     def __init__(
         self,
@@ -102,9 +105,9 @@ class ContributionProblem:
         self._channels = classifier.layers.layers[layer].channels
         self._part = part_before(classifier, layer, target)
         self._state = self._part.prepare(classifier.inputs(images))
-        self._mask, self._read = None, _logit
+        self.mask, self._read = None, _logit
         if target != PREDICTION:
-            self._mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
+            self.mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
             self._read = _neurons(target.channel, area)
         gates = self._state.start.new_ones(len(images), self._channels).requires_grad_()
         with torch.enable_grad():
@@ -162,7 +165,7 @@ class ContributionProblem:
         z[torch.arange(len(maps)), maps] = 0
         rows = torch.full_like(maps, row)
         self.passes += FORWARD * len(maps) / len(self._wanted)
-        found = self._read(self._part.gated(self._state, z, self._mask, rows), self._labels[rows])
+        found = self._read(self._part.gated(self._state, z, self.mask, rows), self._labels[rows])
         return ((self._wanted[row] - found) * self._wanted[row]).sum(1) / self.effect[row].square()
 
     @property
@@ -177,7 +180,7 @@ class ContributionProblem:
 
     def _run(self, z: Tensor) -> Tensor:
         self.passes += 1 if torch.is_grad_enabled() else FORWARD
-        return self._part.gated(self._state, z, self._mask)
+        return self._part.gated(self._state, z, self.mask)
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ def _told(problem: ContributionProblem, gates: Tensor) -> _Answer:
 
 def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
     share, alive = torch.zeros_like(problem.share), torch.nonzero(problem.alive).flatten().tolist()
-    maps = torch.arange(share.shape[1], device=share.device).split(_ROWS)
+    maps = torch.arange(share.shape[1], device=share.device).split(ROWS)
     for i, row in enumerate(alive):
         for k, some in enumerate(maps):
             progress((i + k / len(maps)) / len(alive), "closing every map alone")

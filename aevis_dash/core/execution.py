@@ -83,7 +83,7 @@ class Network:
     def record(self, x: Tensor, layers: Iterable[int], gates: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
         """Logits and the activations (after the gates) of the given layers, channels moved to dimension 1."""
         nodes = {index: self.traced.sites[index] for index in layers}
-        run = _Run(self.traced, self._gates_by_node(gates), nodes.values())
+        run = _Run(self.traced, self.gates_by_node(gates), nodes.values())
         logits = run.run(x)
         return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
 
@@ -94,8 +94,8 @@ class Network:
         the derivative by a step is then the effect of having the difference in that map.
         """
         axes, sites = self.traced.axes, self.traced.sites
-        weights = self._gates_by_node(steps - 1)
-        run = _Run(self.traced, self._gates_by_node(gates), ())
+        weights = self.gates_by_node(steps - 1)
+        run = _Run(self.traced, self.gates_by_node(gates), ())
         run.moves = {
             sites[i]: apply_gate(difference.movedim(1, axes[i]), weights[sites[i]], axes[i])
             for i, difference in differences.items()
@@ -153,7 +153,8 @@ class Network:
         run.run_nodes(order, inputs)
         return {node: run.env[node] for node in nodes}
 
-    def _gates_by_node(self, gates: Tensor | None) -> dict[fx.Node, Tensor]:
+    def gates_by_node(self, gates: Tensor | None) -> dict[fx.Node, Tensor]:
+        """The gates (B, n) of each layer's call site; none without gates, which lets everything through."""
         if gates is None:
             return {}
         widths = [layer.channels for layer in self.layers.layers]

@@ -112,7 +112,7 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
     thinned: as many as can go of the maps that matter least go, and again, until every one is needed.
     """
     allowed = np.ones(bench.width, bool) if among is None else among
-    ways = (_grown(bench, allowed), _prefix(bench, _by_difference(bench, allowed)))
+    ways = (grow(bench, allowed), shortest_prefix(bench, _by_difference(bench, allowed)))
     grown = [found for found in ways if found is not None]
     if not grown:
         return None
@@ -185,12 +185,12 @@ def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
 def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
     whole, labels = bench.tried(np.ones((1, bench.width), bool))
     margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
-    chance = _chance(bench.difference() > 0, order, asked.randoms, asked.seed)
+    chance = random_sets(bench.difference() > 0, order, asked.randoms, asked.seed)
     chance_margins, chance_said = bench.tried(chance)
     by = bench.controls()
     beside = np.stack([_set_of(bench.width, each[: len(order)]) for each in by])
     controls, controls_said = bench.tried(beside)
-    prefixes = [_prefix(bench, each) for each in by]
+    prefixes = [shortest_prefix(bench, each) for each in by]
     others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
     return Verification(
         layer=asked.layer,
@@ -215,7 +215,8 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
     )
 
 
-def _grown(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
+def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
+    """Allowed channels (n_l,) bool that turn the label, added by falling slope; None where all of them do not."""
     chosen = np.zeros(bench.width, bool)
     while not bench.turned(chosen[None])[0]:
         left = np.flatnonzero(allowed & ~chosen)
@@ -232,7 +233,7 @@ def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
     return left[np.argsort(-bench.difference()[left], kind="stable")]
 
 
-def _prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
+def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
     """The shortest prefix, by bisection, of channels in an order that turns the label; None where all do not."""
     fails, turns = -1, len(order)
     if not bench.turned(_set_of(bench.width, order)[None])[0]:
@@ -291,7 +292,7 @@ def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
     return np.isin(np.arange(width), channels)
 
 
-def _chance(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
+def random_sets(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
     """The random sets beside a set of maps, (c, n_l): others of as many maps that differ, each once, all where there
     are no more than `count` of them."""
     if not len(order):

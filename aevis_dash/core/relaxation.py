@@ -47,7 +47,7 @@ def size_squared(problem: Problem, progress: Progress) -> Found:
 
 def soft(problem: Problem, progress: Progress) -> Found:
     """Soft gates from all ones by Adam, soft cross-entropy in place of the squared difference; no ranking."""
-    gates = _descend(problem, _cross_entropy_and_size(problem), problem.whole(), Descent(_STEPS, 0.1), progress)
+    gates = _descend(problem, _cross_entropy_and_size(problem), problem.whole(), Descent(STEPS, 0.1), progress)
     return Found(gates)
 
 
@@ -67,7 +67,7 @@ def straight_through(problem: Problem, progress: Progress) -> Found:
         loss, kept = inner(hard)
         return hard.detach().mean(1) + loss - loss.detach(), kept
 
-    gates = _descend(problem, objective, start.expand(problem.shape), Descent(_STEPS, 0.1), progress)
+    gates = _descend(problem, objective, start.expand(problem.shape), Descent(STEPS, 0.1), progress)
     return Found(gates, soft=(gates > 0.5).to(gates.dtype), core=gates > 0.5)
 
 
@@ -106,7 +106,7 @@ def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
     return z.mean(1)
 
 
-_STEPS = 19
+STEPS = 19
 """Steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as the default method."""
 _PRICE = 3.0
 """Weight of the mean gate beside the cross-entropy: a nat for a third of the maps."""

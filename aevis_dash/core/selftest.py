@@ -84,7 +84,7 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
         logits_alone = torch.cat([classifier.network.logits(image[None]) for image in x])
         if scale.differ(own[0], own_alone) or scale.differ(logits[0], logits_alone):
             raise AevisError(_mixing(name, len(x), _first(traced, (x, x[:1]), _numbers_differ(scale), 0)))
-        many = x[[i % len(x) for i in range(_count(x))]]
+        many = x[[i % len(x) for i in range(images_at_once(x))]]
         for row, one in enumerate(classifier.network.logits(many)):
             alone = row % len(x)
             if scale.differ(one[None], logits_alone[alone : alone + 1]):
@@ -108,7 +108,7 @@ class _Scale:
         return not _largest(first, second) <= self.share * extent
 
 
-def _count(x: Tensor) -> int:
+def images_at_once(x: Tensor) -> int:
     """How many such images are tried in one batch."""
     return min(MANY, max(FEW, MANY * _LARGE // (x.shape[2] * x.shape[3])))
 

@@ -38,7 +38,7 @@ class Visitor:
             self.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
         folds = quote("~".join(quote(OPEN + name, safe="") for name in opened), safe="")
         self.driver.get(f"{self.address}/?example={quote(example, safe='')}" + (f"&folds={folds}" if folds else ""))
-        return self._settled(GRAPHS)
+        return self.settle(GRAPHS)
 
     def weigh(self, wanted: bool) -> None:
         """Note from now on, over loads too, in `sizes` the bytes of every figure's JSON sent, the largest of each."""
@@ -56,13 +56,13 @@ class Visitor:
         if not choice:
             return None
         chosen = self._last[graph, trace] = self.draw.choice(choice)
-        return self._click(*found[chosen])
+        return self.click_at(*found[chosen])
 
     def click_cell(self) -> float | None:
         """Click a neuron of the first activation map: it joins the area of interest or leaves it."""
         script = "return stopwatch.cell(arguments[0], arguments[1], arguments[2])"
         place = self.driver.execute_script(script, ids.ACTIVATIONS, self.draw.random(), self.draw.random())
-        return self._click(*place) if place is not None else None
+        return self.click_at(*place) if place is not None else None
 
     def click_card(self, example: str) -> float | None:
         """Choose an example in the gallery; None too where the gallery does not list it."""
@@ -71,13 +71,13 @@ class Visitor:
             return None
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'}); stopwatch.arm()", cards[0])
         cards[0].click()
-        return self._settled(GRAPHS)
+        return self.settle(GRAPHS)
 
     def move_slider(self) -> float | None:
         """Move both ends of the slider of scores to a random range, as letting its handle go does."""
         script = "return stopwatch.slide(arguments[0], arguments[1], arguments[2])"
         self.driver.execute_script(script, ids.RANGE, self.draw.uniform(0.0, 0.4), self.draw.uniform(0.6, 1.0))
-        return self._settled(())
+        return self.settle(())
 
     def thumbnails(self, count: int, mark: str) -> dict[str, float] | None:
         """ms until `count` pictures of the gallery, fetched anew, are shown, and how many are different; None where the
@@ -91,7 +91,8 @@ class Visitor:
         self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
         return self.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"] / 1024**2
 
-    def _click(self, x: float, y: float) -> float | None:
+    def click_at(self, x: float, y: float) -> float | None:
+        """Click a place of the page; ms until all that changed was painted, None where nothing did."""
         from selenium.webdriver.common.action_chains import ActionChains
 
         actions = ActionChains(self.driver, duration=20)
@@ -99,9 +100,10 @@ class Visitor:
         actions.pause(0.1).perform()  # the hover that Plotly needs for a click takes 50 ms
         self.driver.execute_script("stopwatch.arm()")
         ActionChains(self.driver).click().perform()
-        return self._settled(())
+        return self.settle(())
 
-    def _settled(self, graphs: Sequence[str]) -> float | None:
+    def settle(self, graphs: Sequence[str]) -> float | None:
+        """ms from the last click or load until all is painted, the graphs named too; None where nothing changed."""
         script = "stopwatch.settle(arguments[0], arguments[1], arguments[2], arguments[3])"
         found = self.driver.execute_async_script(script, QUIET, LATE, list(graphs))
         for graph, size in (found.get("sizes") or {}).items():

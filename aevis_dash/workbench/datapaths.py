@@ -67,7 +67,7 @@ class Datapaths(Part):
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted, target)
-        keys = self._path_keys(plan, wanted)
+        keys = self.path_keys(plan, wanted)
         found = [self.store.get(key, Datapath) for key in keys]
         return triplet_of(plan, found, target) if None not in found[: 2 + len(plan.candidates)] else None
 
@@ -89,7 +89,7 @@ class Datapaths(Part):
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted, target)
-        keys = self._path_keys(plan, wanted)
+        keys = self.path_keys(plan, wanted)
         names = [plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls]
         found: list[Datapath | None] = []
         batches = batches_of(plan, wanted)
@@ -125,7 +125,7 @@ class Datapaths(Part):
         """Whether all datapaths of an example are stored, extracted as the workspace does."""
         wanted = self.workspace.settings.extraction
         try:
-            return all(map(self.store.has, self._path_keys(self.plan(example, wanted), wanted)))
+            return all(map(self.store.has, self.path_keys(self.plan(example, wanted), wanted)))
         except AevisError:
             return False
 
@@ -165,7 +165,7 @@ class Datapaths(Part):
                 self._made[place] = found
         return found[1]
 
-    def _path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
+    def path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
         """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""
         hashes = self.workspace.image_hash
         together = [hashes(name) for name in (*plan.candidates, *plan.nulls)] if wanted.method == "joint" else []

@@ -53,13 +53,13 @@ def test_the_time_is_that_of_the_last_change_painted(slow_page):
     with chromium.opened() as driver:
         visitor = Visitor(driver, slow_page)
         driver.get(slow_page)
-        ms = visitor._click(50, 20)
+        ms = visitor.click_at(50, 20)
         pressed, last, hover = driver.execute_script("return [window.pressed, window.last, window.hover]")
         assert last - pressed >= 490
         assert last <= pressed + ms < hover
         driver.get(slow_page.replace("127.0.0.1", "localhost"))
         driver.execute_script("stopwatch.arm()")
-        assert visitor._settled(()) is None, "without a change there is no time"
+        assert visitor.settle(()) is None, "without a change there is no time"
 
 
 ASKED = """

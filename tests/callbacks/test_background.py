@@ -26,9 +26,9 @@ def bench(world, monkeypatch):
     found = open_workbench(world)
     monkeypatch.setattr(jobs, "workbench", lambda: found)
     monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
-    jobs._server.cache_clear()
+    jobs.server_process.cache_clear()
     yield found
-    jobs._server.cache_clear()
+    jobs.server_process.cache_clear()
 
 
 @pytest.fixture

@@ -24,12 +24,12 @@ def bench(world, monkeypatch):
     """The workbench of a job on a workspace of its own, in this process."""
     found = open_workbench(world)
     monkeypatch.setattr(jobs, "workbench", lambda: found)
-    monkeypatch.setattr(jobs, "_PAUSE", 0.0)
+    monkeypatch.setattr(jobs, "PAUSE", 0.0)
     monkeypatch.setattr(learning, "DISSECTED", 8)
     monkeypatch.setenv(jobs.SERVER_VARIABLE, str(os.getpid()))
-    jobs._server.cache_clear()
+    jobs.server_process.cache_clear()
     yield found
-    jobs._server.cache_clear()
+    jobs.server_process.cache_clear()
 
 
 def test_before_anything_is_found_every_place_is_empty(bench):
@@ -112,7 +112,7 @@ def test_one_process_learns_and_others_leave_it_to_that(bench, monkeypatch):
 
 def test_a_visitors_job_comes_between_two_batches(bench, monkeypatch):
     """A job that asks for its turn while the first batch is learned gets it before the index is complete."""
-    monkeypatch.setattr(jobs, "_PAUSE", 0.2)
+    monkeypatch.setattr(jobs, "PAUSE", 0.2)
     asked, done, see = threading.Event(), [], Learner.see
 
     def slow(self, images, places):

@@ -132,7 +132,7 @@ time.sleep(60)
 
 def test_folders_of_killed_servers_are_swept_and_no_others(tmp_path, monkeypatch):
     monkeypatch.setattr(processes.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(processes, "_SETTLING", -1)
+    monkeypatch.setattr(processes, "SETTLING", -1)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     servers: list[Any] = [
         subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True, env=environment)

@@ -60,7 +60,7 @@ def clock():
 @pytest.fixture
 def queue(clock, monkeypatch):
     """A queue that is tended by the test alone."""
-    monkeypatch.setattr(Queue, "_keep", lambda self: None)
+    monkeypatch.setattr(Queue, "keep", lambda self: None)
     made = Queue(hours=2, clock=clock)
     yield made
     made.end()

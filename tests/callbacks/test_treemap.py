@@ -8,7 +8,7 @@ import pytest
 from dash import no_update
 
 from aevis_dash.callbacks.layer.contents import contents, contribution_to
-from aevis_dash.callbacks.layer.treemap import _winners, asked_for, contributions_of, fields, sources_of
+from aevis_dash.callbacks.layer.treemap import asked_for, contributions_of, fields, sources_of, traced_winners
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step
@@ -113,7 +113,7 @@ def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
 
     def told(at, contribution):
         shown = contents(bench, found, at, layer, contribution)
-        sentence, *named = _winners(bench, found, at, contribution, shown, False)
+        sentence, *named = traced_winners(bench, found, at, contribution, shown, False)
         return "".join(words for span in sentence.children for words in span.children), named
 
     for role in Role:

@@ -66,20 +66,20 @@ def wrong_sign(monkeypatch):
 
 
 def no_projection(monkeypatch):
-    monkeypatch.setattr(relaxation, "_STEPS", 35)  # long enough for a gate to reach the end of its box
+    monkeypatch.setattr(relaxation, "STEPS", 35)  # long enough for a gate to reach the end of its box
     monkeypatch.setattr(torch.Tensor, "clamp_", lambda self, *_: self)
     monkeypatch.setattr(torch.Tensor, "clamp", lambda self, *_: self)
 
 
 def module_hooks(monkeypatch):
     """Every call of a module is multiplied by the gates that were meant for its last call."""
-    real = Network._gates_by_node
+    real = Network.gates_by_node
 
     def by_module(self, gates):
         last = {node.target: gate for node, gate in real(self, gates).items()}
         return {node: last[node.target] for node in real(self, gates)}
 
-    monkeypatch.setattr(Network, "_gates_by_node", by_module)
+    monkeypatch.setattr(Network, "gates_by_node", by_module)
 
 
 @pytest.mark.parametrize("method", METHODS)

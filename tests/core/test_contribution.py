@@ -66,7 +66,7 @@ def test_gates_hold_inside_the_receptive_field_alone(area):
     problem = ContributionProblem(
         hand_wired.classifier(model), images, FeatureMap(1, channel), AreaOfInterest(1, *area), 0, P
     )
-    np.testing.assert_array_equal(problem._mask.numpy(), inside)
+    np.testing.assert_array_equal(problem.mask.numpy(), inside)
     z = np.random.default_rng(0).uniform(size=(1, 5))
     f, gated = (f_twin(model, images[0], 0, 1, channel, area, g, inside) for g in (np.ones(5), z[0]))
     scale = reference.norm(f.ravel())
@@ -338,14 +338,13 @@ def test_the_final_prediction_comes_from_the_only_route(layer, method):
 def test_exact_interventions_do_not_depend_on_the_batch(monkeypatch):
     model, images = hand_wired.random_net(2), hand_wired.images(2)
     together = asked("exact", model, images, target=(2, 1), layer=0)
-    monkeypatch.setattr(contribution, "_ROWS", 2)
+    monkeypatch.setattr(contribution, "ROWS", 2)
     told = []
-    problem = ContributionProblem(
-        hand_wired.classifier(model), images, FeatureMap(2, 1), AreaOfInterest(2, *WHOLE), 0, P
-    )
-    apart = contribution._exact(problem, lambda share, what: told.append(share)).share
+    question = (hand_wired.classifier(model), images, FeatureMap(2, 1), AreaOfInterest(2, *WHOLE), 0, P)
+    apart = contribute(*question, lambda share, what: told.append(share), "exact").share
     np.testing.assert_allclose(together.share, apart, atol=1e-5)
     assert told == sorted(told)
+    assert len(told) == 2 * 3, "five maps of two images, two at a time"
     assert told[-1] < 1
 
 
@@ -378,7 +377,7 @@ def test_gates_hold_where_the_single_neurons_look_and_nowhere_between():
     )
     wanted = np.zeros((8, 8), bool)
     wanted[:2, :2] = wanted[6:, 6:] = True
-    np.testing.assert_array_equal(problem._mask.numpy(), wanted)
+    np.testing.assert_array_equal(problem.mask.numpy(), wanted)
 
 
 def test_the_quadratic_way_names_maps_where_first_order_shares_sum_to_less_than_nothing():

@@ -107,7 +107,7 @@ def test_a_squeeze_of_a_batch_of_one_is_told_the_general_cause():
 
 
 def test_a_large_input_is_tried_in_a_smaller_batch():
-    sizes = {side: selftest._count(torch.zeros(1, 3, side, side)) for side in (16, 224, 299, 512, 4096)}
+    sizes = {side: selftest.images_at_once(torch.zeros(1, 3, side, side)) for side in (16, 224, 299, 512, 4096)}
     assert sizes == {16: 32, 224: 32, 299: 32, 512: 10, 4096: 8}
 
 

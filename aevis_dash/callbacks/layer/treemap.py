@@ -88,7 +88,7 @@ def register(app: Dash, bench: Workbench) -> None:
         return {
             "figure": figure,
             "title": _title(shown),
-            "winners": _winners(bench, found, view, traced, shown, state["waiting"]),
+            "winners": traced_winners(bench, found, view, traced, shown, state["waiting"]),
             "wanted": state["what"] if state["anew"] else no_update,
             "asked": state,
             **others,
@@ -143,7 +143,7 @@ def contributions_of(view: View) -> dict[str, Any]:
     return named | {"how": view.how, "step": step | {"note": "", "parent": -1, "on": ""}}
 
 
-def _winners(
+def traced_winners(
     bench: Workbench, found: Triplet, view: View, traced: Contribution | None, shown: Contents, waiting: bool
 ) -> list:
     """What was traced, on which image, and the strongest contributors."""
