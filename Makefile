@@ -21,7 +21,7 @@ run: $(VENV)/.stamp-run ## install what is missing and serve the dashboard at ht
 	@exec $(BIN)/aevis serve $(WORKSPACE) --port $(PORT)
 
 test: $(VENV)/.stamp-test browser lint ## install what the tests need and run them all
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.stamp-test scripts ## check style and types
 	@$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """A real server in its own process, and a real browser."""
 
-import csv
+import json
 import os
 import shutil
 import socket
@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import shrink
-from filelock import FileLock
+from conftest import once_per_run
+from dash.testing.browser import Browser
 from selenium.webdriver.chrome.options import Options
 
-from aevis_dash.cli import main
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 
@@ -49,29 +48,59 @@ def pytest_setup_options() -> Options:
     return options
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_dissected() -> None:
+    """As many as the servers look at, which are other processes: what is stored here is complete for them."""
+
+
 @pytest.fixture(scope="session")
-def served(tmp_path_factory) -> Iterator[Served]:
-    """`python app.py` on the drawn world, under the production server.
-
-    The first process of a run starts in a fresh cache, so that the server makes the world; the others, which wait for
-    that, start with a copy of it.
-    """
-    cache, made = tmp_path_factory.mktemp("cache"), _of_the_run(tmp_path_factory) / "drawn-world"
-    with FileLock(f"{made}.lock"):
-        if made.exists():
-            shutil.copytree(made, cache / made.name)
-        running = serve(cache, [])
-        server = next(running)
-        if not made.exists():
-            shutil.copytree(server.workspace, made, ignore=shutil.ignore_patterns("jobs", "*.lock", ".part-*"))
-    yield server
-    running.close()
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of a process. It waits for nothing by itself: `Walker` does."""
+    folder = str(tmp_path_factory.mktemp("downloads"))
+    with Browser("Chrome", options=[pytest_setup_options()], download_path=folder, percy_run=False) as browser:
+        browser.driver.implicitly_wait(0)
+        yield browser
 
 
-def _of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of a test run share (pytest-xdist gives each its own)."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+@pytest.fixture
+def dash_br(chromium: Browser) -> Browser:
+    """A new window of that Chromium, which remembers and has saved nothing of earlier tests."""
+    driver, before = chromium.driver, chromium.driver.current_window_handle
+    driver.switch_to.new_window("window")
+    window = driver.current_window_handle
+    driver.switch_to.window(before)
+    driver.close()
+    driver.switch_to.window(window)
+    driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": "*", "storageTypes": "all"})
+    driver.set_script_timeout(30)
+    for saved in Path(chromium.download_path).iterdir():
+        saved.unlink()
+    chromium.get_logs()
+    return chromium
+
+
+@pytest.fixture(scope="session")
+def browsed_world(drawn_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small drawn world with attacks of three strengths, so that its scores spread; to be copied."""
+
+    def make(root: Path) -> None:
+        shutil.copytree(drawn_world, root)
+        bench = open_workbench(root)
+        for epsilon in (3.0, 5.0):
+            parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
+            bench.attacks.attack(bench.workspace.images[:30], parameters=parameters)
+        bench.judging.judged_examples()
+
+    return once_per_run(tmp_path_factory, "browsed-world", make)
+
+
+@pytest.fixture(scope="session")
+def served(browsed_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """`python app.py` on the drawn world of its cache, under the production server."""
+    cache = tmp_path_factory.mktemp("cache")
+    shutil.copytree(browsed_world, cache / "drawn-world")
+    yield from serve(cache, [])
 
 
 def serve(cache: Path, arguments: list[str], port: int | None = None) -> Iterator[Served]:
@@ -102,27 +131,13 @@ def serve(cache: Path, arguments: list[str], port: int | None = None) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def photographs(shared_data, tmp_path_factory) -> Iterator[Served]:
-    """A ResNet-18 on four photographs, one of them attacked and explained; skips where they are absent."""
-    cache, data = tmp_path_factory.mktemp("photographs"), shared_data / "nips17-dev"
-    photos, root = cache / "photos", cache / "workspace"
-    photos.mkdir()
-    with (data / "images.csv").open(newline="") as table:
-        rows = list(csv.DictReader(table))
-    for label in ("1", next(r["label"] for r in rows if r["label"] != "1")):
-        for row in [r for r in rows if r["label"] == label][:2]:
-            shutil.copy(data / "images" / f"{row['image_id']}.png", photos)
-    model = ["--model", "torchvision:resnet18", "--weights", str(data.parent / "weights/resnet18-imagenet.safetensors")]
-    run = lambda *argv: main([*map(str, argv), "--quiet"])  # noqa: E731
-    assert run("init", root, *model, "--images", photos, "--labels", data / "images.csv") == 0
-    shrink(Workspace(root), candidates=1, null_targets=0)
-    assert run("attack", root, "--target", "nearest") == 0
-    bench = open_workbench(root)
-    fooled = next(e.example.id for e in bench.judging.judged_examples() if e.misclassified)
-    bench.datapaths.extract(fooled)
-    assert run("learn", root) == 0
+def photographs(photographed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The page on a ResNet-18 and four photographs, one of them attacked and explained."""
+    cache = tmp_path_factory.mktemp("photographs")
+    root = Path(shutil.copytree(photographed / "workspace", cache / "workspace"))
+    extracted = json.loads((photographed / "extract.json").read_text())["examples"][0]["example"]
     for served in serve(cache, [str(root)]):
-        yield replace(served, url=f"{served.url}/?example={fooled}")
+        yield replace(served, url=f"{served.url}/?example={extracted}")
 
 
 @pytest.fixture(params=["served", "photographs"])

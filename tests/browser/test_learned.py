@@ -21,7 +21,7 @@ def test_both_sets_come_by_themselves_and_a_picture_is_made(walker):
     places = "return document.querySelectorAll('#learned > *').length"
     assert walker.driver.execute_script(places) == 9, "the empty ones keep their place"
     walker.until(lambda: "…" not in walker.text("learn-text"), "the index is complete", 200)
-    walker.says("learn-text", "learned from 240 images")
+    walker.says("learn-text", "learned from 60 images")
     walker.says("learned-note", "detects")
     by_activation = walker.until(lambda: patches(walker), "patches of the whole index")
     assert all(" · activation " in title and "row " in title for title in by_activation)

@@ -33,7 +33,7 @@ def test_from_the_slider_to_the_cause(walker):
     assert "Next:" in walker.text("hint")
     first_address = walker.driver.current_url
 
-    walker.says("gallery-count", "of 480 examples")
+    walker.says("gallery-count", "of 120 examples")
     _move_slider(walker)
 
     opened = walker.text("triplet")
@@ -311,6 +311,8 @@ def test_another_method_is_another_river(walker):
     walker.until(lambda: walker.text("triplet").count("maps are critical") == 3, "three datapaths extracted by a job")
     walker.until(lambda: walker.text("triplet").count(", 5.") == 3, "5 % of the maps, and of small layers one")
     walker.until(lambda: walker.drawing("river") != own, "the river is another")
+    walker.until(lambda: not walker.text("jobs"), "the band's datapaths are extracted, too")
+    walker.idle("the river with its band", after=500)
     chosen, words, address = walker.drawing("river"), walker.text("triplet"), walker.driver.current_url
 
     walker.driver.get(address)
@@ -338,7 +340,7 @@ def test_another_method_is_another_river(walker):
 def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     """A job compares all pairs; a click on a bar, then on a map that recurs, narrows the gallery."""
     walker.drawn("scores")
-    everything = walker.says("gallery-count", "of 480 examples")
+    everything = walker.says("gallery-count", "of 120 examples")
     walker.driver.find_element("css selector", "#divergences-panel summary").click()
     walker.press("compare-pairs")
     walker.says("divergences-note", "pairs, by the layer where")
@@ -351,13 +353,13 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
 
     walker.click_bar("divergences", name, layer[0])
     walker.says("picked-text", f"leave at {layer[0]} · perturbation {name}")
-    walker.says("gallery-count", f"{pairs} of 480 examples")
+    walker.says("gallery-count", f"{pairs} of 120 examples")
     walker.choose("divergences-by", "source class")
     walker.says("gallery-count", everything)
 
     named, times = walker.click_any("#culprits .culprit").split(" ×")
     walker.says("picked-text", f"differ most in map {named}")
-    walker.says("gallery-count", f"{times} of 480 examples")
+    walker.says("gallery-count", f"{times} of 120 examples")
     walker.press("unpick")
     walker.says("gallery-count", everything)
     assert walker.complaints() == []
@@ -370,7 +372,7 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
     try:
         walker = Walker(dash_br, next(running).url)
         walker.drawn("scores")
-        walker.says("gallery-count", "of 480 examples")
+        walker.says("gallery-count", "of 120 examples")
         walker.driver.find_element("css selector", "#divergences-panel summary").click()
         walker.press("compare-pairs")
         walker.says("divergences-note", "pairs, by the layer where")
@@ -390,7 +392,7 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
         walker.press("compare-pairs")
         walker.says("divergences-note", "pairs, by the layer where")
         walker.says("picked-text", "differ most in map")
-        walker.says("gallery-count", "of 440 examples")
+        walker.says("gallery-count", "of 80 examples")
         gone = [row.split(",")[0] for row in rows[-40:]]  # a card's picture may be asked for after its example went
         assert [said for said in walker.complaints() if not any(f"/{name}.png" in said for name in gone)] == []
     finally:

@@ -79,8 +79,12 @@ class Walker:
         self.until(lambda: where() == (time.sleep(0.15), where())[1], f"{graph} still")
 
     def text(self, element: str) -> str:
-        found = self.driver.find_elements("id", element)
-        return found[0].text if found else ""
+        """What an element shows, "" where there is none; it is found anew where the page has just drawn it again."""
+        try:
+            found = self.driver.find_elements("id", element)
+            return found[0].text if found else ""
+        except StaleElementReferenceException:
+            return self.text(element)
 
     def says(self, element: str, part: str) -> str:
         """Wait until an element's text holds `part`; the text."""
