@@ -40,10 +40,11 @@ _ExampleDigests = tuple[dict[str, Example], tuple[str, ...], tuple[Path, ...], t
 
 @dataclass
 class _Sight:
-    """The digests that were given since it began: of single images, and of all normal images at once."""
+    """The digests that were given since it began: of single images, of all normal images at once, and of the masks."""
 
     digests: dict[Path, str] = field(default_factory=dict)
     listed: ImageList | None = None
+    parts: str | None = None
 
     def digest(self, path: Path) -> str | None:
         """The digest that was given for the image, None for none."""
@@ -318,7 +319,15 @@ class Workspace:
 
     def parts_digest(self, anew: bool = False) -> str:
         """A digest of the parts' names and of the masks of all normal images, each looked at `anew` where that is said;
-        "" where no mask is there."""
+        "" where no mask is there. Within `one_sight` it is the one that was first asked for, unless looked at anew."""
+        sight = _sight.get()
+        if sight is None:
+            return self._parts_digest_now(anew)
+        if sight.parts is None or anew:
+            sight.parts = self._parts_digest_now(anew)
+        return sight.parts
+
+    def _parts_digest_now(self, anew: bool) -> str:
         if anew:
             self._watched_masks.forget()
         if not self.parts:

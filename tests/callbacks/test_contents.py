@@ -21,6 +21,7 @@ from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Role
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.geometry.treemap import Cell, Rect
+from aevis_dash.watching import Watched
 from aevis_dash.workbench import open_workbench
 
 
@@ -172,3 +173,11 @@ def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, 
     with_faces = drawing(bench, what, view, LIGHT, (900, 600), None)["layout"]["images"]
     assert with_faces
     assert drawing(bench, what, view.but(faces="off"), LIGHT, (900, 600), None)["layout"]["images"] == []
+
+
+def test_however_many_faces_are_drawn_the_files_are_looked_at_once(bench, view, monkeypatch):
+    layer, looks, real = bench.layers.find(view.layer), [], Watched.digests
+    monkeypatch.setattr(Watched, "digests", lambda *given, **more: looks.append(given) or real(*given, **more))
+    cells = [Cell(channel, Rect(50 * channel, 0, 50, 50)) for channel in range(20)]
+    faces_of(bench, layer, cells, view.example)
+    assert 1 <= len(looks) <= 2, "at the images, and at the masks of their parts"

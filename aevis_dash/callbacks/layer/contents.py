@@ -19,6 +19,7 @@ from aevis_dash.geometry.matrix import laid_out
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import Cell, Treemap
 from aevis_dash.workbench import Triplet, Workbench
+from aevis_dash.workspace import one_sight
 
 TOP = 50
 """Maps that "top" keeps."""
@@ -144,8 +145,10 @@ def more_than_all(values: np.ndarray) -> str:
     return ", more than 100 % where other maps work against it" if (values > 1).any() else ""
 
 
+@one_sight()
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str | None) -> dict[int, str]:
-    """The address of the first learned feature of every map whose cell has room for it."""
+    """The address of the first learned feature of every map whose cell has room for it. The files that these depend on
+    are looked at once for all of them."""
     large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
     faces = {channel: pictures.first_crop(bench, FeatureMap(layer.index, channel), example) for channel in large}
     return {channel: address for channel, address in faces.items() if address}
