@@ -21,7 +21,7 @@ from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
 from aevis_dash.paper_evaluation import Question, lines, rows, survey
 from aevis_dash.sample import Sample
-from aevis_dash.tables import write_table
+from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench, open_workbench
 
 Lines = Mapping[str, Mapping[str, Estimate]]
@@ -291,7 +291,9 @@ def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, 
 
 
 def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-    write_table(path, list(listed[0]), listed)
+    import pandas as pd  # loading it takes half a second, and few commands write a table
+
+    write_text(path, pd.DataFrame(listed).to_csv(index=False, lineterminator="\n", na_rep="nan"))
 
 
 def _interval(estimate: Estimate) -> str:

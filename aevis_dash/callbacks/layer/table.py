@@ -1,7 +1,5 @@
 """The layer's table: the same maps as in the treemap with their values, sorted by any column, and as CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +121,6 @@ def order_after(before: dict[str, Any] | None, column: str) -> dict[str, Any]:
 
 def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
     """The table as comma-separated values with a line of names."""
-    written = io.StringIO()
-    csv.writer(written, lineterminator="\n").writerows([columns, *rows])
-    return written.getvalue()
+    import pandas as pd  # loading it takes half a second, and few visitors take the table with them
+
+    return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n", na_rep="nan")
