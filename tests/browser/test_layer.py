@@ -187,27 +187,28 @@ def slowed(walker: Walker) -> int:
 
 def test_an_answer_that_comes_late_undoes_no_click(walker):
     channel = slowed(walker)
-    walker.driver.find_element("id", "layer-faces").click()
+    box = walker.driver.find_element("id", "chosen-maps")
+    box.send_keys("3 14", Keys.TAB)
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")
-    assert "faces=" not in walker.driver.current_url, "the click came before the answer"
-    address(walker, "faces=off")
+    assert "maps=" not in walker.driver.current_url, "the click came before the answer"
+    address(walker, "maps=3,14")
     walker.idle("all follows")
     assert f"map={channel}" in walker.driver.current_url
     assert f"map {channel} of" in walker.text("neuron-title")
     card = next(c for c in walker.driver.find_elements("css selector", "#gallery button") if c.is_displayed())
     example = card.get_attribute("data-example")
-    walker.driver.find_element("id", "layer-faces").click()
+    box.send_keys(" 15", Keys.TAB)
     card.click()
     address(walker, f"example={example}")
-    walker.idle("all follows")
+    walker.idle("all follows", after=2000)
     assert f"example={example}" in walker.driver.current_url
-    assert "faces=" not in walker.driver.current_url, "how things are shown is no example's"
+    assert "maps=" not in walker.driver.current_url, "what was typed is of the example before"
     assert walker.complaints() == []
 
 
 def test_the_newer_of_two_choices_stays(walker):
-    """A choice is on its way while a map is clicked, a key while another layer is."""
+    """A choice and a click on a map right after it; a key that is on its way while another layer is clicked."""
     channel = slowed(walker)
     walker.driver.find_element("id", "layer-faces").click()
     walker.click_bar("treemap", "maps", channel)
