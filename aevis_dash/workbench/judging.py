@@ -55,6 +55,11 @@ class _Judged:
     examples: tuple[JudgedExample, ...]
     source_scores: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def digest(self) -> str:
+        found = [[e.example, e.misclassified, e.score] for e in self.examples]
+        return key_of("examples", 2, judged=found, images=self.references.listed.digest)
+
 
 class Judging(Part):
     """What the classifier says of images, and the adversarial scores of examples."""
@@ -118,12 +123,23 @@ class Judging(Part):
         """
         if among is not None:
             return self._judge_examples(among, progress)
+        return list(self._judged_now(progress).examples)
+
+    @one_sight()
+    def examples_digest(self) -> str:
+        """A digest of all examples as they are judged, and of the normal images: what the whole set is compared from.
+
+        It changes seldom; what listens to it is not drawn at every filter.
+        """
+        return self._judged_now().digest
+
+    def _judged_now(self, progress: Progress = silent) -> _Judged:
         references, digests = self.references(progress), self.workspace.example_digests()
         known = self._all
         if known is None or known.references is not references or known.digests is not digests:
             examples = self._judge_examples(self.workspace.examples(), progress)
             known = self._all = _Judged(references, digests, tuple(examples))
-        return list(known.examples)
+        return known
 
     def _judge_examples(self, listed: Sequence[Example], progress: Progress) -> list[JudgedExample]:
         entries, places = self.workspace.images, self.workspace.image_list().places

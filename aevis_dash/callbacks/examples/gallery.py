@@ -13,7 +13,6 @@ from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
 from aevis_dash.layouts.examples import Card, ClassChoices, ScoreRange
 from aevis_dash.layouts.sentences import Sentence
-from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
 SHOWN = 40
@@ -67,7 +66,7 @@ def register(app: Dash, bench: Workbench) -> None:
         cards = [_card(bench, e) for e in with_shown(chosen[:SHOWN], judged, here.get("example"))]
         count = _count(len(chosen), len(judged), among is not None)
         count += "; first the shown one, which is not among them" if len(cards) > len(chosen[:SHOWN]) else ""
-        digest = _digest(bench, judged)
+        digest = bench.judging.examples_digest()
         return {
             "cards": [asdict(card) for card in cards],
             "count": count,
@@ -134,12 +133,6 @@ def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, n
 def in_range(example: JudgedExample, between: list[float]) -> bool:
     """Whether the score lies in the range; an example without a score always does."""
     return not np.isfinite(example.score) or between[0] <= example.score <= between[1]
-
-
-def _digest(bench: Workbench, judged: list[JudgedExample]) -> str:
-    """Of what the whole set is compared from. It changes seldom; what listens to it is not drawn at every filter."""
-    found = [[e.example, e.misclassified, e.score] for e in judged]
-    return key_of("examples", 2, judged=found, images=bench.workspace.image_list().digest)
 
 
 def _card(bench: Workbench, judged: JudgedExample) -> Card:
