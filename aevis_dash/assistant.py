@@ -118,7 +118,7 @@ def best_line(hops: Sequence[Hop]) -> list[Hop]:
     return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
 
 
-def raised(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
+def raised_area(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
     """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
     maps = [bench.maps.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
     more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
@@ -141,7 +141,7 @@ def _hops(
     nothing: tuple[list[Hop], np.ndarray] = [], np.full(len(donors), -np.inf)
     if parent >= 0:
         effect = FeatureMap(hops[parent].layer, hops[parent].map)
-        found = raised(bench, triplet, effect)
+        found = raised_area(bench, triplet, effect)
         if found is None or layer not in bench.contributions.sources(effect.layer):
             return nothing
         area = found

@@ -60,7 +60,7 @@ def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> di
         example = _explainable(fresh, fresh.judging.judged_examples(progress)).example.id
         triplet = fresh.datapaths.extract(example, progress=progress)
         costs = [*_traces(fresh, triplet, progress), *_flips(fresh, example, progress)]
-        hops, seconds = _timed(lambda: assistant.propose(fresh, triplet, progress=progress))
+        hops, seconds = _measure_time(lambda: assistant.propose(fresh, triplet, progress=progress))
         costs.append(_cost("assistant, a way back", seconds, float("nan"), f"{len(hops)} hops"))
         return _circumstances(fresh) | {"example": example, "costs": costs, "memory": _memory(fresh, triplet)}
 
@@ -114,7 +114,7 @@ def _flips(bench: Workbench, example: str, progress: Progress) -> list[dict[str,
     for layer in bench.flips.depths():
         name = bench.layers.layers[layer].name
         progress(0.5, f"searching maps of {name}")
-        found, seconds = _timed(lambda layer=layer: bench.flips.verify(example, Intervention(layer)))
+        found, seconds = _measure_time(lambda layer=layer: bench.flips.verify(example, Intervention(layer)))
         detail = f"{name}: {len(found.maps)} of {found.width} maps, {found.runs} forward runs"
         costs.append(_cost("flip-back, search and controls", seconds, float("nan"), detail))
     return costs
@@ -169,13 +169,13 @@ def _circumstances(bench: Workbench) -> dict[str, Any]:
 
 
 def _costs(bench: Workbench, progress: Progress) -> list[dict[str, Any]]:
-    judged, judging = _timed(lambda: bench.judging.judged_examples(progress))
+    judged, judging = _measure_time(lambda: bench.judging.judged_examples(progress))
     example = _explainable(bench, judged)
     progress(0.5, "measuring a pass")
     one_pass = seconds_of_a_pass(bench, example)
-    triplet, extracting = _timed(lambda: bench.datapaths.extract(example.example.id, progress=progress))
-    _, reading = _timed(lambda: bench.datapaths.triplet(example.example.id))
-    _, learning = _timed(lambda: bench.learning.features(progress))
+    triplet, extracting = _measure_time(lambda: bench.datapaths.extract(example.example.id, progress=progress))
+    _, reading = _measure_time(lambda: bench.datapaths.triplet(example.example.id))
+    _, learning = _measure_time(lambda: bench.learning.features(progress))
     passes = sum(path.passes for path in triplet.paths)
     images = len(bench.workspace.images)
     return [
@@ -203,7 +203,7 @@ def seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
     classifier = bench.classifier
     images = bench.workspace.read([example.example.adversarial])
     run_pass(classifier, images)
-    return statistics.median(_timed(lambda: run_pass(classifier, images))[1] for _ in range(REPEATS))
+    return statistics.median(_measure_time(lambda: run_pass(classifier, images))[1] for _ in range(REPEATS))
 
 
 def run_pass(classifier: Classifier, images: np.ndarray) -> float:
@@ -252,7 +252,7 @@ def _contribution(
             AreaOfInterest(place.index, 0, 0, place.height, place.width),
             f"{place.name} map {target.channel}",
         )
-    found, seconds = _timed(lambda: bench.contributions.contribute(triplet, target, area, layer, progress, how))
+    found, seconds = _measure_time(lambda: bench.contributions.contribute(triplet, target, area, layer, progress, how))
     source = bench.layers.layers[layer]
     return _cost(what, seconds, found.passes, f"{effect} from {source.name}, {source.channels} maps")
 
@@ -261,7 +261,7 @@ def _cost(what: str, seconds: float, passes: float, detail: str) -> dict[str, An
     return {"what": what, "seconds": seconds, "passes": passes, "detail": detail}
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
+def _measure_time(work: Callable[[], T]) -> tuple[T, float]:
     begun = time.perf_counter()
     result = work()
     return result, time.perf_counter() - begun

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aevis_dash.config import PACKAGE
-from aevis_dash.domain import AevisError, shortened, whole_number
+from aevis_dash.domain import AevisError, shorten, whole_number
 from aevis_dash.tables import is_unprintable, read_text, why_unread
 
 _SYNSET = re.compile(r"(n[0-9]{8})(?:[\s:,]+(.*))?")
@@ -28,13 +28,13 @@ class Classes:
 
     def __init__(self, names: Sequence[str]):
         self.names = tuple(names)
-        ways = [enumerate(self.names), _keyed(self.names, _alike), _keyed(self.names, _synonyms)]
+        ways = [enumerate(self.names), _pair_with_keys(self.names, _alike), _pair_with_keys(self.names, _synonyms)]
         self.imagenet = is_imagenet(self.names)
         if self.imagenet:
-            ways += [enumerate(imagenet()[0]), _keyed(imagenet()[1], _alike)]
-        self._ways = [_collected(pairs) for pairs in ways]
+            ways += [enumerate(imagenet()[0]), _pair_with_keys(imagenet()[1], _alike)]
+        self._ways = [_group_by_key(pairs) for pairs in ways]
 
-    def named(self, text: str) -> tuple[int, ...]:
+    def indices_of(self, text: str) -> tuple[int, ...]:
         """The indices of the classes that the text is a name of: none, one, or several of one name."""
         for keys, way in zip((text, *[_loose(text)] * 2, text, _loose(text)), self._ways, strict=False):
             if keys in way:
@@ -55,7 +55,7 @@ class Classes:
         text = text.strip()
         if not text:
             return None
-        number, named = self.index(text), self.named(text)
+        number, named = self.index(text), self.indices_of(text)
         if len(named) > 1:
             raise AevisError(f"{where}: the label {text!r} {self.ambiguous(named)}")
         if named and number not in (None, named[0]):
@@ -68,7 +68,7 @@ class Classes:
             raise AevisError(f"{where}: {self._unknown(text)}")
         return found
 
-    def written(self, text: str, where: str) -> int | None:
+    def index_in_table(self, text: str, where: str) -> int | None:
         """The same for a table that this project writes: there a number is always an index."""
         number = self.index(text.strip())
         return self.label(text, where) if number is None else number
@@ -80,7 +80,7 @@ class Classes:
 
     def _unknown(self, text: str) -> str:
         words = (
-            f"the label {shortened(text)!r} is neither a class name nor an index from 0 to {len(self.names) - 1}. "
+            f"the label {shorten(text)!r} is neither a class name nor an index from 0 to {len(self.names) - 1}. "
             "Labels are names as in classes.txt, or its line numbers counted from 0."
         )
         if self.imagenet or _SYNSET.fullmatch(text) is None:
@@ -176,11 +176,11 @@ def _by_index(document: Any) -> dict[int, Any] | None:
     return {numbers[key]: value for key, value in document.items()}  # type: ignore[misc]
 
 
-def _keyed(names: Sequence[str], keys: Any) -> Iterable[tuple[int, str]]:
+def _pair_with_keys(names: Sequence[str], keys: Any) -> Iterable[tuple[int, str]]:
     return ((i, key) for i, name in enumerate(names) for key in keys(name))
 
 
-def _collected(pairs: Iterable[tuple[int, str]]) -> Mapping[str, list[int]]:
+def _group_by_key(pairs: Iterable[tuple[int, str]]) -> Mapping[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     for index, key in pairs:
         if index not in found[key]:

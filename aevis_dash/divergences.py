@@ -17,7 +17,7 @@ from aevis_dash.core import datapath, divergence, features
 from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.image_pair import ImagePair
-from aevis_dash.sample import Sample, chosen
+from aevis_dash.sample import Sample, choose
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 from aevis_dash.workspace import one_sight
@@ -61,7 +61,7 @@ def divergences(
     Raises AevisError for an unknown method and where no example is misclassified.
     """
     datapath.check_methods([method] if method else [])
-    examples = chosen(bench, sample)
+    examples = choose(bench, sample)
     wanted = method_comparison.method_of(bench, method) if method else None
     pairs = [Pair(e.id, wanted) for e in examples]
     run = tasks.run(diverge, bench.workspace.root, pairs, sample.processes, sample.scheduler, progress)
@@ -74,7 +74,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     example = bench.workspace.example(pair.example)
     others = _others(bench, example)
     hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
-    wanted = pair.wanted and datapath.used(pair.wanted)
+    wanted = pair.wanted and datapath.used_parameters(pair.wanted)
     key = key_of("divergence", _VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 
@@ -213,7 +213,7 @@ def _diverge(
     bench: Workbench, example: Example, others: Sequence[str], wanted: ExtractionParameters | None
 ) -> Divergence:
     source, adversarial = bench.workspace.read([example.source, example.adversarial])
-    noisy = divergence.shuffled(source, adversarial, NOISES, seed=0)
+    noisy = divergence.shuffle_perturbation(source, adversarial, NOISES, seed=0)
     critical = None
     if wanted is not None:
         adv, src = ImagePair(bench, example.id).chain(wanted)

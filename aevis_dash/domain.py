@@ -22,7 +22,7 @@ class AevisError(Exception):
     """
 
     def __str__(self) -> str:
-        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shortened(word[0], LONGEST_WORD), super().__str__())
+        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: shorten(word[0], LONGEST_WORD), super().__str__())
 
 
 def whole_number(text: str) -> int | None:
@@ -43,7 +43,7 @@ def others_drawn(count: int) -> str:
     return "the one other map that was drawn" if count == 1 else f"the {count} other maps that were drawn"
 
 
-def shortened(text: str, most: int = 60) -> str:
+def shorten(text: str, most: int = 60) -> str:
     """A text for a message: its first characters, where it is longer than `most`."""
     return text if len(text) <= most else text[:most] + "…"
 
@@ -395,7 +395,7 @@ FAR = 0.3
 below it was at most 1.25 times what 150 steps reach; that of gates above 0.7 two to five times."""
 
 
-def unsolved(what: str, equation: str) -> str:
+def unsolved_note(what: str, equation: str) -> str:
     """What is said of a result whose solver ended there."""
     return (
         f"The solver ended far from a stationary point for {what}, so this is no solution of {equation}: raise "

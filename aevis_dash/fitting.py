@@ -7,12 +7,12 @@ from aevis_dash.domain import Preprocessing
 
 def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
     """An RGB image at the model's input size; one that has it already is given back as it is."""
-    return _fitted(image, wanted, Image.Resampling[wanted.interpolation.upper()], wanted.border)
+    return _fit(image, wanted, Image.Resampling[wanted.interpolation.upper()], wanted.border)
 
 
 def fit_mask(mask: Image.Image, wanted: Preprocessing) -> Image.Image:
     """A mask of numbers (mode L), fitted as its image is: no number is mixed with another, and borders are 0."""
-    return _fitted(mask, wanted, Image.Resampling.NEAREST, 0)
+    return _fit(mask, wanted, Image.Resampling.NEAREST, 0)
 
 
 def scaled_size(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
@@ -30,7 +30,7 @@ def scaled_size(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]
     return max(round(width / ratio), 1), max(round(height / ratio), 1)
 
 
-def _fitted(
+def _fit(
     image: Image.Image, wanted: Preprocessing, resampling: Image.Resampling, border: int | tuple[int, ...]
 ) -> Image.Image:
     height, width = wanted.input_size

@@ -177,7 +177,7 @@ def part_attacks(
         if large and classifier.predict(drawing.image[None])[0].label == drawing.label:
             part = min(large, key=tries.__getitem__)
             tries[part] += 1
-            made += _attacked(classifier, drawing, part)
+            made += _attack_part(classifier, drawing, part)
         if len(made) == count:
             break
     if not made:
@@ -299,7 +299,7 @@ def _targets(classifier: Classifier, reference: Sequence[Drawing], label: int) -
     return np.stack(drawn)[order]
 
 
-def _attacked(classifier: Classifier, drawing: Drawing, part: str) -> list[PartAttack]:
+def _attack_part(classifier: Classifier, drawing: Drawing, part: str) -> list[PartAttack]:
     """The weakest successful attack on the part, if any."""
     region = drawing.parts[part]
     for epsilon in EPSILONS:

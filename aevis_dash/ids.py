@@ -190,7 +190,7 @@ def step(number: int, of: int) -> dict[str, str]:
     return {"type": "step", "index": f"{number}/{of}"}
 
 
-def pinned(layer: str) -> dict[str, str]:
+def pinned_treemap(layer: str) -> dict[str, str]:
     """The treemap of a pinned layer."""
     return {"type": "pinned", "index": layer}
 

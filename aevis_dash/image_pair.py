@@ -141,7 +141,7 @@ class ImagePair:
         self, image: np.ndarray, wanted: ExtractionParameters, given: Sequence[np.ndarray], foil: Foil
     ) -> Datapath:
         """Extracted once: another seed, or other given datapaths, are no other question to methods that have none."""
-        parameters = datapath.used(wanted)
+        parameters = datapath.used_parameters(wanted)
         held = list(given) if "coherence" in parameters else []
         question = (image.tobytes(), tuple(z.tobytes() for z in held), foil.label, tuple(parameters.items()))
         if question not in self._found:

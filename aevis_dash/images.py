@@ -90,18 +90,18 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
 
 def image_size(path: Path) -> tuple[int, int]:
     """The (width, height) of an image that `read_image` can read, upright."""
-    with _opened(image_bytes(path), path) as image:
+    with _open_image(image_bytes(path), path) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.height, image.width) if sideways else image.size
 
 
 def _upright(data: bytes, path: Path, what: str = "image") -> Image.Image:
-    with _opened(data, path, what) as image:
+    with _open_image(data, path, what) as image:
         return ImageOps.exif_transpose(image)
 
 
 @contextmanager
-def _opened(data: bytes, path: Path, what: str = "image") -> Iterator[Image.Image]:
+def _open_image(data: bytes, path: Path, what: str = "image") -> Iterator[Image.Image]:
     """The image that these bytes of a file hold; what Pillow raises meanwhile becomes an AevisError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -168,7 +168,7 @@ def files_in(folder: Path) -> Files:
         raise AevisError(f"There is no folder {folder}. Give the folder that holds the images.")
     images, others, hidden = [], [], []
     try:
-        for name, entry in _walked(folder):
+        for name, entry in _walk(folder):
             is_image = Path(name).suffix.lower() in image_suffixes() and _leads_to(entry.is_file)
             if not entry.name.startswith("."):
                 (images if is_image else others).append(name)
@@ -185,7 +185,7 @@ def files_in(folder: Path) -> Files:
     return Files(*(tuple(sorted(names, key=lambda name: name.split("/"))) for names in (images, others, hidden)))
 
 
-def _walked(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The files under a folder by their names relative to it, hidden ones too but for what macOS puts beside others
     (`._NAME`); no hidden folder is looked into, and no link back to a folder that it lies in is followed."""
     waiting: list[tuple[str, str, tuple[str, ...]]] = [(str(folder), "", (os.path.realpath(folder),))]

@@ -115,7 +115,7 @@ def server_process() -> psutil.Process:
     return psutil.Process(int(os.environ[SERVER_VARIABLE]))
 
 
-def _served(progress: Progress) -> Progress:
+def _tie_to_server(progress: Progress) -> Progress:
     """The progress of a job that ends with its server, however that ends."""
 
     def told(share: float, what: str) -> None:
@@ -130,7 +130,7 @@ def extract(
     example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, nulls: bool = True
 ) -> Triplet:
     """Extract an example's datapaths, with or without those of the null targets."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         return bench.datapaths.extract(example, target, progress, wanted, nulls)
 
@@ -140,7 +140,7 @@ def learn(progress: Progress) -> None:
 
     Where another process is at it already, nothing is done.
     """
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     try:
         with FileLock(_locks(bench) / "learn.lock", timeout=0):
             bench.learning.learn(progress, lambda: _short_turn(bench, progress))
@@ -150,7 +150,7 @@ def learn(progress: Progress) -> None:
 
 def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
     """Make a picture that fires a map."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         return bench.learning.visualise(chosen, progress)
 
@@ -166,7 +166,7 @@ def contribute(
     progress: Progress,
 ) -> Contribution:
     """Trace an area of a map, or the prediction, back to the maps of an earlier layer."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return bench.contributions.contribute(triplet, effect, area, layer, progress, how)
@@ -174,7 +174,7 @@ def contribute(
 
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
     """Replace maps of a layer, or search those that turn the prediction, beside chance."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
         return bench.flips.verify(example, asked)
@@ -184,7 +184,7 @@ def propose(
     example: str, target: str | None, wanted: ExtractionParameters, how: str, progress: Progress
 ) -> tuple[Hop, ...]:
     """Search a way back from the prediction by contributions found so, each hop tested by patching."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return assistant.propose(bench, found, how, progress=progress)
@@ -192,7 +192,7 @@ def propose(
 
 def compare_pairs(progress: Progress) -> None:
     """Compare every misclassified adversarial with its source, for the whole set's view."""
-    bench, progress = workbench(), _served(progress)
+    bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         divergences.listing(bench, progress)
 

@@ -54,7 +54,7 @@ class Labelled:
     @property
     def unmatched(self) -> dict[str, dict[str, int | list[str]]]:
         """How many there are of each kind of what did not match, and the first three of them."""
-        return {kind: counted(getattr(self, kind)) for kind in UNMATCHED}
+        return {kind: count_names(getattr(self, kind)) for kind in UNMATCHED}
 
 
 UNMATCHED = (
@@ -67,9 +67,9 @@ UNMATCHED = (
 )
 
 
-def counted(names: Sequence[str]) -> dict[str, int | list[str]]:
+def count_names(names: Sequence[str]) -> dict[str, int | list[str]]:
     """How many names there are, and the first three."""
-    return {"count": len(names), "such_as": [_shown(name) for name in names[:_NAMED]]}
+    return {"count": len(names), "such_as": [_printable(name) for name in names[:_NAMED]]}
 
 
 def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = ()) -> Labelled:
@@ -131,7 +131,7 @@ def refuse_names(images: Sequence[ImageEntry], folder: Path) -> None:
 def _by_folders(names: Sequence[str], classes: Classes, folder: Path) -> tuple[Mapping[str, int], str]:
     """The label of every image whose folder says one, and what the folders were read as."""
     parents = {name: tuple(name.split("/")[:-1]) for name in names}
-    named = {above: _named(above, classes, folder) for above in set(parents.values()) if above}
+    named = {above: _class_of_folders(above, classes, folder) for above in set(parents.values()) if above}
     labels = {above: label for above, label in named.items() if label is not None}
     how = "the folders' names"
     if not labels:
@@ -144,11 +144,11 @@ def _by_folders(names: Sequence[str], classes: Classes, folder: Path) -> tuple[M
     return given, how if given else "nothing: no folder is named as a class"
 
 
-def _named(above: Sequence[str], classes: Classes, folder: Path) -> int | None:
+def _class_of_folders(above: Sequence[str], classes: Classes, folder: Path) -> int | None:
     """The class after which one of the folders that an image lies in is named."""
     found: dict[int, str] = {}
     for part in reversed(above):
-        indices = classes.named(part)
+        indices = classes.indices_of(part)
         if len(indices) > 1:
             raise AevisError(f"The folder's name {part!r} in {folder} {classes.ambiguous(indices)}")
         found |= {index: part for index in indices if index not in found}
@@ -250,6 +250,6 @@ def _first_of(wanted: Sequence[str], columns: Sequence[str], path: Path) -> str:
     raise AevisError(f"{path} has none of the columns {', '.join(wanted)}; it has {', '.join(sorted(columns))}.")
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A name as it can be printed."""
     return ascii(name) if is_unprintable(name) else name

@@ -154,7 +154,7 @@ class Learning:
         key = self._parts_key(order)
         if self._names is None or self._names[0] != key:
             found = self.store.get(key, PartOverlaps)
-            self._names = None if found is None else (key, _named(found.values, self.workspace.parts))
+            self._names = None if found is None else (key, _name_parts(found.values, self.workspace.parts))
         return None if self._names is None else self._names[1]
 
     def picture_key(self, chosen: FeatureMap) -> str:
@@ -213,7 +213,7 @@ class Learning:
         if known is None or known[0] is not listed or known[1].parts != parts:
             hashes = listed.digests
             places = tuple(sorted(range(len(hashes)), key=hashes.__getitem__))
-            digests = accumulate((f"{i} {hashes[i]}" for i in places), _chained, initial="")
+            digests = accumulate((f"{i} {hashes[i]}" for i in places), _chain, initial="")
             known = self._known_order = (listed, _Order(places, tuple(islice(digests, 1, None)), parts))
         return known[1]
 
@@ -228,7 +228,7 @@ class Learning:
         return key_of(kind, VERSION, model=self._classifier.fingerprint, **parts)
 
 
-def _chained(before: str, digest: str) -> str:
+def _chain(before: str, digest: str) -> str:
     return sha256(f"{before} {digest}".encode()).hexdigest()[:32]
 
 
@@ -237,6 +237,6 @@ def checkpoints(total: int) -> list[int]:
     return [total, *reversed(range(CHECKPOINT, total, CHECKPOINT))]
 
 
-def _named(values: np.ndarray, parts: Sequence[str]) -> tuple[str, ...]:
+def _name_parts(values: np.ndarray, parts: Sequence[str]) -> tuple[str, ...]:
     best, most = values.argmax(1).tolist(), values.max(1).tolist()
     return tuple(f"{parts[i]} {value:.2f}" if value >= NAMED else "" for i, value in zip(best, most, strict=True))

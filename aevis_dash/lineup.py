@@ -8,7 +8,7 @@ from PIL import Image
 
 from aevis_dash.domain import FITS, Example
 from aevis_dash.images import read_image
-from aevis_dash.pairs import edges_kept, swapped
+from aevis_dash.pairs import edges_kept, has_swapped_channels
 from aevis_dash.workspace import Workspace
 
 VERSION = 3
@@ -31,15 +31,15 @@ class Remedy:
 def remedy(workspace: Workspace, example: Example) -> Remedy:
     """What would make an example's images a pair: the first kind of change after which the edges are in place."""
     source, adversarial = workspace.read([example.source, example.adversarial])
-    if swapped(source, adversarial):
+    if has_swapped_channels(source, adversarial):
         return Remedy(
             "The colour channels of the two are in another order (blue, green, red for red, green, blue, say): save "
             "the adversarial again in the source's order."
         )
     ways = (
-        _turned(source, adversarial),
+        _turns(source, adversarial),
         _other_parts(workspace, example, source, adversarial),
-        _moved(source, adversarial),
+        _shifts(source, adversarial),
         _other_sources(workspace, example, adversarial),
     )
     for tried in ways:
@@ -55,7 +55,7 @@ def remedy(workspace: Workspace, example: Example) -> Remedy:
     return Remedy("")
 
 
-def _turned(source: np.ndarray, adversarial: np.ndarray) -> Iterator[tuple[float, str]]:
+def _turns(source: np.ndarray, adversarial: np.ndarray) -> Iterator[tuple[float, str]]:
     """The adversarial mirrored and turned, where that keeps its shape."""
     turns = {
         "mirrored": adversarial[:, ::-1],
@@ -91,7 +91,7 @@ def _other_parts(
                 )
 
 
-def _moved(source: np.ndarray, adversarial: np.ndarray) -> Iterator[tuple[float, str]]:
+def _shifts(source: np.ndarray, adversarial: np.ndarray) -> Iterator[tuple[float, str]]:
     """The adversarial moved to where the two images' phases agree best (Kuglin and Hines, 1975)."""
     first, second = (np.fft.rfft2(image.mean(-1)) for image in (source, adversarial))
     product = first * second.conj()

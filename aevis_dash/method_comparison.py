@@ -18,7 +18,7 @@ from aevis_dash.core import datapath, evaluation, measures
 from aevis_dash.domain import CONTROLS, Datapath
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
 from aevis_dash.memory import in_fresh_process, peak_of
-from aevis_dash.sample import Sample, chosen
+from aevis_dash.sample import Sample, choose
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import one_sight
@@ -122,7 +122,7 @@ def compare(
     Raises AevisError for an unknown method and where no example is misclassified.
     """
     datapath.check_methods(methods)
-    examples = [e.id for e in chosen(bench, sample)]
+    examples = [e.id for e in choose(bench, sample)]
     wanted = {m: method_of(bench, m) for m in methods}
     trials = [Trial(e, wanted[m], k < repeated) for m in methods for k, e in enumerate(examples)]
     root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
@@ -140,7 +140,7 @@ def compare(
 
 def _meaningless(wanted: ExtractionParameters) -> list[str]:
     """Lines of stability that say nothing of a method, as it has no such parameter."""
-    uses = datapath.used(wanted)
+    uses = datapath.used_parameters(wanted)
     both = {"sparsity", "coherence"}
     asked = {"seeds": {"seed"}, "order": {"coherence"}, "halved": both, "doubled": both}
     return [line for line, parameters in asked.items() if not parameters & set(uses)]
@@ -165,7 +165,7 @@ def _peak(root: str, example_id: str, wanted: ExtractionParameters) -> float:
 def measure(bench: Workbench, trial: Trial) -> Measures:
     """The task: one method on one example, from the store where it was measured before."""
     others = [bench.workspace.image_hash(name) for name in ImagePair(bench, trial.example).others(_OTHERS)]
-    asked = {"wanted": datapath.used(trial.wanted), "variants": trial.variants, "others": others}
+    asked = {"wanted": datapath.used_parameters(trial.wanted), "variants": trial.variants, "others": others}
     key = _key(bench, "measures", trial.example, **asked)
     return bench.store.remember(key, Measures, lambda: _measure(bench, trial))
 

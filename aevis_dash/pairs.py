@@ -26,11 +26,11 @@ def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
         changed=changed,
         edges=edges_kept(source, adversarial),
         edges_moved=float(np.mean([edges_kept(source, other) for other in moved])),
-        swapped=swapped(source, adversarial),
+        swapped=has_swapped_channels(source, adversarial),
     )
 
 
-def swapped(source: np.ndarray, adversarial: np.ndarray) -> bool:
+def has_swapped_channels(source: np.ndarray, adversarial: np.ndarray) -> bool:
     """Whether two 8-bit images (H, W, 3) are a pair only with the colour channels of one in another order, as where
     B, G, R was saved for R, G, B."""
 

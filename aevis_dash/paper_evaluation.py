@@ -20,7 +20,7 @@ from aevis_dash.core import evaluation
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.core.evaluation import ComparedRivers, Evaluation
 from aevis_dash.domain import AevisError
-from aevis_dash.sample import Sample, chosen
+from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import Workbench
 
 
@@ -67,7 +67,7 @@ def survey(
     """
     asked = question or Question()
     grouping = _check(bench, methods, asked)
-    examples = [e.id for e in chosen(bench, sample)]
+    examples = [e.id for e in choose(bench, sample)]
     base = replace(bench.workspace.settings.extraction, candidates=targets, null_targets=targets, seed=sample.seed)
     items = [Item(e, replace(base, method=m), asked) for m in methods for e in examples]
     found = dict(tasks.run(examine, bench.workspace.root, items, sample.processes, sample.scheduler, progress))

@@ -24,7 +24,7 @@ class Sample:
     scheduler: str | None = None
 
 
-def chosen(bench: Workbench, sample: Sample) -> list[Example]:
+def choose(bench: Workbench, sample: Sample) -> list[Example]:
     """The examples of a sample. Raises AevisError where the workspace has none that is misclassified."""
     fooled = [j for j in bench.judging.judged_examples() if j.misclassified]
     if sample.weakest:

@@ -146,7 +146,7 @@ class Store:
             )
             return None
         try:
-            found, size = _opened(content, key, kind)
+            found, size = _open(content, key, kind)
         except MemoryError:
             raise
         except Exception:  # on damaged files zipfile and numpy raise almost anything
@@ -210,7 +210,7 @@ def _seal(tree: bytes, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _opened(content: bytes, key: str, kind: type[T]) -> tuple[T, int]:
+def _open(content: bytes, key: str, kind: type[T]) -> tuple[T, int]:
     """The result in a file's content, and its size in memory; raises an exception of any kind for a damaged one."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}

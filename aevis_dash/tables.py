@@ -71,7 +71,7 @@ def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) ->
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file, whole or not at all; None becomes an empty value."""
     lines = [columns, *([row.get(column) for column in columns] for row in rows)]
-    write_text(path, "".join(f"{','.join(map(_quoted, values))}\n" for values in lines))
+    write_text(path, "".join(f"{','.join(map(_quote, values))}\n" for values in lines))
 
 
 def read_text(path: Path) -> str:
@@ -128,16 +128,16 @@ def _split(text: str, wanted: Sequence[str], comments: bool) -> tuple[list[str],
     header, delimiter = [], ","
     for each in _DELIMITERS:
         with suppress(csv.Error):  # a quoted header is damaged where another delimiter is looked for
-            names = next((v for _, v in _headed(text, each, known, comments)), [])
+            names = next((v for _, v in _rows_below_header(text, each, known, comments)), [])
             found = (sum(_plain(name) in known for name in names), len(names))
             if found > best:
                 best, header, delimiter = found, names, each
     while len(header) > 1 and not header[-1]:  # spreadsheets export columns that were used once
         header.pop()
-    return header, list(_headed(text, delimiter, known, comments))[1:]
+    return header, list(_rows_below_header(text, delimiter, known, comments))[1:]
 
 
-def _headed(text: str, delimiter: str, known: set[str], comments: bool) -> Iterator[tuple[int, list[str]]]:
+def _rows_below_header(text: str, delimiter: str, known: set[str], comments: bool) -> Iterator[tuple[int, list[str]]]:
     """The header's names, then the rows with any value, with the line each ends in; comments above are left out."""
     rows = ((line, values) for line, values in _rows(text, delimiter) if any(values))
     for line, values in rows:
@@ -160,7 +160,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
-def _quoted(value: Any) -> str:
+def _quote(value: Any) -> str:
     """A value as CSV has it, in quotation marks where it would not come back without them."""
     text = "" if value is None else str(value)
     needed = text != text.strip() or any(character in text for character in ',"\r\n')

@@ -78,16 +78,16 @@ def run(
         results = _on_cluster(call, items, scheduler)
     else:
         raise AevisError("Processes are counted on one machine only; on a cluster its workers say how many there are.")
-    return _told(_swept(results, root), len(items), progress)
+    return _tell(_sweep_after(results, root), len(items), progress)
 
 
-def _told(results: Iterator[tuple[int, Any]], total: int, progress: Progress) -> Iterator[tuple[int, Any]]:
+def _tell(results: Iterator[tuple[int, Any]], total: int, progress: Progress) -> Iterator[tuple[int, Any]]:
     for done, found in enumerate(results, 1):
         progress(done / total, f"{done} of {total} done")
         yield found
 
 
-def _swept(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int, Any]]:
+def _sweep_after(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int, Any]]:
     """The results; when they end, however that is, what killed workers of this machine left unfinished goes away."""
     try:
         yield from results
@@ -101,13 +101,13 @@ def _swept(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int
 
 def _attempt(task: Callable[[Workbench, Any], Any], root: Path, run_id: str, item: Any) -> Any:
     try:
-        return task(_opened(root, run_id), item)
+        return task(_open(root, run_id), item)
     except AevisError as error:
         return Refused(str(error))
 
 
 @lru_cache(maxsize=2)
-def _opened(root: Path, _run_id: str) -> Workbench:
+def _open(root: Path, _run_id: str) -> Workbench:
     """The workbench of this process, opened once a run: a later run sees the settings as they are then."""
     return open_workbench(root)
 
@@ -167,7 +167,7 @@ def _in_pools(call: Callable[[Any], Any], items: Sequence[Any], processes: int) 
 def _in_a_pool(call: Callable[[Any], Any], items: Mapping[int, Any], processes: int) -> Iterator[tuple[int, Any]]:
     """The results that one pool gives: all of them, or fewer where one of its workers dies."""
     with _pool(processes) as pool:
-        futures = _submitted(pool, call, items)
+        futures = _submit(pool, call, items)
         for future in as_completed(futures):
             index = futures.pop(future)  # what was given away is not held here any longer
             if isinstance(future.exception(), BrokenProcessPool):
@@ -177,9 +177,7 @@ def _in_a_pool(call: Callable[[Any], Any], items: Mapping[int, Any], processes: 
             yield index, result
 
 
-def _submitted(
-    pool: ProcessPoolExecutor, call: Callable[[Any], Any], items: Mapping[int, Any]
-) -> dict[Future[Any], int]:
+def _submit(pool: ProcessPoolExecutor, call: Callable[[Any], Any], items: Mapping[int, Any]) -> dict[Future[Any], int]:
     futures = {}
     with suppress(BrokenProcessPool):  # a worker may die while items are still being handed in
         for index, item in items.items():
@@ -239,7 +237,7 @@ def _on_cluster(call: Callable[[Any], Any], items: Sequence[Any], address: str) 
         try:
             for future in distributed.as_completed(list(futures), loop=client.loop):
                 index = futures.pop(future)
-                yield index, _fetched(distributed, future, items[index], address)
+                yield index, _fetch(distributed, future, items[index], address)
         finally:
             if futures:
                 client.cancel(list(futures))
@@ -262,7 +260,7 @@ def _client(address: str) -> Iterator[tuple[Any, Any]]:
         yield distributed, client
 
 
-def _fetched(distributed: Any, future: Any, item: Any, address: str) -> Any:
+def _fetch(distributed: Any, future: Any, item: Any, address: str) -> Any:
     try:
         with _naming(item):
             return future.result()

@@ -171,7 +171,7 @@ def serve(
     if not asked.is_local:
         print(_OPEN.format(host=host), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    folder = root if root is not None else _embedded()
+    folder = root if root is not None else _embedded_world()
     jobs.start(folder.resolve(), "aevis_dash.preload")
     bench = open_workbench(folder)
     prepare_opening(bench)
@@ -232,7 +232,7 @@ def _no_other_page() -> None:
         abort(404)
 
 
-def _embedded() -> Path:
+def _embedded_world() -> Path:
     return make_embedded_world(lambda share, what: _tell(f"making the drawn world: {share:4.0%} {what}"))
 
 

@@ -360,7 +360,7 @@ class Workspace:
         return (self.root / "parts" / name).with_suffix(".png")
 
     def _label(self, text: str, where: str) -> int | None:
-        return self.classes.written(text, f"{self.root / where}")
+        return self.classes.index_in_table(text, f"{self.root / where}")
 
 
 def create(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aevis_dash import assistant
-from aevis_dash.assistant import Hop, best_line, line_of, propose, raised, whole_flips
+from aevis_dash.assistant import Hop, best_line, line_of, propose, raised_area, whole_flips
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workbench.flips import DONORS, Choice
@@ -29,12 +29,12 @@ def hops(bench, triplet):
 def test_every_hop_is_a_contributor_whose_exchange_moves_the_margin(bench, triplet, hops):
     adv = tuple(Role).index(Role.ADVERSARIAL)
     for hop in hops:
-        found = bench.contributions.stored(triplet, hop.effect, hop.area, hop.layer, "quadratic")
+        found = bench.contributions.find_stored(triplet, hop.effect, hop.area, hop.layer, "quadratic")
         assert found.strength(adv)[hop.map] == pytest.approx(hop.share)
         assert hop.map in found.ranking(adv)[: assistant.CANDIDATES]
         assert hop.unexplained == pytest.approx(float(found.residual[adv]))
         asked = Intervention(hop.layer, (hop.map,), randoms=assistant.RANDOMS)
-        tested = bench.flips.stored(triplet.plan.example.id, asked)
+        tested = bench.flips.find_stored(triplet.plan.example.id, asked)
         assert hop.gain == pytest.approx(float(tested.margins[1] - tested.margins[0]))
         assert hop.gain > 0
 
@@ -56,7 +56,7 @@ def test_hops_lead_from_the_prediction_through_the_stages(bench, hops):
 
 def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(bench, triplet, hops):
     first = [hop for hop in hops if hop.parent < 0]
-    found = bench.contributions.stored(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
+    found = bench.contributions.find_stored(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
     tried = found.ranking(1)[: assistant.CANDIDATES].tolist()
     gains = bench.flips.single_effects(triplet.plan.example.id, first[0].layer, tried)
     best = [tried[i] for i in np.argsort(-gains)[: assistant.BEAM]]
@@ -93,10 +93,10 @@ def tried_with(bench, triplet, hops, hop):
     """The contributors to all effects that were followed to a hop's depth, from which it was chosen."""
     depth = len(line_of(hops, hops.index(hop)))
     before = [h for h in hops if len(line_of(hops, hops.index(h))) == depth - 1]
-    causes = [(FeatureMap(h.layer, h.map), raised(bench, triplet, FeatureMap(h.layer, h.map))) for h in before]
+    causes = [(FeatureMap(h.layer, h.map), raised_area(bench, triplet, FeatureMap(h.layer, h.map))) for h in before]
     found = set()
     for effect, area in causes or [(hop.effect, hop.area)]:
-        traced = bench.contributions.stored(triplet, effect, area, hop.layer, "quadratic")
+        traced = bench.contributions.find_stored(triplet, effect, area, hop.layer, "quadratic")
         strength = traced.strength(tuple(Role).index(Role.ADVERSARIAL))
         ranking = traced.ranking(tuple(Role).index(Role.ADVERSARIAL))[: assistant.CANDIDATES].tolist()
         found |= {m for m in ranking if strength[m] >= assistant.LEAST}
@@ -116,7 +116,7 @@ def patched(bench, receiver, donor, layer, channel):
         return value
 
     with torch.no_grad():
-        return network.watched(into, put)[0]
+        return network.run_watched(into, put)[0]
 
 
 def test_without_an_image_of_a_third_class_there_is_no_such_choice(bench, triplet, hops, monkeypatch):
@@ -127,7 +127,7 @@ def test_without_an_image_of_a_third_class_there_is_no_such_choice(bench, triple
 def test_what_is_looked_for_next_is_what_adv_raised(bench, triplet, hops):
     for hop in hops:
         chosen = FeatureMap(hop.layer, hop.map)
-        area = raised(bench, triplet, chosen)
+        area = raised_area(bench, triplet, chosen)
         assert area is not None
         src, adv = (
             bench.maps.activation_maps(triplet.image(r), hop.layer)[hop.map] for r in (Role.SOURCE, Role.ADVERSARIAL)
@@ -156,14 +156,14 @@ def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):
     found = whole_flips(bench, triplet.plan.example.id, lambda share, what: told.append(share))
     assert [each.layer for each in found] == list(bench.flips.depths())
     assert told == sorted(told)
-    stored = bench.flips.stored(triplet.plan.example.id, Intervention(bench.flips.depths()[0]))
+    stored = bench.flips.find_stored(triplet.plan.example.id, Intervention(bench.flips.depths()[0]))
     np.testing.assert_array_equal(stored.maps, found[0].maps)
 
 
 def test_a_map_that_adv_raised_nowhere_has_no_area(bench, triplet, monkeypatch):
     falling = {triplet.image(Role.SOURCE): 2.0, triplet.image(Role.ADVERSARIAL): 1.0}
     monkeypatch.setattr(bench.maps, "activation_maps", lambda name, layer: np.full((3, 4, 4), falling.get(name, 0.0)))
-    assert raised(bench, triplet, FeatureMap(5, 1)) is None
+    assert raised_area(bench, triplet, FeatureMap(5, 1)) is None
 
 
 def test_maps_that_move_the_margin_away_are_no_hops(bench, triplet, monkeypatch):

@@ -57,7 +57,7 @@ def test_a_name_that_is_another_classs_index_is_refused_where_people_write_it():
     with pytest.raises(AevisError, match="'1' is the name of class 0, and the index of the class '2'"):
         numbered.label("1", "here")
     assert numbered.label("10", "here") == 2
-    assert [numbered.written(text, "here") for text in ("0", "1", "2", "10", "")] == [0, 1, 2, 2, None]
+    assert [numbered.index_in_table(text, "here") for text in ("0", "1", "2", "10", "")] == [0, 1, 2, 2, None]
     assert [Classes("0123").label(text, "here") for text in "0123"] == [0, 1, 2, 3]
 
 

@@ -22,7 +22,7 @@ from aevis_dash.method_comparison import (
     measure,
     yardstick,
 )
-from aevis_dash.sample import Sample, chosen
+from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
 GRADIENT = ExtractionParameters(method="gradient")
@@ -319,7 +319,7 @@ def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
     )
     found = compare(bench, methods, 1, Sample(3, processes=1))
     assert list(found.methods) == list(methods)
-    assert found.examples == tuple(e.id for e in chosen(bench, Sample(3)))
+    assert found.examples == tuple(e.id for e in choose(bench, Sample(3)))
     for name in methods:
         each = [
             measure(bench, Trial(e, ExtractionParameters(method=name), k < 1)) for k, e in enumerate(found.examples)
@@ -342,12 +342,12 @@ def test_the_weakest_attack_of_every_source_is_chosen(bench, monkeypatch):
     twin = dataclasses.replace(judged[0], example=named, perturbation=smaller)
     assert judged[0].perturbation.linf > 2
     monkeypatch.setattr(bench.judging, "judged_examples", lambda: [judged[0], twin, judged[1]])
-    assert {e.id for e in chosen(bench, Sample(5, weakest=True))} == {"weaker", judged[1].example.id}
-    assert len(chosen(bench, Sample(5))) == 3
-    assert len(chosen(bench, Sample(1))) == 1
+    assert {e.id for e in choose(bench, Sample(5, weakest=True))} == {"weaker", judged[1].example.id}
+    assert len(choose(bench, Sample(5))) == 3
+    assert len(choose(bench, Sample(1))) == 1
     monkeypatch.setattr(bench.judging, "judged_examples", list)
     with pytest.raises(AevisError, match="Make some with `aevis attack`"):
-        chosen(bench, Sample(5))
+        choose(bench, Sample(5))
 
 
 def test_the_perturbation_is_the_largest_change_of_a_pixel(bench, example):

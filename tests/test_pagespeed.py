@@ -133,12 +133,12 @@ def test_a_browser_that_does_not_start_is_told(tmp_path, monkeypatch):
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(chromium, "check_browser", lambda: (str(broken), str(broken)))
-    with pytest.raises(AevisError, match="Chromium does not start"), chromium.opened():
+    with pytest.raises(AevisError, match="Chromium does not start"), chromium.open_browser():
         pass
 
 
 def test_a_server_that_does_not_start_is_told(tmp_path):
-    with pytest.raises(AevisError, match=r"did not start: aevis: .*workspace\.toml"), chromium.served(tmp_path):
+    with pytest.raises(AevisError, match=r"did not start: aevis: .*workspace\.toml"), chromium.serve(tmp_path):
         pass
 
 

@@ -14,7 +14,7 @@ from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.evaluation import levels
 from aevis_dash.domain import AevisError
 from aevis_dash.paper_evaluation import Question, lines, rows, survey
-from aevis_dash.sample import Sample, chosen
+from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
 ASKED = Question(r=2, granularity="stage")
@@ -93,7 +93,7 @@ def test_targets_and_nulls_are_as_many(bench, monkeypatch):
     monkeypatch.setattr(
         surveys.evaluation, "outcome", lambda g, levels, trial, *a: seen.append(trial) or real(g, levels, trial, *a)
     )
-    example = chosen(bench, HERE)[0]
+    example = choose(bench, HERE)[0]
     for candidates, nulls in ((2, 1), (1, 2), (2, 0)):
         wanted = ExtractionParameters(method="gradient", candidates=candidates, null_targets=nulls)
         surveys.examine(bench, surveys.Item(example.id, wanted, ASKED))
@@ -112,7 +112,7 @@ def test_a_second_run_extracts_nothing(bench, found, monkeypatch):
 
 
 def test_examples_without_targets_are_left_out_in_words(bench, monkeypatch):
-    ids = [e.id for e in chosen(bench, HERE)]
+    ids = [e.id for e in choose(bench, HERE)]
     plan = bench.datapaths.plan
 
     def refusing(example, *asked):

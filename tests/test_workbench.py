@@ -629,10 +629,10 @@ def test_contributions_found_by_other_settings_are_others(world):
     cause = (FeatureMap(20, 1), AreaOfInterest(20, 0, 0, layer.height, layer.width), 19)
     for method in ("solved", "quadratic", "exact"):
         bench.contributions.contribute(triplet, *cause, method=method)
-        assert bench.contributions.stored(triplet, *cause, method).method == method
+        assert bench.contributions.find_stored(triplet, *cause, method).method == method
     settings = bench.workspace.settings
     other = dataclasses.replace(settings.contribution, sparsity=2 * settings.contribution.sparsity)
     write_settings(world, dataclasses.replace(settings, contribution=other))
     again = open_workbench(world)
-    kept = [m for m in ("solved", "quadratic", "exact") if again.contributions.stored(triplet, *cause, m)]
+    kept = [m for m in ("solved", "quadratic", "exact") if again.contributions.find_stored(triplet, *cause, m)]
     assert kept == ["exact"], "which depends on no parameter"

@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> int:
     args = None
     try:
-        args = _asked(argv)
+        args = _parse(argv)
         if args is not None:
             _show(args, _answer(args))
         return 0
@@ -58,7 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return _complain(args, INTERRUPTION, INTERRUPTION, INTERRUPTED)
 
 
-def _asked(argv: Sequence[str] | None) -> argparse.Namespace | None:
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
     """The command's words; None where they ask for help or the version, which is written here: argparse itself keeps
     silent where it finds no room for that."""
     parser, said = make_parser(), io.StringIO()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aevis_dash import pairs
-from aevis_dash.cli.output import fixed, table
+from aevis_dash.cli.output import decimals, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
     PREDICTION,
@@ -17,7 +17,7 @@ from aevis_dash.domain import (
     Outcome,
     Perturbation,
     Role,
-    unsolved,
+    unsolved_note,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -25,7 +25,7 @@ TOP = 10
 """Feature maps that a contribution lists for each role."""
 
 
-def attacked(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
+def attack_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
     """What became of one attack."""
     return {
         "example": judged.example.id,
@@ -37,7 +37,7 @@ def attacked(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
     }
 
 
-def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
+def score_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
     """An example with its predictions, what tells its images apart, and its score."""
     example, found = judged.example, judged.perturbation
     return {
@@ -47,7 +47,7 @@ def scored(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
         "misclassified": judged.misclassified,
         "outcome": str(judged.outcome),
         "reason": pairs.reason(judged, bench.class_names),
-        **perturbed(example, found),
+        **pair_facts(example, found),
         "score": judged.score,
         "no_score": _no_score(bench, judged),
     }
@@ -72,7 +72,7 @@ def no_auroc(auroc: float, judged: Sequence[JudgedExample]) -> str:
     return "no source has a score, because no other clean image is predicted as its class"
 
 
-def perturbed(example: Example, found: Perturbation) -> dict[str, Any]:
+def pair_facts(example: Example, found: Perturbation) -> dict[str, Any]:
     """What tells the images of a pair apart, beside what its attack declares."""
     return {
         "linf": found.linf,
@@ -85,7 +85,7 @@ def perturbed(example: Example, found: Perturbation) -> dict[str, Any]:
     }
 
 
-def scored_row(row: Mapping[str, Any]) -> list[Any]:
+def score_row(row: Mapping[str, Any]) -> list[Any]:
     """An example of `scored` as cells."""
     notes = [row["reason"]] if row["reason"] else []
     declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
@@ -93,10 +93,10 @@ def scored_row(row: Mapping[str, Any]) -> list[Any]:
     notes += [row["no_score"]] if row["no_score"] else []
     change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
     names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
-    return [*names, fixed(row["score"]), *change, "; ".join(notes)]
+    return [*names, decimals(row["score"]), *change, "; ".join(notes)]
 
 
-def learned(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:
+def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:
     """How far the learned features are, how often the two sets begin with the same image, and how many maps have names.
 
     `named_after_parts` is None where no parts are known.
@@ -122,8 +122,8 @@ def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters)
     return {
         "example": plan.example.id,
         "target": triplet.image(Role.TARGET),
-        "pair": perturbed(plan.example, bench.judging.perturbation(plan.example)),
-        **_asked(wanted),
+        "pair": pair_facts(plan.example, bench.judging.perturbation(plan.example)),
+        **_request_facts(wanted),
         "passes": sum(path.passes for path in triplet.paths),
         "seconds": sum(path.seconds for path in triplet.paths),
         "unsolved": sum(path.unsolved for path in triplet.paths),
@@ -135,11 +135,11 @@ def _datapath(bench: Workbench, part: str, image: str, path: Datapath) -> dict[s
     return {
         "part": part,
         "image": image,
-        **_explained(bench, path),
+        **_path_facts(bench, path),
     }
 
 
-def _explained(bench: Workbench, path: Datapath) -> dict[str, Any]:
+def _path_facts(bench: Workbench, path: Datapath) -> dict[str, Any]:
     return {
         "label": bench.class_names[path.label],
         "rival": bench.class_names[path.rival] if path.rival >= 0 else None,
@@ -159,7 +159,7 @@ def _explained(bench: Workbench, path: Datapath) -> dict[str, Any]:
     }
 
 
-def _asked(wanted: ExtractionParameters) -> dict[str, Any]:
+def _request_facts(wanted: ExtractionParameters) -> dict[str, Any]:
     return {"method": wanted.method, "asked_share": wanted.share}
 
 
@@ -174,10 +174,10 @@ def set_extraction(
     """One datapath for the adversarial images of several examples."""
     return {
         "examples": [e.id for e in examples],
-        **_asked(wanted),
+        **_request_facts(wanted),
         "images": path.images,
         "kept": path.kept,
-        "datapath": _explained(bench, path),
+        "datapath": _path_facts(bench, path),
     }
 
 
@@ -188,7 +188,7 @@ def set_extraction_text(found: Mapping[str, Any]) -> str:
         f"{found['kept']} of {found['images']} keep the label {path['label']!r}: hard set {path['size']} maps "
         f"({path['share']:.1%}), core {path['core']}\n"
         f"{_asked_text(found)}: {path['passes']:.1f} passes, {path['seconds']:.2f} s"
-        + (f"\n{unsolved('it', 'Eq. 5')}" if path["unsolved"] else "")
+        + (f"\n{unsolved_note('it', 'Eq. 5')}" if path["unsolved"] else "")
     )
 
 
@@ -200,14 +200,14 @@ def extraction_text(found: Mapping[str, Any]) -> str:
     head = "part image label rival maps share core p.full p.soft p.hard keeps passes seconds".split()
     costs = f"{found['passes']:.1f} passes, {found['seconds']:.2f} s"
     count = found["unsolved"]
-    doubt = f"\n{unsolved(f'{count} of {len(rows)} datapaths', 'Eq. 5')}" if count else ""
+    doubt = f"\n{unsolved_note(f'{count} of {len(rows)} datapaths', 'Eq. 5')}" if count else ""
     return f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}\n{table(head, rows)}{doubt}"
 
 
 def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
     part = "target" if path["part"] == "candidate" and path["image"] == target else path["part"]
-    chances = [fixed(path[name]) for name in ("p_full", "p_soft", "p_hard")]
-    costs = [fixed(path["passes"], 1), fixed(path["seconds"], 2)]
+    chances = [decimals(path[name]) for name in ("p_full", "p_soft", "p_hard")]
+    costs = [decimals(path["passes"], 1), decimals(path["seconds"], 2)]
     share = f"{path['share']:.1%}"
     sizes = [path["size"], share, path["core"]]
     return [part, path["image"], path["label"], path["rival"] or "-", *sizes, *chances, path["keeps_label"], *costs]
@@ -222,7 +222,7 @@ def contribution(
     return {
         "example": triplet.plan.example.id,
         "target": triplet.image(Role.TARGET),
-        **_asked(wanted),
+        **_request_facts(wanted),
         "layer": bench.layers.layers[found.target.layer].name if traced else None,
         "map": found.target.channel if traced else None,
         "area": [area.top, area.left, area.bottom, area.right] if traced else None,
@@ -256,7 +256,7 @@ def contribution_text(document: Mapping[str, Any]) -> str:
     """The ranking of each role, side by side."""
     roles, named = document["roles"], document["how"] != "exact"
     ranks = [
-        [i, *(cell for role in roles for cell in _ranked(role["maps"][i - 1]))]
+        [i, *(cell for role in roles for cell in _rank_cells(role["maps"][i - 1]))]
         for i in range(1, len(roles[0]["maps"]) + 1)
     ]
     head = ["rank", *(cell for role in roles for cell in (role["role"], "contribution"))]
@@ -270,21 +270,21 @@ def contribution_text(document: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"{document['example']}: {_traced(document)}, from {document['from']}, {document['how']}: "
+            f"{document['example']}: {_target_text(document)}, from {document['from']}, {document['how']}: "
             f"{document['passes']:.1f} passes, {document['seconds']:.2f} s",
             table(head, ranks),
             *notes,
-            *([unsolved("these gates", "Eq. 7 and 8")] if document["unsolved"] else []),
+            *([unsolved_note("these gates", "Eq. 7 and 8")] if document["unsolved"] else []),
         ]
     )
 
 
-def _traced(document: Mapping[str, Any]) -> str:
+def _target_text(document: Mapping[str, Any]) -> str:
     if document["layer"] is None:
         return "the prediction"
     on = f", the most active ones on the {document['most_active_on']} image" if document["most_active_on"] else ""
     return f"{document['layer']}, map {document['map']}, {document['neurons']} neurons in {document['area']}{on}"
 
 
-def _ranked(ranked: Mapping[str, Any]) -> tuple[str, str]:
-    return f"map {ranked['map']}", fixed(float(ranked["contribution"]))
+def _rank_cells(ranked: Mapping[str, Any]) -> tuple[str, str]:
+    return f"map {ranked['map']}", decimals(float(ranked["contribution"]))

@@ -66,7 +66,7 @@ def pairs(facts: Mapping[str, Any]) -> str:
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {_cell(value)}" for name, value in facts.items())
 
 
-def fixed(value: float, digits: int = 3) -> str:
+def decimals(value: float, digits: int = 3) -> str:
     """A number with that many decimals, a dash where it is undefined."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 

@@ -11,7 +11,7 @@ from aevis_dash import divergences, make_workspace, method_comparison
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
-from aevis_dash.cli.output import Answer, check_writable, fixed, pairs, table
+from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
 from aevis_dash.config import Progress
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
@@ -60,12 +60,12 @@ _SPEED = ("what", "n", "median", "95 %", "most", "limit", "unit", "verdict", "no
 
 def _speed(line: Mapping[str, Any]) -> list[Any]:
     """One line of `pagespeed` as cells."""
-    numbers = [fixed(line[name], 0) for name in ("median", "p95", "most")]
-    limit = "-" if line["limit"] is None else fixed(line["limit"], 0)
+    numbers = [decimals(line[name], 0) for name in ("median", "p95", "most")]
+    limit = "-" if line["limit"] is None else decimals(line["limit"], 0)
     return [line["what"], line["n"], *numbers, limit, line["unit"], line["verdict"], line["note"]]
 
 
-def learned(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+def learned_features(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """What the index of learned features costs."""
     return _costs(benchmark_learned(bench, progress), args)
 
@@ -74,8 +74,8 @@ def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
     if args.csv:
         _as_csv(args.csv, measured["costs"])
     facts = {name: value for name, value in measured.items() if name not in ("costs", "memory")}
-    facts |= {f"MiB of {what}": fixed(peak, 0) for what, peak in measured.get("memory", {}).items()}
-    listed = [[c["what"], fixed(c["seconds"], 4), fixed(c["passes"], 1), c["detail"]] for c in measured["costs"]]
+    facts |= {f"MiB of {what}": decimals(peak, 0) for what, peak in measured.get("memory", {}).items()}
+    listed = [[c["what"], decimals(c["seconds"], 4), decimals(c["passes"], 1), c["detail"]] for c in measured["costs"]]
     return Answer(measured, f"{pairs(facts)}\n\n{table(['cost', 'seconds', 'passes', 'of'], listed)}")
 
 
@@ -92,9 +92,9 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
         _intervals(found.methods),
         _depths(found),
         "Causal agreement of orders that see src, as the default does, but have no datapath: largest difference "
-        f"{fixed(found.controls['causal difference'].mean, 2)}, gradient x difference (attribution patching) "
-        f"{fixed(found.controls['causal patching'].mean, 2)}, integrated attribution patching "
-        f"{fixed(found.controls['causal integrated'].mean, 2)}.",
+        f"{decimals(found.controls['causal difference'].mean, 2)}, gradient x difference (attribution patching) "
+        f"{decimals(found.controls['causal patching'].mean, 2)}, integrated attribution patching "
+        f"{decimals(found.controls['causal integrated'].mean, 2)}.",
         "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
     ]
     return Answer(document, "\n\n".join(text))
@@ -142,7 +142,7 @@ def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     words = [
         f"{len(listed)} of {_count_misclassified(bench)} pairs; how many leave the band of {args.band} for good at "
         f"each layer, by {args.by}" + (f"; {missing} have no other image of the class" if missing else ""),
-        table(heads, [[r["layer"], *r["pairs"].values(), fixed(r["innocent"], 1)] for r in counted]),
+        table(heads, [[r["layer"], *r["pairs"].values(), decimals(r["innocent"], 1)] for r in counted]),
         "(innocent): where as many of the band's own images leave the band of the others.",
         "The maps that differ most beyond the band where pairs leave it:",
         table(["map", "pairs"], [list(row.values()) for row in recurring[:_CULPRITS]]),
@@ -169,7 +169,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
     {
         "costs": costs,
         "contributions": contributions,
-        "learned": learned,
+        "learned": learned_features,
         "datapaths": datapaths,
         "truth": truth,
         "page": page,
@@ -235,7 +235,7 @@ def _methods(args: argparse.Namespace) -> list[str]:
 
 def _side_by_side(methods: Lines, columns: Mapping[str, tuple[str, float, int]]) -> str:
     listed = [
-        [method, *(fixed(found[line].mean * scale, digits) for line, scale, digits in columns.values())]
+        [method, *(decimals(found[line].mean * scale, digits) for line, scale, digits in columns.values())]
         for method, found in methods.items()
     ]
     return table(["method", *columns], listed)
@@ -248,7 +248,7 @@ def _intervals(methods: Lines) -> str:
         [
             method,
             *(
-                f"{fixed(found[line].low * scale, digits)} to {fixed(found[line].high * scale, digits)}"
+                f"{decimals(found[line].low * scale, digits)} to {decimals(found[line].high * scale, digits)}"
                 for line, scale, digits in columns.values()
             ),
         ]
@@ -260,12 +260,12 @@ def _intervals(methods: Lines) -> str:
 def _depths(found: method_comparison.MethodComparison) -> str:
     """The share of each stage's last layer that flips the label back, in percent."""
     count = sum(name.startswith("flip random") for name in found.controls)
-    listed = [[m, *(fixed(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
+    listed = [[m, *(decimals(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
     listed += [
-        [f"({name})", *(fixed(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
+        [f"({name})", *(decimals(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
         for name in ("random", *CONTROLS)
     ]
-    listed.append(["(true effects)", *["-"] * (count - 1), fixed(100 * found.controls["flip single"].mean, 1)])
+    listed.append(["(true effects)", *["-"] * (count - 1), decimals(100 * found.controls["flip single"].mean, 1)])
     return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)
 
 
@@ -297,4 +297,4 @@ def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{fixed(estimate.mean)} [{fixed(estimate.low)}, {fixed(estimate.high)}]"
+    return f"{decimals(estimate.mean)} [{decimals(estimate.low)}, {decimals(estimate.high)}]"

@@ -11,7 +11,7 @@ from aevis_dash import assistant
 from aevis_dash.assistant import Hop
 from aevis_dash.cli import verifications
 from aevis_dash.cli.opening import on_workspace
-from aevis_dash.cli.output import Answer, check_writable, fixed
+from aevis_dash.cli.output import Answer, check_writable, decimals
 from aevis_dash.config import Progress, part_of
 from aevis_dash.domain import CONTROLS, PREDICTION, AevisError, FeatureMap, Role, Verification, others_drawn, so_many
 from aevis_dash.files import write_atomically
@@ -70,7 +70,7 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "margin": hop.tested.margins[-1],
         "label": bench.class_names[int(hop.tested.labels[-1])],
         "percentile": hop.tested.percentile,
-        "beaten": _beaten(hop),
+        "beaten": _count_weaker(hop),
         "randoms": len(hop.tested.chance),
         "alike": hop.alike,
         "alike_beaten": int((hop.alike < hop.gain).sum()),
@@ -105,11 +105,11 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
     notes += [f"on src they fire at {hop['effect_on_source']:.0%} of that"] if effect else []
     said = f" ({'; '.join(notes)})" if notes else ""
-    largest = "it is itself the one" if hop["same_map"] else f"{fixed(hop['largest_difference'], 2)} by the one"
+    largest = "it is itself the one" if hop["same_map"] else f"{decimals(hop['largest_difference'], 2)} by the one"
     return (
         f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
-        f"Put from src into adv it alone moves the margin from {fixed(hop['margin_before'], 2)} to "
-        f"{fixed(hop['margin'], 2)}, more than {hop['beaten']} of {others_drawn(hop['randoms'])}; {largest} of "
+        f"Put from src into adv it alone moves the margin from {decimals(hop['margin_before'], 2)} to "
+        f"{decimals(hop['margin'], 2)}, more than {hop['beaten']} of {others_drawn(hop['randoms'])}; {largest} of "
         f"largest difference. {_alike_in_words(hop)}"
     )
 
@@ -121,7 +121,7 @@ def _alike_in_words(hop: Mapping[str, Any]) -> str:
         return f"{among}; there is no clean image of a third class to make the same choice with."
     return (
         f"{among}: the same choice with another clean image in src's place moves the margin less for "
-        f"{hop['alike_beaten']} of {len(hop['alike'])} images (to {fixed(_median_alike(hop), 2)} in the median)."
+        f"{hop['alike_beaten']} of {len(hop['alike'])} images (to {decimals(_median_alike(hop), 2)} in the median)."
     )
 
 
@@ -129,7 +129,7 @@ def _median_alike(hop: Mapping[str, Any]) -> float:
     return float(hop["margin_before"] + np.median(hop["alike"]))
 
 
-def _beaten(hop: Hop) -> int:
+def _count_weaker(hop: Hop) -> int:
     """How many of the other maps, each alone, move the margin less."""
     return int((hop.tested.chance < hop.tested.margins[-1]).sum())
 
@@ -175,7 +175,7 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [crop for crop in crops if crop is not None]
-    return Stop(_words(bench, hop), found, maps, assistant.raised(bench, triplet, chosen))
+    return Stop(_words(bench, hop), found, maps, assistant.raised_area(bench, triplet, chosen))
 
 
 def _words(bench: Workbench, hop: Hop) -> list[str]:
@@ -185,7 +185,7 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
     return [
         f"<b>{told['layer']} · map {hop.map}</b>",
         f"{hop.share:.0%} of {effect}, on adv",
-        f"from src: margin {fixed(told['margin_before'], 2)} to {fixed(told['margin'], 2)}",
+        f"from src: margin {decimals(told['margin_before'], 2)} to {decimals(told['margin'], 2)}",
         f"more than {told['beaten']} of {others_drawn(told['randoms'])}",
         *([f"and than {told['alike_beaten']} of {len(hop.alike)} chosen from other images"] if len(hop.alike) else []),
     ]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aevis_dash import make_workspace
 from aevis_dash.cli import answers, studies, trails, verifications
 from aevis_dash.cli.opening import on_workspace, with_warnings
-from aevis_dash.cli.output import Answer, check_writable, facts_text, fixed, pairs, table
+from aevis_dash.cli.output import Answer, check_writable, decimals, facts_text, pairs, table
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
@@ -98,7 +98,7 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     if not entries:
         raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
     made = bench.attacks.attack(entries, target, _attack_parameters(bench, args), progress)
-    outcomes = [answers.attacked(bench, judged) for judged in bench.judging.judged_examples(among=made)]
+    outcomes = [answers.attack_facts(bench, judged) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
     document = {"attacked": len(made), "successful": fooled, "examples": outcomes}
     listed = [[value for name, value in outcome.items() if name != "outcome"] for outcome in outcomes]
@@ -109,16 +109,16 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
 @on_workspace
 def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """List the examples with their predictions and adversarial scores."""
-    chosen = _chosen(bench, bench.judging.judged_examples(progress), args.example)
+    chosen = _choose(bench, bench.judging.judged_examples(progress), args.example)
     auroc = bench.judging.auroc(chosen)
-    listed = [answers.scored(bench, judged) for judged in chosen]
+    listed = [answers.score_facts(bench, judged) for judged in chosen]
     text = table(
         ["example", "source", "adversarial", "misclassified", "score", "L∞", "L2", "pixels", "note"],
-        [answers.scored_row(row) for row in listed],
+        [answers.score_row(row) for row in listed],
     )
     why = answers.no_auroc(auroc, chosen)
     document = {"examples": listed, "auroc": auroc, "no_auroc": why}
-    said = f"{fixed(auroc)} ({why})" if why else fixed(auroc)
+    said = f"{decimals(auroc)} ({why})" if why else decimals(auroc)
     return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {said}")
 
 
@@ -129,7 +129,7 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     if not ids:
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
     _insist(bench, args, args.example)
-    wanted = _wanted(bench, args)
+    wanted = _extraction_parameters(bench, args)
     if args.set:
         return _extract_set(bench, args, ids, wanted, progress)
     for example in args.example or ():
@@ -138,10 +138,10 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         )  # refused before anything is computed
     found: list[dict[str, Any]] = []
     for i, example in enumerate(ids):
-        inner = _scaled(progress, i, len(ids) + 1, f"{example}: ")
-        found.append(_extracted(bench, example, args.target, wanted, inner, must=bool(args.example)))
+        inner = _progress_of_item(progress, i, len(ids) + 1, f"{example}: ")
+        found.append(_extract_one(bench, example, args.target, wanted, inner, must=bool(args.example)))
     if not args.no_features:
-        bench.learning.features(_scaled(progress, len(ids), len(ids) + 1))
+        bench.learning.features(_progress_of_item(progress, len(ids), len(ids) + 1))
     if all("refused" in each for each in found):
         raise AevisError(f"None of the {len(found)} examples can be explained. The first: {found[0]['refused']}")
     return Answer({"examples": found}, "\n\n".join(answers.extraction_text(each) for each in found))
@@ -154,9 +154,9 @@ def _extract_set(
     if args.target is not None:
         raise AevisError("--set explains the adversarial images alone, without a target. Leave out --set or --target.")
     examples = [bench.workspace.example(i) for i in dict.fromkeys(ids)]
-    path = bench.datapaths.extract_set([e.adversarial for e in examples], wanted, _scaled(progress, 0, 2))
+    path = bench.datapaths.extract_set([e.adversarial for e in examples], wanted, _progress_of_item(progress, 0, 2))
     if not args.no_features:
-        bench.learning.features(_scaled(progress, 1, 2))
+        bench.learning.features(_progress_of_item(progress, 1, 2))
     document = answers.set_extraction(bench, examples, path, wanted)
     return Answer(document, answers.set_extraction_text(document))
 
@@ -164,10 +164,10 @@ def _extract_set(
 @on_workspace
 def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Complete the learned features of every map, and make a picture for one where the options name it."""
-    chosen = _pictured(bench, args)
+    chosen = _map_to_draw(bench, args)
     begun = time.perf_counter()
     index = bench.learning.learn(progress)
-    document = answers.learned(bench, index, round(time.perf_counter() - begun, 1))
+    document = answers.learned_facts(bench, index, round(time.perf_counter() - begun, 1))
     if chosen is not None:
         made = bench.learning.visualise(chosen, progress)
         write_image(args.figure, made.image)
@@ -175,7 +175,7 @@ def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     return Answer(document, pairs(document))
 
 
-def _pictured(bench: Workbench, args: argparse.Namespace) -> FeatureMap | None:
+def _map_to_draw(bench: Workbench, args: argparse.Namespace) -> FeatureMap | None:
     """The map that a picture is wanted for; None where no option says so."""
     given = (args.layer, args.map, args.figure)
     if given == (None, None, None):
@@ -194,12 +194,14 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     earlier = _earlier(bench, target, args.earlier)
     bench.contributions.check(target, earlier.index, args.how)
     area = _area(bench, target, args)
-    wanted = _wanted(bench, args)
-    triplet = bench.datapaths.extract(args.example, args.target, _scaled(progress, 0, 2), wanted, nulls=False)
+    wanted = _extraction_parameters(bench, args)
+    triplet = bench.datapaths.extract(args.example, args.target, _progress_of_item(progress, 0, 2), wanted, nulls=False)
     on = None
     if area is None:
         on, area = _most_active(bench, triplet, target, args)
-    result = bench.contributions.contribute(triplet, target, area, earlier.index, _scaled(progress, 1, 2), args.how)
+    result = bench.contributions.contribute(
+        triplet, target, area, earlier.index, _progress_of_item(progress, 1, 2), args.how
+    )
     document = answers.contribution(bench, triplet, result, wanted, on)
     return Answer(document, answers.contribution_text(document))
 
@@ -287,23 +289,23 @@ def _class(bench: Workbench, text: str, option: str) -> int:
 
 
 def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
-    return _given(args, bench.workspace.settings.attack, [f.name for f in fields(AttackParameters)])
+    return _parameters_with(args, bench.workspace.settings.attack, [f.name for f in fields(AttackParameters)])
 
 
-def _wanted(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
+def _extraction_parameters(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
     """The extraction parameters, of the workspace where no option says otherwise."""
-    wanted = _given(args, bench.workspace.settings.extraction, ["method", "share"])
+    wanted = _parameters_with(args, bench.workspace.settings.extraction, ["method", "share"])
     check_methods([wanted.method])
     return wanted
 
 
-def _given(args: argparse.Namespace, own: P, names: Sequence[str]) -> P:
+def _parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> P:
     """The workspace's own parameters with those that options of these names give; refuses what does not fit."""
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return parameters_from(type(own), {**asdict(own), **given}, "The options")
 
 
-def _chosen(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
+def _choose(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
     if not judged:
         raise AevisError(f"{bench.workspace.root} has no example yet. Make some with `aevis attack`.")
     known = {j.example.id: j for j in judged}
@@ -363,7 +365,7 @@ def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
     return layers[sources[0]]
 
 
-def _extracted(
+def _extract_one(
     bench: Workbench, example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, must: bool
 ) -> dict[str, Any]:
     """One example's datapaths; an example that was not asked for by name may be refused, in words."""
@@ -375,5 +377,5 @@ def _extracted(
         return {"example": example, "refused": str(error)}
 
 
-def _scaled(progress: Progress, done: int, count: int, prefix: str = "") -> Progress:
+def _progress_of_item(progress: Progress, done: int, count: int, prefix: str = "") -> Progress:
     return lambda share, what: progress((done + share) / count, prefix + what)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aevis_dash.cli.output import fixed, table
+from aevis_dash.cli.output import decimals, table
 from aevis_dash.domain import (
     CONTROLS,
     RARE,
@@ -26,10 +26,10 @@ _NAMED = 16
 
 def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:
     """What replacing maps did at each layer; no maps where no set was found that turns the label."""
-    return {"example": example, "replacement": replacement, "layers": [_verified(bench, each) for each in found]}
+    return {"example": example, "replacement": replacement, "layers": [_facts(bench, each) for each in found]}
 
 
-def _verified(bench: Workbench, found: Verification) -> dict[str, Any]:
+def _facts(bench: Workbench, found: Verification) -> dict[str, Any]:
     names = bench.class_names
     return {
         "layer": bench.layers.layers[found.layer].name,
@@ -79,7 +79,7 @@ def verification_text(document: Mapping[str, Any]) -> str:
             each["layer"],
             len(each["maps"]),
             each["width"],
-            *(fixed(float(each["margins"][i]), 2) for i in (0, -1)),
+            *(decimals(float(each["margins"][i]), 2) for i in (0, -1)),
             each["labels"][-1],
             f"{each['random']['turn']:.0%}",
             f"{each['random']['percentile']:.0%}",

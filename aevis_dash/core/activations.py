@@ -81,7 +81,7 @@ class Activations:
 
     def is_activation(self, node: fx.Node) -> bool:
         """Whether a node is the last of an activation function."""
-        return node not in self.inside and (self.known(node) or self.made(node))
+        return node not in self.inside and (self.has_known_name(node) or self.is_whole(node))
 
     def feeds_one_alone(self, node: fx.Node) -> bool:
         """Whether all that a node is used for is one activation function."""
@@ -91,22 +91,22 @@ class Activations:
         parts = self.inside | self._ends
         return len(users) > 0 and all(user in parts and self._source[user] is not user for user in users)
 
-    def known(self, node: fx.Node) -> bool:
+    def has_known_name(self, node: fx.Node) -> bool:
         """Whether a node is called by the name of an activation function."""
         return self._is(node, MODULES, _FUNCTIONS, _NAMES)
 
-    def made(self, node: fx.Node) -> bool:
+    def is_whole(self, node: fx.Node) -> bool:
         """Whether a node is a whole activation by what it computes: home-made, or bounded and not a mere factor."""
         if node in self._ends:
             return True
-        bounded = self._bounded(node) and node in self._carried and node not in self.inside
+        bounded = self._is_bounded(node) and node in self._carried and node not in self.inside
         return bounded and not self._scales(node)
 
     def bends(self, node: fx.Node) -> bool:
         """Whether a node by itself is a function of each number that is no straight line."""
-        return self.known(node) or self._bounded(node) or self._is(node, (), _OTHER_FUNCTIONS, _OTHER_NAMES)
+        return self.has_known_name(node) or self._is_bounded(node) or self._is(node, (), _OTHER_FUNCTIONS, _OTHER_NAMES)
 
-    def _bounded(self, node: fx.Node) -> bool:
+    def _is_bounded(self, node: fx.Node) -> bool:
         if self._is(node, (), _CLAMPS, _CLAMP_NAMES):
             least = node.kwargs.get("min", node.args[1] if len(node.args) > 1 else None)
             return isinstance(least, int | float) and least == 0
@@ -143,7 +143,7 @@ class Activations:
         """Whether an activation's name is called on the way from a node's source to it."""
         if self._source[node] is node:
             return False
-        return self.known(node) or any(self._holds_name(n) for n in self._made_of(node))
+        return self.has_known_name(node) or any(self._holds_name(n) for n in self._made_of(node))
 
     def _insides(self) -> set[fx.Node]:
         """What home-made activations consist of; `_ends` are their last nodes."""

@@ -5,7 +5,7 @@ import torch
 from aevis_dash.config import Progress
 from aevis_dash.core.problem import Found, Output, Problem, label_logit
 from aevis_dash.core.quadratic import exact, fista
-from aevis_dash.core.ranking import first_order, resolved
+from aevis_dash.core.ranking import break_ties, first_order
 
 OUTPUTS = 5
 """Logits that the approximation of several outputs keeps: the label's and those of the likeliest other classes."""
@@ -15,7 +15,7 @@ def quadratic(problem: Problem, _progress: Progress) -> Found:
     """The label's logit alone: the exact solution; 1 pass."""
     q = first_order(problem, label_logit)
     gates = exact(q / _scale(q), problem.parameters.sparsity)
-    return Found(resolved(gates, q), soft=gates)
+    return Found(break_ties(gates, q), soft=gates)
 
 
 def quadratic_several(problem: Problem, progress: Progress) -> Found:
@@ -30,7 +30,7 @@ def quadratic_several(problem: Problem, progress: Progress) -> Found:
         effects.append(first_order(problem, _logit_of(classes[:, i])))
     q = torch.stack(effects, dim=1)
     gates = fista(q / _scale(q[:, 0])[:, None], problem.parameters.sparsity)
-    return Found(resolved(gates, q[:, 0]), soft=gates)
+    return Found(break_ties(gates, q[:, 0]), soft=gates)
 
 
 def _logit_of(classes: torch.Tensor) -> Output:

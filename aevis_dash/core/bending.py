@@ -32,7 +32,7 @@ _ROUNDING = 1e-3
 """How far, relative to its largest value, a straight operation may miss the middle in single precision."""
 
 
-def bent(
+def find_bends(
     module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
 ) -> tuple[fx.Node, ...]:
     """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`.

@@ -32,7 +32,7 @@ class Classifier:
         traced = trace_model(model, preprocessing.input_size)
         self.network = Network(traced)
         outputs = self._checked_outputs()
-        seen = heads.recognised(outputs)
+        seen = heads.recognise(outputs)
         self.head = seen if traced.head is Head.LOGITS else traced.head
         self._flattened = self.head is not seen and heads.flattens(self.head, seen)
         if self.head is Head.PROBABILITIES:
@@ -155,7 +155,7 @@ def _fingerprint(classifier: Classifier) -> str:
     made = classifier.network.traced.made
     if made:  # another version may know other ones, and results are of layers by their number
         digest.update(json.dumps([node.name for node in made]).encode())
-    digest.update(json.dumps([_described(classifier.preprocessing), classifier.class_names], default=list).encode())
+    digest.update(json.dumps([_describe(classifier.preprocessing), classifier.class_names], default=list).encode())
     for name, tensor in sorted(module.state_dict().items()):
         if not isinstance(tensor, torch.Tensor):
             raise AevisError(
@@ -167,7 +167,7 @@ def _fingerprint(classifier: Classifier) -> str:
     return digest.hexdigest()[:32]
 
 
-def _described(preprocessing: Preprocessing) -> dict[str, Any]:
+def _describe(preprocessing: Preprocessing) -> dict[str, Any]:
     """What of the preprocessing the results depend on. How images are fitted is left out where they are squeezed
     straight to the input: so were all of them before other ways were known, and those results still hold."""
     fitted = {"fit", "resize_size", "interpolation"}

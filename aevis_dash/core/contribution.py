@@ -130,7 +130,7 @@ class ContributionProblem:
         """
         ones = torch.ones_like(self.share)
         starts = torch.stack([self.fewest(), quadratic.exact(self.share, self.parameters.sparsity), ones])
-        losses = torch.stack([self._left(z) + self.parameters.sparsity * z.mean(1) for z in starts])
+        losses = torch.stack([self._unexplained(z) + self.parameters.sparsity * z.mean(1) for z in starts])
         return starts[losses.argmin(0), torch.arange(len(ones), device=ones.device)]
 
     def fewest(self) -> Tensor:
@@ -142,7 +142,7 @@ class ContributionProblem:
 
     def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of Eq. 7 and 8, one and the same total for each row (B,); every row is acceptable."""
-        own = self._left(z) + self.parameters.sparsity * z.abs().mean(1)
+        own = self._unexplained(z) + self.parameters.sparsity * z.abs().mean(1)
         total = (self.alive.to(z.dtype) * own).sum()
         for i, j in self._pairs:
             total = total + self.parameters.coherence * root_mean_square((z[j] - z[i])[None])[0]
@@ -154,9 +154,9 @@ class ContributionProblem:
         return self.effect > 0
 
     @torch.no_grad()
-    def unexplained(self, z: Tensor) -> Tensor:
+    def unexplained_by(self, z: Tensor) -> Tensor:
         """(m,) what gates z leave of f, ||f(x) - f(x; z)||^2 / ||f(x)||^2."""
-        return self._left(z)
+        return self._unexplained(z)
 
     @torch.no_grad()
     def lost_without(self, row: int, maps: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class ContributionProblem:
         z[torch.arange(len(maps)), maps] = 0
         rows = torch.full_like(maps, row)
         self.passes += FORWARD * len(maps) / len(self._wanted)
-        found = self._read(self._part.gated(self._state, z, self.mask, rows), self._labels[rows])
+        found = self._read(self._part.run_gated(self._state, z, self.mask, rows), self._labels[rows])
         return ((self._wanted[row] - found) * self._wanted[row]).sum(1) / self.effect[row].square()
 
     @property
@@ -173,14 +173,14 @@ class ContributionProblem:
         alive = torch.nonzero(self.alive).flatten().tolist()
         return [(i, j) for i in alive for j in alive if i != j]
 
-    def _left(self, z: Tensor) -> Tensor:
+    def _unexplained(self, z: Tensor) -> Tensor:
         scale = self.effect.square().clamp_min(torch.finfo(z.dtype).tiny)
         left = (self._wanted - self._read(self._run(z), self._labels)).square().sum(1) / scale
         return torch.where(self.alive, left, torch.zeros_like(left))
 
     def _run(self, z: Tensor) -> Tensor:
         self.passes += 1 if torch.is_grad_enabled() else FORWARD
-        return self._part.gated(self._state, z, self.mask)
+        return self._part.run_gated(self._state, z, self.mask)
 
 
 @dataclass(frozen=True)
@@ -194,26 +194,26 @@ class _Answer:
     slack: Tensor | None = None
 
 
-def _solved(problem: ContributionProblem, progress: Progress) -> _Answer:
+def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
     """From the best start and from all ones: each of them alone ends in a bad basin of some problems."""
     p, best = problem.parameters, problem.start()
     starts = [best, torch.ones_like(best)]
     told = lambda step: progress(step / p.iterations / len(starts), "solving Eq. 7")  # noqa: E731
     found = settle(problem.objective, starts, p.iterations, p.learning_rate, p.sparsity, told, climbs=True)
     slack = torch.where(problem.alive, found.slack, torch.zeros_like(found.slack))
-    return replace(_told(problem, found.gates), loss=float(found.loss[0]), slack=slack)
+    return replace(_make_answer(problem, found.gates), loss=float(found.loss[0]), slack=slack)
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
     """Where the shares sum to nothing or less, f does not stand on them to first order, and closing every map would be
     best: the fewest of positive share that explain it then."""
     gates = quadratic.exact(problem.share, problem.parameters.sparsity)
-    return _told(problem, torch.where(problem.share.sum(1, keepdim=True) > 0, gates, problem.fewest()))
+    return _make_answer(problem, torch.where(problem.share.sum(1, keepdim=True) > 0, gates, problem.fewest()))
 
 
-def _told(problem: ContributionProblem, gates: Tensor) -> _Answer:
+def _make_answer(problem: ContributionProblem, gates: Tensor) -> _Answer:
     gates = torch.where(problem.alive[:, None], gates, torch.zeros_like(gates))
-    return _Answer(gates, problem.share, problem.unexplained(gates))
+    return _Answer(gates, problem.share, problem.unexplained_by(gates))
 
 
 def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
@@ -228,7 +228,7 @@ def _exact(problem: ContributionProblem, progress: Progress) -> _Answer:
 
 
 _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {
-    "solved": _solved,
+    "solved": _solve,
     "quadratic": _quadratic,
     "exact": _exact,
 }

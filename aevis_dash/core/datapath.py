@@ -54,7 +54,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
 """The parameters that a method's gates depend on; those of the others depend on none."""
 
 
-def used(wanted: ExtractionParameters) -> dict[str, float | int | str]:
+def used_parameters(wanted: ExtractionParameters) -> dict[str, float | int | str]:
     """The parameters that a datapath depends on, by name: those of its method, and the size of its hard set.
 
     Raises AevisError for an unknown method.
@@ -93,7 +93,7 @@ def extract(
         at = slice(done, done + step)
         inner = part_of(progress, done / len(images), len(images[at]) / len(images))
         try:
-            found = _solved(Problem(classifier, images[at], given, parameters, against[at]), inner)
+            found = _solve(Problem(classifier, images[at], given, parameters, against[at]), inner)
         except torch.OutOfMemoryError as error:
             step = _smaller(step, parameters.method == "joint", error)
             continue
@@ -132,10 +132,10 @@ def extract_set(
     """
     if not len(images):
         raise AevisError("There is no image to find a datapath of. Choose at least one.")
-    return _solved(Problem(classifier, images, given, parameters, foils, [0] * len(images)), progress)[0]
+    return _solve(Problem(classifier, images, given, parameters, foils, [0] * len(images)), progress)[0]
 
 
-def _solved(problem: Problem, progress: Progress) -> list[Datapath]:
+def _solve(problem: Problem, progress: Progress) -> list[Datapath]:
     wanted = problem.parameters
     check_methods([wanted.method])
     begun = time.perf_counter()
@@ -167,7 +167,7 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
     loss, slack = (
         torch.full_like(chances[:, 0], torch.nan) if value is None else value for value in (found.loss, found.slack)
     )
-    keeps_soft, kept = problem.keeps(soft), problem.kept(hard)
+    keeps_soft, kept = problem.keeps(soft), problem.count_kept(hard)
     return [
         Datapath(
             gates=found.gates[row].cpu().numpy().astype(np.float32),

@@ -51,7 +51,7 @@ class Dissection:
             return value
 
         with torch.no_grad():
-            self._classifier.network.watched(self._classifier.inputs(images), look)
+            self._classifier.network.run_watched(self._classifier.inputs(images), look)
 
     def overlaps(self) -> np.ndarray:
         """(n, P) intersection over union of every map with every part, in [0, 1]; 0 for parts that were not seen."""

@@ -65,7 +65,7 @@ def leaves(distance: np.ndarray, band: np.ndarray) -> int:
     return int(inside[-1]) + 1 if len(inside) else 0
 
 
-def shuffled(source: np.ndarray, adversarial: np.ndarray, count: int, seed: int) -> np.ndarray:
+def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Noise of the attack's own size: its perturbation with pixels and signs shuffled, on 8-bit images (H, W, 3).
 
     Gives (count, H, W, 3). Every norm of the perturbation is kept but for what the range 0 to 255 cuts off.

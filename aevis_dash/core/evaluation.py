@@ -181,7 +181,7 @@ def bootstrap(
     """
     if statistic not in STATISTICS:
         raise AevisError(f"There is no statistic {statistic!r}. Choose one of: {', '.join(STATISTICS)}.")
-    kept, of = _known(np.asarray(values, float)), STATISTICS[statistic]
+    kept, of = _without_nan(np.asarray(values, float)), STATISTICS[statistic]
     if not kept.size:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     drawn = kept[np.random.default_rng(seed).integers(kept.size, size=(draws, kept.size))]
@@ -229,8 +229,8 @@ def summarise(
     draws: int = 2000,
 ) -> Evaluation:
     """`evaluate` of outcomes that were found before, by that grouping, r and norm."""
-    top = {k: _compared([_hits(o, k) for o in outcomes], seed, draws) for k in ks}
-    drifts = _compared([_drifts(o) for o in outcomes], seed, draws)
+    top = {k: _compare_pairs([_hits(o, k) for o in outcomes], seed, draws) for k in ks}
+    drifts = _compare_pairs([_drifts(o) for o in outcomes], seed, draws)
     return Evaluation(grouping, r, norm, top, drifts, tuple(outcomes))
 
 
@@ -258,7 +258,7 @@ def _drifts(outcome: ComparedRivers) -> list[float]:
     return [float(_known_mean(rivers.drift)) for rivers in (outcome.targets, outcome.nulls)]
 
 
-def _compared(pairs: list[list[float]], seed: int, draws: int) -> ScoreComparison:
+def _compare_pairs(pairs: list[list[float]], seed: int, draws: int) -> ScoreComparison:
     score, null = np.array(pairs, float).reshape(-1, 2).T
     return compare(score, null, seed, draws)
 
@@ -312,7 +312,7 @@ STATISTICS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType({"mean": 
 """What `bootstrap` can estimate."""
 
 
-def _known(values: np.ndarray) -> np.ndarray:
+def _without_nan(values: np.ndarray) -> np.ndarray:
     return values[~np.isnan(values)]
 
 

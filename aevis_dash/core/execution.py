@@ -87,7 +87,7 @@ class Network:
         logits = run.run(x)
         return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
 
-    def steered(self, x: Tensor, gates: Tensor, steps: Tensor, differences: Mapping[int, Tensor]) -> Tensor:
+    def run_steered(self, x: Tensor, gates: Tensor, steps: Tensor, differences: Mapping[int, Tensor]) -> Tensor:
         """Logits (B, K) where every layer's value v is v * gate + (step - 1) * difference; gates and steps (B, n).
 
         `differences` are (B, n_l, ...) by layer, channels at dimension 1. With gates and steps at 1 nothing changes;
@@ -102,7 +102,7 @@ class Network:
         }
         return run.run(x)
 
-    def watched(self, x: Tensor, look: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def run_watched(self, x: Tensor, look: Callable[[int, Tensor], Tensor]) -> Tensor:
         """Logits (B, K) where `look` is given every layer's index and activations (B, n_l, ...) as the run passes it.
 
         What it gives back goes on in their place. Nothing is recorded: the memory is that of the run alone.
@@ -220,7 +220,9 @@ class NetworkPart:
         end = run.env[self._end]
         return end if self._last is None else self._network._channels_first(end, self._last)
 
-    def gated(self, state: PartState, gate: Tensor, mask: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    def run_gated(
+        self, state: PartState, gate: Tensor, mask: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
         """What the part ends in with gate (m, n_l) on the layer, inside `mask` (H_l, W_l) bool only."""
         start = state.start if rows is None else state.start[rows]
         return self.run(state, apply_gate(start, gate, 1, mask), rows)

@@ -30,5 +30,5 @@ def _maxima(classifier: Classifier, images: np.ndarray) -> np.ndarray:
         return value
 
     with torch.no_grad():
-        classifier.network.watched(classifier.inputs(images), look)
+        classifier.network.run_watched(classifier.inputs(images), look)
     return torch.cat([found[i] for i in range(len(classifier.layers))], dim=1).cpu().numpy()

@@ -70,16 +70,16 @@ class Bench:
         """Forward runs so far; one with its gradient counts three times."""
         return self._exchange.runs
 
-    def tried(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def measure(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Margins (m,) and labels (m,) of sets."""
         if not len(chosen):
             return np.zeros(0, np.float32), np.zeros(0, int)
         logits = self._exchange.logits(chosen, np.zeros(len(chosen), int))
         return self._margin(torch.from_numpy(logits)).numpy(), logits.argmax(1)
 
-    def turned(self, chosen: np.ndarray) -> np.ndarray:
+    def turns(self, chosen: np.ndarray) -> np.ndarray:
         """(m,) bool: which sets turn the label."""
-        return self._is_turned(self.tried(chosen)[1])
+        return self._is_turned(self.measure(chosen)[1])
 
     def slopes(self, chosen: np.ndarray) -> np.ndarray:
         """(n_l,) first-order effect on the margin of replacing each map, with the maps `chosen` (n_l,) replaced."""
@@ -116,7 +116,7 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
     grown = [found for found in ways if found is not None]
     if not grown:
         return None
-    return thinned(bench, min(grown, key=lambda chosen: int(chosen.sum())))
+    return thin(bench, min(grown, key=lambda chosen: int(chosen.sum())))
 
 
 def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) -> Tensor:
@@ -133,11 +133,11 @@ def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) 
         return first / len(images)
 
 
-def thinned(bench: Bench, chosen: np.ndarray) -> np.ndarray:
+def thin(bench: Bench, chosen: np.ndarray) -> np.ndarray:
     """What is left of a set that turns the label when no map more can be spared."""
     while chosen.any():
         order = _least_needed(bench, chosen)
-        count = _spared(bench, chosen, order)
+        count = _count_spare(bench, chosen, order)
         if count == 0:
             order, count = _single(bench, chosen)
         if count == 0:
@@ -160,17 +160,17 @@ def verify(classifier: Classifier, question: FlipQuestion, asked: Intervention) 
     """
     bench = Bench(classifier, question)
     if asked.maps is None:
-        return _verified(bench, _searched(bench), asked)
-    order = _checked(classifier, question.layer, asked.maps)
+        return _verify(bench, _search(bench), asked)
+    order = _check_maps(classifier, question.layer, asked.maps)
     if _is_whole_cut(bench, order):
         raise AevisError(
             f"These are all maps of layer {classifier.layers.layers[question.layer].name!r} that differ between the "
             f"two runs. {_ABLATED if question.wanted == ANY else _CARRIED}, so it is no evidence. Choose fewer."
         )
-    return _verified(bench, order, asked)
+    return _verify(bench, order, asked)
 
 
-def _searched(bench: Bench) -> np.ndarray:
+def _search(bench: Bench) -> np.ndarray:
     chosen = smallest(bench)
     if chosen is None or _is_whole_cut(bench, np.flatnonzero(chosen)):
         return np.zeros(0, int)
@@ -182,14 +182,14 @@ def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
     return bench.is_cut and set(np.flatnonzero(bench.difference())) <= set(maps.tolist())
 
 
-def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
-    whole, labels = bench.tried(np.ones((1, bench.width), bool))
-    margins, said = bench.tried(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
+def _verify(bench: Bench, order: np.ndarray, asked: Intervention) -> Verification:
+    whole, labels = bench.measure(np.ones((1, bench.width), bool))
+    margins, said = bench.measure(np.stack([_set_of(bench.width, order[:k]) for k in range(len(order) + 1)]))
     chance = random_sets(bench.difference() > 0, order, asked.randoms, asked.seed)
-    chance_margins, chance_said = bench.tried(chance)
+    chance_margins, chance_said = bench.measure(chance)
     by = bench.controls()
     beside = np.stack([_set_of(bench.width, each[: len(order)]) for each in by])
-    controls, controls_said = bench.tried(beside)
+    controls, controls_said = bench.measure(beside)
     prefixes = [shortest_prefix(bench, each) for each in by]
     others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
     return Verification(
@@ -218,7 +218,7 @@ def _verified(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificat
 def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
     """Allowed channels (n_l,) bool that turn the label, added by falling slope; None where all of them do not."""
     chosen = np.zeros(bench.width, bool)
-    while not bench.turned(chosen[None])[0]:
+    while not bench.turns(chosen[None])[0]:
         left = np.flatnonzero(allowed & ~chosen)
         if not len(left):
             return None
@@ -236,11 +236,11 @@ def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
 def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
     """The shortest prefix, by bisection, of channels in an order that turns the label; None where all do not."""
     fails, turns = -1, len(order)
-    if not bench.turned(_set_of(bench.width, order)[None])[0]:
+    if not bench.turns(_set_of(bench.width, order)[None])[0]:
         return None
     while turns - fails > 1:
         middle = (fails + turns) // 2
-        if bench.turned(_set_of(bench.width, order[:middle])[None])[0]:
+        if bench.turns(_set_of(bench.width, order[:middle])[None])[0]:
             turns = middle
         else:
             fails = middle
@@ -258,7 +258,7 @@ def _least_needed(bench: Bench, chosen: np.ndarray) -> np.ndarray:
 def _margins_without(bench: Bench, chosen: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     without = np.tile(chosen, (len(inside), 1))
     without[np.arange(len(inside)), inside] = False
-    margins, labels = bench.tried(without)
+    margins, labels = bench.measure(without)
     return margins, bench._is_turned(labels)
 
 
@@ -270,12 +270,12 @@ def _single(bench: Bench, chosen: np.ndarray) -> tuple[np.ndarray, int]:
     return order, int(turned.any())
 
 
-def _spared(bench: Bench, chosen: np.ndarray, order: np.ndarray) -> int:
+def _count_spare(bench: Bench, chosen: np.ndarray, order: np.ndarray) -> int:
     """How many of the first channels of an order can go together; by bisection, so that more might."""
     goes, stays = 0, len(order) + 1
     while stays - goes > 1:
         middle = (goes + stays) // 2
-        if bench.turned(_without(chosen, order[:middle])[None])[0]:
+        if bench.turns(_without(chosen, order[:middle])[None])[0]:
             goes = middle
         else:
             stays = middle
@@ -319,7 +319,7 @@ def _as_sets(channels: Sequence[tuple[int, ...]], n_maps: int) -> np.ndarray:
     return sets
 
 
-def _checked(classifier: Classifier, layer: int, maps: Sequence[int]) -> np.ndarray:
+def _check_maps(classifier: Classifier, layer: int, maps: Sequence[int]) -> np.ndarray:
     if not len(maps):
         raise AevisError("There is no feature map to replace. Choose at least one.")
     name = classifier.layers.layers[layer].name

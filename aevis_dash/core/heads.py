@@ -129,7 +129,7 @@ def flattens(head: Head, before: Head) -> bool:
     return head is not Head.LOGITS and before in (Head.PROBABILITIES, Head.SHARES)
 
 
-def recognised(outputs: Tensor) -> Head:
+def recognise(outputs: Tensor) -> Head:
     """What outputs (B, K) of several different images look like."""
     sums, spread = outputs.double().sum(1), float((outputs - outputs[:1]).abs().max())
     alike = spread > 0 and float((sums - sums[0]).abs().max()) < _SUM_ERROR * abs(float(sums[0]))

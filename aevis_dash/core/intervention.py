@@ -95,7 +95,7 @@ class Exchange:
         maps `chosen`, bool (B, n_l), are exchanged already; positive speaks for exchanging it."""
         return self._slopes(torch.from_numpy(chosen).to(self._donor)[None], output)
 
-    def integrated(self, output: Callable[[Tensor], Tensor], steps: int = STEPS) -> np.ndarray:
+    def integrate(self, output: Callable[[Tensor], Tensor], steps: int = STEPS) -> np.ndarray:
         """(B, n_l) effect on `output`, as in `slopes`, of exchanging each map as all of them are exchanged together.
 
         The mean slope along the straight line from the receiver's to the donor's activations: integrated gradients
@@ -199,7 +199,7 @@ def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) ->
     found = {
         "difference": exchange.difference(),
         "patching": exchange.slopes(np.zeros(exchange.shape, bool), output),
-        "integrated": exchange.integrated(output, CONTROL_STEPS),
+        "integrated": exchange.integrate(output, CONTROL_STEPS),
     }
     return np.stack([found[name] for name in CONTROLS])
 

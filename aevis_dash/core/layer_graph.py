@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.activations import Activations
-from aevis_dash.core.bending import bent
+from aevis_dash.core.bending import find_bends
 from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
@@ -64,22 +64,22 @@ class TracedModel:
     @cached_property
     def ungated(self) -> tuple[fx.Node, ...]:
         """The operations on the image that bend its numbers and have no gate; every operation is run to find them."""
-        return bent(self.module, _on_the_way(self.module), self.input_size, {*self.sites, *self.inside})
+        return find_bends(self.module, _on_the_way(self.module), self.input_size, {*self.sites, *self.inside})
 
-    def described(self, node: fx.Node) -> str:
+    def describe(self, node: fx.Node) -> str:
         """A node for people: where in the model it is called, and what is called there."""
-        return f"{self.names.get(node, node.name)} ({self._called(node)})"
+        return f"{self.names.get(node, node.name)} ({self._callee(node)})"
 
     @property
     def ungated_in_words(self) -> str:
         """Each kind of ungated operation, where in the model it is called first, and how often else."""
         places: dict[str, list[str]] = {}
         for node in self.ungated:
-            places.setdefault(self._called(node), []).append(self.names.get(node, node.name))
+            places.setdefault(self._callee(node), []).append(self.names.get(node, node.name))
         more = {kind: f" and {len(at) - 1} more" if len(at) > 1 else "" for kind, at in places.items()}
         return ", ".join(f"{kind} ({at[0]}{more[kind]})" for kind, at in places.items())
 
-    def _called(self, node: fx.Node) -> str:
+    def _callee(self, node: fx.Node) -> str:
         called = self.module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
         return type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
 
@@ -93,14 +93,14 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     module, names = _pure_graph(model)
     shapes = _shapes_or_refusal(model, module, input_size)
     head = cut(module, shapes)
-    carried = _carried(module, shapes)
+    carried = _find_image_nodes(module, shapes)
     found = Activations(module, carried)
     sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
-    if not sites and (ungated := bent(module, _on_the_way(module), input_size)):
+    if not sites and (ungated := find_bends(module, _on_the_way(module), input_size)):
         raise AevisError(
-            f"{type(model).__name__} has no layer to put gates on: its functions ({_called(ungated, names)}) cannot be "
-            "gated here. Put an activation of torch.nn that works on every number by itself, such as nn.ReLU, in their "
-            "place or behind them."
+            f"{type(model).__name__} has no layer to put gates on: its functions ({_join_names(ungated, names)}) "
+            "cannot be gated here. Put an activation of torch.nn that works on every number by itself, such as "
+            "nn.ReLU, in their place or behind them."
         )
     if not sites:
         raise AevisError(
@@ -112,7 +112,7 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
         _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
     )
     graph = LayerGraph(layers, _edges(sites))
-    made = tuple(site for site in sites if found.made(site))
+    made = tuple(site for site in sites if found.is_whole(site))
     inside = frozenset(found.inside)
     return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside)
 
@@ -154,7 +154,7 @@ def _refuse_wrapped(model: nn.Module) -> None:
                 )
 
 
-def _called(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
+def _join_names(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
     return ", ".join(names.get(node, node.name) for node in nodes)
 
 
@@ -252,7 +252,7 @@ def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
     return found.is_activation(node) or (_is_residual_sum(node, carried) and not found.feeds_one_alone(node))
 
 
-def _carried(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
+def _find_image_nodes(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
     """The nodes whose value is a tensor with channels made of the image, neither a constant nor a size."""
     return {node for node in _made_of_image(module) if len(shapes.get(node, ())) >= 2}
 

@@ -59,10 +59,10 @@ def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
 
     with torch.enable_grad():
         pixels = classifier.inputs(images).requires_grad_()
-        logits = classifier.network.watched(pixels, look)
+        logits = classifier.network.run_watched(pixels, look)
         torch.autograd.grad(logits.amax(1).sum(), pixels)
     missing = {i: tuple(map(torch.zeros_like, fires[i])) for i in fires if i not in speaks}
-    return _joined(fires), _joined(speaks | missing)
+    return _join(fires), _join(speaks | missing)
 
 
 class _Watched(torch.autograd.Function):
@@ -125,7 +125,7 @@ def _peak(value: Tensor) -> Peaks:
     return found.values, found.indices
 
 
-def _joined(by_layer: dict[int, Any]) -> Peaks:
+def _join(by_layer: dict[int, Any]) -> Peaks:
     layers = range(len(by_layer))
     value, place = (torch.cat([by_layer[i][part] for i in layers], dim=1) for part in (0, 1))
     return value, place

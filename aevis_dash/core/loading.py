@@ -20,7 +20,7 @@ from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessi
 
 def load_model(spec: ModelSpec) -> nn.Module:
     """The model in eval mode, with its weights, in float32; raises AevisError saying what does not fit."""
-    source, name = _named(spec)
+    source, name = _source_and_name(spec)
     _refuse_unmet_weights(source, spec)
     model = _MAKERS.get(source, lambda n, w: _from_factory(source, n, w))(name, spec.weights)
     path = Path(spec.weights) if spec.weights else None
@@ -80,7 +80,7 @@ def standard_preprocessing(spec: ModelSpec) -> tuple[Preprocessing, str] | None:
     A file of weights does not say which they are: unless it has the name under which torchvision publishes some, the
     library's default weights are assumed, and the words say so. None for a model of no library.
     """
-    kind, name = _named(spec)
+    kind, name = _source_and_name(spec)
     if kind == "torchvision":
         return _torchvision_preprocessing(name, spec.weights)
     if kind == "timm":
@@ -148,7 +148,7 @@ def _timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def _named(spec: ModelSpec) -> tuple[str, str]:
+def _source_and_name(spec: ModelSpec) -> tuple[str, str]:
     """Where a model comes from, and its name there."""
     source, _, name = spec.source.partition(":")
     if not (source and name):

@@ -90,7 +90,7 @@ def settle(
     found = []
     for i, start in enumerate(starts):
         told = lambda step, done=i * iterations: on_step(done + step)  # noqa: E731
-        found.append(_Careful(objective, start, iterations, learning_rate, told, climbs).settled(price))
+        found.append(_Careful(objective, start, iterations, learning_rate, told, climbs).settle(price))
     best = found[0]
     for other in found[1:]:
         better = other.loss < best.loss
@@ -142,7 +142,7 @@ class _Careful:
             length = learning_rate * (1 - 0.9 * (step + 1) / iterations if climbs else 1.0) * self._length
             trial = (self._at - length * self._direction(kept)).clamp(0, 1)
 
-    def settled(self, price: float) -> Settled:
+    def settle(self, price: float) -> Settled:
         """The gates, their loss and slack. Where nothing was acceptable that is the start, which has neither."""
         slack = slack_of(self._gates, self._gradient, price)
         return Settled(self._gates, self._loss, torch.where(self._loss.isfinite(), slack, torch.nan))

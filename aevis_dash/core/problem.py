@@ -148,7 +148,7 @@ class Problem:
         gates, steps = (self.whole().requires_grad_() for _ in range(2))
         self.passes += 1
         with torch.enable_grad():
-            logits = self.network.steered(x, gates[self.rows], steps[self.rows], contrast.differences)
+            logits = self.network.run_steered(x, gates[self.rows], steps[self.rows], contrast.differences)
             found = torch.autograd.grad(self.mean(output(self, logits)).sum(), [gates, steps])
         return found[0], found[1]
 
@@ -162,9 +162,9 @@ class Problem:
 
     def keeps(self, logits: Tensor) -> Tensor:
         """(R,) whether every image of the row is predicted as the row's label."""
-        return self.kept(logits) == self.count
+        return self.count_kept(logits) == self.count
 
-    def kept(self, logits: Tensor) -> Tensor:
+    def count_kept(self, logits: Tensor) -> Tensor:
         """(R,) how many images of the row are predicted as the row's label."""
         right = logits.argmax(1) == self.labels[self.rows]
         return torch.zeros_like(self.count).index_add(0, self.rows, right.to(self.count.dtype))

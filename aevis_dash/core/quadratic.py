@@ -93,15 +93,15 @@ def fista(q: Tensor, sparsity: float, iterations: int = 200) -> Tensor:
 
 
 def _loss(q: Tensor, closed: Tensor, sparsity: float) -> Tensor:
-    return _lost(q, closed).square().sum(1) + sparsity * (1 - closed).mean(1)
+    return _fall(q, closed).square().sum(1) + sparsity * (1 - closed).mean(1)
 
 
 def _gradient(q: Tensor, closed: Tensor, sparsity: float) -> Tensor:
     """d loss / d closed (B, n)."""
-    return 2 * torch.einsum("bmn,bm->bn", q, _lost(q, closed)) - sparsity / q.shape[2]
+    return 2 * torch.einsum("bmn,bm->bn", q, _fall(q, closed)) - sparsity / q.shape[2]
 
 
-def _lost(q: Tensor, closed: Tensor) -> Tensor:
+def _fall(q: Tensor, closed: Tensor) -> Tensor:
     """By how much each output falls to first order, Q (1 - z): (B, m)."""
     return torch.einsum("bmn,bn->bm", q, closed)
 

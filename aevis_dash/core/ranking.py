@@ -53,10 +53,10 @@ def strengths(effect: Tensor) -> Tensor:
     The order below 0 is kept within a thousandth, so that sets of every size can be taken from the gates.
     """
     scale = effect.amax(1, keepdim=True).clamp_min(1e-30)
-    return resolved((effect / scale).clamp(0, 1), effect)
+    return break_ties((effect / scale).clamp(0, 1), effect)
 
 
-def resolved(gates: Tensor, order: Tensor) -> Tensor:
+def break_ties(gates: Tensor, order: Tensor) -> Tensor:
     """Gates (R, n) whose ties are broken by `order` (R, n): moved by a thousandth at most, still in [0, 1]."""
     rank = torch.argsort(order, dim=1, stable=True).argsort(1) / max(order.shape[1] - 1, 1)
     return (gates + 1e-3 * rank.to(gates.dtype)) / (1 + 1e-3)

@@ -190,7 +190,7 @@ def _keeps_positions(traced: TracedModel, axes: Axes, node: fx.Node, earlier: fx
     before, after = traced.shapes[earlier], traced.shapes[node]
     known = {axis for axis in (axes[earlier], axes[node]) if axis is not None}
     if _name(node) == "permute":
-        return axes[earlier] is not None and axes[node] == _permuted(node, axes[earlier])
+        return axes[earlier] is not None and axes[node] == _moved_axis(node, axes[earlier])
     if len(known) > 1 or not (_is_pointwise(traced, node) or (_is_channels_last(traced, node) and known == {3})):
         return False
     return before == after or any(before[:i] + before[i + 1 :] == after[:i] + after[i + 1 :] for i in known)
@@ -230,7 +230,7 @@ def _channel_axis(traced: TracedModel, axes: Axes, sites: dict[fx.Node, int], no
         return 1
     inputs = [axes[n] for n in node.all_input_nodes if axes.get(n) is not None]
     if _name(node) == "permute":
-        return _permuted(node, inputs[0]) if inputs else None
+        return _moved_axis(node, inputs[0]) if inputs else None
     if inputs and (_is_pointwise(traced, node) or _is_channels_last(traced, node)):
         return inputs[0]
     return _axis_read_later(traced, sites, node)
@@ -255,7 +255,7 @@ def _is_image_module(module: nn.Module | None) -> bool:
     return isinstance(module, _WINDOWS) or type(module).__name__.endswith("2d")
 
 
-def _permuted(node: fx.Node, axis: int | None) -> int | None:
+def _moved_axis(node: fx.Node, axis: int | None) -> int | None:
     """Where the channels go, if the rows and the columns stay in order."""
     given = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("dims"),)
     dims = given[0] if len(given) == 1 else given

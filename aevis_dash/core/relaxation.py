@@ -19,7 +19,7 @@ from aevis_dash.config import Progress
 from aevis_dash.core.hard_sets import smallest_complete
 from aevis_dash.core.optimize import Descent, Objective, root_mean_square, settle, solve
 from aevis_dash.core.problem import Found, Problem, label_logit
-from aevis_dash.core.ranking import first_order, resolved
+from aevis_dash.core.ranking import break_ties, first_order
 
 Term = Callable[[Problem, Tensor], Tensor]
 """Gates (R, n) to a number for each row (R,)."""
@@ -154,7 +154,7 @@ def _from_ranking(problem: Problem, objective: Objective, progress: Progress, cl
     wanted = problem.parameters
     told = lambda step: progress(step / wanted.iterations, "solving for the gates")  # noqa: E731
     found = settle(objective, [start], wanted.iterations, wanted.learning_rate, wanted.sparsity, told, climbs)
-    return Found(resolved(found.gates, order), soft=found.gates, loss=found.loss, slack=found.slack)
+    return Found(break_ties(found.gates, order), soft=found.gates, loss=found.loss, slack=found.slack)
 
 
 def _descend(problem: Problem, objective: Objective, start: Tensor, descent: Descent, progress: Progress) -> Tensor:

@@ -186,7 +186,7 @@ def _first(
     for node in traced.module.graph.nodes:
         a, b = first.get(node), second.get(node)
         if node.op != "placeholder" and isinstance(a, Tensor) and isinstance(b, Tensor) and differ(a, b):
-            return f", first at {traced.described(node)}"
+            return f", first at {traced.describe(node)}"
     return ""
 
 

@@ -61,17 +61,17 @@ def snap_area(selected: Mapping[str, Any] | None, layer: int, height: int, width
     if not across or not down:
         return None
     if "lassoPoints" in (selected or {}):
-        enclosed = area_of_neurons(layer, _enclosed(np.asarray(across), np.asarray(down), height, width))
+        enclosed = area_of_neurons(layer, _cells_inside(np.asarray(across), np.asarray(down), height, width))
         if enclosed is not None:
             return enclosed
-    left, right = _snapped(across, width)
-    top, bottom = _snapped(down, height)
+    left, right = _snap(across, width)
+    top, bottom = _snap(down, height)
     if left >= right or top >= bottom:
         return None
     return AreaOfInterest(layer, top, left, bottom, right)
 
 
-def _enclosed(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.ndarray:
+def _cells_inside(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.ndarray:
     """(height, width) bool: the cells whose centres lie inside a polygon, by the even-odd rule."""
     rows, columns = np.mgrid[:height, :width]
     inside = np.zeros((height, width), bool)
@@ -82,7 +82,7 @@ def _enclosed(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.ndarr
     return inside
 
 
-def _snapped(ends: list[float], size: int) -> tuple[int, int]:
+def _snap(ends: list[float], size: int) -> tuple[int, int]:
     """First cell and the one after the last, clipped to 0..size; equal where nothing is left."""
     low, high = min(ends) + 0.5, max(ends) + 0.5
     first, last = math.floor(low + 0.5), math.floor(high + 0.5)

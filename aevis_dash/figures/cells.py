@@ -8,7 +8,7 @@ import numpy as np
 
 from aevis_dash.domain import Region, in_order, short_of
 from aevis_dash.figures.drawing import Drawing
-from aevis_dash.figures.theme import CHARACTER, CLEAR, TEXT_SIZE, Theme, bare_axis, base_layout, faded, plain
+from aevis_dash.figures.theme import CHARACTER, CLEAR, TEXT_SIZE, Theme, bare_axis, base_layout, fade, plain
 from aevis_dash.geometry.treemap import Cell, Rect
 
 EDGE = 2
@@ -55,7 +55,7 @@ def cells_drawing(
     faced = faced_cells(cells, encoding)
     data = [_solid(cells, encoding, faced, theme)]
     if encoding.contribution is not None:
-        data.append(_dotted(cells, np.nan_to_num(encoding.contribution), theme))
+        data.append(_contribution_bars(cells, np.nan_to_num(encoding.contribution), theme))
     data += [_stars(cells, frozenset(encoding.marked), theme), _maps(cells, regions, encoding, theme)]
     images = [_face(cell.rect, faced[cell.channel]) for cell in cells if cell.channel in faced]
     frames = [_frames(cells, encoding.picked, theme, "picked", 2, "dot")]
@@ -75,7 +75,7 @@ def box(rect: Rect, inset: float, **style: Any) -> dict[str, Any]:
     return {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, **style}
 
 
-def written(text: str, x: float, y: float, colour: str) -> dict[str, Any]:
+def small_text(text: str, x: float, y: float, colour: str) -> dict[str, Any]:
     """A small text that begins at x and stands in the middle of y, as an annotation."""
     font = {"color": colour, "size": TEXT_SIZE - 1}
     place = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle"}
@@ -111,7 +111,7 @@ def _corners(rect: Rect, inset: float) -> tuple[float, float, float, float]:
     return x0, x1, y0, y1
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
+def _round(values: Sequence[float]) -> list[float]:
     return np.round(np.asarray(values, float), 2).tolist()
 
 
@@ -120,17 +120,17 @@ def _bars(rects: Sequence[Rect], **style: Any) -> dict[str, Any]:
     kept = {"marker": {"opacity": 1}}
     return {
         "type": "bar",
-        "x": _rounded([rect.centre[0] for rect in rects]),
-        "width": _rounded([rect.width for rect in rects]),
-        "base": _rounded([rect.y for rect in rects]),
-        "y": _rounded([rect.height for rect in rects]),
+        "x": _round([rect.centre[0] for rect in rects]),
+        "width": _round([rect.width for rect in rects]),
+        "base": _round([rect.y for rect in rects]),
+        "y": _round([rect.height for rect in rects]),
         "selected": kept,
         "unselected": kept,
         **style,
     }
 
 
-def _filled(rect: Rect, part: float) -> Rect:
+def _lower_part(rect: Rect, part: float) -> Rect:
     """The lower `part` of a cell."""
     part = min(max(part, 0.0), 1.0)
     return Rect(rect.x, rect.bottom - rect.height * part, rect.width, rect.height * part)
@@ -140,24 +140,24 @@ def _solid(cells: Sequence[Cell], encoding: Encoding, faced: Mapping[int, str], 
     values = np.nan_to_num(encoding.difference, posinf=0, neginf=0)
     largest = max((abs(float(values[cell.channel])) for cell in cells), default=0.0) or 1.0
     parts = [(cell, float(values[cell.channel]) / largest) for cell in cells if values[cell.channel]]
-    tone = {False: (theme.less, faded(theme.less, OVER_FACE)), True: (theme.more, faded(theme.more, OVER_FACE))}
+    tone = {False: (theme.less, fade(theme.less, OVER_FACE)), True: (theme.more, fade(theme.more, OVER_FACE))}
     colours = [tone[part > 0][cell.channel in faced] for cell, part in parts]
     return _bars(
-        [_filled(cell.rect, abs(part)) for cell, part in parts],
+        [_lower_part(cell.rect, abs(part)) for cell, part in parts],
         name="difference",
         marker={"color": colours, "line": {"width": 0}},
         hoverinfo="skip",
     )
 
 
-def _dotted(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> dict[str, Any]:
+def _contribution_bars(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> dict[str, Any]:
     largest = max(float(values.max(initial=0.0)), 1e-30)
     drawn = [(cell.rect, float(values[cell.channel]) / largest) for cell in cells if values[cell.channel] > 0]
-    pattern = {"shape": ".", "size": 4, "solidity": 0.3, "bgcolor": CLEAR, "fgcolor": faded(theme.ink, 0.65)}
+    pattern = {"shape": ".", "size": 4, "solidity": 0.3, "bgcolor": CLEAR, "fgcolor": fade(theme.ink, 0.65)}
     if _small(cells):
         pattern |= {"size": 3, "solidity": 0.4}
     return _bars(
-        [_filled(rect, part) for rect, part in drawn],
+        [_lower_part(rect, part) for rect, part in drawn],
         name="contribution",
         marker={"color": CLEAR, "pattern": pattern, "line": {"width": 0}},
         hoverinfo="skip",
@@ -190,8 +190,8 @@ def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[
     return {
         "type": "scatter",
         "name": "marked",
-        "x": _rounded([rect.right - size * 0.6 for rect, size in pairs]),
-        "y": _rounded([rect.bottom - size * 0.6 for rect, size in pairs]),
+        "x": _round([rect.right - size * 0.6 for rect, size in pairs]),
+        "y": _round([rect.bottom - size * 0.6 for rect, size in pairs]),
         "mode": "markers",
         "marker": {"symbol": "star", "size": sizes, "color": theme.mark, "line": line},
         "selected": {"marker": {"opacity": 1}},
@@ -203,11 +203,11 @@ def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[
 def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme) -> dict[str, Any]:
     """The outlines, on top of everything, which take hover, click and selection."""
     names = {channel: together(region.paths) for region in regions for channel in region.channels}
-    edges = {"width": 0.5, "color": faded(theme.faint, 0.4)} if _small(cells) else {"width": 1}
+    edges = {"width": 0.5, "color": fade(theme.faint, 0.4)} if _small(cells) else {"width": 1}
     return _bars(
         [cell.rect for cell in cells],
         name="maps",
-        marker={"color": CLEAR, "line": {"color": faded(theme.faint, 0.55)} | edges},
+        marker={"color": CLEAR, "line": {"color": fade(theme.faint, 0.55)} | edges},
         customdata=[[cell.channel] for cell in cells],
         hovertext=[_hover(cell.channel, names.get(cell.channel, ""), encoding) for cell in cells],
         hovertemplate="%{hovertext}<extra></extra>",

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aevis_dash.domain import LayerGraph
-from aevis_dash.figures.theme import CHARACTER, TEXT_SIZE, Theme, faded
+from aevis_dash.figures.theme import CHARACTER, TEXT_SIZE, Theme, fade
 from aevis_dash.geometry.dag import Columns, Group, lanes
 
 BOX = 1.1
@@ -59,7 +59,7 @@ def _boxes(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
         width=short(widths),
         base=[-BOX] * len(tree),
         y=short(2 * BOX * np.array(drawn, float)),
-        marker={"color": [faded(theme.faint, 0.2 if shut else 0.09) for shut in closed], "line": {"width": 0}},
+        marker={"color": [fade(theme.faint, 0.2 if shut else 0.09) for shut in closed], "line": {"width": 0}},
         hoverinfo="skip",
     )
 
@@ -80,7 +80,7 @@ def _links(graph: LayerGraph, placed: Columns, y: np.ndarray, theme: Theme) -> g
         x=short(np.hstack([xs, gap]).ravel()),
         y=short(np.hstack([ys, gap]).ravel()),
         mode="lines",
-        line={"color": faded(theme.faint, 0.7 if len(edges) < 3 * len(graph) else 0.25), "width": 1, "simplify": False},
+        line={"color": fade(theme.faint, 0.7 if len(edges) < 3 * len(graph) else 0.25), "width": 1, "simplify": False},
         hoverinfo="skip",
     )
 
@@ -110,7 +110,7 @@ def _groups(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
         base=[round(base, 3) for base, _ in rows],
         y=short(np.array([height * seen for (_, height), seen in zip(rows, shown, strict=True)])),
         marker={
-            "color": [faded(theme.faint, 0.5 if shut else 0.22) for shut in closed],
+            "color": [fade(theme.faint, 0.5 if shut else 0.22) for shut in closed],
             "line": {"width": 1, "color": theme.surface},
         },
         text=[

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, faded, plain
+from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, fade, plain
 
 HEIGHT = 150
 GROUPS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -32,7 +32,7 @@ def divergence_figure(
     figure = go.Figure(layout=_layout(layers, highest, theme))
     for i, (group, heights) in enumerate(zip(named, drawn, strict=True)):
         figure.add_trace(_bars(layers, group, heights, colours_of(theme)[i], chosen, i == len(GROUPS)))
-    figure.add_trace(_expected(innocent, theme))
+    figure.add_trace(_innocent_line(innocent, theme))
     return figure
 
 
@@ -65,13 +65,13 @@ def _bars(
         name=plain(group),
         x=list(range(len(layers))),
         y=heights.tolist(),
-        marker={"color": [faded(colour, 1.0 if on else 0.25) for on in lit], "line": {"width": 0}},
+        marker={"color": [fade(colour, 1.0 if on else 0.25) for on in lit], "line": {"width": 0}},
         customdata=[[layer, asked] for layer in layers],
         hovertemplate=f"%{{y}} of {plain(group)}<br>%{{customdata[0]}}<extra></extra>",
     )
 
 
-def _expected(innocent: np.ndarray, theme: Theme) -> go.Scatter:
+def _innocent_line(innocent: np.ndarray, theme: Theme) -> go.Scatter:
     return go.Scatter(
         name="innocent",
         x=list(range(len(innocent))),

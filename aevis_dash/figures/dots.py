@@ -11,9 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aevis_dash.domain import Role, short_of
-from aevis_dash.figures.theme import TEXT_SIZE, Theme, plain, shortened
+from aevis_dash.figures.theme import TEXT_SIZE, Theme, plain, shorten
 from aevis_dash.geometry.curves import spread
-from aevis_dash.geometry.river import filled
+from aevis_dash.geometry.river import fill
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross")
 """One for each pair, so that colour does not stand alone."""
@@ -52,7 +52,7 @@ def dot_labels(similar: Mapping[str, np.ndarray], names: Mapping[str, str], them
 
     As annotations; `names` are the classes by key.
     """
-    ends = np.array([_height(filled(values, 0.5))[-1] for values in similar.values()])
+    ends = np.array([_height(fill(values, 0.5))[-1] for values in similar.values()])
     places = spread(ends, LABEL_GAP, -1.0, 1.0).tolist()
     at = {"x": 1.0, "xref": "x domain", "xanchor": "left", "align": "left", "xshift": 4, "showarrow": False}
     return [
@@ -63,7 +63,7 @@ def dot_labels(similar: Mapping[str, np.ndarray], names: Mapping[str, str], them
 
 def _words(key: str, names: Mapping[str, str]) -> str:
     pair = f"{Role.ADVERSARIAL.short}–{short_of(key)}"
-    return f"{pair} · {plain(shortened(names[key], NAME_LENGTH))}" if names.get(key) else pair
+    return f"{pair} · {plain(shorten(names[key], NAME_LENGTH))}" if names.get(key) else pair
 
 
 def _pair(
@@ -73,8 +73,8 @@ def _pair(
     colour = theme.path(key)
     return go.Scatter(
         name=f"{Role.ADVERSARIAL}–{key}",
-        x=_broken(x, boxes),
-        y=_broken(_height(values), boxes),
+        x=_break_between_boxes(x, boxes),
+        y=_break_between_boxes(_height(values), boxes),
         mode="lines+markers",
         line={"color": colour, "width": 1, "simplify": False},
         marker={
@@ -92,7 +92,7 @@ def _height(values: np.ndarray) -> np.ndarray:
     return 2 * np.asarray(values, float) - 1
 
 
-def _broken(values: np.ndarray, boxes: Sequence[tuple[int, int]]) -> np.ndarray:
+def _break_between_boxes(values: np.ndarray, boxes: Sequence[tuple[int, int]]) -> np.ndarray:
     """The values as plotly is sent them, with a NaN after each box so that no line leaves it."""
     parts = [np.append(values[first : last + 1], np.nan) for first, last in boxes]
     return np.concatenate([np.zeros(0), *parts]).astype(np.float32)

@@ -14,7 +14,7 @@ MANY = 50_000
 _LEVELS = 65535
 
 
-def typed(values: np.ndarray, dtype: str = "f4") -> dict[str, str]:
+def typed_array(values: np.ndarray, dtype: str = "f4") -> dict[str, str]:
     """A grid (H, W) as 4-byte floats, or as `dtype` says, the way plotly.js takes arrays of bytes."""
     grid = np.ascontiguousarray(values, f"<{dtype}")
     shape = ", ".join(str(n) for n in grid.shape)
@@ -31,9 +31,9 @@ class Coding:
     def of(self, value: float) -> float:
         return (value - self.base) / self.step if self.step else value
 
-    def typed(self, values: np.ndarray) -> dict[str, str]:
+    def encode(self, values: np.ndarray) -> dict[str, str]:
         """A grid (H, W), decoded in the browser by assets/neuron.js."""
-        return typed(np.rint((values - self.base) / self.step), "u2") if self.step else typed(values)
+        return typed_array(np.rint((values - self.base) / self.step), "u2") if self.step else typed_array(values)
 
 
 def coding(grids: Sequence[np.ndarray]) -> Coding:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from aevis_dash.domain import Region
-from aevis_dash.figures.cells import Encoding, box, cells_drawing, together, written
+from aevis_dash.figures.cells import Encoding, box, cells_drawing, small_text, together
 from aevis_dash.figures.drawing import Drawing
-from aevis_dash.figures.theme import CHARACTER, Theme, faded
-from aevis_dash.geometry.treemap import STRIP, Treemap, labelled
+from aevis_dash.figures.theme import CHARACTER, Theme, fade
+from aevis_dash.geometry.treemap import STRIP, Treemap, has_label
 
 NOTHING = "No feature map to show here: none of this layer is critical for any of these predictions, or none is kept."
 
@@ -30,7 +30,7 @@ def empty(drawing: Drawing, theme: Theme) -> Drawing:
 
 def _backgrounds(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
     return [
-        box(rect, 1.5, fillcolor=faded(theme.paths(region.paths), 0.2), line={"width": 0}, layer="below")
+        box(rect, 1.5, fillcolor=fade(theme.paths(region.paths), 0.2), line={"width": 0}, layer="below")
         for region, rect in treemap.regions
     ]
 
@@ -45,8 +45,8 @@ def _set_frames(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
 def _labels(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
     labels = []
     for (region, rect), smaller in zip(treemap.regions, treemap.smaller, strict=True):
-        if labelled(rect) and (text := _label(region, smaller, rect.width - 8)):
-            labels.append(written(text, rect.x + 4, rect.y + 2 + STRIP / 2, theme.paths(region.paths)))
+        if has_label(rect) and (text := _label(region, smaller, rect.width - 8)):
+            labels.append(small_text(text, rect.x + 4, rect.y + 2 + STRIP / 2, theme.paths(region.paths)))
     return labels
 
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 from typing import Any
 
 from aevis_dash.domain import in_order, short_of
-from aevis_dash.figures.cells import Encoding, box, cells_drawing, written
+from aevis_dash.figures.cells import Encoding, box, cells_drawing, small_text
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.layer import empty
-from aevis_dash.figures.theme import CHARACTER, Theme, faded
+from aevis_dash.figures.theme import CHARACTER, Theme, fade
 from aevis_dash.geometry.matrix import HEADER, ROW, Matrix, Row
 
 _NAMED = 22.0
@@ -34,7 +34,7 @@ def _middle(row: Row) -> float:
 def _dots(matrix: Matrix, theme: Theme) -> dict[str, Any]:
     """A dot in every column of every row, in the datapath's colour where the region is inside, faint elsewhere."""
     places = [(row, path) for row in matrix.rows for path in matrix.columns]
-    off = faded(theme.faint, 0.25)
+    off = fade(theme.faint, 0.25)
     return {
         "type": "scatter",
         "name": "datapaths",
@@ -51,7 +51,7 @@ def _dots(matrix: Matrix, theme: Theme) -> dict[str, Any]:
 def _stripes(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     """Every other row on a ground of its own."""
     return [
-        box(row.rect, 0.0, fillcolor=faded(theme.faint, 0.08), line={"width": 0}, layer="below")
+        box(row.rect, 0.0, fillcolor=fade(theme.faint, 0.08), line={"width": 0}, layer="below")
         for row in matrix.rows[::2]
     ]
 
@@ -59,7 +59,7 @@ def _stripes(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
 def _links(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     """A line from the first to the last dot of a region."""
     ends = [(_middle(row), [matrix.columns[path] for path in in_order(row.region.paths)]) for row in matrix.rows]
-    line = {"color": faded(theme.faint, 0.7), "width": 1}
+    line = {"color": fade(theme.faint, 0.7), "width": 1}
     return [
         {"type": "line", "x0": xs[0], "x1": xs[-1], "y0": y, "y1": y, "line": line, "layer": "below"}
         for y, xs in ends
@@ -80,13 +80,13 @@ def _names(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     apart = min((b - a for a, b in pairwise(columns)), default=_NAMED)
     if apart < _NAMED:
         return []
-    named = [written(short_of(path), x, HEADER / 2, theme.path(path)) for path, x in matrix.columns.items()]
+    named = [small_text(short_of(path), x, HEADER / 2, theme.path(path)) for path, x in matrix.columns.items()]
     return [name | {"xanchor": "center", "font": name["font"] | {"size": 10}} for name in named]
 
 
 def _counts(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     return [
-        written(_count(row), row.bar.right + 3, _middle(row), theme.faint if row.smaller else theme.ink)
+        small_text(_count(row), row.bar.right + 3, _middle(row), theme.faint if row.smaller else theme.ink)
         for row in matrix.rows
     ]
 
@@ -104,4 +104,4 @@ def _left_out(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
     short = f"+{sets} smaller {'sets' if sets > 1 else 'set'}"
     choices = (f"{short} · {maps} {'maps' if maps > 1 else 'map'} (all in the table)", f"{short} · {maps}", f"+{sets}")
     text = next((t for t in choices if len(t) * CHARACTER <= matrix.width), "")
-    return [written(text, 4, min(matrix.rows[-1].rect.bottom + ROW / 2, matrix.height - ROW / 2), theme.faint)]
+    return [small_text(text, 4, min(matrix.rows[-1].rect.bottom + ROW / 2, matrix.height - ROW / 2), theme.faint)]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from aevis_dash.domain import DatapathDistance, LayerGraph, Role, Stretch, role_of, short_of, so_many
 from aevis_dash.figures.dag import BOX, NOMINAL_WIDTH, closed_labels, columns_bar, short, structure
 from aevis_dash.figures.dots import dot_labels, dots
-from aevis_dash.figures.theme import CHARACTER, Theme, bare_axis, base_layout, caption, faded, plain
+from aevis_dash.figures.theme import CHARACTER, Theme, bare_axis, base_layout, caption, fade, plain
 from aevis_dash.geometry.curves import smooth, spread
 from aevis_dash.geometry.dag import Columns, Group, boxes
 from aevis_dash.geometry.river import River
@@ -182,7 +182,7 @@ def _band(placed: Columns, drawn: Drawn, xs: np.ndarray, theme: Theme) -> list[g
         mode="lines",
         line={"width": 0, "simplify": False},
         fill="toself",
-        fillcolor=faded(theme.faint, 0.28),
+        fillcolor=fade(theme.faint, 0.28),
         hoverinfo="skip",
     )
     return [band]
@@ -198,7 +198,7 @@ def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
         width=short(placed.width[[column]] if some else np.zeros(0)),
         base=-BOX - 0.06,
         y=[2 * BOX + 0.06 if layer is not None else 0.0],
-        marker={"color": faded(theme.ink, 0.1), "line": {"color": theme.ink, "width": 1.5}},
+        marker={"color": fade(theme.ink, 0.1), "line": {"color": theme.ink, "width": 1.5}},
         hoverinfo="skip",
     )
 
@@ -216,11 +216,11 @@ def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> li
         hoverinfo="skip",
         line={"color": theme.ink, "width": 1.5, "simplify": False},
     )
-    named, places = _named(spans, placed.extent)
+    named, places = _place_names(spans, placed.extent)
     return [lines, _texts("stretches", places, BRACKET + 0.13, [stretches[i].pattern.value for i in named], theme)]
 
 
-def _named(spans: Sequence[tuple[float, float]], extent: float) -> tuple[list[int], np.ndarray]:
+def _place_names(spans: Sequence[tuple[float, float]], extent: float) -> tuple[list[int], np.ndarray]:
     """Which spans are named, and where: no two names meet, and none strays from its span by more than its own width."""
     room = LONGEST * CHARACTER / NOMINAL_WIDTH
     named = sorted(range(len(spans)), key=lambda i: spans[i][0] - spans[i][1])

@@ -9,7 +9,7 @@ import numpy as np
 from aevis_dash.domain import ROLES, AreaOfInterest, Role, short_of
 from aevis_dash.figures.area import outline
 from aevis_dash.figures.drawing import Coding, Drawing, coding, ticks
-from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, faded, plain, shortened
+from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, fade, plain, shorten
 
 TOP = 3
 """Neurons marked on each map: those that fire most."""
@@ -228,7 +228,7 @@ def _heatmap(number: int, panel: _Panel, look: str, coded: Coding) -> dict[str, 
         "type": "heatmap",
         "name": panel.path,
         "meta": [panel.title[0], coded.base, coded.step, role],
-        "z": coded.typed(panel.values),
+        "z": coded.encode(panel.values),
         "coloraxis": "coloraxis",
         "hovertemplate": f"{panel.title[0]}, row %{{y}}, column %{{x}}{value}<extra></extra>",
         "xaxis": _axis("x", number),
@@ -268,7 +268,7 @@ def strongest(values: np.ndarray) -> tuple[list[int], list[int]]:
 def _title(grid: _Grid, panel: _Panel) -> dict[str, Any]:
     (left, right), (_, top) = grid.across_of(panel.place), grid.down_of(panel.place)
     short, name = panel.title
-    text = f"<b>{short}</b><br>{plain(shortened(name, grid.characters))}"
+    text = f"<b>{short}</b><br>{plain(shorten(name, grid.characters))}"
     style = {"xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom", "showarrow": False}
     return {"text": text, "x": (left + right) / 2, "y": top, "font": {"color": panel.colour}, **style}
 
@@ -290,5 +290,5 @@ def outlines(count: int, area: AreaOfInterest | None, theme: Theme) -> list[dict
 def _outlines(number: int, border: str, theme: Theme) -> list[dict[str, Any]]:
     """The area in ink with a halo of the surface, to be read on any colour, in both themes."""
     path = {"type": "path", "path": border, "xref": _axis("x", number), "yref": _axis("y", number)}
-    ink = {"line": {"color": theme.ink, "width": 2}, "fillcolor": faded(theme.ink, 0.06)}
+    ink = {"line": {"color": theme.ink, "width": 2}, "fillcolor": fade(theme.ink, 0.06)}
     return [path | {"line": {"color": theme.surface, "width": 4}}, path | ink]

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aevis_dash.domain import Role
-from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, faded
+from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, fade
 
 HEIGHT = 120
 BINS = 24
@@ -84,7 +84,7 @@ def _bars(role: Role, edges: np.ndarray, heights: np.ndarray, theme: Theme) -> g
         x=(edges[1:] + edges[:-1]) / 2,
         y=heights,
         width=np.diff(edges),
-        marker={"color": faded(theme.role(role), 0.6), "line": {"width": 0}},
+        marker={"color": fade(theme.role(role), 0.6), "line": {"width": 0}},
         hovertemplate=f"%{{y}} {role.value} images with a score near %{{x:.3g}}<extra></extra>",
     )
 
@@ -92,7 +92,7 @@ def _bars(role: Role, edges: np.ndarray, heights: np.ndarray, theme: Theme) -> g
 def _shade(chosen: tuple[float, float], theme: Theme) -> dict[str, Any]:
     box = {"type": "rect", "x0": chosen[0], "x1": chosen[1], "y0": 0, "y1": 1, "yref": "paper"}
     line = {"color": theme.faint, "width": 1}
-    return {**box, "fillcolor": faded(theme.ink, 0.1), "line": line, "layer": "below"}
+    return {**box, "fillcolor": fade(theme.ink, 0.1), "line": line, "layer": "below"}
 
 
 def _labels(kept: dict[Role, np.ndarray], theme: Theme) -> list[dict[str, Any]]:

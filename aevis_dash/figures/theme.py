@@ -62,21 +62,21 @@ class Theme:
     @property
     def colorscale(self) -> list[list[float | str]]:
         """`scale` as plotly takes it: [position in 0..1, colour]."""
-        return _spread(self.scale)
+        return _colour_scale(self.scale)
 
     @property
     def diverging(self) -> list[list[float | str]]:
         """The scale of differences as plotly takes it: `fall` downwards, the surface for none, `scale` upwards."""
-        return _spread((*self.fall[:0:-1], self.surface, *self.scale[1:]))
+        return _colour_scale((*self.fall[:0:-1], self.surface, *self.scale[1:]))
 
     @property
     def sheer(self) -> list[list[float | str]]:
         """The scale of activations over an image: the less of it, the more of the image is seen."""
         last = len(self.scale) - 1
-        return _spread([faded(colour, _SHEER * (i / last) ** 0.5) for i, colour in enumerate(self.scale)])
+        return _colour_scale([fade(colour, _SHEER * (i / last) ** 0.5) for i, colour in enumerate(self.scale)])
 
 
-def _spread(colours: Sequence[str]) -> list[list[float | str]]:
+def _colour_scale(colours: Sequence[str]) -> list[list[float | str]]:
     return [[place / (len(colours) - 1), colour] for place, colour in enumerate(colours)]
 
 
@@ -130,7 +130,7 @@ def blend(colours: list[str]) -> str:
     return "#" + "".join(f"{round(sum(part) / len(colours)):02x}" for part in parts)
 
 
-def faded(colour: str, opacity: float) -> str:
+def fade(colour: str, opacity: float) -> str:
     """The colour as rgba(...) with that opacity."""
     red, green, blue = channels(colour)
     return f"rgba({red},{green},{blue},{opacity:g})"
@@ -180,10 +180,10 @@ def bare_axis(low: float, high: float) -> dict[str, Any]:
 
 def caption(path: str, names: Mapping[str, str], characters: int = 22) -> str:
     """A datapath by its key and its class name, shortened: "adv · tabby cat"."""
-    return f"{short_of(path)} · {plain(shortened(names[path], characters))}" if names.get(path) else short_of(path)
+    return f"{short_of(path)} · {plain(shorten(names[path], characters))}" if names.get(path) else short_of(path)
 
 
-def shortened(text: str, characters: int) -> str:
+def shorten(text: str, characters: int) -> str:
     """The text in at most so many characters, an ellipsis for the rest; nothing if that tells nothing."""
     if len(text) <= characters:
         return text

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from aevis_dash.domain import ROLES, AreaOfInterest, Role, Verdict
 from aevis_dash.figures.area import outline
-from aevis_dash.figures.theme import Theme, bare_axis, base_layout, caption, faded, plain
+from aevis_dash.figures.theme import Theme, bare_axis, base_layout, caption, fade, plain
 
 WIDTH, ROW, HEAD, FOOT = 1000, 128, 150, 290
 _CROP, _GAP = 48, 4
@@ -87,7 +87,7 @@ def _add_stop(figure: go.Figure, stop: Stop, top: float, size: float, theme: The
 
 
 def _stroke(theme: Theme) -> dict[str, Any]:
-    return {"line": {"color": theme.adversarial, "width": 2}, "fillcolor": faded(theme.adversarial, 0.08)}
+    return {"line": {"color": theme.adversarial, "width": 2}, "fillcolor": fade(theme.adversarial, 0.08)}
 
 
 def _add_depths(figure: go.Figure, depths: Sequence[Depth], rows: tuple[float, float], theme: Theme) -> None:
@@ -98,7 +98,7 @@ def _add_depths(figure: go.Figure, depths: Sequence[Depth], rows: tuple[float, f
         "anchor": y,
         "type": "category",
         "tickvals": [d.layer for d in depths],
-        "ticktext": [f"{plain(d.layer)}<br>{_needed(d)}<br>{d.verdict}" for d in depths],
+        "ticktext": [f"{plain(d.layer)}<br>{_size_text(d)}<br>{d.verdict}" for d in depths],
     }
     figure.layout["yaxis" + count] = {
         "domain": rows,
@@ -125,7 +125,7 @@ def _add_depths(figure: go.Figure, depths: Sequence[Depth], rows: tuple[float, f
     _add_words(figure, [said], rows[1] + 0.25 * (rows[1] - rows[0]), theme)
 
 
-def _needed(depth: Depth) -> str:
+def _size_text(depth: Depth) -> str:
     return f"{depth.size} of {depth.width}" if depth.size else "none"
 
 

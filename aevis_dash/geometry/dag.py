@@ -130,7 +130,7 @@ def columns(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str] = 
     A network that needs fewer than `room` steps is widened to the window; one that needs more runs out of it.
     """
     shut = frozenset(closed)
-    shown = _shown(tree, shut)
+    shown = _visible_groups(tree, shut)
     stand = _columns(len(graph), [g for g in shown if g.name in shut])
     width = np.array([_width(c, shown) for c in stand])
     around = [_around(len(graph), shown, level) for level in (0, 1)]
@@ -159,7 +159,7 @@ def _columns(count: int, shut: Sequence[Group]) -> tuple[Column, ...]:
     return tuple(sorted([*alone, *(Column(g.first, g.last, g.name) for g in shut)], key=lambda c: c.first))
 
 
-def _shown(tree: Sequence[Group], shut: Collection[str]) -> tuple[Group, ...]:
+def _visible_groups(tree: Sequence[Group], shut: Collection[str]) -> tuple[Group, ...]:
     """The groups that are not inside a closed one; each comes after those around it."""
     within = set(shut)
     shown = []

@@ -7,7 +7,7 @@ import numpy as np
 
 from aevis_dash.domain import DatapathDistance, LayerGraph
 from aevis_dash.geometry.dag import Group, columns
-from aevis_dash.geometry.river import filled, way
+from aevis_dash.geometry.river import fill, way
 
 DEFAULT_ROOM = 62.0
 """Steps that are filled by default, less than a window holds: there is room to open more."""
@@ -18,7 +18,7 @@ OPEN, CLOSED = "+", "-"
 def interest(distance: DatapathDistance) -> np.ndarray:
     """(L,) how much happens at each layer: the change of the adversarial's way from source to target from the layer
     before, in parts of the way, where source and target are apart (times d1 over its largest)."""
-    gap = filled(distance.d1, 0.0)
+    gap = fill(distance.d1, 0.0)
     largest = float(gap.max(initial=0.0))
     change = np.abs(np.diff(way(distance), prepend=way(distance)[:1]))
     return change * (gap / largest if largest > 0 else 0.0)
@@ -54,7 +54,7 @@ def _steps(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str]) ->
     return columns(graph, tree, closed, room=1.0).extent
 
 
-def folded(
+def closed_groups(
     tree: Sequence[Group], default: Collection[str], folds: Sequence[str], seen: Collection[int]
 ) -> frozenset[str]:
     """The groups that are closed: the default ones but those that hold a layer of `seen`, then as `folds` say.
@@ -73,7 +73,7 @@ def folded(
     return frozenset(closed)
 
 
-def toggled(folds: Sequence[str], group: Group, closed: Collection[str]) -> tuple[str, ...]:
+def toggle(folds: Sequence[str], group: Group, closed: Collection[str]) -> tuple[str, ...]:
     """The folds with one group opened where it is closed, and closed where it is open."""
     others = [fold for fold in folds if fold[1:] != group.name]
     return (*others, (OPEN if group.name in closed else CLOSED) + group.name)

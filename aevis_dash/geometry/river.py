@@ -45,7 +45,7 @@ def river(distance: DatapathDistance, largest: float = 0.0) -> River:
     the middle. A NaN is no evidence of anything, neither of a gap nor of none: gap and split are interpolated
     linearly from the nearest layers that have them (all NaN: gap 0, split in the middle).
     """
-    gap = filled(distance.d1, 0.0)
+    gap = fill(distance.d1, 0.0)
     top = max(float(gap.max(initial=0.0)), largest)
     gap = gap * (2 / top) if top > 0 else np.zeros_like(gap)
     low, high = _band(distance.null_share, gap)
@@ -54,7 +54,7 @@ def river(distance: DatapathDistance, largest: float = 0.0) -> River:
     return River(gap / 2, adv, -gap / 2, low, high, measured)
 
 
-def evened(distance: DatapathDistance) -> DatapathDistance:
+def even_out(distance: DatapathDistance) -> DatapathDistance:
     """The same ways from source to target with every d1 at 1: how adv splits the gap, without how wide it is."""
     part = distance.share
     known = np.isfinite(distance.d1)
@@ -65,10 +65,10 @@ def evened(distance: DatapathDistance) -> DatapathDistance:
 def way(distance: DatapathDistance) -> np.ndarray:
     """(L,) d2 / (d2 + d3), 0 at the source and 1 at the target, with undefined layers interpolated."""
     known = np.isfinite(distance.d2 + distance.d3)
-    return filled(np.where(known, share(distance.d2, distance.d3), np.nan), 0.5)
+    return fill(np.where(known, share(distance.d2, distance.d3), np.nan), 0.5)
 
 
-def filled(values: np.ndarray, otherwise: float) -> np.ndarray:
+def fill(values: np.ndarray, otherwise: float) -> np.ndarray:
     """(L,) with NaN and infinity replaced by linear interpolation; `otherwise` where nothing is known."""
     values = np.asarray(values, float)
     known = np.flatnonzero(np.isfinite(values))
@@ -80,7 +80,7 @@ def filled(values: np.ndarray, otherwise: float) -> np.ndarray:
 def _band(null_share: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     if null_share.size == 0 or not np.isfinite(null_share).any():
         return None, None
-    near, far = (filled(_quantile(null_share, q), 0.5) for q in NULL_QUANTILES)
+    near, far = (fill(_quantile(null_share, q), 0.5) for q in NULL_QUANTILES)
     return gap / 2 - gap * far, gap / 2 - gap * near
 
 
@@ -106,12 +106,12 @@ def stretches(distance: DatapathDistance, nulls: int = LEAST_NULLS) -> tuple[Str
     NULL_QUANTILES of the null at that layer, on tar's side (for a way back to src: on src's), and if the null has at
     least `nulls` images there.
     """
-    scale = filled(distance.d1, 0.0).max(initial=0.0)
+    scale = fill(distance.d1, 0.0).max(initial=0.0)
     if scale <= 0 or not np.isfinite(distance.d2 + distance.d3).any():
         return ()
-    apart = filled(distance.d1, 0.0) >= LEAST_GAP * scale
+    apart = fill(distance.d1, 0.0) >= LEAST_GAP * scale
     low, high = _evidence(distance, nulls)
-    grown = {Pattern.DIVERGING: filled(distance.d2, 0.0), Pattern.MERGING: -filled(distance.d3, 0.0)}
+    grown = {Pattern.DIVERGING: fill(distance.d2, 0.0), Pattern.MERGING: -fill(distance.d3, 0.0)}
     changes = [
         Stretch(pattern, layers[0], layers[-1])
         for pattern, values in grown.items()

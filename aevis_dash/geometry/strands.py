@@ -18,7 +18,7 @@ from itertools import permutations
 import numpy as np
 
 from aevis_dash.domain import ROLES, Role, role_of
-from aevis_dash.geometry.river import filled
+from aevis_dash.geometry.river import fill
 
 SMOOTHNESS = 0.1
 """Weight of a curve's squared step from layer to layer, where its squared distance from its own place counts 1."""
@@ -61,18 +61,18 @@ def strands(
     """
     keys = sorted({key for pair in distances for key in pair}, key=lambda key: (ROLES.index(role_of(key)), key))
     known = np.stack([np.stack([_between(distances, a, b) for b in keys], -1) for a in keys], -2)
-    apart = np.apply_along_axis(filled, 0, known, 0.0)
+    apart = np.apply_along_axis(fill, 0, known, 0.0)
     places = [keys.index(key) for key in order] or best_order(apart, _upright(keys))
     ordered, apart = [keys[i] for i in places], apart[:, places][:, :, places]
     adv = ordered.index(Role.ADVERSARIAL) if Role.ADVERSARIAL in ordered else None
-    y = fitted(apart, adv, smoothness, nearness)
+    y = fit(apart, adv, smoothness, nearness)
     measured = np.isfinite(known.sum((1, 2)))
     widest = max(float((y[:, 0] - y[:, -1]).max(initial=0)), largest)
     shown = dict(zip(ordered, _on_screen(y, widest).T, strict=True))
     return Strands(tuple(ordered), shown, measured, stress_of(y[measured], apart[measured]), widest)
 
 
-def evened(distances: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+def even_out(distances: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
     """The same proportions with the largest distance of every layer at 1: how the paths lie, without how wide apart."""
     rows = np.stack(list(distances.values()))
     largest = np.max(rows, axis=0, where=np.isfinite(rows), initial=0)
@@ -98,12 +98,12 @@ def best_order(apart: np.ndarray, upright: tuple[int, int]) -> list[int]:
     return order if order.index(upright[0]) < order.index(upright[1]) else order[::-1]
 
 
-def fitted(apart: np.ndarray, adv: int | None, smoothness: float, nearness: float) -> np.ndarray:
+def fit(apart: np.ndarray, adv: int | None, smoothness: float, nearness: float) -> np.ndarray:
     """(L, m) falling rows of mean 0 that fit distances (L, m, m) given from top to bottom; `adv` the row's place.
 
     By projected gradient steps with momentum, whose rate the strong convexity guarantees, until a step moves nothing.
     """
-    m, want = apart.shape[1], wanted(apart)
+    m, want = apart.shape[1], best_places(apart)
     order = None if adv is None else _Nearness(adv, apart)
     bound = 1 + 4 * smoothness + nearness * (m - 1)
     momentum = (np.sqrt(bound) - 1) / (np.sqrt(bound) + 1)
@@ -136,7 +136,7 @@ class _Nearness:
         return pull
 
 
-def wanted(apart: np.ndarray) -> np.ndarray:
+def best_places(apart: np.ndarray) -> np.ndarray:
     """(..., m) the places w whose gaps fit distances (..., m, m), given from top to bottom, in whatever order."""
     m = apart.shape[-1]
     return (np.triu(apart).sum(-1) - np.tril(apart).sum(-1)) / m
@@ -181,7 +181,7 @@ def _placings(order: Sequence[int], path: int) -> list[tuple[int, ...]]:
 def _least(apart: np.ndarray, orders: Iterable[Sequence[int]]) -> list[int]:
     """The order of least stress, the first of equals: the nearest falling rows are the longest, m ||y||^2 explained."""
     tried = np.array(list(orders))
-    y = falling(wanted(apart[:, tried[:, :, None], tried[:, None, :]]))
+    y = falling(best_places(apart[:, tried[:, :, None], tried[:, None, :]]))
     explained = np.square(y).sum((0, 2))
     return tried[np.argmax(explained >= explained.max() * (1 - _TIE))].tolist()
 

@@ -101,16 +101,16 @@ def treemap(regions: Sequence[Region], width: float, height: float, order: np.nd
     shared, alone = (tuple(r for r in filled if bool(r.paths) is inside) for inside in (True, False))
     aside = (min(OUTSIDE, MOST_OUTSIDE * width) if shared else float(width)) if alone else 0.0
     whole = Rect(0.0, 0.0, float(width), float(height))
-    sets, placed = _arranged(shared, Rect(0.0, 0.0, width - aside, whole.height))
+    sets, placed = _arrange(shared, Rect(0.0, 0.0, width - aside, whole.height))
     placed += tuple((region, Rect(width - aside, 0.0, aside, whole.height)) for region in alone)
     ranked = [(in_rank(region.channels, order), inner(rect)) for region, rect in placed]
     kept = [(channels[: capacity(room)], room) for channels, room in ranked]
-    cells = tuple(cell for channels, room in kept for cell in tiled(channels, room))
+    cells = tuple(cell for channels, room in kept for cell in tile(channels, room))
     smaller = tuple(len(all_) - len(some) for (all_, _), (some, _) in zip(ranked, kept, strict=True))
     return Treemap(whole.width, whole.height, sets, placed, cells, smaller)
 
 
-def nested(regions: Sequence[Region]) -> dict[str, tuple[Region, ...]]:
+def nesting(regions: Sequence[Region]) -> dict[str, tuple[Region, ...]]:
     """For each datapath the regions that are drawn inside its set, the largest set first; none without any."""
     paths = in_order({path for region in regions for path in region.paths})
     paths = tuple(sorted(paths, key=lambda path: path != Role.ADVERSARIAL))
@@ -143,9 +143,9 @@ Layout = tuple[Mapping[str, Rect], tuple[Placed, ...]]
 
 
 @lru_cache(maxsize=128)
-def _arranged(regions: tuple[Region, ...], whole: Rect) -> Layout:
+def _arrange(regions: tuple[Region, ...], whole: Rect) -> Layout:
     """Sets and regions in the orders and directions that were found to cost least."""
-    home = nested(regions)
+    home = nesting(regions)
     if not home:
         return {}, ()
 
@@ -155,10 +155,10 @@ def _arranged(regions: tuple[Region, ...], whole: Rect) -> Layout:
     if len({path for region in regions for path in region.paths}) <= ALL_ORDERS:
         return min((layout for order in permutations(home) for layout in _layouts(home, order, whole)), key=priced)
     rough = lambda order: min(map(priced, _layouts(home, order, whole, search=False)))  # noqa: E731
-    return min(_layouts(home, climbed(tuple(home), rough), whole), key=priced)
+    return min(_layouts(home, climb(tuple(home), rough), whole), key=priced)
 
 
-def climbed(start: tuple[Any, ...], price: Callable[[tuple[Any, ...]], float]) -> tuple[Any, ...]:
+def climb(start: tuple[Any, ...], price: Callable[[tuple[Any, ...]], float]) -> tuple[Any, ...]:
     """The order at which no swap of two lowers the price, or the cheapest that was found in TRIED orders."""
     best, least, tried = start, price(start), 1
     swaps = list(combinations(range(len(start)), 2))
@@ -203,7 +203,7 @@ def _inside(
         return laid(regions)
     if len(regions) <= ALL_REGIONS:
         return min(map(laid, permutations(regions)), key=priced)
-    return laid(climbed(regions, lambda order: priced(laid(order))))
+    return laid(climb(regions, lambda order: priced(laid(order))))
 
 
 def squarify(sizes: Sequence[float], rect: Rect, tall: bool) -> list[Rect]:
@@ -215,14 +215,14 @@ def squarify(sizes: Sequence[float], rect: Rect, tall: bool) -> list[Rect]:
     scale = rect.area / sum(sizes)
     areas, done, column, rest = [size * scale for size in sizes], [], tall, rect
     while areas:
-        taken = _taken(areas, rest.height if column else rest.width)
+        taken = _count_in_strip(areas, rest.height if column else rest.width)
         strip, rest = _cut(rest, sum(areas[:taken]), sum(areas), column)
         done += _slices(strip, areas[:taken], column)
         areas, column = areas[taken:], rest.width >= rest.height
     return done
 
 
-def _taken(areas: list[float], side: float) -> int:
+def _count_in_strip(areas: list[float], side: float) -> int:
     """How many items the next strip along `side` takes."""
 
     def worst(count: int) -> float:
@@ -257,11 +257,11 @@ def _slices(strip: Rect, areas: Sequence[float], column: bool) -> list[Rect]:
 def inner(rect: Rect) -> Rect:
     """The room for cells: without a gap around and, where there is height for it, a strip for a label."""
     gap = min(GAP, 0.1 * rect.width, 0.1 * rect.height)
-    strip = STRIP if labelled(rect) else 0.0
+    strip = STRIP if has_label(rect) else 0.0
     return Rect(rect.x + gap, rect.y + gap + strip, rect.width - 2 * gap, rect.height - 2 * gap - strip)
 
 
-def labelled(rect: Rect) -> bool:
+def has_label(rect: Rect) -> bool:
     """Whether a region of that size keeps a strip for a label at its top."""
     return rect.height >= 2.5 * STRIP and rect.width >= 2 * STRIP
 
@@ -280,7 +280,7 @@ def capacity(room: Rect) -> int:
     return max(int(room.width / LEAST_CELL), 1) * max(int(room.height / LEAST_CELL), 1)
 
 
-def tiled(channels: Sequence[int], room: Rect) -> Iterator[Cell]:
+def tile(channels: Sequence[int], room: Rect) -> Iterator[Cell]:
     """Cells of equal area row by row, first to last."""
     if not channels:
         return

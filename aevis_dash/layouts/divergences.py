@@ -47,7 +47,7 @@ def divergences_panel() -> html.Details:
     )
 
 
-def picked() -> html.Div:
+def narrowing() -> html.Div:
     """What of the whole set the gallery is narrowed to, with a button that widens it again."""
     return html.Div(
         [

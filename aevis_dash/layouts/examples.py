@@ -7,7 +7,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.layouts.divergences import divergences_panel, picked
+from aevis_dash.layouts.divergences import divergences_panel, narrowing
 from aevis_dash.layouts.graph import waiting_graph
 from aevis_dash.layouts.sentences import Sentence, sentences
 
@@ -74,7 +74,7 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
             ),
             dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
             divergences_panel(),
-            picked(),
+            narrowing(),
             html.Div(id=ids.COUNT, className="quiet"),
             html.Div(
                 id=ids.GALLERY,

@@ -128,7 +128,9 @@ def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
                 ],
                 className="slot-head",
             ),
-            dcc.Graph(id=ids.pinned(layer), figure=figure, config=graph_config(), style={"height": f"{HEIGHT}px"}),
+            dcc.Graph(
+                id=ids.pinned_treemap(layer), figure=figure, config=graph_config(), style={"height": f"{HEIGHT}px"}
+            ),
         ],
         className="slot",
         style={"order": place},

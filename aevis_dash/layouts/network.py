@@ -56,7 +56,7 @@ def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.
                 [
                     html.H2("Network"),
                     dcc.RadioItems(PLOTS, "river", id=ids.PLOT, inline=True, className="switch"),
-                    html.Label([_hidden(FIND), _search(findable)], className="find"),
+                    html.Label([_hidden_text(FIND), _search(findable)], className="find"),
                     _how(methods),
                 ],
                 className="head one-line",
@@ -111,7 +111,7 @@ def _how(methods: Methods) -> html.Details:
     return html.Details([html.Summary("how", id=ids.HOW_PATHS), html.Div(choices, className="drop")], className="how")
 
 
-def _hidden(text: str) -> html.Span:
+def _hidden_text(text: str) -> html.Span:
     return html.Span(text, className="visually-hidden")
 
 

@@ -40,7 +40,7 @@ def check_browser() -> tuple[str, str]:
 
 
 @contextmanager
-def opened() -> Iterator[Any]:
+def open_browser() -> Iterator[Any]:
     """selenium's driver of a fresh Chromium without a screen; raises AevisError as `check_browser`, and where it does
     not start."""
     browser, path = check_browser()
@@ -65,7 +65,7 @@ def opened() -> Iterator[Any]:
 
 
 @contextmanager
-def served(workspace: Path) -> Iterator[tuple[str, int]]:
+def serve(workspace: Path) -> Iterator[tuple[str, int]]:
     """The workspace under the production server in a process of its own, as `aevis serve` runs it: its address and
     its process; raises AevisError with what it says where it does not start."""
     with tempfile.TemporaryFile("w+") as said:

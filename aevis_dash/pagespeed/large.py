@@ -12,7 +12,7 @@ from aevis_dash.config import Progress, part_of
 from aevis_dash.domain import AevisError
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
-from aevis_dash.pagespeed.chromium import memory, served
+from aevis_dash.pagespeed.chromium import memory, serve
 from aevis_dash.pagespeed.places import critical_layers, groups_around
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
 from aevis_dash.pagespeed.visitor import LAYERS, MAPS, Visitor
@@ -105,7 +105,7 @@ def beside(
     with ExitStack() as servers:
         visits = []
         for bench in (few, large):
-            address, process = servers.enter_context(served(bench.workspace.root))
+            address, process = servers.enter_context(serve(bench.workspace.root))
             opening = bench.opening(bench.judging.judged_examples())
             name = example if bench is few or opening is None else opening.example.id
             layers = critical_layers(bench, name)[:PLACES]

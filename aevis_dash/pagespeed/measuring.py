@@ -13,7 +13,7 @@ import psutil
 from aevis_dash import ids
 from aevis_dash.config import Progress, part_of, silent
 from aevis_dash.domain import AevisError
-from aevis_dash.pagespeed.chromium import check_browser, memory, opened, served
+from aevis_dash.pagespeed.chromium import check_browser, memory, open_browser, serve
 from aevis_dash.pagespeed.large import beside, enlarged
 from aevis_dash.pagespeed.places import critical_layers, groups_around
 from aevis_dash.pagespeed.timing import Line, from_clicks, growth
@@ -51,7 +51,7 @@ def page_speed(
     examples = stored_examples(bench)
     many = enlarged(bench, images, part_of(progress, 0, 0.2)) if images else None
     progress = part_of(progress, 0.2, 0.6) if images else progress
-    with served(bench.workspace.root) as (address, server), opened() as driver:
+    with serve(bench.workspace.root) as (address, server), open_browser() as driver:
         visitor = Visitor(driver, address, seed)
         lines = [*_loads(visitor, examples[0], part_of(progress, 0, 0.1))]
         tour, first = _first_visits(bench, visitor, examples, part_of(progress, 0.1, 0.2))
@@ -71,7 +71,7 @@ def stored_examples(bench: Workbench) -> tuple[str, ...]:
     opening = bench.opening(judged)
     names = [opening.example.id] if opening is not None else []
     names += [e.example.id for e in judged if e.misclassified and e.example.id not in names]
-    found = tuple(name for name in names if _explained(bench, name))
+    found = tuple(name for name in names if _is_explained(bench, name))
     if not found or bench.learning.stored_features() is None:
         what = "learned features" if found else "example's datapaths"
         raise AevisError(
@@ -81,7 +81,7 @@ def stored_examples(bench: Workbench) -> tuple[str, ...]:
     return found
 
 
-def _explained(bench: Workbench, example: str) -> bool:
+def _is_explained(bench: Workbench, example: str) -> bool:
     try:
         found = bench.datapaths.triplet(example)
     except AevisError:  # it has no target
@@ -197,14 +197,14 @@ def _memory(visitor: Visitor, tour: _Tour, server: int, minutes: float, progress
         return [Line(name, "%", (), GROWTH, "say --minutes 30") for name in names]
     for _ in range(WARM):
         _round(visitor, tour)
-    samples, clicks, begun = [_held(visitor, server)], 0, time.monotonic()
+    samples, clicks, begun = [_memory_held(visitor, server)], 0, time.monotonic()
     while (spent := time.monotonic() - begun) < 60 * minutes:
         progress(0.9 + spent / (600 * minutes), f"clicking for {minutes:g} minutes: {clicks} clicks")
         clicks += len(_round(visitor, tour))
         if spent > 60 * len(samples):
             clicks += _another_example(visitor, tour.examples, len(samples))
-            samples.append(_held(visitor, server))
-    samples.append(_held(visitor, server))
+            samples.append(_memory_held(visitor, server))
+    samples.append(_memory_held(visitor, server))
     before, after = samples[0], samples[-1]
     what = f"growth of {{}} in {minutes:g} minutes, {clicks} clicks"
     return [
@@ -217,6 +217,6 @@ def _another_example(visitor: Visitor, examples: Sequence[str], number: int) -> 
     return 1
 
 
-def _held(visitor: Visitor, server: int) -> tuple[float, float, float]:
+def _memory_held(visitor: Visitor, server: int) -> tuple[float, float, float]:
     heap = visitor.heap()
     return memory(server), memory(visitor.driver.service.process.pid, itself=False), heap

@@ -42,7 +42,7 @@ class Attacks(Part):
         for i in range(0, len(entries), BATCH):
             chunk = entries[i : i + BATCH]
             targets = self._attack_targets(chunk, target)
-            planned = [self._planned(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
+            planned = [self._plan(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
             if any(example.id not in done for example in planned):
                 inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
                 self._attack(planned, done, chosen, inner)
@@ -63,7 +63,7 @@ class Attacks(Part):
                 return int(label)
         raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
 
-    def _planned(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
+    def _plan(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
         towards = "" if target is None else f"-to-{target}"
         stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
         made_from = self.key(

@@ -35,7 +35,7 @@ class Contributions(Part):
         if list(area.picked) != sorted(set(area.picked)) or not all(0 <= p < places for p in area.picked):
             raise AevisError(f"The chosen neurons are no places of a rectangle of {places}. Choose them anew.")
 
-    def carried(self, area: AreaOfInterest, layer: int) -> AreaOfInterest | None:
+    def carry(self, area: AreaOfInterest, layer: int) -> AreaOfInterest | None:
         """The neurons of an earlier layer that feed an area's, its whole for the prediction's; None where none does."""
         extent = self.layers.layers[layer]
         if area == WHOLE_PREDICTION:
@@ -61,7 +61,7 @@ class Contributions(Part):
         _check_way(method)
         contribution.part_before(self.classifier, layer, target)
 
-    def stored(
+    def find_stored(
         self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str = "solved"
     ) -> Contribution | None:
         """The contributions where they are stored already."""

@@ -117,7 +117,7 @@ class Datapaths(Part):
         wanted = wanted or self.workspace.settings.extraction
         names = sorted(names, key=self.workspace.image_hash)
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self.key("datapath", form=2, images=hashes, parameters=datapath.used(wanted))
+        key = self.key("datapath", form=2, images=hashes, parameters=datapath.used_parameters(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -142,7 +142,7 @@ class Datapaths(Part):
             roles = (three[Role.ADVERSARIAL], three[Role.SOURCE], three[Role.TARGET])
             return DISTANCES[name](self.layers, *roles, traces[len(Role) :], levels)
 
-        return self._kept(paths, (images, name, tuple(levels) if levels is not None else None), measured)
+        return self._remember(paths, (images, name, tuple(levels) if levels is not None else None), measured)
 
     @one_sight()
     def distances_between(
@@ -154,7 +154,7 @@ class Datapaths(Part):
         traces = {key: self._trace(image, triplet.path_of(image)) for key, image in members.items()}
         return between(self.layers, traces, name, levels)
 
-    def _kept(self, of: tuple, key: tuple, make: Callable[[], T]) -> T:
+    def _remember(self, of: tuple, key: tuple, make: Callable[[], T]) -> T:
         """What was made before of these very objects under that key; at most KEPT of such results stay in memory."""
         place = (*map(id, of), *key)
         with self._keeping:
@@ -173,7 +173,9 @@ class Datapaths(Part):
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = foil_of(plan, place)
             made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
-            return self.key("datapath", form=2, **made_of, together=together, parameters=datapath.used(wanted))
+            return self.key(
+                "datapath", form=2, **made_of, together=together, parameters=datapath.used_parameters(wanted)
+            )
 
         adversarial = key(0, plan.example.adversarial, [])
         source = key(1, plan.example.source, [adversarial])

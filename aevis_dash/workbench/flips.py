@@ -69,7 +69,7 @@ class Flips(Part):
         compute = lambda: flipback.verify(self.classifier, self._question(example_id, asked), asked)  # noqa: E731
         return self.store.remember(key, Verification, compute)
 
-    def stored(self, example_id: str, asked: Intervention) -> Verification | None:
+    def find_stored(self, example_id: str, asked: Intervention) -> Verification | None:
         """What `verify` found, where that is stored."""
         return self.store.get(self._verification_key(example_id, asked), Verification)
 
@@ -111,7 +111,7 @@ class Flips(Part):
         def compute() -> Effects:
             asked = self._question(example_id, Intervention(layer))
             exchange = Exchange(self.classifier, asked.receiver, np.asarray(asked.donor), layer)
-            return Effects(exchange.integrated(lambda z: z[:, asked.wanted] - z[:, asked.before])[0])
+            return Effects(exchange.integrate(lambda z: z[:, asked.wanted] - z[:, asked.before])[0])
 
         return self.store.remember(self._effects_key(example_id, layer), Effects, compute).values
 

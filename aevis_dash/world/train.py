@@ -42,8 +42,8 @@ def train(seed: int = 0, drawings: int = 8000, epochs: int = 3, progress: Progre
     if drawings < _BATCH or epochs < 1 or seed < 0:
         raise ValueError(f"train needs drawings >= {_BATCH}, epochs >= 1 and seed >= 0")
     generator = torch.Generator().manual_seed(seed)
-    images, labels = _drawn(drawings, _training_set(seed), progress, _DRAWING_SHARE)
-    model = _untrained()
+    images, labels = _draw_images(drawings, _training_set(seed), progress, _DRAWING_SHARE)
+    model = _new_network()
     _initialise(model, generator)
     _fit(model, images, labels, epochs, generator, progress)
     progress(1.0, "trained")
@@ -55,12 +55,12 @@ def accuracy(model: nn.Module, drawings: int, seed: int) -> float:
 
     The model runs in eval mode and is left in the mode it came in.
     """
-    images, labels = _drawn(drawings, _fresh_set(seed))
+    images, labels = _draw_images(drawings, _fresh_set(seed))
     was_training = model.training
     model.eval()
     with torch.no_grad():
         hits = [
-            (model(_normalised(some)).argmax(dim=1) == truth).sum().item()
+            (model(_normalise(some)).argmax(dim=1) == truth).sum().item()
             for some, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
         ]
     model.train(was_training)
@@ -85,7 +85,7 @@ def load(path: Path) -> nn.Module:
         FileNotFoundError: there is no such file.
         RuntimeError: the file holds the weights of another network.
     """
-    model = _untrained()
+    model = _new_network()
     model.load_state_dict(load_file(path))
     return model.eval()
 
@@ -98,7 +98,7 @@ def _fresh_set(seed: int) -> int:
     return 2 * seed + 1
 
 
-def _drawn(count: int, seed: int, progress: Progress = _silent, share: float = 1.0) -> tuple[Tensor, Tensor]:
+def _draw_images(count: int, seed: int, progress: Progress = _silent, share: float = 1.0) -> tuple[Tensor, Tensor]:
     """Images uint8 (count, 3, SIZE, SIZE) and labels (count,) of a set of drawings."""
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)
     labels = np.empty(count, np.int64)
@@ -109,12 +109,12 @@ def _drawn(count: int, seed: int, progress: Progress = _silent, share: float = 1
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
-def _normalised(images: Tensor) -> Tensor:
+def _normalise(images: Tensor) -> Tensor:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (images.float() / 255 - mean) / std
 
 
-def _untrained() -> nn.Module:
+def _new_network() -> nn.Module:
     """A network whose making leaves the global random state alone."""
     with torch.random.fork_rng(devices=[]):
         return drawn_world_resnet(len(CLASSES))
@@ -142,7 +142,7 @@ def _fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _PEAK_RATE, total_steps=steps, pct_start=0.2)
     model.train()
     for step, batch in enumerate(_batches(len(images), epochs, generator)):
-        logits = model(_noisy(_normalised(images[batch]), generator))
+        logits = model(_noisy(_normalise(images[batch]), generator))
         loss = functional.cross_entropy(logits, labels[batch], label_smoothing=_SMOOTHING)
         optimiser.zero_grad()
         loss.backward()

@@ -50,7 +50,7 @@ def slow_page():
 
 def test_the_time_is_that_of_the_last_change_painted(slow_page):
     """From the pointer on, over the server's answer, to what is drawn a while after it; what only hovers counts not."""
-    with chromium.opened() as driver:
+    with chromium.open_browser() as driver:
         visitor = Visitor(driver, slow_page)
         driver.get(slow_page)
         ms = visitor.click_at(50, 20)

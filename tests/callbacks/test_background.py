@@ -41,7 +41,7 @@ def flip(view, page="page"):
 
 
 def asked(bench, view):
-    return bench.flips.stored(view.example, Intervention(bench.layers.find(LAYER).index, view.maps))
+    return bench.flips.find_stored(view.example, Intervention(bench.layers.find(LAYER).index, view.maps))
 
 
 def test_a_full_disk_is_said_and_the_next_try_works(bench, view, monkeypatch):

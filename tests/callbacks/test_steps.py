@@ -172,10 +172,10 @@ def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
     for step in steps:
         if step.is_flip:
             assert steps[step.parent].source == step.layer
-            assert bench.flips.stored(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
+            assert bench.flips.find_stored(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
         else:
             cause = cause_of(bench.layers, step)
-            assert bench.contributions.stored(triplet, *cause, "quadratic") is not None
+            assert bench.contributions.find_stored(triplet, *cause, "quadratic") is not None
 
 
 def test_an_area_follows_to_the_neurons_that_feed_it(drawn_world):

@@ -355,7 +355,7 @@ def test_the_descent_starts_from_the_best_of_three_by_eq_7(seed):
     problem = ContributionProblem(
         hand_wired.classifier(model), images, FeatureMap(2, channel), AreaOfInterest(2, *WHOLE), 0, P
     )
-    loss = lambda z: problem.unexplained(z) + P.sparsity * z.mean(1)  # noqa: E731
+    loss = lambda z: problem.unexplained_by(z) + P.sparsity * z.mean(1)  # noqa: E731
     found = loss(problem.start())
     for other in (problem.fewest(), quadratic.exact(problem.share, P.sparsity), torch.ones_like(problem.share)):
         assert (found <= loss(other) + 1e-6).all()

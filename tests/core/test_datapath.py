@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath, ranking
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative, used
+from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative, used_parameters
 from aevis_dash.core.problem import NO_RIVAL, Foil, Found
 from aevis_dash.domain import AevisError
 
@@ -124,9 +124,9 @@ def of_wide_net(method, changed=None):
 def test_gates_depend_on_the_parameters_that_their_method_is_said_to_use_and_on_no_others(method, parameter):
     one, other = of_wide_net(method), of_wide_net(method, parameter)
     moved = max(np.abs(a.gates - b.gates).max() for a, b in zip(one, other, strict=True))
-    uses = used(ExtractionParameters(method=method, share=0.2))
+    uses = used_parameters(ExtractionParameters(method=method, share=0.2))
     assert (moved > 1e-4) == (parameter in uses)
-    assert set(used(ExtractionParameters(method=method))) == {*uses, "hold"}
+    assert set(used_parameters(ExtractionParameters(method=method))) == {*uses, "hold"}
 
 
 def test_more_hold_takes_larger_sets():

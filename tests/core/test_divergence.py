@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aevis_dash.core.distance import cosine_distance
-from aevis_dash.core.divergence import BANDS, diverge, leaves, shuffled
+from aevis_dash.core.divergence import BANDS, diverge, leaves, shuffle_perturbation
 from aevis_dash.domain import Layer, LayerGraph
 
 GRAPH = LayerGraph(tuple(Layer(i, f"l{i}", (), 3, 2, 2) for i in range(4)), ((0, 1), (1, 2), (2, 3)))
@@ -92,7 +92,7 @@ def test_the_noise_is_the_perturbation_shuffled():
     random = np.random.default_rng(0)
     source = random.integers(60, 190, (8, 8, 3)).astype(np.uint8)
     adversarial = (source + random.integers(-9, 10, source.shape)).astype(np.uint8)
-    noisy = shuffled(source, adversarial, 3, seed=1)
+    noisy = shuffle_perturbation(source, adversarial, 3, seed=1)
     assert noisy.shape == (3, 8, 8, 3)
     wanted = np.sort(np.abs(adversarial.astype(int) - source), axis=None)
     for image in noisy:
@@ -100,9 +100,9 @@ def test_the_noise_is_the_perturbation_shuffled():
         np.testing.assert_array_equal(np.sort(np.abs(step), axis=None), wanted)
         assert (step != adversarial.astype(int) - source).mean() > 0.5
     assert not np.array_equal(noisy[0], noisy[1])
-    np.testing.assert_array_equal(noisy, shuffled(source, adversarial, 3, seed=1))
+    np.testing.assert_array_equal(noisy, shuffle_perturbation(source, adversarial, 3, seed=1))
     dark = np.zeros((8, 8, 3), np.uint8)
-    assert shuffled(dark, dark + np.uint8(4), 2, seed=0).max() == 4, "no wrap below black"
+    assert shuffle_perturbation(dark, dark + np.uint8(4), 2, seed=0).max() == 4, "no wrap below black"
 
 
 def test_the_cosine_distance_of_signals():

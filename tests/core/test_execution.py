@@ -103,7 +103,7 @@ def test_steered_runs_equal_the_twin(skip):
     network, x, other = Network(trace_model(model, (8, 8))), noise(2, size=8), noise(3, size=8)
     gates, steps = random_gates(4, network), 2 * random_gates(5, network)
     own, foil = (network.record(v, range(3))[1] for v in (x, other))
-    found = network.steered(x, gates, steps, {i: own[i] - foil[i] for i in range(3)})
+    found = network.run_steered(x, gates, steps, {i: own[i] - foil[i] for i in range(3)})
     weights = hand_wired.weights(model)
     for i in range(2):
         sides = [reference.activations(weights, v[i].numpy(), skip=skip) for v in (x, other)]
@@ -119,11 +119,13 @@ def test_steering_by_nothing_changes_nothing_and_taking_the_whole_value_is_a_gat
     network, x = Network(trace_model(make(), (64, 64))), noise(6)
     ones, some = torch.ones(2, network.layers.n_maps), random_gates(7, network)
     values = network.record(x, range(len(network.layers)))[1]
-    assert torch.equal(network.steered(x, ones, ones, values), network.logits(x))
+    assert torch.equal(network.run_steered(x, ones, ones, values), network.logits(x))
     last = {len(network.layers) - 1: values[len(network.layers) - 1]}
     start = network.layers.offsets[-2]
     gates = torch.cat([ones[:, :start], some[:, start:]], 1)
-    torch.testing.assert_close(network.steered(x, ones, gates, last), network.logits(x, gates), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        network.run_steered(x, ones, gates, last), network.logits(x, gates), atol=1e-4, rtol=1e-4
+    )
 
 
 @torch.no_grad()
@@ -138,7 +140,7 @@ def test_a_partial_run_equals_the_whole_one(first, last):
     state = part.prepare(x)
     for chosen in (torch.ones_like(gates), gates):
         whole = network.record(x, [last], chosen)[1][last]
-        found = part.gated(state, chosen[:, start:stop])
+        found = part.run_gated(state, chosen[:, start:stop])
         assert (found - whole).abs().max() <= 1e-6 * whole.abs().max()
     assert layer.channels == stop - start
 
@@ -148,7 +150,7 @@ def test_a_part_to_the_logits_takes_its_images_as_often_as_asked():
     network, x = Network(trace_model(resnet18(), (64, 64))), noise(4)
     gate = random_gates(5, network, 3)[:, : network.layers.offsets[1]]
     part = network.part(0, None)
-    found = part.gated(part.prepare(x), gate, rows=torch.tensor([1, 0, 1]))
+    found = part.run_gated(part.prepare(x), gate, rows=torch.tensor([1, 0, 1]))
     whole = torch.ones(3, network.layers.n_maps)
     whole[:, : gate.shape[1]] = gate
     torch.testing.assert_close(found, network.logits(x[[1, 0, 1]], whole), atol=1e-5, rtol=1e-5)
@@ -160,7 +162,7 @@ def test_what_bypasses_the_first_layer_is_held_fixed():
     network, x = Network(trace_model(model, (8, 8))), noise(6, size=8)
     part = network.part(1, 2)
     gate = torch.rand(2, 6, generator=torch.Generator().manual_seed(7))
-    found = part.gated(part.prepare(x), gate)
+    found = part.run_gated(part.prepare(x), gate)
     for i in range(2):
         parts = [np.ones(5), gate[i].numpy(), np.ones(5)]
         twin = reference.activations(hand_wired.weights(model), x[i].numpy(), parts, skip=True)
@@ -182,7 +184,7 @@ def test_a_partial_run_runs_nothing_outside_the_part(first, last, convolutions):
     part = network.part(first, last)
     state = part.prepare(noise(8))
     with Convolutions() as seen:
-        part.gated(state, torch.ones(2, network.layers.layers[first].channels))
+        part.run_gated(state, torch.ones(2, network.layers.layers[first].channels))
     assert seen.count == convolutions
 
 
@@ -192,9 +194,9 @@ def test_partial_runs_leave_their_state_alone():
     part = network.part(0, len(network.layers) - 1)
     state = part.prepare(noise(9, size=8))
     ones = torch.ones(2, 4)
-    first = part.gated(state, ones)
-    part.gated(state, 0 * ones)
-    assert torch.equal(part.gated(state, ones), first)
+    first = part.run_gated(state, ones)
+    part.run_gated(state, 0 * ones)
+    assert torch.equal(part.run_gated(state, ones), first)
 
 
 def test_recorded_values_are_not_written_over():

@@ -9,7 +9,7 @@ import reference
 import torch
 
 from aevis_dash.core import flipback
-from aevis_dash.core.flipback import ANY, Bench, FlipQuestion, smallest, thinned, verify
+from aevis_dash.core.flipback import ANY, Bench, FlipQuestion, smallest, thin, verify
 from aevis_dash.domain import AevisError, Intervention, Verdict, Verification
 
 WIDTHS = (5, 6, 5)
@@ -45,7 +45,7 @@ def test_margins_and_labels_are_those_of_the_twin(layer, skip):
     chosen = np.random.default_rng(layer).uniform(size=(4, WIDTHS[layer])) < 0.5
     for wanted in (question.wanted, ANY):
         either = FlipQuestion(question.receiver, question.donor, layer, question.before, wanted)
-        margins, labels = Bench(c, either).tried(chosen)
+        margins, labels = Bench(c, either).measure(chosen)
         for row, margin, label in zip(chosen, margins, labels, strict=True):
             logits = patched(net, c, question, row)
             others = np.delete(logits, question.before)
@@ -79,7 +79,7 @@ def by_force(bench):
     """The size of the smallest of all sets that turns the label, None where none does."""
     for size in range(bench.width + 1):
         sets = np.array([np.isin(np.arange(bench.width), some) for some in combinations(range(bench.width), size)])
-        if bench.turned(sets).any():
+        if bench.turns(sets).any():
             return size
     return None
 
@@ -92,17 +92,17 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
         found, best = smallest(bench), by_force(bench)
         assert found is not None
         assert best is not None
-        assert bench.turned(found[None])[0]
+        assert bench.turns(found[None])[0]
         for channel in np.flatnonzero(found):
-            assert not bench.turned((found & (np.arange(10) != channel))[None])[0]
+            assert not bench.turns((found & (np.arange(10) != channel))[None])[0]
         sizes.append((int(found.sum()), best))
         others = smallest(bench, ~found)
         without.append(others is not None)
         if others is None:
-            assert not bench.turned((~found)[None])[0]
+            assert not bench.turns((~found)[None])[0]
         else:
             assert not (others & found).any()
-            assert bench.turned(others[None])[0]
+            assert bench.turns(others[None])[0]
         told = verify(c, question, Intervention(question.layer, tuple(np.flatnonzero(found)), randoms=1))
         assert told.others == (-1 if others is None else others.sum())
     assert 0 < sum(without) < 12
@@ -144,7 +144,7 @@ def test_the_smaller_of_two_ways_to_grow_is_thinned(monkeypatch):
     _, c, question = drawn(1, widths=(5, 10, 5))
     bench, asked = Bench(c, question), []
     small, large = np.arange(10) < 3, np.ones(10, bool)
-    monkeypatch.setattr(flipback, "thinned", lambda bench, chosen: asked.append(chosen) or chosen)
+    monkeypatch.setattr(flipback, "thin", lambda bench, chosen: asked.append(chosen) or chosen)
     for one, other in ((small, large), (large, small), (None, small)):
         monkeypatch.setattr(flipback, "grow", lambda bench, allowed, one=one: one)
         monkeypatch.setattr(flipback, "shortest_prefix", lambda bench, allowed, other=other: other)
@@ -168,10 +168,10 @@ def test_a_search_that_needs_the_whole_cut_names_no_maps():
 def test_large_sets_are_thinned_by_slopes_and_end_where_every_map_is_needed():
     _, c, question = drawn(1, layer=1, widths=(6, 150, 6))
     bench = Bench(c, question)
-    found = thinned(bench, np.ones(150, bool))
-    assert bench.turned(found[None])[0]
+    found = thin(bench, np.ones(150, bool))
+    assert bench.turns(found[None])[0]
     assert found.sum() < 150
-    assert not any(bench.turned((found & (np.arange(150) != k))[None])[0] for k in np.flatnonzero(found))
+    assert not any(bench.turns((found & (np.arange(150) != k))[None])[0] for k in np.flatnonzero(found))
 
 
 def test_the_steps_of_a_verification_and_its_controls():
@@ -186,13 +186,13 @@ def test_the_steps_of_a_verification_and_its_controls():
     assert found.turned == (found.labels[-1] == question.wanted)
     every = Bench(c, question)
     all_of_three = np.array([np.isin(np.arange(6), some) for some in combinations(range(6), 3)])
-    margins, said = every.tried(all_of_three)
+    margins, said = every.measure(all_of_three)
     assert len(found.chance) == 19, "every other set of three"
     assert all(np.abs(margins - value).min() < 1e-4 for value in found.chance)
     assert len({round(float(value), 4) for value in found.chance}) > 5
     assert found.percentile == pytest.approx(np.mean([value < found.margins[-1] for value in found.chance]))
     largest = np.isin(np.arange(6), np.argsort(-every.difference(), kind="stable")[:3])
-    margin, label = every.tried(largest[None])
+    margin, label = every.measure(largest[None])
     assert found.controls[0] == pytest.approx(float(margin[0]), abs=1e-4)
     assert found.controls_turned[0] == (label[0] == question.wanted)
     same, other = (tuple(np.flatnonzero(some).tolist()) for some in (largest, ~largest))
@@ -238,14 +238,14 @@ def test_the_controls_are_orders_of_the_twins_slopes_and_take_as_many_maps_as_th
     for k, values in enumerate(strengths):
         order = reference.best_first(values)
         first = np.isin(np.arange(width), order[:2])
-        margins, said = bench.tried(first[None])
+        margins, said = bench.measure(first[None])
         assert found.controls[k] == pytest.approx(float(margins[0]), abs=1e-4)
         turned = said[0] != question.before if either else said[0] == question.wanted
         assert found.controls_turned[k] == turned
         assert found.controls_same[k] == (set(order[:2]) == {1, 3})
         size = int(found.needed[k])
         beside = np.array([np.isin(np.arange(width), order[:n]) for n in (size - 1, size)])
-        assert bench.turned(beside).tolist() == [False, True]
+        assert bench.turns(beside).tolist() == [False, True]
 
 
 def judged(**fields):
@@ -295,7 +295,7 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
     bench = Bench(c, question)
     assert set(np.flatnonzero(bench.difference() > 0)) == {0, 3}
     found = verify(c, question, Intervention(0, (0,), randoms=60))
-    margins, said = bench.tried(np.eye(4, dtype=bool)[[3]])
+    margins, said = bench.measure(np.eye(4, dtype=bool)[[3]])
     np.testing.assert_allclose(found.chance, margins, atol=1e-5)
     assert found.chance_turned == float(said[0] == question.wanted) == 1
     assert (found.turned, found.rivals) == (False, ()), "what turns nothing has no rival"
@@ -341,7 +341,7 @@ def test_an_activation_may_be_the_donor():
     chosen = np.isin(np.arange(6), [1, 4])
     gates = np.ones(16)
     gates[5:11][chosen] = 0
-    ablated = Bench(c, FlipQuestion(question.receiver, zeros, 1, question.before)).tried(chosen[None])
+    ablated = Bench(c, FlipQuestion(question.receiver, zeros, 1, question.before)).measure(chosen[None])
     logits = hand_wired.logits_twin(net, question.receiver[0], gates)
     others = np.delete(logits, question.before)
     assert ablated[0][0] == pytest.approx(others.max() - logits[question.before], abs=1e-4)

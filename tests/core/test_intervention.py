@@ -330,7 +330,7 @@ def lead(up, down):
 def test_integrated_effects_are_the_twins_mean_slope_on_the_way(skip, layer):
     net, (into, out_of) = hand_wired.random_net(11 + layer, WIDTHS, skip), pair(11 + layer)
     c, up, down = hand_wired.classifier(net), np.array([0, 1, 2]), np.array([1, 2, 0])
-    found = Exchange(c, into, out_of, layer, batch=7).integrated(lead(up, down), steps=4)
+    found = Exchange(c, into, out_of, layer, batch=7).integrate(lead(up, down), steps=4)
     assert found.shape == (B, WIDTHS[layer])
     for i, (receiver, donor) in enumerate(zip(*tensors(c, into, out_of), strict=True)):
         logits = on_the_way(net, receiver, donor, layer)
@@ -350,18 +350,18 @@ def test_integrated_effects_sum_to_what_exchanging_the_layer_changes(skip, layer
     c, (into, out_of) = hand_wired.classifier(hand_wired.random_net(12, WIDTHS, skip)), pair(12)
     exchange, margin = Exchange(c, into, out_of, layer), lead(np.array([0, 1, 2]), np.array([1, 2, 0]))
     none, every = (margin(exchange.logits(np.full((B, WIDTHS[layer]), chosen))) for chosen in (False, True))
-    np.testing.assert_allclose(exchange.integrated(margin, 400).sum(1), every - none, rtol=0.01)
+    np.testing.assert_allclose(exchange.integrate(margin, 400).sum(1), every - none, rtol=0.01)
 
 
 def test_integrated_effects_do_not_depend_on_the_batch_and_count_their_runs():
     c, (into, out_of) = hand_wired.classifier(hand_wired.random_net(13, WIDTHS, skip=True)), pair(13)
     exchanges = [Exchange(c, into, out_of, 1, batch) for batch in (32, 7, 1)]
-    found = [exchange.integrated(lead(np.array([0, 1, 2]), np.array([1, 2, 0])), 10) for exchange in exchanges]
+    found = [exchange.integrate(lead(np.array([0, 1, 2]), np.array([1, 2, 0])), 10) for exchange in exchanges]
     assert [exchange.runs for exchange in exchanges] == [2 * B + 3 * 10 * B] * 3
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5)
     with pytest.raises(ValueError, match="at least 1 step"):
-        exchanges[0].integrated(lambda logits: logits[:, 0], 0)
+        exchanges[0].integrate(lambda logits: logits[:, 0], 0)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +385,7 @@ def test_on_a_cut_of_the_drawn_world_effects_sum_to_the_change_of_the_margin(foo
     assert (after - before < -1).all()
     first_order = exchange.slopes(np.zeros(exchange.shape, bool), margin)
     off, slopes_off = (
-        abs(effects.sum(1) / (after - before) - 1) for effects in (exchange.integrated(margin), first_order)
+        abs(effects.sum(1) / (after - before) - 1) for effects in (exchange.integrate(margin), first_order)
     )
     assert off.max() < 0.01
     assert slopes_off.min() > 0.01
@@ -399,8 +399,8 @@ def test_in_the_drawn_world_identical_runs_change_nothing_and_a_used_map_does(fo
     same, exchange = Exchange(c, adv, adv, layer), Exchange(c, adv, src, layer)
     own = c.network.logits(c.inputs(adv)).detach().numpy()
     np.testing.assert_allclose(same.logits(chosen_maps(0, same.shape[1], len(adv))), own, atol=1e-4)
-    assert not same.integrated(margin, 2).any()
-    used = abs(exchange.integrated(margin, 4)).argmax(1)
+    assert not same.integrate(margin, 2).any()
+    used = abs(exchange.integrate(margin, 4)).argmax(1)
     alone = used[:, None] == np.arange(exchange.shape[1])
     assert (abs(margin(exchange.logits(alone)) - margin(own)) > 0.01).all()
 

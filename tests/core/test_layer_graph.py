@@ -257,7 +257,7 @@ def test_a_gated_linear_unit_is_told_to_have_no_gate():
     """Its halves are other maps than what it gives, so it is no activation of one map, and no silence either."""
     halves = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GLU(1), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     traced = trace_model(halves.eval(), (8, 8))
-    assert [traced.described(node) for node in traced.ungated] == ["1 (GLU)"]
+    assert [traced.describe(node) for node in traced.ungated] == ["1 (GLU)"]
     assert len(traced.layers) == 1
 
 

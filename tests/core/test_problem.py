@@ -64,7 +64,7 @@ def test_means_and_counts_of_rows_equal_loops():
     assert problem.mean(values).tolist() == [5.0, 7.0]
     logits = torch.zeros(5, 3)
     logits[:, label] = torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0])
-    assert problem.kept(logits).tolist() == [2, 2]
+    assert problem.count_kept(logits).tolist() == [2, 2]
     assert problem.keeps(logits).tolist() == [True, False]
 
 

@@ -98,9 +98,9 @@ def test_what_works_against_the_label_is_last_with_its_order():
 
 def test_ties_are_broken_within_a_thousandth_and_nothing_else_is_moved():
     gates = torch.tensor([[0.5, 0.5, 0.0, 1.0, 1.0]])
-    found = ranking.resolved(gates, torch.tensor([[1.0, 2.0, 9.0, 4.0, 3.0]]))[0]
+    found = ranking.break_ties(gates, torch.tensor([[1.0, 2.0, 9.0, 4.0, 3.0]]))[0]
     assert found.argsort(descending=True).tolist() == [3, 4, 1, 0, 2]
     assert (found - gates[0]).abs().max() <= 1e-3
     assert found.max() <= 1
-    alone = ranking.resolved(torch.tensor([[0.3]]), torch.tensor([[1.0]]))
+    alone = ranking.break_ties(torch.tensor([[0.3]]), torch.tensor([[1.0]]))
     assert float(alone) == pytest.approx(0.3, abs=1e-3)

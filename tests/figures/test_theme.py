@@ -14,9 +14,9 @@ from aevis_dash.figures.theme import (
     blend,
     caption,
     channels,
-    faded,
+    fade,
     graph_config,
-    shortened,
+    shorten,
 )
 
 THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
@@ -110,7 +110,7 @@ def test_blending_is_the_mean_and_does_not_depend_on_the_order():
     pair = [Role.TARGET, Role.SOURCE]
     assert LIGHT.paths(pair) == LIGHT.paths(pair[::-1])
     assert LIGHT.paths([Role.SOURCE]) == LIGHT.source
-    assert faded("#0a0b0c", 0.5) == "rgba(10,11,12,0.5)"
+    assert fade("#0a0b0c", 0.5) == "rgba(10,11,12,0.5)"
 
 
 def test_no_state_is_shared_between_visitors():
@@ -132,5 +132,5 @@ def test_nothing_is_offered_to_a_cloud():
 def test_captions_are_short_and_carry_no_markup():
     assert caption(Role.SOURCE, {Role.SOURCE: "<i>"}) == "src · &lt;i&gt;"
     assert caption(Role.TARGET, {}) == "tar"
-    assert shortened("abcdefghij", 6) == "abcde…"
-    assert shortened("abcdefghij", 3) == ""
+    assert shorten("abcdefghij", 6) == "abcde…"
+    assert shorten("abcdefghij", 3) == ""

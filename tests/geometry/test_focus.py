@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aevis_dash.domain import DatapathDistance
 from aevis_dash.geometry.dag import columns, groups
-from aevis_dash.geometry.focus import folded, interest, quiet, toggled
+from aevis_dash.geometry.focus import closed_groups, interest, quiet, toggle
 
 DEEP = graph([f"s{i // 20}.{i // 4}" for i in range(100)])
 TREE = groups(DEEP)
@@ -58,23 +58,23 @@ def test_what_stands_open_fits_where_anything_does(values, room):
 
 def test_a_shown_layer_is_never_closed_away_but_by_hand():
     every = {g.name for g in TREE}
-    assert {"s0", "s0.0"} & folded(TREE, every, (), [2]) == set()
-    assert "s1" in folded(TREE, every, (), [2])
-    assert "s0.0" in folded(TREE, every, ("-s0.0",), [2])
+    assert {"s0", "s0.0"} & closed_groups(TREE, every, (), [2]) == set()
+    assert "s1" in closed_groups(TREE, every, (), [2])
+    assert "s0.0" in closed_groups(TREE, every, ("-s0.0",), [2])
 
 
 def test_folds_override_and_opening_opens_what_is_around():
     every = {g.name for g in TREE}
-    assert every - folded(TREE, every, ("+s3.17",), ()) == {"s3", "s3.17"}
-    assert folded(TREE, (), ("-s1",), ()) == {"s1"}
-    assert folded(TREE, (), ("+attic", "-attic"), ()) == frozenset(), "a group of another model is none"
+    assert every - closed_groups(TREE, every, ("+s3.17",), ()) == {"s3", "s3.17"}
+    assert closed_groups(TREE, (), ("-s1",), ()) == {"s1"}
+    assert closed_groups(TREE, (), ("+attic", "-attic"), ()) == frozenset(), "a group of another model is none"
 
 
 def test_toggling_twice_gives_the_state_back():
     group = TREE[0]
-    closed = folded(TREE, (), (), ())
-    once = toggled((), group, closed)
-    assert group.name in folded(TREE, (), once, ())
-    twice = toggled(once, group, folded(TREE, (), once, ()))
-    assert folded(TREE, (), twice, ()) == closed
+    closed = closed_groups(TREE, (), (), ())
+    once = toggle((), group, closed)
+    assert group.name in closed_groups(TREE, (), once, ())
+    twice = toggle(once, group, closed_groups(TREE, (), once, ()))
+    assert closed_groups(TREE, (), twice, ()) == closed
     assert len(twice) == 1

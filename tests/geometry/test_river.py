@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aevis_dash.domain import DatapathDistance, Pattern
-from aevis_dash.geometry.river import SIDE_MARGIN, evened, filled, river, stretches, way
+from aevis_dash.geometry.river import SIDE_MARGIN, even_out, fill, river, stretches, way
 
 DISTANCES = st.floats(0, 10).map(lambda d: 0.0 if d < 1e-3 else d)
 
@@ -189,7 +189,7 @@ def test_neither_the_unit_of_length_nor_who_is_called_the_source_changes_the_pic
 @settings(deadline=None, max_examples=30)
 @given(distances(DISTANCES | st.just(np.nan)))
 def test_evened_gaps_are_all_one_and_split_as_before(d):
-    even = evened(d)
+    even = even_out(d)
     known = np.isfinite(d.d1)
     np.testing.assert_array_equal(even.d1, np.where(known, 1, np.nan))
     split = known & np.isfinite(d.d2 + d.d3)
@@ -203,7 +203,7 @@ def test_evened_gaps_are_all_one_and_split_as_before(d):
 @settings(deadline=None, max_examples=30)
 @given(arrays(float, st.integers(1, 12), elements=st.floats(-9, 9) | st.just(np.nan)))
 def test_filled_keeps_what_is_known_and_reads_the_rest_off_a_straight_line(values):
-    found, known = filled(values, 0.7), np.flatnonzero(np.isfinite(values))
+    found, known = fill(values, 0.7), np.flatnonzero(np.isfinite(values))
     if known.size == 0:
         np.testing.assert_array_equal(found, 0.7)
     for i, value in enumerate(found):
@@ -222,12 +222,12 @@ def test_filled_keeps_what_is_known_and_reads_the_rest_off_a_straight_line(value
 @given(distances(DISTANCES | st.just(np.nan)))
 def test_no_bracket_contradicts_the_distances(d):
     """Of every bracket: what it says of d2, or d3, or their order, holds between its own first and last layers."""
-    scale, ways = filled(d.d1, 0.0).max(), way(d)
+    scale, ways = fill(d.d1, 0.0).max(), way(d)
     calm = np.array([ways[max(i - 1, 0) : i + 2].mean() for i in range(len(ways))])
     for s in stretches(d, nulls=0):
         if s.pattern is Pattern.DIVERGING:
-            assert filled(d.d2, 0.0)[s.last] - filled(d.d2, 0.0)[s.first] >= 0.079 * scale
+            assert fill(d.d2, 0.0)[s.last] - fill(d.d2, 0.0)[s.first] >= 0.079 * scale
         if s.pattern is Pattern.MERGING:
-            assert filled(d.d3, 0.0)[s.first] - filled(d.d3, 0.0)[s.last] >= 0.079 * scale
+            assert fill(d.d3, 0.0)[s.first] - fill(d.d3, 0.0)[s.last] >= 0.079 * scale
         if s.pattern is Pattern.TRANSITION:
             assert calm.min() <= 0.5 - SIDE_MARGIN < 0.5 + SIDE_MARGIN <= calm.max()

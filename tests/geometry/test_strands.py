@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from aevis_dash.domain import DatapathDistance, further
 from aevis_dash.geometry.river import river
-from aevis_dash.geometry.strands import best_order, evened, falling, fitted, strands, stress_of, wanted
+from aevis_dash.geometry.strands import best_order, best_places, even_out, falling, fit, strands, stress_of
 
 KEYS = ("source", "adversarial", "target", *map(further, range(2, 7)))
 LENGTHS = st.floats(0, 10).map(lambda d: 0.0 if d < 1e-3 else d)
@@ -96,7 +96,7 @@ WEIGHTS = st.sampled_from([(0.0, 0.0), (0.1, 1.0), (0.7, 0.0), (0.3, 4.0)])
 def test_no_gap_can_be_moved_for_the_better(drawn, weights):
     """Karush, Kuhn and Tucker: no slope at an open gap, none that falls at a closed one. The problem is convex."""
     _, apart = drawn
-    y = fitted(apart, 1, *weights)
+    y = fit(apart, 1, *weights)
     np.testing.assert_allclose(y.sum(1), 0, atol=1e-9)
 
     def cost(gaps):
@@ -115,7 +115,7 @@ def test_no_gap_can_be_moved_for_the_better(drawn, weights):
 def test_no_other_falling_places_cost_less(drawn, weights, seed):
     _, apart = drawn
     rng = np.random.default_rng(seed)
-    y = fitted(apart, 0, *weights)
+    y = fit(apart, 0, *weights)
     best = reference.strands_objective(y.tolist(), apart.tolist(), 0, *weights)
     for spread in (0.01, 0.3, 3):
         other = np.sort(y + rng.normal(0, spread, y.shape), axis=1)[:, ::-1]
@@ -142,7 +142,7 @@ def test_no_order_is_under_less_stress(drawn):
 
     def stress(order):
         seen = apart[:, order][:, :, order]
-        return stress_of(falling(wanted(seen)), seen)
+        return stress_of(falling(best_places(seen)), seen)
 
     order = best_order(apart, (0, 1))
     assert order.index(0) < order.index(1)
@@ -157,7 +157,7 @@ def test_of_more_than_six_no_path_can_be_moved_for_the_better(seed):
 
     def stress(order):
         seen = apart[:, order][:, :, order]
-        return stress_of(falling(wanted(seen)), seen)
+        return stress_of(falling(best_places(seen)), seen)
 
     order = best_order(apart, (2, 5))
     assert order.index(2) < order.index(5)
@@ -216,7 +216,7 @@ def test_the_nearer_to_the_adversarial_is_hardly_drawn_farther(drawn):
     _, apart = drawn
     wrong = []
     for nearness in (0.0, 3.0, 300.0):
-        y = fitted(apart, 0, 0, nearness)
+        y = fit(apart, 0, 0, nearness)
         far, true = np.abs(y - y[:, :1])[:, 1:], apart[:, 0, 1:]
         excess = np.maximum(far[:, :, None] - far[:, None, :], 0) * (true[:, :, None] < true[:, None, :])
         wrong.append(np.square(excess).sum())
@@ -238,6 +238,8 @@ def test_closed_layers_keep_the_order_and_the_scale_of_all():
 
 
 def test_evened_layers_are_as_wide_as_one_another():
-    d = evened({("source", "adversarial"): np.array([1.0, 0, np.nan, 4]), ("adversarial", "target"): [2, 0, 3, np.nan]})
+    d = even_out(
+        {("source", "adversarial"): np.array([1.0, 0, np.nan, 4]), ("adversarial", "target"): [2, 0, 3, np.nan]}
+    )
     np.testing.assert_allclose(d["source", "adversarial"], [0.5, 0, np.nan, 1])
     np.testing.assert_allclose(d["adversarial", "target"], [1, 0, 1, np.nan])

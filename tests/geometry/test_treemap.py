@@ -16,11 +16,11 @@ from aevis_dash.geometry.treemap import (
     REGIONS,
     Rect,
     capacity,
-    climbed,
+    climb,
     cost,
     grid,
     inner,
-    nested,
+    nesting,
     squarify,
     treemap,
 )
@@ -81,7 +81,7 @@ def test_areas_are_proportional_and_everything_is_nested(counts, width, height):
     drawn = treemap(given_regions, width, height)
     assert {region for region, _ in drawn.regions} == set(given_regions)
     per_map = width * height / max(sum(counts), 1)
-    home = nested(given_regions)
+    home = nesting(given_regions)
     assert set(home) == set(drawn.sets)
     for region, rect in drawn.regions:
         assert rect.area == pytest.approx(per_map * len(region.channels))
@@ -101,7 +101,7 @@ def test_maps_in_no_set_stand_beside_all_sets_in_a_box_of_their_own(counts, few,
     assert inside(box, Rect(0, 0, width, height))
     assert apart([box, *drawn.sets.values()])
     assert box.width == pytest.approx(min(OUTSIDE, MOST_OUTSIDE * width) if sum(counts) else width)
-    assert set(drawn.sets) == set(nested(made(counts)))
+    assert set(drawn.sets) == set(nesting(made(counts)))
     mine = [cell.rect for cell in drawn.cells if cell.channel >= 1000]
     assert len(mine) == min(few, capacity(inner(box)))
     assert all(inside(rect, box) for rect in mine)
@@ -126,7 +126,7 @@ def test_cells_are_equal_apart_and_inside_their_region(counts, width, height):
 
 def every_layout(given_regions, whole):
     """Slowly: all orders of sets and of the regions in each, and all directions of the first strips."""
-    home = nested(given_regions)
+    home = nesting(given_regions)
     for roles in permutations(home):
         orders = product(*(permutations(home[role]) for role in roles))
         for order, talls in product(orders, product((False, True), repeat=len(roles) + 1)):
@@ -176,7 +176,7 @@ def test_eight_sets_are_nested_in_proportion_too(sizes):
     assert {region for region, _ in drawn.regions} == set(given_regions)
     assert all(rect.area == pytest.approx(per_map * len(region.channels)) for region, rect in drawn.regions)
     assert apart([rect for _, rect in drawn.regions])
-    home = nested(given_regions)
+    home = nesting(given_regions)
     assert all(any(inside(rect, drawn.sets[p]) for p in region.paths if p in home) for region, rect in drawn.regions)
     assert apart(list(drawn.sets.values()))
 
@@ -203,9 +203,9 @@ def test_swaps_go_on_until_none_helps_and_stop_in_time():
         tried.append(order)
         return sum(abs(value - place) for place, value in enumerate(order))
 
-    assert climbed((4, 3, 2, 1, 0), price) == (0, 1, 2, 3, 4)
+    assert climb((4, 3, 2, 1, 0), price) == (0, 1, 2, 3, 4)
     tried.clear()
-    climbed(tuple(range(30))[::-1], price)
+    climb(tuple(range(30))[::-1], price)
     assert len(tried) <= 80
 
 
@@ -241,8 +241,8 @@ def test_shared_region_goes_to_the_larger_set_and_in_a_tie_to_the_adversarial():
     both = frozenset({Role.SOURCE, Role.ADVERSARIAL})
     shared, source = Region(both, (0,)), Region(frozenset({Role.SOURCE}), (1, 2))
     adversarial = Region(frozenset({Role.ADVERSARIAL}), (3, 4))
-    assert shared in nested([source, shared, adversarial])[Role.ADVERSARIAL]
-    assert shared in nested([source, shared])[Role.SOURCE]
+    assert shared in nesting([source, shared, adversarial])[Role.ADVERSARIAL]
+    assert shared in nesting([source, shared])[Role.SOURCE]
 
 
 def test_a_set_inside_another_has_no_rectangle():

@@ -98,7 +98,7 @@ def contribution_to(bench: Workbench, found: Triplet, step: Step | None, how: st
     if step is None:
         return None
     cause = cause_of(bench.layers, step)
-    return bench.contributions.stored(found, *cause, how) or bench.contributions.contribute(
+    return bench.contributions.find_stored(found, *cause, how) or bench.contributions.contribute(
         found, *cause, method="quadratic"
     )
 

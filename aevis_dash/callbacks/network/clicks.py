@@ -14,7 +14,7 @@ from aevis_dash.callbacks.view.opening import at_layer, settle
 from aevis_dash.callbacks.view.state import View, changes, without_own
 from aevis_dash.domain import DATAPATHS, LayerGraph, Role
 from aevis_dash.geometry.dag import Columns, Group
-from aevis_dash.geometry.focus import toggled
+from aevis_dash.geometry.focus import toggle
 from aevis_dash.workbench import Triplet, Workbench
 
 BEST = 3
@@ -106,7 +106,7 @@ def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -
     group, layer = _keyed(bench, view, placed, what)
     if group:
         known = next((g for g in tree if g.name == group), None)
-        return view.edit(folds=toggled(view.folds, known, placed.closed)) if known is not None else view
+        return view.edit(folds=toggle(view.folds, known, placed.closed)) if known is not None else view
     return view if layer is None else at_layer(bench, view, layer)
 
 

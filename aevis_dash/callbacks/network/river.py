@@ -30,7 +30,7 @@ from aevis_dash.domain import (
     AevisError,
     DatapathDistance,
     Role,
-    unsolved,
+    unsolved_note,
 )
 from aevis_dash.figures.dots import similarity
 from aevis_dash.figures.drawing import Drawing
@@ -48,9 +48,9 @@ from aevis_dash.figures.network import (
 from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.geometry.dag import Columns, Group, columns, groups
-from aevis_dash.geometry.focus import folded, interest, quiet
-from aevis_dash.geometry.river import River, evened, river, stretches
-from aevis_dash.geometry.strands import evened as strands_evened
+from aevis_dash.geometry.focus import closed_groups, interest, quiet
+from aevis_dash.geometry.river import River, even_out, river, stretches
+from aevis_dash.geometry.strands import even_out as strands_evened
 from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
 from aevis_dash.layouts.sentences import Sentence, sentences
@@ -210,7 +210,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
 def _doubt(found: Triplet) -> list[Sentence]:
     """Said where the solver of the datapaths did not come to an end."""
     count = sum(path.unsolved for path in found.paths)
-    return [Sentence(unsolved(f"{count} of {len(found.paths)} datapaths", "Eq. 5"))] if count else []
+    return [Sentence(unsolved_note(f"{count} of {len(found.paths)} datapaths", "Eq. 5"))] if count else []
 
 
 def groups_of(bench: Workbench) -> tuple[Group, ...]:
@@ -223,7 +223,7 @@ def placed_of(bench: Workbench, found: Triplet, view: View) -> Columns:
     graph, tree = bench.layers, groups_of(bench)
     default = quiet(graph, tree, interest(bench.datapaths.distances(found, "activations")))
     seen = [graph.find(name).index for name in (view.layer, *view.pinned) if name]
-    return columns(graph, tree, folded(tree, default, view.folds, seen))
+    return columns(graph, tree, closed_groups(tree, default, view.folds, seen))
 
 
 def levels_of(placed: Columns) -> list[range]:
@@ -234,7 +234,7 @@ def levels_of(placed: Columns) -> list[range]:
 def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> River:
     """The paper's river, its scale that of the layers, whatever is closed."""
     if view.gap == "equal":
-        return river(evened(distance))
+        return river(even_out(distance))
     return river(distance, float(np.max(layers.d1, where=np.isfinite(layers.d1), initial=0.0)))
 
 

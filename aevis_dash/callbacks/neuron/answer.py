@@ -105,7 +105,7 @@ def _flip(bench: Workbench, view: View) -> dict[str, Any]:
     """What is stored of a flip-back; where it is no step of the trail yet, the button makes it one."""
     if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
         return {"flip": [], "no_flip": True, "no_prediction": True}
-    found = bench.flips.stored(view.example, intervention_of(bench.layers, flip_of(view)))
+    found = bench.flips.find_stored(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
         asked = flips([question(view.maps, view.replacement)], view.layer, [], None)
         return {"flip": asked, "no_flip": False, "no_prediction": False}

@@ -81,7 +81,7 @@ def _verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) ->
 
 
 def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
-    found = bench.flips.stored(view.example or "", intervention_of(bench.layers, step))
+    found = bench.flips.find_stored(view.example or "", intervention_of(bench.layers, step))
     if found is None:
         return "not tested here"
     return verdict(found) + _chosen_alike(bench, view, step, found, donors)
@@ -120,7 +120,7 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
     cause, role = cause_of(bench.layers, step), Role(step.on)
     row = tuple(Role).index(role)
     for how in _ways(view):
-        found = bench.contributions.stored(triplet, *cause, how)
+        found = bench.contributions.find_stored(triplet, *cause, how)
         if found is not None and found.effect[row] > 0:
             strength = found.strength(row)
             best = [c for c in found.ranking(row)[:2].tolist() if strength[c] > 0]

@@ -27,7 +27,7 @@ from aevis_dash.callbacks.view.state import (
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, area_from_text, area_of, cause_of, step_from_text
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.distance import DISTANCES
-from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, shortened
+from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, shorten
 from aevis_dash.workbench import Workbench
 
 _NAMED = 3
@@ -59,7 +59,7 @@ def remainder(search: str, refused: bool = False) -> list[str]:
     full = [name for name, given in known.items() if given[0]]
     lost = [name for name in full if name in BELONGS["example"]] if "example" not in full and not refused else []
     end = "." if refused or set(full) <= set(lost) else "; the rest is shown."
-    unknown = [f"`{shortened(name, 30)}`" for name in fields if name not in known]
+    unknown = [f"`{shorten(name, 30)}`" for name in fields if name not in known]
     said = [f"The link says {list_names(unknown)}, which this page does not know{end}"] if unknown else []
     twice = [f"`{name}`" for name, given in known.items() if len(given) > 1]
     said += [f"The link says {list_names(twice)} more than once; only the first counts."] if twice else []
@@ -104,7 +104,7 @@ def check(view: View, bench: Workbench) -> None:
             given = getattr(view, name)
             raise AevisError(f"The page or the link names no {name} {given!r}. It is one of: {known}.")
     for name in foreign(view, bench):
-        raise AevisError(f"The page or the link compares with {shortened(name)!r}, which is no image here.")
+        raise AevisError(f"The page or the link compares with {shorten(name)!r}, which is no image here.")
     for name in view.pinned:
         bench.layers.find(name)
     if view.layer is None and (view.map is not None or view.area or view.maps):

@@ -8,7 +8,7 @@ from aevis_dash.callbacks.view.address import check, checked_view, foreign, from
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import NULLS, View, changes, wanted_of, without_own
 from aevis_dash.callbacks.view.steps import Area, area_of, plain_area
-from aevis_dash.domain import DATAPATHS, AevisError, Role, shortened
+from aevis_dash.domain import DATAPATHS, AevisError, Role, shorten
 from aevis_dash.workbench import Triplet, Workbench
 
 
@@ -106,7 +106,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
         return view.but(compared=()), [
             f"The link compares {len(there) + 1} datapaths, and {DATAPATHS} are the most; the triplet's are shown."
         ]
-    named = list_names([repr(shortened(name)) for name in missing])
+    named = list_names([repr(shorten(name)) for name in missing])
     said = [f"The link compares with {named}, which this example has no datapath of; the rest is shown."]
     return view.but(compared=there), said if missing else []
 
@@ -160,7 +160,7 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
         return None
     if bench.layers.find(view.layer).index == layer:
         return view.area
-    area = bench.contributions.carried(area_of(bench.layers, view.layer, view.area), layer)
+    area = bench.contributions.carry(area_of(bench.layers, view.layer, view.area), layer)
     extent = bench.layers.layers[layer]
     return None if area is None or area.neurons == extent.height * extent.width else plain_area(area)
 

@@ -7,7 +7,7 @@ page ever makes it, is refused before it is used.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aevis_dash.domain import AevisError, shortened, so_many, whole_number
+from aevis_dash.domain import AevisError, shorten, so_many, whole_number
 
 STEPS = 200
 """Steps of a trail at most: more would not fit into a link."""
@@ -108,7 +108,7 @@ def read_numbers(text: str, name: str) -> tuple[int, ...]:
 def unreadable(name: str, text: str, expected: str) -> AevisError:
     """The refusal of a part of a link that is not written as it should be."""
     return AevisError(
-        f"The link cannot be read: its `{name}` says {shortened(text, 30)!r}, where {expected} is expected. Copy it "
+        f"The link cannot be read: its `{name}` says {shorten(text, 30)!r}, where {expected} is expected. Copy it "
         "again, or choose an example here."
     )
 

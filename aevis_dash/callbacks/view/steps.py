@@ -17,7 +17,7 @@ from aevis_dash.domain import (
     Intervention,
     LayerGraph,
     Role,
-    shortened,
+    shorten,
     whole_number,
 )
 
@@ -131,7 +131,7 @@ def maps_in(graph: LayerGraph, layer: str, text: str | None) -> tuple[int, ...]:
     for word, number in zip(words, numbers, strict=True):
         if number is None:
             raise AevisError(
-                f"{shortened(word, 20)!r} is no feature map. Write numbers with spaces between them, such as 3 14 15."
+                f"{shorten(word, 20)!r} is no feature map. Write numbers with spaces between them, such as 3 14 15."
             )
     return tuple(dict.fromkeys(graph.feature_map(layer, n).channel for n in numbers if n is not None))
 
