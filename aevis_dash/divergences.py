@@ -181,8 +181,8 @@ def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
     listed = bench.workspace.image_list()
     normal = [[digest, entry.label] for entry, digest in zip(listed.entries, listed.digests, strict=True)]
     words = [[e.id, e.attack, e.target_label] for e in examples]
-    made_of = {"model": bench.classifier.fingerprint, "images": images, "words": words, "normal": normal}
-    return key_of("listing", _LISTING_VERSION, **made_of)
+    model = bench.classifier.fingerprint
+    return key_of("listing", _LISTING_VERSION, model=model, images=images, words=words, normal=normal)
 
 
 def _attack(bench: Workbench, example: Example) -> str:

@@ -25,8 +25,9 @@ from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Of each layer's maps: the sizes at which all methods are compared."""
-_VERSION = 4
-"""Of what the bench keeps of an example; raised when its results change for the same parameters."""
+_VERSIONS = {"measures": 4, "yardstick": 5, "controls": 5}
+"""Of each kind of result that the bench keeps of an example; raised when the results of that kind change for the same
+parameters."""
 _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS = 4, 32, 4
 
 FIGURE_LINES = {
@@ -173,14 +174,14 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
 @one_sight()
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
     """The task: the true effects and the controls of one example, from the store where they were measured before."""
-    key = _key(bench, "yardstick", example_id, form=2)
+    key = _key(bench, "yardstick", example_id)
     return bench.store.remember(key, Yardstick, lambda: _yardstick(bench, example_id))
 
 
 @one_sight()
 def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     """The task: the agreement of orders without a datapath, from the store where it was measured before."""
-    key = _key(bench, "controls", example_id, form=2)
+    key = _key(bench, "controls", example_id)
     return bench.store.remember(key, CausalControls, lambda: _causal_controls(bench, example_id))
 
 
@@ -333,4 +334,4 @@ def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:
     example = bench.workspace.example(example_id)
     images = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source)]
-    return key_of(kind, _VERSION, model=bench.classifier.fingerprint, example=example_id, images=images, **parts)
+    return key_of(kind, _VERSIONS[kind], model=bench.classifier.fingerprint, example=example_id, images=images, **parts)

@@ -13,13 +13,13 @@ from aevis_dash.workspace import Workspace
 VERSIONS = {
     "attack": 4,
     "contribution": 4,
-    "datapath": 4,
+    "datapath": 5,
     "effects": 4,
     "judgement": 4,
     "maps": 4,
     "maxima": 4,
     "references": 1,
-    "verification": 4,
+    "verification": 5,
 }
 """Of every kind of result that the parts of the workbench keep. A kind's is raised when the results of that kind change
 for the same parameters; all other kinds stay."""

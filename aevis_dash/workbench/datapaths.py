@@ -117,7 +117,7 @@ class Datapaths(Part):
         wanted = wanted or self.workspace.settings.extraction
         names = sorted(names, key=self.workspace.image_hash)
         hashes = [self.workspace.image_hash(name) for name in names]
-        key = self.key("datapath", form=2, images=hashes, parameters=datapath.used_parameters(wanted))
+        key = self.key("datapath", images=hashes, parameters=datapath.used_parameters(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
 
@@ -172,9 +172,13 @@ class Datapaths(Part):
 
         def key(place: int, name: str, given: Sequence[str]) -> str:
             label, image = foil_of(plan, place)
-            made_of = {"image": hashes(name), "foil": [label, hashes(image)], "given": list(given)}
             return self.key(
-                "datapath", form=2, **made_of, together=together, parameters=datapath.used_parameters(wanted)
+                "datapath",
+                image=hashes(name),
+                foil=[label, hashes(image)],
+                given=list(given),
+                together=together,
+                parameters=datapath.used_parameters(wanted),
             )
 
         adversarial = key(0, plan.example.adversarial, [])

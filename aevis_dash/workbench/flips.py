@@ -156,7 +156,7 @@ class Flips(Part):
         names = (example.source, example.adversarial, *self._stand_ins(example, asked))
         hashes = [self.workspace.image_hash(name) for name in names]
         alone = {"beside": "other maps"} if asked.maps is not None and len(asked.maps) == 1 else {}
-        return self.key("verification", form=4, images=hashes, asked=asked, **alone)
+        return self.key("verification", images=hashes, asked=asked, **alone)
 
     def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
         """The normal images of third classes whose activations take a run's maps' place."""
