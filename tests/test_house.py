@@ -61,6 +61,33 @@ def test_public_functions_of_the_package_say_what_they_do():
     assert silent == []
 
 
+def test_the_shapes_of_arrays_are_told():
+    """A public function of core and workbench that takes or gives arrays names a shape, such as (n,) or (B, K)."""
+    array, shape = re.compile(r"\b(Tensor|ndarray)\b"), re.compile(r"\(\.\.\.\)|\((\.\.\.|[\w ]+),[^()]*\)")
+    silent, seen = [], 0
+    for path in [*(ROOT / "aevis_dash" / "core").glob("*.py"), *(ROOT / "aevis_dash" / "workbench").glob("*.py")]:
+        for function, doc in _public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            arguments = [a.annotation for a in [*function.args.args, *function.args.kwonlyargs] if a.annotation]
+            types = [ast.unparse(each) for each in [*arguments, function.returns] if each is not None]
+            if any(array.search(each) and "Callable" not in each for each in types):
+                seen += 1
+                if not shape.search(doc):
+                    silent.append(f"{path.relative_to(ROOT)}: {function.name}")
+    assert silent == []
+    assert seen > 100
+
+
+def _public_functions(module: ast.Module) -> Iterator[tuple[ast.FunctionDef, str]]:
+    """The public functions and methods of a module with their docstrings; a constructor has its class's."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node, ast.get_docstring(node) or ""
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef) and (part.name == "__init__" or not part.name.startswith("_")):
+                    yield part, ast.get_docstring(node if part.name == "__init__" else part) or ""
+
+
 def test_no_two_classes_have_one_name():
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / "aevis_dash").rglob("*.py")):

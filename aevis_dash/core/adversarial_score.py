@@ -37,10 +37,16 @@ def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarr
 
 
 def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:
-    """sigma by the median rule: the median distance between two reference images of one class.
+    """The width sigma of K(x) by the median rule: the median distance between two reference images of one class.
 
-    Of a class with more than MOST images, MOST of them stand for it, evenly spaced in the order given.
-    Falls back to all pairs where no class has two images; 1.0 where there is no pair at all.
+    Args:
+        features: h(x) of the reference images, (R, d).
+        labels: their classes, (R,).
+
+    Returns:
+        sigma, in the unit of the features. Of a class with more than MOST images, MOST of them stand for it, evenly
+        spaced in the order given. Where no class has two images, all pairs count; where there is no pair at all, or
+        the median is 0, sigma is 1.0.
     """
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     within = [_distances(features[_spaced(places)]) for places in classes if len(places) > 1]

@@ -86,7 +86,16 @@ def momentum_step(
 
 
 def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
-    """Pixels in [0, 1] as the nearest 8-bit values that lie within `epsilon` grey levels of the 8-bit source x."""
+    """The 8-bit images that are nearest to some attacked ones and still within `epsilon` of their sources.
+
+    Args:
+        pixels: attacked images, from 0 to 1, (B, 3, H, W).
+        x: their sources, 8-bit values divided by 255, (B, 3, H, W).
+        epsilon: the largest change allowed, in grey levels of 255.
+
+    Returns:
+        Grey levels from 0 to 255, uint8 (B, 3, H, W).
+    """
     source, reach = (x * 255).round(), math.floor(epsilon)
     return (pixels * 255).round().clamp(source - reach, source + reach).clamp(0, 255).to(torch.uint8)
 

@@ -86,9 +86,17 @@ def _plain(values: Tensor) -> np.ndarray:
 
 
 class ContributionProblem:
-    """Eq. 7 and 8 for the images of one comparison. Passes count runs of the part between the layers, per image.
+    """Eq. 7 and 8 for the images of one comparison: which maps of a layer made an area of a later map what it is.
 
-    `mask` (H, W) bool says at which neurons of the layer the gates hold: those that feed the area; None for all.
+    Args:
+        images: the m images, 8 bit (m, H, W, 3), usually adv, src and tar.
+        target: the later map, or PREDICTION for the logit of each image's own label.
+        area: the neurons of the target that are explained.
+        layer: the earlier layer, whose n_prev maps get the gates.
+        parameters: of the solver; lambda of Eq. 7 is its `sparsity`.
+
+    `passes` counts runs of the part of the network between the two layers, per image. `mask` (H, W) bool says at which
+    neurons of the layer the gates hold: those that feed the area; None for all.
     """
 
     def __init__(

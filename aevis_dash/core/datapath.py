@@ -155,7 +155,14 @@ def _critical(problem: Problem, order: Tensor) -> Tensor:
 
 
 def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, begun: float) -> list[Datapath]:
-    """The results, with what the soft gates and the hard set alone make of the label; `begun` as time.perf_counter."""
+    """The results of one problem of R rows, with what the soft gates and the hard set alone make of the label.
+
+    Args:
+        found: what the method gave, with gates (R, n).
+        critical: the hard set, bool (R, n).
+        core: the core, bool (R, n).
+        begun: when the work began, as time.perf_counter counts.
+    """
     soft, hard = (
         problem.probabilities(z.to(found.gates.dtype))
         for z in (found.gates if found.soft is None else found.soft, critical)

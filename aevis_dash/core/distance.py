@@ -119,7 +119,7 @@ def check_distance(name: str) -> None:
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """1 - cosine, 0 to 2: 0 where both are zero, 1 where one is, NaN for empty vectors."""
+    """1 - cosine of two vectors (n,), from 0 to 2: 0 where both are zero, 1 where one is, NaN for empty vectors."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     scale = np.linalg.norm(a) * np.linalg.norm(b)
     if scale > 0:

@@ -135,7 +135,14 @@ def difference(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
 
 
 def pattern(diff: np.ndarray, r: int) -> np.ndarray:
-    """Eq. 10 of diff (..., m): it grows at each of the last r steps, and its last value is its maximum; bool (...).
+    """Eq. 10: whether diff grows at each of the last r steps, and its last value is its maximum.
+
+    Args:
+        diff: Eq. 9 at the m levels, (..., m).
+        r: how many steps, at least 1.
+
+    Returns:
+        bool (...), one for each row of diff.
 
     Raises AevisError where r is below 1 or there are fewer than r + 1 levels.
     """
@@ -145,13 +152,25 @@ def pattern(diff: np.ndarray, r: int) -> np.ndarray:
 
 
 def growth_start(diff: np.ndarray) -> np.ndarray:
-    """The level from which diff (..., m) grows without a break to the end: int (...), m - 1 if it never does."""
+    """The level from which Eq. 9 grows without a break to the end.
+
+    Args:
+        diff: Eq. 9 at the m levels, (..., m).
+
+    Returns:
+        int (...), one for each row; m - 1 where the last step does not grow.
+    """
     backwards = (np.diff(diff) > 0)[..., ::-1]
     return diff.shape[-1] - 1 - np.cumprod(backwards, axis=-1, dtype=int).sum(axis=-1)
 
 
 def top_k(patterns: np.ndarray, similarities: np.ndarray, k: int) -> int:
-    """The number of patterns, 0 to k, among the k most similar of t targets; the earlier first where similarities tie.
+    """How many of the k most similar targets show the pattern of Eq. 10.
+
+    Args:
+        patterns: whether the pattern holds towards each of t targets, bool (t,).
+        similarities: how similar each target is, (t,); where two are equal, the earlier one counts as more similar.
+        k: how many of the most similar targets are looked at, at least 1.
 
     Raises AevisError where k is below 1.
     """
@@ -175,9 +194,16 @@ def drift(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
 def bootstrap(
     values: Sequence[float] | np.ndarray, seed: int, draws: int = 2000, level: float = 0.95, statistic: str = "mean"
 ) -> Estimate:
-    """Mean (or "median") of one value per adversarial and its percentile interval over resampled adversarials.
+    """A mean or median over adversarials with its percentile interval over resampled adversarials.
 
-    NaN values are dropped, n counts the others. Raises AevisError for another statistic.
+    Args:
+        values: one value per adversarial, (a,). NaN values are dropped, and the estimate's n counts the others.
+        seed: of the resampling.
+        draws: how many samples are drawn.
+        level: the share of the samples' statistics that lies in the interval.
+        statistic: "mean" or "median".
+
+    Raises AevisError for another statistic.
     """
     if statistic not in STATISTICS:
         raise AevisError(f"There is no statistic {statistic!r}. Choose one of: {', '.join(STATISTICS)}.")
@@ -192,7 +218,10 @@ def bootstrap(
 def compare(
     score: Sequence[float] | np.ndarray, null: Sequence[float] | np.ndarray, seed: int, draws: int = 2000
 ) -> ScoreComparison:
-    """Score, null and excess over it, of one value per adversarial each; the excess is resampled in pairs."""
+    """A score, its null and how far the score exceeds it, each with its interval.
+
+    `score` and `null` hold one value per adversarial, (a,), in the same order. The excess is resampled in pairs.
+    """
     excess = np.asarray(score, float) - np.asarray(null, float)
     return ScoreComparison(*(bootstrap(values, seed, draws) for values in (score, null, excess)))
 

@@ -81,7 +81,16 @@ class Network:
         return self.record(x, (), gates)[0]
 
     def record(self, x: Tensor, layers: Iterable[int], gates: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits and the activations (after the gates) of the given layers, channels moved to dimension 1."""
+        """Logits and the activations of some layers in one run.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            layers: indices of the layers that are recorded.
+            gates: on every feature map, (B, n) or (1, n); None leaves all open.
+
+        Returns:
+            Logits (B, K), and for each layer its activations after the gates, (B, n_l, ...).
+        """
         nodes = {index: self.traced.sites[index] for index in layers}
         run = _Run(self.traced, self.gates_by_node(gates), nodes.values())
         logits = run.run(x)
@@ -142,7 +151,7 @@ class Network:
         return run.run(x), run.kept[node]
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
-        """The value of any node of the graph for images x."""
+        """The value of any node of the graph for normalised images x (B, 3, H, W); nothing after the node is run."""
         return self._values(x, {node})[node]
 
     def _values(self, x: Tensor, nodes: set[fx.Node]) -> dict[fx.Node, Any]:

@@ -134,7 +134,7 @@ def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) 
 
 
 def thin(bench: Bench, chosen: np.ndarray) -> np.ndarray:
-    """What is left of a set that turns the label when no map more can be spared."""
+    """What is left of a set of maps, bool (n_l,), that turns the label, when no further map can be spared: (n_l,)."""
     while chosen.any():
         order = _least_needed(bench, chosen)
         count = _count_spare(bench, chosen, order)

@@ -205,7 +205,7 @@ def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) ->
 
 
 def best_first(strengths: np.ndarray) -> np.ndarray:
-    """Channels in the order of their strengths (..., n_l), largest first; equal ones in the order of the channels."""
+    """(..., n_l) the channels in the order of their strengths (..., n_l), largest first, equal ones by their number."""
     return np.argsort(-strengths, axis=-1, kind="stable")
 
 

@@ -12,7 +12,7 @@ from aevis_dash.domain import Datapath, LayerGraph
 
 
 def jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    """|A and B| / |A or B| of two bool vectors; 1 where both are empty."""
+    """|A and B| / |A or B| of two sets given as bool (n,); 1 where both are empty."""
     union = (first | second).sum()
     return float((first & second).sum() / union) if union else 1.0
 

@@ -22,11 +22,13 @@ class Descent:
     upper: float = 1.0
 
     def optimizer(self, z: Tensor) -> torch.optim.Optimizer:
+        """The optimizer that descends by the gates z (R, n)."""
         if self.momentum is None:
             return torch.optim.Adam([z], lr=self.learning_rate, betas=(0.9, 0.99))
         return torch.optim.SGD([z], lr=self.learning_rate, momentum=self.momentum)
 
     def rate(self, step: int) -> float:
+        """The step length at a step, counted from 0."""
         falling = 0.9 * step / self.iterations if self.momentum is None else 0.0
         return self.learning_rate * (1 - falling)
 

@@ -205,23 +205,26 @@ Output = Callable[[Problem, Tensor], Tensor]
 
 
 def label_logit(problem: Problem, logits: Tensor) -> Tensor:
-    """The logit of the label."""
+    """(R,) the logit of each row's label, of logits (R, K)."""
     return logits.gather(1, problem.labels[problem.rows][:, None])[:, 0]
 
 
 def odds(problem: Problem, logits: Tensor) -> Tensor:
-    """log p / (1 - p) of the label: its logit against all others together."""
+    """(R,) log p / (1 - p) of each row's label, of logits (R, K): its logit against all others together."""
     others = logits.scatter(1, problem.labels[problem.rows][:, None], -torch.inf)
     return label_logit(problem, logits) - others.logsumexp(1)
 
 
 def margin(problem: Problem, logits: Tensor) -> Tensor:
-    """The logit of the label minus the rival's; the odds where there is no rival."""
+    """(R,) the logit of each row's label minus its rival's, of logits (R, K); the odds where there is no rival."""
     rival = problem.rivals[problem.rows]
     against = label_logit(problem, logits) - logits.gather(1, rival.clamp_min(0)[:, None])[:, 0]
     return torch.where(rival == NO_RIVAL, odds(problem, logits), against)
 
 
 def contrast(problem: Problem, logits: Tensor) -> Tensor:
-    """The mean of `odds` and `margin`: what makes it this class at all, and what makes it this one of the two."""
+    """(R,) the mean of `odds` and `margin`, of logits (R, K).
+
+    It asks both what makes an image this class at all, and what makes it this one of the two.
+    """
     return (odds(problem, logits) + margin(problem, logits)) / 2

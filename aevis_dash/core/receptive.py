@@ -93,7 +93,10 @@ def fields_on_image(traced: TracedModel, layer: int) -> tuple[np.ndarray, np.nda
 
 
 def field_of(fields: tuple[np.ndarray, np.ndarray], area: AreaOfInterest) -> AreaOfInterest:
-    """`field_on_image` from what `fields_on_image` found for the area's layer: around the fields of its neurons."""
+    """The same as `field_on_image`, from what `fields_on_image` found for the area's layer, (H, 2) and (W, 2).
+
+    It is the rectangle around the fields of the area's neurons.
+    """
     rows, columns = fields[0][area.top : area.bottom], fields[1][area.left : area.right]
     top, bottom, left, right = rows[:, 0].min(), rows[:, 1].max(), columns[:, 0].min(), columns[:, 1].max()
     return AreaOfInterest(-1, int(top), int(left), int(bottom), int(right))

@@ -102,7 +102,10 @@ def eq5(problem: Problem, size: Term, coherence: Term) -> Objective:
 
 
 def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
-    """|z|_1 / n of gates in the box, by their mean: the slope 0 of |z| at 0 would let closed gates open for nothing."""
+    """(R,) the size term |z|_1 / n of gates z (R, n) from 0 to 1, taken as their mean.
+
+    The absolute value has the slope 0 at 0, so that with it closed gates could open at no cost.
+    """
     return z.mean(1)
 
 

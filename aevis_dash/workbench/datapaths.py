@@ -148,7 +148,7 @@ class Datapaths(Part):
     def distances_between(
         self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
     ) -> dict[tuple[str, str], np.ndarray]:
-        """How far any two of the compared datapaths (`Triplet.members`) lie apart at every layer, or level."""
+        """How far any two of the compared datapaths (`Triplet.members`) lie apart: (L,) at every layer, or level."""
         check_distance(name)
         members = triplet.members(compared)
         traces = {key: self._trace(image, triplet.path_of(image)) for key, image in members.items()}

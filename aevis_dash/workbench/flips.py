@@ -96,17 +96,20 @@ class Flips(Part):
         return self.store.remember(key, Effects, compute).values
 
     def keep_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str], gains: np.ndarray) -> None:
-        """Keep what the same choice gave with each donor (`assistant.Hop.alike`) beside a map that was chosen."""
+        """Keep what the same choice gave with each of the d donors, (d,), beside a map that was chosen.
+
+        The assistant shows it as `assistant.Hop.alike`.
+        """
         self.store.put(self._choice_key(triplet, choice, donors), Effects(gains))
 
     def stored_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> np.ndarray | None:
-        """What `keep_choice` kept; None for a map that no search chose."""
+        """The gains (d,) that `keep_choice` kept; None for a map that no search chose."""
         found = self.store.get(self._choice_key(triplet, choice, donors), Effects)
         return None if found is None else found.values
 
     def exchange_effects(self, example_id: str, layer: int) -> np.ndarray:
         """(n_l,) by how much each map of a layer, put from src into adv as all of them are, moves the margin towards
-        src's class, estimated by gradients (`Exchange.integrated`). Raises AevisError where the attack failed."""
+        src's class, estimated by gradients (`Exchange.integrate`). Raises AevisError where the attack failed."""
 
         def compute() -> Effects:
             asked = self._question(example_id, Intervention(layer))
@@ -116,7 +119,7 @@ class Flips(Part):
         return self.store.remember(self._effects_key(example_id, layer), Effects, compute).values
 
     def stored_exchange_effects(self, example_id: str, layer: int) -> np.ndarray | None:
-        """What `exchange_effects` found, where that is stored."""
+        """(n_l,) what `exchange_effects` found, where that is stored."""
         found = self.store.get(self._effects_key(example_id, layer), Effects)
         return None if found is None else found.values
 

@@ -92,5 +92,5 @@ class CleanImages:
         return self._surest[label]
 
     def of_other_classes(self, labels: Collection[int]) -> np.ndarray:
-        """Those predicted as none of the `labels`, in the table's order."""
+        """The files (k,) of those that are predicted as none of the `labels`, in the table's order."""
         return self.files[~np.isin(self.predicted, list(labels))]
