@@ -86,7 +86,7 @@ def pair_facts(example: Example, found: Perturbation) -> dict[str, Any]:
 
 
 def score_row(row: Mapping[str, Any]) -> list[Any]:
-    """An example of `scored` as cells."""
+    """An example of `score_facts` as cells."""
     notes = [row["reason"]] if row["reason"] else []
     declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
     notes += [declared] if row["exceeds_epsilon"] else []
