@@ -15,7 +15,7 @@ from aevis_dash.core import datapath
 from aevis_dash.domain import AevisError, Example, Intervention, Outcome
 from aevis_dash.example_table import declared_epsilon
 from aevis_dash.images import write_image
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample
 from aevis_dash.workbench import open_workbench
 
 

@@ -234,7 +234,7 @@ def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
 
 
 def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
-    """The shortest prefix, by bisection, of channels in an order that turns the label; None where all do not."""
+    """The shortest prefix of channels in an order (k,) that turns the label, by bisection; None where all do not."""
     fails, turns = -1, len(order)
     if not bench.turns(_set_of(bench.width, order)[None])[0]:
         return None

@@ -109,7 +109,7 @@ class _Scale:
 
 
 def images_at_once(x: Tensor) -> int:
-    """How many such images are tried in one batch."""
+    """How many images of the size of x (B, 3, H, W) are tried in one batch."""
     return min(MANY, max(FEW, MANY * _LARGE // (x.shape[2] * x.shape[3])))
 
 
