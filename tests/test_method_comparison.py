@@ -235,7 +235,7 @@ def test_stability_is_the_jaccard_of_hard_sets_found_again(bench, example, measu
 def test_the_default_agrees_with_true_interventions_where_a_random_order_does_not(bench):
     """Those of gradient and random are the ones that every method is held against the same examples by; of the default
     the causal agreement alone is looked at, so it is not measured again and again."""
-    ids = list(enumerate(e.id for e in chosen(bench, Sample(3))))
+    ids = list(enumerate(e.id for e in choose(bench, Sample(3))))
     causal = {
         name: np.mean(
             [measure(bench, Trial(i, ExtractionParameters(method=name), again and k < 1)).causal for k, i in ids]

@@ -15,7 +15,7 @@ from aevis_dash.core import datapath
 from aevis_dash.domain import AevisError, Example, Intervention, Outcome
 from aevis_dash.example_table import declared_epsilon
 from aevis_dash.images import write_image
-from aevis_dash.sample import Sample
+from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
 
@@ -157,7 +157,7 @@ def test_no_pair_is_explained_anywhere_until_the_user_insists(bench, capsys, mon
             refused()
     found = {j.example.id: j for j in bench.judging.judged_examples()}
     assert (found[name].outcome, found[name].misclassified) == (Outcome.NO_PAIR, False)
-    assert name not in [e.id for e in chosen(bench, Sample(None, 0))]
+    assert name not in [e.id for e in choose(bench, Sample(None, 0))]
     assert name not in [e.id for e in divergences.misclassified(bench)]
     assert any(name in sentence and "Left out" in sentence for sentence in bench.warnings)
     monkeypatch.setattr(datapath, "extract", lambda *_, **__: pytest.fail("explained"))
