@@ -196,8 +196,12 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
     walker.idle("all follows")
     assert f"map={channel}" in walker.driver.current_url
     assert f"map {channel} of" in walker.text("neuron-title")
-    card = next(c for c in walker.driver.find_elements("css selector", "#gallery button") if c.is_displayed())
-    example = card.get_attribute("data-example")
+    cards = {
+        card.get_attribute("data-example"): card
+        for card in walker.driver.find_elements("css selector", "#gallery button")
+        if card.is_displayed()
+    }
+    example, card = next((name, card) for name, card in cards.items() if name not in walker.driver.current_url)
     box.send_keys(" 15", Keys.TAB)
     card.click()
     address(walker, f"example={example}")

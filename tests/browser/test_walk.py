@@ -62,7 +62,7 @@ def test_from_the_slider_to_the_cause(walker):
     walker.says("layer-title", "layer3.1.relu ")
     walker.until(lambda: walker.text("winners"), "the contributions are there at once")
     walker.until(lambda: "being found" not in walker.text("winners"), "and solved by a job")
-    assert "solved" in walker.text("winners") or "does not make" in walker.text("winners")
+    assert "Found by the solver" in walker.text("winners") or "does not make" in walker.text("winners")
     assert f"map {channel}, rows 1-4, columns 1-4" in walker.text("trail")
 
     walker.click_any("#trail .step")
