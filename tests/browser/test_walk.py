@@ -460,7 +460,7 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, busy, tmp_path):
         idle = set(_processes(server.process.pid))
         walker.press("trace")
         walker.says("contributions-text", "waiting for another job to end")
-        walker.says("winners", "the solved ones are being found")
+        walker.says("winners", "The solved ones are being found")
         assert set(_processes(server.process.pid)) > idle
         walker.press("contributions-cancel")
         walker.until(lambda: set(_processes(server.process.pid)) == idle, "the job's process is gone")
@@ -520,7 +520,7 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         )
         walker.until(lambda: not walker.text("jobs"), "and ends")
         walker.drawn("activations")
-        walker.says("river-note", "Faint band")
+        walker.says("river-note", "The faint band")
         assert open_workbench(copied).datapaths.triplet(new).pending == 0
         assert walker.complaints() == []
     finally:
