@@ -99,19 +99,21 @@ class Judging(Part):
                 self._trust_known_digests()
             listed = self.workspace.image_list()
             if self._references is None or self._references.listed is not listed:
-                self._references = References(listed, self._judgements(listed, progress))
+                known = self._references.judgements if self._references is not None else self._stored_judgements()
+                self._references = References(listed, self._judgements(listed, known, progress))
                 self._keep_known_digests()
             return self._references
 
     def recall(self) -> None:
         """Read what is stored of the normal images where none of them is missing there, so that the processes forked
         from this one need not. Raises AevisError for an image that cannot be read."""
-        kept = self.store.get(self._references_key(), Judgements)
+        kept = self._stored_judgements()
         if kept is None:
             return
         self._trust_known_digests()
-        if {digest.encode() for digest in self.workspace.image_list().digests} <= set(kept.digests.tolist()):
-            self.references()
+        listed = self.workspace.image_list()
+        if {digest.encode() for digest in listed.digests} <= set(kept.digests.tolist()):
+            self._references = References(listed, self._judgements(listed, kept, silent))
 
     @one_sight()
     def judged_examples(
@@ -269,11 +271,9 @@ class Judging(Part):
             for name, j, source in zip(names, judged, own, strict=True)
         ]
 
-    def _judgements(self, listed: ImageList, progress: Progress) -> Judgements:
+    def _judgements(self, listed: ImageList, before: Judgements | None, progress: Progress) -> Judgements:
         """The judgements of all images of a list, kept as one table beside those of single images: reading 10,000 files
         takes many seconds."""
-        key = self._references_key()
-        before = self._references.judgements if self._references is not None else self.store.get(key, Judgements)
         rows = {} if before is None else {digest: row for row, digest in enumerate(before.digests.tolist())}
         digests = np.array([digest.encode() for digest in listed.digests], "S32")
         missing = [place for place, digest in enumerate(digests.tolist()) if digest not in rows]
@@ -297,8 +297,11 @@ class Judging(Part):
             np.array([confidence for _, confidence, _ in together], np.float64),
             np.stack([features for _, _, features in together]) if together else np.zeros((0, 1), np.float32),
         )
-        self.store.put(key, kept)
+        self.store.put(self._references_key(), kept)
         return kept
+
+    def _stored_judgements(self) -> Judgements | None:
+        return self.store.get(self._references_key(), Judgements)
 
     def _references_key(self) -> str:
         return self.key("references", judgement=VERSIONS["judgement"])
