@@ -29,6 +29,7 @@ from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
+from aevis_dash.learning import Learning
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workbench.flips import DONORS
 from aevis_dash.workbench.judging import Judging
@@ -439,7 +440,9 @@ def test_verify_says_at_every_depth_what_turns_the_prediction(aevis, document, f
         assert ("0% of 5 random sets as large do, too few to tell." in out) == (verdict is Verdict.TOO_FEW)
 
 
-def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, document, refused, filling_world, tmp_path):
+def test_trail_tells_what_the_assistant_found_and_flips_every_depth(
+    aevis, document, refused, filling_world, tmp_path, monkeypatch
+):
     bench, figure = open_workbench(filling_world), tmp_path / "new" / "trail.html"
     found = document("trail", filling_world, "--how", "quadratic", "--figure", figure)
     example = opening(filling_world)
@@ -452,7 +455,9 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(aevis, docum
     assert found["depths"] == document("verify", filling_world, "--example", example)["layers"]
     text = figure.read_text()
     assert "Plotly.newPlot" in text
-    status, out, _ = aevis("trail", filling_world, "--how", "quadratic", "--figure", figure, "--no-images")
+    with monkeypatch.context() as without:
+        without.delattr(Learning, "features")  # nothing is learned for a figure without images
+        status, out, _ = aevis("trail", filling_world, "--how", "quadratic", "--figure", figure, "--no-images")
     assert status == 0
     assert text.count('"type":"image"') > figure.read_text().count('"type":"image"')
     assert figure.read_text().count('"type":"heatmap"') == text.count('"type":"heatmap"')

@@ -54,9 +54,9 @@ def test_a_file_that_was_just_written_is_read_again_each_time(tmp_path, monkeypa
     path, digests = tmp_path / "a", Digests()
     path.write_bytes(b"before")
     same = os.stat(path)
+    monkeypatch.setattr(reading, "state_of", lambda found: (same.st_ino, same.st_size, same.st_mtime_ns))
     before = digests.of(path)
     path.write_bytes(b"after!")
-    monkeypatch.setattr(reading, "state_of", lambda found: (same.st_ino, same.st_size, same.st_mtime_ns))
     assert digests.of(path) != before
 
 

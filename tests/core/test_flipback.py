@@ -328,6 +328,7 @@ def test_beside_a_set_stand_other_sets_each_once():
     few = flipback.random_sets(differ, own, 10, 3)
     assert {tuple(np.flatnonzero(each)) for each in few} < found
     assert len({tuple(np.flatnonzero(each)) for each in few}) == len(few) == 10
+    assert few.tolist() != flipback.random_sets(differ, own, 10, 4).tolist()
     wide = np.ones(64, bool)
     many = flipback.random_sets(wide, np.array([3, 4]), 200, 3)
     assert len({tuple(np.flatnonzero(each)) for each in many} - {(3, 4)}) == len(many) == 200
