@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what is being done now; may raise to cancel."""
+
+Turn = Callable[[], AbstractContextManager[object]]
+"""What each batch of a long job is computed in; the job waits there until no other job runs."""
 
 
 def silent(_share: float, _what: str) -> None:

@@ -129,10 +129,13 @@ def _tie_to_server(progress: Progress) -> Progress:
 def extract(
     example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, nulls: bool = True
 ) -> Triplet:
-    """Extract an example's datapaths, with or without those of the null targets."""
+    """Extract an example's datapaths. Those of the null targets are found a batch at a time, so that a visitor's jobs
+    come in between; without `nulls` a visitor waits for the rest, and they are found in one turn."""
     bench, progress = workbench(), _tie_to_server(progress)
+    if nulls:
+        return bench.datapaths.extract(example, target, progress, wanted, turn=lambda: _short_turn(bench, progress))
     with _turn(bench, progress):
-        return bench.datapaths.extract(example, target, progress, wanted, nulls)
+        return bench.datapaths.extract(example, target, progress, wanted, nulls=False)
 
 
 def learn(progress: Progress) -> None:

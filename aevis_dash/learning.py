@@ -5,15 +5,15 @@ is a fair sample. After every CHECKPOINT images the index is kept under a key of
 interrupted goes on from there, and readers take the furthest that is stored.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, islice
 
 import numpy as np
 
-from aevis_dash.config import Progress, VisualisationParameters, part_of, silent
+from aevis_dash.config import Progress, Turn, VisualisationParameters, part_of, silent
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.dissection import Dissection
 from aevis_dash.core.learned import Learner
@@ -34,9 +34,6 @@ DISSECTED = 120
 NAMED = 0.04
 """The overlap from which a map is named after a part; what chance gives is below it for every part of the drawn
 world."""
-
-Turn = Callable[[], AbstractContextManager[object]]
-"""What each batch is computed in; a job waits here until no other one runs."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The use cases: nothing is computed twice, nothing finished is lost, and the images compared are the right ones."""
 
+import contextlib
 import dataclasses
 import shutil
 from dataclasses import replace
@@ -190,6 +191,24 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(bench, fooled, 
     assert sum(images for images, _, _ in solved) == total - len(kept)
     assert len(triplet.paths) == total
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_every_batch_of_datapaths_is_solved_in_a_turn_and_what_is_stored_in_none(bench, fooled, solved):
+    settings = bench.workspace.settings
+    few = dataclasses.replace(settings.extraction, batch=2, null_targets=4, seed=settings.extraction.seed + 1)
+    turns = []
+
+    @contextlib.contextmanager
+    def turn():
+        begun = len(solved)
+        yield
+        turns.append(sum(images for images, _, _ in solved[begun:]))
+
+    bench.datapaths.extract(fooled, wanted=few, nulls=False)
+    bench.datapaths.extract(fooled, wanted=few, turn=turn)
+    assert turns == [2, 2], "other jobs come in between two batches of null targets"
+    bench.datapaths.extract(fooled, wanted=few, turn=turn)
+    assert len(turns) == 2
 
 
 def test_an_interrupted_attack_keeps_what_was_attacked(bench):

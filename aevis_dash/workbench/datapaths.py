@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
 from cachetools import LRUCache
 
-from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
+from aevis_dash.config import ExtractionParameters, Progress, Turn, part_of, silent
 from aevis_dash.core import datapath
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.problem import Foil
@@ -79,9 +80,10 @@ class Datapaths(Part):
         progress: Progress = silent,
         wanted: ExtractionParameters | None = None,
         nulls: bool = True,
+        turn: Turn = nullcontext,
     ) -> Triplet:
         """The example's datapaths, without those of the null targets where `nulls` says so and the method finds them
-        apart; what an interrupted run had finished is not done again.
+        apart; what an interrupted run had finished is not done again. Each batch is solved within a `turn`.
 
         adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
         "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone. So
@@ -99,7 +101,7 @@ class Datapaths(Part):
             inner = part_of(progress, first / count, (last - first) / count)
             given = [path.gates for path in found[:2] if path is not None]
             foils = [foil_of(plan, i) for i in range(first, last)]
-            found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner)
+            found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner, turn)
         progress(1.0, f"{so_many(count, 'datapath')} extracted")
         found += [self.store.get(key, Datapath) for key in keys[count:]]
         return triplet_of(plan, found, target)
@@ -198,6 +200,7 @@ class Datapaths(Part):
         wanted: ExtractionParameters,
         foils: Sequence[tuple[int, str]],
         progress: Progress,
+        turn: Turn,
     ) -> list[Datapath]:
         """The datapaths, batch by batch; a batch of which one is missing is solved whole again.
 
@@ -212,11 +215,12 @@ class Datapaths(Part):
             if None in found:
                 inner = part_of(progress, first / len(keys), len(found) / len(keys))
                 images, against = self.workspace.read(names[batch]), self._foils(foils[batch])
-                solved = datapath.extract(self.classifier, images, given, wanted, inner, against)
-                for i, path in enumerate(solved):
-                    if found[i] is None:
-                        self.store.put(keys[first + i], path)
-                        found[i] = path
+                with turn():
+                    solved = datapath.extract(self.classifier, images, given, wanted, inner, against)
+                    for i, path in enumerate(solved):
+                        if found[i] is None:
+                            self.store.put(keys[first + i], path)
+                            found[i] = path
             paths += [path for path in found if path is not None]
         return paths
 
