@@ -1,4 +1,8 @@
-"""The parameter sets of every method: the one source of defaults, of the command line's help and of the docs."""
+"""The parameter sets of every method: the one source of defaults, of the command line's help and of the docs.
+
+Each parameter is a field of a frozen dataclass; its metadata hold its help text and its bounds. The module also tells
+how work reports its progress, and where the project's own folders lie.
+"""
 
 import os
 from collections.abc import Callable
@@ -8,32 +12,42 @@ from pathlib import Path
 from typing import Any
 
 Progress = Callable[[float, str], None]
-"""Called with the share done (0 to 1) and what is being done now; may raise to cancel."""
+"""A function that is told the share of some work that is done, from 0 to 1, and what is being done now.
+
+It may raise an exception to cancel the work."""
 
 Turn = Callable[[], AbstractContextManager[object]]
 """What each batch of a long job is computed in; the job waits there until no other job runs."""
 
 
 def silent(_share: float, _what: str) -> None:
-    """A progress that tells nobody."""
+    """Take a report of progress and tell nobody."""
 
 
 def part_of(progress: Progress, first: float, size: float) -> Progress:
-    """The progress of a part of some work that begins at the share `first` and makes up the share `size` of it."""
+    """Make the progress of a part of some work from the progress of the whole.
+
+    Args:
+        progress: what is told the progress of the whole work.
+        first: the share of the whole at which the part begins, from 0 to 1.
+        size: the share of the whole that the part makes up, from 0 to 1.
+    """
     return lambda share, what: progress(first + share * size, what)
 
 
 def _parameter(default: float | int, help_text: str, at_least: int = 0, *, at_most: float) -> Any:
-    """A number. Its bounds are far beyond what is of use, so that a slip ends in a refusal and not in a run of days."""
+    """Make a field for a number; its bounds are far beyond what is of use, so that a slip ends in a refusal, not in a
+    long run.
+    """
     return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
 @dataclass(frozen=True)
 class AttackParameters:
-    """MI-FGSM (Dong et al., CVPR 2018); lengths in grey levels of 255.
+    """The parameters of MI-FGSM (Dong et al., CVPR 2018); lengths are in grey levels of 255.
 
-    An epsilon below 1 leaves every stored pixel as it was. With more than 1000 steps a step of a small epsilon comes
-    near the rounding error of 32-bit numbers. The paper tries mu from 0 to 2.
+    An epsilon below 1 would leave every stored pixel as it was. With more than 1000 steps a step of a small epsilon
+    would come near the rounding error of 32-bit numbers. The paper tries mu from 0 to 2.
     """
 
     epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255", at_least=1, at_most=255)
@@ -43,9 +57,10 @@ class AttackParameters:
 
 @dataclass(frozen=True)
 class ExtractionParameters:
-    """Datapath extraction. One choice is the user's: `share`. The others belong to the methods that name them.
+    """The parameters of datapath extraction (Sec. 4 of the paper); the user's main choice is `share`.
 
-    Eq. 5 has its size term divided by n and its distances by sqrt(n), so that they mean the same in any network.
+    Most of the others belong to some methods only; `core.datapath.USES` says which. The size term of Eq. 5 is divided
+    by n, the number of maps, and its distances by sqrt(n), so that lambda and gamma mean the same in any network.
     """
 
     method: str = field(default="elimination", metadata={"help": "extraction method"})
@@ -73,7 +88,9 @@ class ExtractionParameters:
 
 @dataclass(frozen=True)
 class ContributionParameters:
-    """Eq. 7 and 8, normalised as in Eq. 5 and by the size of the effect, ||f(x)||^2."""
+    """The parameters of Eq. 7 and 8, which are normalised as Eq. 5 is and by the squared size of the effect,
+    ||f(x)||^2.
+    """
 
     sparsity: float = _parameter(0.5, "lambda: weight of the mean gate; higher names fewer causes", at_most=1000)
     coherence: float = _parameter(
@@ -87,14 +104,14 @@ class ContributionParameters:
 
 @dataclass(frozen=True)
 class FeatureParameters:
-    """Learned features: the reference patches that activate a map most."""
+    """The parameters of learned features, the reference patches that fire a map most."""
 
     patches: int = _parameter(9, "patches shown of each map", at_least=1, at_most=100)
 
 
 @dataclass(frozen=True)
 class VisualisationParameters:
-    """Feature visualisation by optimisation (Olah, Mordvintsev, Schubert, Distill 2017)."""
+    """The parameters of feature visualisation by optimisation (Olah, Mordvintsev, Schubert, Distill 2017)."""
 
     steps: int = _parameter(128, "gradient steps, one pass as far as the map's layer each", at_least=1, at_most=10_000)
     learning_rate: float = _parameter(0.1, "step length of Adam, on the picture's Fourier coefficients", at_most=10)
@@ -104,16 +121,20 @@ class VisualisationParameters:
 
 
 PACKAGE = Path(__file__).resolve().parent
+"""The folder of the package."""
 
 
 def resource(name: str) -> Path:
-    """A folder that ships with the project (`assets`, `models`), from a checkout or an installed wheel."""
+    """Find a folder that ships with the project (`assets` or `models`), in an installed wheel or in a checkout."""
     installed = PACKAGE / name
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
 def embedded_workspace() -> Path:
-    """Where the drawn world's workspace lies: $AEVIS_CACHE, the checkout's cache/, or the user's cache folder."""
+    """Find the folder of the drawn world's workspace.
+
+    It lies in the folder that $AEVIS_CACHE names, else in the checkout's cache/, else in the user's cache folder.
+    """
     chosen = os.environ.get("AEVIS_CACHE")
     checkout = PACKAGE.parent / "cache"
     base = Path(chosen) if chosen else checkout if checkout.is_dir() else Path.home() / ".cache" / "aevis-dash"

@@ -1,6 +1,9 @@
-"""The vocabulary: frozen values over numpy arrays. No torch, no Dash, no input or output.
+"""The vocabulary: frozen values over numpy arrays that every other part of the package exchanges.
 
-Notation of the docstrings: L layers, n_l feature maps in layer l, n = sum of n_l, K classes.
+This module uses no torch and no Dash, and it reads and writes no files.
+
+Notation of the docstrings: L is the number of layers, n_l the number of feature maps of layer l, n the sum of all n_l,
+and K the number of classes. A gate is a number from 0 to 1 that multiplies one feature map.
 """
 
 import re
@@ -12,13 +15,13 @@ from functools import cached_property
 import numpy as np
 
 LONGEST_WORD = 400
-"""Characters of one word in a refusal; paths are shorter nearly always."""
+"""The most characters that one word of an error message may have; nearly all paths are shorter."""
 
 
 class AevisError(Exception):
-    """Something the user can mend; the message says what is wrong, where, and what to do.
+    """An error that the user can mend; its message says what is wrong, where, and what to do.
 
-    A name or value in it that nobody would read to its end is cut off.
+    A word of LONGEST_WORD or more characters in the message is cut off, since nobody would read it to its end.
     """
 
     def __str__(self) -> str:
@@ -26,30 +29,38 @@ class AevisError(Exception):
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a text of ASCII digits writes; None for any other text, and for more than 18 digits.
+    """Read a text of ASCII digits as a number.
 
-    `str.isdigit` is no test of what `int` can read: it takes "²", and `int` refuses texts of thousands of digits.
+    `str.isdigit` is no test of what `int` can read: it accepts "²", and `int` refuses texts of thousands of digits.
+
+    Returns:
+        The number, or None for any other text and for more than 18 digits.
     """
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def so_many(count: int, noun: str) -> str:
-    """A number of things in words, the plural of which ends in s: "1 map", "2 maps"."""
+    """Say a number of things in words, such as "1 map" or "2 maps"; the plural of `noun` must end in s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def others_drawn(count: int) -> str:
-    """The other maps, of all that a layer has, beside which a single one was tried."""
+    """Say in words beside how many randomly drawn other maps of its layer a single map was tried."""
     return "the one other map that was drawn" if count == 1 else f"the {count} other maps that were drawn"
 
 
 def shorten(text: str, most: int = 60) -> str:
-    """A text for a message: its first characters, where it is longer than `most`."""
+    """Shorten a text for a message: a text longer than `most` characters is cut there and ends in "…"."""
     return text if len(text) <= most else text[:most] + "…"
 
 
 def reason_of(error: BaseException) -> str:
-    """Why the user's own code failed: its error's first line without a full stop, for the middle of a sentence."""
+    """Say why the user's own code failed, in words that fit into the middle of a sentence.
+
+    Returns:
+        The first line of the error's message without its full stop, or the name of the error's class where the message
+        is empty. A SystemExit is said to end the program.
+    """
     if isinstance(error, SystemExit):
         return f"it ends the program (SystemExit: {error})"
     said = str(error).strip().splitlines()
@@ -57,7 +68,7 @@ def reason_of(error: BaseException) -> str:
 
 
 class Role(StrEnum):
-    """The part an image plays in a triplet."""
+    """The part that an image plays in a triplet of source, adversarial and target image."""
 
     SOURCE = "source"
     ADVERSARIAL = "adversarial"
@@ -71,46 +82,67 @@ class Role(StrEnum):
 
 ROLES = (Role.SOURCE, Role.ADVERSARIAL, Role.TARGET)
 DATAPATHS = 8
-"""Datapaths compared at most."""
+"""The most datapaths that are compared at once."""
 
 
 def further(number: int, other: int = 0) -> str:
-    """The key of a further target, "target 2" and on, beside the keys of the triplet, which are the roles; of the
-    `other`-th image of a random other class "target 3 other", "target 4 other 2" and on."""
+    """Make the key of a datapath that is compared besides the triplet; the keys of the triplet are the roles.
+
+    Args:
+        number: the number that the datapath has among those that stand where the target does, from 2.
+        other: 0 for a target image; 1, 2 and so on for the first, second and so on image of a random other class.
+
+    Returns:
+        The key: "target 2" for a further target, "target 3 other" or "target 4 other 2" for an image of a random other
+        class.
+    """
     return f"{Role.TARGET} {number}" + (" other" + f" {other}" * (other > 1) if other else "")
 
 
 def role_of(path: str) -> Role:
-    """The role of a compared datapath by its key: a role itself, or a further target; an image of a random other class
-    stands where a target does."""
+    """Tell the role of a compared datapath from its key, which is a role or was made by `further`.
+
+    A further target has the role of a target, and so has an image of a random other class.
+    """
     return Role(path.split(" ")[0])
 
 
 def in_order(paths: Iterable[str]) -> tuple[str, ...]:
-    """The keys of compared datapaths as they are named: source, adversarial, target, further ones by number."""
+    """Sort the keys of compared datapaths: source, adversarial, target, then the further ones by number."""
     return tuple(sorted(paths, key=lambda path: (ROLES.index(role_of(path)), len(path), path)))
 
 
 def short_of(path: str) -> str:
-    """How a compared datapath is called: "src", "adv", "tar", "tar 2", "other", "other 2"."""
+    """Shorten the key of a compared datapath for people: "src", "adv", "tar", "tar 2", "other", "other 2"."""
     if " other" in path:
         return path[path.index("other") :]
     return " ".join([role_of(path).short, *path.split(" ")[1:]])
 
 
 FITS = ("squeeze", "crop", "pad")
+"""The ways in which an image of another size is made to fit the model's input; `Preprocessing` explains them."""
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""The names of the filters by which an image can be scaled, as Pillow knows them."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the model's input.
 
-    An image of `input_size` (height, width) is taken as it is. Any other is scaled in relation to `resize_size`
-    (height, width; `input_size` where it is None): exactly to it ("squeeze"), until it just covers it ("crop"), or
-    until it just fits into it ("pad"). Then its centre of `input_size` is kept, with borders where it is smaller: of
-    the colour that the model sees as 0 by "pad", else black, as torchvision and timm have them. At last pixels in
-    [0, 1] are scaled to `value_range`, then (x - mean) / std per channel.
+    An image that has the input size already is taken as it is. Any other image is scaled as `fit` says, and its centre
+    of the input size is kept. Where the scaled image is smaller than that, it gets borders: by "pad" in the colour that
+    the model sees as 0, otherwise black, as torchvision and timm make them. At last the pixels, which are from 0 to 1,
+    are scaled to `value_range`, and every channel becomes (x - mean) / std.
+
+    Attributes:
+        input_size: the (height, width) of the model's input, in pixels.
+        mean: the number that is subtracted from the red, green and blue channel, in units of `value_range`.
+        std: the number by which each of these channels is divided after that.
+        value_range: the lowest and the highest value of a pixel before mean and std are applied.
+        fit: one of FITS. "squeeze" scales an image to exactly `resize_size`; "crop" scales it until it just covers
+            `resize_size`, "pad" until it just fits into `resize_size`, both keeping its proportions.
+        resize_size: the (height, width) in pixels that images are scaled in relation to; None stands for `input_size`.
+        interpolation: one of INTERPOLATIONS, the filter by which images are scaled.
     """
 
     input_size: tuple[int, int]
@@ -123,12 +155,12 @@ class Preprocessing:
 
     @property
     def scaled_to(self) -> tuple[int, int]:
-        """The (height, width) that an image is scaled in relation to."""
+        """The (height, width) in pixels that an image is scaled in relation to."""
         return self.resize_size or self.input_size
 
     @property
     def border(self) -> tuple[int, ...]:
-        """The 8-bit colour of borders; by "pad" what the model sees as 0, or the nearest that there is."""
+        """The 8-bit colour (red, green, blue) of borders; by "pad" it is the nearest to what the model sees as 0."""
         if self.fit != "pad":
             return (0, 0, 0)
         low, high = self.value_range
@@ -136,7 +168,7 @@ class Preprocessing:
 
     @property
     def in_words(self) -> str:
-        """What happens to an image, in a sentence for people."""
+        """A description for people, in one sentence, of what happens to an image."""
         size, scaled = _in_words(self.input_size), _in_words(self.scaled_to)
         step = {"squeeze": "squeezed to", "crop": "scaled until they just cover", "pad": "scaled until they fit into"}
         then = f", of which the centre of {size} is kept" if self.fit == "crop" or scaled != size else ""
@@ -155,9 +187,13 @@ def _in_words(size: tuple[int, int]) -> str:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where a model comes from: `torchvision:NAME`, `timm:NAME` or `module:factory`, and its weights.
+    """Where a model and its weights come from.
 
-    `weights` is a file, a name the model's library knows ("IMAGENET1K_V2"), or empty for those of the factory.
+    Attributes:
+        source: `torchvision:NAME`, `timm:NAME` or `module:factory`, where the factory is a function that makes the
+            model.
+        weights: a weights file, or a name that the model's library knows ("IMAGENET1K_V2"); empty for the weights that
+            the factory itself loads.
     """
 
     source: str
@@ -166,11 +202,15 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Layer:
-    """One call site whose output carries a gate per channel.
+    """One layer: a call site in the model's graph whose output carries one gate for each channel.
 
-    `name` is the call site's qualified name ("layer1.0.relu_1"), `group` the names of the modules
-    around it, outermost first ("layer1", "layer1.0"). `height` and `width` are in neurons; a layer
-    without positions (after a linear layer) is 1 x 1.
+    Attributes:
+        index: the layer's place in the order of execution, from 0.
+        name: the qualified name of the call site, such as "layer1.0.relu_1".
+        group: the names of the modules around the call site, the outermost first, such as ("layer1", "layer1.0").
+        channels: n_l, the number of the layer's feature maps.
+        height: the rows of neurons of each map; 1 for a layer without positions, such as one after a linear layer.
+        width: the columns of neurons of each map; 1 for a layer without positions.
     """
 
     index: int
@@ -183,7 +223,7 @@ class Layer:
 
 @dataclass(frozen=True, order=True)
 class FeatureMap:
-    """One channel of one layer's output."""
+    """One feature map, named by the index of its layer and by its channel there."""
 
     layer: int
     channel: int
@@ -191,7 +231,12 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class LayerGraph:
-    """The layers in execution order and the edges between neighbours (skip connections included)."""
+    """The layers of a network in execution order, and which layers feed which.
+
+    Attributes:
+        layers: all L layers; a layer's index is its place here.
+        edges: pairs (earlier, later) of layer indices between which no other layer lies. Skip connections are included.
+    """
 
     layers: tuple[Layer, ...]
     edges: tuple[tuple[int, int], ...]
@@ -201,28 +246,40 @@ class LayerGraph:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each layer starts in a flat vector of n maps; L + 1 numbers, the last is n."""
+        """The place where each layer starts in a flat vector of all n maps: L + 1 numbers, of which the last is n."""
         return tuple(int(i) for i in np.cumsum([0, *(layer.channels for layer in self.layers)]))
 
     @property
     def n_maps(self) -> int:
-        """n, the number of feature maps of the network."""
+        """The number n of feature maps of the whole network."""
         return self.offsets[-1]
 
     def place(self, chosen: FeatureMap) -> int:
-        """Where a map stands in a flat vector of n maps."""
+        """Give the place of a map in a flat vector of all n maps, from 0."""
         return self.offsets[chosen.layer] + chosen.channel
 
     def part(self, flat: np.ndarray, layer: int) -> np.ndarray:
-        """The entries of one layer in a flat array (..., n): (..., n_l)."""
+        """Cut the entries of one layer out of an array with one entry for each map.
+
+        Args:
+            flat: an array (..., n).
+            layer: the index of the layer.
+
+        Returns:
+            A view of the array, (..., n_l).
+        """
         return flat[..., self.offsets[layer] : self.offsets[layer + 1]]
 
     def parts(self, flat: np.ndarray) -> Iterator[np.ndarray]:
-        """The entries of every layer in turn."""
+        """Cut an array (..., n) into the entries of every layer in turn, each (..., n_l)."""
         return (self.part(flat, layer.index) for layer in self.layers)
 
     def find(self, name: str) -> Layer:
-        """The layer of that name; raises AevisError naming the nearest ones that exist."""
+        """Find the layer of a name.
+
+        Raises:
+            AevisError: there is no layer of that name; the message names some that exist.
+        """
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -236,7 +293,11 @@ class LayerGraph:
         return f"Choose one of: {', '.join(names[:4])}{more}."
 
     def feature_map(self, layer_name: str, channel: int) -> FeatureMap:
-        """That map; raises AevisError when the layer or the channel does not exist."""
+        """Find a feature map by the name of its layer and by its channel, counted from 0.
+
+        Raises:
+            AevisError: there is no such layer, or the layer has no such channel.
+        """
         layer = self.find(layer_name)
         if not 0 <= channel < layer.channels:
             raise AevisError(
@@ -247,34 +308,46 @@ class LayerGraph:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the classifier says of one image: `probabilities` (K,), softmax."""
+    """What the classifier says of one image.
+
+    Attributes:
+        probabilities: the softmax over the classes, (K,).
+    """
 
     probabilities: np.ndarray
 
     @cached_property
     def label(self) -> int:
+        """The index of the class of highest probability."""
         return int(np.argmax(self.probabilities))
 
     @property
     def confidence(self) -> float:
+        """The probability of the predicted class."""
         return float(np.max(self.probabilities))
 
     @property
     def runner_up(self) -> int:
+        """The index of the class of second highest probability."""
         return int(np.argsort(self.probabilities)[-2])
 
 
 @dataclass(frozen=True)
 class Example:
-    """A normal source image and the adversarial image made of it, as listed in the workspace.
+    """A normal source image and the adversarial image made of it, as the workspace lists them.
 
-    `source` and `adversarial` are file names relative to the workspace; `true_label` is the class index
-    given with the source image (None where unknown); `attack` says what made the image, for people.
-
-    epsilon          the largest change of a pixel that the attack declares, in grey levels of 255; None where unknown
-    allow_large      the user insists that the adversarial belongs to the source, however little they resemble
-    lost_in_8_bits   whether the attack had succeeded before its image was rounded to 8 bits, and no longer did
-                     afterwards; None where unknown
+    Attributes:
+        id: the name by which the example is known everywhere.
+        source: the file of the source image, relative to the workspace.
+        adversarial: the file of the adversarial image, relative to the workspace.
+        true_label: the index of the class that the source image shows; None where it is unknown.
+        attack: a text for people that says how the adversarial image was made.
+        target_label: the index of the class that the attack aimed at; None where it aimed at no class in particular.
+        epsilon: the largest change of a pixel that the attack declares, in grey levels of 255; None where it is
+            unknown.
+        allow_large: whether the user insists that the adversarial belongs to the source, however little they resemble.
+        lost_in_8_bits: whether the attack succeeded before its image was rounded to 8 bits and no longer did so
+            afterwards; None where that is unknown.
     """
 
     id: str
@@ -289,27 +362,33 @@ class Example:
 
 
 LARGE = 32
-"""Grey levels of 255: a pair that differs by no more in any pixel is an attack, whatever it shows. Bounded attacks of
-the literature use 1 to 16, and 32 at the most."""
+"""The largest change of a pixel, in grey levels of 255, up to which a pair counts as an attack whatever it shows.
+
+Bounded attacks of the literature use 1 to 16, and 32 at the most."""
 EDGES = 0.55
-"""The least share of its edges that a source keeps in a larger attack. Tried on 320 photographs and drawings: nearly
-all keep more under noise of standard deviation 40, a patch on 5 % of the area, salt and pepper on 2 % of the pixels,
-JPEG, other brightness and other contrast; nearly all keep less in another picture, a flip, a move of 2 pixels or more,
-a centre crop of 95 % or less of a photograph, and between borders."""
+"""The least share of its edges that a source keeps in an attack that changes some pixel by more than LARGE.
+
+It was tried on 320 photographs and drawings. Nearly all keep more under noise of standard deviation 40, a patch on 5 %
+of the area, salt and pepper on 2 % of the pixels, JPEG, other brightness and other contrast. Nearly all keep less in
+another picture, a flip, a move of 2 pixels or more, a centre crop of 95 % or less of a photograph, and between borders.
+"""
 ROUNDING = 1
-"""Grey levels by which a change may exceed its epsilon: two tools round one image to 8 bits in different ways."""
+"""The grey levels by which a change may exceed its epsilon, because two tools round one image to 8 bits differently."""
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What tells an adversarial from its source, both in 8 bits at the model's input size.
+    """How an adversarial image differs from its source, both taken as 8-bit images of the model's input size.
 
-    linf         the largest change of a pixel's channel, in grey levels of 255
-    l2           the Euclidean length of the change, of pixels in [0, 1]
-    changed      the share of the pixels that differ in any channel
-    edges        how far the source's edges stand in the adversarial (`pairs.edges_kept`), 1 all of them, 0 by chance
-    edges_moved  how far they stand in the source itself, moved by some pixels: much where it is smooth
-    swapped      whether the change is small once the adversarial's colour channels are put into another order
+    Attributes:
+        linf: the largest change of a pixel's channel, in grey levels of 255.
+        l2: the Euclidean length of the change, with pixels from 0 to 1.
+        changed: the share of the pixels that differ in any channel, from 0 to 1.
+        edges: how well the source's edges stand in the adversarial (`pairs.edges_kept`): 1 where all do, about 0 where
+            only chance puts some there.
+        edges_moved: how well they stand in the source itself after it was moved by some pixels; that is much where the
+            source is smooth.
+        swapped: whether the change is small once the adversarial's colour channels are put into another order.
     """
 
     linf: int
@@ -321,17 +400,22 @@ class Perturbation:
 
     @property
     def is_attack(self) -> bool:
-        """Whether the adversarial can be the source and an attack on it: small everywhere, or the edges in place."""
+        """Whether the adversarial can be an attack on the source: no pixel changes by more than LARGE, or the edges are
+        in place.
+        """
         return self.linf <= LARGE or (self.edges >= max(EDGES, self.edges_moved) and not self.swapped)
 
     def exceeds(self, epsilon: float | None) -> bool:
-        """Whether it is larger than an attack of that epsilon, in grey levels, can have made it; than LARGE where no
-        epsilon is declared."""
+        """Tell whether the change is larger than an attack of a given strength can have made it.
+
+        Args:
+            epsilon: the largest change that the attack declares, in grey levels of 255; LARGE counts where it is None.
+        """
         return self.linf > (LARGE if epsilon is None else epsilon + ROUNDING)
 
 
 class Outcome(StrEnum):
-    """What became of an attack, and why where the example is not misclassified."""
+    """What became of an attack, with the reason where the example is not misclassified."""
 
     MISCLASSIFIED = "misclassified"
     OFF_TARGET = "misclassified, off target"
@@ -345,14 +429,20 @@ class Outcome(StrEnum):
 
 
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif")
-"""Files that do not keep every pixel (WebP and JPEG 2000 can, and seldom do)."""
+"""The endings of image files that do not keep every pixel (WebP and JPEG 2000 can, and seldom do)."""
 
 
 @dataclass(frozen=True)
 class JudgedExample:
-    """An example with what the classifier says of both images, what tells them apart, and its adversarial score.
+    """An example together with what the classifier says of its two images.
 
-    `score` is NaN where the class that the adversarial is taken for has no reference image.
+    Attributes:
+        example: the example as the workspace lists it.
+        source: the prediction for the source image.
+        adversarial: the prediction for the adversarial image.
+        perturbation: how the two images differ.
+        score: the adversarial score of the adversarial image, higher for more obvious attacks; NaN where the class that
+            it is taken for has no reference image.
     """
 
     example: Example
@@ -363,7 +453,7 @@ class JudgedExample:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the attack; of several reasons why it failed, the one that says most."""
+        """What became of the attack; where several reasons explain a failure, the most telling one is given."""
         example, aim = self.example, self.example.target_label
         if not (example.allow_large or self.perturbation.is_attack):
             return Outcome.NO_PAIR
@@ -381,7 +471,9 @@ class JudgedExample:
 
     @property
     def misclassified(self) -> bool:
-        """The source is classified as its label says, and the adversarial, which can be an attack, as another class."""
+        """Whether the source is classified as its label says and the adversarial, which can be an attack, as another
+        class.
+        """
         return self.outcome in (Outcome.MISCLASSIFIED, Outcome.OFF_TARGET)
 
     @property
@@ -391,12 +483,19 @@ class JudgedExample:
 
 
 FAR = 0.3
-"""Slack above which a solver ended far from a stationary point. In the drawn world and on ResNet-18 the loss of gates
-below it was at most 1.25 times what 150 steps reach; that of gates above 0.7 two to five times."""
+"""The slack above which a solver counts as having ended far from a stationary point.
+
+In the drawn world and on ResNet-18 gates whose slack is below it have a loss of at most 1.25 times what 150 steps
+reach. Gates whose slack is above 0.7 have two to five times that loss."""
 
 
 def unsolved_note(what: str, equation: str) -> str:
-    """What is said of a result whose solver ended there."""
+    """Make the sentences that warn of a result whose solver ended far from a stationary point.
+
+    Args:
+        what: the result, for the middle of a sentence, such as "3 of 3 datapaths".
+        equation: the equation that the result does not solve, such as "Eq. 5".
+    """
     return (
         f"The solver ended far from a stationary point for {what}, so this is no solution of {equation}: raise "
         "iterations in workspace.toml, or delete iterations and learning_rate there for today's defaults."
@@ -405,20 +504,29 @@ def unsolved_note(what: str, equation: str) -> str:
 
 @dataclass(frozen=True)
 class Datapath:
-    """The critical feature maps of one image's prediction, or of a set of images of one prediction.
+    """The critical feature maps of the prediction of one image, or of a set of images that have one prediction.
 
-    gates        (n,) in [0, 1], how critical each map is: the solution z of Eq. 5, or the method's own order
-    supports     (n,) bool, the maps that speak for the label by firing; others count by firing less than on a foil
-    critical     (n,) bool, the hard set: the maps of largest gate in each layer, those that support the label first, at
-                 gate 1, all others at 0
-    core         (n,) bool, the fewest maps found that keep the label, compared across layers
-    label        the class whose prediction the path explains; `rival` the class against which, -1 for all others
-    p_full, p_soft, p_hard   probability of `label` on the whole network, with the gates, with the hard set alone
-    keeps_soft   whether `label` is still the top class with the gates
-    images, kept how many images the path explains, and on how many the hard set alone keeps `label`
-    passes       forward + backward passes spent (a forward alone counts a third); seconds, wall clock
-    loss, slack  by a solved method what is left of Eq. 5, and how far the gates are from a stationary point: norm of
-                 the projected gradient relative to the gates (`core.optimize.slack_of`), 0 at one; NaN by all others
+    Attributes:
+        gates: how critical each map is, (n,), from 0 to 1: the solution z of Eq. 5, or the order that the method gives.
+        supports: the maps that speak for the label by firing, bool (n,). The other maps count by firing less than on
+            the foil, which is what the prediction is explained against.
+        critical: the hard set, bool (n,): the maps of largest gate in each layer, those that support the label first.
+            Only these maps are at gate 1; all others are at 0.
+        core: the fewest maps found that keep the label, compared across layers, bool (n,).
+        label: the index of the class whose prediction the datapath explains.
+        rival: the index of the class against which it is explained; -1 for all other classes.
+        p_full: the probability of `label` on the whole network.
+        p_soft: the probability of `label` with the gates.
+        p_hard: the probability of `label` with the hard set alone.
+        keeps_soft: whether `label` is still the top class with the gates, on every image.
+        images: how many images the datapath explains.
+        kept: on how many of these images the hard set alone keeps `label`.
+        method: the name of the extraction method, one of `core.datapath.METHODS`.
+        passes: the number of forward + backward passes spent; a forward pass alone counts a third.
+        seconds: the wall-clock time spent, in seconds.
+        loss: what a solver left of the loss of Eq. 5; NaN for all other methods.
+        slack: how far a solver's gates are from a stationary point, 0 at such a point: the norm of the projected
+            gradient relative to that of the gates (`core.optimize.slack_of`); NaN for all other methods.
     """
 
     gates: np.ndarray
@@ -446,26 +554,34 @@ class Datapath:
 
     @property
     def keeps_hard(self) -> bool:
-        """Whether the hard set alone keeps the label, on every image."""
+        """Whether the hard set alone keeps the label on every image."""
         return self.kept == self.images
 
     @property
     def hard_order(self) -> np.ndarray:
-        """(n,) the order in which hard sets take the maps, highest first: gates, those without support after all."""
+        """The order in which hard sets take the maps, (n,), highest first: by gate, with maps that do not support the
+        label last.
+        """
         return np.where(self.supports, self.gates, self.gates - 2)
 
     @property
     def size(self) -> int:
-        """Number of maps in the hard set."""
+        """The number of maps in the hard set."""
         return int(self.critical.sum())
 
 
 @dataclass(frozen=True)
 class DatapathDistance:
-    """Distances between three datapaths at every layer, (L,) each; NaN where undefined.
+    """Distances between the datapaths of a triplet at every layer, or at G levels of layers that are measured as one.
 
-    d1 between source and target, d2 between adversarial and source, d3 between adversarial and target.
-    `null_share` (m, L): d2 / (d2 + d3) with the target replaced by m images of random other classes.
+    Arrays of shape (L,) are (G,) in the latter case. A distance is NaN where it is undefined.
+
+    Attributes:
+        name: which distance it is, one of `core.distance.DISTANCES`.
+        d1: the distance between source and target, (L,).
+        d2: the distance between adversarial and source, (L,).
+        d3: the distance between adversarial and target, (L,).
+        null_share: d2 / (d2 + d3) with the target replaced by each of m images of random other classes, (m, L).
     """
 
     name: str
@@ -476,12 +592,14 @@ class DatapathDistance:
 
     @property
     def share(self) -> np.ndarray:
-        """(L,) the adversarial's way from source (0) to target (1), d2 / (d2 + d3); 0.5 where both are 0."""
+        """How far the adversarial is on the way from source (0) to target (1), (L,): d2 / (d2 + d3), and 0.5 where both
+        are 0.
+        """
         return share(self.d2, self.d3)
 
     @property
     def pairs(self) -> dict[tuple[str, str], np.ndarray]:
-        """The distances by the keys of the two datapaths."""
+        """The three distances, each (L,), by the keys of the two datapaths."""
         return {
             (Role.SOURCE, Role.ADVERSARIAL): self.d2,
             (Role.SOURCE, Role.TARGET): self.d1,
@@ -490,13 +608,18 @@ class DatapathDistance:
 
 
 def share(d2: np.ndarray, d3: np.ndarray) -> np.ndarray:
-    """d2 / (d2 + d3), the middle (0.5) where both distances are zero, NaN where one is undefined."""
+    """Give the share d2 / (d2 + d3) of two arrays of distances that have one shape.
+
+    Returns:
+        The shares, from 0 to 1, in the arrays' shape (...). They are 0.5 where both distances are zero, and NaN where
+        one is undefined.
+    """
     total = np.asarray(d2 + d3, float)
     return np.divide(d2, total, out=np.where(np.isnan(total), np.nan, 0.5), where=total > 0)
 
 
 class Pattern(StrEnum):
-    """What the adversarial's datapath does along a stretch of layers."""
+    """What the adversarial's datapath does along a stretch of layers (Sec. 5.2 of the paper)."""
 
     DIVERGING = "diverging"
     TRANSITION = "transition"
@@ -505,7 +628,7 @@ class Pattern(StrEnum):
 
 @dataclass(frozen=True)
 class Stretch:
-    """Layers first..last (both included) that show one pattern."""
+    """The layers from `first` to `last`, both included and given by their indices, that show one pattern."""
 
     pattern: Pattern
     first: int
@@ -513,14 +636,21 @@ class Stretch:
 
 
 PREDICTION = FeatureMap(-1, -1)
-"""The final prediction in the place of a feature map: the predicted label's logit over the mean of all logits."""
+"""The final prediction in the place of a feature map: the predicted label's logit minus the mean of all logits."""
 
 
 @dataclass(frozen=True)
 class AreaOfInterest:
-    """Neurons of one layer: those of a rectangle, rows top..bottom-1, columns left..right-1, or some of them.
+    """Some neurons of one layer: all those of a rectangle, or only those picked from it.
 
-    `picked` holds the places of the chosen ones in the rectangle, counted row by row, ascending; () for all of it.
+    Attributes:
+        layer: the index of the layer; -1 for the pixels of the image, or where the final prediction is meant.
+        top: the first row of the rectangle.
+        left: its first column.
+        bottom: one past its last row.
+        right: one past its last column.
+        picked: the places of the picked neurons in the rectangle, counted row by row from 0 and in ascending order; ()
+            for all of the rectangle.
     """
 
     layer: int
@@ -532,12 +662,12 @@ class AreaOfInterest:
 
     @property
     def neurons(self) -> int:
-        """How many neurons are chosen."""
+        """The number of chosen neurons."""
         return len(self.picked) or (self.bottom - self.top) * (self.right - self.left)
 
     @property
     def chosen(self) -> np.ndarray:
-        """(bottom - top, right - left) bool, the chosen neurons of the rectangle."""
+        """The chosen neurons of the rectangle, bool (bottom - top, right - left)."""
         shape = (self.bottom - self.top, self.right - self.left)
         if not self.picked:
             return np.ones(shape, bool)
@@ -545,7 +675,15 @@ class AreaOfInterest:
 
 
 def area_of_neurons(layer: int, chosen: np.ndarray) -> AreaOfInterest | None:
-    """The area of the chosen neurons (H, W) bool of a layer in its smallest rectangle; None where none is chosen."""
+    """Make the area of interest of some chosen neurons, in the smallest rectangle around them.
+
+    Args:
+        layer: the index of the neurons' layer.
+        chosen: which neurons of the layer are chosen, bool (H, W).
+
+    Returns:
+        The area, or None where no neuron is chosen.
+    """
     rows, columns = np.flatnonzero(chosen.any(1)), np.flatnonzero(chosen.any(0))
     if not len(rows):
         return None
@@ -556,24 +694,37 @@ def area_of_neurons(layer: int, chosen: np.ndarray) -> AreaOfInterest | None:
 
 
 WHOLE_PREDICTION = AreaOfInterest(PREDICTION.layer, 0, 0, 1, 1)
-"""All there is of the final prediction."""
+"""The area that stands for the final prediction, which has no positions to choose from."""
 
 
 CONTRIBUTIONS = ("solved", "quadratic", "exact")
+"""The names of the ways to find contributions; `Contribution` explains them."""
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """How much each map of an earlier layer contributes to the selected neurons (Eq. 7, 8).
+    """How much each map of an earlier layer contributes to selected neurons of a later map (Eq. 7 and 8 of the paper).
 
-    method       "solved" by descent; "quadratic", Eq. 7 on its first-order expansion; "exact", every map alone
-    values       (m, n_prev) gates in [0, 1], one row for each compared image, in the order the images were given
-    share        (m, n_prev) what each map alone has of the effect f: <f, df/dz_k> / ||f||^2 at z = 1, to first order;
-                 by "exact" <f, f - f without map k> / ||f||^2, with all gates 1
-    residual     (m,) what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2; NaN by "exact"
-    effect       (m,) ||f(x)||: a row with effect 0 has nothing to explain, its values are all 0
-    loss, slack  by "solved" what is left of Eq. 7 and 8 together, per image, and (m,) how far the gates are from a
-                 stationary point, as in `Datapath`; NaN by the others
+    The *effect* is f(x), the activations of the selected neurons on an image x; f(x; z) is the effect where the gates z
+    multiply the earlier layer's maps. There are m compared images and n_prev maps in the earlier layer.
+
+    Attributes:
+        target: the later map whose neurons are explained, or PREDICTION.
+        area: the selected neurons of the target.
+        layer: the index of the earlier layer.
+        method: one of CONTRIBUTIONS. "solved" descends on Eq. 7 and 8, "quadratic" solves Eq. 7 on its first-order
+            expansion, "exact" closes every map alone.
+        values: the gates, (m, n_prev), from 0 to 1, one row for each image in the order in which the images were given.
+        share: the part of the effect that each map alone has, (m, n_prev): <f, df/dz_k> / ||f||^2 at z = 1, which holds
+            to first order. By "exact" it is <f, f - f without map k> / ||f||^2, with all other gates at 1.
+        residual: what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2, (m,); NaN by "exact".
+        effect: the size ||f(x)|| of the effect, (m,). Where it is 0 there is nothing to explain, and the row's values
+            are 0.
+        passes: the number of forward + backward passes through the part of the network between the two layers that were
+            spent on each image, on average; a forward pass alone counts a third.
+        seconds: the wall-clock time spent, in seconds.
+        loss: what "solved" left of the loss of Eq. 7 and 8, per image; NaN by the other methods.
+        slack: how far the gates of "solved" are from a stationary point, (m,), as in `Datapath`; NaN by the others.
     """
 
     target: FeatureMap
@@ -595,29 +746,44 @@ class Contribution:
         return bool((self.slack > FAR).any())
 
     def strength(self, row: int) -> np.ndarray:
-        """(n_prev,) gate times share, 0 where the map works against the effect: gates alone leave many equal firsts."""
+        """Give the strength of each map's contribution on one image: its gate times its share.
+
+        Gates alone would leave many equal firsts.
+
+        Args:
+            row: the place of the image among the compared ones.
+
+        Returns:
+            The strengths, (n_prev,); 0 where a map works against the effect.
+        """
         return self.values[row] * np.maximum(self.share[row], 0)
 
     def ranking(self, row: int) -> np.ndarray:
-        """Channels of the earlier layer, largest strength first."""
+        """Give the channels of the earlier layer (n_prev,) for the image at `row`, the largest strength first."""
         return np.argsort(-self.strength(row), kind="stable")
 
 
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
+"""What can take the place of a layer's maps in a flip-back; `Intervention` explains the names."""
 RARE = 0.05
-"""The share of the random sets that may turn the label beside maps that are more than chance."""
+"""The largest share of the random sets that may turn the label while the replaced maps still count as more than chance.
+"""
 LEAST = 20
-"""Random sets that tell several maps from chance."""
+"""The number of random sets that it takes to tell several maps from chance."""
 
 
 CONTROLS = ("difference", "patching", "integrated")
-"""The orders of a layer's maps that stand beside a flip-back as controls. They see both runs, and no datapath: the
-largest difference between the runs, attribution patching (gradient x difference), and integrated attribution patching
-(the same, averaged along the straight line from one run to the other)."""
+"""The orders of a layer's maps that stand beside a flip-back as controls.
+
+They see the two runs and know of no datapath: the largest difference between the runs, attribution patching (gradient x
+difference), and integrated attribution patching (the same, averaged along the straight line from one run to the other).
+"""
 
 
 class Verdict(StrEnum):
-    """What replacing maps of a layer proves of them: the first of these that holds."""
+    """What replacing maps of a layer proves of them. Where several statements hold, the first one listed is the
+    verdict.
+    """
 
     NO_SET = "no set turns it"
     WHOLE_LAYER = "only the whole layer turns it"
@@ -630,13 +796,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Intervention:
-    """Maps of one layer of a run are replaced, to see whether the prediction turns.
+    """A question to ask by flip-back: replace some maps of one layer in a run, and see whether the prediction turns.
 
-    `maps` are channels in the order they are replaced, None for a small set that turns it, which is searched.
-    `replacement`: "source" puts the source's activations into the adversarial's run and wants the source's class back;
-    "adversarial" the other way round; "zero", "mean" (over normal images) and "resample" (one normal image of a third
-    class) take the maps' place in the adversarial's run, and want its class gone. `randoms` random sets of as many maps
-    stand beside, drawn by the seed.
+    Attributes:
+        layer: the index of the layer.
+        maps: the channels to replace, in the order in which they are replaced; None to search for a small set that
+            turns the prediction.
+        replacement: one of REPLACEMENTS. "source" puts the source's activations into the adversarial's run and wants
+            the source's class back; "adversarial" does it the other way round. "zero", "mean" (over normal images) and
+            "resample" (one normal image of a third class) take the maps' place in the adversarial's run, and want its
+            class gone.
+        randoms: how many random sets of as many maps are tried beside them.
+        seed: the seed by which the random sets are drawn.
     """
 
     layer: int
@@ -648,23 +819,34 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Verification:
-    """What replacing maps of one layer in a run did to its prediction, beside chance (flip-back).
+    """What replacing maps of one layer did to the prediction of a run, the receiver's, beside chance (flip-back).
 
-    replacement  what took the maps' place: "source", "adversarial", "zero", "mean", "resample"
-    before, wanted   the receiver's class, and the one that it should become, -1 for any other
-    maps         (k,) channels in the order in which they were replaced, all positions at once; none where a search
-                 found no set, or only the whole of a layer through which everything passes
-    margins      (k + 1,) logit[wanted] - logit[before] with none, one, ... all of them replaced
-    labels       (k + 1,) the class predicted then
-    turned       whether the label is turned with all of them replaced
-    chance       (r,) margins of random sets of as many maps that differ; `chance_turned` the share that turn the label
-    controls     (c,) margins of as many maps, best first by each order of CONTROLS; `controls_turned` (c,) bool,
-                 whether these turn it; `controls_same` (c,) bool, whether they are the maps themselves
-    needed       (c,) how many maps, best first by each order of CONTROLS, turn the label; -1 where all do not
-    whole        the margin with the whole layer replaced; `whole_turned` whether that turns it
-    others       size of a set of the layer's other maps that turns it too; -1 where none was found, or the maps do not
-    width        maps of the layer
-    runs         forward runs spent, one with its gradient counted as three
+    A *margin* is logit[wanted] - logit[before]. Where any class but `before` is wanted, the largest other logit takes
+    the place of logit[wanted].
+
+    Attributes:
+        layer: the index of the layer.
+        replacement: what took the maps' place, one of REPLACEMENTS.
+        before: the index of the receiver's class before anything is replaced.
+        wanted: the index of the class that it should become; -1 for any other.
+        maps: the k replaced channels in the order of replacement, (k,), each at all its positions. There is none where
+            a search found no set, or found only the whole of a layer through which everything passes.
+        margins: the margin with none, one, two and so on of the maps replaced, (k + 1,).
+        labels: the class predicted each time, (k + 1,).
+        turned: whether the label is turned with all of the maps replaced.
+        chance: the margins of r random sets of as many maps, taken from those that differ between the two runs, (r,).
+        chance_turned: the share of these random sets that turn the label.
+        controls: the margin with as many maps replaced, the best by each order of CONTROLS, (c,).
+        controls_turned: whether these maps turn the label, bool (c,).
+        controls_same: whether these maps are the replaced maps themselves, bool (c,).
+        needed: how many maps, the best first by each order of CONTROLS, it takes to turn the label, (c,); -1 where not
+            even the whole layer turns it.
+        whole: the margin with the whole layer replaced.
+        whole_turned: whether replacing the whole layer turns the label.
+        others: the size of a set of the layer's other maps that turns the label too; -1 where none was found, or where
+            the maps themselves do not turn it.
+        width: the number of maps of the layer.
+        runs: the forward runs spent; one with its gradient counts as three.
     """
 
     layer: int
@@ -689,14 +871,17 @@ class Verification:
 
     @property
     def percentile(self) -> float:
-        """Share of the random sets whose margin is below that of the maps."""
+        """The share of the random sets whose margin is below that of the maps; NaN where there are no random sets."""
         return float((self.chance < self.margins[-1]).mean()) if len(self.chance) else float("nan")
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """What turns the label as well as the maps do, so that these are not proven to be its cause: "random" where
-        more than RARE of the random sets do, the orders of CONTROLS that do with maps other than these (no maps are a
-        control of themselves), and "others", a set of the layer's other maps. None where the maps do not turn it."""
+        """What turns the label as well as the maps do, so that the maps are not proven to be its cause.
+
+        It holds "random" where more than RARE of the random sets turn the label; each order of CONTROLS that turns it
+        with other maps, since no maps are a control of themselves; and "others" where a set of the layer's other maps
+        turns it. It is empty where the maps do not turn the label.
+        """
         if not self.turned:
             return ()
         random = ["random"] if self.chance_turned > RARE else []
@@ -705,12 +890,14 @@ class Verification:
 
     @property
     def too_few(self) -> bool:
-        """Whether the random sets cannot tell the maps from chance: fewer than LEAST; beside a single map, none."""
+        """Whether there are too few random sets to tell the maps from chance: fewer than LEAST, or none beside a single
+        map.
+        """
         return len(self.chance) < (LEAST if len(self.maps) > 1 else 1)
 
     @property
     def verdict(self) -> Verdict:
-        """The one verdict, which all views of a flip-back give."""
+        """The verdict that every view of a flip-back gives."""
         if not len(self.maps):
             return Verdict.WHOLE_LAYER if self.whole_turned else Verdict.NO_SET
         if not self.turned:
@@ -722,11 +909,15 @@ class Verification:
 
 @dataclass(frozen=True)
 class LearnedFeatures:
-    """The reference image patches that are the best of each map by one measure, k for each of the n maps, best first.
+    """The k best patches of the reference images for each of the n maps by one measure, the best first.
 
-    image    (n, k) index into the reference images, -1 where the measure is above 0 on fewer than k of them
-    row, col (n, k) the neuron where the measure is largest on that image
-    value    (n, k) the measure there: the neuron's activation, or its relevance
+    The measure is the activation of a neuron or its relevance, as `LearnedIndex` says.
+
+    Attributes:
+        image: the index of each patch's reference image, (n, k); -1 where fewer images have a measure above 0.
+        row: the row of the neuron where the measure is largest on that image, (n, k).
+        col: the column of that neuron, (n, k).
+        value: the measure there, (n, k).
     """
 
     image: np.ndarray
@@ -735,18 +926,28 @@ class LearnedFeatures:
     value: np.ndarray
 
     def neuron(self, place: int, rank: int) -> tuple[int, int, int] | None:
-        """The image, row and column of the patch of that rank of the map at `place` among the n; None where there is
-        none."""
+        """Find the neuron that one patch belongs to.
+
+        Args:
+            place: the map's place among all n maps.
+            rank: the rank of the patch, 0 for the best.
+
+        Returns:
+            The index of the reference image, the row and the column; None where there is no patch of that rank.
+        """
         image, row, col = (int(values[place, rank]) for values in (self.image, self.row, self.col))
         return (image, row, col) if image >= 0 else None
 
 
 @dataclass(frozen=True)
 class LearnedIndex:
-    """The learned features of all maps, from the reference images seen so far; `seen` is how many these are.
+    """The learned features of all maps, found from the reference images seen so far.
 
-    activation   by the largest activation of the map on the image
-    relevance    by the largest product of activation and gradient, of the logit of the class predicted for the image
+    Attributes:
+        activation: the patches that fire each map most, by its largest activation on an image.
+        relevance: the patches of largest product of activation and gradient, where the gradient is that of the logit of
+            the class predicted for the image.
+        seen: how many reference images were seen.
     """
 
     activation: LearnedFeatures
@@ -754,13 +955,18 @@ class LearnedIndex:
     seen: int
 
     def best(self, by: str) -> LearnedFeatures:
-        """Those by "activation" or by "relevance"."""
+        """Give the features by the measure "activation" or "relevance"."""
         return {"activation": self.activation, "relevance": self.relevance}[by]
 
 
 @dataclass(frozen=True)
 class Visualisation:
-    """A picture made to fire one map: `image` (H, W, 3) 8-bit, and the map's largest `activation` on it."""
+    """A picture that was made to fire one map.
+
+    Attributes:
+        image: the picture, uint8 (H, W, 3).
+        activation: the map's largest activation on it.
+    """
 
     image: np.ndarray
     activation: float
@@ -768,8 +974,12 @@ class Visualisation:
 
 @dataclass(frozen=True)
 class Region:
-    """The feature maps of a layer that belong to exactly these compared datapaths, by their keys; without any, maps
-    outside of all of them that are shown for another reason."""
+    """The feature maps of a layer that belong to exactly the same of the compared datapaths.
+
+    Attributes:
+        paths: the keys of these datapaths; empty for maps outside of all datapaths that are shown for another reason.
+        channels: the channels of the maps.
+    """
 
     paths: frozenset[str]
     channels: tuple[int, ...]
