@@ -766,8 +766,8 @@ class Contribution:
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
 """What can take the place of a layer's maps in a flip-back; `Intervention` explains the names."""
 RARE = 0.05
-"""The largest share of the random sets that may turn the label while the replaced maps still count as more than chance.
-"""
+"""The largest share of the random sets that may turn the label while the replaced maps still count as more than
+chance."""
 LEAST = 20
 """The number of random sets that it takes to tell several maps from chance."""
 

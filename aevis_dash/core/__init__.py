@@ -1,1 +1,3 @@
-"""Everything that needs torch. Tensors stop at the edge of this package: out come domain values."""
+"""Everything that needs torch. Tensors stop at the edge of this package: it gives out numpy arrays and domain
+values.
+"""

@@ -1,9 +1,9 @@
 """Which nodes of a graph are activation functions: by name, or by what they compute.
 
-A home-made activation is found as a product (or quotient) whose two factors are made, number by number, of one and the
-same tensor, such as x * sigmoid(x), x * relu6(x + 3) / 6 or x * tanh(softplus(x)): it is one layer, and what it is
-made of is none. A sigmoid that scales another tensor, as in squeeze and excitation, is a gate of the model's own and no
-layer.
+A home-made activation is known as a product (or quotient) whose two factors are made, number by number, of one and the
+same tensor, such as x * sigmoid(x), x * relu6(x + 3) / 6 or x * tanh(softplus(x)). It is one layer, and the operations
+inside it are no layers. A sigmoid that scales another tensor, as in squeeze and excitation, is a gate of the model's
+own and no layer.
 """
 
 import operator
@@ -29,6 +29,7 @@ MODULES = (
     nn.Hardswish,
     nn.Softplus,
 )
+"""The modules of torch that are activation functions wherever they are called."""
 _NAMES = (
     "relu relu_ relu6 leaky_relu leaky_relu_ prelu rrelu elu elu_ selu celu gelu silu mish hardswish softplus"
 ).split()
@@ -48,6 +49,7 @@ BOUNDED_MODULES = (
     nn.Softshrink,
     nn.Tanhshrink,
 )
+"""The modules of torch that are activation functions unless they only scale another tensor."""
 _OTHER_NAMES = (
     "clamp clip clamp_min clamp_max exp expm1 erf abs sqrt square pow log log1p sin cos atan sign where maximum "
     "minimum gt ge lt le"
@@ -69,7 +71,18 @@ _SUM_METHODS = frozenset({"add", "sub", "neg"})
 
 
 class Activations:
-    """What each node of a graph is; `carried` are the nodes whose value is made of the image."""
+    """Tells of each node of a graph whether it is an activation function or a part of one.
+
+    A node is *bounded* if it is a function such as sigmoid or clamp, which a model may use as an activation or to scale
+    another tensor.
+
+    Args:
+        module: the traced graph with its modules.
+        carried: the nodes whose value is made of the image.
+
+    Attributes:
+        inside: the nodes inside home-made activations, each activation's last node not included.
+    """
 
     def __init__(self, module: fx.GraphModule, carried: set[fx.Node]):
         self._module, self._carried = module, carried
@@ -80,11 +93,11 @@ class Activations:
         self.inside = self._insides()
 
     def is_activation(self, node: fx.Node) -> bool:
-        """Whether a node is the last of an activation function."""
+        """Tell whether a node is the last one of an activation function."""
         return node not in self.inside and (self.has_known_name(node) or self.is_whole(node))
 
     def feeds_one_alone(self, node: fx.Node) -> bool:
-        """Whether all that a node is used for is one activation function."""
+        """Tell whether all that a node is used for is one activation function."""
         users = list(node.users)
         if len(users) == 1 and self.is_activation(users[0]):
             return True
@@ -92,18 +105,20 @@ class Activations:
         return len(users) > 0 and all(user in parts and self._source[user] is not user for user in users)
 
     def has_known_name(self, node: fx.Node) -> bool:
-        """Whether a node is called by the name of an activation function."""
+        """Tell whether a node is called by the name of an activation function."""
         return self._is(node, MODULES, _FUNCTIONS, _NAMES)
 
     def is_whole(self, node: fx.Node) -> bool:
-        """Whether a node is a whole activation by what it computes: home-made, or bounded and not a mere factor."""
+        """Tell whether a node is a whole activation by what it computes: home-made, or bounded and not a mere
+        factor.
+        """
         if node in self._ends:
             return True
         bounded = self._is_bounded(node) and node in self._carried and node not in self.inside
         return bounded and not self._scales(node)
 
     def bends(self, node: fx.Node) -> bool:
-        """Whether a node by itself is a function of each number that is no straight line."""
+        """Tell whether a node by itself is a function of each number that is no straight line."""
         return self.has_known_name(node) or self._is_bounded(node) or self._is(node, (), _OTHER_FUNCTIONS, _OTHER_NAMES)
 
     def _is_bounded(self, node: fx.Node) -> bool:
@@ -120,14 +135,14 @@ class Activations:
         return node.target in {"call_function": functions, "call_method": methods}.get(node.op, ())
 
     def _made_of(self, node: fx.Node) -> list[fx.Node]:
-        """The tensors of the image that a node takes, without numbers and weights."""
+        """Find the tensors of the image that a node takes; numbers and weights are none of them."""
         return [n for n in node.all_input_nodes if n in self._carried]
 
     def _is_product(self, node: fx.Node) -> bool:
         return self._is(node, (), _PRODUCTS, _PRODUCT_METHODS)
 
     def _place(self, node: fx.Node) -> None:
-        """Find the tensor that a node is made of number by number; itself where there is not one alone."""
+        """Find the one tensor that a node is made of number by number; where there is none, the node itself."""
         taken = self._made_of(node)
         sources = {self._source[n] for n in taken if n in self._source}
         works_alone = self.bends(node) or self._is_product(node) or self._is(node, (), _SUMS, _SUM_METHODS)
@@ -140,13 +155,13 @@ class Activations:
             self._bent.add(node)
 
     def _holds_name(self, node: fx.Node) -> bool:
-        """Whether an activation's name is called on the way from a node's source to it."""
+        """Tell whether a function with an activation's name is called on the way from a node's source to it."""
         if self._source[node] is node:
             return False
         return self.has_known_name(node) or any(self._holds_name(n) for n in self._made_of(node))
 
     def _insides(self) -> set[fx.Node]:
-        """What home-made activations consist of; `_ends` are their last nodes."""
+        """Find the nodes inside home-made activations; put the activations' last nodes into `_ends`."""
         ends, inside = set(), set()
         for product in filter(self._is_home_made, self._module.graph.nodes):
             inside |= self._way(product)
@@ -162,13 +177,13 @@ class Activations:
         return both and any(n in self._bent for n in taken)
 
     def _way(self, product: fx.Node) -> set[fx.Node]:
-        """The nodes between a product and the last tensor that both its factors are made of, neither of them."""
+        """Find the nodes strictly between a product and the last tensor that both its factors are made of."""
         first, second = (self._back(factor, None) for factor in self._made_of(product))
         met = next(node for node in reversed(self._module.graph.nodes) if node in first & second)
         return (self._back(product, met) - {product, met, self._source[product]}) if met is not product else set()
 
     def _back(self, node: fx.Node, stop: fx.Node | None) -> set[fx.Node]:
-        """A node and all that it is made of number by number, no further than `stop`."""
+        """Find a node and all that it is made of number by number, no further back than `stop`."""
         found, queue = set(), [node]
         while queue:
             node = queue.pop()
@@ -178,7 +193,7 @@ class Activations:
         return found
 
     def _with_constants(self, product: fx.Node, inside: set[fx.Node]) -> fx.Node:
-        """The last node that only scales a product by a number, such as the division by 6 of a hard swish."""
+        """Find the last node that only scales a product by a number, such as the division by 6 of a hard swish."""
         end = product
         while len(end.users) == 1:
             user = next(iter(end.users))
@@ -189,7 +204,9 @@ class Activations:
         return end
 
     def _scales(self, node: fx.Node) -> bool:
-        """Whether a node, times and plus numbers at most, is a factor of another tensor of the image."""
+        """Tell whether a node, at most multiplied by numbers or added to them, is a factor of another tensor of the
+        image.
+        """
         for user in node.users:
             if self._is_product(user) and len(self._made_of(user)) > 1:
                 return True

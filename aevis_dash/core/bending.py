@@ -3,7 +3,7 @@
 An operation is *straight* if its value half-way between two inputs lies half-way between their values: it is affine in
 everything that it takes from the image, jointly. Convolutions, batch norm in evaluation, sums, means and reshaping are
 straight. A product of two tensors of the image, a softmax, a normalisation by the image's own numbers, a maximum over
-channels and rounding are not.
+channels and rounding are not straight: they bend.
 """
 
 from collections.abc import Collection
@@ -21,23 +21,33 @@ POOLING = tuple(
     for n in (1, 2, 3)
     if hasattr(nn, f"{kind}Pool{n}d")
 )
+"""The pooling modules of torch."""
 _KNOWN = (*POOLING, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Modules that are straight in evaluation, or pooling: they need no trying."""
+"""The modules that are straight in evaluation, or pooling: they need no trying."""
 _POOLING_FUNCTIONS = frozenset(
     getattr(home, name) for home in (F, torch) for name in dir(home) if "pool" in name and not name.startswith("_")
 )
 _SCALES = (0.05, 1.0, 3e4)
-"""How large the numbers are with which an operation is tried: small ones show no clamp at 6, large ones no rounding."""
+"""The sizes of the numbers with which an operation is tried: small ones show no clamp at 6, large ones no rounding."""
 _ROUNDING = 1e-3
-"""How far, relative to its largest value, a straight operation may miss the middle in single precision."""
+"""The share of its largest value by which a straight operation may miss the middle in single precision."""
 
 
 def find_bends(
     module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
 ) -> tuple[fx.Node, ...]:
-    """The nodes made of the image (those in `carried`) that are neither straight nor pooling, without those in `gated`.
+    """Find the operations on the image that are neither straight nor pooling and have no gate.
 
-    Every other operation runs a few times on random numbers of the shape that an image (1, 3, *size) gives it.
+    Every operation runs a few times on random numbers of the shape that an image gives it.
+
+    Args:
+        module: the traced graph with its modules.
+        carried: the nodes to look at, which are made of the image.
+        size: the (height, width) of the image in pixels.
+        gated: nodes that are left out of the answer, because a gate is on them.
+
+    Returns:
+        The nodes that bend, in the order of the graph.
     """
     device = next(iter(module.parameters()), torch.zeros(())).device
     with torch.no_grad():
@@ -74,7 +84,7 @@ class _Trial(fx.Interpreter):
         return alike and all(map(_is_middle, one, other, middle))
 
     def _values(self, node: fx.Node, weight: float, scale: float, seed: int) -> list[Any]:
-        """What the node gives for random numbers in place of all that it takes from the image.
+        """Give what the node makes of random numbers in place of all that it takes from the image.
 
         The numbers are `weight` times those of one draw plus (1 - weight) times those of another. Whole numbers and
         truth values, such as a mask, stay what the image made them.
@@ -100,7 +110,7 @@ class _Trial(fx.Interpreter):
 
 
 def _parts(value: Any) -> list[Any]:
-    """What a value consists of, be it one, or tuples, lists and dicts of such values."""
+    """Take a value apart that may be a tuple, list or dict of such values."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, tuple | list):
@@ -109,7 +119,7 @@ def _parts(value: Any) -> list[Any]:
 
 
 def _is_middle(one: Any, other: Any, middle: Any) -> bool:
-    """Whether a value lies half-way between two others; of what is no number, whether all three are the same."""
+    """Tell whether a value lies half-way between two others; for what is no number, whether all three are the same."""
     if not all(isinstance(value, Tensor) for value in (one, other, middle)):
         return bool(one == other == middle)
     if not one.shape == other.shape == middle.shape:

@@ -1,4 +1,8 @@
-"""The classifier: a model with its preprocessing and class names. Outside it, pixels are [0, 1] everywhere."""
+"""The classifier: a model with its preprocessing and class names.
+
+Everywhere outside this module pixels are numbers from 0 to 1, or 8-bit grey levels; the classifier makes the model's
+input of them. What it explains are the model's logits, which it finds in the graph or recognises from the outputs.
+"""
 
 import hashlib
 import json
@@ -20,8 +24,19 @@ from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing,
 class Classifier:
     """A frozen model, its layer graph and its fingerprint.
 
-    Raises AevisError when the model is in training mode, cannot be traced, has another number of outputs
-    than class names, or gives NaN.
+    Args:
+        model: the model, in eval mode.
+        preprocessing: how an image becomes the model's input.
+        class_names: the name of each class, in the order of the model's outputs.
+
+    Attributes:
+        network: the traced model, which can be run with gates.
+        head: what the model makes of the logits at its end.
+        fingerprint: a text that differs for models, preprocessing or class names whose results may differ.
+
+    Raises:
+        AevisError: the model is in training mode, its weights hold no numbers or are no tensors, it cannot be traced,
+            or it does not give a row of finite float32 logits for each image, one for each class name.
     """
 
     def __init__(self, model: nn.Module, preprocessing: Preprocessing, class_names: Sequence[str]):
@@ -41,41 +56,53 @@ class Classifier:
 
     @property
     def layers(self) -> LayerGraph:
+        """The layers of the network and the edges between them."""
         return self.network.layers
 
     @property
     def ungated(self) -> str:
-        """The operations that bend numbers of the image and are no layer: each kind, and where; empty without any."""
+        """The operations that bend numbers of the image and are no layer, in words: each kind, and where; empty without
+        any.
+        """
         return self.network.traced.ungated_in_words
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes explanations of this model doubtful, a sentence each."""
+        """What makes explanations of this model doubtful, one sentence or more for each doubt."""
         doubts = (heads.doubt(self.head), heads.TWICE.format(head=self.head) if self._flattened else None)
         return tuple(doubt for doubt in doubts if doubt is not None)
 
     @property
     def device(self) -> torch.device:
+        """The device that the model's parameters are on."""
         return next(iter(self.network.traced.module.parameters()), torch.zeros(())).device
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] as the model's input; differentiable."""
+        """Turn pixels (B, 3, H, W) from 0 to 1 into the model's input, of the same shape; gradients pass through."""
         low, high = self.preprocessing.value_range
         mean = pixels.new_tensor(self.preprocessing.mean).reshape(1, 3, 1, 1)
         std = pixels.new_tensor(self.preprocessing.std).reshape(1, 3, 1, 1)
         return (pixels * (high - low) + low - mean) / std
 
     def pixels(self, images: np.ndarray) -> Tensor:
-        """8-bit images (B, H, W, 3) as pixels (B, 3, H, W) in [0, 1] on the model's device."""
+        """Turn 8-bit images (B, H, W, 3) into float32 pixels (B, 3, H, W) from 0 to 1 on the model's device."""
         tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         return tensor.movedim(-1, 1).to(torch.float32) / 255
 
     def inputs(self, images: np.ndarray) -> Tensor:
-        """8-bit images (B, H, W, 3) as the model's input."""
+        """Turn 8-bit images (B, H, W, 3) into the model's input, float32 (B, 3, H, W) on its device."""
         return self.normalise(self.pixels(images))
 
     def predict(self, images: np.ndarray, batch: int = 32) -> list[Prediction]:
-        """Predictions of 8-bit images (B, H, W, 3)."""
+        """Predict the classes of images.
+
+        Args:
+            images: 8-bit images of the model's input size, (B, H, W, 3).
+            batch: how many images are run at once.
+
+        Returns:
+            The prediction for each image, in their order.
+        """
         with torch.no_grad():
             chunks = [
                 self.network.logits(self.inputs(images[i : i + batch])).softmax(1).cpu().numpy()
@@ -84,7 +111,9 @@ class Classifier:
         return [Prediction(row) for chunk in chunks for row in chunk]
 
     def _checked_outputs(self) -> Tensor:
-        """Outputs (B, K) for a grey image and a few of coloured squares; raises AevisError where they are no logits."""
+        """Give the outputs (B, K) for a grey image and a few of coloured squares; raise AevisError where they are no
+        logits.
+        """
         grey = np.full((1, *self.preprocessing.input_size, 3), 128, np.uint8)
         images = np.concatenate([grey, probe_images(self.preprocessing.input_size)])
         with torch.no_grad():
@@ -168,8 +197,11 @@ def _fingerprint(classifier: Classifier) -> str:
 
 
 def _describe(preprocessing: Preprocessing) -> dict[str, Any]:
-    """What of the preprocessing the results depend on. How images are fitted is left out where they are squeezed
-    straight to the input: so were all of them before other ways were known, and those results still hold."""
+    """Tell what of the preprocessing the results depend on.
+
+    How images are fitted is left out where they are squeezed straight to the input. All of them were so before other
+    ways were known, and the results of that time still hold.
+    """
     fitted = {"fit", "resize_size", "interpolation"}
     straight = preprocessing.fit == "squeeze" and preprocessing.scaled_to == preprocessing.input_size
     described = vars(preprocessing) | {"resize_size": preprocessing.scaled_to}

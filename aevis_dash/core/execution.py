@@ -1,7 +1,10 @@
 """Running a traced model: with gates, recording activations, or only the part between two layers.
 
-One `torch.fx.Interpreter` does it all. It keeps its state per run, so the model is never touched and
-runs may overlap in several threads.
+One `torch.fx.Interpreter` does it all. It keeps its state per run, so the model is never touched and runs may overlap
+in several threads.
+
+Notation: B images, K classes, n maps of the network, n_l maps of a layer. Activations are (B, n_l, ...), where the dots
+stand for the positions: (H_l, W_l) in a layer of images, none after a linear layer.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,9 +18,17 @@ from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
 
 
 def apply_gate(value: Tensor, gate: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
-    """Multiply channel c of `value` (B, ..., n_l at `axis`, ...) by gate[:, c] where `mask` is true.
+    """Multiply every channel of a value by its gate.
 
-    gate is (B, n_l) or (1, n_l); mask is a bool tensor over the remaining positions, None for everywhere.
+    Args:
+        value: the activations, with the batch at dimension 0 and n_l channels at dimension `axis`, (B, ..., n_l, ...).
+        gate: one gate for each channel, (B, n_l), or (1, n_l) for the same gates on every image.
+        axis: the dimension of the channels.
+        mask: the positions where the gates hold, a bool tensor over the dimensions other than batch and channels; None
+            for everywhere.
+
+    Returns:
+        A tensor of the value's shape.
     """
     shape = [1] * value.dim()
     shape[0], shape[axis] = gate.shape
@@ -33,12 +44,14 @@ def _mask_shape(value: Tensor, axis: int) -> list[int]:
 
 
 def use_threads(count: int) -> None:
-    """How many threads torch may use in this process from now on."""
+    """Set how many threads torch may use in this process from now on."""
     torch.set_num_threads(count)
 
 
 class _Run(fx.Interpreter):
-    """One run: gates multiply the sites' outputs, the outputs (after the gate) of `keep` are recorded."""
+    """One run of the graph: gates multiply the sites' outputs, and the outputs of the nodes in `keep` are recorded
+    gated.
+    """
 
     def __init__(self, traced: TracedModel, gates: Mapping[fx.Node, Tensor], keep: Iterable[fx.Node]):
         super().__init__(traced.module)
@@ -70,23 +83,33 @@ class _Run(fx.Interpreter):
 
 
 class Network:
-    """A traced model that can be run in full or in part; stateless between calls."""
+    """A traced model that can be run in full or in part; it keeps no state between calls."""
 
     def __init__(self, traced: TracedModel):
         self.traced = traced
         self.layers = traced.layers
 
     def logits(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
-        """Logits (B, K) of normalised images (B, 3, H, W), with gates (B, n) or (1, n) on every feature map."""
-        return self.record(x, (), gates)[0]
-
-    def record(self, x: Tensor, layers: Iterable[int], gates: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits and the activations of some layers in one run.
+        """Run the whole network.
 
         Args:
             x: normalised images, (B, 3, H, W).
-            layers: indices of the layers that are recorded.
-            gates: on every feature map, (B, n) or (1, n); None leaves all open.
+            gates: a gate on every feature map, (B, n), or (1, n) for the same gates on every image; None leaves all
+                maps open.
+
+        Returns:
+            Logits, (B, K).
+        """
+        return self.record(x, (), gates)[0]
+
+    def record(self, x: Tensor, layers: Iterable[int], gates: Tensor | None = None) -> tuple[Tensor, dict[int, Tensor]]:
+        """Run the whole network and record the activations of some layers.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            layers: the indices of the layers that are recorded.
+            gates: a gate on every feature map, (B, n), or (1, n) for the same gates on every image; None leaves all
+                maps open.
 
         Returns:
             Logits (B, K), and for each layer its activations after the gates, (B, n_l, ...).
@@ -97,10 +120,19 @@ class Network:
         return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
 
     def run_steered(self, x: Tensor, gates: Tensor, steps: Tensor, differences: Mapping[int, Tensor]) -> Tensor:
-        """Logits (B, K) where every layer's value v is v * gate + (step - 1) * difference; gates and steps (B, n).
+        """Run the network with every layer's value v replaced by v * gate + (step - 1) * difference.
 
-        `differences` are (B, n_l, ...) by layer, channels at dimension 1. With gates and steps at 1 nothing changes;
-        the derivative by a step is then the effect of having the difference in that map.
+        With gates and steps at 1 nothing changes. The derivative of a logit by a step is then the first-order effect of
+        having the difference in that map.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            gates: a gate on every feature map, (B, n).
+            steps: a step on every feature map, (B, n).
+            differences: the difference at each layer, by the layer's index, (B, n_l, ...).
+
+        Returns:
+            Logits, (B, K).
         """
         axes, sites = self.traced.axes, self.traced.sites
         weights = self.gates_by_node(steps - 1)
@@ -112,9 +144,17 @@ class Network:
         return run.run(x)
 
     def run_watched(self, x: Tensor, look: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Logits (B, K) where `look` is given every layer's index and activations (B, n_l, ...) as the run passes it.
+        """Run the network and let a function see, and replace, every layer's activations as the run passes it.
 
-        What it gives back goes on in their place. Nothing is recorded: the memory is that of the run alone.
+        Nothing is recorded, so the memory is that of the run alone.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            look: is given a layer's index and its activations (B, n_l, ...); the run goes on with what it returns,
+                which has the same shape.
+
+        Returns:
+            Logits, (B, K).
         """
         places = {site: i for i, site in enumerate(self.traced.sites)}
         run = _Run(self.traced, {}, ())
@@ -127,9 +167,16 @@ class Network:
         return run.run(x)
 
     def drive(self, x: Tensor, layer: int) -> Tensor:
-        """What a layer's activation function is given (B, n_l, ...), or the sum that is the layer; runs no further.
+        """Give what a layer's activation function is given, or, where the layer is a residual sum, the sum itself.
 
-        It has a gradient where the activation is 0.
+        This has a gradient even where the activation is 0. Nothing after the layer is run.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            layer: the index of the layer.
+
+        Returns:
+            The values before the activation function, (B, n_l, ...).
         """
         site = self.traced.sites[layer]
         sources = site.all_input_nodes
@@ -137,21 +184,44 @@ class Network:
         return self._channels_first(self._values(x, {node})[node], layer)
 
     def activation(self, x: Tensor, layer: int) -> Tensor:
-        """Activation (B, n_l, ...) of one layer; runs no further than that layer."""
+        """Give the activations of one layer; nothing after the layer is run.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            layer: the index of the layer.
+
+        Returns:
+            The activations, (B, n_l, ...).
+        """
         site = self.traced.sites[layer]
         return self._channels_first(self._values(x, {site})[site], layer)
 
     def part(self, first: int, last: int | None) -> "NetworkPart":
-        """The part of the graph that carries layer `first` to layer `last`, to the logits for None."""
+        """Give the part of the network that carries layer `first` to layer `last`, or to the logits where `last` is
+        None.
+
+        Raises:
+            ValueError: layer `first` does not feed the part's end.
+        """
         return NetworkPart(self, first, last)
 
     def with_value(self, x: Tensor, node: fx.Node) -> tuple[Tensor, Tensor]:
-        """Logits (B, K) of normalised images and the value of any node of the graph, in one run."""
+        """Run the whole network and give the value of one node of the graph as well.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+            node: any node of the traced graph.
+
+        Returns:
+            Logits (B, K), and the node's value.
+        """
         run = _Run(self.traced, {}, {node})
         return run.run(x), run.kept[node]
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
-        """The value of any node of the graph for normalised images x (B, 3, H, W); nothing after the node is run."""
+        """Give the value of any node of the graph for normalised images x (B, 3, H, W); nothing after the node is
+        run.
+        """
         return self._values(x, {node})[node]
 
     def _values(self, x: Tensor, nodes: set[fx.Node]) -> dict[fx.Node, Any]:
@@ -163,7 +233,14 @@ class Network:
         return {node: run.env[node] for node in nodes}
 
     def gates_by_node(self, gates: Tensor | None) -> dict[fx.Node, Tensor]:
-        """The gates (B, n) of each layer's call site; none without gates, which lets everything through."""
+        """Split gates by layer.
+
+        Args:
+            gates: a gate on every feature map, (B, n), or None.
+
+        Returns:
+            The gates (B, n_l) of each layer by its call site; an empty dict, which lets everything through, for None.
+        """
         if gates is None:
             return {}
         widths = [layer.channels for layer in self.layers.layers]
@@ -175,7 +252,13 @@ class Network:
 
 @dataclass(frozen=True)
 class PartState:
-    """What a partial run starts from, for one batch of images: the values at its border and `start` (B, n_l, ...)."""
+    """What a partial run of one batch of images starts from.
+
+    Attributes:
+        images: the normalised images, (B, 3, H, W).
+        border: the values that the part reads besides its first layer, such as those of skip connections, by node.
+        start: the activations of the part's first layer, (B, n_l, ...).
+    """
 
     images: Tensor
     border: dict[fx.Node, Any]
@@ -183,9 +266,17 @@ class PartState:
 
 
 class NetworkPart:
-    """Layer `first` to layer `last`, or to the logits (None), and nothing else.
+    """The part of a network from one layer to a later one, or to the logits, and nothing else.
 
-    What bypasses `first` by a skip connection is held fixed. Raises ValueError when the one does not feed the other.
+    What bypasses the first layer by a skip connection is held fixed.
+
+    Args:
+        network: the whole network.
+        first: the index of the layer where the part begins.
+        last: the index of the layer where it ends; None for the logits.
+
+    Raises:
+        ValueError: layer `first` does not feed the part's end.
     """
 
     def __init__(self, network: Network, first: int, last: int | None):
@@ -204,20 +295,33 @@ class NetworkPart:
 
     @property
     def is_cut(self) -> bool:
-        """Whether all that depends on the image passes through the layer: nothing bypasses it."""
+        """Whether everything that depends on the image passes through the first layer, so that nothing bypasses it."""
         return not self._of_the_image
 
     def prepare(self, x: Tensor) -> PartState:
-        """Run the images (B, 3, H, W) once up to the layer and the part's border, without gradients."""
+        """Run images once up to the first layer and the values beside it that the part reads, without gradients.
+
+        Args:
+            x: normalised images, (B, 3, H, W).
+
+        Returns:
+            What runs of this part on these images start from.
+        """
         with torch.no_grad():
             border = self._network._values(x, self._border | {self._site})
         return PartState(x, border, self._network._channels_first(border.pop(self._site), self._first))
 
     def run(self, state: PartState, value: Tensor, rows: Tensor | None = None) -> Tensor:
-        """What the part ends in with activation `value` (m, n_l, ...) at the layer: activations (m, n_last, ...) of
-        the last layer, or logits (m, K); for the images at `rows` (m,).
+        """Run the part with given activations at its first layer.
 
-        An image may stand in `rows` as often as you like; None is each image once.
+        Args:
+            state: what `prepare` gave for B images.
+            value: the activations at the first layer, (m, n_l, ...).
+            rows: the image that each of the m activations belongs to, (m,); an image may stand there any number of
+                times. None is each image once, and then m = B.
+
+        Returns:
+            The activations of the part's last layer, (m, n_last, ...), or logits, (m, K).
         """
         start = value.movedim(1, self._network.traced.axes[self._first]).contiguous()
         run = _Run(self._network.traced, {}, ())
@@ -232,12 +336,24 @@ class NetworkPart:
     def run_gated(
         self, state: PartState, gate: Tensor, mask: Tensor | None = None, rows: Tensor | None = None
     ) -> Tensor:
-        """What the part ends in with gate (m, n_l) on the layer, inside `mask` (H_l, W_l) bool only."""
+        """Run the part with gates on its first layer.
+
+        Args:
+            state: what `prepare` gave for B images.
+            gate: a gate on each of the layer's maps, (m, n_l).
+            mask: the neurons where the gates hold, bool (H_l, W_l); None for all.
+            rows: the image that each row of gates belongs to, (m,); None is each image once, and then m = B.
+
+        Returns:
+            The activations of the part's last layer, (m, n_last, ...), or logits, (m, K).
+        """
         start = state.start if rows is None else state.start[rows]
         return self.run(state, apply_gate(start, gate, 1, mask), rows)
 
     def _border_at(self, state: PartState, rows: Tensor | None) -> dict[fx.Node, Any]:
-        """The border's values for the images at `rows`; what holds no row per image, such as a size, is run anew."""
+        """Give the border's values for the images at `rows`; a value without a row for each image, such as a size, is
+        run anew.
+        """
         if rows is None:
             return state.border
         count = len(state.images)

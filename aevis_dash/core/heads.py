@@ -1,6 +1,6 @@
 """What a model gives at its end: logits, or probabilities made of them, from which the logits are found again.
 
-A softmax of what is a softmax already would flatten every prediction (0.927 becomes 0.218), so a model that ends in a
+A softmax of what is a softmax already would flatten every prediction (0.927 becomes 0.218). So a model that ends in a
 softmax, a log-softmax or a sigmoid is explained from what that function is given. Where it is written out by hand
 (exp(x) / sum) the logarithm of its probabilities takes the logits' place: both have the same softmax and margins.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 
 class Head(StrEnum):
-    """What the model gives for the logits that it is explained from."""
+    """What the model itself makes of the logits that it is explained from."""
 
     LOGITS = "logits"
     SOFTMAX = "softmax"
@@ -24,11 +24,11 @@ class Head(StrEnum):
     LOG_SIGMOID = "log-sigmoid"
     HARD_SIGMOID = "hard sigmoid"
     PROBABILITIES = "probabilities"
-    """Not negative, with one sum in every row; their logarithm was taken for the logits."""
+    """The outputs are not negative and have one sum in every row; their logarithms are taken for the logits."""
     LOG_PROBABILITIES = "logarithms of probabilities"
-    """Their exponentials sum to 1; they were left as they are."""
+    """The exponentials of the outputs sum to 1; the outputs themselves are taken for the logits."""
     SHARES = "numbers between 0 and 1"
-    """Without one sum; they were left as they are."""
+    """The outputs lie between 0 and 1 and have no common sum; they themselves are taken for the logits."""
 
 
 _FUNCTIONS: dict[Any, Head] = {
@@ -67,7 +67,8 @@ GIVES: dict[Head, Callable[[Tensor], Tensor]] = {
     Head.LOG_PROBABILITIES: lambda logits: logits,
     Head.SHARES: lambda logits: logits,
 }
-"""What the model itself gives (B, K), of the logits (B, K) that it is explained from."""
+"""The function by which each end makes the model's own outputs (B, K) of the logits (B, K) that it is explained
+from."""
 
 _DOUBTS = {
     Head.PROBABILITIES: "The model gives probabilities, and the logits before them cannot be found in its graph. Their "
@@ -89,20 +90,28 @@ TWICE = (
     "for logits, so that the probabilities hardly differ between classes, and hard sets come out too small. Take one "
     "of the two functions out of the model."
 )
-"""What is said where a model squeezes its outputs twice."""
+"""The warning, to be formatted with the `head`, for a model that squeezes its outputs twice."""
 _SUM_ERROR = 1e-4
 _SMALLEST = torch.finfo(torch.float32).tiny
 
 
 def doubt(head: Head) -> str | None:
-    """What suffers by that end of a model, a sentence; None where nothing does."""
+    """Tell in words what suffers where a model has that end; None where nothing does."""
     if head in (Head.SIGMOID, Head.LOG_SIGMOID, Head.HARD_SIGMOID):
         return _APART.format(head=head)
     return _DOUBTS.get(head)
 
 
 def cut(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> Head:
-    """Let the graph end in the logits where it ends in a softmax, log-softmax or sigmoid of them; says what it was."""
+    """Let a graph that ends in a softmax, log-softmax or sigmoid of the logits end in the logits; the graph is changed.
+
+    Args:
+        module: the traced graph with its modules.
+        shapes: the shape of every tensor in the graph for one image.
+
+    Returns:
+        The end that was cut off; LOGITS where the graph ends in none of these functions and is left as it was.
+    """
     output = next(node for node in module.graph.nodes if node.op == "output")
     user, node = output, output.args[0]
     while isinstance(node, fx.Node) and _only_shapes(node, module):
@@ -124,13 +133,23 @@ def cut(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> Head:
 
 
 def flattens(head: Head, before: Head) -> bool:
-    """Whether the function `head` at a model's end is given what another one has squeezed already: what `before` is
-    recognised as. A softmax of logarithms of probabilities gives these probabilities again, and flattens nothing."""
+    """Tell whether the function at a model's end flattens numbers that another function has squeezed already.
+
+    A softmax of logarithms of probabilities gives these probabilities again, so it flattens nothing.
+
+    Args:
+        head: the function at the model's end.
+        before: what the numbers that this function is given look like, by `recognise`.
+    """
     return head is not Head.LOGITS and before in (Head.PROBABILITIES, Head.SHARES)
 
 
 def recognise(outputs: Tensor) -> Head:
-    """What outputs (B, K) of several different images look like."""
+    """Tell what a model's outputs look like: probabilities, their logarithms, shares or logits.
+
+    Args:
+        outputs: the outputs for several different images, (B, K).
+    """
     sums, spread = outputs.double().sum(1), float((outputs - outputs[:1]).abs().max())
     alike = spread > 0 and float((sums - sums[0]).abs().max()) < _SUM_ERROR * abs(float(sums[0]))
     if bool((outputs >= 0).all()) and (alike or float((sums - 1).abs().max()) < _SUM_ERROR):
@@ -142,7 +161,11 @@ def recognise(outputs: Tensor) -> Head:
 
 
 def take_logarithm(module: fx.GraphModule) -> tuple[fx.Node, ...]:
-    """Let a graph that ends in probabilities end in their logarithms; gives the nodes that are new."""
+    """Let a graph that ends in probabilities end in their logarithms; the graph is changed.
+
+    Returns:
+        The nodes that are new.
+    """
     graph = module.graph
     output = next(node for node in graph.nodes if node.op == "output")
     with graph.inserting_before(output):
@@ -154,7 +177,7 @@ def take_logarithm(module: fx.GraphModule) -> tuple[fx.Node, ...]:
 
 
 def _head(node: fx.Node, module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> Head:
-    """Which of the known ends a node is, LOGITS for none of them."""
+    """Tell which of the known ends a node is; LOGITS for none of them."""
     if node.op == "call_module":
         called = module.get_submodule(str(node.target))
         head, axis = _MODULES.get(type(called), Head.LOGITS), getattr(called, "dim", None)
@@ -170,7 +193,7 @@ def _head(node: fx.Node, module: fx.GraphModule, shapes: dict[fx.Node, torch.Siz
 
 
 def _only_shapes(node: fx.Node, module: fx.GraphModule) -> bool:
-    """Whether a node gives the numbers that it is given, in another shape at most."""
+    """Tell whether a node gives the numbers that it is given, at most in another shape."""
     if node.op == "call_module":
         return isinstance(module.get_submodule(str(node.target)), _SHAPING_MODULES)
     return node.target in (

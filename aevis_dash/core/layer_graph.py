@@ -1,7 +1,7 @@
 """From a model to its layers: torch.fx call sites, found in the graph and never by module.
 
-A layer is the output of an activation function, or of a residual sum that no activation follows
-(where one follows, a non-negative gate on either is the same gate). One ReLU module that is called
+A layer is the output of an activation function, or of a residual sum that no activation function follows. (Where one
+follows, a non-negative gate on the sum and one on the activation are the same gate.) One ReLU module that is called
 three times gives three layers; hooks on modules would see only one.
 """
 
@@ -28,26 +28,37 @@ from aevis_dash.core.heads import Head, cut
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
 SUMS = frozenset({operator.add, torch.add})
+"""The functions that add two tensors."""
 _BLANK = frozenset(
     {torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like, "new_zeros", "new_ones", "new_full"}
 )
-"""What takes only the shape of the tensor that it is given."""
+"""The functions that take only the shape of the tensor that they are given."""
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
+"""The operators that write over their first operand, each with the one that gives a new tensor in its place."""
 
 
 @dataclass(frozen=True)
 class TracedModel:
-    """A model's pure (nowhere in-place) graph and its layers; it shares the model's parameters.
+    """A model's pure graph, in which nothing works in place, and its layers; it shares the model's parameters.
 
-    `sites` holds the graph node of each layer in `layers`, `axes` the dimension its channels run along,
-    `shapes` the shape of every tensor in the graph for one image of `input_size` (height, width), `names` where in
-    the model each node is called. The graph ends in the logits; `head` says what the model makes of them. Of the sites
-    `made` are those known by what they compute, not by name; `inside` are the nodes that these consist of.
+    The graph ends in the logits.
+
+    Attributes:
+        module: the graph with the modules and parameters that it calls.
+        layers: the L layers and the edges between them.
+        sites: the graph node of each layer, (L,).
+        axes: the dimension of each site's output along which its channels run, (L,).
+        shapes: the shape of every tensor in the graph for one image.
+        input_size: the (height, width) of the image in pixels.
+        names: where in the model each node is called.
+        head: what the model itself makes of the logits at its end.
+        made: the sites that were known as activations by what they compute, not by name.
+        inside: the nodes that these sites consist of.
     """
 
     module: fx.GraphModule
@@ -67,12 +78,14 @@ class TracedModel:
         return find_bends(self.module, _on_the_way(self.module), self.input_size, {*self.sites, *self.inside})
 
     def describe(self, node: fx.Node) -> str:
-        """A node for people: where in the model it is called, and what is called there."""
+        """Describe a node for people: where in the model it is called, and what is called there."""
         return f"{self.names.get(node, node.name)} ({self._callee(node)})"
 
     @property
     def ungated_in_words(self) -> str:
-        """Each kind of ungated operation, where in the model it is called first, and how often else."""
+        """Each kind of ungated operation in words, with the place where it is called first and how often it is called
+        elsewhere.
+        """
         places: dict[str, list[str]] = {}
         for node in self.ungated:
             places.setdefault(self._callee(node), []).append(self.names.get(node, node.name))
@@ -85,9 +98,15 @@ class TracedModel:
 
 
 def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
-    """Trace `model` (in eval mode) and find its layers for images of `input_size` (height, width).
+    """Trace a model with torch.fx and find its layers.
 
-    Raises AevisError naming the line that torch.fx cannot trace, or when no layer is found.
+    Args:
+        model: the model, in eval mode.
+        input_size: the (height, width) of its images in pixels.
+
+    Raises:
+        AevisError: torch.fx cannot trace the model (the message names the line), the model cannot take such images, or
+            it has no layer to put gates on.
     """
     _refuse_wrapped(model)
     module, names = _pure_graph(model)
@@ -139,11 +158,12 @@ _INNER: tuple[tuple[Callable[[nn.Module], bool], str, str], ...] = (
         "Hand over the module inside, `.module`",
     ),
 )
-"""What hides a module's layers from torch.fx: how it is known, what it is, and what to hand over in their place."""
+"""The wrappers that hide a module's layers from torch.fx: how each is known, what it is, and what to hand over
+instead."""
 
 
 def _refuse_wrapped(model: nn.Module) -> None:
-    """Raise AevisError for a model in a wrapper that torch.fx cannot trace, or one that holds such a module."""
+    """Raise AevisError for a model that is in a wrapper that torch.fx cannot trace, or that holds such a wrapper."""
     for name, module in model.named_modules():
         for is_kind, what, remedy in _INNER:
             if is_kind(module):
@@ -177,7 +197,7 @@ def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
 
 
 def _without_inplace(module: nn.Module) -> nn.Module:
-    """The module itself, or a shallow copy that shares everything but works out of place."""
+    """Give the module itself, or a shallow copy that shares everything but works out of place."""
     if not getattr(module, "inplace", False):
         return module
     twin = copy.copy(module)
@@ -186,7 +206,7 @@ def _without_inplace(module: nn.Module) -> nn.Module:
 
 
 def _make_pure(node: fx.Node, model: nn.Module) -> bool:
-    """Make the node work out of place; says whether it worked in place before."""
+    """Make the node work out of place; say whether it worked in place before."""
     target, kwargs = node.target, node.kwargs
     if node.op == "call_module":
         return bool(getattr(model.get_submodule(str(target)), "inplace", False))
@@ -208,7 +228,9 @@ def _out_of_place(function: Any) -> Any:
 
 
 def _use_result(node: fx.Node) -> None:
-    """Let whoever read the tensor that `node` wrote over read the node's result: the write may be a bare statement."""
+    """Let every later reader of the tensor that `node` wrote over read the node's result; the write may be a bare
+    statement.
+    """
     order = {other: i for i, other in enumerate(node.graph.nodes)}
     written = node.args[0] if node.args else None
     if isinstance(written, fx.Node):
@@ -253,12 +275,14 @@ def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
 
 
 def _find_image_nodes(module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> set[fx.Node]:
-    """The nodes whose value is a tensor with channels made of the image, neither a constant nor a size."""
+    """Find the nodes whose value is a tensor with channels that is made of the image, and neither a constant nor a
+    size.
+    """
     return {node for node in _made_of_image(module) if len(shapes.get(node, ())) >= 2}
 
 
 def _made_of_image(module: fx.GraphModule) -> set[fx.Node]:
-    """The nodes whose value depends on the image by more than its shape, whatever the value is."""
+    """Find the nodes whose value depends on the image by more than its shape, whatever kind of value it is."""
     made: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or (node.target not in _BLANK and any(n in made for n in node.all_input_nodes)):
@@ -267,7 +291,7 @@ def _made_of_image(module: fx.GraphModule) -> set[fx.Node]:
 
 
 def _on_the_way(module: fx.GraphModule) -> set[fx.Node]:
-    """The nodes that are made of the image and that the output is made of."""
+    """Find the nodes that are made of the image and that the output is made of."""
     (output,) = (node for node in module.graph.nodes if node.op == "output")
     return _made_of_image(module) & ancestors(output)
 
@@ -286,7 +310,7 @@ def _shapes_or_refusal(
 
 
 def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node, torch.Size]:
-    """Shape of every tensor in the graph for one image."""
+    """Run one image of zeros through the graph and give the shape of every tensor in it."""
     shapes: dict[fx.Node, torch.Size] = {}
 
     class Shapes(fx.Interpreter):
@@ -305,9 +329,9 @@ def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node
 def _channel_axes(
     module: fx.GraphModule, sites: list[fx.Node], size: tuple[int, int], shapes: dict[fx.Node, torch.Size]
 ) -> tuple[int, ...]:
-    """The dimension of the channels: the first one that does not grow with the image.
+    """Find the dimension of each site's channels: the first one that does not grow with the image.
 
-    Models that accept one image size only are taken as channels-last for tokens (rank 3), channels-first else.
+    Where a model accepts one image size only, tokens (rank 3) are taken as channels-last, all else as channels-first.
     """
     try:
         larger = _shapes(module, (size[0] + 64, size[1] + 64))
@@ -352,12 +376,12 @@ def _sites_before(node: fx.Node, index: dict[fx.Node, int]) -> set[fx.Node]:
 
 
 def ancestors(node: fx.Node) -> set[fx.Node]:
-    """Every node that `node` depends on, itself included."""
+    """Find every node that `node` depends on, itself included."""
     return _closure(node, lambda n: n.all_input_nodes)
 
 
 def descendants(node: fx.Node) -> set[fx.Node]:
-    """Every node that depends on `node`, itself included."""
+    """Find every node that depends on `node`, itself included."""
     return _closure(node, lambda n: list(n.users))
 
 

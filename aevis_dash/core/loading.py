@@ -1,4 +1,8 @@
-"""A model by name: `torchvision:NAME`, `timm:NAME` or `module:factory`, with weights from a file or by name."""
+"""A model by name: `torchvision:NAME`, `timm:NAME` or `module:factory`, with weights from a file or by name.
+
+This module also tells the preprocessing and the class names that a model's library publishes, and on which device
+models run.
+"""
 
 import importlib
 import inspect
@@ -19,7 +23,12 @@ from aevis_dash.domain import INTERPOLATIONS, AevisError, ModelSpec, Preprocessi
 
 
 def load_model(spec: ModelSpec) -> nn.Module:
-    """The model in eval mode, with its weights, in float32; raises AevisError saying what does not fit."""
+    """Load a model with its weights, in eval mode and in float32, on the CPU unless its own code puts it elsewhere.
+
+    Raises:
+        AevisError: there is no such model or no such weights, they do not fit one another, or the model cannot be put
+            into eval mode; the message says which.
+    """
     source, name = _source_and_name(spec)
     _refuse_unmet_weights(source, spec)
     model = _MAKERS.get(source, lambda n, w: _from_factory(source, n, w))(name, spec.weights)
@@ -33,7 +42,7 @@ def load_model(spec: ModelSpec) -> nn.Module:
 
 
 def _refuse_forced_training(model: nn.Module, source: str) -> None:
-    """Raise AevisError where eval() has no effect, as where a module's own train() sets what it likes."""
+    """Raise AevisError where eval() has no effect, as where a module's own train() sets a mode of its choice."""
     training = [
         (name or type(model).__name__, type(module)) for name, module in model.named_modules() if module.training
     ]
@@ -47,7 +56,15 @@ def _refuse_forced_training(model: nn.Module, source: str) -> None:
 
 
 def refuse_random(spec: ModelSpec, model: nn.Module) -> None:
-    """Raise AevisError where loading the model again gives other weights, so that nothing found would hold."""
+    """Refuse a model whose weights are random, since nothing that is found of it would hold the next time.
+
+    Args:
+        spec: where the model comes from.
+        model: the model that was loaded from there.
+
+    Raises:
+        AevisError: no weights are named, and loading the model again gives other weights.
+    """
     again = {} if spec.weights else load_model(spec).state_dict()
     for name, tensor in model.state_dict().items():
         if name in again and not torch.equal(tensor.cpu(), again[name]):
@@ -58,12 +75,16 @@ def refuse_random(spec: ModelSpec, model: nn.Module) -> None:
 
 
 def device_name() -> str:
-    """The device as it was asked for, which may not be there; asking does not touch it."""
+    """Give the name of the device that $AEVIS_DEVICE asks for, "cpu" by default; whether it exists is not tried."""
     return os.environ.get("AEVIS_DEVICE") or "cpu"
 
 
 def device() -> torch.device:
-    """Where models run: $AEVIS_DEVICE, such as cuda or cuda:1, else the CPU. Raises AevisError where there is none."""
+    """Give the device on which models run: the one that $AEVIS_DEVICE names, such as cuda or cuda:1, else the CPU.
+
+    Raises:
+        AevisError: torch cannot use that device here.
+    """
     name = device_name()
     try:
         return torch.zeros(1, device=name).device
@@ -75,10 +96,16 @@ def device() -> torch.device:
 
 
 def standard_preprocessing(spec: ModelSpec) -> tuple[Preprocessing, str] | None:
-    """The preprocessing that the model's library publishes with those weights, and whose it is in words.
+    """Give the preprocessing that the model's library publishes with its weights.
 
-    A file of weights does not say which they are: unless it has the name under which torchvision publishes some, the
-    library's default weights are assumed, and the words say so. None for a model of no library.
+    A weights file does not say which weights it holds. Unless it has the name under which torchvision publishes some,
+    the library's default weights are assumed, and the words say so.
+
+    Returns:
+        The preprocessing, and in words whose it is; None for a model of no library.
+
+    Raises:
+        AevisError: the library has no such model or weights, or scales images in a way that is not known here.
     """
     kind, name = _source_and_name(spec)
     if kind == "torchvision":
@@ -92,7 +119,11 @@ def standard_preprocessing(spec: ModelSpec) -> tuple[Preprocessing, str] | None:
 
 
 def standard_class_names(source: str) -> tuple[str, ...] | None:
-    """The class names that torchvision publishes with its weights, None for other models."""
+    """Give the class names that torchvision publishes with a model's weights; None for a model of another library.
+
+    Raises:
+        AevisError: torchvision has no classification model of that name.
+    """
     kind, _, name = source.partition(":")
     return tuple(_torchvision_weights(name).DEFAULT.meta["categories"]) if kind == "torchvision" else None
 
@@ -116,7 +147,7 @@ def _torchvision_preprocessing(name: str, weights: str) -> tuple[Preprocessing, 
 
 
 def _of_preset(entry: Any) -> Preprocessing:
-    """What `torchvision.transforms._presets.ImageClassification` does: the shorter side scaled, the centre kept."""
+    """Do as `torchvision.transforms._presets.ImageClassification` does: scale the shorter side, and keep the centre."""
     preset = entry.transforms()
     size, scaled = int(preset.crop_size[0]), int(preset.resize_size[0])
     return Preprocessing(
@@ -130,7 +161,7 @@ def _of_preset(entry: Any) -> Preprocessing:
 
 
 def _timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
-    """What `timm.data.transforms_factory.transforms_imagenet_eval` does with that data config."""
+    """Do as `timm.data.transforms_factory.transforms_imagenet_eval` does with that data config."""
     height, width = config["input_size"][1:]
     share = config["crop_pct"]
     if config["interpolation"] not in INTERPOLATIONS:
@@ -149,7 +180,7 @@ def _timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def _source_and_name(spec: ModelSpec) -> tuple[str, str]:
-    """Where a model comes from, and its name there."""
+    """Split a spec into where the model comes from and its name there."""
     source, _, name = spec.source.partition(":")
     if not (source and name):
         raise AevisError(
@@ -160,7 +191,7 @@ def _source_and_name(spec: ModelSpec) -> tuple[str, str]:
 
 
 def _refuse_unmet_weights(source: str, spec: ModelSpec) -> None:
-    """A library's model without weights is random, anew each time; a factory knows no weights by name."""
+    """Raise AevisError for a library's model without weights, which would be random, and for a missing weights file."""
     if source in _MAKERS and not spec.weights:
         raise AevisError(
             f"{spec.source} without weights is a random network. Give --weights: a file, or a name such as DEFAULT."
@@ -183,7 +214,7 @@ def _from_torchvision(name: str, weights: str) -> nn.Module:
 
 
 def _torchvision_weights(name: str) -> Any:
-    """The weights that torchvision publishes for an image classifier: an enum with a DEFAULT."""
+    """Give the weights that torchvision publishes for an image classifier: an enum with a DEFAULT."""
     try:
         known: Any = torchvision.models.get_model_weights(name)
         classifies_images = type(known.DEFAULT.transforms()).__name__ == "ImageClassification"
@@ -195,7 +226,7 @@ def _torchvision_weights(name: str) -> Any:
 
 
 def _named_weights(known: Any, name: str, weights: str) -> Any:
-    """Those weights of a torchvision model, named as torchvision itself takes them."""
+    """Find the weights of a torchvision model by the name that torchvision itself takes."""
     try:
         return known[weights.removeprefix(f"{known.__name__}.")]
     except KeyError as error:
@@ -250,7 +281,9 @@ def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
 
 
 def _refuse_other_calls(name: str, factory: Callable[..., Any]) -> None:
-    """Raise AevisError for what is seen, without calling it, to make no model: what a workspace names is called."""
+    """Raise AevisError for a factory that can be seen to make no model without calling it, since a factory is
+    called.
+    """
     wanted = "Name a function without arguments that returns a torch.nn.Module, or a class of them."
     called = inspect.unwrap(getattr(factory, "func", factory))
     if inspect.isclass(called):
@@ -302,7 +335,7 @@ def _load_weights(model: nn.Module, path: Path, source: str) -> None:
 
 
 def _alike(own: torch.Tensor, given: torch.Tensor) -> bool:
-    """Whether real numbers are given for real ones; torch would take whole or complex ones without a word."""
+    """Tell whether real numbers are given for real ones; torch would take whole or complex ones without a word."""
     return given.is_floating_point() or not own.is_floating_point()
 
 

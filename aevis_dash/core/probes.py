@@ -1,15 +1,22 @@
-"""Made-up pictures that a model is tried on where no image of the user's is at hand."""
+"""Made-up pictures on which a model is tried where no image of the user's is at hand."""
 
 import numpy as np
 
 _CELLS = (2, 5, 13)
-"""Squares in a row of each picture: a coarse one, and two that are finer."""
+"""The number of squares in a row of each picture: the first is coarse, and the other two are finer."""
 _NOISE = 20
-"""Grey levels that every pixel is moved by at most."""
+"""The most grey levels by which noise moves a pixel."""
 
 
 def probe_images(size: tuple[int, int]) -> np.ndarray:
-    """8-bit images (3, H, W, 3) of coloured squares with a little noise, always the same ones."""
+    """Make three pictures of coloured squares with a little noise, which are always the same.
+
+    Args:
+        size: the (height, width) of the pictures in pixels.
+
+    Returns:
+        8-bit images, (3, H, W, 3).
+    """
     rng, (height, width) = np.random.default_rng(0), size
     return np.stack([_squares(rng, height, width, cells) for cells in _CELLS])
 

@@ -1,7 +1,8 @@
 """The self-test: whether a model says the same of an image at every call, alone and among others, and in its graph.
 
-Explanations are made of the graph that torch.fx traced, run many times, in batches. They mean nothing where the model
-as its author wrote it answers otherwise: at random, by its neighbours in the batch, or by what tracing has lost.
+Explanations are made from the graph that torch.fx traced, which is run many times and in batches. They mean nothing
+where the model as its author wrote it answers otherwise: at random, depending on the other images of the batch, or
+because tracing has lost something.
 """
 
 import random
@@ -21,13 +22,14 @@ from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError, reason_of
 
 VERSION = 3
-"""Raised when the test becomes another, so that what passed an earlier one is tested again."""
+"""The number of this version of the test; raising it lets models that passed an earlier version be tested again."""
 _TOLERANCE = {"cpu": 1e-3}
+"""The largest difference of two outputs that counts as rounding, as a share of the outputs' range, by kind of
+device."""
 _REPEATED = {"cpu": 1e-6}
-"""Between two calls with the same images nothing is added up in another order."""
-"""The largest difference of two outputs that counts as rounding, as a share of the outputs' range."""
+"""The same for two calls with the same images, between which nothing is added up in another order."""
 _TOLERANCE_ELSEWHERE = 1e-2
-"""On a GPU convolutions may be rounded to ten bits, each batch size in its own way."""
+"""The tolerance on a GPU, where convolutions may be rounded to ten bits, differently for each batch size."""
 _DRAWING = (
     "{} draws random numbers when it predicts, though they changed nothing in a few calls. Where they ever do, "
     "explanations are chance: make sure that dropout and noise are off outside training."
@@ -40,24 +42,36 @@ _FLAT = (
 
 
 MANY, FEW = 32, 8
-"""Images of the largest batch tried: as many as anything here runs at once, unless the setting `batch` says more; of
-large inputs fewer, down to one more than an extraction runs at once unless told otherwise."""
+"""The images of the largest batch tried, and the fewest of large inputs.
+
+The first is as many as anything here runs at once, unless the setting `batch` says more. The second is one more than an
+extraction runs at once unless it is told otherwise."""
 _LARGE = 300 * 300
-"""Pixels of an input from which on they are fewer."""
+"""The pixels of an input from which on fewer images are tried at once."""
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What a model that passed is doubtful in, a sentence each."""
+    """What makes a model that passed the test doubtful, in `warnings` of a sentence or two each."""
 
     warnings: tuple[str, ...]
 
 
 def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
-    """Try the model as its author wrote it, and the graph that was traced of it, on a few made-up images.
+    """Try a model as its author wrote it, and the graph that was traced of it, on a few made-up images.
 
-    `classifier` was made of `model`. Raises AevisError where their outputs differ from call to call, with the other
-    images of the batch, or from each other. Draws of random numbers are taken back.
+    Random numbers that the model draws are taken back at the end.
+
+    Args:
+        model: the model as its author wrote it.
+        classifier: the classifier that was made of it.
+
+    Returns:
+        What makes the model doubtful although it passed.
+
+    Raises:
+        AevisError: the outputs differ from call to call, with the other images of the batch, or between model and
+            graph; or the logits have no gradient.
     """
     name, traced, gives = type(model).__name__, classifier.network.traced, GIVES[classifier.head]
     x = classifier.inputs(probe_images(classifier.preprocessing.input_size))
@@ -101,7 +115,7 @@ class _Scale:
     share: float
 
     def differ(self, first: Tensor, second: Tensor, exactly: bool = False) -> bool:
-        """Whether values differ by more than rounding, or at all where they are to be `exactly` equal."""
+        """Tell whether values differ by more than rounding, or at all where they are to be `exactly` equal."""
         if exactly or first.shape != second.shape:
             return not torch.equal(first, second)
         extent = float(first.max() - first.min()) + 1e-3 * float(first.abs().max())
@@ -109,7 +123,7 @@ class _Scale:
 
 
 def images_at_once(x: Tensor) -> int:
-    """How many images of the size of x (B, 3, H, W) are tried in one batch."""
+    """Tell how many images of the size of x (B, 3, H, W) are tried in one batch."""
     return min(MANY, max(FEW, MANY * _LARGE // (x.shape[2] * x.shape[3])))
 
 
@@ -127,7 +141,7 @@ def _largest(first: Tensor, second: Tensor) -> float:
 
 
 def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
-    """Whether the gradient of the logits is 0 everywhere; raises AevisError where there is none."""
+    """Tell whether the gradient of the logits is 0 everywhere; raise AevisError where there is no gradient."""
     with torch.enable_grad():
         x = x.clone().requires_grad_()
         logits = classifier.network.logits(x)
@@ -141,7 +155,7 @@ def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """What the model itself gives for normalised images, which it may write over."""
+    """Give what the model itself makes of normalised images, which it may write over."""
     try:
         return model(x.clone())
     except (Exception, SystemExit) as error:  # the author's own code, which tracing has not run with these numbers
@@ -153,7 +167,9 @@ def _outputs(model: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _draws_taken_back(device: torch.device) -> Iterator[Callable[[], bool]]:
-    """Gives whether anything in the block drew a random number of Python, numpy or torch; undoes that at its end."""
+    """Tell whether anything in the block drew a random number of Python, numpy or torch, and undo that at the block's
+    end.
+    """
 
     def states() -> tuple[Any, ...]:
         _, numbers, *rest = cast(tuple[Any, ...], np.random.get_state())  # noqa: NPY002
@@ -180,8 +196,10 @@ def _first(
     differ: Callable[[Tensor, Tensor], bool],
     row: int | None = None,
 ) -> str:
-    """Where in the graph two runs first differ, as words; none where the graph is not where they do. With a `row` only
-    that image of the first run counts, beside the one of the second."""
+    """Say in words where in the graph two runs first differ; empty where they differ nowhere in the graph.
+
+    With a `row` only that image of the first run is compared, with the one image of the second run.
+    """
     first, second = (_Values(traced.module).of(x, r) for x, r in zip(inputs, (row, None), strict=True))
     for node in traced.module.graph.nodes:
         a, b = first.get(node), second.get(node)
@@ -191,17 +209,17 @@ def _first(
 
 
 class _Values(fx.Interpreter):
-    """One run that keeps every value, or of what has a row for each image only one row."""
+    """One run that keeps the value of every node; of values with a row for each image it can keep one row only."""
 
     def of(self, x: Tensor, row: int | None) -> dict[fx.Node, Any]:
-        """The value of every node for normalised images."""
+        """Give the value of every node for normalised images."""
         self.kept: dict[fx.Node, Any] = {}
         self.row, self.count = row, len(x)
         self.run(x)
         return self.kept
 
     def run_node(self, n: fx.Node) -> Any:
-        """The node's value, which is kept."""
+        """Run the node and keep its value."""
         value = super().run_node(n)
         by_image = isinstance(value, Tensor) and value.dim() > 0 and len(value) == self.count
         self.kept[n] = value[self.row : self.row + 1].clone() if by_image and self.row is not None else value
