@@ -1,4 +1,8 @@
-"""The adversarial score: K-density of the classifier head's input (Pang et al., NeurIPS 2018)."""
+"""The adversarial score: how unlike clean images of its predicted class an image is (Pang et al., NeurIPS 2018).
+
+The score is -log of the K-density of h(x), the input of the classifier's head, which is the last linear or
+convolutional layer. B is the number of images, d the length of h(x), R the number of reference images.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +14,23 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError
 
 MOST = 1000
-"""Images of a class whose distances to each other are measured for the bandwidth, at most: half a million distances."""
+"""The most images of one class whose distances to each other are measured for the bandwidth: half a million
+distances."""
 
 
 def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -> np.ndarray:
-    """h(x), the input of the classifier's head, of 8-bit images (B, H, W, 3): (B, d)."""
+    """Give h(x), the input of the classifier's head, of some images.
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+        batch: how many images are run at once.
+
+    Returns:
+        h(x), (B, d).
+
+    Raises:
+        AevisError: the model has no linear or convolutional layer to take as its head.
+    """
     node = _head_input(classifier)
     with torch.no_grad():
         chunks = [
@@ -25,9 +41,19 @@ def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -
 
 
 def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The probabilities (K,) and h(x) (d,) of each of some 8-bit images (B, H, W, 3).
+    """Give the class probabilities and h(x) of some images, one image after the other.
 
-    Each in a run of its own: in a batch an image's values depend on how many others there are, in the seventh digit.
+    Each image has a run of its own: in a batch an image's values depend on how many others there are, in the seventh
+    digit.
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+
+    Yields:
+        For each image its probabilities (K,) and its h(x) (d,).
+
+    Raises:
+        AevisError: the model has no linear or convolutional layer to take as its head.
     """
     node = _head_input(classifier)
     for image in images:
@@ -37,16 +63,16 @@ def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarr
 
 
 def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:
-    """The width sigma of K(x) by the median rule: the median distance between two reference images of one class.
+    """Give the width sigma of K(x) by the median rule: the median distance between two reference images of one class.
 
     Args:
         features: h(x) of the reference images, (R, d).
-        labels: their classes, (R,).
+        labels: the class of each of them, (R,).
 
     Returns:
-        sigma, in the unit of the features. Of a class with more than MOST images, MOST of them stand for it, evenly
-        spaced in the order given. Where no class has two images, all pairs count; where there is no pair at all, or
-        the median is 0, sigma is 1.0.
+        Sigma, in the unit of the features. A class with more than MOST images is represented by MOST of them, evenly
+        spaced in the order given. Where no class has two images, all pairs count. Where there is no pair at all, or the
+        median is 0, sigma is 1.0.
     """
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     within = [_distances(features[_spaced(places)]) for places in classes if len(places) > 1]
@@ -56,10 +82,17 @@ def bandwidth(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def adversarial_score(features: np.ndarray, reference: np.ndarray, sigma: float) -> np.ndarray:
-    """-log K(x) (B,), K(x) = mean over reference (R, d) of exp(-||h(x) - h(x_i)||^2 / sigma^2).
+    """Give the adversarial score -log K(x), where K(x) is the mean over i of exp(-||h(x) - h(x_i)||^2 / sigma^2).
 
-    `reference` are the clean images of the class predicted for x. Higher means more obviously adversarial;
-    NaN where there is no reference. Computed as a logsumexp, so that it cannot underflow.
+    It is computed as a logsumexp, so that it cannot underflow.
+
+    Args:
+        features: h(x) of the images, (B, d).
+        reference: h(x_i) of clean images of the class predicted for x, (R, d).
+        sigma: the width of the kernel, in the unit of the features.
+
+    Returns:
+        The scores, (B,), higher for images that are more obviously adversarial; NaN where there is no reference.
     """
     if len(reference) == 0:
         return np.full(len(features), np.nan)
@@ -69,9 +102,16 @@ def adversarial_score(features: np.ndarray, reference: np.ndarray, sigma: float)
 
 
 def auroc(normal: Sequence[float], adversarial: Sequence[float]) -> float:
-    """Probability that an adversarial image scores above a normal one, ties counted half; NaN without either.
+    """Give the probability that an adversarial image scores above a normal one, with ties counted half.
 
-    That is the statistic U of Mann and Whitney over the number of pairs. Scores that are not finite are left out.
+    This is the statistic U of Mann and Whitney over the number of pairs.
+
+    Args:
+        normal: the scores of normal images; those that are not finite are left out.
+        adversarial: the scores of adversarial images; those that are not finite are left out.
+
+    Returns:
+        A probability from 0 to 1; NaN where either kind has no score.
     """
     from scipy import stats  # loading it takes a second, and most verbs need no AUROC
 
@@ -92,14 +132,14 @@ def _head_input(classifier: Classifier) -> fx.Node:
 
 
 def _spaced(places: np.ndarray) -> np.ndarray:
-    """At most MOST of the places, evenly spaced."""
+    """Give at most MOST of the places, evenly spaced."""
     if len(places) <= MOST:
         return places
     return places[np.linspace(0, len(places) - 1, MOST).round().astype(int)]
 
 
 def _distances(features: np.ndarray) -> np.ndarray:
-    """The distances of all pairs of rows, each pair once."""
+    """Give the distances of all pairs of rows, each pair once."""
     rows, columns = np.triu_indices(len(features), 1)
     return np.sqrt(_squared_distances(features, features)[rows, columns])
 

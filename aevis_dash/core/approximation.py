@@ -1,4 +1,7 @@
-"""The quadratic approximation of datapath extraction: Eq. 5 on the first-order expansion of the logits at z = 1."""
+"""The quadratic approximation of datapath extraction: Eq. 5 on the first-order expansion of the logits at z = 1.
+
+Both methods share the interface of all extraction methods: they take a Problem and give what they found.
+"""
 
 import torch
 
@@ -8,19 +11,24 @@ from aevis_dash.core.quadratic import exact, fista
 from aevis_dash.core.ranking import break_ties, first_order
 
 OUTPUTS = 5
-"""Logits that the approximation of several outputs keeps: the label's and those of the likeliest other classes."""
+"""The number of logits that `quadratic_several` keeps: the label's and those of the likeliest other classes."""
 
 
 def quadratic(problem: Problem, _progress: Progress) -> Found:
-    """The label's logit alone: the exact solution; 1 pass."""
+    """Extract datapaths from the first-order expansion of the label's logit alone, whose exact solution takes one
+    pass.
+    """
     q = first_order(problem, label_logit)
     gates = exact(q / _scale(q), problem.parameters.sparsity)
     return Found(break_ties(gates, q), soft=gates)
 
 
 def quadratic_several(problem: Problem, progress: Progress) -> Found:
-    """The logits of the likeliest classes by projected FISTA; a pass for each class. Only for rows of one image each
-    are the classes the image's own; a set takes those of its mean prediction."""
+    """Extract datapaths from the first-order expansion of the logits of the likeliest classes, by projected FISTA.
+
+    It takes one pass for each class. The classes are those of the row's mean prediction; for a row of one image they
+    are the image's own.
+    """
     mean = torch.stack([problem.mean(p) for p in problem.full.unbind(1)], dim=1)
     wanted = min(OUTPUTS, mean.shape[1])
     classes = mean.scatter(1, problem.labels[:, None], 2.0).topk(wanted, dim=1).indices
@@ -38,5 +46,7 @@ def _logit_of(classes: torch.Tensor) -> Output:
 
 
 def _scale(q: torch.Tensor) -> torch.Tensor:
-    """(R, 1) the change of the label's logit when all maps go, to first order: what the loss is measured in."""
+    """Give the change of the label's logit when all maps go, to first order, (R, 1); the loss is measured in its
+    unit.
+    """
     return q.sum(1, keepdim=True).abs().clamp_min(1e-30)

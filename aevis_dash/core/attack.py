@@ -1,4 +1,8 @@
-"""MI-FGSM (Dong et al., CVPR 2018), the paper's attack; a result counts only as the 8-bit image it is stored as."""
+"""MI-FGSM (Dong et al., CVPR 2018), the paper's attack.
+
+A result counts only as the 8-bit image as which it is stored: the attack is run, the image is rounded, and then the
+classifier is asked.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +19,13 @@ from aevis_dash.domain import AevisError
 
 @dataclass(frozen=True)
 class Attacked:
-    """An 8-bit image (H, W, 3), and whether it fools the classifier: as it is stored, and before it was rounded."""
+    """An attacked image, and whether it fools the classifier.
+
+    Attributes:
+        image: the attacked image, uint8 (H, W, 3).
+        success: whether the image as it is stored fools the classifier.
+        unrounded: whether it did so before it was rounded to 8 bits.
+    """
 
     image: np.ndarray
     success: bool
@@ -35,14 +45,27 @@ def mi_fgsm(
     progress: Progress = silent,
     region: np.ndarray | None = None,
 ) -> list[Attacked]:
-    """Attack 8-bit images (B, H, W, 3): away from the model's own prediction, or towards `targets` (B,).
+    """Attack images by MI-FGSM, away from the model's own prediction or towards given classes.
 
-    `region`, bool (B, H, W): the pixels that may change; all may where it is None.
-    Success: the stored 8-bit image is predicted as another class than the clean one, or as its target.
-    Sums that a batch adds up in another order change the sign of small gradients, so an image may come out by up to
+    The attack succeeds where the stored 8-bit image is predicted as another class than the clean one, or as its target.
+    A batch adds sums up in another order, which changes the sign of small gradients. So an image may come out by up to
     twice epsilon different with other images beside it: to have the same bytes again, attack the same images together.
-    Raises AevisError for an epsilon below one grey level, no steps at all, or a model that gives NaN, ValueError for a
-    region that is not one of these images.
+
+    Args:
+        classifier: the classifier to fool.
+        images: 8-bit images, (B, H, W, 3).
+        parameters: epsilon, steps and momentum of the attack.
+        targets: the class that each image shall be taken for, (B,); None to attack away from each image's own
+            prediction.
+        progress: is told how far the attack is.
+        region: the pixels that may change, bool (B, H, W); None for all.
+
+    Returns:
+        The attacked images, in the order of the images.
+
+    Raises:
+        AevisError: epsilon is below one grey level, there are no steps, or the model gives NaN.
+        ValueError: the region does not have the shape of the images, or is not bool.
     """
     _check(parameters)
     x, free = classifier.pixels(images), _free(classifier, images, region)
@@ -71,10 +94,22 @@ def momentum_step(
     parameters: AttackParameters,
     free: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """One step: g <- mu g + grad / ||grad||_1, x <- clip to the epsilon ball and to [0, 1] of (x + alpha sign g).
+    """Do one step of MI-FGSM: g <- mu g + grad / ||grad||_1, then x <- x + alpha sign g, clipped.
 
-    All (B, 3, H, W), pixels in [0, 1]. An image whose gradient is zero keeps its momentum. Pixels where `free`, bool
-    (B, 1, H, W), is false stay as they are, and their gradient counts as zero, also in the norm.
+    The result is clipped to the epsilon ball around the source and to pixels from 0 to 1; alpha is epsilon / steps. An
+    image whose gradient is zero goes on by its momentum, which decays by mu.
+
+    Args:
+        x: the sources, pixels from 0 to 1, (B, 3, H, W).
+        current: the attacked images so far, (B, 3, H, W).
+        momentum: the accumulated gradient g, (B, 3, H, W).
+        gradient: the gradient of the loss at `current`, (B, 3, H, W).
+        parameters: epsilon, steps and momentum mu of the attack.
+        free: the pixels that may change, bool (B, 1, H, W); None for all. The others stay as they are, and their
+            gradient counts as zero, also in the norm.
+
+    Returns:
+        The new images and the new accumulated gradient, (B, 3, H, W) each.
     """
     free = torch.ones_like(gradient, dtype=torch.bool) if free is None else free
     gradient = torch.where(free, gradient, torch.zeros_like(gradient))
@@ -86,7 +121,7 @@ def momentum_step(
 
 
 def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
-    """The 8-bit images that are nearest to some attacked ones and still within `epsilon` of their sources.
+    """Find the 8-bit images that are nearest to some attacked ones and still within `epsilon` of their sources.
 
     Args:
         pixels: attacked images, from 0 to 1, (B, 3, H, W).
@@ -110,7 +145,7 @@ def _check(parameters: AttackParameters) -> None:
 
 
 def _free(classifier: Classifier, images: np.ndarray, region: np.ndarray | None) -> Tensor | None:
-    """The region as (B, 1, H, W)."""
+    """Check the region and give it the shape (B, 1, H, W)."""
     if region is None:
         return None
     if region.shape != images.shape[:3] or region.dtype != bool:

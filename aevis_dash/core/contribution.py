@@ -3,9 +3,11 @@
     z = argmin over [0, 1]^n of  sum_i ||f(x_i) - f(x_i; z_i)||^2 / ||f(x_i)||^2 + lambda |z_i|_1 / n
                                  + gamma sum_i sum_{j != i} ||z_j - z_i||_2 / sqrt(n)
 
-f are the selected neurons of one map, or the predicted label's logit over the mean of all logits; z_i gates the maps
-of the earlier layer inside the selection's receptive field, and i runs jointly over the compared images. Only the part
-of the graph between the two layers runs.
+f, the *effect*, are the activations of the selected neurons of one map, or the predicted label's logit minus the mean
+of all logits. z_i gates the maps of the earlier layer inside the selection's receptive field, and i runs jointly over
+the compared images. Only the part of the graph between the two layers runs.
+
+Notation: m compared images, n_prev maps of the earlier layer (the n of the formula).
 """
 
 import time
@@ -26,7 +28,7 @@ from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
 
 ROWS = 24
-"""Interventions in one run."""
+"""The number of maps that are closed, each alone, in one batch."""
 
 
 def contribute(
@@ -39,12 +41,22 @@ def contribute(
     progress: Progress = silent,
     method: str = "solved",
 ) -> Contribution:
-    """Contributions of the maps of `layer` to `area` of the map `target`, jointly for 8-bit images (m, H, W, 3).
+    """Find how much the maps of one layer contribute to an area of a later map, jointly for the compared images.
 
-    `target` may be the PREDICTION: of each image its own label. `method` is one of CONTRIBUTIONS: "solved" descends on
-    Eq. 7 and 8; "quadratic", in one pass, expands the size of f to first order at z = 1, for each image by itself
-    (gamma = 0); "exact" closes every map alone. An image on which the area does not fire has nothing to explain: its
-    row is 0 and takes no part. Raises AevisError when `layer` does not feed the target's layer.
+    An image on which the area does not fire has nothing to explain: its row is 0, and it takes no part in the solution.
+
+    Args:
+        images: the compared images, 8 bit, (m, H, W, 3).
+        target: the later map, or PREDICTION for the logit of each image's own label.
+        area: the neurons of the target that are explained.
+        layer: the index of the earlier layer.
+        parameters: lambda, gamma and the settings of the solver.
+        progress: is told how far the work is.
+        method: one of CONTRIBUTIONS. "solved" descends on Eq. 7 and 8. "quadratic" expands the size of f to first order
+            at z = 1, in one pass and for each image by itself (gamma = 0). "exact" closes every map alone.
+
+    Raises:
+        AevisError: `layer` does not feed the target's layer.
     """
     begun = time.perf_counter()
     problem = ContributionProblem(classifier, images, target, area, layer, parameters)
@@ -66,9 +78,10 @@ def contribute(
 
 
 def part_before(classifier: Classifier, layer: int, target: FeatureMap) -> NetworkPart:
-    """The part of the network from a layer to the target's, or to the PREDICTION; nothing is run.
+    """Give the part of the network from a layer to the target's layer, or to the logits for PREDICTION; nothing is run.
 
-    Raises AevisError where the layer does not feed it.
+    Raises:
+        AevisError: the layer does not feed the target.
     """
     try:
         return classifier.network.part(layer, None if target == PREDICTION else target.layer)
@@ -89,14 +102,22 @@ class ContributionProblem:
     """Eq. 7 and 8 for the images of one comparison: which maps of a layer made an area of a later map what it is.
 
     Args:
-        images: the m images, 8 bit (m, H, W, 3), usually adv, src and tar.
+        images: the m compared images, 8 bit, (m, H, W, 3), usually adv, src and tar.
         target: the later map, or PREDICTION for the logit of each image's own label.
         area: the neurons of the target that are explained.
-        layer: the earlier layer, whose n_prev maps get the gates.
-        parameters: of the solver; lambda of Eq. 7 is its `sparsity`.
+        layer: the index of the earlier layer, whose n_prev maps get the gates.
+        parameters: lambda (`sparsity`) and gamma (`coherence`) of Eq. 7 and 8, and the settings of the solver.
 
-    `passes` counts runs of the part of the network between the two layers, per image. `mask` (H, W) bool says at which
-    neurons of the layer the gates hold: those that feed the area; None for all.
+    Attributes:
+        passes: the runs so far of the part of the network between the two layers, per image; a run without its gradient
+            counts a third.
+        mask: the neurons of the earlier layer at which the gates hold, bool (H, W): those that feed the area; None for
+            all.
+        effect: the size ||f(x)|| of the effect on each image, (m,).
+        share: the part of the effect that each map has to first order, <f, df/dz_k> / ||f||^2 at z = 1, (m, n_prev).
+
+    Raises:
+        AevisError: `layer` does not feed the target's layer.
     """
 
     def __init__(
@@ -130,11 +151,14 @@ class ContributionProblem:
 
     @torch.no_grad()
     def start(self) -> Tensor:
-        """(m, n_prev) where the descent starts: for each image what is best by Eq. 7 of three.
+        """Choose the gates where the descent starts: for each image the best of three by Eq. 7.
 
-        The fewest maps that explain f to first order (the shares of a linear part add up to 1), the quadratic
-        approximation, and all maps. From all of them the gates sink together before any stands out; neurons that the
-        others silence have no gradient.
+        The three are the fewest maps that explain f to first order (the shares of a linear part add up to 1), the
+        quadratic approximation, and all maps. From all maps alone the gates would sink together before any stands out.
+        From the other two alone, neurons that they silence would have no gradient.
+
+        Returns:
+            The gates, (m, n_prev).
         """
         ones = torch.ones_like(self.share)
         starts = torch.stack([self.fewest(), quadratic.exact(self.share, self.parameters.sparsity), ones])
@@ -142,14 +166,26 @@ class ContributionProblem:
         return starts[losses.argmin(0), torch.arange(len(ones), device=ones.device)]
 
     def fewest(self) -> Tensor:
-        """(m, n_prev) 0 or 1: the fewest maps whose shares add up to f, or to all positive ones."""
+        """Find the fewest maps whose shares add up to all of f, or to all positive shares where these are less.
+
+        Returns:
+            Gates of 0 or 1, (m, n_prev).
+        """
         ranked, order = torch.sort(self.share, dim=1, descending=True, stable=True)
         before = ranked.cumsum(1) - ranked
         wanted = torch.minimum(self.share.clamp_min(0).sum(1, keepdim=True), self.share.new_ones(1))
         return torch.zeros_like(self.share).scatter(1, order, (before < 0.999 * wanted).to(self.share.dtype))
 
     def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of Eq. 7 and 8, one and the same total for each row (B,); every row is acceptable."""
+        """Give the loss of Eq. 7 and 8, in the form that `optimize.settle` asks for.
+
+        Args:
+            z: the gates, (m, n_prev).
+
+        Returns:
+            The total loss over the number of images, the same number for each row, (m,), differentiable; and bool (m,),
+            always true, since every row is acceptable.
+        """
         own = self._unexplained(z) + self.parameters.sparsity * z.abs().mean(1)
         total = (self.alive.to(z.dtype) * own).sum()
         for i, j in self._pairs:
@@ -158,17 +194,25 @@ class ContributionProblem:
 
     @property
     def alive(self) -> Tensor:
-        """(m,) bool, on which images there is something to explain."""
+        """On which images there is something to explain, bool (m,)."""
         return self.effect > 0
 
     @torch.no_grad()
     def unexplained_by(self, z: Tensor) -> Tensor:
-        """(m,) what gates z leave of f, ||f(x) - f(x; z)||^2 / ||f(x)||^2."""
+        """Give the share of f that gates z (m, n_prev) leave unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2: (m,)."""
         return self._unexplained(z)
 
     @torch.no_grad()
     def lost_without(self, row: int, maps: Tensor) -> Tensor:
-        """(k,) the part <f, f - f without map> / ||f||^2 of f on one image that goes with each of the maps (k,)."""
+        """Give the part <f, f - f without map> / ||f||^2 of f on one image that is lost with each map alone.
+
+        Args:
+            row: the place of the image among the compared ones.
+            maps: the channels that are closed, one at a time, (k,).
+
+        Returns:
+            The part that is lost, (k,).
+        """
         z = torch.ones(len(maps), self._channels, device=maps.device)
         z[torch.arange(len(maps)), maps] = 0
         rows = torch.full_like(maps, row)
@@ -193,7 +237,9 @@ class ContributionProblem:
 
 @dataclass(frozen=True)
 class _Answer:
-    """Gates (m, n_prev), shares (m, n_prev), what is left unexplained (m,); the loss and slack (m,) of a solver."""
+    """What a method found: gates and shares (m, n_prev), what is left unexplained (m,), a solver's loss and slack
+    (m,).
+    """
 
     gates: Tensor
     share: Tensor
@@ -203,7 +249,7 @@ class _Answer:
 
 
 def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
-    """From the best start and from all ones: each of them alone ends in a bad basin of some problems."""
+    """Descend from the best start and from all ones, since each of them alone ends in a bad basin of some problems."""
     p, best = problem.parameters, problem.start()
     starts = [best, torch.ones_like(best)]
     told = lambda step: progress(step / p.iterations / len(starts), "solving Eq. 7")  # noqa: E731
@@ -213,8 +259,11 @@ def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
-    """Where the shares sum to nothing or less, f does not stand on them to first order, and closing every map would be
-    best: the fewest of positive share that explain it then."""
+    """Solve Eq. 7 on the first-order expansion of the size of f.
+
+    Where the shares sum to nothing or less, f does not rest on these maps to first order, and closing them all would be
+    best. Then the answer is the fewest maps of positive share that explain f.
+    """
     gates = quadratic.exact(problem.share, problem.parameters.sparsity)
     return _make_answer(problem, torch.where(problem.share.sum(1, keepdim=True) > 0, gates, problem.fewest()))
 
@@ -243,7 +292,7 @@ _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {
 
 
 def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], Tensor]:
-    """Reads f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
+    """Make a function that reads f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
     cells, chosen = np.s_[area.top : area.bottom, area.left : area.right], torch.from_numpy(area.chosen)
 
     def read(value: Tensor, _labels: Tensor) -> Tensor:
@@ -255,5 +304,5 @@ def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], T
 
 
 def _logit(logits: Tensor, labels: Tensor) -> Tensor:
-    """f (m, 1) of the final prediction: the label's logit over the mean, as logits have no zero of their own."""
+    """Read f (m, 1) of the final prediction: the label's logit minus the mean, as logits have no zero of their own."""
     return (logits.gather(1, labels[:, None])) - logits.mean(1, keepdim=True)

@@ -1,4 +1,8 @@
-"""Datapath extraction: the critical feature maps of a prediction (Sec. 4 of the paper), by any of the methods."""
+"""Datapath extraction: the critical feature maps of a prediction (Sec. 4 of the paper), by any of the methods.
+
+METHODS names the methods, each a function of a Problem. `extract` runs one of them on images and adds what all methods
+share: the hard set, the core, and what these make of the label.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +21,7 @@ from aevis_dash.core.problem import Foil, Found, Problem
 from aevis_dash.domain import AevisError, Datapath
 
 Method = Callable[[Problem, Progress], Found]
+"""An extraction method: it takes the problem, tells its progress, and gives the gates that it found."""
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "elimination": elimination,
@@ -51,13 +56,20 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
         "random": frozenset({"seed"}),
     }
 )
-"""The parameters that a method's gates depend on; those of the others depend on none."""
+"""The parameters on which a method's gates depend; the gates of a method that is not named depend on none."""
 
 
 def used_parameters(wanted: ExtractionParameters) -> dict[str, float | int | str]:
-    """The parameters that a datapath depends on, by name: those of its method, and the size of its hard set.
+    """Give the parameters that a datapath depends on: those of its method, and those of the size of its hard set.
 
-    Raises AevisError for an unknown method.
+    Args:
+        wanted: the method, and a value for every parameter.
+
+    Returns:
+        The values by the parameters' names, which are sorted.
+
+    Raises:
+        AevisError: there is no such method.
     """
     check_methods([wanted.method])
     names = {"method", "share", *([] if wanted.share > 0 else ["hold"]), *USES.get(wanted.method, ())}
@@ -65,7 +77,7 @@ def used_parameters(wanted: ExtractionParameters) -> dict[str, float | int | str
 
 
 def check_methods(names: Sequence[str]) -> None:
-    """Raises AevisError for a method that does not exist."""
+    """Raise AevisError where one of the names is that of no method."""
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise AevisError(f"There is no method {unknown[0]!r}. Choose one of: {', '.join(METHODS)}.")
@@ -79,12 +91,24 @@ def extract(
     progress: Progress = silent,
     foils: Sequence[Foil] | None = None,
 ) -> Iterator[Datapath]:
-    """Datapaths of 8-bit images (B, H, W, 3), each held near the gates (n,) in `given`.
+    """Extract one datapath for each image, held near datapaths that were found before (Eq. 4 and 5).
 
-    `foils` (B,) are what the predictions are explained against, where a method asks for it. The datapaths come in
-    order, `parameters.batch` at a time, so that finished ones can be kept when the rest is interrupted; on a GPU as
-    many at a time as fit. The method "joint" alone takes all images at once and holds them near one another too.
-    Raises AevisError for an unknown method, and where the GPU's memory is too small.
+    The datapaths come in the order of the images and `parameters.batch` at a time, so that finished ones can be kept
+    when the rest is interrupted. On a GPU as many images are taken at a time as fit. The method "joint" alone takes all
+    images at once and holds their datapaths near one another too.
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+        given: the gates of the datapaths found before, (n,) each.
+        parameters: the method and its parameters.
+        progress: is told how far the work is.
+        foils: what each image's prediction is explained against, where the method asks for it; None for nothing.
+
+    Yields:
+        The datapath of each image.
+
+    Raises:
+        AevisError: there is no such method, or the GPU's memory is too small.
     """
     step = at_once(classifier, parameters, len(images))
     against = [Foil()] * len(images) if foils is None else list(foils)
@@ -102,7 +126,9 @@ def extract(
 
 
 def at_once(classifier: Classifier, parameters: ExtractionParameters, count: int) -> int:
-    """How many of `count` images are solved together: a batch, or all where the method or the device wants that."""
+    """Give how many of `count` images are solved together: a batch, or all where the method or the device wants
+    that.
+    """
     whole = parameters.method == "joint" or classifier.device.type != "cpu"
     return max(1, count if whole else parameters.batch)
 
@@ -125,10 +151,20 @@ def extract_set(
     progress: Progress = silent,
     foils: Sequence[Foil] | None = None,
 ) -> Datapath:
-    """One datapath for a set of images (B, H, W, 3) of one predicted class, as in the 2018 system.
+    """Extract one datapath for a set of images that have one predicted class, as in the 2018 system ("11 of 11").
 
-    `kept` of its `images` keep the label on the hard set alone. All images are in memory at once.
-    Raises AevisError where the images are predicted as different classes, or there is none.
+    All images are in memory at once. The answer tells on how many of its `images` the hard set alone keeps the label
+    (`kept`).
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+        given: the gates of datapaths found before, near which this one is held, (n,) each.
+        parameters: the method and its parameters.
+        progress: is told how far the work is.
+        foils: what each image's prediction is explained against; None for nothing.
+
+    Raises:
+        AevisError: the images are predicted as different classes, there is none, or there is no such method.
     """
     if not len(images):
         raise AevisError("There is no image to find a datapath of. Choose at least one.")
@@ -155,13 +191,17 @@ def _critical(problem: Problem, order: Tensor) -> Tensor:
 
 
 def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, begun: float) -> list[Datapath]:
-    """The results of one problem of R rows, with what the soft gates and the hard set alone make of the label.
+    """Make the datapaths of one problem of R rows, with what the soft gates and the hard set alone make of the label.
 
     Args:
-        found: what the method gave, with gates (R, n).
-        critical: the hard set, bool (R, n).
-        core: the core, bool (R, n).
-        begun: when the work began, as time.perf_counter counts.
+        problem: the problem that was solved.
+        found: what the method found, with gates (R, n).
+        critical: the hard set of each row, bool (R, n).
+        core: the core of each row, bool (R, n).
+        begun: when the work began, in seconds as `time.perf_counter` counts them.
+
+    Returns:
+        A datapath for each row.
     """
     soft, hard = (
         problem.probabilities(z.to(found.gates.dtype))
@@ -200,10 +240,10 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
 
 
 def distance(first: Datapath, second: Datapath) -> float:
-    """||z_1 - z_2||_2 / sqrt(n); the similarity of Sec. 6.2.1 is its inverse."""
+    """Give the distance of two datapaths, ||z_1 - z_2||_2 / sqrt(n); the similarity of Sec. 6.2.1 is its inverse."""
     return float(np.sqrt(np.mean(np.square(first.gates - second.gates, dtype=np.float64))))
 
 
 def representative(adversarial: Datapath, candidates: Sequence[Datapath]) -> int:
-    """Index of the candidate whose datapath is most similar to the adversarial's (Sec. 6.2.1)."""
+    """Give the index of the candidate whose datapath is most similar to the adversarial's (Sec. 6.2.1)."""
     return int(np.argmin([distance(adversarial, candidate) for candidate in candidates]))

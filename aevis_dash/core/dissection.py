@@ -1,9 +1,10 @@
 """Which part of the pictures each map detects, as in network dissection (Bau et al., CVPR 2017).
 
-A map's activations are upsampled to the picture and cut at a high quantile of its own; how well the pixels above it
-agree with a part's is their intersection over union, over all pictures. The paper cuts at 0.5 % for every concept. Here
-a map is cut, for each part, at the share of pixels that the part has, so that a perfect detector reaches 1 for large
-parts and small ones, and a map that fires anywhere at random s / (2 - s) for a part of share s.
+A map's activations are upsampled to the picture and cut at a high quantile of their own. How well the map detects a
+part is the intersection over union of the pixels above the cut with the part's pixels, over all pictures. The paper
+keeps the highest 0.5 % of the pixels for every part. Here as large a share of a map's pixels is kept as the part has,
+so that a perfect detector reaches 1 for large parts and small ones. A map that fires anywhere at random reaches s / (2
+- s) for a part of share s.
 
 One run over the pictures is enough: for every map and part the pixels are counted by how strongly the map fires there,
 which gives the quantiles and the intersections afterwards. So the memory does not grow with the number of pictures.
@@ -17,17 +18,19 @@ from torch.nn import functional
 from aevis_dash.core.classifier import Classifier
 
 GRID = 64
-"""Pixels a side, at most, on which maps and parts are compared."""
+"""The most pixels along a side of the grid on which maps and parts are compared."""
 BINS = 256
-"""Steps between 0 and a map's largest activation; within one the pixels count as spread evenly."""
+"""The number of steps between 0 and a map's largest activation; within a step the pixels count as evenly spread."""
 _MAPS = 64
-"""Maps that are upsampled at once, to bound the memory."""
+"""The number of maps that are upsampled at once, which bounds the memory."""
 
 
 class Dissection:
     """Counts where maps fire while pictures are shown to it.
 
-    `maxima` (n,) are the largest activations of the maps on all of them, `parts` is how many parts there are.
+    Args:
+        maxima: the largest activation of each map on all the pictures that will be shown, (n,).
+        parts: P, the number of parts.
     """
 
     def __init__(self, classifier: Classifier, maxima: np.ndarray, parts: int):
@@ -39,7 +42,12 @@ class Dissection:
         self._sizes = torch.zeros(parts, dtype=torch.int64)
 
     def see(self, images: np.ndarray, numbers: np.ndarray) -> None:
-        """Take in 8-bit images (B, H, W, 3) and the number of the part at each pixel (B, H, W), from 1; 0 for none."""
+        """Take in some pictures.
+
+        Args:
+            images: 8-bit images, (B, H, W, 3).
+            numbers: the number of the part at each pixel, from 1 to P, and 0 for no part, (B, H, W).
+        """
         where = functional.interpolate(torch.from_numpy(numbers.astype(np.float32))[:, None], self._grid)[:, 0].long()
         self._sizes += torch.bincount(where.flatten(), minlength=self._parts + 1)[1:]
 
@@ -54,7 +62,11 @@ class Dissection:
             self._classifier.network.run_watched(self._classifier.inputs(images), look)
 
     def overlaps(self) -> np.ndarray:
-        """(n, P) intersection over union of every map with every part, in [0, 1]; 0 for parts that were not seen."""
+        """Give the intersection over union of every map with every part.
+
+        Returns:
+            Numbers from 0 to 1, (n, P); 0 for parts that were not seen.
+        """
         return np.concatenate([_overlaps(counts, self._sizes).numpy() for counts in self._counts])
 
     def _count(self, layer: int, first: int, grids: Tensor, where: Tensor) -> None:
@@ -68,7 +80,9 @@ class Dissection:
 
 
 def _overlaps(counts: Tensor, sizes: Tensor) -> Tensor:
-    """(n, P) from the pixels of every map and part, with no part first, by strength (n, P + 1, BINS)."""
+    """Give the overlaps (n, P) from the pixels of every map and part by strength (n, P + 1, BINS), those of no part
+    first.
+    """
     inside = functional.pad(counts.flip(2).cumsum(2), (1, 0)).double()  # strongest first, from none to all
     fires = inside.sum(1)
     chosen = torch.minimum(sizes, fires[:, -1:])

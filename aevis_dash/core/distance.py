@@ -1,4 +1,8 @@
-"""How far datapaths lie apart at every layer, by their gates or by the activations they carry."""
+"""How far datapaths lie apart at every layer, by their gates or by the activations they carry (Sec. 5.2 of the paper).
+
+Three distances have names: "activations", "gates" and "gates-raw"; `between` defines them. G is the number of levels at
+which a distance is taken, by default the L layers.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +16,33 @@ import numpy as np
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Role, share
 
 Levels = Sequence[Sequence[int]]
-"""Layers, by index, that are measured as one: every level is one number."""
+"""Groups of layers, by index; the layers of a group are measured as one and get one number."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A datapath with the activation of every map on its image: `activation` (n,), the maximum over positions."""
+    """A datapath with the activations of its image.
+
+    Attributes:
+        datapath: the datapath.
+        activation: the activation of every map on the image, which is its maximum over positions, (n,).
+    """
 
     datapath: Datapath
     activation: np.ndarray
 
 
 class Distance(Protocol):
-    """Distances of a triplet at G levels, every layer alone by default; each null target takes the place of tar."""
+    """A function that gives the distances of a triplet at every level, and those with null targets in place of tar.
+
+    Args:
+        graph: the layers of the network.
+        adv: the trace of the adversarial image.
+        src: the trace of the source image.
+        tar: the trace of the target image.
+        nulls: the traces of images of random other classes, each of which takes the place of tar once.
+        levels: the groups of layers that are measured as one; None for every layer alone.
+    """
 
     def __call__(
         self,
@@ -40,16 +58,27 @@ class Distance(Protocol):
 def between(
     graph: LayerGraph, traces: Mapping[str, Trace], name: str, levels: Levels | None = None
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(G,) for every pair of datapaths, in the order of the mapping; NaN where undefined.
+    """Give the distance of every pair of datapaths at every level.
 
-    "activations": 1 - cosine of the activations on the maps critical to any of the datapaths, what the signal is; NaN
-    where no map of the level is critical. "gates": ||z_1 - z_2||_2 / sqrt(maps of the level), which maps the
-    prediction needs. "gates-raw": ||z_1 - z_2||_2, as the paper prints it; it grows with the width.
+    - "activations": 1 - cosine of the activations on the maps that are critical to any of the datapaths. It says how
+      far the signals lie apart.
+    - "gates": ||z_1 - z_2||_2 / sqrt(maps of the level). It says how different the maps are that the predictions need.
+    - "gates-raw": ||z_1 - z_2||_2, as the paper prints it; it grows with the width of the level.
+
+    Args:
+        graph: the layers of the network.
+        traces: the datapaths with their activations, by key.
+        name: one of these three names.
+        levels: the groups of layers that are measured as one; None for every layer alone.
+
+    Returns:
+        The distances (G,) by the two keys of each pair, in the order of `traces`. "activations" is NaN at a level where
+        no map is critical.
     """
     measure, union = _MEASURES[name], np.any([trace.datapath.critical for trace in traces.values()], axis=0)
 
     def sums(values: np.ndarray) -> np.ndarray:
-        """(G,) sums of (n,) values over the maps of every level; all layers in one pass, as the page often asks."""
+        """Sum values (n,) over the maps of every level, (G,); all layers in one pass, as the page asks often."""
         alone = np.add.reduceat(values, graph.offsets[:-1])
         return alone if levels is None else np.array([alone[list(level)].sum() for level in levels])
 
@@ -68,7 +97,7 @@ def _by_width(a: Trace, b: Trace, critical: np.ndarray, sums: _Sums) -> np.ndarr
 
 
 def _cosine(a: Trace, b: Trace, critical: np.ndarray, sums: _Sums) -> np.ndarray:
-    """1 - cosine, 0 to 2: 0 where both are zero, 1 where one is, NaN where no map is critical; as `cosine_distance`."""
+    """Give 1 - cosine, from 0 to 2, as `cosine_distance` does; NaN where no map of the level is critical."""
     x, y = (np.where(critical, trace.activation, 0).astype(np.float64) for trace in (a, b))
     squared = sums(x * x), sums(y * y)
     scale = np.sqrt(squared[0]) * np.sqrt(squared[1])
@@ -113,13 +142,15 @@ by_activations, by_gates = DISTANCES["activations"], DISTANCES["gates"]
 
 
 def check_distance(name: str) -> None:
-    """Raise AevisError for a distance that there is not."""
+    """Raise AevisError for the name of a distance that does not exist."""
     if name not in DISTANCES:
         raise AevisError(f"There is no distance {name!r}. Choose one of: {', '.join(DISTANCES)}.")
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """1 - cosine of two vectors (n,), from 0 to 2: 0 where both are zero, 1 where one is, NaN for empty vectors."""
+    """Give 1 - cosine of two vectors (n,), from 0 to 2: 0 where both are zero, 1 where only one is, NaN for empty
+    vectors.
+    """
     a, b = a.astype(np.float64), b.astype(np.float64)
     scale = np.linalg.norm(a) * np.linalg.norm(b)
     if scale > 0:

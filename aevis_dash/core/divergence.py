@@ -1,11 +1,12 @@
 """Where an adversarial's signal leaves its source's for good: beyond what noise does, or another picture of the class.
 
-The signal at a layer is the activation of its maps, each map's maximum over positions; two signals are as far apart
-as the cosine distance of these. L layers, n maps, m draws of noise, k other images.
+The signal at a layer is the activation of its maps, each map's maximum over positions; two signals are as far apart as
+the cosine distance of these. There are L layers, n maps, m draws of noise, and k other images.
 
-Two bands, for two questions. "noise", the largest distance that shuffled noise of the attack's own size makes: where
-does the attack do more than chance? Often from the first layer on. "class", the median distance of other clean images
-of src's class: where is src with the attack less like src than another picture of its class is?
+A *band* is how far from src other images are at each layer. There are two bands, for two questions. "noise" is the
+largest distance that shuffled noise of the attack's own size makes: where does the attack do more than chance? That is
+often so from the first layer on. "class" is the median distance of other clean images of src's class: where is src with
+the attack less like src than another picture of its class is?
 """
 
 from collections.abc import Callable
@@ -17,13 +18,18 @@ from aevis_dash.core.distance import cosine_distance
 from aevis_dash.domain import LayerGraph
 
 BANDS = ("class", "noise")
+"""The names of the two bands."""
 
 
 @dataclass(frozen=True)
 class Departure:
-    """`layer`: the first from which adv is farther from src than the band to the end, L for none, -1 without a band.
+    """Where adv leaves a band for good, and by which maps.
 
-    `culprits` (c,) are the maps of that layer that differ most beyond what the band's images do, as flat indices.
+    Attributes:
+        layer: the index of the first layer from which adv is farther from src than the band at every layer to the end;
+            L where there is none, -1 where there is no band.
+        culprits: the maps of that layer that differ from src most beyond what the band's images do, as places among all
+            n maps, (c,), the largest difference first.
     """
 
     layer: int
@@ -32,7 +38,15 @@ class Departure:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Distances from src at every layer: of adv (L,), of src with noise (m, L), of other clean images (k, L)."""
+    """How far other images are from src at every layer, and where adv leaves the two bands.
+
+    Attributes:
+        adversarial: the distances of adv, (L,).
+        noise: the distances of src with each draw of noise, (m, L).
+        others: the distances of other clean images of src's class, (k, L).
+        from_class: where adv leaves the band "class".
+        from_noise: where adv leaves the band "noise".
+    """
 
     adversarial: np.ndarray
     noise: np.ndarray
@@ -41,9 +55,16 @@ class Divergence:
     from_noise: Departure
 
     def innocents(self, band: str) -> np.ndarray:
-        """Where each of the band's own images leaves the band of the others: (m,) or (k,) layers, L for none.
+        """Tell where each of a band's own images leaves the band that the others of them make.
 
-        What a departure is worth: innocent pictures leave as well. Empty where the band has fewer than two images.
+        This says what a departure is worth, since innocent pictures leave the band as well.
+
+        Args:
+            band: one of BANDS.
+
+        Returns:
+            The index of a layer for each image, L where it does not leave, (m,) or (k,); empty where the band has fewer
+            than two images.
         """
         images, statistic = {"class": (self.others, np.median), "noise": (self.noise, np.max)}[band]
         if len(images) < 2:
@@ -52,23 +73,38 @@ class Divergence:
         return np.array([leaves(own, others) for own, others in zip(images, rest, strict=True)])
 
     def departure(self, band: str) -> Departure:
-        """Where adv leaves one of BANDS."""
+        """Tell where adv leaves one of BANDS."""
         return {"class": self.from_class, "noise": self.from_noise}[band]
 
 
 def leaves(distance: np.ndarray, band: np.ndarray) -> int:
-    """The first layer from which the distance (L,) exceeds the band (L,) at every layer to the end; L for none.
+    """Find the first layer from which a distance exceeds a band at every layer to the end.
 
-    Layers where either is NaN count as neither.
+    Args:
+        distance: the distance at every layer, (L,).
+        band: the band at every layer, (L,).
+
+    Returns:
+        The layer after the last one where the distance is within the band: L where that is the last layer of all, 0
+        where there is none. A layer where either number is NaN does not count as within the band.
     """
     inside = np.flatnonzero(distance <= band)
     return int(inside[-1]) + 1 if len(inside) else 0
 
 
 def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Noise of the attack's own size: its perturbation with pixels and signs shuffled, on 8-bit images (H, W, 3).
+    """Make noise of the attack's own size: the source with the attack's perturbation, its pixels and signs shuffled.
 
-    Gives (count, H, W, 3). Every norm of the perturbation is kept but for what the range 0 to 255 cuts off.
+    Every norm of the perturbation is kept, but for what the range from 0 to 255 cuts off.
+
+    Args:
+        source: the source image, uint8 (H, W, 3).
+        adversarial: the adversarial image, uint8 (H, W, 3).
+        count: how many noisy images are made.
+        seed: the seed by which pixels and signs are shuffled.
+
+    Returns:
+        The source with noise, uint8 (count, H, W, 3).
     """
     random = np.random.default_rng(seed)
     perturbation = (adversarial.astype(int) - source).reshape(-1, 3)
@@ -85,7 +121,17 @@ def diverge(
     critical: np.ndarray | None = None,
     count: int = 5,
 ) -> Divergence:
-    """Compare signals: src and adv (n,), src with noise (m, n), others (k, n); on the `critical` maps (n,) only."""
+    """Compare the signals of adv, of src with noise and of other images with that of src.
+
+    Args:
+        graph: the layers of the network.
+        source: the activation of every map on src, (n,).
+        adversarial: that on adv, (n,).
+        noise: that on src with each draw of noise, (m, n).
+        others: that on other clean images of src's class, (k, n).
+        critical: the maps that are compared, bool (n,); None for all.
+        count: how many culprits are named at most.
+    """
     kept = np.ones(graph.n_maps, bool) if critical is None else critical
     far_adv, far_noise, far_others = (
         np.array([_by_layer(graph, source, other, kept) for other in images]).reshape(-1, len(graph))
@@ -110,7 +156,9 @@ def _departure(
     statistic: Callable[..., np.ndarray],
     count: int,
 ) -> Departure:
-    """From distances (L,) and the band's (m, L), the maps' moves (n,) and those of the band's images (m, n)."""
+    """Find the departure from distances (L,) and the band's (m, L), the maps' moves (n,) and those of the band's images
+    (m, n).
+    """
     if not len(bands):
         return Departure(-1, np.zeros(0, int))
     layer = leaves(far, statistic(bands, axis=0))
