@@ -1,25 +1,32 @@
-"""Our default: rank against the foil, then eliminate.
+"""The default extraction method: rank the maps against a foil, then eliminate maps as long as the label holds.
 
-(1) Rank. Along the straight path from the foil (adv's source, src's adversarial image) to the image, at `samples`
-points, take the first-order effect of every map on the contrast of the label (half its odds against all other
-classes, half its margin over the rival). Two effects are added, each over the sum of its sizes: a third of having the
-map at all, gradient x activation, and two thirds of having it as it is on the image rather than on the foil, the
-integrated gradient of patching the one run into the other. An image without a foil has the first alone. Maps that do
-not fire on the image come last, and those that the datapaths already found hold are raised by the share `coherence` of
-their gates (the place of Eq. 4).
-A map that is critical because the foil fires it and the image does not, or little, works against the label where it is
-alone on: hard sets take those maps last, whatever their gates. The maps whose effect of being there at all is
-positive *support* the label.
-(2) Eliminate. From the smallest complete set that keeps the label: rank again by the gradient of the gated network,
-drop the lowest third, keep the drop only where the label holds, else halve the step. What is left is the core; every
-step has been checked, so it never fails.
-(3) Gates. 1 for the first map, falling with the logarithm of the place to 0 for the last; the core comes first, maps
-without effect last. A place has no scale to tune and orders all n maps, so sets of every size come from one run.
+A *foil* is what the prediction is explained against: adv's source for adv, the adversarial image for src.
+
+(1) Rank. `samples` images are taken along the straight line from the foil to the image. At each of them every map has
+two first-order effects on the contrast of the label, which is half its odds against all other classes and half its
+margin over the rival class. One is the effect of having the map at all, gradient x activation. The other is that of
+having it as it is on the image rather than on the foil, the integrated gradient of patching the one run into the other.
+Each effect is divided by the sum of its sizes over all maps; a third of the first is added to two thirds of the second.
+An image without a foil has the first alone. Maps that do not fire on the image come last. Maps that the datapaths
+already found hold are raised by the share `coherence` of their gates (this stands in the place of Eq. 4).
+
+A map may be critical because the foil fires it and the image does so little or not at all. Alone on, such a map works
+against the label, so hard sets take those maps last, whatever their gates. The maps whose effect of being there at all
+is positive *support* the label.
+
+(2) Eliminate. The start is the smallest complete set that keeps the label. In each round the gradient of the gated
+network ranks its maps again, and about the lowest third (the share DROP) is dropped. Where the label is lost the drop
+is taken back, and the next one is half as large. What is left is the core. Every step has been checked, so the core
+keeps the label.
+
+(3) Gates. The first map has gate 1, and gates fall with the logarithm of the place to 0 for the last map. The core
+comes first, maps without effect last. A place has no scale to tune and orders all n maps, so sets of every size come
+from one run.
 
 Why this is the default (`aevis benchmark datapaths` prints the figures): hard sets say their label of almost any image,
 so that keeping the label cannot tell a cause; the effect of patching single maps from src into adv can. Gradient x
-activation of the label's logit hardly agrees with it, the effect against the foil does, and the flip-back it ranks
-takes the fewest maps of all methods. The path makes the sets stable.
+activation of the label's logit hardly agrees with that effect. The effect against the foil does, and the flip-back that
+it ranks takes the fewest maps of all methods. Averaging along the line makes the sets stable.
 """
 
 import math
@@ -32,13 +39,13 @@ from aevis_dash.core.hard_sets import places, smallest_complete
 from aevis_dash.core.problem import Found, Problem, contrast, odds, supported_first
 
 OF_FOIL = 2 / 3
-"""Weight of the effect against the foil beside that of having the map at all."""
+"""The weight of the effect against the foil; the effect of having the map at all has the rest of 1."""
 DROP = 0.35
-"""Share of the maps that the first elimination tries to drop."""
+"""The share of the maps that the first round of elimination tries to drop."""
 
 
 def elimination(problem: Problem, progress: Progress) -> Found:
-    """Rank, then eliminate (see the module's text)."""
+    """Extract datapaths by elimination, in the three steps that the module's text explains."""
     effect, supports = against_foils(problem, part_of(progress, 0, 0.4))
     order = cohering(problem, effect)
     start = smallest_complete(problem, supported_first(by_place(order), supports), 0.0)
@@ -47,8 +54,12 @@ def elimination(problem: Problem, progress: Progress) -> Found:
 
 
 def against_foils(problem: Problem, progress: Progress) -> tuple[Tensor, Tensor]:
-    """(R, n) the effects of step (1), of sizes summing to at most 1, 0 for maps that do not fire; and (R, n) bool which
-    maps support the label. A pass a sample."""
+    """Rank the maps against the foils, step (1), before the datapaths already found count; it takes one pass a sample.
+
+    Returns:
+        The effects (R, n), whose sizes sum to at most 1 in each row, with 0 for maps that do not fire; and which maps
+        support the label, bool (R, n).
+    """
     beside = problem.contrast()
     samples = problem.parameters.samples if any(foil.image is not None for foil in problem.foils) else 1
     having, differing = torch.zeros_like(problem.whole()), torch.zeros_like(problem.whole())
@@ -62,7 +73,15 @@ def against_foils(problem: Problem, progress: Progress) -> tuple[Tensor, Tensor]
 
 
 def cohering(problem: Problem, effect: Tensor) -> Tensor:
-    """The order (R, n): effects, those of maps that the given datapaths hold raised; maps without effect come last."""
+    """Order the maps by their effects, with those raised that the datapaths already found hold.
+
+    Args:
+        problem: the problem, with the datapaths already found.
+        effect: the effect of each map, (R, n).
+
+    Returns:
+        The order (R, n), higher is earlier; maps without effect come last.
+    """
     if problem.given:
         held = torch.stack(list(problem.given)).mean(0)
         effect = torch.where(effect > 0, effect * (1 + problem.parameters.coherence * held), effect)
@@ -71,7 +90,16 @@ def cohering(problem: Problem, effect: Tensor) -> Tensor:
 
 
 def eliminate(problem: Problem, start: Tensor, progress: Progress) -> Tensor:
-    """(R, n) bool: what is left of the sets `start`, which keep the label; a pass for each round."""
+    """Eliminate maps from sets that keep the label, step (2); it takes one pass a round.
+
+    Args:
+        problem: the problem, whose parameter `rounds` says how many rounds there are.
+        start: the sets to begin with, each of which keeps its row's label, bool (R, n).
+        progress: is told how far the work is.
+
+    Returns:
+        The sets that are left, which keep the label as well, bool (R, n).
+    """
     kept = tried = start
     effect, step = torch.zeros_like(problem.whole()), problem.x.new_full((len(start), 1), DROP)
     for turn in range(problem.parameters.rounds):
@@ -85,14 +113,18 @@ def eliminate(problem: Problem, start: Tensor, progress: Progress) -> Tensor:
 
 
 def by_place(order: Tensor) -> Tensor:
-    """Gates (R, n): 1 - log(place) / log(n), places counted from 1."""
+    """Turn an order of the maps (R, n), highest first, into gates (R, n): 1 - log(place) / log(n), with places from
+    1.
+    """
     count = max(order.shape[1], 2)
     place = places(order) * order.shape[1] + 1
     return 1 - place.log() / math.log(count)
 
 
 def _without_lowest(kept: Tensor, effect: Tensor, step: Tensor) -> Tensor:
-    """The sets without the share `step` (R, 1) of their maps, at least one, that has the least effect; never empty."""
+    """Give the sets without the share `step` (R, 1) of their maps that has the least effect; at least one map goes and
+    one stays.
+    """
     size = kept.sum(1, keepdim=True)
     drop = (size * step).floor().clamp_min(1).minimum(size - 1)
     place = effect.masked_fill(~kept, torch.inf).argsort(dim=1, stable=True).argsort(1)

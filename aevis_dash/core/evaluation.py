@@ -1,8 +1,10 @@
 """The paper's evaluation (Sec. 6.1, Table 1): does the adversarial's datapath leave src and join tar along the network?
 
-Every score comes with its null, the same score against images of random other classes, and the excess over it.
-Notation: n maps, m levels (the "layers" of Eq. 9), t targets and u nulls of one adversarial. Distances are of gates,
-without unit.
+Every score comes with its null, which is the same score against images of random other classes, and with its excess
+over the null. Distances are distances of gates and have no unit.
+
+Notation: n maps; m levels, which are the "layers" of Eq. 9; t targets and u nulls of one adversarial. d2 is the
+distance of adv from src, and d3 its distance from tar.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +17,24 @@ import numpy as np
 from aevis_dash.domain import AevisError, LayerGraph, share
 
 Levels = tuple[tuple[int, ...], ...]
+"""The layers of each level, by index."""
 
 GRANULARITIES: Mapping[str, int | None] = MappingProxyType({"layer": None, "block": -1, "stage": 0})
-"""Which of the names in `Layer.group` (outermost first) layers share to form one level; None: each its own."""
+"""Which of the names in `Layer.group` (outermost first) layers share to form one level; None for each its own."""
 
 
 @dataclass(frozen=True)
 class ComparedGates:
     """The gates that one method found for one misclassified adversarial and the images it is compared with.
 
-    adv, src (n,); targets (t, n), normal images of the class that adv is taken for; nulls (u, n), normal images of
-    random other classes. A fair null has as many images as there are targets: the most similar of many are more
-    similar than the most similar of few.
+    A fair null has as many images as there are targets: the most similar of many are more similar than the most similar
+    of few.
+
+    Attributes:
+        adv: the gates of the adversarial image, (n,).
+        src: the gates of its source, (n,).
+        targets: the gates of normal images of the class that adv is taken for, (t, n).
+        nulls: the gates of normal images of random other classes, (u, n).
     """
 
     adv: np.ndarray
@@ -37,7 +45,7 @@ class ComparedGates:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean (or median) over n adversarials with its bootstrap interval; NaN where n is 0."""
+    """The mean (or median) of one number for each of n adversarials, with its bootstrap interval; NaN where n is 0."""
 
     mean: float
     low: float
@@ -47,7 +55,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ScoreComparison:
-    """A score, its null, and the excess: score - null of the adversarials that have both."""
+    """A score, its null and its excess, which is score minus null of the adversarials that have both."""
 
     score: Estimate
     null: Estimate
@@ -58,11 +66,13 @@ class ScoreComparison:
 class Rivers:
     """One adversarial against each of t images.
 
-    similarity    (t,) 1 / distance over all gates, infinite where equal
-    diff          (t, m) Eq. 9
-    pattern       (t,) bool, Eq. 10
-    growth_start  (t,) the level from which diff grows without a break to the end; m - 1 if the last step does not
-    drift         (t,) the drift score
+    Attributes:
+        similarity: 1 / distance over all gates, (t,); infinite where the gates are equal.
+        diff: Eq. 9 at every level, (t, m).
+        pattern: whether the pattern of Eq. 10 holds, bool (t,).
+        growth_start: the level from which diff grows without a break to the end, (t,); m - 1 where the last step does
+            not grow.
+        drift: the drift score, (t,).
     """
 
     similarity: np.ndarray
@@ -73,7 +83,7 @@ class Rivers:
 
     @property
     def count(self) -> int:
-        """Number of images towards which the strict pattern holds, 0 to t."""
+        """The number of images towards which the pattern of Eq. 10 holds, from 0 to t."""
         return int(self.pattern.sum())
 
 
@@ -87,7 +97,10 @@ class ComparedRivers:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of one method: `top_k` by K, `drift`, and one outcome per trial in the order given."""
+    """The evaluation of one method at some levels, by the last `r` steps and one of NORMS.
+
+    It holds the Top-K scores by K, the drift score, and what was found for each adversarial, in the order given.
+    """
 
     levels: Levels
     r: int
@@ -98,10 +111,14 @@ class Evaluation:
 
 
 def levels(graph: LayerGraph, granularity: str) -> Levels:
-    """The layers' indices, grouped to the "layers" of Eq. 9: neighbours in the same group form one level.
+    """Group the layers to the levels, which are the "layers" of Eq. 9: neighbours in one group form one level.
 
-    The group is the layer itself ("layer"), its innermost module ("block") or its outermost one ("stage").
-    A layer without group is a level of its own. Raises AevisError for another granularity.
+    Args:
+        granularity: one of GRANULARITIES. The group is the layer itself by "layer", its innermost module by "block" and
+            its outermost one by "stage". A layer without a group is a level of its own.
+
+    Raises:
+        AevisError: there is no such granularity.
     """
     if granularity not in GRANULARITIES:
         raise AevisError(f"There is no granularity {granularity!r}. Choose one of: {', '.join(GRANULARITIES)}.")
@@ -111,11 +128,20 @@ def levels(graph: LayerGraph, granularity: str) -> Levels:
 
 
 def distances_by_level(graph: LayerGraph, levels: Levels, a: np.ndarray, b: np.ndarray, norm: str = "l2") -> np.ndarray:
-    """Distance of the gates a (n,) and b (n,) or (k, n) at every level: (m,) or (k, m).
+    """Give the distance of gates at every level.
 
-    "l2": one norm over the level's gates, Eq. 9 as printed; "width": that / sqrt(number of maps of the level);
-    "cosine": 1 - cosine, 0 where both are zero and 1 where one is. Raises AevisError for another norm, or where
-    the gates are not those of this network.
+    Args:
+        levels: the layers of each level.
+        a: gates, (n,).
+        b: gates, (n,), or (k, n) for k distances at once.
+        norm: "l2" for one norm over the level's gates, Eq. 9 as printed; "width" for that over the root of the number
+            of the level's maps; "cosine" for 1 - cosine, which is 0 where both are zero and 1 where only one is.
+
+    Returns:
+        The distances, (m,) or (k, m).
+
+    Raises:
+        AevisError: there is no such norm, or the gates are not those of this network.
     """
     if norm not in NORMS:
         raise AevisError(f"There is no norm {norm!r}. Choose one of: {', '.join(NORMS)}.")
@@ -124,18 +150,24 @@ def distances_by_level(graph: LayerGraph, levels: Levels, a: np.ndarray, b: np.n
 
 
 def similarity(adv: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """1 / distance of the gates (n,) to (t, n), sqrt(n) / ||z_adv - z||_2: (t,), infinite where equal (Sec. 6.2.1)."""
+    """Give 1 / distance of gates (n,) to others (t, n), sqrt(n) / ||z_adv - z||_2: (t,), infinite where equal (Sec.
+    6.2.1).
+    """
     distance = _width(np.asarray(adv, np.float64), np.asarray(others, np.float64))
     return np.divide(1, distance, out=np.full(distance.shape, np.inf), where=distance != 0)
 
 
 def difference(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
-    """Eq. 9: ||z_adv - z_src|| - ||z_adv - z_tar|| from the distances (m,) and (..., m); positive = nearer to tar."""
+    """Give Eq. 9, ||z_adv - z_src|| - ||z_adv - z_tar||, from these distances (m,) and (..., m): (..., m).
+
+    It is positive where adv is nearer to tar.
+    """
     return to_src - to_tar
 
 
 def pattern(diff: np.ndarray, r: int) -> np.ndarray:
-    """Eq. 10: whether diff grows at each of the last r steps, and its last value is its maximum.
+    """Tell whether the pattern of Eq. 10 holds: diff grows at each of the last r steps, and its last value is its
+    maximum.
 
     Args:
         diff: Eq. 9 at the m levels, (..., m).
@@ -144,7 +176,8 @@ def pattern(diff: np.ndarray, r: int) -> np.ndarray:
     Returns:
         bool (...), one for each row of diff.
 
-    Raises AevisError where r is below 1 or there are fewer than r + 1 levels.
+    Raises:
+        AevisError: r is below 1, or there are fewer than r + 1 levels.
     """
     _check_steps(diff.shape[-1], r)
     growing = (np.diff(diff[..., -r - 1 :]) > 0).sum(axis=-1)
@@ -152,27 +185,21 @@ def pattern(diff: np.ndarray, r: int) -> np.ndarray:
 
 
 def growth_start(diff: np.ndarray) -> np.ndarray:
-    """The level from which Eq. 9 grows without a break to the end.
+    """Find the level from which Eq. 9, `diff` (..., m), grows without a break to the end: int (...).
 
-    Args:
-        diff: Eq. 9 at the m levels, (..., m).
-
-    Returns:
-        int (...), one for each row; m - 1 where the last step does not grow.
+    It is m - 1 where the last step does not grow.
     """
     backwards = (np.diff(diff) > 0)[..., ::-1]
     return diff.shape[-1] - 1 - np.cumprod(backwards, axis=-1, dtype=int).sum(axis=-1)
 
 
 def top_k(patterns: np.ndarray, similarities: np.ndarray, k: int) -> int:
-    """How many of the k most similar targets show the pattern of Eq. 10.
+    """Count how many of the k most similar targets show the pattern of Eq. 10.
 
     Args:
         patterns: whether the pattern holds towards each of t targets, bool (t,).
         similarities: how similar each target is, (t,); where two are equal, the earlier one counts as more similar.
-        k: how many of the most similar targets are looked at, at least 1.
-
-    Raises AevisError where k is below 1.
+        k: how many of the most similar targets are looked at; below 1 it raises AevisError.
     """
     if k < 1:
         raise AevisError(f"Top-K counts patterns among the K most similar targets; K = {k} must be at least 1.")
@@ -181,10 +208,16 @@ def top_k(patterns: np.ndarray, similarities: np.ndarray, k: int) -> int:
 
 
 def drift(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
-    """How far the adversarial moves from src to tar along the network, -1 to 1, of the distances (m,) and (..., m).
+    """Tell how far the adversarial moves from src to tar along the network.
 
-    Mean of d2 / (d2 + d3) over the last third of the levels minus the first third: (...). A third is m // 3 levels,
-    at least one. Levels that are NaN are left out; NaN where a third has no other.
+    Args:
+        to_src: the distances d2 of adv from src, (m,).
+        to_tar: the distances d3 of adv from tar, (..., m).
+
+    Returns:
+        The mean of d2 / (d2 + d3) over the last third of the levels minus that over the first third, from -1 to 1,
+        (...). A third is m // 3 levels, at least one. Levels that are NaN are left out; the drift is NaN where a third
+        has no other.
     """
     way = share(to_src, to_tar)
     third = max(1, way.shape[-1] // 3)
@@ -194,16 +227,17 @@ def drift(to_src: np.ndarray, to_tar: np.ndarray) -> np.ndarray:
 def bootstrap(
     values: Sequence[float] | np.ndarray, seed: int, draws: int = 2000, level: float = 0.95, statistic: str = "mean"
 ) -> Estimate:
-    """A mean or median over adversarials with its percentile interval over resampled adversarials.
+    """Estimate a mean or median over adversarials, with its percentile interval over resampled adversarials.
 
     Args:
         values: one value per adversarial, (a,). NaN values are dropped, and the estimate's n counts the others.
-        seed: of the resampling.
+        seed: the seed of the resampling.
         draws: how many samples are drawn.
         level: the share of the samples' statistics that lies in the interval.
         statistic: "mean" or "median".
 
-    Raises AevisError for another statistic.
+    Raises:
+        AevisError: there is no such statistic.
     """
     if statistic not in STATISTICS:
         raise AevisError(f"There is no statistic {statistic!r}. Choose one of: {', '.join(STATISTICS)}.")
@@ -218,7 +252,7 @@ def bootstrap(
 def compare(
     score: Sequence[float] | np.ndarray, null: Sequence[float] | np.ndarray, seed: int, draws: int = 2000
 ) -> ScoreComparison:
-    """A score, its null and how far the score exceeds it, each with its interval.
+    """Give a score, its null and how far the score exceeds it, each with its bootstrap interval.
 
     `score` and `null` hold one value per adversarial, (a,), in the same order. The excess is resampled in pairs.
     """
@@ -237,10 +271,23 @@ def evaluate(
     seed: int = 0,
     draws: int = 2000,
 ) -> Evaluation:
-    """Table 1 of one method: Top-K and drift with null and excess; the drift of an adversarial is its targets' mean.
+    """Evaluate one method as in Table 1: Top-K and drift, with null and excess.
 
-    An adversarial with fewer targets or nulls than K is scored on the smaller number, the same for both. One without
-    nulls counts in the scores only, one without targets in the nulls only. Raises AevisError as its parts do.
+    The drift of an adversarial is the mean over its targets. An adversarial with fewer targets or nulls than K is
+    scored on the smaller number, the same for both. One without nulls counts in the scores only, one without targets in
+    the nulls only.
+
+    Args:
+        trials: the gates that the method found, for each adversarial.
+        r: how many steps at the end the pattern of Eq. 10 looks at.
+        granularity: what forms a level, one of GRANULARITIES.
+        norm: the distance of gates within a level, one of NORMS.
+        ks: the numbers K of most similar targets.
+        seed: the seed of the bootstrap, which draws `draws` samples.
+
+    Raises:
+        AevisError: there is no such granularity or norm, there are too few levels for r, or gates do not fit the
+            network.
     """
     grouping = levels(graph, granularity)
     _check_steps(len(grouping), r)
@@ -257,14 +304,14 @@ def summarise(
     seed: int = 0,
     draws: int = 2000,
 ) -> Evaluation:
-    """`evaluate` of outcomes that were found before, by that grouping, r and norm."""
+    """Do what `evaluate` does, from outcomes that were found before by this grouping, r and norm."""
     top = {k: _compare_pairs([_hits(o, k) for o in outcomes], seed, draws) for k in ks}
     drifts = _compare_pairs([_drifts(o) for o in outcomes], seed, draws)
     return Evaluation(grouping, r, norm, top, drifts, tuple(outcomes))
 
 
 def outcome(graph: LayerGraph, grouping: Levels, trial: ComparedGates, r: int, norm: str) -> ComparedRivers:
-    """One adversarial against its targets and against its nulls. Raises AevisError as its parts do."""
+    """Compare one adversarial with its targets and with its nulls; raises AevisError as `evaluate` does."""
     to_src = distances_by_level(graph, grouping, trial.adv, trial.src, norm)
 
     def rivers(others: np.ndarray) -> Rivers:
@@ -277,7 +324,7 @@ def outcome(graph: LayerGraph, grouping: Levels, trial: ComparedGates, r: int, n
 
 
 def _hits(outcome: ComparedRivers, k: int) -> list[float]:
-    """Top-K of the targets and of the nulls, NaN for the one that has no image."""
+    """Give the Top-K of the targets and of the nulls; NaN for the one that has no image."""
     both = outcome.targets, outcome.nulls
     shared = min([k, *(len(rivers.pattern) for rivers in both if len(rivers.pattern))])
     return [top_k(x.pattern, x.similarity, shared) if len(x.pattern) else float("nan") for x in both]
@@ -338,7 +385,7 @@ NORMS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = MappingPro
 """Every distance of two gate vectors within a level, by name, over the last axis."""
 
 STATISTICS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType({"mean": np.mean, "median": np.median})
-"""What `bootstrap` can estimate."""
+"""The statistics that `bootstrap` can estimate."""
 
 
 def _without_nan(values: np.ndarray) -> np.ndarray:
@@ -346,7 +393,7 @@ def _without_nan(values: np.ndarray) -> np.ndarray:
 
 
 def _known_mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without the NaN; NaN where there is nothing else."""
+    """Give the mean over the last axis without the NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)
     count = known.sum(axis=-1)
     total = values.sum(axis=-1, where=known)

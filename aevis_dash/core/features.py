@@ -8,7 +8,15 @@ from aevis_dash.core.classifier import Classifier
 
 
 def activation_maps(classifier: Classifier, images: np.ndarray, layer: int) -> np.ndarray:
-    """Activations (B, n_l, H_l, W_l) of one layer on 8-bit images (B, H, W, 3), float16 to keep them small."""
+    """Give the activations of one layer on some images.
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+        layer: the index of the layer.
+
+    Returns:
+        The activations, float16 to keep them small, (B, n_l, H_l, W_l); they are clipped to 65,504 either way.
+    """
     shape = classifier.layers.layers[layer]
     with torch.no_grad():
         value = classifier.network.activation(classifier.inputs(images), layer)
@@ -17,7 +25,15 @@ def activation_maps(classifier: Classifier, images: np.ndarray, layer: int) -> n
 
 
 def maximum_activations(classifier: Classifier, images: np.ndarray, batch: int = 16) -> np.ndarray:
-    """(B, n) the activation of every map: its maximum over positions (Sec. 5.3)."""
+    """Give the activation of every map on some images, which is its maximum over positions (Sec. 5.3).
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+        batch: how many images are run at once.
+
+    Returns:
+        The activations, float32 (B, n).
+    """
     rows = [_maxima(classifier, images[i : i + batch]) for i in range(0, len(images), batch)]
     return np.concatenate(rows).astype(np.float32)
 

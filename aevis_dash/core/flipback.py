@@ -1,9 +1,11 @@
 """Flip-back: which maps of a layer, replaced in one run, turn its prediction; and how often chance turns it.
 
 A *receiver* (adv, say) runs with some of a layer's maps replaced by a donor's activations (src's), at the layer's call
-site, all positions at once. The margin is logit[wanted] - logit[before]; the label is turned where the receiver is
-predicted as `wanted`, or, where any other class will do (wanted = ANY), as anything but `before`, and the margin is
-then the best other logit minus logit[before].
+site, all positions at once. The margin is logit[wanted] - logit[before], and the label is *turned* where the receiver
+is predicted as `wanted`. Where any other class will do (wanted = ANY), the label is turned where the receiver is
+predicted as anything but `before`, and the margin is the best other logit minus logit[before].
+
+Sets of maps are bool arrays with one entry for each of the n_l maps of the layer.
 """
 
 import math
@@ -20,21 +22,28 @@ from aevis_dash.core.intervention import BATCH, Exchange, best_first, control_st
 from aevis_dash.domain import AevisError, Intervention, Verification
 
 ANY = -1
+"""The `wanted` class that stands for any class but the one before."""
 _CARRIED = "Replacing all of a layer always carries the other prediction over"
 _ABLATED = "Without any of its own signal no prediction stands"
 GROWTH = 0.25
-"""Share of the set by which a search adds maps at once."""
+"""The share of the set's size by which a search adds maps at once."""
 _FEW = 4
-"""Where there are at most so many times as many sets as are asked for, they are listed, and drawn from the list."""
+"""How many times as many sets as asked for there may be at most for all of them to be listed and drawn from the
+list."""
 EXACT = 64
-"""Sets up to this size are thinned by trying every map; larger ones by the slopes."""
+"""The size up to which sets are thinned by trying every map; larger sets are thinned by the slopes."""
 
 
 @dataclass(frozen=True)
 class FlipQuestion:
-    """One receiver, an 8-bit image (1, H, W, 3), and what replaces its maps at a layer: a donor image or activation.
+    """What is replaced in which run, and what its prediction should become.
 
-    `before` is what the receiver is predicted as, `wanted` what it should become, ANY for anything else.
+    Attributes:
+        receiver: the image whose run gets other maps, uint8 (1, H, W, 3).
+        donor: what replaces its maps: an 8-bit image (1, H, W, 3) whose run is taken, or activations (1, n_l, ...).
+        layer: the index of the layer whose maps are replaced.
+        before: the index of the class that the receiver is predicted as.
+        wanted: the index of the class that it should become; ANY for anything else.
     """
 
     receiver: np.ndarray
@@ -45,7 +54,11 @@ class FlipQuestion:
 
 
 class Bench:
-    """Tries sets of maps on one `question`; every answer is for sets (m, n_l) bool."""
+    """Tries sets of the n_l maps of one layer on one question, `batch` images at once.
+
+    Raises:
+        ValueError: receiver and donor do not fit one another, or the layer does not feed the logits.
+    """
 
     def __init__(self, classifier: Classifier, question: FlipQuestion, batch: int = BATCH):
         self.question = question
@@ -57,7 +70,7 @@ class Bench:
 
     @property
     def width(self) -> int:
-        """n_l, the number of maps of the layer."""
+        """The number n_l of maps of the layer."""
         return self._exchange.shape[1]
 
     @property
@@ -67,30 +80,44 @@ class Bench:
 
     @property
     def runs(self) -> int:
-        """Forward runs so far; one with its gradient counts three times."""
+        """The forward runs so far; one with its gradient counts three times."""
         return self._exchange.runs
 
     def measure(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Margins (m,) and labels (m,) of sets."""
+        """Replace sets of maps.
+
+        Args:
+            chosen: the sets, bool (m, n_l).
+
+        Returns:
+            The margin with each set replaced, (m,), and the class predicted then, (m,).
+        """
         if not len(chosen):
             return np.zeros(0, np.float32), np.zeros(0, int)
         logits = self._exchange.logits(chosen, np.zeros(len(chosen), int))
         return self._margin(torch.from_numpy(logits)).numpy(), logits.argmax(1)
 
     def turns(self, chosen: np.ndarray) -> np.ndarray:
-        """(m,) bool: which sets turn the label."""
+        """Tell which sets of maps, bool (m, n_l), turn the label: bool (m,)."""
         return self._is_turned(self.measure(chosen)[1])
 
     def slopes(self, chosen: np.ndarray) -> np.ndarray:
-        """(n_l,) first-order effect on the margin of replacing each map, with the maps `chosen` (n_l,) replaced."""
+        """Give the first-order effect on the margin of replacing each map where some are replaced already.
+
+        Args:
+            chosen: the maps that are replaced already, bool (n_l,).
+
+        Returns:
+            The effects, (n_l,); positive speaks for replacing the map.
+        """
         return self._exchange.slopes(chosen[None], self._margin)[0]
 
     def difference(self) -> np.ndarray:
-        """(n_l,) how far receiver and donor lie apart, l2 over positions."""
+        """Give how far receiver and donor lie apart at each map, the l2 norm over positions, (n_l,)."""
         return self._difference
 
     def controls(self) -> np.ndarray:
-        """(c, n_l) the layer's channels, best first by each order of CONTROLS."""
+        """Give the layer's channels, best first, by each of the c orders of CONTROLS: (c, n_l)."""
         return best_first(control_strengths(self._exchange, self._margin)[:, 0])
 
     def _is_turned(self, labels: np.ndarray) -> np.ndarray:
@@ -106,10 +133,16 @@ class Bench:
 
 
 def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None:
-    """A small set (n_l,) bool that turns the label, none of whose maps can be spared; None where the search finds none.
+    """Search a small set that turns the label and none of whose maps can be spared.
 
-    Of the maps `among` (n_l,), all by default. Grown twice, by the slopes and by the largest difference; the smaller is
-    thinned: as many as can go of the maps that matter least go, and again, until every one is needed.
+    A set is grown in two ways, by the slopes and by the largest difference, and the smaller one is thinned: as many of
+    the maps that matter least as can go are dropped, and again, until every map is needed.
+
+    Args:
+        among: the maps that may be taken, bool (n_l,); None for all.
+
+    Returns:
+        The set, bool (n_l,); None where the search finds none.
     """
     allowed = np.ones(bench.width, bool) if among is None else among
     ways = (grow(bench, allowed), shortest_prefix(bench, _by_difference(bench, allowed)))
@@ -120,8 +153,17 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
 
 
 def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) -> Tensor:
-    """What takes the place of a layer's maps when they are ablated, (1, n_l, ...): "zero", the "mean" of their
-    activations on images (m, H, W, 3), or, "resample", those on the first of the images."""
+    """Make what takes the place of a layer's maps when they are ablated, which is to remove their own signal.
+
+    Args:
+        images: 8-bit images, (m, H, W, 3).
+        layer: the index of the layer.
+        kind: "zero"; "mean" for the mean of the layer's activations on the images; "resample" for those on the first
+            image.
+
+    Returns:
+        Activations, (1, n_l, ...).
+    """
     with torch.no_grad():
         first = classifier.network.activation(classifier.inputs(images[:1]), layer)
         if kind == "zero":
@@ -134,7 +176,7 @@ def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) 
 
 
 def thin(bench: Bench, chosen: np.ndarray) -> np.ndarray:
-    """What is left of a set of maps, bool (n_l,), that turns the label, when no further map can be spared: (n_l,)."""
+    """Drop maps from a set that turns the label until none that is left can be spared; sets are bool (n_l,)."""
     while chosen.any():
         order = _least_needed(bench, chosen)
         count = _count_spare(bench, chosen, order)
@@ -147,16 +189,21 @@ def thin(bench: Bench, chosen: np.ndarray) -> np.ndarray:
 
 
 def verify(classifier: Classifier, question: FlipQuestion, asked: Intervention) -> Verification:
-    """Replace maps one after the other, beside random sets of as many maps that differ and as many by each order of
-    CONTROLS; and see whether the layer's other maps do it too.
+    """Replace maps one after the other, and compare with controls and with the layer's other maps.
 
-    That random sets do not turn the label says that sets which do are rare. It does not say that these maps are the
-    cause: a searched set is the best of many, and where others do it too, neither is. A search names its maps of
-    steepest slope first, and none where it found no set.
+    The controls are random sets of as many maps that differ, and as many maps by each order of CONTROLS. That random
+    sets do not turn the label says that sets which do are rare. It does not say that these maps are the cause: a
+    searched set is the best of many, and where others do it too, neither is the cause. A search names its maps of
+    steepest slope first. It names none where it found no set, or only all maps that differ of a layer through which
+    everything passes (a whole cut).
 
-    Raises AevisError where there are no maps, one of them does not exist, or they are every map that differs of a
-    layer through which everything passes: replacing a whole cut always gives the donor's prediction, and proves
-    nothing. A search that comes to a whole cut names no maps.
+    Args:
+        question: the receiver, what replaces its maps, and what its prediction should become.
+        asked: which maps are replaced, or that a set is searched; how many random sets stand beside.
+
+    Raises:
+        AevisError: there are no maps, one of them does not exist, or they are a whole cut. Replacing a whole cut always
+            gives the donor's prediction, so it proves nothing.
     """
     bench = Bench(classifier, question)
     if asked.maps is None:
@@ -216,7 +263,11 @@ def _verify(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificatio
 
 
 def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
-    """Allowed channels (n_l,) bool that turn the label, added by falling slope; None where all of them do not."""
+    """Add allowed maps to an empty set by falling slope until it turns the label; sets are bool (n_l,).
+
+    Returns:
+        The set; None where even all allowed maps do not turn the label.
+    """
     chosen = np.zeros(bench.width, bool)
     while not bench.turns(chosen[None])[0]:
         left = np.flatnonzero(allowed & ~chosen)
@@ -228,13 +279,19 @@ def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
 
 
 def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
-    """The allowed channels, those of largest difference first."""
+    """Give the allowed channels, those of largest difference first."""
     left = np.flatnonzero(allowed)
     return left[np.argsort(-bench.difference()[left], kind="stable")]
 
 
 def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
-    """The shortest prefix of channels in an order (k,) that turns the label, by bisection; None where all do not."""
+    """Find by bisection how many of the first channels in an order (k,) turn the label.
+
+    As more maps may also turn the label back, a shorter prefix may do it too.
+
+    Returns:
+        The channels of that prefix as a set, bool (n_l,); None where all k channels do not turn the label.
+    """
     fails, turns = -1, len(order)
     if not bench.turns(_set_of(bench.width, order)[None])[0]:
         return None
@@ -248,7 +305,7 @@ def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
 
 
 def _least_needed(bench: Bench, chosen: np.ndarray) -> np.ndarray:
-    """The set's channels, those whose absence hurts the margin least first."""
+    """Give the set's channels, those first whose absence hurts the margin least."""
     inside = np.flatnonzero(chosen)
     if len(inside) > EXACT:
         return inside[np.argsort(bench.slopes(chosen)[inside], kind="stable")]
@@ -263,7 +320,9 @@ def _margins_without(bench: Bench, chosen: np.ndarray, inside: np.ndarray) -> tu
 
 
 def _single(bench: Bench, chosen: np.ndarray) -> tuple[np.ndarray, int]:
-    """A map that can be spared alone, found by trying every one: the channels, that one first, and 1; or 0."""
+    """Find a map that can be spared alone by trying every one: gives the channels, that one first, and 1; or 0 for
+    none.
+    """
     inside = np.flatnonzero(chosen)
     margins, turned = _margins_without(bench, chosen, inside)
     order = inside[np.argsort(-np.where(turned, margins, -np.inf), kind="stable")]
@@ -271,7 +330,7 @@ def _single(bench: Bench, chosen: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _count_spare(bench: Bench, chosen: np.ndarray, order: np.ndarray) -> int:
-    """How many of the first channels of an order can go together; by bisection, so that more might."""
+    """Find by bisection how many of the first channels of an order can go together; more than it finds might go."""
     goes, stays = 0, len(order) + 1
     while stays - goes > 1:
         middle = (goes + stays) // 2
@@ -293,8 +352,18 @@ def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
 
 
 def random_sets(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The random sets beside a set of maps, (c, n_l): others of as many maps that differ, each once, all where there
-    are no more than `count` of them."""
+    """Draw the random sets that stand beside a set of maps.
+
+    Args:
+        differ: which maps differ between the two runs, bool (n_l,); only these are drawn.
+        order: the channels of the set, (k,).
+        count: how many random sets are wanted.
+        seed: the seed of the drawing.
+
+    Returns:
+        Sets of k maps, bool (c, n_l), each once and none the set itself. There are `count` of them, or all sets that
+        there are where these are fewer.
+    """
     if not len(order):
         return np.zeros((0, len(differ)), bool)
     random, among, size = np.random.default_rng(seed), np.flatnonzero(differ), len(order)
