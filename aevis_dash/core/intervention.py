@@ -1,7 +1,10 @@
 """Patching: put one run's activations of chosen feature maps into another run and watch the margin.
 
-This is the test that a datapath is causal. Everything after the layer is recomputed; what bypasses the layer
-by a skip connection is held at the receiver's values. Maps are exchanged at a layer's call site, all positions at once.
+This is the test that a datapath is causal. The run that gets other maps is the *receiver's*, the run that they come
+from the *donor's*. Everything after the layer is recomputed; what bypasses the layer by a skip connection is held at
+the receiver's values. Maps are exchanged at a layer's call site, all positions at once.
+
+Notation: B pairs of receiver and donor, n_l maps of the layer, K classes.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,20 +21,21 @@ from aevis_dash.domain import CONTROLS
 Images = Tensor | np.ndarray
 """Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
 BATCH = 32
-"""Images in one run, where the caller does not say."""
+"""The number of images in one run, unless the caller gives another."""
 STEPS = 32
-"""Points of the line along which effects are integrated."""
+"""The number of points on the line along which effects are integrated."""
 CONTROL_STEPS = 8
-"""Points of that line where integrated effects only order the maps of a control."""
+"""The number of points on that line where integrated effects only order the maps of a control."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """What an intervention gave, and its cost.
 
-    values    an array, as the function says
-    passes    forward + backward passes spent per pair of images, mean over the pairs (a forward run counts a third,
-              and as a whole one although only the part behind the layer runs)
+    Attributes:
+        values: an array, as the function says.
+        passes: the forward + backward passes spent per pair of images, on average over the pairs. A forward run counts
+            a third, and as a whole one although only the part behind the layer runs.
     """
 
     values: np.ndarray
@@ -39,10 +43,18 @@ class Measured:
 
 
 class Exchange:
-    """B pairs of images at one layer, prepared once: what `out_of` does there can be put into `into`.
+    """Pairs of images at one layer, prepared once: the donor's activations there can be put into the receiver's run.
 
-    In place of what `out_of` does there, an activation (B, n_l, ...) may be given as the `donor`. Raises ValueError
-    when the two are not of one shape, or when the layer does not feed the logits.
+    Args:
+        into: the receivers, B images.
+        out_of: the donors, as many images of the same size.
+        layer: the index of the layer.
+        batch: how many images are run at once.
+        donor: activations (B, n_l, ...) that are taken instead of those of the donors; None to take theirs.
+
+    Raises:
+        ValueError: receivers and donors, or their activations, are not of one shape, or the layer does not feed the
+            logits.
     """
 
     def __init__(
@@ -65,18 +77,25 @@ class Exchange:
             raise ValueError(f"the donor is {tuple(self._donor.shape)}, the layer {tuple(self._state.start.shape)}")
         self._batch = batch
         self.runs = 2 * len(receivers)
-        """Forward runs so far, counted per image."""
+        """The forward runs so far, counted per image; one with its gradient counts three times."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The number of pairs B and of the layer's maps n_l."""
+        """The number of pairs B and the number n_l of the layer's maps."""
         return self._donor.shape[0], self._donor.shape[1]
 
     def logits(self, chosen: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """The receivers' logits (m, K) with the donors' activations at the maps `chosen`, bool (m, n_l).
+        """Give the receivers' logits with the donors' activations at chosen maps; it runs in batches.
 
-        Pair rows[i] gives row i; without `rows` it is pair i, and m = B. Runs in batches; raises ValueError when
-        the shapes do not fit.
+        Args:
+            chosen: the maps that are exchanged, bool (m, n_l).
+            rows: the pair that each row of `chosen` belongs to, (m,); None where row i belongs to pair i and m = B.
+
+        Returns:
+            The logits, (m, K).
+
+        Raises:
+            ValueError: the shapes do not fit, or `chosen` is not bool.
         """
         pairs, n_maps = self.shape
         rows = np.arange(pairs) if rows is None else rows
@@ -91,17 +110,34 @@ class Exchange:
         return self._tail.is_cut
 
     def slopes(self, chosen: np.ndarray, output: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """(B, n_l) first-order effect on `output`, logits (B, K) to numbers (B,), of exchanging each map, where the
-        maps `chosen`, bool (B, n_l), are exchanged already; positive speaks for exchanging it."""
+        """Give the first-order effect on an output of exchanging each map, where some are exchanged already.
+
+        Args:
+            chosen: the maps that are exchanged already, bool (B, n_l).
+            output: makes one number for each image, (B,), of logits (B, K).
+
+        Returns:
+            The effects, (B, n_l); positive means that exchanging the map raises the output.
+        """
         return self._slopes(torch.from_numpy(chosen).to(self._donor)[None], output)
 
     def integrate(self, output: Callable[[Tensor], Tensor], steps: int = STEPS) -> np.ndarray:
-        """(B, n_l) effect on `output`, as in `slopes`, of exchanging each map as all of them are exchanged together.
+        """Give the effect on an output of exchanging each map, as all of them are exchanged together.
 
-        The mean slope along the straight line from the receiver's to the donor's activations: integrated gradients
-        (Sundararajan et al., ICML 2017) by the midpoint rule. A pair's effects sum to what exchanging the whole layer
-        changes, the closer the more `steps` there are; at a cut that is the donor's output minus the receiver's. As
-        many steps run at once as fill a batch, each a run with its gradient. Raises ValueError for no step.
+        This is the mean slope along the straight line from the receiver's to the donor's activations: integrated
+        gradients (Sundararajan et al., ICML 2017) by the midpoint rule. A pair's effects sum to what exchanging the
+        whole layer changes, the closer the more steps there are; at a cut that is the donor's output minus the
+        receiver's. As many steps run at once as fill a batch, each a run with its gradient.
+
+        Args:
+            output: makes one number for each image, (B,), of logits (B, K).
+            steps: the number of points on the line, at least 1.
+
+        Returns:
+            The effects, (B, n_l).
+
+        Raises:
+            ValueError: there is no step.
         """
         if steps < 1:
             raise ValueError(f"at least 1 step is needed, not {steps}")
@@ -111,12 +147,14 @@ class Exchange:
         return np.sum(found, axis=0) / steps
 
     def difference(self) -> np.ndarray:
-        """How far the two runs lie apart at every map, (B, n_l): the l2 norm over positions, 0 where they agree."""
+        """Give how far the two runs lie apart at every map, (B, n_l): the l2 norm over positions, 0 where they
+        agree.
+        """
         apart = (self._donor - self._state.start).reshape(*self.shape, -1)
         return torch.linalg.vector_norm(apart, dim=2).cpu().numpy()
 
     def _slopes(self, shares: Tensor, output: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """(B, n_l) slopes summed over s runs of every pair, in which shares (s, B, n_l) of the maps are exchanged."""
+        """Sum slopes (B, n_l) over s runs of every pair, in which the shares (s, B, n_l) of the maps are exchanged."""
         gate = shares.flatten(0, 1).clone().requires_grad_()
         at = torch.arange(len(self._donor), device=gate.device).repeat(len(shares))
         receiver, donor = self._state.start[at], self._donor[at]
@@ -146,10 +184,24 @@ def single_map_effects(
     labels_down: np.ndarray,
     batch: int = BATCH,
 ) -> Measured:
-    """How patching each of the maps `channels` (B, c) alone changes logit[labels_up] - logit[labels_down]: (B, c).
+    """Give how patching each of some maps alone changes the margin logit[labels_up] - logit[labels_down].
 
-    Labels are (B,). Positive means that the donor's map speaks for `labels_up` in the receiver. A map that is the same
-    in both runs has exactly 0 and costs nothing. At most `batch` images run at once. Raises ValueError as `Exchange`.
+    A map that is the same in both runs has exactly 0 and costs nothing.
+
+    Args:
+        into: the receivers, B images.
+        out_of: the donors, as many images.
+        layer: the index of the layer.
+        channels: the maps that are patched, each alone, (B, c).
+        labels_up: for each pair the class whose logit counts for the margin, (B,).
+        labels_down: for each pair the class whose logit counts against it, (B,).
+        batch: how many images run at once at most.
+
+    Returns:
+        The effects, (B, c), and their cost. Positive means that the donor's map speaks for `labels_up` in the receiver.
+
+    Raises:
+        ValueError: receivers and donors are not pairs of one shape, or the layer does not feed the logits.
     """
     effects, runs = np.zeros(channels.shape, np.float32), 0
     for at, exchange in _exchanges(classifier, into, out_of, layer, batch):
@@ -167,13 +219,27 @@ def flip_sizes(
     labels: np.ndarray,
     batch: int = BATCH,
 ) -> Measured:
-    """How many maps, best first, must be patched until the receiver's top class is labels (B,): ints (o, B).
+    """Find how many maps, best first, must be patched until the receiver's top class is the wanted one.
 
-    `orders` (o, B, n_l) holds channels, the best first. 0 where the receiver says the label unpatched, n_l + 1 where
-    the whole layer does not flip it (unlikely, but a smaller set may). Found by bisection, in about log2 n_l runs
-    per order: a prefix of the size found was run and flips, the one a map shorter was run and does not. As more maps
-    may also flip the label back, a smaller prefix that flips may exist. Raises ValueError when an order is no
-    permutation, and as `Exchange`.
+    The number is found by bisection, in about log2 n_l runs per order: a prefix of that size was run and flips the
+    label, and the one a map shorter was run and does not. As more maps may also flip the label back, a smaller prefix
+    that flips it may exist.
+
+    Args:
+        into: the receivers, B images.
+        out_of: the donors, as many images.
+        layer: the index of the layer.
+        orders: o orders of the layer's channels for each pair, the best first, (o, B, n_l).
+        labels: the wanted class of each pair, (B,).
+        batch: how many images run at once at most.
+
+    Returns:
+        The numbers, int (o, B), and their cost. It is 0 where the receiver says the label unpatched, and n_l + 1 where
+        the whole layer does not flip it (a smaller set may do so, which is unlikely).
+
+    Raises:
+        ValueError: an order is no permutation, receivers and donors are not pairs of one shape, or the layer does not
+            feed the logits.
     """
     if not (np.sort(orders, axis=-1) == np.arange(orders.shape[-1])).all():
         raise ValueError("every order must hold every channel of the layer once")
@@ -185,16 +251,23 @@ def flip_sizes(
 
 
 def random_order(count: int, n_maps: int, seed: int) -> np.ndarray:
-    """A control: for each of `count` pairs the channels in a random order of its own, (count, n_maps)."""
+    """Make a control: for each of `count` pairs the channels in a random order of its own, (count, n_maps)."""
     return np.random.default_rng(seed).permuted(np.tile(np.arange(n_maps), (count, 1)), axis=1)
 
 
 def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) -> np.ndarray:
-    """By what each of CONTROLS orders the maps of a layer, (c, B, n_l), the largest first.
+    """Give the strengths by which each of CONTROLS orders the maps of a layer, the largest first.
 
-    "difference" is the l2 norm over positions of the two runs' difference; "patching" the first-order effect on the
-    `output` of exchanging a map (gradient x difference, attribution patching); "integrated" that effect averaged at
+    "difference" is the l2 norm over positions of the two runs' difference. "patching" is the first-order effect on the
+    output of exchanging a map (gradient x difference, attribution patching). "integrated" is that effect averaged at
     CONTROL_STEPS points of the line from the receiver's to the donor's activations.
+
+    Args:
+        exchange: the pairs at the layer.
+        output: makes one number for each image, (B,), of logits (B, K).
+
+    Returns:
+        The strengths in the order of CONTROLS, (c, B, n_l).
     """
     found = {
         "difference": exchange.difference(),
@@ -205,14 +278,14 @@ def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) ->
 
 
 def best_first(strengths: np.ndarray) -> np.ndarray:
-    """(..., n_l) the channels in the order of their strengths (..., n_l), largest first, equal ones by their number."""
+    """Give the channels by falling strength (..., n_l), equal ones by their number: (..., n_l)."""
     return np.argsort(-strengths, axis=-1, kind="stable")
 
 
 def _exchanges(
     classifier: Classifier, into: Images, out_of: Images, layer: int, batch: int
 ) -> Iterator[tuple[slice, Exchange]]:
-    """The pairs in batches, one prepared at a time."""
+    """Prepare the pairs in batches, one batch at a time."""
     if len(into) != len(out_of):
         raise ValueError(f"{len(into)} receivers and {len(out_of)} donors are not pairs")
     for at in _slices(len(into), batch):

@@ -1,8 +1,9 @@
 """Learned features: the reference patches of every map that are best by activation, and by relevance.
 
 Activation alone can mislead: what fires a map most need not be what the network uses it for. So each map has a second
-set, by the product of activation and gradient towards the class that the network predicts for the image. Images are
-seen a batch at a time and every layer is reduced as the run passes it, so the memory does not grow with their number.
+set of patches, by *relevance*: the product of activation and gradient towards the class that the network predicts for
+the image. Images are seen a batch at a time and every layer is reduced as the run passes it, so the memory does not
+grow with their number.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +17,19 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import LayerGraph, LearnedFeatures, LearnedIndex
 
 Peaks = tuple[Tensor, Tensor]
-"""Of images and maps, (B, n) each: the largest value over positions, and its flat position."""
+"""The largest value over positions of each of n maps on B images, (B, n), and its flat position, (B, n)."""
 
 
 class Learner:
-    """Finds the `patches` best of each map while images are shown to it; `start` is what was found before."""
+    """Finds the best patches of each map while reference images are shown to it.
+
+    Args:
+        patches: k, how many patches are kept of each map.
+        start: what was found before, from other images; None to begin anew.
+
+    Attributes:
+        seen: how many images were seen so far.
+    """
 
     def __init__(self, classifier: Classifier, patches: int, start: LearnedIndex | None = None):
         self._classifier = classifier
@@ -33,22 +42,32 @@ class Learner:
             self.seen = start.seen
 
     def see(self, images: np.ndarray, places: Sequence[int]) -> None:
-        """Take in 8-bit images (B, H, W, 3), which stand at `places` among the reference images."""
+        """Take in some reference images.
+
+        Args:
+            images: 8-bit images, (B, H, W, 3).
+            places: the index of each of them among the reference images, (B,).
+        """
         fires, speaks = peaks(self._classifier, images)
         self._fires.offer(fires, places)
         self._speaks.offer(speaks, places)
         self.seen += len(images)
 
     def index(self) -> LearnedIndex:
-        """What was found so far."""
+        """Give what was found so far."""
         return LearnedIndex(self._fires.features(), self._speaks.features(), self.seen)
 
 
 def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
-    """The peaks of all maps on 8-bit images (B, H, W, 3): of activation, and of activation times gradient.
+    """Find the peaks of all maps on some images, by activation and by relevance, in one forward and one backward run.
 
-    The gradient is that of the predicted class's logit; one forward and one backward run. Where a map does not lead to
-    the logits its relevance is 0.
+    The gradient is that of the predicted class's logit. Where a map does not lead to the logits its relevance is 0.
+
+    Args:
+        images: 8-bit images, (B, H, W, 3).
+
+    Returns:
+        The peaks of activation, and those of activation times gradient; each a pair of tensors (B, n).
     """
     fires: dict[int, Peaks] = {}
     speaks: dict[int, Peaks] = {}
@@ -66,7 +85,7 @@ def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
 
 
 class _Watched(torch.autograd.Function):
-    """The identity; as the gradient passes, `found` is given its product with the value."""
+    """The identity; as the gradient passes, `found` is given the product of value and gradient."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, found: Callable[[Tensor], None]) -> Tensor:
@@ -81,7 +100,7 @@ class _Watched(torch.autograd.Function):
 
 
 class _Strongest:
-    """The k strongest peaks of each of n maps seen so far; `widths` (n,) are the columns of each map."""
+    """The k strongest peaks of each of n maps seen so far; `widths` (n,) are the columns of neurons of each map."""
 
     def __init__(self, n: int, k: int, widths: Tensor):
         self._widths = widths[:, None]
@@ -115,7 +134,7 @@ class _Strongest:
 
 
 def _widths(graph: LayerGraph) -> Tensor:
-    """(n,) the columns of every map."""
+    """Give the columns of neurons of every map, (n,)."""
     channels = torch.tensor([layer.channels for layer in graph.layers])
     return torch.tensor([layer.width for layer in graph.layers], dtype=torch.int32).repeat_interleave(channels)
 

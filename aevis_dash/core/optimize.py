@@ -1,5 +1,9 @@
-"""The solver loops: the careful descent of datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8), and the
-plain one by which the published variants are defined."""
+"""The solver loops: gates from 0 to 1 that make an objective as small as possible.
+
+`settle` is the careful descent of datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8). `solve` is the
+plain one by which the published variants are defined. Each row of gates is a problem of its own; there are B rows and n
+gates in each.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +12,21 @@ import torch
 from torch import Tensor
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Gates (B, n) to the loss of each row (B,), differentiable, and whether the row is acceptable (B,) bool."""
+"""A function of gates (B, n): the loss of each row (B,), differentiable, and whether the row is acceptable, bool
+(B,)."""
 
 
 @dataclass(frozen=True)
 class Descent:
-    """How to descend: Adam with a step length that falls linearly to a tenth, so that the last steps settle, or
-    plain SGD with momentum at a constant one; `upper` is the highest gate allowed."""
+    """How `solve` descends.
+
+    Attributes:
+        iterations: the number of steps.
+        learning_rate: the step length at first, in units of a gate for Adam.
+        momentum: None for Adam with a step length that falls linearly to a tenth, so that the last steps settle;
+            otherwise the momentum of plain SGD at a constant step length.
+        upper: the highest gate allowed.
+    """
 
     iterations: int
     learning_rate: float
@@ -22,13 +34,13 @@ class Descent:
     upper: float = 1.0
 
     def optimizer(self, z: Tensor) -> torch.optim.Optimizer:
-        """The optimizer that descends by the gates z (R, n)."""
+        """Make the optimizer that descends by the gates z (R, n)."""
         if self.momentum is None:
             return torch.optim.Adam([z], lr=self.learning_rate, betas=(0.9, 0.99))
         return torch.optim.SGD([z], lr=self.learning_rate, momentum=self.momentum)
 
     def rate(self, step: int) -> float:
-        """The step length at a step, counted from 0."""
+        """Give the step length at a step, counted from 0."""
         falling = 0.9 * step / self.iterations if self.momentum is None else 0.0
         return self.learning_rate * (1 - falling)
 
@@ -38,8 +50,16 @@ def solve(
 ) -> Tensor:
     """Minimise the objective over the box [0, upper]^n by projected gradient steps, row by row.
 
-    Returns the acceptable iterate of smallest loss for each row (B, n), the start where none was acceptable.
-    Runs the objective `iterations` times with its gradient and once without. `on_step` may raise to cancel.
+    The objective is run `iterations` times with its gradient and once without.
+
+    Args:
+        objective: what is minimised.
+        start: the gates to begin with, (B, n).
+        descent: how to descend.
+        on_step: is told the number of each step; it may raise to cancel.
+
+    Returns:
+        The acceptable iterate of smallest loss for each row, (B, n); the start where none was acceptable.
     """
     z = start.detach().clone().requires_grad_()
     best, optimizer = _Best(start), descent.optimizer(z)
@@ -60,8 +80,13 @@ def solve(
 
 @dataclass(frozen=True)
 class Settled:
-    """What `settle` found, row by row: gates (B, n), their loss (B,), and `slack` (B,), how far they are from a
-    stationary point, by `slack_of`."""
+    """What `settle` found, row by row.
+
+    Attributes:
+        gates: the best acceptable gates, (B, n); the start where none were acceptable.
+        loss: their loss, (B,); infinite where none were acceptable.
+        slack: how far they are from a stationary point by `slack_of`, (B,); NaN where none were acceptable.
+    """
 
     gates: Tensor
     loss: Tensor
@@ -77,17 +102,23 @@ def settle(
     on_step: Callable[[int], None] = lambda step: None,
     climbs: bool = False,
 ) -> Settled:
-    """Minimise the objective over the box [0, 1]^n from each of the starts (B, n); the better answer of each row.
+    """Minimise the objective over the box [0, 1]^n from several starts, and keep the better answer of each row.
 
-    Steps of Adam's length (0.9, 0.99) that never climb: a step that raises a row's loss, or that the objective does
-    not accept, is taken back, and the row goes on along its gradient with half the length; a step that is kept makes
-    the next one longer by GROWS, up to `learning_rate`. Without that, one step that loses the label can end a descent
-    where it began. From every start at most `iterations` steps, fewer for a row whose loss the last PATIENCE steps
-    lowered by no more than the share SETTLED. `price` is the weight of the mean gate, the unit of `slack_of`.
-    `on_step` is told the steps of all starts together, and may raise to cancel.
+    The steps have Adam's length (betas 0.9 and 0.99) and never climb. A step that raises a row's loss, or that the
+    objective does not accept, is taken back, and the row goes on along its gradient with half the length. A step that
+    is kept makes the next one longer by the factor GROWS, up to `learning_rate`. Without that, one step that loses the
+    label could end a descent where it began. A row ends early where the last PATIENCE steps lowered its loss by no more
+    than the share SETTLED.
 
-    With `climbs` only what is not accepted is taken back, and the length falls linearly to a tenth. That is for rows
-    that are coupled by a distance: where two of them agree it has a kink, at which every single step may climb.
+    Args:
+        objective: what is minimised.
+        starts: the gates to begin with, each (B, n).
+        iterations: the most steps from each start.
+        learning_rate: the longest step, in units of a gate.
+        price: the weight of the mean gate in the objective, which is the unit of `slack_of`.
+        on_step: is told the number of the step, counted over all starts together; it may raise to cancel.
+        climbs: whether a step that raises the loss is kept; the length then falls linearly to a tenth. This is for rows
+            that are coupled by a distance: where two of them agree it has a kink, at which every single step may climb.
     """
     found = []
     for i, start in enumerate(starts):
@@ -103,11 +134,18 @@ def settle(
 
 
 def slack_of(z: Tensor, gradient: Tensor, price: float) -> Tensor:
-    """(B,) the norm of the projected gradient of gates z (B, n) in the box, relative to the gates, or to one open gate.
+    """Tell how far gates are from a stationary point: the norm of the projected gradient relative to the gates.
 
-    ||P(z - s g) - z||_2 / max(||z||_2, ||P(z - s g)||_2, 1), where P clips to [0, 1] and s = n / price: a step so long
-    that the price of an open gate, price / n, alone would close it. 0 at a stationary point; near 1 where such a step
-    would leave little of the gates.
+    It is ||P(z - s g) - z||_2 / max(||z||_2, ||P(z - s g)||_2, 1), where g is the gradient, P clips to [0, 1] and s = n
+    / price. This is a step so long that the price of an open gate, price / n, alone would close it.
+
+    Args:
+        z: the gates, (B, n).
+        gradient: the gradient of the loss at z, (B, n).
+        price: the weight of the mean gate in the loss; 0 counts as 1.
+
+    Returns:
+        The slack, (B,): 0 at a stationary point, near 1 where such a step would leave little of the gates.
     """
     moved = (z - gradient * z.shape[1] / (price if price > 0 else 1.0)).clamp(0, 1)
     size = torch.maximum(*(torch.linalg.vector_norm(gates, dim=1) for gates in (z, moved)))
@@ -145,12 +183,14 @@ class _Careful:
             trial = (self._at - length * self._direction(kept)).clamp(0, 1)
 
     def settle(self, price: float) -> Settled:
-        """The gates, their loss and slack. Where nothing was acceptable that is the start, which has neither."""
+        """Give the gates, their loss and slack. Where nothing was acceptable these are the start, infinity and NaN."""
         slack = slack_of(self._gates, self._gradient, price)
         return Settled(self._gates, self._loss, torch.where(self._loss.isfinite(), slack, torch.nan))
 
     def _try(self, trial: Tensor) -> Tensor:
-        """(B, 1) whether the row goes on from the trial, else from where it was; the best one is remembered."""
+        """Try gates; tell whether each row goes on from there, (B, 1), or from where it was. The best gates are
+        remembered.
+        """
         z = trial.clone().requires_grad_()
         with torch.enable_grad():
             loss, accepted = self._objective(z)
@@ -175,9 +215,9 @@ class _Careful:
 
 
 GROWS = 1.2
-"""By what a step that is kept makes the next one of `settle` longer."""
+"""The factor by which a step that is kept makes the next one of `settle` longer."""
 SETTLED, PATIENCE = 1e-3, 10
-"""The share by which the loss has to fall in so many steps, else `settle` ends."""
+"""The share by which the loss has to fall, and the number of steps in which it has to, or `settle` ends."""
 
 
 class _Best:
@@ -192,5 +232,5 @@ class _Best:
 
 
 def root_mean_square(difference: Tensor) -> Tensor:
-    """||d||_2 / sqrt(n) of each row of (B, n): (B,). Its gradient at 0 is 0, not NaN."""
+    """Give ||d||_2 / sqrt(n) of each row of d (B, n): (B,). Its gradient at 0 is 0, not NaN."""
     return torch.linalg.vector_norm(difference, dim=1) / difference.shape[1] ** 0.5

@@ -1,7 +1,9 @@
 """What every extraction method is given: images, the gated network, and the questions that may be asked of it.
 
-A *row* is one datapath to find. It belongs to one image, or to a set of images of one prediction that are
-explained by one datapath together (the 2018 system's "11 of 11"). B images, R rows, n feature maps, K classes.
+A *row* is one datapath to find. It belongs to one image, or to a set of images of one prediction that are explained by
+one datapath together (the 2018 system's "11 of 11"). A *foil* is what a prediction is explained against.
+
+Notation: B images, R rows, n feature maps, K classes. A *pass* is a forward and a backward run of one image.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +19,18 @@ from aevis_dash.core.optimize import root_mean_square
 from aevis_dash.domain import AevisError
 
 FORWARD = 1 / 3
-"""What a forward run alone costs, in passes (forward + backward of one image)."""
+"""The cost of a forward run alone, in passes."""
 NO_RIVAL = -1
+"""The label of a foil that stands for all other classes together."""
 
 
 @dataclass(frozen=True)
 class Foil:
     """What an image's prediction is explained against: why this class rather than that, this picture rather than that.
 
-    label   the class it might have been, NO_RIVAL for all others together
-    image   (H, W, 3) the picture that it might have been, such as adv's source; None for none
+    Attributes:
+        label: the index of the class that it might have been; NO_RIVAL for all others together.
+        image: the picture that it might have been, such as adv's source, uint8 (H, W, 3); None for none.
     """
 
     label: int = NO_RIVAL
@@ -35,12 +39,16 @@ class Foil:
 
 @dataclass(frozen=True)
 class Found:
-    """What a method finds: `gates` (R, n) in [0, 1], higher is more critical.
+    """What an extraction method found.
 
-    `soft` are the gates that its soft prediction is made with, None for `gates`. `core` (R, n) bool is a small set
-    that keeps the label, None where the method looks for none of its own. `supports` (R, n) bool are the maps that
-    speak for the label by firing, None for all maps; hard sets take all others last. `loss` and `slack` (R,) are those
-    of a solved method's end (`optimize.settle`), None of all others.
+    Attributes:
+        gates: the gates, (R, n), from 0 to 1; higher is more critical.
+        soft: the gates that the method's soft prediction is made with, (R, n); None where these are `gates`.
+        core: a small set that keeps the label, bool (R, n); None where the method looks for none of its own.
+        supports: the maps that speak for the label by firing, bool (R, n); None for all maps. Hard sets take all others
+            last.
+        loss: the loss where a solver ended (`optimize.settle`), (R,); None for methods that solve nothing so.
+        slack: how far that is from a stationary point, (R,); None for methods that solve nothing so.
     """
 
     gates: Tensor
@@ -52,20 +60,25 @@ class Found:
 
     @property
     def hard_order(self) -> Tensor:
-        """(R, n) the order in which hard sets take the maps, highest first."""
+        """The order in which hard sets take the maps, (R, n), highest first."""
         return self.gates if self.supports is None else supported_first(self.gates, self.supports)
 
 
 def supported_first(gates: Tensor, supports: Tensor) -> Tensor:
-    """Gates (R, n) as an order whose maps outside `supports` (R, n) come after all others."""
+    """Make of gates (R, n) an order whose maps outside `supports`, bool (R, n), come after all others: (R, n)."""
     return torch.where(supports, gates, gates - 2)
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Images and their foils: `foils` (B, 3, H, W), the image itself where it has none, and the `differences` of
-    the activations (B, n_l, ...) by layer, image minus foil; the whole activation where there is no foil. `fires`
-    (R, n) bool: the maps that are not 0 everywhere on every image of the row."""
+    """Images beside their foils.
+
+    Attributes:
+        foils: the foil of each image as the model's input, (B, 3, H, W); the image itself where it has none.
+        differences: the activations of the image minus those of the foil, (B, n_l, ...), by the layer's index; the
+            whole activations of the image where it has no foil.
+        fires: the maps that are not 0 everywhere on every image of the row, bool (R, n).
+    """
 
     foils: Tensor
     differences: dict[int, Tensor]
@@ -73,12 +86,28 @@ class Contrast:
 
 
 class Problem:
-    """The images of some rows, their full predictions, and runs with gates; counts the passes an image costs.
+    """The images of some rows, their full predictions, and runs with gates.
 
-    foils    (B,) what each image is explained against, None for nothing; a row's label has its first image's rival
-    groups   (B,) the row of each image, None for a row each
-    given    gates (n,) of datapaths already found, that a row may be held near (Eq. 4)
-    Raises AevisError where the images of one row are predicted as different classes.
+    Args:
+        classifier: the classifier that predicts them.
+        images: 8-bit images, (B, H, W, 3).
+        given: the gates of datapaths already found, near which a row may be held (Eq. 4), (n,) each.
+        parameters: the parameters of the extraction.
+        foils: what each image is explained against; None for nothing. A row has the rival class of its first image.
+        groups: the row of each image, (B,); None for a row each.
+
+    Attributes:
+        network: the classifier's network.
+        x: the images as the model's input, (B, 3, H, W).
+        rows: the row of each image, (B,).
+        count: the number of images of each row, (R,).
+        passes: the passes spent so far on each image.
+        full: the probabilities of the whole network, (B, K).
+        labels: the predicted class of each row, (R,).
+        rivals: the class that each row is explained against, (R,); NO_RIVAL for all others together.
+
+    Raises:
+        AevisError: the images of one row are predicted as different classes.
     """
 
     def __init__(
@@ -103,21 +132,41 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(R, n)"""
+        """The number of rows R and of feature maps n."""
         return len(self.labels), self.network.layers.n_maps
 
     def logits(self, gates: Tensor | None, x: Tensor | None = None) -> Tensor:
-        """(B, K) with each row's gates (R, n) on its images; None for the whole network. `x` in place of the images."""
+        """Run the network with gates.
+
+        Args:
+            gates: each row's gates, (R, n), which all its images get; None for the whole network.
+            x: model inputs in place of the images, (B, 3, H, W); None for the images.
+
+        Returns:
+            Logits, (B, K).
+        """
         self.passes += 1 if torch.is_grad_enabled() else FORWARD
         return self.network.logits(self.x if x is None else x, None if gates is None else gates[self.rows])
 
     def probabilities(self, gates: Tensor | None) -> Tensor:
-        """(B, K), without gradients."""
+        """Give the probabilities (B, K) with each row's gates (R, n) on its images, without gradients; None opens all
+        gates.
+        """
         with torch.no_grad():
             return self.logits(gates).softmax(1)
 
     def gradient(self, gates: Tensor, output: "Output", x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """d output / d gates (R, n), the mean over a row's images, and whether each row's label holds (R,); 1 pass."""
+        """Give the gradient of an output by the gates; it takes one pass.
+
+        Args:
+            gates: the gates where the gradient is taken, (R, n).
+            output: what is differentiated, one number for each image.
+            x: model inputs in place of the images, (B, 3, H, W); None for the images.
+
+        Returns:
+            The gradient (R, n), the mean over a row's images; and whether each row's label holds with these gates, bool
+            (R,).
+        """
         z = gates.detach().clone().requires_grad_()
         with torch.enable_grad():
             logits = self.logits(z, x)
@@ -125,7 +174,7 @@ class Problem:
         return gradient, self.keeps(logits)
 
     def contrast(self) -> Contrast:
-        """The images beside their foils; 2 forward runs."""
+        """Set the images beside their foils; it takes two forward runs."""
         has = torch.tensor([foil.image is not None for foil in self.foils], device=self.x.device)
         pictures = [np.zeros((*self.x.shape[2:], 3), np.uint8) if f.image is None else f.image for f in self.foils]
         here = has.reshape(-1, 1, 1, 1)
@@ -140,10 +189,17 @@ class Problem:
         return Contrast(foils, differences, torch.zeros_like(self.whole()).index_add(0, self.rows, strength) > 0)
 
     def effects(self, x: Tensor, contrast: Contrast, output: "Output") -> tuple[Tensor, Tensor]:
-        """First-order effects on the output at images x (B, 3, H, W), means over a row's images, (R, n) each; 1 pass.
+        """Give the first-order effects of the maps on an output, in two ways; it takes one pass.
 
-        <a_k, d output / d a_k>, of having the map at all, and <a_k - foil's a_k, d output / d a_k>, of having it as it
-        is on the image rather than on its foil.
+        Args:
+            x: model inputs where the gradient is taken, (B, 3, H, W).
+            contrast: the images beside their foils.
+            output: what is explained, one number for each image.
+
+        Returns:
+            Two effects of each map k with activation a_k, (R, n) each, means over a row's images. The first is <a_k, d
+            output / d a_k>, of having the map at all. The second is <image's a_k - foil's a_k, d output / d a_k>, of
+            having it as it is on the image rather than on its foil.
         """
         gates, steps = (self.whole().requires_grad_() for _ in range(2))
         self.passes += 1
@@ -153,24 +209,32 @@ class Problem:
         return found[0], found[1]
 
     def whole(self) -> Tensor:
-        """(R, n) all gates at 1."""
+        """Give gates (R, n) that are all 1."""
         return self.x.new_ones(self.shape)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Values of images (B,) as means of rows (R,)."""
+        """Average values of images (B,) to values of rows (R,)."""
         return torch.zeros_like(self.count, dtype=values.dtype).index_add(0, self.rows, values) / self.count
 
     def keeps(self, logits: Tensor) -> Tensor:
-        """(R,) whether every image of the row is predicted as the row's label."""
+        """Tell from logits (B, K) whether every image of a row is predicted as the row's label: bool (R,)."""
         return self.count_kept(logits) == self.count
 
     def count_kept(self, logits: Tensor) -> Tensor:
-        """(R,) how many images of the row are predicted as the row's label."""
+        """Count from logits (B, K) how many images of a row are predicted as the row's label: (R,)."""
         right = logits.argmax(1) == self.labels[self.rows]
         return torch.zeros_like(self.count).index_add(0, self.rows, right.to(self.count.dtype))
 
     def holds(self, critical: Tensor, hold: float) -> Tensor:
-        """(R,) whether the hard set (R, n) alone keeps the label, and `hold` of its probability, on every image."""
+        """Tell whether the hard set alone keeps the label, and a part of its probability, on every image of a row.
+
+        Args:
+            critical: the hard sets, bool (R, n).
+            hold: the share of its probability that the label has to keep, from 0 to 1.
+
+        Returns:
+            Whether it does, bool (R,).
+        """
         p = self.probabilities(critical.to(self.x.dtype))
         label = self.labels[self.rows][:, None]
         enough = (p.gather(1, label) >= hold * self.full.gather(1, label))[:, 0]
@@ -178,7 +242,9 @@ class Problem:
         return self.keeps(p) & (missing == 0)
 
     def coherence(self, z: Tensor) -> Tensor:
-        """(R,) the last term of Eq. 5: the sum over the given datapaths of ||z_j - z||_2 / sqrt(n)."""
+        """Give the last term of Eq. 5 for gates z (R, n): the sum over the given datapaths of ||z_j - z||_2 / sqrt(n),
+        (R,).
+        """
         return sum((root_mean_square(other - z) for other in self.given), z.new_zeros(len(z)))
 
     def _indices(self, values: Sequence[int]) -> Tensor:
@@ -201,29 +267,35 @@ class Problem:
 
 
 Output = Callable[[Problem, Tensor], Tensor]
-"""A number for each image (B,) of the logits (B, K): what a ranking explains."""
+"""What a ranking explains: a function of a problem and logits (B, K) that gives one number for each image, (B,)."""
 
 
 def label_logit(problem: Problem, logits: Tensor) -> Tensor:
-    """(R,) the logit of each row's label, of logits (R, K)."""
+    """Give for each image the logit of its row's label, from logits (B, K): (B,)."""
     return logits.gather(1, problem.labels[problem.rows][:, None])[:, 0]
 
 
 def odds(problem: Problem, logits: Tensor) -> Tensor:
-    """(R,) log p / (1 - p) of each row's label, of logits (R, K): its logit against all others together."""
+    """Give for each image log p / (1 - p) of its row's label, from logits (B, K): (B,).
+
+    This is the label's logit against all others together.
+    """
     others = logits.scatter(1, problem.labels[problem.rows][:, None], -torch.inf)
     return label_logit(problem, logits) - others.logsumexp(1)
 
 
 def margin(problem: Problem, logits: Tensor) -> Tensor:
-    """(R,) the logit of each row's label minus its rival's, of logits (R, K); the odds where there is no rival."""
+    """Give for each image the logit of its row's label minus that of the rival class, from logits (B, K): (B,).
+
+    Where there is no rival these are the odds.
+    """
     rival = problem.rivals[problem.rows]
     against = label_logit(problem, logits) - logits.gather(1, rival.clamp_min(0)[:, None])[:, 0]
     return torch.where(rival == NO_RIVAL, odds(problem, logits), against)
 
 
 def contrast(problem: Problem, logits: Tensor) -> Tensor:
-    """(R,) the mean of `odds` and `margin`, of logits (R, K).
+    """Give for each image the mean of `odds` and `margin`, from logits (B, K): (B,).
 
     It asks both what makes an image this class at all, and what makes it this one of the two.
     """

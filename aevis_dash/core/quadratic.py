@@ -1,14 +1,15 @@
 """The quadratic approximation of datapath extraction: Eq. 5's first term with the output expanded at z = 1.
 
-To first order around z = 1 a gated output differs from the whole one by o(1) - o(z) = sum_k q_k (1 - z_k), where
-q_k = d o / d gate_k at z = 1. Put in place of p(x) - p(x; z) in Eq. 5 this leaves, for m outputs and n gates,
+To first order around z = 1 a gated output differs from the whole one by o(1) - o(z) = sum_k q_k (1 - z_k), where q_k =
+d o / d gate_k at z = 1. Put in place of p(x) - p(x; z) in Eq. 5 this leaves, for m outputs and n gates,
 
     min over z in [0, 1]^n of   ||Q (1 - z)||^2 + lambda * mean(z)
 
-a convex quadratic that needs no run of the network once Q is known. q_k has the unit of the output (logits expand
-better than saturated probabilities) and a sign: a map of negative q makes up for the loss of one of positive q. The
-size term is the mean gate, so that lambda (`sparsity`, unit: output squared) means the same in networks of any size.
-All sums run in float64; the gates come back in the type of q and carry no gradient.
+This is a convex quadratic problem that needs no run of the network once Q is known. q_k has the unit of the output
+(logits expand better than saturated probabilities) and a sign: a map of negative q makes up for the loss of one of
+positive q. The size term is the mean gate, so that lambda (`sparsity`, unit: output squared) means the same in networks
+of any size. All sums run in float64; the gates come back in the type of q and carry no gradient. B is the number of
+problems, one a row.
 """
 
 import math
@@ -18,9 +19,18 @@ from torch import Tensor
 
 
 def objective(q: Tensor, z: Tensor, sparsity: float) -> Tensor:
-    """||Q (1 - z)||^2 + sparsity * mean(z) of each row, in output squared: q (B, m, n), z (B, n) to (B,) float64.
+    """Give ||Q (1 - z)||^2 + sparsity * mean(z) of each row.
 
-    Raises ValueError where the shapes do not fit, q is not finite or sparsity is not finite and >= 0.
+    Args:
+        q: the effects of the gates on the m outputs, (B, m, n).
+        z: the gates, (B, n).
+        sparsity: lambda, in output squared.
+
+    Returns:
+        The objective in output squared, float64 (B,).
+
+    Raises:
+        ValueError: the shapes do not fit, q is not finite, or sparsity is not finite and >= 0.
     """
     _require(q, 3, sparsity)
     if z.shape != (q.shape[0], q.shape[2]):
@@ -30,15 +40,23 @@ def objective(q: Tensor, z: Tensor, sparsity: float) -> Tensor:
 
 @torch.no_grad()
 def exact(q: Tensor, sparsity: float) -> Tensor:
-    """The gates (B, n) in [0, 1] of smallest objective for one output, q (B, n), in O(n log n).
+    """Find the gates of smallest objective for one output exactly, in O(n log n).
 
     With the loss s = sum_k q_k (1 - z_k) of the output at the optimum, a gate is closed where 2 s q_k < sparsity / n
-    and open where it is greater. s has the sign of sum_k q_k, the loss with every gate closed, so gates close in the
-    order of q times that sign: first those that make up for the others, then from the cheapest on, and the one at
-    which 2 s q_k reaches sparsity / n closes in part. At most one gate of a row is fractional. Only gates of equal q
-    leave a choice: the lower index is kept first. Sparsity 0 asks for nothing to be closed: all gates are 1.
+    and open where it is greater. s has the sign of sum_k q_k, which is the loss with every gate closed. So gates close
+    in the order of q times that sign: first those that make up for the others, then from the cheapest on. The one at
+    which 2 s q_k reaches sparsity / n closes in part, so that at most one gate of a row is fractional. Only gates of
+    equal q leave a choice: the lower index is kept first. Sparsity 0 asks for nothing to be closed: all gates are 1.
 
-    Raises ValueError where q is not finite (B, n) with n >= 1 or sparsity is not finite and >= 0.
+    Args:
+        q: the effect of each gate on the output, (B, n).
+        sparsity: lambda, in output squared.
+
+    Returns:
+        The gates, from 0 to 1, (B, n).
+
+    Raises:
+        ValueError: q is not finite (B, n) with n >= 1, or sparsity is not finite and >= 0.
     """
     _require(q, 2, sparsity)
     if sparsity == 0:
@@ -51,7 +69,7 @@ def exact(q: Tensor, sparsity: float) -> Tensor:
 
 
 def _closed_in_order(ascending: Tensor, price: float) -> Tensor:
-    """How far each gate of ascending q (B, n), of sum >= 0, closes where an open gate costs `price`: (B, n)."""
+    """Give how far each gate of ascending q (B, n), of sum >= 0, closes where an open gate costs `price`: (B, n)."""
     lost_before = ascending.cumsum(1) - ascending
     worthwhile = price / (2 * ascending)
     closed = ((worthwhile - lost_before) / ascending).clamp(0, 1)
@@ -60,19 +78,28 @@ def _closed_in_order(ascending: Tensor, price: float) -> Tensor:
 
 @torch.no_grad()
 def fista(q: Tensor, sparsity: float, iterations: int = 200) -> Tensor:
-    """The gates (B, n) in [0, 1] of smallest objective for m outputs, q (B, m, n), by projected FISTA.
+    """Find the gates of smallest objective for several outputs by projected FISTA (Beck and Teboulle 2009), row by row.
 
-    Beck and Teboulle 2009, row by row, in coordinates scaled by the root of each gate's ||q_k||, without which gates
-    of small effect hardly move; the step is the inverse of the Lipschitz constant there, twice the largest eigenvalue
-    of the scaled (m, m) Gram matrix. It starts from the exact gates for the outputs' projection on that eigenvector,
-    which for one output are the solution. Monotone: a step that raises the objective is refused, and the next one
-    goes without momentum (O'Donoghue and Candes 2015). Sparsity 0 leaves all gates at 1.
+    The coordinates are scaled by the root of each gate's ||q_k||, without which gates of small effect hardly move. The
+    step is the inverse of the Lipschitz constant there, twice the largest eigenvalue of the scaled (m, m) Gram matrix.
+    The start is the exact gates for the outputs' projection on that eigenvector, which for one output are the solution.
+    The descent is monotone: a step that raises the objective is refused, and the next one goes without momentum
+    (O'Donoghue and Candes 2015). Sparsity 0 leaves all gates at 1.
 
-    The smaller sparsity is against ||Q 1||^2, the slower: on random q of mixed signs with sum_k |q_k| = 10, n = 200
-    and m = 3, 200 iterations end within 2e-2 of the smallest objective at sparsity 1, but up to three times it
-    at 0.01; 4000 iterations within 3e-7 and 3e-2.
+    The smaller sparsity is against ||Q 1||^2, the slower the descent. On random q of mixed signs with sum_k |q_k| = 10,
+    n = 200 and m = 3, 200 iterations end within 2e-2 of the smallest objective at sparsity 1, but up to three times it
+    at 0.01; 4000 iterations end within 3e-7 and 3e-2.
 
-    Raises ValueError where q is not finite (B, m, n) with m, n >= 1 or sparsity is not finite and >= 0.
+    Args:
+        q: the effects of the gates on the m outputs, (B, m, n).
+        sparsity: lambda, in output squared.
+        iterations: the number of steps.
+
+    Returns:
+        The gates, from 0 to 1, (B, n).
+
+    Raises:
+        ValueError: q is not finite (B, m, n) with m, n >= 1, or sparsity is not finite and >= 0.
     """
     _require(q, 3, sparsity)
     slopes = q.double()
@@ -97,19 +124,20 @@ def _loss(q: Tensor, closed: Tensor, sparsity: float) -> Tensor:
 
 
 def _gradient(q: Tensor, closed: Tensor, sparsity: float) -> Tensor:
-    """d loss / d closed (B, n)."""
+    """Give the gradient of the loss by `closed`, (B, n)."""
     return 2 * torch.einsum("bmn,bm->bn", q, _fall(q, closed)) - sparsity / q.shape[2]
 
 
 def _fall(q: Tensor, closed: Tensor) -> Tensor:
-    """By how much each output falls to first order, Q (1 - z): (B, m)."""
+    """Give by how much each output falls to first order, Q (1 - z): (B, m)."""
     return torch.einsum("bmn,bn->bm", q, closed)
 
 
 def _step(q: Tensor) -> tuple[Tensor, Tensor]:
-    """The step of each gate (B, n) that never raises the loss, 1 / (2 ||q_k|| eigenvalue), and the eigenvector (B, m).
+    """Give the step of each gate (B, n) that never raises the loss, and the eigenvector (B, m) that the start is made
+    from.
 
-    The eigenvalue is the largest of sum_k q_k q_k^T / ||q_k||.
+    The step is 1 / (2 ||q_k|| eigenvalue), where the eigenvalue is the largest of sum_k q_k q_k^T / ||q_k||.
     """
     tiny = torch.finfo(q.dtype).tiny
     lengths = torch.linalg.vector_norm(q, dim=1)

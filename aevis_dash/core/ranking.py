@@ -1,4 +1,8 @@
-"""Rankings: how critical each map is, from a few passes and no search. Baselines, and where the searches start."""
+"""Rankings: how critical each map is, from a few passes and no search.
+
+They are baselines, and the searches of other methods start from them. R is the number of rows, which are the datapaths
+to find, and n the number of feature maps.
+"""
 
 import torch
 from torch import Tensor
@@ -7,16 +11,20 @@ from aevis_dash.config import Progress
 from aevis_dash.core.problem import FORWARD, Found, Output, Problem, label_logit
 
 STEPS = 16
-"""Points on the path of the integrated gradients."""
+"""The number of points on the path of the integrated gradients."""
 
 
 def gradient(problem: Problem, _progress: Progress) -> Found:
-    """Gradient x activation: the first-order effect of each map on the label's logit, <a_k, d logit / d a_k>."""
+    """Rank by gradient x activation: the first-order effect of each map on the label's logit, <a_k, d logit / d
+    a_k>.
+    """
     return Found(strengths(first_order(problem, label_logit)))
 
 
 def integrated(problem: Problem, progress: Progress) -> Found:
-    """Integrated gradients of the label's logit along the straight path of all gates from 0 to 1 (midpoint rule)."""
+    """Rank by integrated gradients of the label's logit along the straight path of all gates from 0 to 1 (midpoint
+    rule).
+    """
     total = torch.zeros_like(problem.whole())
     for step in range(STEPS):
         progress(step / STEPS, "integrating the gradients")
@@ -25,7 +33,9 @@ def integrated(problem: Problem, progress: Progress) -> Found:
 
 
 def activation(problem: Problem, _progress: Progress) -> Found:
-    """The maximum of each map over positions, as a share of its layer's largest; the mean over a row's images."""
+    """Rank by the maximum of each map over positions, as a share of its layer's largest; the mean over a row's
+    images.
+    """
     problem.passes += FORWARD
     with torch.no_grad():
         _, maps = problem.network.record(problem.x, range(len(problem.network.layers)))
@@ -37,26 +47,31 @@ def activation(problem: Problem, _progress: Progress) -> Found:
 
 
 def random(problem: Problem, _progress: Progress) -> Found:
-    """Uniformly random gates by the seed, the same for every image."""
+    """Draw uniformly random gates by the seed, which are the same for every image."""
     generator = torch.Generator().manual_seed(problem.parameters.seed)
     return Found(torch.rand(1, problem.shape[1], generator=generator).to(problem.x.device).expand(problem.shape))
 
 
 def first_order(problem: Problem, output: Output) -> Tensor:
-    """(R, n) d output / d gates at z = 1, which is <a_k, d output / d a_k>; 1 pass."""
+    """Give the derivative of an output by each gate at z = 1, which is <a_k, d output / d a_k>: (R, n); it takes one
+    pass.
+    """
     return problem.gradient(problem.whole(), output)[0]
 
 
 def strengths(effect: Tensor) -> Tensor:
-    """Signed effects (R, n) as gates: over the row's largest; what works against the label is at 0, its order kept.
+    """Turn signed effects (R, n) into gates (R, n): each effect over the largest of its row.
 
-    The order below 0 is kept within a thousandth, so that sets of every size can be taken from the gates.
+    What works against the label has about 0. The order there is kept within a thousandth, so that sets of every size
+    can be taken from the gates.
     """
     scale = effect.amax(1, keepdim=True).clamp_min(1e-30)
     return break_ties((effect / scale).clamp(0, 1), effect)
 
 
 def break_ties(gates: Tensor, order: Tensor) -> Tensor:
-    """Gates (R, n) whose ties are broken by `order` (R, n): moved by a thousandth at most, still in [0, 1]."""
+    """Break the ties of gates (R, n) by an order (R, n): gates move by a thousandth at most and stay from 0 to 1, (R,
+    n).
+    """
     rank = torch.argsort(order, dim=1, stable=True).argsort(1) / max(order.shape[1] - 1, 1)
     return (gates + 1e-3 * rank.to(gates.dtype)) / (1 + 1e-3)

@@ -1,7 +1,7 @@
 """Receptive fields: which positions of an earlier layer, or of the image, can move a rectangle of neurons.
 
-The rectangle is carried backwards through the graph, operation by operation; what an operation reads is exact
-for convolutions, pooling and everything elementwise, and the whole extent for anything else, never too small.
+The rectangle is carried backwards through the graph, operation by operation. What an operation reads is exact for
+convolutions, pooling and everything elementwise. For anything else it is the whole extent, so it is never too small.
 (Where dilation meets the zero padding, the rectangle may begin or end in a gap between what is read.)
 """
 
@@ -19,10 +19,12 @@ from aevis_dash.domain import AreaOfInterest
 Bound = int | np.ndarray
 """A position, or the positions (k,) of k rectangles that are carried at once."""
 Span = tuple[Bound, Bound]
-"""Half-open range of positions along one axis, before it is cut to the extent."""
+"""A half-open range of positions along one axis, before it is cut to the extent."""
 Box = tuple[Span, Span]
+"""The rows and the columns of a rectangle."""
 
 Axes = dict[fx.Node, int | None]
+"""The dimension of the channels of each node's value; None where it is not known."""
 
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 _POINTWISE = (
@@ -40,11 +42,20 @@ _ELEMENTWISE = frozenset(
     "softsign threshold hardshrink softshrink tanhshrink logsigmoid clamp_min expit erf multiply true_divide "
     "contiguous clone detach to float type_as".split()
 )
-"""Functions and methods that read each neuron's own position only."""
+"""The functions and methods that read each neuron's own position only."""
 
 
 def field_on_layer(traced: TracedModel, area: AreaOfInterest, layer: int) -> AreaOfInterest:
-    """The rectangle of `layer` that feeds `area` of a later layer; raises ValueError where none does."""
+    """Find the rectangle of an earlier layer that feeds an area of a later one.
+
+    Args:
+        traced: the traced model.
+        area: the area of the later layer; its whole rectangle counts.
+        layer: the index of the earlier layer.
+
+    Raises:
+        ValueError: the earlier layer does not feed the area's layer.
+    """
     site = traced.sites[layer]
     box = _carry(traced, area, site)
     extent = traced.layers.layers[layer]
@@ -52,10 +63,20 @@ def field_on_layer(traced: TracedModel, area: AreaOfInterest, layer: int) -> Are
 
 
 def neurons_that_feed(traced: TracedModel, area: AreaOfInterest, layer: int) -> torch.Tensor:
-    """(H_l, W_l) bool: the neurons of an earlier layer that feed the chosen ones of an area, of any of its maps.
+    """Find the neurons of an earlier layer that feed the chosen ones of an area, on any of its maps.
 
-    Rows and columns are read apart, so the field of every chosen row and column, crossed, gives that of a neuron.
-    Raises ValueError where none does.
+    Rows and columns are read apart, so the field of a neuron is that of its row crossed with that of its column.
+
+    Args:
+        traced: the traced model.
+        area: the area of the later layer.
+        layer: the index of the earlier layer.
+
+    Returns:
+        The neurons, bool (H_l, W_l).
+
+    Raises:
+        ValueError: the earlier layer does not feed the area's layer.
     """
     extent = traced.layers.layers[layer]
     field = torch.zeros(extent.height, extent.width, dtype=torch.bool)
@@ -77,13 +98,23 @@ def _neuron(area: AreaOfInterest, row: int, column: int) -> AreaOfInterest:
 
 
 def field_on_image(traced: TracedModel, area: AreaOfInterest) -> AreaOfInterest:
-    """The rectangle of input pixels that can move `area`; `layer` of the result is -1."""
+    """Find the rectangle of input pixels that can move an area; the `layer` of the result is -1."""
     return _as_area(_carry(traced, area, _placeholder(traced)), -1, *traced.input_size)
 
 
 def fields_on_image(traced: TracedModel, layer: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels that can move each neuron of a layer: of its row, (H, 2) first and one past the last pixel row, and
-    of its column, (W, 2) pixel columns. Rows and columns are read apart, so both together are its field."""
+    """Find the pixels that can move each neuron of a layer.
+
+    Rows and columns are read apart: a neuron's field is the rows of its row crossed with the columns of its column.
+
+    Args:
+        traced: the traced model.
+        layer: the index of the layer.
+
+    Returns:
+        For each row of neurons the first and one past the last row of pixels, (H, 2); and for each column of neurons
+        the same of columns of pixels, (W, 2).
+    """
     extent = traced.layers.layers[layer]
     rows, columns = np.arange(extent.height), np.arange(extent.width)
     box = _carry_box(traced, traced.sites[layer], ((rows, rows + 1), (columns, columns + 1)), _placeholder(traced))
@@ -93,9 +124,14 @@ def fields_on_image(traced: TracedModel, layer: int) -> tuple[np.ndarray, np.nda
 
 
 def field_of(fields: tuple[np.ndarray, np.ndarray], area: AreaOfInterest) -> AreaOfInterest:
-    """The same as `field_on_image`, from what `fields_on_image` found for the area's layer, (H, 2) and (W, 2).
+    """Find the same rectangle as `field_on_image`, from what `fields_on_image` found for the area's layer.
 
-    It is the rectangle around the fields of the area's neurons.
+    Args:
+        fields: the pixel rows (H, 2) and pixel columns (W, 2) of the layer's neurons.
+        area: an area of that layer.
+
+    Returns:
+        The rectangle of pixels around the fields of the area's neurons.
     """
     rows, columns = fields[0][area.top : area.bottom], fields[1][area.left : area.right]
     top, bottom, left, right = rows[:, 0].min(), rows[:, 1].max(), columns[:, 0].min(), columns[:, 1].max()
@@ -103,7 +139,7 @@ def field_of(fields: tuple[np.ndarray, np.ndarray], area: AreaOfInterest) -> Are
 
 
 def _spans(span: Span, extent: int, count: int) -> np.ndarray:
-    """(count, 2) the spans cut to 0..extent, at least one position long."""
+    """Cut spans to 0..extent, each at least one position long: (count, 2)."""
     first = np.clip(span[0], 0, extent - 1)
     last = np.maximum(np.minimum(span[1], extent), first + 1)
     return np.stack([np.broadcast_to(end, count) for end in (first, last)], axis=1)
@@ -167,7 +203,7 @@ def _pool_function(node: fx.Node, box: Box) -> Box:
 
 
 def _cut(box: Box, shape: torch.Size) -> Box:
-    """The part of the box that lies on the map; what lies outside is padding, which reads nothing."""
+    """Give the part of the box that lies on the map; what lies outside is padding, which reads nothing."""
     rows, columns = ((np.maximum(lo, 0), np.minimum(hi, n)) for (lo, hi), n in zip(box, shape[2:], strict=True))
     return rows, columns
 
@@ -187,7 +223,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _keeps_positions(traced: TracedModel, axes: Axes, node: fx.Node, earlier: fx.Node) -> bool:
-    """Whether each position of `node` reads that very position of `earlier` and no other."""
+    """Tell whether each position of `node` reads that very position of `earlier` and no other."""
     if node not in axes or earlier not in axes:
         return False
     before, after = traced.shapes[earlier], traced.shapes[node]
@@ -219,7 +255,7 @@ def _is_channels_last(traced: TracedModel, node: fx.Node) -> bool:
 
 
 def _channel_axes(traced: TracedModel) -> Axes:
-    """The axis of the channels (1, 3 or unknown) of every map of rank 4; its positions run along the others."""
+    """Find the axis of the channels (1, 3 or unknown) of every map of rank 4; its positions run along the others."""
     sites = dict(zip(traced.sites, traced.axes, strict=True))
     axes: Axes = {}
     for node in traced.module.graph.nodes:
@@ -240,7 +276,7 @@ def _channel_axis(traced: TracedModel, axes: Axes, sites: dict[fx.Node, int], no
 
 
 def _axis_read_later(traced: TracedModel, sites: dict[fx.Node, int], node: fx.Node) -> int | None:
-    """The axis that whatever reads the node next takes for its channels."""
+    """Find the axis that whatever reads the node next takes for its channels."""
     queue, seen = list(node.users), {node}
     while queue:
         user = queue.pop(0)
@@ -259,7 +295,7 @@ def _is_image_module(module: nn.Module | None) -> bool:
 
 
 def _moved_axis(node: fx.Node, axis: int | None) -> int | None:
-    """Where the channels go, if the rows and the columns stay in order."""
+    """Find where the channels go, if the rows and the columns stay in order."""
     given = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("dims"),)
     dims = given[0] if len(given) == 1 else given
     if not isinstance(dims, list | tuple) or not all(isinstance(d, int) for d in dims):

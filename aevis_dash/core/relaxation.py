@@ -2,12 +2,14 @@
 
     Eq. 5   z_i = argmin over [0, 1]^n of  ||p(x) - p(x; z)||^2 + lambda |z|_1 / n + gamma sum_j ||z_j - z||_2 / sqrt(n)
 
-where j runs over the datapaths already found; Eq. 3 solves all of a batch together, j running over the others in
-it. The size term is divided by n and distances by sqrt(n), so that lambda and gamma mean the same in any network.
+where j runs over the datapaths already found. Eq. 3 solves all of a batch together, j running over the others in it.
+The size term is divided by n and distances by sqrt(n), so that lambda and gamma mean the same in any network.
 
-The start is ours, where the paper says nothing. ||p - p(z)||^2 has no gradient at z = 1, and a descent from there
-lets all gates sink together. The solver starts where the gradient lives: from the smallest complete set of the
-gradient x activation ranking that keeps the label and `hold` of its probability.
+The start is ours, where the paper says nothing. ||p - p(z)||^2 has no gradient at z = 1, and a descent from there lets
+all gates sink together. So the solver starts where there is a gradient: from the smallest complete set of the gradient
+x activation ranking that keeps the label and `hold` of its probability.
+
+R is the number of rows, which are the datapaths to find.
 """
 
 from collections.abc import Callable
@@ -22,47 +24,55 @@ from aevis_dash.core.problem import Found, Problem, label_logit
 from aevis_dash.core.ranking import break_ties, first_order
 
 Term = Callable[[Problem, Tensor], Tensor]
-"""Gates (R, n) to a number for each row (R,)."""
+"""A function of a problem and its gates (R, n) that gives one number for each row, (R,)."""
 
 
 def constrained(problem: Problem, progress: Progress) -> Found:
-    """Eq. 5, the constrained chain: the paper's method."""
+    """Extract datapaths by the paper's method, the constrained chain of Eq. 5."""
     return _from_ranking(problem, eq5(problem, mean_gate, Problem.coherence), progress)
 
 
 def joint(problem: Problem, progress: Progress) -> Found:
-    """Eq. 3: the rows of the batch are solved together, each held near all others (and near the given ones)."""
+    """Extract datapaths by Eq. 3: the rows of the batch are solved together, each held near all others and the given
+    ones.
+    """
     return _from_ranking(problem, eq5(problem, mean_gate, _mutual), progress, climbs=True)
 
 
 def unconstrained(problem: Problem, progress: Progress) -> Found:
-    """Eq. 5 with gamma = 0: only beside this one is it seen what the constraint adds."""
+    """Extract datapaths by Eq. 5 with gamma = 0; only beside this method can it be seen what the constraint adds."""
     return _from_ranking(problem, eq5(problem, mean_gate, _nothing), progress)
 
 
 def size_squared(problem: Problem, progress: Progress) -> Found:
-    """The 2018 predecessor: the square of the size, (|z|_1 / n)^2, in Eq. 5."""
+    """Extract datapaths as the 2018 predecessor does, with the square of the size, (|z|_1 / n)^2, in Eq. 5."""
     return _from_ranking(problem, eq5(problem, _squared_mean_gate, Problem.coherence), progress)
 
 
 def soft(problem: Problem, progress: Progress) -> Found:
-    """Soft gates from all ones by Adam, soft cross-entropy in place of the squared difference; no ranking."""
+    """Extract datapaths by Adam from gates that are all 1, without a ranking.
+
+    Soft cross-entropy stands in place of the squared difference of Eq. 5.
+    """
     gates = _descend(problem, _cross_entropy_and_size(problem), problem.whole(), Descent(STEPS, 0.1), progress)
     return Found(gates)
 
 
 def straight_through(problem: Problem, progress: Progress) -> Found:
-    """Hard gates in the forward run, their gradient passed straight to soft ones; the start is random by the seed.
+    """Extract datapaths by hard gates in the forward run, whose gradient is passed straight to soft ones.
 
-    All maps are open at first, so that there is a prediction to follow, and close as their gates fall below one half.
-    The gates are those of the smallest hard set that keeps the label, of all that the descent came by.
+    The start is random by the seed. All maps are open at first, so that there is a prediction to follow, and close as
+    their gates fall below one half. The gates are those of the smallest hard set that keeps the label, of all that the
+    descent came by.
     """
     generator = torch.Generator().manual_seed(problem.parameters.seed)
     start = 0.5 + 0.1 * torch.rand(1, problem.shape[1], generator=generator).to(problem.x)
     inner = _cross_entropy_and_size(problem)
 
     def objective(z: Tensor) -> tuple[Tensor, Tensor]:
-        """The slope is the loss's, by which it descends; the value is the size, by which iterates are chosen."""
+        """Give the size as the value, by which iterates are chosen, and the loss's slope, by which the gates
+        descend.
+        """
         hard = _through(z)
         loss, kept = inner(hard)
         return hard.detach().mean(1) + loss - loss.detach(), kept
@@ -72,12 +82,15 @@ def straight_through(problem: Problem, progress: Progress) -> Found:
 
 
 def dgr(problem: Problem, progress: Progress) -> Found:
-    """DGR (Wang, Su, Zhang, Hu, CVPR 2018), the paper's comparison, by its authors' settings.
+    """Extract datapaths by DGR (Wang, Su, Zhang, Hu, CVPR 2018), the paper's comparison, with its authors' settings.
 
-    Soft cross-entropy(p, p(z)) + 0.05 |z|_1 from all ones; SGD 0.1, momentum 0.9, 30 iterations, a fresh optimiser
-    for each image; clamped to [0, 100] in networks with skip connections and to [0, 5] in plain ones; the iterate of
-    lowest loss that keeps the top class. Its authors gate block outputs only; here its gates sit where all methods'
-    do, so that sizes and sets can be compared. `gates` are its gates over the row's largest.
+    The loss is soft cross-entropy(p, p(z)) + 0.05 |z|_1, from gates that are all 1. It descends by SGD with learning
+    rate 0.1 and momentum 0.9 in 30 iterations, with a momentum that begins at 0 for each image. Gates are clamped to
+    [0, 100] in networks with skip connections and to [0, 5] in plain ones. The answer is the iterate of lowest loss
+    that keeps the top class.
+
+    DGR's authors gate block outputs only. Here its gates sit where all methods' do, so that sizes and sets can be
+    compared. `gates` are its gates over the row's largest, where that is above 1.
     """
     descent = Descent(30, 0.1, momentum=0.9, upper=100.0 if _has_skips(problem) else 5.0)
 
@@ -90,7 +103,13 @@ def dgr(problem: Problem, progress: Progress) -> Found:
 
 
 def eq5(problem: Problem, size: Term, coherence: Term) -> Objective:
-    """Eq. 5 of each row with that size term and that term between datapaths."""
+    """Make the objective of Eq. 5 for each row.
+
+    Args:
+        problem: the images, and lambda and gamma among its parameters.
+        size: the size term, which lambda weighs.
+        coherence: the term between datapaths, which gamma weighs.
+    """
     lam, gamma = problem.parameters.sparsity, problem.parameters.coherence
 
     def objective(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,17 +121,18 @@ def eq5(problem: Problem, size: Term, coherence: Term) -> Objective:
 
 
 def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
-    """(R,) the size term |z|_1 / n of gates z (R, n) from 0 to 1, taken as their mean.
+    """Give the size term |z|_1 / n of gates z (R, n) from 0 to 1, taken as their mean: (R,).
 
-    The absolute value has the slope 0 at 0, so that with it closed gates could open at no cost.
+    The absolute value has the slope 0 at 0, so with it closed gates could open at no cost.
     """
     return z.mean(1)
 
 
 STEPS = 19
-"""Steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as the default method."""
+"""The number of steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as the
+default."""
 _PRICE = 3.0
-"""Weight of the mean gate beside the cross-entropy: a nat for a third of the maps."""
+"""The weight of the mean gate beside the cross-entropy: a nat for a third of the maps."""
 
 
 def _squared_mean_gate(problem: Problem, z: Tensor) -> Tensor:
@@ -124,7 +144,7 @@ def _nothing(_problem: Problem, z: Tensor) -> Tensor:
 
 
 def _mutual(problem: Problem, z: Tensor) -> Tensor:
-    """The coupling of Eq. 3, every pair seen from both sides, and the given datapaths."""
+    """Give the coupling of Eq. 3, every pair seen from both sides, plus that with the given datapaths."""
     others = sum((root_mean_square(other - z) for other in z.unsqueeze(1)), z.new_zeros(len(z)))
     return others + problem.coherence(z)
 

@@ -1,9 +1,9 @@
 """Feature visualisation by optimisation: a picture, made from noise, that fires one map as much as it can.
 
-After Olah, Mordvintsev and Schubert, "Feature visualization" (Distill 2017): the picture is ascended in its Fourier
-coefficients, scaled so that every frequency has the same energy at first, with colours decorrelated as in natural
-images, and moved at random by some pixels in each step. Such a picture shows what suffices to fire the map, not what
-fires it in the data: the patches do that.
+After Olah, Mordvintsev and Schubert, "Feature visualization" (Distill 2017). The picture is ascended in its Fourier
+coefficients, scaled so that every frequency has the same energy at first. Its colours are decorrelated as in natural
+images, and it is moved at random by some pixels in each step. Such a picture shows what suffices to fire the map, not
+what fires it in the data: the patches do that.
 """
 
 import numpy as np
@@ -16,8 +16,9 @@ from aevis_dash.core.features import activation_maps
 from aevis_dash.domain import FeatureMap, Visualisation
 
 _COLOURS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-"""Square root of the covariance of red, green and blue over ImageNet, as published with Distill's lucid."""
+"""The square root of the covariance of red, green and blue over ImageNet, as published with Distill's lucid."""
 _START = 0.01
+"""The standard deviation of the noise from which the Fourier coefficients start."""
 _PART = 4
 """One in so many of a map's neurons is driven: a mean over all would ask for a texture that fills the picture."""
 
@@ -28,10 +29,16 @@ def visualise(
     parameters: VisualisationParameters | None = None,
     progress: Progress = silent,
 ) -> Visualisation:
-    """A picture on which what a map's activation function is given is large, on average over the quarter of its
-    neurons where it is largest.
+    """Make a picture that fires one map.
 
-    That has a gradient where the map is silent. The same seed gives the same picture on the same machine.
+    What is raised is the input of the map's activation function, which has a gradient even where the map is silent. It
+    is averaged over the quarter of the map's neurons where it is largest. The same seed gives the same picture on the
+    same machine.
+
+    Args:
+        chosen: the map.
+        parameters: the steps of the optimisation and its seed; None for the defaults.
+        progress: is told how far the work is.
     """
     wanted = parameters or VisualisationParameters()
     chance = torch.Generator().manual_seed(wanted.seed)
@@ -54,7 +61,7 @@ def visualise(
 
 
 def _picture(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """(3, H, W) in [0, 1] of Fourier coefficients (3, H, W // 2 + 1, 2)."""
+    """Make a picture (3, H, W) from 0 to 1 of Fourier coefficients (3, H, W // 2 + 1, 2)."""
     down = torch.fft.fftfreq(height, device=spectrum.device)[:, None]
     across = torch.fft.rfftfreq(width, device=spectrum.device)
     frequency = torch.hypot(down, across).clamp_min(1 / max(height, width))
