@@ -127,11 +127,11 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the model's input.
+    """The way in which an image becomes the model's input.
 
     An image that has the input size already is taken as it is. Any other image is scaled as `fit` says, and its centre
     of the input size is kept. Where the scaled image is smaller than that, it gets borders: by "pad" in the colour that
-    the model sees as 0, otherwise black, as torchvision and timm make them. At last the pixels, which are from 0 to 1,
+    the model sees as 0, otherwise black, as torchvision and timm make them. Finally the pixels, which are from 0 to 1,
     are scaled to `value_range`, and every channel becomes (x - mean) / std.
 
     Attributes:
@@ -187,7 +187,7 @@ def _in_words(size: tuple[int, int]) -> str:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where a model and its weights come from.
+    """The source of a model and of its weights.
 
     Attributes:
         source: `torchvision:NAME`, `timm:NAME` or `module:factory`, where the factory is a function that makes the
@@ -308,7 +308,7 @@ class LayerGraph:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the classifier says of one image.
+    """The classifier's answer for one image.
 
     Attributes:
         probabilities: the softmax over the classes, (K,).
@@ -378,7 +378,7 @@ ROUNDING = 1
 
 @dataclass(frozen=True)
 class Perturbation:
-    """How an adversarial image differs from its source, both taken as 8-bit images of the model's input size.
+    """The difference between an adversarial image and its source, both as 8-bit images of the model's input size.
 
     Attributes:
         linf: the largest change of a pixel's channel, in grey levels of 255.
@@ -415,7 +415,7 @@ class Perturbation:
 
 
 class Outcome(StrEnum):
-    """What became of an attack, with the reason where the example is not misclassified."""
+    """The outcome of an attack, with the reason where the example is not misclassified."""
 
     MISCLASSIFIED = "misclassified"
     OFF_TARGET = "misclassified, off target"
@@ -453,7 +453,7 @@ class JudgedExample:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of the attack; where several reasons explain a failure, the most telling one is given."""
+        """The outcome of the attack; where several reasons explain a failure, the most telling one is given."""
         example, aim = self.example, self.example.target_label
         if not (example.allow_large or self.perturbation.is_attack):
             return Outcome.NO_PAIR
@@ -592,9 +592,7 @@ class DatapathDistance:
 
     @property
     def share(self) -> np.ndarray:
-        """How far the adversarial is on the way from source (0) to target (1), (L,): d2 / (d2 + d3), and 0.5 where both
-        are 0.
-        """
+        """The adversarial's place from source (0) to target (1), (L,): d2 / (d2 + d3), and 0.5 where both are 0."""
         return share(self.d2, self.d3)
 
     @property
@@ -619,7 +617,7 @@ def share(d2: np.ndarray, d3: np.ndarray) -> np.ndarray:
 
 
 class Pattern(StrEnum):
-    """What the adversarial's datapath does along a stretch of layers (Sec. 5.2 of the paper)."""
+    """The behaviour of the adversarial's datapath along a stretch of layers (Sec. 5.2 of the paper)."""
 
     DIVERGING = "diverging"
     TRANSITION = "transition"
@@ -703,7 +701,7 @@ CONTRIBUTIONS = ("solved", "quadratic", "exact")
 
 @dataclass(frozen=True)
 class Contribution:
-    """How much each map of an earlier layer contributes to selected neurons of a later map (Eq. 7 and 8 of the paper).
+    """The contributions of the maps of an earlier layer to selected neurons of a later map (Eq. 7 and 8 of the paper).
 
     The *effect* is f(x), the activations of the selected neurons on an image x; f(x; z) is the effect where the gates z
     multiply the earlier layer's maps. There are m compared images and n_prev maps in the earlier layer.
@@ -764,7 +762,7 @@ class Contribution:
 
 
 REPLACEMENTS = ("source", "adversarial", "zero", "mean", "resample")
-"""What can take the place of a layer's maps in a flip-back; `Intervention` explains the names."""
+"""The names of what can take the place of a layer's maps in a flip-back; `Intervention` explains them."""
 RARE = 0.05
 """The largest share of the random sets that may turn the label while the replaced maps still count as more than
 chance."""
@@ -781,9 +779,7 @@ difference), and integrated attribution patching (the same, averaged along the s
 
 
 class Verdict(StrEnum):
-    """What replacing maps of a layer proves of them. Where several statements hold, the first one listed is the
-    verdict.
-    """
+    """The verdict on maps of a layer that were replaced; where several of these hold, the first one is given."""
 
     NO_SET = "no set turns it"
     WHOLE_LAYER = "only the whole layer turns it"
@@ -819,7 +815,7 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Verification:
-    """What replacing maps of one layer did to the prediction of a run, the receiver's, beside chance (flip-back).
+    """The effect of replacing maps of one layer on the prediction of a run, the receiver's, beside chance (flip-back).
 
     A *margin* is logit[wanted] - logit[before]. Where any class but `before` is wanted, the largest other logit takes
     the place of logit[wanted].
@@ -876,7 +872,7 @@ class Verification:
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """What turns the label as well as the maps do, so that the maps are not proven to be its cause.
+        """The controls that turn the label as well as the maps do, so that the maps are not proven to be its cause.
 
         It holds "random" where more than RARE of the random sets turn the label; each order of CONTROLS that turns it
         with other maps, since no maps are a control of themselves; and "others" where a set of the layer's other maps

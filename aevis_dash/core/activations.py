@@ -1,4 +1,4 @@
-"""Which nodes of a graph are activation functions: by name, or by what they compute.
+"""This module finds the nodes of a graph that are activation functions, by name or by what they compute.
 
 A home-made activation is known as a product (or quotient) whose two factors are made, number by number, of one and the
 same tensor, such as x * sigmoid(x), x * relu6(x + 3) / 6 or x * tanh(softplus(x)). It is one layer, and the operations

@@ -50,7 +50,7 @@ def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarr
         images: 8-bit images, (B, H, W, 3).
 
     Yields:
-        For each image its probabilities (K,) and its h(x) (d,).
+        The probabilities (K,) and h(x) (d,) of each image.
 
     Raises:
         AevisError: the model has no linear or convolutional layer to take as its head.
@@ -113,7 +113,7 @@ def auroc(normal: Sequence[float], adversarial: Sequence[float]) -> float:
     Returns:
         A probability from 0 to 1; NaN where either kind has no score.
     """
-    from scipy import stats  # loading it takes a second, and most verbs need no AUROC
+    from scipy import stats  # Loading it takes a second, and most verbs need no AUROC.
 
     a, b = (np.asarray(s, float)[np.isfinite(s)] for s in (normal, adversarial))
     if not len(a) or not len(b):

@@ -1,4 +1,4 @@
-"""Which operations of a graph bend the numbers of the image, found by trying and not by name.
+"""This module finds the operations of a graph that bend the numbers of the image, by trying and not by name.
 
 An operation is *straight* if its value half-way between two inputs lies half-way between their values: it is affine in
 everything that it takes from the image, jointly. Convolutions, batch norm in evaluation, sums, means and reshaping are
@@ -78,7 +78,7 @@ class _Trial(fx.Interpreter):
         seed = int(self._seeds.integers(2**31))
         try:
             one, other, middle = (self._values(node, weight, scale, seed) for weight in (1.0, 0.0, 0.5))
-        except Exception:  # whatever the model's own operation raises for numbers that it does not take
+        except Exception:  # The model's own operation may raise anything for numbers it refuses.
             return False
         alike = len(one) == len(other) == len(middle)
         return alike and all(map(_is_middle, one, other, middle))

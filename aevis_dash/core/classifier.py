@@ -68,7 +68,7 @@ class Classifier:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes explanations of this model doubtful, one sentence or more for each doubt."""
+        """The reasons to doubt explanations of this model, one sentence or more for each."""
         doubts = (heads.doubt(self.head), heads.TWICE.format(head=self.head) if self._flattened else None)
         return tuple(doubt for doubt in doubts if doubt is not None)
 
@@ -122,7 +122,7 @@ class Classifier:
             except (
                 Exception,
                 SystemExit,
-            ) as error:  # whatever the model's own operations raise; one image alone has passed
+            ) as error:  # The model's own operations may raise anything; one image alone has passed.
                 raise AevisError(
                     f"The model takes one image, but not {len(images)} at once: {reason_of(error)}. Let its forward "
                     "take a batch of any size."
@@ -182,7 +182,7 @@ def _fingerprint(classifier: Classifier) -> str:
     digest.update(module.code.encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
     made = classifier.network.traced.made
-    if made:  # another version may know other ones, and results are of layers by their number
+    if made:  # Another version may know others, and results name layers by their number.
         digest.update(json.dumps([node.name for node in made]).encode())
     digest.update(json.dumps([_describe(classifier.preprocessing), classifier.class_names], default=list).encode())
     for name, tensor in sorted(module.state_dict().items()):

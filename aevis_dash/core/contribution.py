@@ -194,7 +194,7 @@ class ContributionProblem:
 
     @property
     def alive(self) -> Tensor:
-        """On which images there is something to explain, bool (m,)."""
+        """The images on which there is something to explain, bool (m,)."""
         return self.effect > 0
 
     @torch.no_grad()
@@ -237,9 +237,7 @@ class ContributionProblem:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a method found: gates and shares (m, n_prev), what is left unexplained (m,), a solver's loss and slack
-    (m,).
-    """
+    """A method's answer: gates and shares (m, n_prev), the unexplained part (m,), a solver's loss and slack (m,)."""
 
     gates: Tensor
     share: Tensor

@@ -1,4 +1,4 @@
-"""Which part of the pictures each map detects, as in network dissection (Bau et al., CVPR 2017).
+"""Network dissection tells which part of the pictures each map detects (Bau et al., CVPR 2017).
 
 A map's activations are upsampled to the picture and cut at a high quantile of their own. How well the map detects a
 part is the intersection over union of the pixels above the cut with the part's pixels, over all pictures. The paper
@@ -83,7 +83,7 @@ def _overlaps(counts: Tensor, sizes: Tensor) -> Tensor:
     """Give the overlaps (n, P) from the pixels of every map and part by strength (n, P + 1, BINS), those of no part
     first.
     """
-    inside = functional.pad(counts.flip(2).cumsum(2), (1, 0)).double()  # strongest first, from none to all
+    inside = functional.pad(counts.flip(2).cumsum(2), (1, 0)).double()  # The strongest steps come first.
     fires = inside.sum(1)
     chosen = torch.minimum(sizes, fires[:, -1:])
     step = torch.searchsorted(fires, chosen.contiguous()).clamp(1, BINS)

@@ -1,4 +1,4 @@
-"""How far datapaths lie apart at every layer, by their gates or by the activations they carry (Sec. 5.2 of the paper).
+"""Distances of datapaths at every layer, by their gates or by the activations they carry (Sec. 5.2 of the paper).
 
 Three distances have names: "activations", "gates" and "gates-raw"; `between` defines them. G is the number of levels at
 which a distance is taken, by default the L layers.

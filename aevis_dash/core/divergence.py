@@ -1,9 +1,10 @@
-"""Where an adversarial's signal leaves its source's for good: beyond what noise does, or another picture of the class.
+"""This module finds where the signal of an adversarial leaves that of its source for good.
 
 The signal at a layer is the activation of its maps, each map's maximum over positions; two signals are as far apart as
 the cosine distance of these. There are L layers, n maps, m draws of noise, and k other images.
 
-A *band* is how far from src other images are at each layer. There are two bands, for two questions. "noise" is the
+A *band* is how far from src other images are at each layer. adv leaves a band for good at the layer from which it is
+farther from src at every layer to the last. There are two bands, for two questions. "noise" is the
 largest distance that shuffled noise of the attack's own size makes: where does the attack do more than chance? That is
 often so from the first layer on. "class" is the median distance of other clean images of src's class: where is src with
 the attack less like src than another picture of its class is?
@@ -23,7 +24,7 @@ BANDS = ("class", "noise")
 
 @dataclass(frozen=True)
 class Departure:
-    """Where adv leaves a band for good, and by which maps.
+    """The layer where adv leaves a band for good, and the maps by which it does.
 
     Attributes:
         layer: the index of the first layer from which adv is farther from src than the band at every layer to the end;
@@ -38,7 +39,7 @@ class Departure:
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far other images are from src at every layer, and where adv leaves the two bands.
+    """The distances of other images from src at every layer, and the layers where adv leaves the two bands.
 
     Attributes:
         adversarial: the distances of adv, (L,).

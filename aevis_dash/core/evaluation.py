@@ -20,7 +20,7 @@ Levels = tuple[tuple[int, ...], ...]
 """The layers of each level, by index."""
 
 GRANULARITIES: Mapping[str, int | None] = MappingProxyType({"layer": None, "block": -1, "stage": 0})
-"""Which of the names in `Layer.group` (outermost first) layers share to form one level; None for each its own."""
+"""The place in `Layer.group` (outermost first) of the name that the layers of a level share; None for single layers."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Rivers:
 
 @dataclass(frozen=True)
 class ComparedRivers:
-    """What was found for one adversarial, against its targets and against its nulls."""
+    """The findings for one adversarial, against its targets and against its nulls."""
 
     targets: Rivers
     nulls: Rivers

@@ -252,7 +252,7 @@ class Network:
 
 @dataclass(frozen=True)
 class PartState:
-    """What a partial run of one batch of images starts from.
+    """The values that partial runs of one batch of images start from.
 
     Attributes:
         images: the normalised images, (B, 3, H, W).

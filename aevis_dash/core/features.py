@@ -1,4 +1,4 @@
-"""How strongly feature maps fire: their activations over positions, and the maxima of these."""
+"""This module measures how strongly feature maps fire: their activations over positions, and the maxima of these."""
 
 import numpy as np
 import torch

@@ -28,15 +28,15 @@ _ABLATED = "Without any of its own signal no prediction stands"
 GROWTH = 0.25
 """The share of the set's size by which a search adds maps at once."""
 _FEW = 4
-"""How many times as many sets as asked for there may be at most for all of them to be listed and drawn from the
-list."""
+"""All possible random sets are listed and drawn from the list where there are at most this times as many as asked
+for."""
 EXACT = 64
 """The size up to which sets are thinned by trying every map; larger sets are thinned by the slopes."""
 
 
 @dataclass(frozen=True)
 class FlipQuestion:
-    """What is replaced in which run, and what its prediction should become.
+    """The question which maps turn a prediction: whose run gets other maps, from where, and what it should become.
 
     Attributes:
         receiver: the image whose run gets other maps, uint8 (1, H, W, 3).

@@ -1,4 +1,4 @@
-"""What a model gives at its end: logits, or probabilities made of them, from which the logits are found again.
+"""This module finds the logits of a model that gives probabilities, or other numbers made of the logits, at its end.
 
 A softmax of what is a softmax already would flatten every prediction (0.927 becomes 0.218). So a model that ends in a
 softmax, a log-softmax or a sigmoid is explained from what that function is given. Where it is written out by hand
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 
 class Head(StrEnum):
-    """What the model itself makes of the logits that it is explained from."""
+    """The function by which the model itself makes its outputs of the logits that it is explained from."""
 
     LOGITS = "logits"
     SOFTMAX = "softmax"

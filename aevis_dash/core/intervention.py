@@ -30,7 +30,7 @@ CONTROL_STEPS = 8
 
 @dataclass(frozen=True)
 class Measured:
-    """What an intervention gave, and its cost.
+    """The result of an intervention, and its cost.
 
     Attributes:
         values: an array, as the function says.

@@ -301,7 +301,7 @@ def _shapes_or_refusal(
 ) -> dict[fx.Node, torch.Size]:
     try:
         return _shapes(module, input_size)
-    except (Exception, SystemExit) as error:  # whatever the model's own operations raise
+    except (Exception, SystemExit) as error:  # The model's own operations may raise anything.
         raise AevisError(
             f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: "
             f"{reason_of(error)}. Mend the input size (--input-size, or workspace.toml); the model must take "
@@ -335,7 +335,7 @@ def _channel_axes(
     """
     try:
         larger = _shapes(module, (size[0] + 64, size[1] + 64))
-    except (Exception, SystemExit):  # any refusal of the larger image means just that: the model accepts one size only
+    except (Exception, SystemExit):  # Whatever is raised, the model refuses the larger image.
         larger = {}
     return tuple(_channel_axis(shapes[site], larger.get(site)) for site in sites)
 

@@ -205,7 +205,7 @@ def _from_torchvision(name: str, weights: str) -> nn.Module:
     options: dict[str, Any] = {}
     if weights and not _is_file_name(weights):
         options = {"weights": _named_weights(known, name, weights)}
-    elif name in ("googlenet", "inception_v3"):  # their weights want pixels in another range, which the model converts
+    elif name in ("googlenet", "inception_v3"):  # Their weights want another range of pixels, and the model converts.
         options = {"init_weights": False, "transform_input": True}
     try:
         return torchvision.models.get_model(name, **options)
@@ -271,7 +271,7 @@ def _from_factory(module: str, name: str, _weights: str) -> nn.Module:
     _refuse_other_calls(f"{module}:{name}", factory)
     try:
         model = factory()
-    except (Exception, SystemExit) as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # The user's own code may raise anything.
         raise AevisError(
             f"{module}:{name}() failed with {type(error).__name__}: {error}. Mend the function."
         ) from error
@@ -307,7 +307,7 @@ _MAKERS: dict[str, Callable[[str, str], nn.Module]] = {"torchvision": _from_torc
 def _import(name: str, otherwise: str) -> Any:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a module of the user's may raise anything
+    except (Exception, SystemExit) as error:  # A module of the user's may raise anything.
         raise AevisError(f"{otherwise} ({type(error).__name__}: {error}).") from error
 
 
@@ -356,7 +356,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except SafetensorError as error:
         raise AevisError(f"{path} is not a readable safetensors file ({error}). Save or copy it again.") from error
-    except Exception as error:  # torch.load raises pickle, zip, runtime and type errors for what it refuses
+    except Exception as error:  # torch.load refuses with pickle, zip, runtime and type errors.
         raise AevisError(
             f"{path} is not a file of plain tensors, so it is not opened (a pickle can run code). Save it again "
             f"with torch.save(model.state_dict(), ...) or safetensors. ({reason_of(error)})"

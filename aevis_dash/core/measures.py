@@ -1,4 +1,4 @@
-"""What a hard set is worth: whether it keeps the label, says it of other images too, or holds maps that do not fire."""
+"""Measures of a hard set: whether it keeps the label, says it of other images too, or holds maps that do not fire."""
 
 from collections.abc import Sequence
 from typing import Any

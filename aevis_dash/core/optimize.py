@@ -18,7 +18,7 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Descent:
-    """How `solve` descends.
+    """The settings of a descent by `solve`.
 
     Attributes:
         iterations: the number of steps.
@@ -80,7 +80,7 @@ def solve(
 
 @dataclass(frozen=True)
 class Settled:
-    """What `settle` found, row by row.
+    """The answer of `settle`, row by row.
 
     Attributes:
         gates: the best acceptable gates, (B, n); the start where none were acceptable.

@@ -1,4 +1,4 @@
-"""What every extraction method is given: images, the gated network, and the questions that may be asked of it.
+"""The problem that every extraction method is given: images, the gated network, and runs of it that can be asked for.
 
 A *row* is one datapath to find. It belongs to one image, or to a set of images of one prediction that are explained by
 one datapath together (the 2018 system's "11 of 11"). A *foil* is what a prediction is explained against.
@@ -26,7 +26,7 @@ NO_RIVAL = -1
 
 @dataclass(frozen=True)
 class Foil:
-    """What an image's prediction is explained against: why this class rather than that, this picture rather than that.
+    """The class and the picture that a prediction is explained against, as what the image might have been.
 
     Attributes:
         label: the index of the class that it might have been; NO_RIVAL for all others together.
@@ -39,7 +39,7 @@ class Foil:
 
 @dataclass(frozen=True)
 class Found:
-    """What an extraction method found.
+    """The answer of an extraction method.
 
     Attributes:
         gates: the gates, (R, n), from 0 to 1; higher is more critical.
@@ -267,7 +267,7 @@ class Problem:
 
 
 Output = Callable[[Problem, Tensor], Tensor]
-"""What a ranking explains: a function of a problem and logits (B, K) that gives one number for each image, (B,)."""
+"""The number that a ranking explains, one for each image (B,), as a function of a problem and logits (B, K)."""
 
 
 def label_logit(problem: Problem, logits: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ _TOLERANCE = {"cpu": 1e-3}
 """The largest difference of two outputs that counts as rounding, as a share of the outputs' range, by kind of
 device."""
 _REPEATED = {"cpu": 1e-6}
-"""The same for two calls with the same images, between which nothing is added up in another order."""
+"""The tolerance for two calls with the same images, between which nothing is added up in another order."""
 _TOLERANCE_ELSEWHERE = 1e-2
 """The tolerance on a GPU, where convolutions may be rounded to ten bits, differently for each batch size."""
 _DRAWING = (
@@ -52,7 +52,7 @@ _LARGE = 300 * 300
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What makes a model that passed the test doubtful, in `warnings` of a sentence or two each."""
+    """The outcome for a model that passed: `warnings` say what makes it doubtful, a sentence or two each."""
 
     warnings: tuple[str, ...]
 
@@ -110,7 +110,7 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What counts as a difference: more than this share of the values' range."""
+    """A limit of what counts as rounding: values that differ by more than this share of their range are different."""
 
     share: float
 
@@ -158,7 +158,7 @@ def _outputs(model: nn.Module, x: Tensor) -> Tensor:
     """Give what the model itself makes of normalised images, which it may write over."""
     try:
         return model(x.clone())
-    except (Exception, SystemExit) as error:  # the author's own code, which tracing has not run with these numbers
+    except (Exception, SystemExit) as error:  # The author's own code may raise anything.
         raise AevisError(
             f"{type(model).__name__} cannot be run on {len(x)} images: {reason_of(error)}. Let its forward take a "
             "batch, any number of times."

@@ -1,9 +1,10 @@
 """Feature visualisation by optimisation: a picture, made from noise, that fires one map as much as it can.
 
-After Olah, Mordvintsev and Schubert, "Feature visualization" (Distill 2017). The picture is ascended in its Fourier
-coefficients, scaled so that every frequency has the same energy at first. Its colours are decorrelated as in natural
-images, and it is moved at random by some pixels in each step. Such a picture shows what suffices to fire the map, not
-what fires it in the data: the patches do that.
+The method is that of Olah, Mordvintsev and Schubert, "Feature visualization" (Distill 2017). Gradient ascent changes
+the picture's Fourier coefficients, scaled so that every frequency has the same energy at first. Its colours are
+decorrelated as in natural images, and it is moved at random by some pixels in each step.
+
+Such a picture shows what suffices to fire the map, not what fires it in the data: the patches do that.
 """
 
 import numpy as np
@@ -20,7 +21,8 @@ _COLOURS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 
 _START = 0.01
 """The standard deviation of the noise from which the Fourier coefficients start."""
 _PART = 4
-"""One in so many of a map's neurons is driven: a mean over all would ask for a texture that fills the picture."""
+"""The number of a map's neurons for each one that is driven: driving all would ask for a texture that fills the
+picture."""
 
 
 def visualise(
