@@ -20,7 +20,7 @@ Levels = tuple[tuple[int, ...], ...]
 """The layers of each level, by index."""
 
 GRANULARITIES: Mapping[str, int | None] = MappingProxyType({"layer": None, "block": -1, "stage": 0})
-"""The place in `Layer.group` (outermost first) of the name that the layers of a level share; None for single layers."""
+"""The place in `Layer.group` of the module that the layers of one level share; None where each layer is a level."""
 
 
 @dataclass(frozen=True)

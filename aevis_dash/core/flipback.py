@@ -285,9 +285,9 @@ def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
 
 
 def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:
-    """Find by bisection how many of the first channels in an order (k,) turn the label.
+    """Find by bisection a short prefix of an order of channels (k,) that turns the label.
 
-    As more maps may also turn the label back, a shorter prefix may do it too.
+    As more maps may also turn the label back, a still shorter prefix may do it too.
 
     Returns:
         The channels of that prefix as a set, bool (n_l,); None where all k channels do not turn the label.

@@ -29,8 +29,8 @@ class Foil:
     """The class and the picture that a prediction is explained against, as what the image might have been.
 
     Attributes:
-        label: the index of the class that it might have been; NO_RIVAL for all others together.
-        image: the picture that it might have been, such as adv's source, uint8 (H, W, 3); None for none.
+        label: the index of the class that the image might have been; NO_RIVAL for all others together.
+        image: the picture that the image might have been, such as adv's source, uint8 (H, W, 3); None for none.
     """
 
     label: int = NO_RIVAL
@@ -77,7 +77,7 @@ class Contrast:
         foils: the foil of each image as the model's input, (B, 3, H, W); the image itself where it has none.
         differences: the activations of the image minus those of the foil, (B, n_l, ...), by the layer's index; the
             whole activations of the image where it has no foil.
-        fires: the maps that are not 0 everywhere on every image of the row, bool (R, n).
+        fires: the maps that are not 0 at some position of some image of the row, bool (R, n).
     """
 
     foils: Tensor
