@@ -23,8 +23,8 @@ from aevis_dash.workbench import Workbench
 from aevis_dash.workspace import one_sight
 
 NEVER = "never"
-_VERSION = 4
-_LISTING_VERSION = 4
+_VERSION = 5
+_LISTING_VERSION = 5
 """Raised when the columns of `rows` or how they are found changes."""
 NOISES, OTHERS = 8, 8
 """Draws of noise, and other clean images of src's class, that a pair is compared with at most."""
@@ -111,8 +111,8 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
             "adversarial": bench.class_names[adversarial.label],
             "attack": _attack(bench, example),
             "perturbation": bench.judging.perturbation(example).linf,
-            **{f"leaves_{band}": _layer_name(bench, each.departure(band).layer) for band in divergence.BANDS},
-            **{f"culprits_{band}": _names(bench, each.departure(band).culprits) for band in divergence.BANDS},
+            **{f"leaves_{band}": _layer_name(bench, each.point(band).layer) for band in divergence.BANDS},
+            **{f"culprits_{band}": _names(bench, each.point(band).culprits) for band in divergence.BANDS},
             **{f"innocent_{band}": _layer_names(bench, each.innocents(band)) for band in divergence.BANDS},
         }
         for example, each, (source, adversarial) in zip(found.examples, found.found, labels, strict=True)

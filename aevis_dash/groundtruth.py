@@ -68,14 +68,14 @@ class Truth:
     elsewhere   (n,) bool: those that detect another part of the drawing, and not this one
     fires       (n,) bool: those that are not 0 everywhere on both images
     difference  (n,) l2 norm over positions of adv - src; it is 0 outside the part's cone by construction
-    departs     the layer from which adv differs from src by more than noise, NaN where none (see `departure`)
+    diverges     the layer from which adv differs from src by more than noise, NaN where none (see `divergence_layer`)
     """
 
     detects: np.ndarray
     elsewhere: np.ndarray
     fires: np.ndarray
     difference: np.ndarray
-    departs: float
+    diverges: float
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ def ground_truth(
         for name, of_name in orders.items()
     }
     difference = np.array([v.precision for v in verdicts[DIFFERENCE]])
-    departs = np.array([t.departs for t in truths])
+    diverges = np.array([t.diverges for t in truths])
     return {
-        name: _lines(verdicts[name], difference, seed) | _layer_lines(diverging.get(name), departs, seed)
+        name: _lines(verdicts[name], difference, seed) | _layer_lines(diverging.get(name), diverges, seed)
         for name in (*methods, DIFFERENCE, RANDOM)
     }
 
@@ -198,11 +198,11 @@ def truth(classifier: Classifier, attack: PartAttack, iou: np.ndarray, seed: int
         elsewhere=other.any(1) & ~here,
         fires=np.concatenate([value.any(axis=(0, 2)) for value in both]),
         difference=np.concatenate([np.linalg.norm(value[1] - value[0], axis=1) for value in both]),
-        departs=departure(classifier, attack, seed),
+        diverges=divergence_layer(classifier, attack, seed),
     )
 
 
-def departure(classifier: Classifier, attack: PartAttack, seed: int = 0) -> float:
+def divergence_layer(classifier: Classifier, attack: PartAttack, seed: int = 0) -> float:
     """The first layer from which, to the last, adv differs from src at least LOUDER times as much as any noise does.
 
     Noise is the same perturbation with a random sign for every pixel and colour: within the same region and of the
@@ -327,13 +327,13 @@ def _lines(verdicts: Sequence[TruthVerdict], difference: np.ndarray, seed: int) 
     return {name: evaluation.bootstrap(values, seed) for name, values in lines.items()}
 
 
-def _layer_lines(found: Sequence[float] | None, departs: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
+def _layer_lines(found: Sequence[float] | None, diverges: np.ndarray, seed: int) -> dict[str, evaluation.Estimate]:
     if found is None:
         return {}
     firsts = np.array(found)
-    error = firsts - departs
+    error = firsts - diverges
     both = np.isfinite(error)
-    constant = np.abs(departs[both] - np.median(departs[both])) if both.any() else departs[both]
+    constant = np.abs(diverges[both] - np.median(diverges[both])) if both.any() else diverges[both]
     lines = {
         "diverging found": np.isfinite(firsts).astype(float),
         "diverging error": error,

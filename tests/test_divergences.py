@@ -42,7 +42,7 @@ def test_every_pair_is_compared_with_its_source(bench, found):
     said = bench.judging.predict([e.file for e in entries])
     alike = [e for e, p in zip(entries, said, strict=True) if p.label == label and e.label in (None, label)]
     assert len(each.others) == min(len(alike), whole.OTHERS)
-    assert each.departure("class").layer == leaves(each.adversarial, np.median(each.others, axis=0))
+    assert each.point("class").layer == leaves(each.adversarial, np.median(each.others, axis=0))
 
 
 def test_the_attack_moves_the_signal_farther_than_noise_of_its_size(found):
@@ -85,7 +85,7 @@ def test_the_full_way_looks_at_the_critical_maps(bench, found):
     kept = adv.critical | src.critical
     for each, plain in zip(full.found, found.found[:2], strict=True):
         assert not np.allclose(each.adversarial, plain.adversarial)
-    named = full.found[0].departure("class").culprits
+    named = full.found[0].point("class").culprits
     assert named.size
     assert kept[named].all()
     with pytest.raises(AevisError, match="no method 'magic'"):

@@ -18,8 +18,8 @@ from aevis_dash.groundtruth import (
     RANDOM,
     PartAttack,
     Truth,
-    departure,
     detectors,
+    divergence_layer,
     diverging,
     ground_truth,
     judge,
@@ -251,14 +251,14 @@ def blurring() -> hand_wired.Chain:
     return net
 
 
-def test_departure_is_the_first_layer_that_tells_the_perturbation_from_noise():
+def test_the_layer_of_divergence_is_the_first_layer_that_tells_the_perturbation_from_noise():
     c = hand_wired.classifier(blurring(), SIZE)
     source, adversarial = (np.full((SIZE, SIZE, 3), 120, np.uint8) for _ in range(2))
     region = np.zeros((SIZE, SIZE), bool)
     region[10:40, 10:40] = True
     adversarial[region, 0] = 130
-    assert departure(c, PartAttack(source, adversarial, "wheel", (), region, 0, 1, 10.0)) == 1
-    assert np.isnan(departure(c, PartAttack(source, source, "wheel", (), region, 0, 1, 10.0)))
+    assert divergence_layer(c, PartAttack(source, adversarial, "wheel", (), region, 0, 1, 10.0)) == 1
+    assert np.isnan(divergence_layer(c, PartAttack(source, source, "wheel", (), region, 0, 1, 10.0)))
 
 
 def test_the_river_says_where_it_diverges_or_nothing():

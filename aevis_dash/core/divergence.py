@@ -23,7 +23,7 @@ BANDS = ("class", "noise")
 
 
 @dataclass(frozen=True)
-class Departure:
+class DivergencePoint:
     """The layer where adv leaves a band for good, and the maps by which it does.
 
     Attributes:
@@ -52,13 +52,13 @@ class Divergence:
     adversarial: np.ndarray
     noise: np.ndarray
     others: np.ndarray
-    from_class: Departure
-    from_noise: Departure
+    from_class: DivergencePoint
+    from_noise: DivergencePoint
 
     def innocents(self, band: str) -> np.ndarray:
         """Tell where each of a band's own images leaves the band that the others of them make.
 
-        This says what a departure is worth, since innocent pictures leave the band as well.
+        This says what a point of divergence is worth, since innocent pictures leave the band as well.
 
         Args:
             band: one of BANDS.
@@ -73,7 +73,7 @@ class Divergence:
         rest = [statistic(np.delete(images, i, axis=0), axis=0) for i in range(len(images))]
         return np.array([leaves(own, others) for own, others in zip(images, rest, strict=True)])
 
-    def departure(self, band: str) -> Departure:
+    def point(self, band: str) -> DivergencePoint:
         """Tell where adv leaves one of BANDS."""
         return {"class": self.from_class, "noise": self.from_noise}[band]
 
@@ -86,11 +86,12 @@ def leaves(distance: np.ndarray, band: np.ndarray) -> int:
         band: the band at every layer, (L,).
 
     Returns:
-        The layer after the last one where the distance is within the band: L where that is the last layer of all, 0
-        where there is none. A layer where either number is NaN does not count as within the band.
+        The first layer where the distance exceeds the band after the last layer where it does not: L where there is
+        none. A layer where either number is NaN counts as neither.
     """
-    inside = np.flatnonzero(distance <= band)
-    return int(inside[-1]) + 1 if len(inside) else 0
+    beyond, inside = (np.flatnonzero(found) for found in (distance > band, distance <= band))
+    for_good = beyond[beyond > inside[-1]] if len(inside) else beyond
+    return int(for_good[0]) if len(for_good) else len(distance)
 
 
 def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -143,12 +144,12 @@ def diverge(
         far_adv[0],
         far_noise,
         far_others,
-        _departure(graph, far_adv[0], far_others, moved, np.abs(others - source), np.median, count),
-        _departure(graph, far_adv[0], far_noise, moved, np.abs(noise - source), np.max, count),
+        _point(graph, far_adv[0], far_others, moved, np.abs(others - source), np.median, count),
+        _point(graph, far_adv[0], far_noise, moved, np.abs(noise - source), np.max, count),
     )
 
 
-def _departure(
+def _point(
     graph: LayerGraph,
     far: np.ndarray,
     bands: np.ndarray,
@@ -156,14 +157,14 @@ def _departure(
     usual: np.ndarray,
     statistic: Callable[..., np.ndarray],
     count: int,
-) -> Departure:
-    """Find the departure from distances (L,) and the band's (m, L), the maps' moves (n,) and those of the band's images
-    (m, n).
+) -> DivergencePoint:
+    """Find where adv leaves a band: from distances (L,) and the band's (m, L), the moves of the maps on adv (n,) and
+    on the band's images (m, n).
     """
     if not len(bands):
-        return Departure(-1, np.zeros(0, int))
+        return DivergencePoint(-1, np.zeros(0, int))
     layer = leaves(far, statistic(bands, axis=0))
-    return Departure(layer, _largest(graph, moved - statistic(usual, axis=0), layer, count))
+    return DivergencePoint(layer, _largest(graph, moved - statistic(usual, axis=0), layer, count))
 
 
 def _by_layer(graph: LayerGraph, first: np.ndarray, second: np.ndarray, kept: np.ndarray) -> np.ndarray:

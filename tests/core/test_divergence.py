@@ -26,7 +26,10 @@ SRC = turned(0, 0, 0, 0)
         ([3, 3, 3, 3], [2, 2, 2, 2], 0),
         ([3, 3, 3, 1], [2, 2, 2, 2], 4),
         ([3, 3, 2, 3], [2, 2, 2, 2], 3),
-        ([1, np.nan, 3, 3], [2, 2, 2, 2], 1),
+        ([1, np.nan, 3, 3], [2, 2, 2, 2], 2),
+        ([3, 1, np.nan, np.nan], [2, 2, 2, 2], 4),
+        ([1, 3, 3, np.nan], [2, 2, 2, 2], 1),
+        ([3, 3, 3, 3], [np.nan] * 4, 4),
     ],
 )
 def test_leaving_is_for_good(distance, band, layer):
@@ -38,8 +41,8 @@ def test_the_class_is_left_at_the_median_and_the_noise_at_its_largest():
     others = np.stack([turned(10, 10, 10, 10), turned(30, 30, 30, 30), turned(90, 90, 90, 90)])
     noise = np.stack([turned(1, 1, 1, 1), turned(10, 10, 10, 10)])
     found = diverge(GRAPH, SRC, adv, noise, others)
-    assert found.departure("class").layer == 2
-    assert found.departure("noise").layer == 1
+    assert found.point("class").layer == 2
+    assert found.point("noise").layer == 1
     for i, angle in enumerate((5, 20, 40, 80)):
         assert found.adversarial[i] == pytest.approx(1 - np.cos(np.radians(angle)))
     assert found.others.shape == (3, 4)
@@ -52,12 +55,12 @@ def test_culprits_are_the_maps_that_moved_most_beyond_the_band():
     adv[9:12] = 0, 1, 0
     noise[0, 7] = 0.8
     found = diverge(GRAPH, SRC, adv, noise, np.zeros((0, 12)))
-    assert found.departure("noise").layer == 2
-    assert found.departure("noise").culprits.tolist() == [6, 8, 7], "0.8, 0.5 and 0.9 less the noise's 0.8"
-    assert found.departure("class").layer == -1
-    assert found.departure("class").culprits.size == 0
+    assert found.point("noise").layer == 2
+    assert found.point("noise").culprits.tolist() == [6, 8, 7], "0.8, 0.5 and 0.9 less the noise's 0.8"
+    assert found.point("class").layer == -1
+    assert found.point("class").culprits.size == 0
     one = diverge(GRAPH, SRC, adv, noise, np.zeros((0, 12)), count=1)
-    assert one.departure("noise").culprits.tolist() == [6]
+    assert one.point("noise").culprits.tolist() == [6]
 
 
 def test_innocents_are_the_bands_own_images_each_held_against_the_others():
@@ -74,8 +77,8 @@ def test_innocents_are_the_bands_own_images_each_held_against_the_others():
 def test_a_signal_that_stays_has_no_culprit():
     found = diverge(GRAPH, SRC, SRC, np.stack([turned(1, 1, 1, 1)]), np.stack([turned(9, 9, 9, 9)]))
     for band in BANDS:
-        assert found.departure(band).layer == 4
-        assert found.departure(band).culprits.size == 0
+        assert found.point(band).layer == 4
+        assert found.point(band).culprits.size == 0
 
 
 def test_only_the_critical_maps_count():
@@ -84,8 +87,8 @@ def test_only_the_critical_maps_count():
     critical[1] = critical[4] = False
     found = diverge(GRAPH, SRC, adv, SRC[None], SRC[None], critical)
     assert found.adversarial[:2] == pytest.approx([0, 0]), "the map that turned is not critical there"
-    assert found.departure("noise").layer == 2
-    assert 7 in found.departure("noise").culprits
+    assert found.point("noise").layer == 2
+    assert 7 in found.point("noise").culprits
 
 
 def test_the_noise_is_the_perturbation_shuffled():
