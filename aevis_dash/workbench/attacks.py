@@ -1,4 +1,4 @@
-"""Attacks on the workspace's normal images."""
+"""Attacks on the workspace's normal images by MI-FGSM. Each attacked image becomes an example of the workspace."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from aevis_dash.workspace import one_sight
 
 
 class Attacks(Part):
-    """Attacks that become examples of the workspace."""
+    """`bench.attacks`: attacks normal images and adds the results to the workspace's examples."""
 
     def __init__(self, base: Base, judging: Judging):
         super().__init__(base)
@@ -30,11 +30,24 @@ class Attacks(Part):
         parameters: AttackParameters | None = None,
         progress: Progress = silent,
     ) -> list[Example]:
-        """Attack normal images: untargeted, to a class index, or to "nearest", the likeliest wrong class with images.
+        """Attack normal images and add each result to the workspace's table of examples.
 
-        Images that already have that attack are skipped; every result is kept, also where the attack failed.
-        A batch of which one image is missing is attacked whole again, so that a run that was interrupted ends with
-        the bytes of an undisturbed one. `parameters` default to the workspace's.
+        Images that already have this very attack are not attacked again. Every result is kept, also where the attack
+        failed. The images are attacked in batches of BATCH. A batch of which one result is missing is attacked as a
+        whole again, so that a run that was interrupted ends with the same bytes as an undisturbed one.
+
+        Args:
+            entries: the normal images to attack.
+            target: None for an untargeted attack; a class index; or "nearest", for each image the class of largest
+                probability among the other classes that the workspace has clean images of.
+            parameters: of MI-FGSM; None for those of the workspace's settings.
+            progress: is told the share of the work that is done.
+
+        Returns:
+            One example for each of the entries, in their order.
+
+        Raises:
+            AevisError: for "nearest", where no other class has a clean image.
         """
         chosen = parameters or self.workspace.settings.attack
         made: list[Example] = []
@@ -64,6 +77,8 @@ class Attacks(Part):
         raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
 
     def _plan(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
+        """The example that the attack of one image will make; its ID names the attack, and a digest of all that it
+        depends on."""
         towards = "" if target is None else f"-to-{target}"
         stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
         made_from = self.key(
@@ -80,7 +95,8 @@ class Attacks(Part):
     def _attack(
         self, examples: Sequence[Example], done: set[str], parameters: AttackParameters, progress: Progress
     ) -> None:
-        """Attack these images together and keep what is not done yet."""
+        """Attack the images of these examples together, and keep the results of those whose IDs are not in `done`
+        yet."""
         images = self.workspace.read([e.source for e in examples])
         targets = [e.target_label for e in examples]
         wanted = None if targets[0] is None else np.array(targets)

@@ -1,4 +1,8 @@
-"""What every part of the workbench has at hand: the workspace, its store and its classifier."""
+"""What all parts of the workbench share: the workspace, the store of its results, and its classifier.
+
+This module also holds a version number for every kind of result. It is part of the key under which a result is stored,
+so raising it makes older results of that kind unreachable.
+"""
 
 import threading
 from functools import cached_property
@@ -21,12 +25,17 @@ VERSIONS = {
     "references": 1,
     "verification": 5,
 }
-"""Of every kind of result that the parts of the workbench keep. A kind's is raised when the results of that kind change
-for the same parameters; all other kinds stay."""
+"""The version of each kind of result that the parts of the workbench store. It is raised when a change of the code
+changes the results of that kind for the same parameters; stored results of all other kinds stay valid."""
 
 
 class Base:
-    """The workspace, the store of its results and the classifier; methods may run in several threads."""
+    """The workspace, its store and its classifier, shared by all parts of one workbench. Its methods may run in several
+    threads.
+
+    Args:
+        workspace: the open workspace; the store is its `cache` folder.
+    """
 
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
@@ -35,7 +44,11 @@ class Base:
 
     @property
     def classifier(self) -> Classifier:
-        """The workspace's classifier; raises AevisError where it cannot be loaded or fails its self-test."""
+        """The workspace's classifier, which is loaded and tested at the first call.
+
+        Raises:
+            AevisError: where the model cannot be loaded or fails its self-test.
+        """
         with self._loading:
             return self._classifier
 
@@ -54,42 +67,63 @@ class Base:
 
     @property
     def tested(self) -> SelfTest:
-        """What trying the classifier found."""
+        """The result of the classifier's self-test; loads the classifier where it is not loaded yet.
+
+        Raises:
+            AevisError: as for `classifier`.
+        """
         _ = self.classifier
         return self._tested
 
     def key(self, kind: str, **parts: object) -> str:
-        """The key of a result of that kind (one of VERSIONS), computed by the classifier from `parts`."""
+        """The store's key of a result that the classifier computes.
+
+        Args:
+            kind: the kind of result, one of the names in VERSIONS.
+            parts: everything else that the result depends on, such as digests of images and the parameters.
+
+        Returns:
+            A text that begins with the kind, and differs where the kind's version, the model or any of the parts
+            differs.
+        """
         return key_of(kind, VERSIONS[kind], model=self.classifier.fingerprint, **parts)
 
 
 class Part:
-    """A part of the workbench, with what it stands on."""
+    """A part of the workbench, such as the judging of images or the datapaths. All parts share one `Base`."""
 
     def __init__(self, base: Base):
         self.base = base
 
     @property
     def workspace(self) -> Workspace:
+        """The workspace that is analysed."""
         return self.base.workspace
 
     @property
     def store(self) -> Store:
+        """The store of the workspace's results."""
         return self.base.store
 
     @property
     def classifier(self) -> Classifier:
-        """The workspace's classifier; raises AevisError where it cannot be loaded or fails its self-test."""
+        """The workspace's classifier.
+
+        Raises:
+            AevisError: where the model cannot be loaded or fails its self-test.
+        """
         return self.base.classifier
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the model's outputs."""
         return self.workspace.class_names
 
     @property
     def layers(self) -> LayerGraph:
+        """The layers of the classifier's network, in the order in which they run."""
         return self.classifier.layers
 
     def key(self, kind: str, **parts: object) -> str:
-        """The key of a result of that kind, computed by the classifier from `parts`."""
+        """The store's key of a result that the classifier computes; see `Base.key`."""
         return self.base.key(kind, **parts)

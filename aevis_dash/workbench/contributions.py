@@ -1,4 +1,8 @@
-"""Which earlier feature maps made an area of a map, or the prediction, what it is."""
+"""Contribution analysis: which feature maps of an earlier layer made an area of a map, or the prediction, what it is.
+
+The effect that is explained is either an area of interest, which is some neurons of one map, or the final prediction
+(Sec. 5.4 of the paper, Eq. 7 and 8).
+"""
 
 from aevis_dash.config import Progress, silent
 from aevis_dash.core import contribution, receptive
@@ -19,10 +23,16 @@ from aevis_dash.workspace import one_sight
 
 
 class Contributions(Part):
-    """Contributions of earlier maps, and the areas that they are found for."""
+    """`bench.contributions`: finds contributions of earlier maps, and checks and carries back the areas they are found
+    for."""
 
     def check_area(self, area: AreaOfInterest) -> None:
-        """Raise AevisError where an area of interest leaves its layer."""
+        """Check that an area of interest lies inside its layer and names at least one neuron.
+
+        Raises:
+            AevisError: where the rectangle is empty or leaves its layer, or where the picked places are not ascending
+                places of the rectangle.
+        """
         if area == WHOLE_PREDICTION:
             return
         layer = self.layers.layers[area.layer]
@@ -36,7 +46,16 @@ class Contributions(Part):
             raise AevisError(f"The chosen neurons are no places of a rectangle of {places}. Choose them anew.")
 
     def carry(self, area: AreaOfInterest, layer: int) -> AreaOfInterest | None:
-        """The neurons of an earlier layer that feed an area's, its whole for the prediction's; None where none does."""
+        """The neurons of an earlier layer that feed an area, as an area of that layer.
+
+        Args:
+            area: the area of interest of a later layer, or WHOLE_PREDICTION.
+            layer: the index of the earlier layer.
+
+        Returns:
+            The area of the neurons inside the receptive field of `area`; the whole layer for WHOLE_PREDICTION; None
+            where the layer does not feed the area's layer.
+        """
         extent = self.layers.layers[layer]
         if area == WHOLE_PREDICTION:
             return AreaOfInterest(layer, 0, 0, extent.height, extent.width)
@@ -45,7 +64,12 @@ class Contributions(Part):
         return area_of_neurons(layer, receptive.neurons_that_feed(self.classifier.network.traced, area, layer).numpy())
 
     def sources(self, layer: int) -> tuple[int, ...]:
-        """The earlier layers that feed a layer, or the final prediction, nearest first."""
+        """The earlier layers that feed a layer, directly or through others, nearest first.
+
+        Args:
+            layer: the index of a layer, or PREDICTION.layer for the final prediction, which all layers are taken to
+                feed.
+        """
         if layer == PREDICTION.layer:
             return tuple(range(len(self.layers)))[::-1]
         feeding, queue = set(), [layer]
@@ -57,14 +81,23 @@ class Contributions(Part):
         return tuple(sorted(feeding, reverse=True))
 
     def check(self, target: FeatureMap, layer: int, method: str) -> None:
-        """Raise AevisError for an unknown method, or a layer that does not feed the target's; nothing is computed."""
+        """Check a question before it is computed; nothing is run.
+
+        Args:
+            target: the map that is to be explained, or PREDICTION.
+            layer: the index of the earlier layer whose maps are asked about.
+            method: how contributions are to be found.
+
+        Raises:
+            AevisError: where `method` is not one of CONTRIBUTIONS, or the layer does not feed the target's layer.
+        """
         _check_way(method)
         contribution.part_before(self.classifier, layer, target)
 
     def find_stored(
         self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str = "solved"
     ) -> Contribution | None:
-        """The contributions where they are stored already."""
+        """The result of `contribute` for the same arguments where it is stored, None otherwise. Nothing is computed."""
         return self.store.get(self.key_of_contribution(triplet, target, area, layer, method), Contribution)
 
     @one_sight()
@@ -77,10 +110,27 @@ class Contributions(Part):
         progress: Progress = silent,
         method: str = "solved",
     ) -> Contribution:
-        """Contributions of an earlier layer's maps to an area of a map, or to the PREDICTION, jointly for source,
-        adversarial and target; `method` is one of CONTRIBUTIONS.
+        """Find how much each map of an earlier layer contributes to an area of a map or to the prediction (Eq. 7, 8).
 
-        The rows of the result follow the order of Role: source, adversarial, target.
+        The source, the adversarial and the target image are solved jointly, each with gates of its own. The parameters
+        are those of the workspace's settings.
+
+        Args:
+            triplet: the example's images, by role.
+            target: the map that is explained, or PREDICTION.
+            area: the neurons of the target that are explained, or WHOLE_PREDICTION.
+            layer: the index of the earlier layer, whose maps get the gates.
+            progress: is told the share of the work that is done.
+            method: one of CONTRIBUTIONS: "solved", "quadratic" or "exact".
+
+        Returns:
+            The contributions, from the store where they are stored. The rows of their arrays follow the order of
+            `Role`: source, adversarial, target.
+
+        Raises:
+            ValueError: where the area lies in another layer than the target.
+            AevisError: for an unknown method, an area that leaves its layer, or a layer that does not feed the
+                target's.
         """
         if area.layer != target.layer:
             raise ValueError("the area of interest must lie in the target map's layer")
@@ -98,6 +148,7 @@ class Contributions(Part):
     def key_of_contribution(
         self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str
     ) -> str:
+        """The store's key of what `contribute` finds for these arguments."""
         parameters = self.workspace.settings.contribution
         return self.key(
             "contribution",

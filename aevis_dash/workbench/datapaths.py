@@ -1,4 +1,7 @@
-"""The datapaths of examples: which images are compared, extraction, and how far datapaths lie apart."""
+"""The datapaths of examples: which images are compared, the extraction of their datapaths, and how far these lie apart.
+
+A datapath is the gates of all n feature maps of the network for one image (Sec. 4 of the paper).
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -20,12 +23,12 @@ from aevis_dash.workbench.triplet import Plan, Triplet, batches_of, candidates_o
 from aevis_dash.workspace import one_sight
 
 KEPT = 64
-"""Distances that stay in memory."""
+"""The number of computed distances that stay in memory at most."""
 T = TypeVar("T")
 
 
 class Datapaths(Part):
-    """The datapaths of the workspace's examples."""
+    """`bench.datapaths`: plans, extracts and compares the datapaths of the workspace's examples."""
 
     def __init__(self, base: Base, judging: Judging, maps: FeatureMaps):
         super().__init__(base)
@@ -35,10 +38,20 @@ class Datapaths(Part):
 
     @one_sight()
     def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
-        """Candidate targets: clean images predicted as adv's class, surest first; nulls of random other classes.
+        """Choose the images that an example is compared with.
 
-        Raises AevisError where there is nothing to explain (the attack failed, or the two images are no pair), where no
-        clean image has adv's class, and for a `target` that is no candidate.
+        The candidate targets are clean images that are predicted as adv's class, those of highest confidence first, at
+        most `wanted.candidates` of them. The nulls are clean images of random other classes, `wanted.null_targets` of
+        them.
+
+        Args:
+            example: the source and its adversarial.
+            wanted: the extraction parameters; None for the workspace's.
+            target: the file name of a candidate that the caller wants to compare; only checked here.
+
+        Raises:
+            AevisError: where there is nothing to explain (the attack failed, or the two images are no pair), where no
+                clean image is predicted as adv's class, or where `target` is no candidate.
         """
         source, adversarial = self._judging.explainable(example)
         wanted = wanted or self.workspace.settings.extraction
@@ -61,10 +74,19 @@ class Datapaths(Part):
     def triplet(
         self, example_id: str, target: str | None = None, wanted: ExtractionParameters | None = None
     ) -> Triplet | None:
-        """The example's datapaths where those of adv, src and the candidates are stored, None otherwise.
+        """The example's datapaths where they are stored; nothing is extracted.
 
-        Those of the null targets are among them where all of these are stored, too. `target` names a candidate's image,
-        `wanted` are the extraction parameters, the workspace's by default.
+        Args:
+            example_id: the ID of the example.
+            target: the file name of the candidate to compare; None for the representative target (Sec. 6.2.1).
+            wanted: the extraction parameters; None for the workspace's.
+
+        Returns:
+            The triplet, where the datapaths of adv, src and all candidates are stored, else None. It holds the
+            datapaths of the null targets only where all of these are stored too.
+
+        Raises:
+            AevisError: as `plan`, and for an unknown example.
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted, target)
@@ -82,12 +104,23 @@ class Datapaths(Part):
         nulls: bool = True,
         turn: Turn = nullcontext,
     ) -> Triplet:
-        """The example's datapaths, without those of the null targets where `nulls` says so and the method finds them
-        apart; what an interrupted run had finished is not done again. Each batch is solved within a `turn`.
+        """Extract the datapaths of an example; those that are stored already are not extracted again.
 
-        adv and the targets are explained against src, and src against adv (`core.problem.Foil`). By the method
-        "joint" all are solved together (Eq. 3), the nulls too: solved apart, they would be farther for that alone. So
-        the nulls pull on adv, src and the targets as these pull on one another.
+        adv and the targets are explained against src, and src is explained against adv (see `core.problem.Foil`). By
+        most methods adv comes first, then src given adv, then the targets given both (Eq. 4). By the method "joint" all
+        of them are solved together (Eq. 3), and the nulls with them: nulls that were solved apart would lie farther
+        away for that reason alone. So by "joint" the nulls also pull on the datapaths of adv, src and the targets.
+
+        Args:
+            example_id: the ID of the example.
+            target: the file name of the candidate to compare; None for the representative target (Sec. 6.2.1).
+            progress: is told the share of the work that is done.
+            wanted: the extraction parameters; None for the workspace's.
+            nulls: whether the datapaths of the null targets are extracted too. The method "joint" always extracts them.
+            turn: a context within which each batch is solved; a job lets others come in between two of them.
+
+        Raises:
+            AevisError: as `plan`, for an unknown example, and for an unknown method.
         """
         wanted = wanted or self.workspace.settings.extraction
         plan = self.plan(self.workspace.example(example_id), wanted, target)
@@ -113,7 +146,16 @@ class Datapaths(Part):
         wanted: ExtractionParameters | None = None,
         progress: Progress = silent,
     ) -> Datapath:
-        """One datapath for a set of images of one predicted class, as the 2018 system has it; without a foil."""
+        """Extract one datapath for a set of images of one predicted class, as the system of 2018 does; without a foil.
+
+        Args:
+            names: the file names of the images, in any order.
+            wanted: the extraction parameters; None for the workspace's.
+            progress: is told the share of the work that is done.
+
+        Raises:
+            AevisError: where there is no image, or the images are predicted as different classes.
+        """
         if not names:
             raise AevisError("There is no image to find a datapath of. Choose at least one.")
         wanted = wanted or self.workspace.settings.extraction
@@ -124,7 +166,8 @@ class Datapaths(Part):
         return self.store.remember(key, Datapath, compute)
 
     def is_ready(self, example: Example) -> bool:
-        """Whether all datapaths of an example are stored, extracted as the workspace does."""
+        """Whether all datapaths of an example, the nulls' too, are stored as the workspace's own parameters give
+        them."""
         wanted = self.workspace.settings.extraction
         try:
             return all(map(self.store.has, self.path_keys(self.plan(example, wanted), wanted)))
@@ -133,7 +176,20 @@ class Datapaths(Part):
 
     @one_sight()
     def distances(self, triplet: Triplet, name: str, levels: Levels | None = None) -> DatapathDistance:
-        """How far the three datapaths lie apart at every layer, or level, by "activations", "gates" or "gates-raw"."""
+        """How far the three datapaths of a triplet lie apart along the network.
+
+        Args:
+            triplet: the datapaths of adv, src and the chosen target, and those of the nulls.
+            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates" or "gates-raw".
+            levels: groups of layer indices that are measured as one each; None for every layer alone.
+
+        Returns:
+            The distances d1, d2 and d3 at each of the G levels, (G,) each, and the nulls' shares (m, G). A repeated
+            call with the same triplet gives the same object.
+
+        Raises:
+            AevisError: for an unknown distance.
+        """
         check_distance(name)
         paths = (*(triplet.path(role) for role in Role), *triplet.nulls)
         images = (*(triplet.image(role) for role in Role), *triplet.plan.nulls[: len(triplet.nulls)])
@@ -150,25 +206,47 @@ class Datapaths(Part):
     def distances_between(
         self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
     ) -> dict[tuple[str, str], np.ndarray]:
-        """How far any two of the compared datapaths (`Triplet.members`) lie apart: (L,) at every layer, or level."""
+        """How far any two of several compared datapaths lie apart along the network.
+
+        Args:
+            triplet: the example's datapaths.
+            compared: the file names of the images whose datapaths are compared with adv's; see `Triplet.members`.
+            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates" or "gates-raw".
+            levels: groups of layer indices that are measured as one each; None for every layer alone.
+
+        Returns:
+            For every pair of keys of `Triplet.members` the distance at each of the G levels, (G,); NaN where it is
+            undefined.
+
+        Raises:
+            AevisError: for an unknown distance, and as `Triplet.members`.
+        """
         check_distance(name)
         members = triplet.members(compared)
         traces = {key: self._trace(image, triplet.path_of(image)) for key, image in members.items()}
         return between(self.layers, traces, name, levels)
 
     def _remember(self, of: tuple, key: tuple, make: Callable[[], T]) -> T:
-        """What was made before of these very objects under that key; at most KEPT of such results stay in memory."""
+        """The result that was made of these very objects under this key, or a new one. At most KEPT results stay in
+        memory."""
         place = (*map(id, of), *key)
         with self._keeping:
             found = self._made.get(place)
         if found is None:
-            found = (of, make())  # what it is made of stays, so that no id is used anew
+            found = (of, make())  # the objects are held, so that no other gets their ids
             with self._keeping:
                 self._made[place] = found
         return found[1]
 
     def path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
-        """The keys of adv, src, the candidates and the nulls: each depends on the paths it was held near."""
+        """The store's keys of the datapaths of a plan.
+
+        A key depends on the image, its foil, the parameters that the method uses, and the keys of the datapaths that
+        this one was held near. By the method "joint" it also depends on all images of the plan.
+
+        Returns:
+            The keys in the order adv, src, candidates, nulls.
+        """
         hashes = self.workspace.image_hash
         together = [hashes(name) for name in (*plan.candidates, *plan.nulls)] if wanted.method == "joint" else []
 
@@ -202,10 +280,10 @@ class Datapaths(Part):
         progress: Progress,
         turn: Turn,
     ) -> list[Datapath]:
-        """The datapaths, batch by batch; a batch of which one is missing is solved whole again.
+        """The datapaths of some images, batch by batch; a batch of which one is missing is solved as a whole again.
 
-        So the images that are solved together are always the same ones, however often the work was interrupted: with
-        others beside it, an image's gates differ in the fourth digit.
+        So the same images are always solved together, however often the work was interrupted. An image's gates differ
+        in the fourth digit where other images are solved beside it.
         """
         paths: list[Datapath] = []
         step = datapath.at_once(self.classifier, wanted, len(keys))

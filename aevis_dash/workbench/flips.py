@@ -1,4 +1,8 @@
-"""What happens to the prediction when maps of a layer are replaced: flip-back and its controls."""
+"""Flip-back: what happens to the prediction when feature maps of one layer are replaced, and the controls of that.
+
+A run on one image, usually adv, gets activations of some maps from another run, usually src's (patching). The margin is
+the logit of the wanted class less that of the predicted one.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,21 +27,35 @@ from aevis_dash.workbench.triplet import Triplet, nulls_of
 from aevis_dash.workspace import one_sight
 
 _REFERENCES = 32
-"""Normal images that a mean is taken over."""
+"""The number of normal images that a mean is taken over."""
 DONORS = 20
-"""Other clean images whose maps are put into adv as src's are, so that a choice among maps can be made again."""
+"""The number of other clean images whose maps are put into adv in place of src's, as a control of a choice among
+maps."""
 
 
 @dataclass(frozen=True)
 class Effects:
-    """`values` (n_l,), what putting each map of one layer from src into adv is estimated to do to the margin."""
+    """Stored numbers about single maps: how much each of them is found, or estimated, to move the margin.
+
+    Attributes:
+        values: float32, in the unit of logits; (n_l,) for the maps of one layer, (d, c) for c maps and d donor images,
+            or (d,) for one choice and d donors.
+    """
 
     values: np.ndarray
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A map of `layer` that a search chose among the contributions, found by `method`, to an area of `target`."""
+    """A map that a search chose among the contributions to an area, and what it was chosen for.
+
+    Attributes:
+        target: the map whose area the contributions explain, or PREDICTION.
+        area: the neurons of the target that are explained.
+        layer: the index of the layer that the map was chosen in.
+        method: how the contributions were found, one of CONTRIBUTIONS.
+        channel: the number of the chosen map in its layer.
+    """
 
     target: FeatureMap
     area: AreaOfInterest
@@ -47,7 +65,7 @@ class Choice:
 
 
 class Flips(Part):
-    """Replacing maps, and what that does."""
+    """`bench.flips`: replaces maps in a run of one image, and measures what that does to the prediction."""
 
     def __init__(self, base: Base, judging: Judging, contributions: Contributions):
         super().__init__(base)
@@ -55,10 +73,20 @@ class Flips(Part):
 
     @one_sight()
     def verify(self, example_id: str, asked: Intervention) -> Verification:
-        """Replace maps of a layer in one run and see whether the prediction turns, beside chance.
+        """Replace maps of a layer in one run and see whether the prediction turns, beside random sets and other
+        controls.
 
-        Where a search found no set that does it, there are no maps in the answer. Raises AevisError as
-        `core.flipback.verify`, for an unknown replacement, and where there is nothing to explain.
+        Args:
+            example_id: the ID of the example.
+            asked: the layer, its maps (None to search a small set that turns the prediction), and what replaces them.
+
+        Returns:
+            The verification, from the store where it is stored. It names no maps where a search found no set that turns
+            the prediction.
+
+        Raises:
+            AevisError: for an unknown replacement, where there is nothing to explain, where the workspace has no image
+                of a third class to take a mean or a sample of, and as `core.flipback.verify`.
         """
         if asked.replacement not in REPLACEMENTS:
             raise AevisError(
@@ -70,46 +98,91 @@ class Flips(Part):
         return self.store.remember(key, Verification, compute)
 
     def find_stored(self, example_id: str, asked: Intervention) -> Verification | None:
-        """What `verify` found, where that is stored."""
+        """The result of `verify` for the same question where it is stored, None otherwise. Nothing is replaced."""
         return self.store.get(self._verification_key(example_id, asked), Verification)
 
     @one_sight()
     def single_effects(self, example_id: str, layer: int, maps: Sequence[int]) -> np.ndarray:
-        """(c,) how much each of the maps alone, put from src into adv, moves the margin towards src's class.
+        """How much each of some maps alone, put from src's run into adv's, moves the margin towards src's class.
 
-        Raises AevisError where the attack failed.
+        Args:
+            example_id: the ID of the example.
+            layer: the index of the layer.
+            maps: the c channels of the layer that are tried.
+
+        Returns:
+            The change of logit[src's class] - logit[adv's class], float32 (c,).
+
+        Raises:
+            AevisError: where there is nothing to explain.
         """
         return self._single_effects(example_id, layer, maps, [self.workspace.example(example_id).source])[0]
 
     @one_sight()
     def donors(self, example_id: str) -> tuple[str, ...]:
-        """Up to DONORS clean images of third classes, neither src's nor adv's, by chance but always the same."""
+        """The file names of clean images of third classes, which are predicted neither as src's class nor as adv's.
+
+        They are drawn at random, and are always the same for one example; at most DONORS of them.
+        """
         example = self.workspace.example(example_id)
         taken = {p.label for p in self._judging.predict([example.source, example.adversarial])}
         return nulls_of(self._judging.clean(), example, taken, DONORS, 0)
 
     @one_sight()
     def donor_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
-        """(d, c) what `single_effects` gives with each of the donors, images of other classes, in src's place."""
+        """The effects of `single_effects` with each of some other images in src's place.
+
+        Args:
+            example_id: the ID of the example.
+            layer: the index of the layer.
+            maps: the c channels of the layer that are tried.
+            donors: the file names of d images, such as `donors` gives.
+
+        Returns:
+            The change of logit[src's class] - logit[adv's class], float32 (d, c); from the store where it is stored.
+
+        Raises:
+            AevisError: where there is nothing to explain.
+        """
         key = self._donors_key(example_id, layer, maps, donors)
         compute = lambda: Effects(self._single_effects(example_id, layer, maps, donors))  # noqa: E731
         return self.store.remember(key, Effects, compute).values
 
     def keep_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str], gains: np.ndarray) -> None:
-        """Keep what the same choice gave with each of the d donors, (d,), beside a map that was chosen.
+        """Store what the same choice gave with each of d donors in src's place, beside a map that a search chose.
 
-        The assistant shows it as `assistant.Hop.alike`.
+        The assistant shows these gains as `assistant.Hop.alike`.
+
+        Args:
+            triplet: the datapaths that the search started from.
+            choice: the chosen map, and what it was chosen for.
+            donors: the file names of the d donors.
+            gains: the gain of the margin with each donor, (d,).
         """
         self.store.put(self._choice_key(triplet, choice, donors), Effects(gains))
 
     def stored_choice(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> np.ndarray | None:
-        """The gains (d,) that `keep_choice` kept; None for a map that no search chose."""
+        """The gains (d,) that `keep_choice` stored for this choice and these donors; None for a map that no search
+        chose."""
         found = self.store.get(self._choice_key(triplet, choice, donors), Effects)
         return None if found is None else found.values
 
     def exchange_effects(self, example_id: str, layer: int) -> np.ndarray:
-        """(n_l,) by how much each map of a layer, put from src into adv as all of them are, moves the margin towards
-        src's class, estimated by gradients (`Exchange.integrate`). Raises AevisError where the attack failed."""
+        """Estimate by how much each map of a layer moves the margin when all maps are put from src into adv together.
+
+        The estimate integrates gradients along the line between the two runs (`core.intervention.Exchange.integrate`).
+
+        Args:
+            example_id: the ID of the example.
+            layer: the index of the layer.
+
+        Returns:
+            The part of each map in the change of logit[src's class] - logit[adv's class], (n_l,); from the store where
+            it is stored.
+
+        Raises:
+            AevisError: where there is nothing to explain.
+        """
 
         def compute() -> Effects:
             asked = self._question(example_id, Intervention(layer))
@@ -119,12 +192,13 @@ class Flips(Part):
         return self.store.remember(self._effects_key(example_id, layer), Effects, compute).values
 
     def stored_exchange_effects(self, example_id: str, layer: int) -> np.ndarray | None:
-        """(n_l,) what `exchange_effects` found, where that is stored."""
+        """The result (n_l,) of `exchange_effects` where it is stored, None otherwise. Nothing is computed."""
         found = self.store.get(self._effects_key(example_id, layer), Effects)
         return None if found is None else found.values
 
     def depths(self) -> tuple[int, ...]:
-        """The last layer of every stage."""
+        """The indices of the last layer of every stage, from the input to the output. A stage is an outermost
+        module."""
         return tuple(level[-1] for level in evaluation.levels(self.layers, "stage"))
 
     def _choice_key(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> str:
@@ -138,7 +212,8 @@ class Flips(Part):
         return self.key("effects", images=images, layer=layer, maps=list(maps))
 
     def _single_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
-        """(d, c) how much each map alone, put from each donor image into adv, moves the margin to src's class."""
+        """How much each of c maps alone, put from each of d donor images into adv, moves the margin to src's class: (d,
+        c)."""
         if not len(maps) or not len(donors):
             return np.zeros((len(donors), len(maps)), np.float32)
         asked, images = self._question(example_id, Intervention(layer)), self.workspace.read(donors)
@@ -162,7 +237,8 @@ class Flips(Part):
         return self.key("verification", images=hashes, asked=asked, **alone)
 
     def _stand_ins(self, example: Example, asked: Intervention) -> tuple[str, ...]:
-        """The normal images of third classes whose activations take a run's maps' place."""
+        """The normal images of third classes whose activations replace the maps; none where nothing is averaged or
+        sampled."""
         if asked.replacement not in ("mean", "resample"):
             return ()
         taken = {p.label for p in self._judging.predict([example.source, example.adversarial])}
@@ -173,6 +249,7 @@ class Flips(Part):
         return names
 
     def _question(self, example_id: str, asked: Intervention) -> flipback.FlipQuestion:
+        """The receiver, the donor and the two classes of an intervention on an example."""
         example = self.workspace.example(example_id)
         source, adversarial = self._judging.explainable(example)
         src, adv = (self.workspace.read([name]) for name in (example.source, example.adversarial))

@@ -1,4 +1,9 @@
-"""Predictions, adversarial scores, and whether an image is the adversarial of another."""
+"""What the classifier says of images: predictions, adversarial scores, and whether two images are an attack and its
+source.
+
+A normal image is *clean* where its prediction is the class of its label, or where it has no label. Clean images are the
+references of adversarial scores and the candidates for targets.
+"""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,36 +24,45 @@ from aevis_dash.workbench.references import CleanImages, Judgements, References
 from aevis_dash.workspace import one_sight
 
 BATCH = 16
-"""Images that are classified, or attacked, at once."""
+"""The number of images that are classified, or attacked, at once."""
 DIGESTS_VERSION = 1
-"""Of the form in which digests of files are kept."""
+"""The version of the form in which the digests of files are stored."""
 _NAMED = 3
-"""Pairs that a warning names."""
+"""The number of pairs that one warning names."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one forward run says of an image: `probabilities` (K,) and the head's input `features` (d,)."""
+    """What one forward run says of an image.
+
+    Attributes:
+        probabilities: of the K classes, (K,), after the softmax.
+        features: h(x), the input of the classifier's head, (d,).
+    """
 
     probabilities: np.ndarray
     features: np.ndarray
 
     @cached_property
     def prediction(self) -> Prediction:
+        """The predicted class with its probabilities."""
         return Prediction(self.probabilities)
 
 
 @dataclass(frozen=True)
 class KnownDigests:
-    """What `Workspace.known_digests` gave: so that the next process need not read every image to know what it is."""
+    """What `Workspace.known_digests` gave, one line for each file, so that the next process need not read every
+    image."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """All examples as they were judged against these references, when their images had these digests, and the scores of
-    those of their sources that were asked for."""
+    """All examples as they were judged against these references, when their images had these digests.
+
+    `source_scores` holds the adversarial scores of those of their sources that were asked for so far.
+    """
 
     references: References
     digests: Mapping[str, str]
@@ -62,7 +76,7 @@ class _Judged:
 
 
 class Judging(Part):
-    """What the classifier says of images, and the adversarial scores of examples."""
+    """`bench.judging`: predictions of images, adversarial scores of examples, and which pairs are attacks."""
 
     def __init__(self, base: Base):
         super().__init__(base)
@@ -76,7 +90,18 @@ class Judging(Part):
 
     @one_sight()
     def judge(self, names: Sequence[str], progress: Progress = silent) -> list[Judgement]:
-        """Predictions and head features of images, given as in the tables."""
+        """Classify images, one forward run each; what is stored is not run again.
+
+        Args:
+            names: the file names of the images, as the tables give them.
+            progress: is told the share of the work that is done.
+
+        Returns:
+            One judgement for each of the names, in their order.
+
+        Raises:
+            AevisError: for an image that cannot be read, or for which the model gives NaN.
+        """
         hashes = {name: self.workspace.image_hash(name) for name in names}
         missing = [name for name, image in hashes.items() if not self._judgement(image)]
         for i in range(0, len(missing), BATCH):
@@ -85,14 +110,15 @@ class Judging(Part):
         return [self._judged[hashes[name]] for name in names]
 
     def predict(self, names: Sequence[str]) -> list[Prediction]:
-        """What the classifier says of images."""
+        """The predictions of images, given by their file names; see `judge`."""
         return [j.prediction for j in self.judge(names)]
 
     @one_sight()
     def references(self, progress: Progress = silent) -> References:
-        """The judgements of all normal images, the same object as long as neither the table nor an image changes.
+        """The judgements of all normal images, which examples are compared with; raises AevisError as `judge`.
 
-        What was judged before, by this or another process, is not judged again.
+        Images that this or another process has judged before are not judged again. The result is the same object as
+        long as neither the table of images nor any image changes.
         """
         with self._listing:
             if self._references is None:
@@ -105,8 +131,10 @@ class Judging(Part):
             return self._references
 
     def recall(self) -> None:
-        """Read what is stored of the normal images where none of them is missing there, so that the processes forked
-        from this one need not. Raises AevisError for an image that cannot be read."""
+        """Read the stored judgements of the normal images, where all of them are stored; nothing is computed.
+
+        A fork server calls this, so that its processes share what was read. Raises AevisError for an unreadable image.
+        """
         kept = self._stored_judgements()
         if kept is None:
             return
@@ -119,9 +147,13 @@ class Judging(Part):
     def judged_examples(
         self, progress: Progress = silent, among: Sequence[Example] | None = None
     ) -> list[JudgedExample]:
-        """Examples, all of the table by default, with their predictions, perturbations and adversarial scores.
+        """Examples with their predictions, perturbations and adversarial scores; raises AevisError as `judge`.
 
-        Where their own table has no label of the source, that of images.csv holds.
+        Where an example has no true label of its own, the label of its source in images.csv takes its place.
+
+        Args:
+            progress: is told the share of the work that is done.
+            among: the examples to judge; None for all of the workspace's table.
         """
         if among is not None:
             return self._judge_examples(among, progress)
@@ -129,9 +161,9 @@ class Judging(Part):
 
     @one_sight()
     def examples_digest(self) -> str:
-        """A digest of all examples as they are judged, and of the normal images: what the whole set is compared from.
+        """A digest of all examples as they are judged, and of the normal images.
 
-        It changes seldom; what listens to it is not drawn at every filter.
+        It changes only with one of these, so the page compares all examples anew by it, and not at every filter.
         """
         return self._judged_now().digest
 
@@ -158,12 +190,13 @@ class Judging(Part):
         return found
 
     def clean(self) -> CleanImages:
-        """The normal images that are predicted as their label says (or have none)."""
+        """The normal images that are predicted as their label says, and those without a label."""
         return self.references().clean
 
     @one_sight()
     def source_scores(self, examples: Sequence[Example]) -> list[float]:
-        """Adversarial scores of the examples' normal sources, each compared with other images only."""
+        """The adversarial scores of the examples' source images, none of which is compared with itself; NaN without
+        references."""
         names = list(dict.fromkeys(e.source for e in examples))
         references, digests, judged = self.references(), self.workspace.example_digests(), self._all
         current = judged is not None and judged.references is references and judged.digests is digests
@@ -174,7 +207,7 @@ class Judging(Part):
 
     @one_sight()
     def perturbation(self, example: Example) -> Perturbation:
-        """What tells an example's adversarial from its source, measured once for these files."""
+        """What tells an example's adversarial from its source; measured once for these files and then stored."""
         workspace, names = self.workspace, (example.source, example.adversarial)
         made_of = {"images": [workspace.image_hash(name) for name in names], "read": workspace.settings.preprocessing}
         key = key_of("pair", pairs.VERSION, **made_of)
@@ -184,20 +217,24 @@ class Judging(Part):
         return self._pairs[key]
 
     def allow_large(self, example_ids: Sequence[str]) -> None:
-        """Keep in the table that the user insists on those of the examples that cannot be attacks on their sources."""
+        """Note in the table that the user insists on those of the examples that cannot be attacks on their sources."""
         examples = [self.workspace.example(example_id) for example_id in example_ids]
         large = [e.id for e in examples if not (e.allow_large or self.perturbation(e).is_attack)]
         if large:
             self.workspace.allow_large(large)
 
     def auroc(self, examples: Sequence[JudgedExample]) -> float:
-        """How well the score tells the misclassified adversarials from their sources."""
+        """How well the score tells the misclassified adversarials from their sources: the AUROC, 0.5 by chance, 1 at
+        best."""
         fooled = [e for e in examples if e.misclassified]
         return adversarial_score.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
 
     def score_follows_size(self, examples: Sequence[JudgedExample]) -> float:
-        """Spearman's rank correlation, over the misclassified adversarials, of the score with the norm of the head's
-        input, which grows with how far an attack overshoots; NaN for fewer than three with a score."""
+        """How closely the adversarial score follows the l2 norm of the head's input, which grows as an attack
+        overshoots.
+
+        It is Spearman's rank correlation over the misclassified adversarials; NaN where fewer than three have a score.
+        """
         fooled = [e for e in examples if e.misclassified and np.isfinite(e.score)]
         if len(fooled) < 3:
             return float("nan")
@@ -205,7 +242,15 @@ class Judging(Part):
         return rank_correlation(np.array([e.score for e in fooled]), np.array(sizes))
 
     def explainable(self, example: Example) -> tuple[Prediction, Prediction]:
-        """What is predicted of source and adversarial; raises AevisError where there is nothing to explain."""
+        """Check that an example has something to explain.
+
+        Returns:
+            The predictions of the source and of the adversarial, which differ.
+
+        Raises:
+            AevisError: where the adversarial cannot be an attack on its source and the user does not insist on it, or
+                where both images are predicted as the same class.
+        """
         found = self.perturbation(example)
         if not (example.allow_large or found.is_attack):
             raise AevisError(pairs.refusal(example, found, self._remedy(example)))
@@ -220,7 +265,10 @@ class Judging(Part):
         return source, adversarial
 
     def warnings(self) -> tuple[str, ...]:
-        """Of the pairs looked at so far: those that exceed their epsilon, and those that cannot be attacks."""
+        """Warnings about the pairs that were looked at so far, one sentence each.
+
+        They name pairs that differ by more than the epsilon of their attack, and pairs that cannot be attacks.
+        """
         said = list(self._excesses.values())
         if len(said) > _NAMED:
             said = [*said[:_NAMED], f"So do the adversarials of {so_many(len(said) - _NAMED, 'more example')}."]
@@ -233,7 +281,8 @@ class Judging(Part):
         return tuple(said)
 
     def _remedy(self, example: Example) -> str:
-        """What would make an example's images a pair, tried once for these files and those of the workspace."""
+        """A sentence that says what would make an example's two images a pair; found once for these files and then
+        stored."""
         own = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
         made_of = {
             "images": [*own, *self.workspace.image_list().digests],
@@ -243,7 +292,7 @@ class Judging(Part):
         return self.store.remember(key, lineup.Remedy, lambda: lineup.remedy(self.workspace, example)).text
 
     def _judgement(self, image: str) -> Judgement | None:
-        """Of the image of that digest, where it is known."""
+        """The judgement of the image with this digest, where it is in memory or stored; None otherwise."""
         if image not in self._judged:
             found = self.store.get(self.key("judgement", image=image), Judgement)
             if found is not None:
@@ -272,8 +321,10 @@ class Judging(Part):
         ]
 
     def _judgements(self, listed: ImageList, before: Judgements | None, progress: Progress) -> Judgements:
-        """The judgements of all images of a list, kept as one table beside those of single images: reading 10,000 files
-        takes many seconds."""
+        """The judgements of all images of a list as one table, which is stored beside those of single images.
+
+        The table is there because reading 10,000 single files takes many seconds.
+        """
         rows = {} if before is None else {digest: row for row, digest in enumerate(before.digests.tolist())}
         digests = np.array([digest.encode() for digest in listed.digests], "S32")
         missing = [place for place, digest in enumerate(digests.tolist()) if digest not in rows]
@@ -286,7 +337,7 @@ class Judging(Part):
             for place, judgement in zip(places, self.judge([listed.files[i] for i in places]), strict=True):
                 prediction = judgement.prediction
                 found[place] = (prediction.label, prediction.confidence, judgement.features)
-                self._judged.pop(listed.digests[place], None)  # 10,000 of them would take much memory
+                self._judged.pop(listed.digests[place], None)  # 10,000 single judgements would take much memory
         old = [(place, rows[digest]) for place, digest in enumerate(digests.tolist()) if digest in rows]
         if before is not None:
             found |= {place: (before.predicted[i], before.confidence[i], before.features[i]) for place, i in old}
@@ -319,13 +370,15 @@ class Judging(Part):
 
 
 def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
-    """The misclassified example whose score is the median of theirs; None where there is none."""
+    """The misclassified example whose adversarial score is the median of theirs; None where none is misclassified."""
     return next(iter(by_nearness_to_medium(examples)), None)
 
 
 def by_nearness_to_medium(examples: Sequence[JudgedExample]) -> list[JudgedExample]:
-    """The misclassified examples, that of median score first, then by how far their ranks are from it; those without a
-    score only where none has one."""
+    """The misclassified examples, in the order of how near the rank of their score is to the median; the median first.
+
+    Examples without a score are left out, unless no misclassified example has a score.
+    """
     scored = sorted((e for e in examples if e.misclassified and np.isfinite(e.score)), key=lambda e: e.score)
     fooled = scored or [e for e in examples if e.misclassified]
     ranks = sorted(range(len(fooled)), key=lambda rank: abs(rank - len(fooled) // 2))

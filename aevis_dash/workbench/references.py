@@ -1,4 +1,7 @@
-"""What the classifier says of all normal images, as one table: the references that examples are compared with."""
+"""What the classifier says of all normal images, as one table: the references that examples are compared with.
+
+A normal image is *clean* where its prediction is the class of its label, or where it has no label.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,8 +15,14 @@ from aevis_dash.image_list import ImageList
 
 @dataclass(frozen=True)
 class Judgements:
-    """What is kept of the judgements of m images between two runs: their files' `digests` (m,), as bytes, the classes
-    that are `predicted` for them (m,), their `confidence` (m,), and the head's inputs, `features` (m, d)."""
+    """What is stored of the judgements of m images, so that a later run need not judge them again.
+
+    Attributes:
+        digests: the digests of the image files, as bytes, (m,).
+        predicted: the index of each image's predicted class, int (m,).
+        confidence: the probability of that class, (m,).
+        features: the input of the classifier's head on each image, (m, d).
+    """
 
     digests: np.ndarray
     predicted: np.ndarray
@@ -23,7 +32,12 @@ class Judgements:
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The judgements of the normal images of `listed`, in its order."""
+    """The judgements of all N normal images of a workspace, in the order of `listed`.
+
+    Attributes:
+        listed: the normal images with their digests at one moment.
+        judgements: what the classifier says of each of them.
+    """
 
     listed: ImageList
     judgements: Judgements
@@ -31,26 +45,35 @@ class References:
 
     @cached_property
     def right(self) -> np.ndarray:
-        """(N,) which images are clean: predicted as their label says, or without a label."""
+        """Which of the normal images are clean, bool (N,)."""
         labels = np.array([-1 if entry.label is None else entry.label for entry in self.listed.entries], int)
         return (labels < 0) | (labels == self.judgements.predicted)
 
     @cached_property
     def clean(self) -> "CleanImages":
-        """The clean images among them."""
+        """The clean images among the normal ones."""
         places = np.flatnonzero(self.right)
         files = np.array(self.listed.files, object)[places]
         return CleanImages(files, self.judgements.predicted[places], self.judgements.confidence[places])
 
     @cached_property
     def sigma(self) -> float:
-        """The bandwidth of the adversarial score: see `adversarial_score.bandwidth`."""
+        """The bandwidth of the adversarial score over the clean images; see `core.adversarial_score.bandwidth`."""
         kept = self.judgements
         return adversarial_score.bandwidth(kept.features[self.right], kept.predicted[self.right])
 
     def score(self, digest: str, features: np.ndarray, label: int, source: str) -> float:
-        """The adversarial score of the image of that digest, predicted as `label`, whose head input is `features` (d,):
-        against the clean images of that class other than `source`. NaN where there is none."""
+        """The adversarial score of one image, against the clean images of the class that it is predicted as.
+
+        Args:
+            digest: the digest of the image.
+            features: the input of the classifier's head on the image, (d,).
+            label: the class that the image is predicted as.
+            source: the file name of a normal image that is left out of the references, which is the image's own source.
+
+        Returns:
+            -log K(x), where higher means more obviously adversarial; NaN where no reference image is left.
+        """
         key = (digest, source)
         if key not in self._scores:
             alike = self._alike(label)
@@ -60,14 +83,19 @@ class References:
         return self._scores[key]
 
     def _alike(self, label: int) -> np.ndarray:
-        """The places of the clean images of a class."""
+        """The places, among the normal images, of the clean images of a class."""
         return np.flatnonzero(self.right & (self.judgements.predicted == label))
 
 
 @dataclass(frozen=True, eq=False)
 class CleanImages:
-    """Clean normal images, in the table's order: their `files` (m,), the classes `predicted` (m,) for them and the
-    `confidence` (m,) of that."""
+    """The m clean normal images of a workspace, in the order of the table of images.
+
+    Attributes:
+        files: their file names, (m,).
+        predicted: the index of each image's predicted class, (m,).
+        confidence: the probability of that class, (m,).
+    """
 
     files: np.ndarray
     predicted: np.ndarray
@@ -76,15 +104,16 @@ class CleanImages:
 
     @property
     def classes(self) -> set[int]:
-        """The classes that any of them is predicted as."""
+        """The classes that at least one clean image is predicted as."""
         return set(np.unique(self.predicted).tolist())
 
     def of_class(self, label: int) -> tuple[str, ...]:
-        """Those predicted as `label`, in the table's order."""
+        """The file names of the images that are predicted as `label`, in the order of the table."""
         return tuple(self.files[self.predicted == label])
 
     def surest_of_class(self, label: int) -> tuple[str, ...]:
-        """Those predicted as `label`, surest first, those alike by name."""
+        """The file names of the images that are predicted as `label`, of highest confidence first, and by name where it
+        is equal."""
         if label not in self._surest:
             places = np.flatnonzero(self.predicted == label).tolist()
             ranked = sorted(places, key=lambda i: (-self.confidence[i], self.files[i]))
@@ -92,5 +121,6 @@ class CleanImages:
         return self._surest[label]
 
     def of_other_classes(self, labels: Collection[int]) -> np.ndarray:
-        """The files (k,) of those that are predicted as none of the `labels`, in the table's order."""
+        """The file names (k,) of the images that are predicted as none of the classes `labels`, in the order of the
+        table."""
         return self.files[~np.isin(self.predicted, list(labels))]

@@ -1,4 +1,8 @@
-"""An example's datapaths beside one another: adversarial, source, candidate targets and null targets."""
+"""An example's datapaths beside one another: adversarial, source, candidate targets and null targets.
+
+A *candidate* target is a clean image of the class that adv is taken for. A *null* target is a clean image of a random
+other class; the distances to it tell what a distance to any image at all would be.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +17,15 @@ from aevis_dash.workbench.references import CleanImages
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images an example is compared with: candidate targets and null targets, by file name."""
+    """Which images an example is compared with.
+
+    Attributes:
+        example: the source and its adversarial.
+        source_label: the class that the source is predicted as.
+        adversarial_label: the class that the adversarial is predicted as.
+        candidates: the file names of the candidate targets, of highest confidence first.
+        nulls: the file names of the null targets.
+    """
 
     example: Example
     source_label: int
@@ -24,11 +36,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Triplet:
-    """An example's datapaths: adv, src given adv, and each candidate target given both.
+    """An example's datapaths: those of adv, of src, of every candidate target, and of the null targets.
 
-    `target` is the index of the candidate that is compared; the representative unless another was chosen.
-    `similarity` of each candidate to adv is 1 / ||z_adv - z_tar|| (Sec. 6.2.1). `nulls` are the datapaths of the plan's
-    null targets, all of them or none; `pending` says how many are still to be extracted.
+    Attributes:
+        plan: the images that the datapaths belong to.
+        adversarial: the datapath of adv.
+        source: the datapath of src.
+        candidates: the datapaths of the plan's candidates, in their order.
+        nulls: the datapaths of the plan's nulls, in their order; all of them, or none where some are still to be
+            extracted.
+        target: the index of the candidate that is compared with adv and src. It is the representative target, whose
+            datapath is most similar to adv's (Sec. 6.2.1 of the paper), unless the user chose another.
     """
 
     plan: Plan
@@ -40,22 +58,33 @@ class Triplet:
 
     @property
     def pending(self) -> int:
+        """How many datapaths of null targets are still to be extracted."""
         return len(self.plan.nulls) - len(self.nulls)
 
     def path(self, role: Role) -> Datapath:
+        """The datapath of the role; that of the chosen candidate for the target."""
         return {Role.SOURCE: self.source, Role.ADVERSARIAL: self.adversarial}.get(role, self.candidates[self.target])
 
     def image(self, role: Role) -> str:
-        """The file name of the role's image."""
+        """The file name of the role's image; that of the chosen candidate for the target."""
         example = self.plan.example
         names = {Role.SOURCE: example.source, Role.ADVERSARIAL: example.adversarial}
         return names.get(role, self.plan.candidates[self.target])
 
     def members(self, compared: Sequence[str] = ()) -> dict[str, str]:
-        """The image of every compared datapath by its key (`domain.further`): adv, and of the source's, the
-        candidates' and the nulls' those that `compared` names, at least one; the triplet's for none.
+        """The images whose datapaths are compared, by the keys under which pictures and tables name them.
 
-        Raises AevisError for an image without a datapath here, or for more than DATAPATHS in all.
+        Args:
+            compared: the file names of the images to compare with adv: the source, candidates or nulls. () for the
+                source and the chosen candidate.
+
+        Returns:
+            The file name of each image by its key. The keys are the roles, and those that `domain.further` makes for
+            other candidates and for nulls; adv is always among them.
+
+        Raises:
+            AevisError: for an image without a datapath in this triplet, or where more than DATAPATHS are compared, adv
+                included.
         """
         if not compared:
             return {role: self.image(role) for role in Role}
@@ -75,35 +104,50 @@ class Triplet:
         return found | {further(len(targets) + 1 + i, other=i): name for i, name in enumerate(others, start=1)}
 
     def path_of(self, image: str) -> Datapath:
-        """The datapath of one of the example's images, its candidates and its nulls."""
+        """The datapath of an image of the plan, given by its file name. Raises ValueError for another image."""
         names = (self.plan.example.adversarial, self.plan.example.source, *self.plan.candidates, *self.plan.nulls)
         return self.paths[names.index(image)]
 
     @property
     def similarity(self) -> tuple[float, ...]:
+        """The similarity of each candidate to adv, 1 / (||z_adv - z_tar||_2 / sqrt(n)), infinite where equal (Sec.
+        6.2.1)."""
         distances = (datapath.distance(self.adversarial, c) for c in self.candidates)
         return tuple(float(1 / d) if d > 0 else float("inf") for d in distances)
 
     @property
     def paths(self) -> tuple[Datapath, ...]:
+        """All datapaths, in the order adv, src, candidates, nulls."""
         return (self.adversarial, self.source, *self.candidates, *self.nulls)
 
 
 def candidates_of(clean: CleanImages, example: Example, label: int) -> tuple[str, ...]:
-    """The files of the clean images that are predicted as `label`, surest first; without the example's source."""
+    """The file names of the clean images that are predicted as `label`, of highest confidence first, without the
+    source."""
     return tuple(file for file in clean.surest_of_class(label) if file != example.source)
 
 
 def nulls_of(clean: CleanImages, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
-    """The files of `count` of the clean images, drawn by chance among those predicted as none of the `taken` classes;
-    always the same ones for an example and a seed."""
+    """The file names of clean images of random other classes.
+
+    Args:
+        clean: the clean images to draw from.
+        example: the example, whose ID is part of the seed.
+        taken: the classes whose images are not drawn.
+        count: the number of images at most; fewer where there are not as many.
+        seed: of the draw, which gives the same images for the same example and seed.
+    """
     others = clean.of_other_classes(taken)
     order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
     return tuple(others[order[:count]])
 
 
 def batches_of(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
-    """What is extracted together, as places among adv, src, candidates and nulls: first, and one past the last."""
+    """The datapaths of a plan that are extracted together, which depends on the method.
+
+    Returns:
+        Half-open ranges (first, one past the last) of places in the order adv, src, candidates, nulls.
+    """
     null, end = 2 + len(plan.candidates), 2 + len(plan.candidates) + len(plan.nulls)
     if wanted.method == "joint":
         return [(0, end)]
@@ -111,14 +155,28 @@ def batches_of(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]
 
 
 def foil_of(plan: Plan, place: int) -> tuple[int, str]:
-    """The class and the image that adv (0), src (1) or a target (2 and more) is explained against."""
+    """The foil that one image of a plan is explained against.
+
+    Args:
+        plan: the images of the example.
+        place: 0 for adv, 1 for src, 2 and more for a target.
+
+    Returns:
+        The class and the file name of the foil: src's for adv and the targets, adv's for src.
+    """
     if place == 1:
         return plan.adversarial_label, plan.example.adversarial
     return plan.source_label, plan.example.source
 
 
 def triplet_of(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:
-    """The triplet of the paths of adv, src, the candidates and the nulls; only those of the nulls may be missing."""
+    """Put extracted datapaths together to a triplet.
+
+    Args:
+        plan: the images of the example.
+        paths: the datapaths of adv, src, the candidates and the nulls, in this order; only those of nulls may be None.
+        target: the file name of the candidate to compare; None for the representative target (Sec. 6.2.1).
+    """
     count = 2 + len(plan.candidates)
     adversarial, source, *candidates = [path for path in paths[:count] if path is not None]
     nulls = [path for path in paths[count:] if path is not None]

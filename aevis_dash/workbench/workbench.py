@@ -15,11 +15,20 @@ from aevis_dash.workbench.maps import FeatureMaps
 from aevis_dash.workspace import Workspace
 
 READY = 40
-"""Examples among which one whose datapaths are stored is looked for."""
+"""The number of examples among which one with stored datapaths is looked for."""
 
 
 class Workbench(Part):
-    """The analysis of one workspace, part by part; methods may run in several threads."""
+    """The analysis of one workspace, with a part for each kind of question. Its methods may run in several threads.
+
+    Attributes:
+        judging: predictions, adversarial scores, and which pairs are attacks.
+        attacks: attacks on normal images.
+        maps: activations and receptive fields of feature maps.
+        datapaths: extraction of datapaths, and the distances between them.
+        contributions: which earlier maps made an area, or the prediction, what it is.
+        flips: replacing maps in a run, and what that does to the prediction.
+    """
 
     def __init__(self, workspace: Workspace):
         base = Base(workspace)
@@ -34,23 +43,28 @@ class Workbench(Part):
 
     @property
     def learning(self) -> Learning:
-        """What the maps have learned from the workspace's normal images: the index that grows, and its work."""
+        """What the maps have learned from the workspace's normal images: an index that grows as more images are looked
+        at."""
         if self._learning is None or self._learning.store is not self.store:
             self._learning = Learning(self.workspace, self.store, self.classifier)
         return self._learning
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes answers about this workspace doubtful as a whole, a sentence each.
+        """Sentences about what makes answers about this workspace doubtful as a whole.
 
-        The command line prints them and adds them to its documents, the page shows them as long as they hold.
+        The command line prints them and adds them to its documents. The page shows each as long as it holds.
         """
         own = self.classifier.warnings + self.base.tested.warnings + self.store.warnings
         return own + self.workspace.warnings + self.judging.warnings()
 
     def opening(self, examples: Sequence[JudgedExample]) -> JudgedExample | None:
-        """The example to begin with: the workspace's own choice, else the misclassified one nearest the median score
-        whose datapaths are stored, among the READY nearest; the one of median score where none of them has any."""
+        """The example that the page and the command line begin with; None where no example is misclassified.
+
+        It is the one that workspace.toml names, where `examples` has it. Otherwise it is a misclassified example whose
+        score is near the median: the nearest whose datapaths are stored, among the READY nearest, or the nearest of
+        all.
+        """
         wanted = self.workspace.settings.opens_on
         chosen = [e for e in examples if e.example.id == wanted]
         if chosen:
@@ -60,7 +74,11 @@ class Workbench(Part):
 
 
 def open_workbench(root: Path) -> Workbench:
-    """The workbench of a workspace folder, where what killed writers left is swept."""
+    """Open the workspace in a folder and give its workbench; unfinished files that killed processes left are removed.
+
+    Raises:
+        AevisError: where the workspace's settings, classes or tables cannot be read.
+    """
     bench = Workbench(Workspace(root))
     bench.workspace.sweep()
     bench.store.sweep()
