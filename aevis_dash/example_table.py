@@ -16,14 +16,21 @@ from aevis_dash.reading import Digests
 from aevis_dash.tables import Table, digest_of_table, read_table, write_table
 
 PATIENCE = 60
-"""Seconds to wait for another process that writes the table; it takes a fraction of one."""
+"""Seconds to wait for another process that is writing the table, which takes a fraction of a second."""
 _NEEDED = ("id", "source", "adversarial")
 _COLUMNS = tuple(field.name for field in fields(Example))
 _YES, _NO = "yes", "no"
 
 
 class ExampleTable:
-    """The examples at `path`; `label` gives the class index of what a cell says, and where it stands, or None."""
+    """The examples in the table examples.csv of one workspace.
+
+    Args:
+        path: the file of the table.
+        files: computes digests of files, by which a change of the table is noticed.
+        label: gives the class index that the text of a cell names, or None for an empty cell. Its second argument says,
+            for error messages, where the cell stands.
+    """
 
     def __init__(self, path: Path, files: Digests, label: Callable[[str, str], int | None]):
         self.path = path
@@ -32,8 +39,13 @@ class ExampleTable:
         self._images: tuple[dict[str, Example], dict[str, None]] | None = None
 
     def by_id(self) -> dict[str, Example]:
-        """The examples as the table has them now, by their ids: the same object until it changes; empty where there is
-        no table."""
+        """The examples as the table has them now, by their IDs; empty where there is no table.
+
+        The result is the same object until the table changes.
+
+        Raises:
+            AevisError: where the table cannot be read, or a value in it does not fit.
+        """
         missing = not os.path.lexists(self.path)  # a link to nothing is a table that cannot be read
         digest = "" if missing else digest_of_table(self._files, self.path)
         if self._known is None or self._known[0] != digest:
@@ -41,7 +53,8 @@ class ExampleTable:
         return self._known[1]
 
     def images(self) -> Mapping[str, None]:
-        """The names of all sources and adversarials, in the table's order, each once."""
+        """The names of all sources and adversarials, in the table's order, each once. The values of the mapping are
+        None."""
         examples, known = self.by_id(), self._images
         if known is None or known[0] is not examples:
             known = self._images = (
@@ -51,8 +64,12 @@ class ExampleTable:
         return known[1]
 
     def keep(self, examples: Sequence[Example]) -> None:
-        """Add the examples' rows, or replace rows of the same id; rows keep their order, and columns that are not ours
-        their values."""
+        """Add the rows of examples, or replace rows of the same ID. Rows keep their order, and foreign columns their
+        values.
+
+        Raises:
+            AevisError: where the table cannot be read, or another process has been writing it for PATIENCE seconds.
+        """
         with self._editing():
             table = self._read()
             rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
@@ -61,7 +78,8 @@ class ExampleTable:
             self._write(table, rows.values())
 
     def allow_large(self, example_ids: Collection[str]) -> None:
-        """Keep in the table that the user insists on these examples (`Example.allow_large`)."""
+        """Note in the table that the user insists on these examples (`Example.allow_large`). Raises AevisError as
+        `keep`."""
         with self._editing():
             table = self._read()
             rows = [row | {"allow_large": _YES} if row["id"] in example_ids else row for _, row in table.rows]
@@ -69,7 +87,8 @@ class ExampleTable:
 
     @contextmanager
     def _editing(self) -> Iterator[None]:
-        """While it lasts no other process reads the table of examples to write it anew: rows would be lost."""
+        """Hold the lock of the table, so that no other process changes it between reading and writing, and no row is
+        lost."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         try:
             with FileLock(lock, timeout=PATIENCE):
@@ -81,7 +100,7 @@ class ExampleTable:
             ) from error
 
     def _read(self) -> Table:
-        """The table of examples, whose ids are refused where they are empty or stand twice."""
+        """The table as it is now. A table is refused where an ID is empty or stands twice."""
         path = self.path
         if not os.path.lexists(path):
             return Table(_COLUMNS, [])
@@ -103,7 +122,7 @@ class ExampleTable:
         return table
 
     def _write(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the table with its own columns, and with those of ours that it lacks."""
+        """Write the table with its own columns, and with those of an example's columns that it lacks."""
         ours = [name for name in _COLUMNS if name not in table.columns]
         write_table(self.path, [*table.columns, *ours], rows)
 
@@ -131,10 +150,21 @@ class ExampleTable:
 
 
 def declared_epsilon(value: str, attack: str, where: str) -> float | None:
-    """The epsilon of an attack in grey levels of 255: the column's value, else what the attack's words say.
+    """The epsilon of an attack in grey levels of 255: the value of its column, else what the words on the attack say.
 
-    The words count where they name one length as N/255 and no norm but the largest change: "MI-FGSM 8/255, 10 steps",
-    but neither "PGD 8/255, step 2/255" nor "L2 128/255". Raises AevisError for a value that is no number from 0 to 255.
+    The words count where they name one length as N/255 and no norm other than the largest change. "MI-FGSM 8/255, 10
+    steps" counts, but "PGD 8/255, step 2/255" and "L2 128/255" do not.
+
+    Args:
+        value: the text in the column `epsilon`; may be empty.
+        attack: the words on the attack.
+        where: says, for error messages, where the value stands.
+
+    Returns:
+        The epsilon, or None where neither says it.
+
+    Raises:
+        AevisError: for a value that is no number from 0 to 255.
     """
     if not value.strip():
         found = set(re.findall(r"(?<![\d.])(\d{1,3}(?:\.\d{1,9})?)\s*/\s*255(?![\d.])", attack))

@@ -1,6 +1,7 @@
-"""Writing files whole or not at all, and sweeping what a killed writer left.
+"""Writing files whole or not at all, and removing what a killed process left.
 
-A file is written beside its place, is on the disk before it is moved there, and so never seen half.
+A new file is written under another name in the same folder, is brought to the disk, and is then moved to its place. So
+nobody ever sees half of it.
 """
 
 import errno
@@ -26,15 +27,22 @@ READ_ONLY = (
     *(errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP),  # a file in a folder's place, or /proc
 )
-"""What the system says of a place where nothing can be written, however much space it has."""
+"""The system's error numbers for a place where nothing can be written, however much space it has."""
 
 
 def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
-    """Call `write` with a binary file that takes `path`'s place once it is complete and on the disk.
+    """Write a file so that it is there whole or not at all.
 
-    A symbolic link stays, and what it points to is written. A file that was there before hands on its permissions.
-    Raises AevisError where something else than a file stands there (a device, a folder) and where the disk is full;
-    any other OSError names `path`.
+    Where `path` is a symbolic link, the link stays and the file that it points to is written. A file that is replaced
+    hands on its permissions.
+
+    Args:
+        path: where the file is to be; missing folders are made.
+        write: is called with an open binary file and writes the content to it.
+
+    Raises:
+        AevisError: where something other than a file stands there (a device, a folder), and where the disk is full.
+        OSError: for anything else that the system refuses, with the path as its `filename`.
     """
     place = check_place(path)
     try:
@@ -52,7 +60,11 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
 
 
 def check_place(path: Path) -> Path:
-    """Where a file of that path is written, links followed; raises AevisError where something else stands there."""
+    """The path at which a file of that name is written, after all links are followed.
+
+    Raises:
+        AevisError: where something other than a regular file stands there.
+    """
     place = Path(os.path.realpath(path))
     try:
         mode = os.lstat(place).st_mode
@@ -66,7 +78,7 @@ def check_place(path: Path) -> Path:
 
 
 def replace_whole(place: Path, write: Callable[[Any], object]) -> None:
-    """Write a file beside `place`, to its end, and let it take that place; where that fails, it goes again."""
+    """Write a file beside `place` to its end and move it there. Where that fails, the unfinished file is removed."""
     part = place.parent / f"{part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
     try:
         with part.open("xb") as file:  # not mkstemp, whose files only their owner may read
@@ -94,7 +106,7 @@ def _settle(folder: Path) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made where it is missing; only trying tells."""
+    """Whether files can be made in a folder. The folder is made where it is missing, and a file is made on trial."""
     probe = folder / f"{part_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +120,9 @@ def is_writable(folder: Path) -> bool:
 def sweep(parts: Iterable[Path]) -> None:
     """Remove those of these paths that a killed process of this machine left; what is still being written stays.
 
-    A path's name says whose it is: `part_prefix`, and the number of its process.
+    Args:
+        parts: unfinished files or folders, whose names hold `part_prefix` and the number of the process that wrote
+            them.
     """
     for part in parts:
         if _is_abandoned(part):
@@ -117,7 +131,10 @@ def sweep(parts: Iterable[Path]) -> None:
 
 
 def part_prefix() -> str:
-    """What names of unfinished files begin with on this machine, or in a container that has its own process numbers."""
+    """The beginning of the names of unfinished files.
+
+    It is the same for all processes of this machine, or of this container where it has process numbers of its own.
+    """
     numbers = ""
     with suppress(OSError):  # only Linux has it
         numbers = os.readlink("/proc/self/ns/pid")
@@ -126,7 +143,7 @@ def part_prefix() -> str:
 
 
 def _is_abandoned(part: Path) -> bool:
-    """Whether its writer has ended; the process of that number may be another one, which began after the last write."""
+    """Whether the process that wrote it has ended. A process of that number which began later is another one."""
     try:
         process = psutil.Process(int(part.name.split("-")[2]))
         another = process.create_time() > part.stat().st_mtime + _CLOCKS_APART

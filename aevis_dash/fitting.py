@@ -6,19 +6,24 @@ from aevis_dash.domain import Preprocessing
 
 
 def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """An RGB image at the model's input size; one that has it already is given back as it is."""
+    """An RGB image at the model's input size. An image that has that size already is returned as it is."""
     return _fit(image, wanted, Image.Resampling[wanted.interpolation.upper()], wanted.border)
 
 
 def fit_mask(mask: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """A mask of numbers (mode L), fitted as its image is: no number is mixed with another, and borders are 0."""
+    """A mask of part numbers (mode L), fitted as its image is. Numbers are never mixed, and borders are 0."""
     return _fit(mask, wanted, Image.Resampling.NEAREST, 0)
 
 
 def scaled_size(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
-    """The (width, height) that an image of that (width, height) is scaled to, before its centre is kept.
+    """The (width, height) that an image is scaled to, before its centre is kept.
 
-    A square `resize_size` of "crop" follows torchvision, which rounds the longer side down; all else follows timm.
+    With "crop" and a square `resize_size` it follows torchvision, which rounds the longer side down. In all other cases
+    it follows timm.
+
+    Args:
+        size: the (width, height) of the image, in pixels.
+        wanted: the preprocessing.
     """
     (width, height), (to_height, to_width) = size, wanted.scaled_to
     if wanted.fit == "squeeze":
@@ -43,5 +48,6 @@ def _fit(
 
 
 def _place(length: int, kept: int) -> int:
-    """Where a side begins along the one that is kept, negative where it is longer; both libraries round so."""
+    """Where a side begins along the side that is kept; negative where it is longer. Both libraries round in this
+    way."""
     return (kept - length) // 2 if length < kept else -round((length - kept) / 2)

@@ -11,7 +11,13 @@ from aevis_dash.labels import ImageEntry
 
 @dataclass(frozen=True, eq=False)
 class ImageList:
-    """The normal images at one moment: the entries of images.csv, where their files lie, and the files' digests."""
+    """The normal images of a workspace at one moment.
+
+    Attributes:
+        entries: the rows of images.csv, with the name and the label of each image.
+        paths: where the image files lie, in the order of the entries.
+        digests: the digests of the image files, in the order of the entries.
+    """
 
     entries: tuple[ImageEntry, ...]
     paths: tuple[Path, ...]
@@ -24,7 +30,7 @@ class ImageList:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The place in the table of every image, by its name."""
+        """The place of every image in the table, counted from 0, by its name."""
         return places(self.entries)
 
     @cached_property
@@ -35,12 +41,12 @@ class ImageList:
 
     @cached_property
     def digest_at(self) -> dict[Path, str]:
-        """The digest of every image by where its file lies."""
+        """The digest of every image, by the path of its file."""
         return dict(zip(self.paths, self.digests, strict=True))
 
     @cached_property
     def places_of_content(self) -> dict[str, list[int]]:
-        """The places of all images with the same bytes, by their digest."""
+        """The places in the table of all images that have the same bytes, by their digest."""
         found: dict[str, list[int]] = {}
         for place, digest in enumerate(self.digests):
             found.setdefault(digest, []).append(place)
@@ -48,5 +54,5 @@ class ImageList:
 
 
 def places(entries: Sequence[ImageEntry]) -> dict[str, int]:
-    """The place of every image in the table, by its name."""
+    """The place of every image in the table, counted from 0, by its name."""
     return {entry.file: place for place, entry in enumerate(entries)}

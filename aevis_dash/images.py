@@ -1,4 +1,4 @@
-"""Image files: reading what a network can be shown, refusing the rest, and writing what was made."""
+"""Image files: reading those that a network can be shown, refusing all others, and writing images."""
 
 import errno
 import io
@@ -23,24 +23,29 @@ _NO_PICTURES = frozenset(
 )
 """Formats that Pillow knows and that are no still pictures of pixels, or that it hands to other programs."""
 _HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"})
-"""What systems put beside a user's files."""
+"""Files and folders that operating systems put beside a user's files."""
 SMALLEST, MOST_PIXELS = 8, 50_000_000
+"""The least number of pixels of an image's side, and the largest number of pixels of an image."""
 
 
 def read_image(path: Path, wanted: Preprocessing) -> np.ndarray:
-    """An 8-bit RGB image (H, W, 3) at the model's input size, upright; raises AevisError as `decode_image`."""
+    """An image file as an 8-bit RGB image (H, W, 3) at the model's input size, upright.
+
+    Raises:
+        AevisError: where the file cannot be read, or holds no 8-bit still picture of sensible size.
+    """
     return decode_image(image_bytes(path), path, wanted)
 
 
 def image_bytes(path: Path, what: str = "image") -> bytes:
-    """The bytes of an image file; raises AevisError where they cannot be read."""
+    """The bytes of an image file. Raises AevisError, which calls the file `what`, where they cannot be read."""
     with refusing_unreadable(path, what):
         return read_bytes(path)
 
 
 @contextmanager
 def refusing_unreadable(path: Path, what: str = "image") -> Iterator[None]:
-    """What the system says against reading an image file becomes an AevisError."""
+    """Turn an OSError at reading the file `path` into an AevisError, which calls the file `what`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -52,9 +57,15 @@ def refusing_unreadable(path: Path, what: str = "image") -> Iterator[None]:
 
 
 def decode_image(data: bytes, path: Path, wanted: Preprocessing) -> np.ndarray:
-    """The 8-bit RGB image (H, W, 3) that these bytes of a file hold, at the model's input size, upright.
+    """The bytes of an image file as an 8-bit RGB image (H, W, 3) at the model's input size, upright.
 
-    Raises AevisError for what cannot be an 8-bit still picture of sensible size.
+    Args:
+        data: the bytes of the file.
+        path: the file, for error messages.
+        wanted: the size, and how the image is brought to it.
+
+    Raises:
+        AevisError: for what is no 8-bit still picture of sensible size.
     """
     image = _upright(data, path).convert("RGB")
     width, height = scaled_size(image.size, wanted)
@@ -67,10 +78,19 @@ def decode_image(data: bytes, path: Path, wanted: Preprocessing) -> np.ndarray:
 
 
 def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
-    """(H, W) the numbers of an image's mask at the model's input size, 0 on borders.
+    """The mask of an image: the number of the part at each pixel, uint8 (H, W), at the model's input size; 0 on
+    borders.
 
-    The mask is as large as the upright image and is fitted as the image is, or has the model's input size already.
-    Raises AevisError for one of another size, and for what is no 8-bit grey picture.
+    The mask file is as large as the upright image and is fitted as the image is, or it has the model's input size
+    already.
+
+    Args:
+        path: the file of the mask.
+        image: the file of the image that it belongs to.
+        wanted: the size, and how the image is brought to it.
+
+    Raises:
+        AevisError: for a mask of another size, and for what is no 8-bit grey picture.
     """
     mask = _upright(image_bytes(path, "mask"), path, "mask")
     if mask.mode not in ("L", "P"):
@@ -89,7 +109,7 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """The (width, height) of an image that `read_image` can read, upright."""
+    """The (width, height) in pixels of an image file, upright. Raises AevisError as `read_image`."""
     with _open_image(image_bytes(path), path) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.height, image.width) if sideways else image.size
@@ -102,7 +122,7 @@ def _upright(data: bytes, path: Path, what: str = "image") -> Image.Image:
 
 @contextmanager
 def _open_image(data: bytes, path: Path, what: str = "image") -> Iterator[Image.Image]:
-    """The image that these bytes of a file hold; what Pillow raises meanwhile becomes an AevisError."""
+    """Open the image that these bytes of a file hold. Whatever Pillow raises meanwhile becomes an AevisError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -127,7 +147,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def smaller(image: np.ndarray | None, longest: int) -> np.ndarray | None:
-    """An 8-bit image (H, W, 3) with sides of at most `longest` pixels; None for None."""
+    """An 8-bit image (H, W, 3), scaled down where a side has more than `longest` pixels; None for None."""
     if image is None or max(image.shape[:2]) <= longest:
         return image
     picture = Image.fromarray(image)
@@ -136,7 +156,8 @@ def smaller(image: np.ndarray | None, longest: int) -> np.ndarray | None:
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """An 8-bit image as PNG bytes, packed lightly: 7 % larger than as usual, in less than half the time."""
+    """An 8-bit image as the bytes of a PNG file, compressed lightly: 7 % larger than usual, in less than half the
+    time."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
@@ -144,8 +165,13 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Files:
-    """The names of a folder's files relative to it, in order: the images, what is not read as one, and images that are
-    passed over because their own name begins with a full stop."""
+    """The names of the files in a folder, relative to it and sorted.
+
+    Attributes:
+        images: the files that are read as images.
+        others: the files that are not.
+        hidden: images that are passed over because their own name begins with a full stop.
+    """
 
     images: tuple[str, ...]
     others: tuple[str, ...]
@@ -154,15 +180,18 @@ class Files:
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """The suffixes of the formats that Pillow reads here."""
+    """The suffixes, in lower case with a full stop, of the image formats that are read."""
     known = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NO_PICTURES)
 
 
 def files_in(folder: Path) -> Files:
-    """Every file under a folder, also behind links to folders; hidden ones and what systems put there are passed over.
+    """All files in a folder and in the folders inside it, also behind links to folders.
 
-    Raises AevisError where there is no image, or a folder cannot be read.
+    Hidden files and files that operating systems put there are passed over.
+
+    Raises:
+        AevisError: where there is no such folder or no image in it, or a folder cannot be read.
     """
     if not folder.is_dir():
         raise AevisError(f"There is no folder {folder}. Give the folder that holds the images.")
@@ -186,8 +215,11 @@ def files_in(folder: Path) -> Files:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The files under a folder by their names relative to it, hidden ones too but for what macOS puts beside others
-    (`._NAME`); no hidden folder is looked into, and no link back to a folder that it lies in is followed."""
+    """The files in a folder and in those inside it, by their names relative to it.
+
+    Hidden files are among them, but not those that macOS puts beside others (`._NAME`). Hidden folders are not looked
+    into, and links back to a folder that holds the link are not followed.
+    """
     waiting: list[tuple[str, str, tuple[str, ...]]] = [(str(folder), "", (os.path.realpath(folder),))]
     while waiting:
         path, before, above = waiting.pop()
@@ -207,7 +239,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _leads_to(kind: Callable[[], bool]) -> bool:
-    """Whether an entry is of that kind, links followed; one that leads to itself is of none."""
+    """Whether an entry is of that kind, after links are followed. A link that leads to itself is of no kind."""
     try:
         return kind()
     except OSError as error:

@@ -39,16 +39,22 @@ from aevis_dash.store import SPARE_VARIABLE
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
-"""Name the workspace and the server's process to the jobs; set by the server before the first job."""
+"""The environment variables that tell jobs the workspace's folder and the server's process number. The server sets them
+before the first job."""
 
 PAUSE = 0.15
-"""Seconds between short turns; three times as long as the interval at which a waiting job looks for its own."""
+"""Seconds between two short turns of learning. It is longer than the intervals at which a waiting job tries to get its
+turn."""
 
 
 def start(root: Path, preload: str) -> None:
-    """Start the fork server for jobs on a workspace; it imports the module `preload`. Once, before the first job.
+    """Start the fork server, whose processes will run the jobs. It is called once, before the first job.
 
     Where the system has no fork server, jobs start from scratch and take a few seconds longer.
+
+    Args:
+        root: the folder of the workspace that the jobs work on.
+        preload: the name of the module that the fork server imports once, such as "aevis_dash.preload".
     """
     os.environ[WORKSPACE_VARIABLE] = str(root)
     os.environ[SERVER_VARIABLE] = str(os.getpid())
@@ -63,9 +69,9 @@ def start(root: Path, preload: str) -> None:
 
 
 def share_spare_cache(root: Path) -> None:
-    """Where a workspace's results cannot be written, give the server and its jobs a folder of their own to share.
+    """Give the server and its jobs a temporary folder for results, where those of the workspace cannot be written.
 
-    It goes with the server; what a killed one left is swept by the next.
+    The folder is removed when the server ends. A folder that a killed server left is removed when the next one starts.
     """
     temporary = Path(tempfile.gettempdir())
     sweep(temporary.glob(f"{part_prefix()}*"))
@@ -76,7 +82,7 @@ def share_spare_cache(root: Path) -> None:
 
 
 def end() -> None:
-    """End the jobs and the fork server; an exiting server would otherwise wait for its jobs, and they for it."""
+    """Kill the jobs and the fork server. Otherwise an exiting server would wait for its jobs, and they for it."""
     for child in psutil.Process().children(recursive=True):
         try:
             child.kill()
@@ -85,10 +91,11 @@ def end() -> None:
 
 
 def warm() -> None:
-    """Load the model of the workspace, and what is stored of its images, without starting a thread; what is wrong with
-    them is said by the job.
+    """Load the workspace's model, and what is stored of its images, without starting a thread.
 
-    Only on the CPU: a process forked from one that has begun to use a GPU cannot use it.
+    The fork server calls this once, so that every job begins with the model loaded. An error is not raised here,
+    because the job that needs the model or the image raises it again. On a GPU nothing is loaded, because a process
+    that was forked from one that has begun to use a GPU cannot use it.
     """
     use_threads(1)
     server_process()
@@ -105,18 +112,18 @@ def warm() -> None:
 
 @lru_cache(maxsize=1)
 def workbench() -> Workbench:
-    """The workbench of the server's workspace."""
+    """The workbench of the server's workspace; opened once in each process."""
     return open_workbench(Path(os.environ[WORKSPACE_VARIABLE]))
 
 
 @lru_cache(maxsize=1)
 def server_process() -> psutil.Process:
-    """The process of the server that began this job."""
+    """The process of the server that started this job."""
     return psutil.Process(int(os.environ[SERVER_VARIABLE]))
 
 
 def _tie_to_server(progress: Progress) -> Progress:
-    """The progress of a job that ends with its server, however that ends."""
+    """A progress that ends the job when its server is gone, however the server ended."""
 
     def told(share: float, what: str) -> None:
         if not server_process().is_running():
@@ -129,8 +136,11 @@ def _tie_to_server(progress: Progress) -> Progress:
 def extract(
     example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, nulls: bool = True
 ) -> Triplet:
-    """Extract an example's datapaths. Those of the null targets are found a batch at a time, so that a visitor's jobs
-    come in between; without `nulls` a visitor waits for the rest, and they are found in one turn."""
+    """Extract an example's datapaths. The arguments are those of `Datapaths.extract`.
+
+    Without `nulls` a visitor waits for the result, and it is found in one turn. Otherwise each batch has a turn of its
+    own, so that a visitor's jobs come in between.
+    """
     bench, progress = workbench(), _tie_to_server(progress)
     if nulls:
         return bench.datapaths.extract(example, target, progress, wanted, turn=lambda: _short_turn(bench, progress))
@@ -139,9 +149,9 @@ def extract(
 
 
 def learn(progress: Progress) -> None:
-    """Complete what the maps have learned, a batch at a time, so that a visitor's jobs come in between.
+    """Complete the learned features, one batch in each turn, so that a visitor's jobs can run in between.
 
-    Where another process is at it already, nothing is done.
+    Where another process is learning already, nothing is done.
     """
     bench, progress = workbench(), _tie_to_server(progress)
     try:
@@ -152,7 +162,7 @@ def learn(progress: Progress) -> None:
 
 
 def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
-    """Make a picture that fires a map."""
+    """Make a picture that fires a map; waits for its turn."""
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         return bench.learning.visualise(chosen, progress)
@@ -168,7 +178,20 @@ def contribute(
     how: str,
     progress: Progress,
 ) -> Contribution:
-    """Trace an area of a map, or the prediction, back to the maps of an earlier layer."""
+    """Trace an area of a map, or the prediction, back to the maps of an earlier layer; waits for its turn.
+
+    The example's datapaths are extracted first where they are not stored.
+
+    Args:
+        example: the ID of the example.
+        target: the file name of the candidate target; None for the representative one.
+        wanted: the extraction parameters.
+        effect: the map that is explained, or PREDICTION.
+        area: the neurons of the effect that are explained.
+        layer: the index of the earlier layer.
+        how: the way to find contributions, one of CONTRIBUTIONS.
+        progress: is told the share of the work that is done.
+    """
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
@@ -176,7 +199,7 @@ def contribute(
 
 
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
-    """Replace maps of a layer, or search those that turn the prediction, beside chance."""
+    """Replace maps of a layer, or search for maps that turn the prediction, beside controls; waits for its turn."""
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
@@ -186,7 +209,15 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
 def propose(
     example: str, target: str | None, wanted: ExtractionParameters, how: str, progress: Progress
 ) -> tuple[Hop, ...]:
-    """Search a way back from the prediction by contributions found so, each hop tested by patching."""
+    """Search for a way back from the prediction, each of whose hops is tested by patching; waits for its turn.
+
+    Args:
+        example: the ID of the example.
+        target: the file name of the candidate target; None for the representative one.
+        wanted: the extraction parameters.
+        how: the way to find contributions, one of CONTRIBUTIONS.
+        progress: is told the share of the work that is done.
+    """
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
@@ -194,7 +225,7 @@ def propose(
 
 
 def compare_pairs(progress: Progress) -> None:
-    """Compare every misclassified adversarial with its source, for the whole set's view."""
+    """Compare every misclassified adversarial with its source, for the view of all examples; waits for its turn."""
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         divergences.listing(bench, progress)
@@ -217,7 +248,8 @@ def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
 
 @contextmanager
 def _turn(bench: Workbench, progress: Progress) -> Iterator[None]:
-    """Wait until no other job runs, then use all cores. The lock goes with the process, however that ends."""
+    """Wait until no other job runs, then use all cores. The system frees the lock when the process ends, however it
+    ends."""
     lock = FileLock(_locks(bench) / "job.lock")
     while True:
         try:

@@ -1,4 +1,5 @@
-"""Which class each image of a folder shows: labels from a table, or from the names of sub-folders."""
+"""Which class each image of a folder shows: labels from a table, or from the names of the folders that images lie
+in."""
 
 import os
 from collections import defaultdict
@@ -12,7 +13,7 @@ from aevis_dash.images import files_in
 from aevis_dash.tables import is_unprintable, read_table
 
 OWN_FOLDER = "adversarial/"
-"""Where a workspace keeps its own adversarial images; no images folder may have a folder of that name."""
+"""The folder of a workspace's own adversarial images. No folder of normal images may hold a folder of that name."""
 _FILE = ("file", "filename", "image", "image_id", "id")
 _LABEL = ("label", "class", "true_label", "synset", "wnid")
 _NAMED = 3
@@ -30,12 +31,14 @@ class ImageEntry:
 class Labelled:
     """The images of a folder with their labels, and what did not match.
 
-    read_from            where the labels come from, in words
-    images_without_row   images that the table does not name, which are left out
-    rows_without_image   what the table's other rows name; files that are there but no image that is read come first
-    folders_of_no_class  folders of images without a label
-    hidden_images        images whose own name begins with a full stop, which are left out
-    other_files          files that are not read as images; those that the table names come first
+    Attributes:
+        images: the images that are kept, each with its label or None.
+        read_from: says in words where the labels come from.
+        images_without_row: images that the table does not name, which are left out.
+        rows_without_image: what the table's other rows name, first files that are there but are not read as images.
+        folders_of_no_class: folders that hold images without a label.
+        other_files: files that are not read as images, first those that the table names.
+        hidden_images: images whose own name begins with a full stop, which are left out.
     """
 
     images: tuple[ImageEntry, ...]
@@ -48,12 +51,12 @@ class Labelled:
 
     @property
     def images_without_label(self) -> tuple[str, ...]:
-        """The images that are kept though neither their row nor a folder says a class."""
+        """The images that are kept although neither a row nor a folder names their class."""
         return tuple(entry.file for entry in self.images if entry.label is None)
 
     @property
     def unmatched(self) -> dict[str, dict[str, int | list[str]]]:
-        """How many there are of each kind of what did not match, and the first three of them."""
+        """For each kind of what did not match, how many there are and the first three names."""
         return {kind: count_names(getattr(self, kind)) for kind in UNMATCHED}
 
 
@@ -68,19 +71,27 @@ UNMATCHED = (
 
 
 def count_names(names: Sequence[str]) -> dict[str, int | list[str]]:
-    """How many names there are, and the first three."""
+    """The number of names, and the first three of them."""
     return {"count": len(names), "such_as": [_printable(name) for name in names[:_NAMED]]}
 
 
 def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = ()) -> Labelled:
-    """The images of a folder, with labels from a table or, without one, from sub-folders named as classes.
+    """The images of a folder, with labels from a table or, without one, from folders that are named as classes.
 
-    The table has a column with the file's path, name or stem (file, filename, image, image_id, id) and one with its
-    class (label, class, true_label, synset, wnid) as `Classes` reads it. Images without a row are left out. Without
-    a table the nearest folder that has a class's name gives the label; where none has, and the images lie in folders
-    called by class indices, these are the labels. Files `beside` belong to the workspace and are no images.
+    A table has one column with the file's path, name or stem (file, filename, image, image_id or id) and one with its
+    class (label, class, true_label, synset or wnid), which is read as `Classes` does. Images without a row are left
+    out. Without a table, an image gets the class that the nearest folder around it is named after. Where no folder is
+    named after a class, and all images in folders lie in folders called by class indices, these are the labels.
 
-    Raises AevisError for rows or folders that can be read in two ways, and for names that no table can hold.
+    Args:
+        folder: the folder of the images, whose folders are searched too.
+        labels: the table of the labels, or None.
+        classes: the classes that labels name.
+        beside: files that belong to the workspace and are no images; they are not listed among the other files.
+
+    Raises:
+        AevisError: for rows or folders that can be read in two ways, for a table of which no row names an image, and
+            for names that no table can hold.
     """
     found = files_in(folder)
     ours = {os.path.realpath(path) for path in (*beside, *([labels] if labels else []))}
@@ -96,7 +107,7 @@ def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Seq
 
 
 def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
-    """What a folder holds beside the images of a workspace's table."""
+    """What a folder holds beside the images of a workspace's table; labels are taken as the table has them."""
     found, listed = files_in(folder), {entry.file for entry in images}
     beside = tuple(name for name in found.images if name not in listed)
     unlabelled = _unlabelled_folders(images)
@@ -111,7 +122,7 @@ def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
 
 
 def refuse_names(images: Sequence[ImageEntry], folder: Path) -> None:
-    """Raises AevisError for an image under the name of the workspace's own folder, or whose name no table can hold."""
+    """Raise AevisError for an image in a folder named as the workspace's own, or with a name that no table can hold."""
     for image in images:
         if image.file.startswith(OWN_FOLDER):
             raise AevisError(
@@ -129,7 +140,7 @@ def refuse_names(images: Sequence[ImageEntry], folder: Path) -> None:
 
 
 def _by_folders(names: Sequence[str], classes: Classes, folder: Path) -> tuple[Mapping[str, int], str]:
-    """The label of every image whose folder says one, and what the folders were read as."""
+    """The label of every image whose folder names one, and what the folders' names were read as."""
     parents = {name: tuple(name.split("/")[:-1]) for name in names}
     named = {above: _class_of_folders(above, classes, folder) for above in set(parents.values()) if above}
     labels = {above: label for above, label in named.items() if label is not None}
@@ -145,7 +156,7 @@ def _by_folders(names: Sequence[str], classes: Classes, folder: Path) -> tuple[M
 
 
 def _class_of_folders(above: Sequence[str], classes: Classes, folder: Path) -> int | None:
-    """The class after which one of the folders that an image lies in is named."""
+    """The class after which one of the folders around an image is named; None where no folder is."""
     found: dict[int, str] = {}
     for part in reversed(above):
         indices = classes.indices_of(part)
@@ -209,14 +220,15 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
 
 
 class _Places:
-    """Files by what a table may call them: path, name, either without its suffix, in other case, from farther above."""
+    """Files by the texts that a table may call them: by path or name, with or without suffix, in other case, or from
+    above."""
 
     def __init__(self, names: Sequence[str], folder: str):
         self._folder = folder
         self._ways = [way for fold in (str, str.casefold) for way in _ways(names, fold)]
 
     def find(self, text: str) -> tuple[str, ...]:
-        """The files that the text may mean: those of the surest way to read it."""
+        """The files that the text may mean, by the most literal reading that finds any."""
         parts = [part for part in text.strip().replace("\\", "/").split("/") if part not in ("", ".")]
         readings = [text, "/".join(parts)]
         readings += ["/".join(parts[i:]) for i in range(1, len(parts)) if parts[i - 1] == self._folder]

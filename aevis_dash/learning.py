@@ -1,8 +1,8 @@
 """What the model's maps have learned from a workspace's normal images: an index that grows in the store.
 
-The images are seen in the order of their digests, which has nothing to do with what they show, so that any part of them
-is a fair sample. After every CHECKPOINT images the index is kept under a key of the images seen so far; a run that was
-interrupted goes on from there, and readers take the furthest that is stored.
+The images are seen in the order of their digests, which has nothing to do with what they show, so any part of them is a
+fair sample. After every CHECKPOINT images the index is stored under a key of the images seen so far. A run that was
+interrupted goes on from the last checkpoint, and readers take the furthest one that is stored.
 """
 
 from collections.abc import Sequence
@@ -24,29 +24,36 @@ from aevis_dash.store import Store, key_of
 from aevis_dash.workspace import Workspace, one_sight
 
 VERSION = 2
-"""Of what is computed here; raised when a method's results change for the same parameters."""
+"""The version of what is computed here. It is raised when a method's results change for the same parameters."""
 SPARE = 3
-"""Patches kept of each map beyond those that are shown, for the images that an example leaves out."""
+"""The number of patches that are kept of each map beyond those that are shown. They replace images that an example
+leaves out."""
 BATCH, CHECKPOINT = 8, 64
-"""Images seen at once, and between two checkpoints."""
+"""The number of images that are seen at once, and the number between two checkpoints."""
 DISSECTED = 120
-"""Images with known parts that are looked at, at most."""
+"""The number of images with known parts that are looked at, at most."""
 NAMED = 0.04
-"""The overlap from which a map is named after a part; what chance gives is below it for every part of the drawn
-world."""
+"""The overlap from which a map is named after a part. In the drawn world chance gives less than that for every part."""
 
 
 @dataclass(frozen=True)
 class PartOverlaps:
-    """`values` (n, P), intersection over union of every map with every part of the workspace."""
+    """How well every map detects every part of the workspace, as it is stored.
+
+    Attributes:
+        values: the intersection over union of each of the n maps with each of the P parts, (n, P).
+    """
 
     values: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Order:
-    """The reference images as they are seen: places in the workspace's table, a digest of the first 1, 2, ... of them,
-    and one of what is known of their parts, "" for nothing."""
+    """The order in which the reference images are seen.
+
+    `places` are their places in the workspace's table. `digests` are those of the first 1, 2, ... of them. `parts` is a
+    digest of what is known of their parts, "" where nothing is.
+    """
 
     places: tuple[int, ...]
     digests: tuple[str, ...]
@@ -54,7 +61,8 @@ class _Order:
 
 
 class Learning:
-    """The learned features of one workspace, the parts that the maps detect, and the pictures made for maps."""
+    """`bench.learning`: the learned features of one workspace, the parts that maps detect, and pictures made for
+    maps."""
 
     def __init__(self, workspace: Workspace, store: Store, classifier: Classifier):
         self.workspace, self.store, self._classifier = workspace, store, classifier
@@ -65,18 +73,19 @@ class Learning:
 
     @property
     def total(self) -> int:
-        """How many reference images there are."""
+        """The number of reference images, which are all normal images of the workspace."""
         return len(self.workspace.images)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to learn."""
+        """Whether nothing is left to learn: all images are seen, and maps are named after parts where these are
+        known."""
         order = self._order()
         known = not order.places or self.store.has(self._index_key(order, len(order.places)))
         return known and (not order.parts or self.store.has(self._parts_key(order)))
 
     def index(self) -> LearnedIndex | None:
-        """The index of as many images as were seen so far; None before the first checkpoint."""
+        """The index of as many images as have been seen so far; None before the first checkpoint."""
         order = self._order()
         for seen in checkpoints(len(order.places)):
             key = self._index_key(order, seen)
@@ -90,9 +99,18 @@ class Learning:
 
     @one_sight()
     def learn(self, progress: Progress = silent, turn: Turn = nullcontext, first: int | None = None) -> LearnedIndex:
-        """Complete the index, and the names of parts where these are known; goes on where a run was interrupted.
+        """Complete the index, and the names of parts where these are known; a run that was interrupted is continued.
 
-        With `first` it learns from that many images only, and names no parts.
+        Args:
+            progress: is told the share of the work that is done.
+            turn: makes the context in which each batch is computed.
+            first: the number of images to learn from, which then names no parts; None for all images.
+
+        Returns:
+            The index of all images, or of the first ones.
+
+        Raises:
+            AevisError: where an image cannot be read, or masks of parts change while they are looked at.
         """
         order = self._order()
         if first is not None:
@@ -105,22 +123,32 @@ class Learning:
         return index
 
     def features(self, progress: Progress = silent, by: str = "activation") -> LearnedFeatures:
-        """The patches of all the workspace's normal images that are the best of each map "by" activation or relevance;
-        what is missing of the index is computed first."""
+        """The learned features from all normal images of the workspace. What is missing of the index is computed first.
+
+        Args:
+            progress: is told the share of the work that is done.
+            by: the measure by which patches are best, "activation" or "relevance".
+        """
         found = self.index() if self.complete else None
         return (found or self.learn(progress)).best(by)
 
     def stored_features(self, by: str = "activation") -> LearnedFeatures | None:
-        """The learned features as far as they are stored."""
+        """The learned features as far as they are stored, by "activation" or "relevance"; None where none are."""
         found = self.index()
         return None if found is None else found.best(by)
 
     def ranks(self, found: LearnedFeatures, chosen: FeatureMap, example_id: str | None = None) -> list[int]:
-        """The ranks of the patches of a map that may stand beside an example, best first, `patches` at most.
+        """The ranks of a map's patches that may stand beside an example, best first.
 
-        Left out are the example's own images, its source's other adversarials, and the same pictures under other
-        names: what a map has learned is no evidence where it shows the picture under study. Fewer than `patches` are
-        left only where the map fires on fewer images, or more than SPARE had to go.
+        The example's own images, the other adversarials of its source, and the same pictures under other names are left
+        out: what a map has learned is no evidence where it shows the picture under study. There are as many ranks as
+        patches are shown. There are fewer only where the map fires on fewer images, or more than SPARE had to be left
+        out.
+
+        Args:
+            found: the learned features of all maps.
+            chosen: the map.
+            example_id: the ID of the example; None to leave nothing out.
         """
         example = None if example_id is None else self.workspace.example(example_id)
         without, images = self._under_study(example), found.image[self._classifier.layers.place(chosen)].tolist()
@@ -128,7 +156,8 @@ class Learning:
         return kept[: self.workspace.settings.features.patches]
 
     def _under_study(self, example: Example | None) -> frozenset[int]:
-        """The places, in the table of images, of an example's source and its adversarials under whatever name."""
+        """The places, in the table of images, of an example's source and the source's adversarials, under whatever
+        name."""
         if example is None:
             return frozenset()
         order, workspace, known = self._order(), self.workspace, self._studied
@@ -141,9 +170,11 @@ class Learning:
         return known[2]
 
     def part_names(self) -> tuple[str, ...] | None:
-        """The part that each of the n maps detects best, such as "ear 0.41"; "" where that is no more than chance.
+        """The part that each of the n maps detects best, with the overlap, such as "ear 0.41".
 
-        None where the workspace knows no parts, or was not looked through yet.
+        Returns:
+            One text for each map, "" where the overlap is no more than chance. None where the workspace knows no parts,
+            or its images have not been looked through yet.
         """
         order = self._order()
         if not order.parts:
@@ -155,16 +186,16 @@ class Learning:
         return None if self._names is None else self._names[1]
 
     def picture_key(self, chosen: FeatureMap) -> str:
-        """The key of the picture made to fire a map."""
+        """The store's key of the picture that is made to fire a map."""
         return self._key("picture", map=chosen, parameters=VisualisationParameters())
 
     def visualise(self, chosen: FeatureMap, progress: Progress = silent) -> Visualisation:
-        """A picture made to fire a map; see `core.visualisation`."""
+        """A picture made to fire a map, from the store where it is stored; see `core.visualisation`."""
         compute = lambda: visualise(self._classifier, chosen, VisualisationParameters(), progress)  # noqa: E731
         return self.store.remember(self.picture_key(chosen), Visualisation, compute)
 
     def stored_visualisation(self, chosen: FeatureMap) -> Visualisation | None:
-        """The picture made to fire a map, where it is stored."""
+        """The picture made to fire a map where it is stored, None otherwise."""
         return self.store.get(self.picture_key(chosen), Visualisation)
 
     def _learn(self, order: _Order, progress: Progress, turn: Turn, first: int | None = None) -> LearnedIndex:
@@ -183,7 +214,7 @@ class Learning:
         return learner.index()
 
     def _keep(self, order: _Order, index: LearnedIndex, before: int) -> None:
-        """Store a checkpoint in the place of the one before."""
+        """Store a checkpoint, and remove the checkpoint before it."""
         if self.store.put(self._index_key(order, index.seen), index) and before:
             self.store.drop(self._index_key(order, before))
 
@@ -230,7 +261,7 @@ def _chain(before: str, digest: str) -> str:
 
 
 def checkpoints(total: int) -> list[int]:
-    """How many images an index may have seen, most first."""
+    """The numbers of images that a stored index may have seen, the largest first."""
     return [total, *reversed(range(CHECKPOINT, total, CHECKPOINT))]
 
 

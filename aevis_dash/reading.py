@@ -1,4 +1,4 @@
-"""Reading files that others may change, replace or make of another kind at any time."""
+"""Reading files that others may change, or replace by something else, at any time; and digests of their bytes."""
 
 import errno
 import hashlib
@@ -9,38 +9,43 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MOST_BYTES = 512 * 1024 * 1024
-"""Bytes of a file that are read at most; an image of as many pixels as are read takes less."""
+"""The number of bytes that are read of one file at most. An image with the most pixels that are accepted takes less."""
 SETTLED = 2.0
-"""Seconds after its last change from which on a file's times tell of every further change: file systems count time in
-steps, the coarsest in steps of two seconds."""
+"""Seconds after which a file's last change is settled: any further change then changes the file's times. File systems
+count time in steps, the coarsest in steps of two seconds."""
 _STATES = 5
-"""Numbers in a file's state."""
+"""The count of numbers in a file's state."""
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The bytes of a regular file.
 
-    Raises OSError for anything else (a pipe or a device may never end), for more than `most` bytes (MOST_BYTES by
-    default), and for a name that no file can have.
+    Args:
+        path: the file.
+        most: the number of bytes that it may have at most; None for MOST_BYTES.
+
+    Raises:
+        OSError: for anything else than a regular file (a pipe or a device may never end), for a file with more bytes,
+            and for a name that no file can have.
     """
     return _read(path, most or MOST_BYTES)[0]
 
 
 class Digests:
-    """Digests of files' bytes; a file is read again unless its state says that it is the very one known."""
+    """Digests of the bytes of files. A file is read again unless its state says that it has not changed."""
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
 
     def of(self, path: Path) -> str:
-        """The digest of a file; raises OSError as `read_bytes`."""
+        """The digest of a file: 32 hexadecimal digits. Raises OSError as `read_bytes`."""
         known = self._known.get(path)
         if known is not None and known[0] == state_of(_stat(path)):
             return known[1]
         return self.read(path)[1]
 
     def read(self, path: Path) -> tuple[bytes, str]:
-        """The bytes of a file and their digest; raises OSError as `read_bytes`."""
+        """The bytes of a file and their digest. Raises OSError as `read_bytes`."""
         data, found = _read(path, MOST_BYTES)
         digest = hashlib.sha256(data).hexdigest()[:32]
         if time.time() - max(found.st_mtime, found.st_ctime) > SETTLED:
@@ -50,12 +55,14 @@ class Digests:
         return data, digest
 
     def known(self) -> tuple[str, ...]:
-        """What is known of files, a line each, for another process to `trust`."""
+        """The known digests with the states of their files, as one line of text each, for another process to
+        `trust`."""
         known = list(self._known.items())
         return tuple(f"{' '.join(map(str, state))} {digest} {path}" for path, (state, digest) in known)
 
     def trust(self, lines: Iterable[str]) -> None:
-        """Take over what another process knew; of a file whose state is another one by now it counts for nothing."""
+        """Take over the digests that another process knew. A digest counts only while its file's state is still the
+        same."""
         for line in lines:
             *state, digest, path = line.split(" ", _STATES + 1)
             self._known.setdefault(Path(path), (tuple(map(int, state)), digest))
@@ -75,7 +82,7 @@ def _read(path: Path, most: int) -> tuple[bytes, os.stat_result]:
 
 
 def _open_without_waiting(name: str, flags: int) -> int:
-    """Opening a pipe would wait for somebody who writes into it."""
+    """Open a file without waiting: opening a pipe would otherwise wait for somebody who writes into it."""
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -87,5 +94,5 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def state_of(found: os.stat_result) -> tuple[int, ...]:
-    """Of a file: whoever changes or replaces it cannot set all of these back."""
+    """The numbers by which a file is known again. Whoever changes or replaces the file cannot set all of them back."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -17,18 +17,27 @@ from aevis_dash.tables import why_unread, write_text
 
 T = TypeVar("T")
 _LONGEST = 64 * 1024
-"""Bytes of a workspace.toml at most; one that `aevis init` writes has two thousand."""
+"""The number of bytes of a workspace.toml at most. A file that `aevis init` writes has two thousand."""
 GREY_LEVELS = 255
-"""The largest value of an 8-bit image, to which mean and std are often written."""
+"""The largest value of an 8-bit image. Mean and std are often given for values from 0 to this one."""
 LONGEST_SIDE = 4096
-"""Pixels of a side of the model's input at most; a network of that size is not traced in any sensible time."""
+"""The number of pixels of a side of the model's input at most. A larger network cannot be traced in any sensible
+time."""
 
 
 @dataclass(frozen=True)
 class WorkspaceSettings:
-    """What workspace.toml holds; folders are relative to it or absolute.
+    """What workspace.toml holds.
 
-    `opens_on` is the id of the example that the page opens on; empty for one of medium score.
+    Attributes:
+        model: where the model and its weights come from.
+        preprocessing: how an image becomes the model's input.
+        images: the folder of the normal images, relative to the workspace or absolute.
+        opens_on: the ID of the example that the page opens on; "" for one of medium score.
+        attack: the parameters of attacks.
+        extraction: the parameters of the extraction of datapaths.
+        contribution: the parameters of contribution analysis.
+        features: the parameters of learned features.
     """
 
     model: ModelSpec
@@ -55,8 +64,12 @@ _NEEDED = ("model", "preprocessing", "images")
 
 
 def read_settings(root: Path) -> WorkspaceSettings:
-    """The settings in a folder's workspace.toml; raises AevisError for what cannot be read, is unknown or does not
-    fit."""
+    """The settings in a folder's workspace.toml.
+
+    Raises:
+        AevisError: where the file is missing, cannot be read, names something unknown, or holds a value that does not
+            fit.
+    """
     path = root / "workspace.toml"
     if not path.is_file():
         raise AevisError(f"{root} holds no workspace.toml. Make a workspace there with `aevis init {root} ...`.")
@@ -90,12 +103,22 @@ def read_settings(root: Path) -> WorkspaceSettings:
 
 
 def write_settings(root: Path, settings: WorkspaceSettings) -> None:
-    """Write workspace.toml anew."""
+    """Write the settings to the workspace.toml of a folder, in place of what is there."""
     write_text(root / "workspace.toml", tomli_w.dumps(_as_toml(settings)))
 
 
 def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A parameter set from a table of its fields; raises AevisError for names and values that do not fit."""
+    """A parameter set, made of a table of its fields; fields that the table lacks have their defaults.
+
+    Args:
+        kind: the dataclass of the parameter set, such as AttackParameters.
+        table: the values by the names of the fields.
+        where: says, for error messages, where the table stands.
+
+    Raises:
+        AevisError: for an unknown name, a missing parameter without default, and a value of the wrong type or out of
+            bounds.
+    """
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(table, Mapping):
         raise AevisError(
@@ -121,7 +144,14 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def refuse_unknown(names: Iterable[str], known: Sequence[str], what: str, where: str) -> None:
-    """Raise AevisError for the first name that is not known, with the one that was most likely meant."""
+    """Raise AevisError for the first of the names that is not known, with the known name that was most likely meant.
+
+    Args:
+        names: the names to check.
+        known: the names that there are.
+        what: the kind of thing that is named, such as "parameter".
+        where: says, for error messages, where the names stand.
+    """
     for name in names:
         if name not in known:
             near = get_close_matches(name.lower(), known, 1)
@@ -140,7 +170,15 @@ def _as_type(kind: Any, value: Any) -> Any:
 
 
 def check_preprocessing(chosen: Preprocessing, where: str) -> None:
-    """Raise AevisError for a preprocessing that cannot be done; `where` says to people where it stands."""
+    """Check that a preprocessing can be done, and that its mean and std fit the values of the images.
+
+    Args:
+        chosen: the preprocessing.
+        where: says, for error messages, where it stands.
+
+    Raises:
+        AevisError: for the first thing that does not fit.
+    """
     if chosen.fit not in FITS:
         raise AevisError(f"{where}: there is no fit {chosen.fit!r}. Choose one of: {', '.join(FITS)}.")
     if chosen.interpolation not in INTERPOLATIONS:
@@ -159,7 +197,8 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
 
 
 def _refuse_another_scale(chosen: Preprocessing, where: str) -> None:
-    """Raise AevisError for a mean or a std that no images of these values have; most often it is one in grey levels."""
+    """Raise AevisError for a mean or std that no images of these values have; most often they are meant for grey
+    levels."""
     low, high = sorted(chosen.value_range)
     fits = {"mean": low <= min(chosen.mean) and max(chosen.mean) <= high, "std": max(chosen.std) <= high - low}
     outside = [name for name, is_inside in fits.items() if not is_inside]
@@ -182,8 +221,8 @@ def _refuse_another_scale(chosen: Preprocessing, where: str) -> None:
 
 
 def doubted_scale(chosen: Preprocessing) -> str:
-    """What to say of a mean and a std written for pixels from 0 to 1 where the images' values are grey levels; "" for
-    any other."""
+    """A warning where mean and std look like those of pixels from 0 to 1, but the images' values are grey levels; else
+    ""."""
     numbers = (*chosen.mean, *chosen.std)
     fractions = all(0 <= number <= 1 for number in numbers) and any(0 < number < 1 for number in chosen.mean)
     if sorted(chosen.value_range) != [0, GREY_LEVELS] or not fractions:

@@ -1,14 +1,15 @@
-"""The store: results under a key made of what they were computed from.
+"""The store of results, each under a key made of what it was computed from.
 
-Nothing is computed twice, nothing stale is ever read, and any file can be deleted at any time. A result carries its own
-key and a checksum, so that one that was renamed, exchanged or edited is known as damaged, as is one that a failing disk
-changed. Files are written whole or not at all (`files`). No pickle.
+Nothing is computed twice, no stale result is ever read, and any file can be deleted at any time. A result carries its
+own key and a checksum. So a file that was renamed, exchanged, edited or changed by a failing disk is recognised as
+damaged. Files are written whole or not at all (see `files`), and hold no pickle.
 
-Where the folder cannot be written (a read-only disk, another user's folder) results are computed all the same: they
-stay in memory as far as they fit, or lie in the folder that $AEVIS_SPARE_CACHE names, and the store says so.
+Where the folder cannot be written (a read-only disk, another user's folder), results are computed all the same. They
+stay in memory as far as they fit, or lie in the folder that $AEVIS_SPARE_CACHE names, and the store warns of it.
 
-What was read last is held in memory too, up to a bound, and shared by all who ask: its arrays cannot be written. Before
-it is given again its file is looked at, so a deleted or changed one counts at once.
+The results that were read last are held in memory too, up to a bound, and are shared by all callers; their arrays are
+read-only. The store looks at a result's file before it gives the result again, so a deleted or changed file counts at
+once.
 """
 
 import hashlib
@@ -31,29 +32,39 @@ from aevis_dash.files import READ_ONLY, check_place, part_prefix, sweep, write_a
 
 T = TypeVar("T")
 FORMAT = 2
-"""Of the files; part of every key and raised when their form changes, so that no file of another form is read."""
+"""The version of the form of the files. It is part of every key and is raised when the form changes, so that no file of
+another form is read."""
 SPARE_VARIABLE = "AEVIS_SPARE_CACHE"
-"""Names a folder for the results whose own folder cannot be written; a server shares one with its jobs."""
+"""The environment variable that names a folder for results, where their own folder cannot be written. A server shares
+that folder with its jobs."""
 HELD = 64 * 1024 * 1024
-"""Bytes that the results in memory take at most, in one store."""
+"""The number of bytes that the results in the memory of one store take at most."""
 _LAST = "They last until this command or server ends."
 _PLAIN = 2048
-"""Bytes of a result beside its arrays and texts, roughly."""
+"""The rough number of bytes that a result takes in memory beside its arrays and texts."""
 
 
 def key_of(kind: str, version: int, **parts: Any) -> str:
-    """The key of a result: a digest of its kind, its method's version and everything it depends on.
+    """The key of a result: its kind, and a digest of everything that the result depends on.
 
-    Parts are JSON values or dataclasses of them.
+    Args:
+        kind: the kind of result, which becomes the name of a folder in the store.
+        version: the version of the method that computes it.
+        parts: what else the result depends on; JSON values, numpy scalars, or dataclasses and lists of them.
+
+    Raises:
+        TypeError: for a part of any other type.
     """
     text = json.dumps([FORMAT, kind, version, parts], sort_keys=True, default=_jsonable)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
 class Store:
-    """Results on disk; `folder` is made when the first one is kept. At most `held` bytes of them stay in memory.
+    """Results on disk, with the last ones in memory too.
 
-    `warnings` are sentences about what could not be read or kept; the work goes on without.
+    Args:
+        folder: where the results lie; it is made when the first one is kept.
+        held: the number of bytes that the results in memory take at most.
     """
 
     def __init__(self, folder: Path, held: int = HELD):
@@ -65,14 +76,21 @@ class Store:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What could not be read or kept so far, a sentence for each kind."""
+        """Sentences about what could not be read or kept so far, one for each kind of trouble. The work goes on without
+        it."""
         return tuple(self._troubles.values())
 
     def get(self, key: str, kind: type[T]) -> T | None:
-        """The result under that key; None where there is none, where its file is damaged (it is then removed), or
-        where it cannot be read now (it then stays).
+        """The result under a key.
 
-        Its arrays are read-only: others may have been given the same ones.
+        Args:
+            key: a key that `key_of` made.
+            kind: the dataclass of the result.
+
+        Returns:
+            The result, whose arrays are read-only because other callers may have been given the same ones. None where
+            there is no result, where its file is damaged (the file is then removed), or where the file cannot be read
+            now (it then stays).
         """
         for folder in self._folders():
             found = self._read(_path(folder, key), key, kind)
@@ -81,9 +99,17 @@ class Store:
         return self._unkept.get((key, kind), None)
 
     def put(self, key: str, value: Any) -> bool:
-        """Keep a dataclass of numbers, texts, tuples of them, arrays and such dataclasses; whether that could be done.
+        """Keep a result under a key. Where no file can be written it stays in memory, as far as it fits.
 
-        Where nothing can be written it stays in memory, as far as it fits. Raises AevisError where the disk is full.
+        Args:
+            key: a key that `key_of` made.
+            value: a dataclass of numbers, texts, tuples of them, arrays, and other such dataclasses.
+
+        Returns:
+            Whether a file was written.
+
+        Raises:
+            AevisError: where the disk is full.
         """
         arrays: dict[str, np.ndarray] = {}
         tree = json.dumps({"key": key, "value": _encode(value, arrays)}).encode()
@@ -106,11 +132,11 @@ class Store:
         return False
 
     def has(self, key: str) -> bool:
-        """Whether a result lies under that key."""
+        """Whether a file lies under that key; it may still turn out to be damaged."""
         return any(os.path.isfile(_path(folder, key)) for folder in self._folders())
 
     def remember(self, key: str, kind: type[T], compute: Callable[[], T]) -> T:
-        """The stored result, or the computed one, which is then kept."""
+        """The stored result under a key; where there is none, the one that `compute` gives, which is then kept."""
         found = self.get(key, kind)
         if found is None:
             found = compute()
@@ -118,13 +144,14 @@ class Store:
         return found
 
     def drop(self, key: str) -> None:
-        """Remove a result, where there is one and it can be removed: it would do no harm but take space."""
+        """Remove a result, where there is one. One that cannot be removed stays, as it only takes space."""
         for folder in self._folders():
             with suppress(OSError):
                 _path(folder, key).unlink()
 
     def sweep(self) -> None:
-        """Remove what killed writers of this machine left; what is still being written stays."""
+        """Remove the unfinished files that killed processes of this machine left; files that are still being written
+        stay."""
         sweep(self.folder / name for name in glob(f"*/{part_prefix()}*", root_dir=self.folder))
 
     def _folders(self) -> tuple[Path, ...]:
@@ -161,7 +188,8 @@ class Store:
 
 
 class _Recent:
-    """Results in memory under their key and the state of their file; the one not asked for longest goes first."""
+    """Results in memory under their key, each with the state that its file had. The one unused for longest is dropped
+    first."""
 
     def __init__(self, bound: int):
         self._found: LRUCache[Any, tuple[Any, Any, int]] = LRUCache(bound, getsizeof=lambda held: held[2])
@@ -176,7 +204,7 @@ class _Recent:
         return len(self._found)
 
     def get(self, key: Any, state: Any) -> Any:
-        """The result, None where there is none or its file is another by now."""
+        """The result; None where there is none, or where the file's state has changed since."""
         with self._lock:
             found = self._found.get(key)
             if found is None or found[0] != state:
@@ -185,7 +213,8 @@ class _Recent:
             return found[1]
 
     def put(self, key: Any, state: Any, result: Any, size: int) -> None:
-        """Hold a result of `size` bytes; one larger than a quarter of the bound would push out too much."""
+        """Hold a result of `size` bytes, unless it is larger than a quarter of the bound and so would push out too
+        much."""
         with self._lock:
             self._found.pop(key, None)
             if size <= self._found.maxsize // 4:
@@ -193,7 +222,7 @@ class _Recent:
 
 
 def _state(found: os.stat_result) -> tuple[int, int, int]:
-    """Of a file: another content is another state, as files are never written in place."""
+    """The state of a file. Files are never written in place, so another content always means another state."""
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 

@@ -1,4 +1,4 @@
-"""Tables and texts: CSV files in and out, as people and their spreadsheets write them."""
+"""CSV tables and texts, in and out, in the forms that people and their spreadsheets write."""
 
 import codecs
 import csv
@@ -21,21 +21,36 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a CSV file, and its rows with the line each ends in."""
+    """A CSV table that was read.
+
+    Attributes:
+        columns: the names of its columns.
+        rows: for each row the number of the line that it ends in, and its values by column.
+    """
 
     columns: Sequence[str]
     rows: list[tuple[int, dict[str, str]]]
 
 
 def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) -> Table:
-    """A table that has those columns; without any named, one that has a row at least.
+    """Read a CSV table, in UTF-8 or, as spreadsheets export it, in UTF-16.
 
-    The text is UTF-8, or UTF-16 as spreadsheets export it. Values stand between commas, semicolons, tabs or bars,
-    whichever gives the header the columns named here or in `known`; spaces after them are no part of a value. Columns
-    that differ from those names in case, spaces, hyphens or underscores alone are given these names. Rows without any
-    value are passed over, and so is a first line `sep=;`, by which Excel knows the delimiter. Without `columns`, in a
-    table of somebody else's, lines that begin with # are comments above the header, and below it where they do not
-    have a row's values; a header may begin with # itself.
+    Values stand between commas, semicolons, tabs or bars. The delimiter is the one with which the header holds most of
+    the names in `columns` and `known`. Spaces after a delimiter are no part of a value. A column whose name differs
+    from one of these names only in case, spaces, hyphens or underscores gets that name. Rows without any value are
+    passed over, and so is a first line such as `sep=;`, by which Excel knows the delimiter.
+
+    Without `columns` the table is taken for somebody else's. Then lines that begin with # are comments above the
+    header; below it they are comments where they do not have a row's values. The header may begin with # itself.
+
+    Args:
+        path: the file.
+        columns: the names of columns that the table must have. Where it is empty, the table must have a row at least.
+        known: further names of columns that the table may have.
+
+    Raises:
+        AevisError: where the file cannot be read, lacks a column, has a column twice, has a row with more values than
+            columns, or holds a control character in one of `columns`.
     """
     try:
         text = read_text(path)
@@ -69,13 +84,20 @@ def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) ->
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a CSV file, whole or not at all; None becomes an empty value."""
+    """Write a CSV file, whole or not at all.
+
+    Args:
+        path: the file.
+        columns: the names of the columns, in order.
+        rows: the values by column; None and missing ones become empty.
+    """
     lines = [columns, *([row.get(column) for column in columns] for row in rows)]
     write_text(path, "".join(f"{','.join(map(_quote, values))}\n" for values in lines))
 
 
 def read_text(path: Path) -> str:
-    """The text of a regular file in UTF-8 or UTF-16; raises OSError or UnicodeDecodeError, also for a NUL in it."""
+    """The text of a regular file in UTF-8 or UTF-16. Raises OSError or UnicodeDecodeError; OSError also for a NUL in
+    it."""
     if path.exists() and not path.is_file():
         raise OSError("it is no regular file")
     data = path.read_bytes()
@@ -95,12 +117,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def is_unprintable(text: str) -> bool:
-    """Whether a name holds what no table or terminal can show: a control character, or a byte that is no UTF-8."""
+    """Whether a name holds what no table or terminal can show: a control character, or a byte that is not UTF-8."""
     return _UNPRINTABLE.search(text) is not None
 
 
 def why_unread(error: Exception) -> str:
-    """Why a text could not be read, for people: the line that is no UTF-8, or what the system says."""
+    """The reason why a text could not be read, for people: the line that is not UTF-8, or what the system says."""
     if isinstance(error, UnicodeDecodeError):
         line = error.object[: error.start].count(b"\n") + 1
         return f"line {line} holds bytes that are no {error.encoding.upper()}"
@@ -110,12 +132,12 @@ def why_unread(error: Exception) -> str:
 
 
 def unreadable_table(path: Path, error: Exception) -> AevisError:
-    """The refusal of a table that cannot be read."""
+    """The AevisError for a table that cannot be read; it is returned and not raised."""
     return AevisError(f"The table {path} cannot be read ({why_unread(error)}). It must be a CSV file in UTF-8.")
 
 
 def digest_of_table(files: Digests, path: Path) -> str:
-    """The digest of a table's file, made anew when it has changed; raises AevisError where it cannot be read."""
+    """The digest of a table's file. Raises AevisError where the file cannot be read."""
     try:
         return files.of(path)
     except OSError as error:
@@ -123,7 +145,7 @@ def digest_of_table(files: Digests, path: Path) -> str:
 
 
 def _split(text: str, wanted: Sequence[str], comments: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header's names and the rows below it, with the line each ends in."""
+    """The header's names and the rows below it, each with the line that it ends in."""
     known, best = {_plain(name) for name in wanted}, (-1, -1)
     header, delimiter = [], ","
     for each in _DELIMITERS:
@@ -138,7 +160,8 @@ def _split(text: str, wanted: Sequence[str], comments: bool) -> tuple[list[str],
 
 
 def _rows_below_header(text: str, delimiter: str, known: set[str], comments: bool) -> Iterator[tuple[int, list[str]]]:
-    """The header's names, then the rows with any value, with the line each ends in; comments above are left out."""
+    """The header's names, then the rows that hold a value, each with the line that it ends in. Comments above are left
+    out."""
     rows = ((line, values) for line, values in _rows(text, delimiter) if any(values))
     for line, values in rows:
         names = [name.strip() for name in values]

@@ -1,8 +1,9 @@
-"""A run over a whole workspace: independent tasks in several processes of one machine, or on a cluster.
+"""Runs independent tasks over a whole workspace, in several processes of one machine or on a dask cluster.
 
-A task keeps its result in the workspace's store itself. So there is no protocol between tasks and nothing to merge: a
-run that was interrupted, or whose worker died, is run again, and what was finished is read from the store. The price is
-that a task must ask the store before it computes; what it returns should be small, as it travels between processes.
+Each task keeps its result in the workspace's store. So tasks need no protocol between them, and nothing has to be
+merged. Where a run was interrupted, or a worker died, the run is given again, and what was finished is read from the
+store. The price is that a task must ask the store before it computes. What a task returns should be small, as it
+travels between processes.
 """
 
 import importlib
@@ -31,15 +32,17 @@ from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench, open_workbench
 
 SECONDS_TO_CONNECT = 10
+"""Seconds to wait for a dask scheduler to answer."""
 _POOLS = 2
-"""How many pools a run may use up: a worker that dies breaks its pool, and the second death is no accident."""
+"""The number of pools of processes that a run may use up. A worker that dies breaks its pool; the second death is taken
+for no accident."""
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Refused:
-    """What a task gives that raised AevisError: the words of the error. The other tasks go on."""
+    """The result of a task that raised AevisError, with the error's message. The other tasks go on."""
 
     message: str
 
@@ -52,23 +55,36 @@ def run(
     scheduler: str | None = None,
     progress: Progress = silent,
 ) -> Iterator[tuple[int, R | Refused]]:
-    """Do a task for every item; gives each item's index and result as they finish, in any order.
+    """Do a task for every item.
 
-    `task` is a function of a module's top level, items and results can be pickled, and the task keeps what it computes
-    in the workbench's store. An AevisError becomes a `Refused`; any other exception ends the run and names its item in
-    a note. Iterate over it directly: leaving the loop, however, ends what is still running.
+    On this machine several processes divide the cores among their torch threads. That is faster than one process with
+    all threads, since small models leave most of a thread's time unused. Each process holds a model, so memory bounds
+    their number. With one process or one item everything runs in this process, with the threads that torch has here.
 
-    On this machine `processes` (one per core unless said; one on a GPU, which they would have to share)
-    divide the cores among their torch threads. That is faster than one process with all threads, since small models
-    leave most of a thread's time unused, but each process holds a model: memory is what bounds `processes`. With one
-    process or one item everything runs in this process, with the threads that torch has here.
+    On a cluster the workers of a dask scheduler do the tasks. Each worker must find the workspace's folder under the
+    same path. The workers and the scheduler, which reads the tasks, need the module of `task` in the same version as
+    here. How many tasks a worker runs at once, with how many threads (dask's nanny sets OMP_NUM_THREADS=1), and how
+    often a task may lose its worker (allowed-failures) are dask's own settings. Workers that join later help; without
+    any worker the run waits for the first. When the run is interrupted, dask cannot stop the tasks that are running, so
+    they go on to their end; waiting tasks are cancelled.
 
-    With `scheduler`, the address of a dask scheduler ("tcp://host:8786"), its workers do the tasks. Each must find the
-    workspace's folder under the same path; they and the scheduler (which reads the tasks) need the module of `task` in
-    the same version as here. How many tasks a worker runs at once, with how many threads (dask's nanny sets
-    OMP_NUM_THREADS=1), and how often a task may lose its worker (allowed-failures) are dask's own settings. Workers
-    that join later help; without any the run waits for the first. A task that runs when the run is interrupted goes on
-    to its end there, since dask cannot stop it; those that wait are cancelled.
+    Args:
+        task: a function of a module's top level, which takes the workbench and an item. It must keep what it computes
+            in the workbench's store.
+        root: the folder of the workspace.
+        items: what the task is done for. Items and results must be such as can be pickled.
+        processes: the number of processes on this machine; None for one per core, or one on a GPU.
+        scheduler: the address of a dask scheduler, such as "tcp://host:8786"; None for this machine.
+        progress: is told the share of the items that are done.
+
+    Returns:
+        An iterator of (index of the item, result), in the order in which tasks finish; the result is a `Refused` where
+        the task raised AevisError. Leaving the loop over it ends what is still running.
+
+    Raises:
+        AevisError: for a number of processes below 1 or beside a scheduler, where workers died twice, and where the
+            cluster cannot be reached or is lost. Any other exception of a task ends the run, and a note on it names the
+            item.
     """
     root = Path(root).resolve()
     call = partial(_attempt, task, root, uuid.uuid4().hex)
@@ -88,7 +104,7 @@ def _tell(results: Iterator[tuple[int, Any]], total: int, progress: Progress) ->
 
 
 def _sweep_after(results: Iterator[tuple[int, Any]], root: Path) -> Iterator[tuple[int, Any]]:
-    """The results; when they end, however that is, what killed workers of this machine left unfinished goes away."""
+    """The results. At the end of the run, what killed workers of this machine left unfinished is removed."""
     try:
         yield from results
     finally:
@@ -108,7 +124,8 @@ def _attempt(task: Callable[[Workbench, Any], Any], root: Path, run_id: str, ite
 
 @lru_cache(maxsize=2)
 def _open(root: Path, _run_id: str) -> Workbench:
-    """The workbench of this process, opened once a run: a later run sees the settings as they are then."""
+    """The workbench of this process. It is opened once for each run, so that a later run sees the settings as they are
+    then."""
     return open_workbench(root)
 
 
@@ -132,7 +149,15 @@ def cores() -> int:
 
 
 def process_count(wanted: int | None, items: int) -> int:
-    """How many processes take so many items: as many as wanted, else one for each core, or one for a GPU."""
+    """The number of processes that share the items: as many as are wanted, else one for each core, or one for a GPU.
+
+    Args:
+        wanted: the number that the user asks for; None for the usual number.
+        items: the number of items, which is never exceeded.
+
+    Raises:
+        AevisError: where `wanted` is below 1.
+    """
     if wanted is not None and wanted < 1:
         raise AevisError(f"A run needs at least one process, not {wanted}.")
     usual = cores() if device().type == "cpu" else 1
@@ -215,7 +240,8 @@ def _start_method() -> BaseContext:
 
 
 def _begin(lifeline: Connection, threads: int) -> None:
-    """Begin a worker. The interrupt key reaches all processes of a terminal; what it means is the parent's to say."""
+    """Begin a worker. It ignores the interrupt key, which reaches all processes of a terminal, because the parent
+    reacts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_threads(threads)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
@@ -276,7 +302,11 @@ def _fetch(distributed: Any, future: Any, item: Any, address: str) -> Any:
 
 
 def in_order(results: Iterator[tuple[int, Any]]) -> list[Any]:
-    """What `run` gives as a list: the results in the order of their items; the first refusal is raised."""
+    """The results of `run` as a list, in the order of the items.
+
+    Raises:
+        AevisError: with the message of the first result that is a `Refused`.
+    """
     found = dict(results)
     for result in found.values():
         if isinstance(result, Refused):

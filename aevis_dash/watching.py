@@ -1,4 +1,4 @@
-"""Digests of many files at once, looked up again only where something may have changed."""
+"""Digests of many files, which are computed again only where a file may have changed."""
 
 import math
 import os
@@ -11,17 +11,18 @@ from pathlib import Path
 from aevis_dash.reading import SETTLED, Digests
 
 FEW = 500
-"""So many files are looked at whenever they are asked for, which takes a few milliseconds."""
+"""The number of files up to which all are looked at whenever they are asked for, which takes a few milliseconds."""
 PATIENCE = 10.0
-"""Seconds after which more files than FEW are looked at again although their folders say that nothing has changed."""
+"""Seconds after which a list of more than FEW files is looked at again, although the folders' times say that nothing
+changed."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What was found of the files at `paths`, and the folders' times from before.
+    """The digests that were found for `paths`, and the times of the folders from before the look.
 
-    `begun` is when the look began, by the clock that files' times come from; `ended` is when it ended, by a clock that
-    nobody sets.
+    `begun` is when the look began, by the clock that files' times come from. `ended` is when it ended, by a monotonic
+    clock that nobody can set.
     """
 
     paths: Sequence[Path]
@@ -34,8 +35,12 @@ class _Look:
 class Watched:
     """The digests of one list of files that may be added, replaced and rewritten at any time.
 
-    A folder's time tells at once of files that came, went, or were replaced. A file that is rewritten in place, or lies
-    behind a link, changes no folder: in a list of more than FEW files that is noticed after PATIENCE seconds.
+    The time of a folder tells at once of files that came, went or were replaced. A file that is rewritten in place, or
+    lies behind a link, changes no folder's time: in a list of more than FEW files such a change is noticed after
+    PATIENCE seconds.
+
+    Args:
+        files: computes the digests of single files, and remembers them.
     """
 
     def __init__(self, files: Digests):
@@ -44,10 +49,14 @@ class Watched:
         self._lock = threading.Lock()
 
     def digests(self, paths: Sequence[Path], missing_allowed: bool = False) -> tuple[str, ...]:
-        """A digest of each file, "" for one that is missing where that is allowed.
+        """A digest of each file, in the order of `paths`.
 
-        As long as `paths` are the same object and nothing changes it gives the same tuple. Raises OSError, with its
-        `filename`, for the first file that cannot be read.
+        Args:
+            paths: the files. As long as this is the same object and nothing changes, the result is the same object too.
+            missing_allowed: whether a file that is missing has the digest ""; otherwise it is an error.
+
+        Raises:
+            OSError: for the first file that cannot be read, with its `filename`.
         """
         with self._lock:
             last = self._last
@@ -62,7 +71,7 @@ class Watched:
             return digests
 
     def forget(self) -> None:
-        """Look at every file anew when the digests are next asked for."""
+        """Have every file looked at again when the digests are next asked for."""
         with self._lock:
             if self._last is not None:
                 self._last = replace(self._last, ended=-math.inf)
