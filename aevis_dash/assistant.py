@@ -1,11 +1,12 @@
-"""The assistant: a proposal of the way back from a wrong prediction to early layers, each hop tested by patching.
+"""The assistant proposes a way back from a wrong prediction to early layers, and tests each hop by patching.
 
-A beam search. From the final prediction, then from the maps it found, it traces contributions on the adversarial image
-to the last layer of each stage, the last stage first; of the strongest contributors it keeps those whose activations,
-put from src's run into adv's, move the margin most towards src's class. What it gives are figures; that a map moves the
-margin does not say that it is the cause, and how many maps it takes together is a question of its own (`whole_flips`).
-As the best of several is chosen for what it does, it does much by choice alone: so the choice is made again, from the
-same contributors, with other clean images in src's place, and stands beside it.
+It is a beam search. From the final prediction, and then from the maps that it found, it traces contributions on the
+adversarial image to the last layer of each stage, the last stage first. Of the strongest contributors it keeps those
+whose activations, put from src's run into adv's, move the margin most towards src's class.
+
+That a map moves the margin does not prove that it is the cause. How many maps it takes together is another question
+(`whole_flips`). And the best of several maps may look good by the choice alone. So the choice is made again, from the
+same contributors, with other clean images in src's place, and its gains stand beside each hop.
 """
 
 from collections.abc import Sequence
@@ -29,26 +30,33 @@ from aevis_dash.workbench import Triplet, Workbench
 from aevis_dash.workbench.flips import Choice
 
 BEAM, CANDIDATES, RANDOMS = 2, 5, 40
-"""Maps kept at each depth, contributors tried for each of them, and random single maps beside a kept one."""
+"""The number of maps that are kept at each depth, of contributors that are tried for each of these, and of random
+single maps beside a kept one."""
 LEAST = 0.01
-"""Share of the effect below which a map is no candidate."""
+"""The share of the effect below which a contributor is not tried."""
 RAISED, MOST = 0.1, 9
-"""Share of a map's neurons, those that adv raised most over src, whose cause is looked for next; at most so many."""
+"""The share of a map's neurons whose cause is looked for next, which are those that adv raised most over src, and the
+most of them in number."""
 _ADV, _SRC = tuple(Role).index(Role.ADVERSARIAL), tuple(Role).index(Role.SOURCE)
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One step back: `area` of `effect` was traced to `layer`, where `map` was found.
+    """One step back from an effect to an earlier map that contributes to it.
 
-    parent          the number of the hop whose map is the effect, -1 for the prediction
-    share           the map's strength as a contributor on adv
-    unexplained     what the contributions leave of the effect on adv
-    on_source       the effect on src over that on adv; NaN for the prediction, which is another class's there
-    tested          the map alone put from src into adv, beside RANDOMS single maps that differ
-    alike           (d,) the gain of the map that would be the best of this depth with another clean image in src's
-                    place (`Flips.donors`), from the contributors that this depth was chosen from: the other maps
-                    in `tested` were not chosen, this control was
+    Attributes:
+        parent: the number of the hop whose map is the effect; -1 for the prediction.
+        effect: the map that was explained, or PREDICTION.
+        area: the neurons of the effect that were explained.
+        layer: the index of the layer that was traced to.
+        map: the channel that was chosen in this layer.
+        share: the map's strength as a contributor on adv.
+        unexplained: the share of the effect on adv that the contributions leave unexplained.
+        on_source: the effect on src over that on adv; NaN for the prediction, which is another class's on src.
+        tested: what putting the map alone from src into adv does, beside RANDOMS other single maps that differ.
+        alike: a control that is chosen as the map was: for each of d other clean images in src's place
+            (`Flips.donors`), the gain of the best of the contributors that this depth was chosen from, (d,). The other
+            maps in `tested` were not chosen.
     """
 
     parent: int
@@ -64,17 +72,29 @@ class Hop:
 
     @property
     def gain(self) -> float:
-        """By how much the map alone moves the margin towards src's class."""
+        """By how much the map alone moves the margin towards src's class, in logits."""
         return float(self.tested.margins[-1] - self.tested.margins[0])
 
 
 def propose(
     bench: Workbench, triplet: Triplet, how: str = "quadratic", beam: int = BEAM, progress: Progress = silent
 ) -> tuple[Hop, ...]:
-    """The hops of a beam search back from the prediction of adv; those of a depth by falling gain.
+    """Search for a way back from the prediction of adv.
 
-    `how` are the contributions found. The search ends where no contributor that differs moves the margin towards src's
-    class. Raises AevisError as `Contributions.contribute` and `Flips.verify`.
+    The search ends where no contributor that differs between the two runs moves the margin towards src's class.
+
+    Args:
+        bench: the workbench of the workspace.
+        triplet: the example's datapaths.
+        how: the way to find contributions, one of CONTRIBUTIONS.
+        beam: the number of maps that are kept at each depth.
+        progress: is told the share of the work that is done.
+
+    Returns:
+        The hops, those of the last stage first, and those of one depth by falling gain.
+
+    Raises:
+        AevisError: as `Contributions.contribute` and `Flips.verify`.
     """
     hops: list[Hop] = []
     last = [-1]
@@ -94,7 +114,12 @@ def propose(
 
 
 def whole_flips(bench: Workbench, example_id: str, progress: Progress = silent) -> tuple[Verification, ...]:
-    """At each depth, the first one first: the smallest set found that gives src's label back, beside its controls."""
+    """The smallest set of maps found at each depth that gives src's label back, beside its controls; the first depth
+    first.
+
+    Raises:
+        AevisError: as `Flips.verify`.
+    """
     depths, found = bench.flips.depths(), []
     for i, layer in enumerate(depths):
         progress(i / len(depths), f"searching maps of {bench.layers.layers[layer].name} that turn the prediction")
@@ -103,7 +128,7 @@ def whole_flips(bench: Workbench, example_id: str, progress: Progress = silent) 
 
 
 def line_of(hops: Sequence[Hop], number: int) -> list[Hop]:
-    """The hops that lead to one, from the prediction on."""
+    """The hops that lead from the prediction to the hop of this number, in order."""
     line = []
     while number >= 0:
         line.insert(0, hops[number])
@@ -112,14 +137,17 @@ def line_of(hops: Sequence[Hop], number: int) -> list[Hop]:
 
 
 def best_line(hops: Sequence[Hop]) -> list[Hop]:
-    """The longest line; of equal ones that whose last hop has the largest gain."""
+    """The longest line of hops; of lines of equal length the one whose last hop has the largest gain."""
     if not hops:
         return []
     return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
 
 
 def raised_area(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
-    """The neurons of a map that adv raised most over src, RAISED of them and at most MOST; None where none is."""
+    """The neurons of a map that adv raised most over src: RAISED of its neurons, at least one and at most MOST.
+
+    None where adv raised no neuron.
+    """
     maps = [bench.maps.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
     more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
     most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(RAISED * more.size)))]
@@ -161,7 +189,7 @@ def _hops(
 
 
 def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
-    """Whether other maps of the layer differ too: a map that is the whole of a layer cannot be tested."""
+    """Whether other maps of the layer differ between the two runs too. A map that is alone in this cannot be tested."""
     example = bench.workspace.example(example_id)
     apart = bench.layers.part(bench.maps.maxima(example.adversarial) != bench.maps.maxima(example.source), layer)
     return bool(np.delete(apart, channel).any())
@@ -184,7 +212,8 @@ def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, chan
 
 
 def best(found: Sequence[Hop], beam: int) -> list[Hop]:
-    """Of the hops of one depth the best by gain; a map found on two ways counts by the stronger one."""
+    """The best hops of one depth by gain, at most `beam`. A map that was found on two ways counts by the stronger
+    way."""
     strongest: dict[int, Hop] = {}
     for hop in sorted(found, key=lambda h: h.share):
         strongest[hop.map] = hop

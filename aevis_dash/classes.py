@@ -1,4 +1,4 @@
-"""The classes of a classifier: their names, and which texts name one (a name, an index, a synset of ImageNet)."""
+"""The classes of a classifier: their names, and which texts name a class (a name, an index, a synset of ImageNet)."""
 
 import json
 import re
@@ -15,15 +15,19 @@ from aevis_dash.tables import is_unprintable, read_text, why_unread
 _SYNSET = re.compile(r"(n[0-9]{8})(?:[\s:,]+(.*))?")
 _INDEX = re.compile(r"([0-9]+)(?:\.0*)?")
 _ORDERED, _MOVED = 0.5, 0.01
-"""Of the 1000 names, the share that must agree with ImageNet's at their places, and the most that may be another's."""
+"""Shares of ImageNet's 1000 names: the least that must stand at their places for the classes to be ImageNet's, and the
+most that may stand at the place of another."""
 
 
 class Classes:
-    """What texts name the classes of a classifier, whose `names` stand in the order of its outputs.
+    """The classes of a classifier, and the texts that name them.
 
-    A text names a class by its whole name; or, where none is called so, by it in other case or with underscores or
-    hyphens for spaces; or by one of the synonyms that a name lists with commas; or, where the names are ImageNet's,
-    by its synset, such as n02510455, or by the name that torchvision gives it.
+    A text names a class by its whole name. Where no class has that name, the text may differ in case, or have
+    underscores or hyphens for spaces. Next, it may be one of the synonyms that a name lists with commas. Where the
+    names are ImageNet's, it may last be the class's synset, such as n02510455, or the name that torchvision gives it.
+
+    Args:
+        names: the names of the classes, in the order of the model's outputs.
     """
 
     def __init__(self, names: Sequence[str]):
@@ -35,22 +39,31 @@ class Classes:
         self._ways = [_group_by_key(pairs) for pairs in ways]
 
     def indices_of(self, text: str) -> tuple[int, ...]:
-        """The indices of the classes that the text is a name of: none, one, or several of one name."""
+        """The indices of the classes that the text is a name of: none, one, or several classes of the same name."""
         for keys, way in zip((text, *[_loose(text)] * 2, text, _loose(text)), self._ways, strict=False):
             if keys in way:
                 return tuple(way[keys])
         return ()
 
     def index(self, text: str) -> int | None:
-        """The class index that a text writes, also as 388.0; None where it writes none of these classes."""
+        """The class index that a text writes as a number, such as 388 or 388.0; None where it writes no class's
+        index."""
         written = _INDEX.fullmatch(text)
         number = whole_number(written[1]) if written else None
         return number if number is not None and number < len(self.names) else None
 
     def label(self, text: str, where: str) -> int | None:
-        """The class index that a label names, None for an empty one; `where` says to people where the label stands.
+        """The class index that a label names, by name or as a number.
 
-        Raises AevisError for what names no class, or more than one.
+        Args:
+            text: the label.
+            where: says, for error messages, where the label stands.
+
+        Returns:
+            The index, or None for an empty label.
+
+        Raises:
+            AevisError: for a label that names no class, or more than one.
         """
         text = text.strip()
         if not text:
@@ -69,12 +82,15 @@ class Classes:
         return found
 
     def index_in_table(self, text: str, where: str) -> int | None:
-        """The same for a table that this project writes: there a number is always an index."""
+        """The class index that a label names in a table that this project writes, where a number is always an index.
+
+        Apart from that it is the same as `label`.
+        """
         number = self.index(text.strip())
         return self.label(text, where) if number is None else number
 
     def ambiguous(self, named: Sequence[int]) -> str:
-        """What to say of a text that is the name of several classes."""
+        """The end of an error message about a text that is the name of several classes."""
         by = "indices or synsets" if self.imagenet else "indices"
         return f"is the name of {len(named)} classes, {', '.join(map(str, named))}. Name them by their {by}."
 
@@ -92,14 +108,15 @@ class Classes:
 
 @cache
 def imagenet() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The synsets of the 1000 classes of ILSVRC 2012 in their order, which is ascending, and torchvision's names."""
+    """The synsets of the 1000 classes of ImageNet (ILSVRC 2012) in the classes' order, and the names that torchvision
+    gives."""
     lines = (PACKAGE / "imagenet.txt").read_text(encoding="utf-8").splitlines()
     synsets, names = zip(*(line.split(" ", 1) for line in lines), strict=True)
     return synsets, names
 
 
 def is_imagenet(names: Sequence[str]) -> bool:
-    """Whether these are the 1000 classes of ImageNet in their order, by any of their common names."""
+    """Whether these are the names of ImageNet's 1000 classes in their order, by any of the common names."""
     synsets, published = imagenet()
     if len(names) != len(published):
         return False
@@ -111,10 +128,14 @@ def is_imagenet(names: Sequence[str]) -> bool:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text, one a line, or from JSON; raises AevisError for what cannot be read so.
+    """Class names from a text file, one a line, or from a JSON file.
 
-    JSON is a list of names, names by index, pairs of synset and name by index (imagenet_class_index.json), or indices
-    by name (class_to_idx). Names may stand twice: a label of such a name is refused where it is used.
+    JSON may be a list of names, names by index, pairs of synset and name by index (imagenet_class_index.json), or
+    indices by name (class_to_idx). Two classes may have one name; a label of that name is refused where it is used.
+
+    Raises:
+        AevisError: where the file cannot be read, has another form, or holds an empty or unprintable name or none at
+            all.
     """
     try:
         text = read_text(path)
@@ -193,7 +214,7 @@ def _alike(name: str) -> tuple[str, ...]:
 
 
 def _synonyms(name: str) -> tuple[str, ...]:
-    """The synset that a line of a name begins with, what follows it, and what stands between commas."""
+    """The synset that a name begins with, the rest of the name, and each of its parts between commas."""
     synset = _SYNSET.fullmatch(name)
     rest = name if synset is None else synset[2] or ""
     begins = () if synset is None else (synset[1], _loose(rest))

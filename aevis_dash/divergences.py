@@ -1,7 +1,10 @@
-"""The whole set at once: where every adversarial of a workspace leaves its source, and which maps recur as culprits.
+"""All examples at once: where every adversarial leaves its source, and which maps recur as culprits.
 
-The cheap way compares activations, a few forward runs a pair, for thousands of pairs; the full one compares them on
-the critical maps of the pair's datapaths by an extraction method, for a sample.
+The cheap way compares activations, which takes a few forward runs a pair, for thousands of pairs. The full way compares
+activations only on the critical maps of the pair's datapaths by an extraction method, for a sample.
+
+A pair is compared with two bands (`core.divergence`): what noise of the same size does, and how other pictures of src's
+class lie. Adv *leaves* a band at the first layer from which it is farther from src than the band.
 """
 
 from collections import Counter
@@ -25,14 +28,19 @@ from aevis_dash.workspace import one_sight
 NEVER = "never"
 _VERSION = 5
 _LISTING_VERSION = 5
-"""Raised when the columns of `rows` or how they are found changes."""
+"""The version of stored listings. It is raised when the columns of `rows`, or how they are found, change."""
 NOISES, OTHERS = 8, 8
-"""Draws of noise, and other clean images of src's class, that a pair is compared with at most."""
+"""The number of draws of noise, and of other clean images of src's class at most, that a pair is compared with."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One adversarial and its source; `wanted` the extraction of the full way, None for the cheap one."""
+    """The question of one task.
+
+    Attributes:
+        example: the ID of the example.
+        wanted: the extraction parameters of the full way; None for the cheap way.
+    """
 
     example: str
     wanted: ExtractionParameters | None = None
@@ -40,7 +48,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Divergences:
-    """What was found for the examples, in their order."""
+    """What was found for some examples.
+
+    Attributes:
+        examples: the examples.
+        found: where each of them leaves its source, in the same order.
+    """
 
     examples: tuple[Example, ...]
     found: tuple[Divergence, ...]
@@ -48,7 +61,11 @@ class Divergences:
 
 @dataclass(frozen=True)
 class Listing:
-    """The `rows` of every misclassified example of a workspace, compared the cheap way."""
+    """The comparison of every misclassified example of a workspace, by the cheap way.
+
+    Attributes:
+        rows: one row for each example; see `rows`.
+    """
 
     rows: list[dict[str, Any]]
 
@@ -56,9 +73,16 @@ class Listing:
 def divergences(
     bench: Workbench, sample: Sample, method: str | None = None, progress: Progress = silent
 ) -> Divergences:
-    """Compare the pairs of a sample: on their activations, or with `method` on the critical maps of its datapaths.
+    """Compare the pairs of a sample.
 
-    Raises AevisError for an unknown method and where no example is misclassified.
+    Args:
+        bench: the workbench of the workspace.
+        sample: which examples are compared, and where the tasks run.
+        method: an extraction method, on whose critical maps the pairs are compared; None to compare all activations.
+        progress: is told the share of the work that is done.
+
+    Raises:
+        AevisError: for an unknown method, and where no example is misclassified.
     """
     datapath.check_methods([method] if method else [])
     examples = choose(bench, sample)
@@ -70,7 +94,7 @@ def divergences(
 
 @one_sight()
 def diverge(bench: Workbench, pair: Pair) -> Divergence:
-    """The task: one pair, from the store where it was compared before."""
+    """The task for one pair: where its adversarial leaves its source; from the store where it is stored."""
     example = bench.workspace.example(pair.example)
     others = _others(bench, example)
     hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
@@ -81,7 +105,8 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
 
 @one_sight()
 def listing(bench: Workbench, progress: Progress = silent) -> Listing:
-    """Every misclassified example, compared the cheap way in this process; what was finished is not done again."""
+    """Compare every misclassified example the cheap way, in this process; pairs that are stored are not compared
+    again."""
     examples = misclassified(bench)
     found = []
     for i, example in enumerate(examples):
@@ -93,15 +118,15 @@ def listing(bench: Workbench, progress: Progress = silent) -> Listing:
 
 
 def stored_listing(bench: Workbench) -> Listing | None:
-    """The listing where it is stored and speaks of the examples that there are now."""
+    """The stored listing, where it is of the examples that there are now; None otherwise."""
     return bench.store.get(_listing_key(bench, misclassified(bench)), Listing)
 
 
 def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
-    """One row for every pair: its classes, its attack, where it leaves either band, and the culprits there.
+    """One row for every pair: its classes, its attack, where it leaves each band, and the culprits there.
 
-    A layer is "never" where adv stays within the band and "" where there is no other image of the class. `innocent_`
-    lists where the band's own images leave the band of the others.
+    A layer is "never" where adv stays within the band, and "" where there is no other image of the class to compare
+    with. The columns that begin with `innocent_` list where the band's own images leave the band of the other ones.
     """
     labels = [bench.judging.predict([e.source, e.adversarial]) for e in found.examples]
     return [
@@ -120,17 +145,31 @@ def rows(bench: Workbench, found: Divergences) -> list[dict[str, Any]]:
 
 
 def culprits(listed: Sequence[dict[str, Any]], band: str) -> list[tuple[str, int]]:
-    """Maps as LAYER:CHANNEL with the number of pairs that name them, the most frequent first."""
+    """The maps, as LAYER:CHANNEL, with the number of pairs that name them as culprits; the most frequent first.
+
+    Args:
+        listed: rows of `rows`.
+        band: one of `core.divergence.BANDS`.
+    """
     counted = Counter(name for row in listed for name in row[f"culprits_{band}"].split())
     return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, group: str) -> list[dict[str, Any]]:
-    """How many pairs leave a band at every layer, never last: `pairs` by the values of another column, and `innocent`,
-    how many would if adv were one of the band's own images, held against the others of them.
+    """How many pairs leave a band at every layer; the last row is for those that never do.
 
-    How many innocent images leave at all is no finding: half of the class band's, by the median, and one of the noise
-    band's. Where they leave is. Pairs without a band are counted nowhere; see `without_band`.
+    How many innocent images leave the band at all is no finding: by construction it is half of the class band's and one
+    of the noise band's. Where they leave it is one. Pairs without a band are counted nowhere (see `without_band`).
+
+    Args:
+        bench: the workbench of the workspace.
+        listed: rows of `rows`.
+        band: one of `core.divergence.BANDS`.
+        group: the column of `listed` by whose values the pairs are counted apart.
+
+    Returns:
+        For every layer "layer", its name; "pairs", the number of pairs by the value of the group; and "innocent", the
+        number of pairs there would be if adv were one of the band's own images, compared with the others of them.
     """
     groups = sorted({row[group] for row in listed})
     layers = [*(layer.name for layer in bench.layers.layers), NEVER]
@@ -148,14 +187,23 @@ def by_layer(bench: Workbench, listed: Sequence[dict[str, Any]], band: str, grou
 
 
 def without_band(listed: Sequence[dict[str, Any]], band: str) -> int:
-    """How many pairs have no other image of the class to compare with."""
+    """The number of pairs that have no other image of the class to compare with."""
     return sum(row[f"leaves_{band}"] == "" for row in listed)
 
 
 def those(
     listed: Sequence[dict[str, Any]], band: str, layer: str = "", by: str = "", group: str = "", culprit: str = ""
 ) -> list[str]:
-    """The examples that leave the band at a layer, belong to a group by another column, name a map; "" asks nothing."""
+    """The IDs of the examples that fit all conditions; a condition that is "" asks nothing.
+
+    Args:
+        listed: rows of `rows`.
+        band: one of `core.divergence.BANDS`.
+        layer: the name of the layer at which the pair leaves the band.
+        by: the column that `group` is a value of.
+        group: the value, as text.
+        culprit: a map, as LAYER:CHANNEL, that the pair names as a culprit.
+    """
     return [
         row["example"]
         for row in listed
@@ -166,13 +214,13 @@ def those(
 
 
 def map_name(bench: Workbench, flat: int) -> str:
-    """A map of the flat vector as LAYER:CHANNEL."""
+    """The name LAYER:CHANNEL of a map, given by its place among all n maps of the network."""
     layer = int(np.searchsorted(bench.layers.offsets, flat, side="right")) - 1
     return f"{bench.layers.layers[layer].name}:{flat - bench.layers.offsets[layer]}"
 
 
 def misclassified(bench: Workbench) -> list[Example]:
-    """The examples that the listing is of: the attacks that the network is fooled by."""
+    """The misclassified examples of the workspace, which the listing is of."""
     return [judged.example for judged in bench.judging.judged_examples() if judged.misclassified]
 
 
@@ -186,7 +234,7 @@ def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
 
 
 def _attack(bench: Workbench, example: Example) -> str:
-    """The attack in words, without the class that it aims at: that is another column."""
+    """The attack in words, without the class that it aims at, which is another column."""
     aim = "" if example.target_label is None else f", towards {bench.class_names[example.target_label]}"
     return example.attack.removesuffix(aim) or "unnamed"
 

@@ -1,4 +1,4 @@
-"""Every component id of the page, once."""
+"""Every component ID of the page, named once for layouts and callbacks."""
 
 URL = "url"
 PAGE = "page-load"
@@ -29,7 +29,7 @@ JOBS = "jobs"
 EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION = KINDS = (
     *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation"),
 )
-"""The kinds of jobs; a page has at most one of each."""
+"""The kinds of jobs. A page runs at most one job of each kind."""
 EXTRACT_AGAIN = "extract-again"
 THEME_SWITCH = "theme-switch"
 COPY_LINK = "copy-link"
@@ -156,80 +156,80 @@ SUGGESTED = "suggested"
 
 
 def culprit(name: str) -> dict[str, str]:
-    """The button of a map that recurs where pairs leave, by its name LAYER:CHANNEL."""
+    """The ID of the button of a map that recurs where adversarials leave their sources, by its name LAYER:CHANNEL."""
     return {"type": "culprit", "index": name}
 
 
 def flip(layer: str, channel: int) -> dict[str, str]:
-    """The button of a map that turns the prediction with others."""
+    """The ID of the button of a map that turns the prediction together with others."""
     return {"type": "flip", "index": f"{layer}:{channel}"}
 
 
 def winner(layer: str, channel: int) -> dict[str, str]:
-    """The button of a strongest contributor."""
+    """The ID of the button of one of the strongest contributors."""
     return {"type": "winner", "index": f"{layer}:{channel}"}
 
 
 def node(number: int, of: int) -> dict[str, str]:
-    """The button of one of so many steps in the tree, which shows its outcome."""
+    """The ID of the button, in the tree of steps, of step `number` among `of` steps."""
     return {"type": "node", "index": f"{number}/{of}"}
 
 
 def note(number: int) -> dict[str, str | int]:
-    """The user's words on a step."""
+    """The ID of the field for the user's words on a step."""
     return {"type": "note", "index": number}
 
 
 def drop(number: int, of: int) -> dict[str, str]:
-    """The button that takes one of so many steps out of the trail."""
+    """The ID of the button that takes step `number` among `of` steps out of the trail."""
     return {"type": "drop", "index": f"{number}/{of}"}
 
 
 def step(number: int, of: int) -> dict[str, str]:
-    """The button of one of the trail's so many steps, which goes back to before it."""
+    """The ID of the button, in the trail, of step `number` among `of` steps; it goes back to before that step."""
     return {"type": "step", "index": f"{number}/{of}"}
 
 
 def pinned_treemap(layer: str) -> dict[str, str]:
-    """The treemap of a pinned layer."""
+    """The ID of the treemap of a pinned layer."""
     return {"type": "pinned", "index": layer}
 
 
 def pinned_title(layer: str) -> dict[str, str]:
-    """The heading of a pinned layer, which shows it."""
+    """The ID of the heading of a pinned layer; a click on it shows the layer."""
     return {"type": "pinned-title", "index": layer}
 
 
 def unpin(layer: str) -> dict[str, str]:
-    """The button that takes a pinned layer away."""
+    """The ID of the button that takes a pinned layer away."""
     return {"type": "unpin", "index": layer}
 
 
 def table_row(layer: str, channel: int) -> dict[str, str]:
-    """The button of a map in the layer's table."""
+    """The ID of the button of a map in the layer's table."""
     return {"type": "table-row", "index": f"{layer}:{channel}"}
 
 
 def table_column(name: str) -> dict[str, str]:
-    """The button that sorts the layer's table by a column."""
+    """The ID of the button that sorts the layer's table by a column."""
     return {"type": "table-column", "index": name}
 
 
 def job(kind: str) -> str:
-    """The line of a job in the list of those that run or wait."""
+    """The ID of the line of a job in the list of jobs that run or wait."""
     return f"{kind}-job"
 
 
 def job_bar(kind: str) -> str:
-    """How far a job is."""
+    """The ID of the bar that shows how far a job is."""
     return f"{kind}-bar"
 
 
 def job_text(kind: str) -> str:
-    """What a job does."""
+    """The ID of the text that says what a job does."""
     return f"{kind}-text"
 
 
 def cancel(kind: str) -> str:
-    """The button that cancels a job."""
+    """The ID of the button that cancels a job."""
     return f"{kind}-cancel"

@@ -16,14 +16,19 @@ _RANDOM_ORDERS = 3
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What every method's datapaths of an example are held against.
+    """What the datapaths of all methods are held against on one example.
 
-    layers   (c,) the layers sampled; channels, effects (c, k): the true change of logit_adv - logit_src that patching
-             one of src's maps into adv makes, with its sign turned, so that what adv's prediction rests on is positive
-    depths   (d,) the last layer of every stage; random (d,) the shares that random orders flip at (their median), and
-             controls (c, d) those that each order of CONTROLS flips at
-    single   the share that the last stage flips at with its maps by the true effect of each alone, tried one by one:
-             what an order could reach that knew every single map's effect
+    Attributes:
+        layers: the indices of the c sampled layers, (c,).
+        channels: the k sampled maps of each of these layers, (c, k).
+        effects: by how much logit_adv - logit_src falls when one of these maps alone is put from src into adv, (c, k).
+            It is positive where adv's prediction rests on the map.
+        depths: the indices of the last layers of the d stages, (d,).
+        random: at each depth the share of the layer's maps that must be patched to flip the label back, in random order
+            (the median of three orders), (d,).
+        controls: the same in each of the orders of CONTROLS, (orders, d).
+        single: the same at the last depth, in the order of the true effect of each map alone. It is what an order could
+            reach that knew every single map's effect.
     """
 
     layers: np.ndarray
@@ -36,12 +41,17 @@ class Yardstick:
 
 
 def sampled_layers(count: int, wanted: int) -> np.ndarray:
-    """`wanted` layers of `count`, evenly spread, the last one included."""
+    """The indices of up to `wanted` layers of `count`, evenly spread, the last one included: int (c,)."""
     return np.unique(np.linspace(count - 1, count // (2 * wanted), wanted).round().astype(int))
 
 
 class ImagePair:
-    """The two images of an example and the extractions that the bench makes of them."""
+    """The two images of an example, what is extracted from them for the bench, and what patching between them does.
+
+    Args:
+        bench: the workbench of the workspace.
+        example_id: the ID of the example.
+    """
 
     def __init__(self, bench: Workbench, example_id: str):
         self._bench = bench
@@ -58,13 +68,21 @@ class ImagePair:
     def adversarial(
         self, wanted: ExtractionParameters, image: np.ndarray | None = None, given: Sequence[np.ndarray] = ()
     ) -> Datapath:
+        """The datapath of the adversarial against its source.
+
+        Args:
+            wanted: the extraction parameters.
+            image: an 8-bit image (1, H, W, 3) in place of the adversarial; None for the adversarial itself.
+            given: the gates (n,) of datapaths that this one is held near, where the method does that.
+        """
         return self._path(self.adv_image if image is None else image, wanted, given, self._foils[0])
 
     def source(self, wanted: ExtractionParameters, given: Sequence[np.ndarray] = ()) -> Datapath:
+        """The datapath of the source against its adversarial; the arguments are those of `adversarial`."""
         return self._path(self.src_image, wanted, given, self._foils[1])
 
     def chain(self, wanted: ExtractionParameters) -> tuple[Datapath, Datapath]:
-        """adv, then src given adv; both at once where the method is "joint"."""
+        """The datapaths of adv, and of src given adv; both are solved at once where the method is "joint"."""
         if wanted.method == "joint":
             both = np.concatenate([self.adv_image, self.src_image])
             adv, src = datapath.extract(self._bench.classifier, both, [], wanted, foils=self._foils)
@@ -73,12 +91,12 @@ class ImagePair:
         return adv, self.source(wanted, [adv.gates])
 
     def noisy(self) -> np.ndarray:
-        """The adversarial image with every pixel moved by -1, 0 or 1 grey levels."""
+        """The adversarial image, uint8 (1, H, W, 3), with every number changed by -1, 0 or 1 grey levels at random."""
         noise = np.random.default_rng(self._seed).integers(-1, 2, self.adv_image.shape)
         return np.clip(self.adv_image.astype(int) + noise, 0, 255).astype(np.uint8)
 
     def others(self, count: int) -> list[str]:
-        """The file names of normal images predicted as neither of the two classes."""
+        """The file names of up to `count` normal images that are predicted as neither of the two images' classes."""
         entries = self._bench.workspace.images
         order = np.random.default_rng(self._seed).permutation(len(entries))
         names = [entries[i].file for i in order[: 4 * count]]
@@ -88,7 +106,10 @@ class ImagePair:
         ]
 
     def alive(self, layer: int, count: int) -> np.ndarray:
-        """`count` maps of a layer that fire on one of the two images, at random; with repetition where fewer do."""
+        """`count` channels of a layer that fire on at least one of the two images, drawn at random: int (count,).
+
+        Where fewer channels fire, they are drawn with repetition.
+        """
         part = self._bench.layers.part
         firing = [part(self._bench.maps.maxima(n), layer) for n in (self._example.adversarial, self._example.source)]
         candidates = np.flatnonzero(np.maximum(*firing) > 0)
@@ -99,20 +120,33 @@ class ImagePair:
         return random.permutation(candidates)[:count]
 
     def effects(self, layer: int, channels: np.ndarray) -> np.ndarray:
-        """(k,) what patching each of src's maps into adv does to logit_adv - logit_src."""
+        """By how much logit_adv - logit_src changes when each of these maps alone is put from src into adv.
+
+        Args:
+            layer: the index of the layer.
+            channels: the k channels, (k,).
+
+        Returns:
+            The changes (k,).
+        """
         src, adv = self._labels
         return intervention.single_map_effects(
             self._bench.classifier, self.adv_image, self.src_image, layer, channels[None], adv, src
         ).values[0]
 
     def strengths(self, layer: int) -> np.ndarray:
-        """(c, n_l) by what each of CONTROLS orders the maps, for src's activations put into adv's run."""
+        """The strengths by which the orders of CONTROLS sort the n_l maps of a layer, for src's maps put into adv: (c,
+        n_l)."""
         exchange = intervention.Exchange(self._bench.classifier, self.adv_image, self.src_image, layer)
         (src,), (adv,) = self._labels
         return intervention.control_strengths(exchange, lambda logits: logits[:, src] - logits[:, adv])[:, 0]
 
     def controls(self, layer: int) -> tuple[float, np.ndarray]:
-        """Shares of the layer that random orders (their median) and the orders of CONTROLS (c,) flip at."""
+        """The shares of a layer's maps that must be patched to flip the label back, by orders that know no datapath.
+
+        Returns:
+            The median of random orders, and the share of each of the orders of CONTROLS, (c,).
+        """
         width = self._bench.layers.layers[layer].channels
         random = [intervention.random_order(1, width, seed) for seed in range(_RANDOM_ORDERS)]
         ordered = intervention.best_first(self.strengths(layer))[:, None]
@@ -120,18 +154,28 @@ class ImagePair:
         return float(np.median(shares[:_RANDOM_ORDERS])), shares[_RANDOM_ORDERS:]
 
     def by_true_effects(self, layer: int) -> float:
-        """The share of the layer that flips adv back with its maps by what patching each alone does."""
+        """The share of a layer's maps that must be patched to flip adv back, in the order of the true effect of each
+        map alone."""
         effects = self.effects(layer, np.arange(self._bench.layers.layers[layer].channels))
         return float(self._flip(layer, np.argsort(effects, kind="stable")[None, None])[0])
 
     def flips(self, rod: Yardstick, order: np.ndarray) -> np.ndarray:
-        """(d,) the share of each depth's maps that flips adv back, best first by `order` (n,)."""
+        """The share of the maps at each depth that must be patched to flip adv back.
+
+        Args:
+            rod: whose `depths` name the layers.
+            order: a number for each of the n maps, (n,); the largest are patched first.
+
+        Returns:
+            The shares (d,); 1 also where the whole layer does not flip the label.
+        """
         parts = [self._bench.layers.part(order, int(layer)) for layer in rod.depths]
         orders = [np.argsort(-part, kind="stable")[None, None] for part in parts]
         return np.array([self._flip(int(layer), o)[0] for layer, o in zip(rod.depths, orders, strict=True)])
 
     def _flip(self, layer: int, orders: np.ndarray) -> np.ndarray:
-        """(o,) shares of the layer; 1 also where the whole layer does not flip it."""
+        """The shares (o,) of a layer's maps that each order takes; 1 also where the whole layer does not flip the
+        label."""
         found = intervention.flip_sizes(
             self._bench.classifier, self.adv_image, self.src_image, layer, orders, self._labels[0]
         )
@@ -140,7 +184,10 @@ class ImagePair:
     def _path(
         self, image: np.ndarray, wanted: ExtractionParameters, given: Sequence[np.ndarray], foil: Foil
     ) -> Datapath:
-        """Extracted once: another seed, or other given datapaths, are no other question to methods that have none."""
+        """Extract a datapath, or give the one that was extracted for the same question before.
+
+        Another seed, or other given datapaths, make another question only for methods that use them.
+        """
         parameters = datapath.used_parameters(wanted)
         held = list(given) if "coherence" in parameters else []
         question = (image.tobytes(), tuple(z.tobytes() for z in held), foil.label, tuple(parameters.items()))

@@ -1,4 +1,8 @@
-"""What a model's answers on labelled images make doubtful: labels, classes, weights or preprocessing."""
+"""What a model's answers on labelled images make doubtful: labels, classes, weights or preprocessing.
+
+The labels of some tables count from 1, or leave out the first class. So where hardly any label agrees with the model,
+labels moved by one are compared too.
+"""
 
 import math
 from collections import Counter
@@ -6,15 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SUSPECT, ENOUGH = 0.2, 10
-"""Accuracy on its own images below which a model and its labels hardly belong together, and from how many labels on."""
+"""The accuracy below which a model and the labels of its images hardly belong together, and the number of labels from
+which that is judged."""
 RARE, SURE, KAPPA = 0.05, 0.001, 0.3
-"""An agreement that chance gives more often than RARE may be chance. Moved labels are believed where chance gives their
-agreement less often than SURE, and where it is at least KAPPA of the way from chance to all (Cohen's kappa)."""
+"""Limits of what may be chance. An agreement that chance gives with a probability above RARE may be chance. Moved
+labels are believed where chance gives their agreement with a probability below SURE, and where the agreement is at
+least KAPPA of the way from chance to all (Cohen's kappa)."""
 OTHER_COUNT = "from -1, or leaves out the first class"
 
 
 def agreement(labelled: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """How often (label, predicted class) agree, and where that is hardly ever, how often moved labels would."""
+    """The share of labels that agree with the predictions, and where it is hardly any, the shares for moved labels.
+
+    Args:
+        labelled: pairs of a label and the predicted class.
+
+    Returns:
+        "accuracy", and where it is suspect "accuracy_one_lower" and "accuracy_one_higher", the accuracies of labels
+        moved by -1 and by 1.
+    """
     found = {"accuracy": right(labelled)}
     if len(labelled) >= ENOUGH and found["accuracy"] < SUSPECT:
         found |= {"accuracy_one_lower": right(labelled, -1), "accuracy_one_higher": right(labelled, 1)}
@@ -22,20 +36,29 @@ def agreement(labelled: Sequence[tuple[int, int]]) -> dict[str, float]:
 
 
 def right(labelled: Sequence[tuple[int, int]], shift: int = 0) -> float:
-    """The share of (label, predicted class) that agree where the label is moved; NaN where there are none."""
+    """The share of pairs (label, predicted class) that agree when the label is moved by `shift`; NaN for no pairs."""
     hits = sum(label + shift == predicted for label, predicted in labelled)
     return round(hits / len(labelled), 4) if labelled else float("nan")
 
 
 def is_guessing(facts: Mapping[str, Any]) -> bool:
-    """Whether guessing among the classes would be right as often one time in twenty, or more often."""
+    """Whether guessing among the classes would be right as often with a probability above RARE.
+
+    Args:
+        facts: "labelled", the number of labelled images; "classes", the number of classes; and "accuracy".
+    """
     count, classes = facts["labelled"], facts["classes"]
     return count >= ENOUGH and classes >= 2 and by_chance(facts["accuracy"], count, 1 / classes) > RARE
 
 
 def by_chance(share: float, count: int, chance: float) -> float:
-    """How probable it is that at least that share of `count` tries succeed, each with the probability `chance`: the
-    upper tail of the binomial distribution."""
+    """The probability that at least a share of some tries succeed: the upper tail of the binomial distribution.
+
+    Args:
+        share: the share of the tries.
+        count: the number of tries.
+        chance: the probability that one try succeeds.
+    """
     least = round(share * count)
     if chance in (0.0, 1.0) or least == 0:
         return float(least == 0 or chance == 1.0)
@@ -45,8 +68,11 @@ def by_chance(share: float, count: int, chance: float) -> float:
 
 
 def tells(labelled: Sequence[tuple[int, int]], shift: int) -> bool:
-    """Whether moved labels agree with the predictions far more often than by chance, given how often each class is
-    labelled and predicted: what a model that always says the same class does is no sign of wrong labels."""
+    """Whether labels moved by `shift` agree with the predictions far more often than by chance.
+
+    Chance is what the frequencies of each class among labels and predictions give. So a model that always says the same
+    class is no sign of wrong labels.
+    """
     count = len(labelled)
     said, meant = Counter(p for _, p in labelled), Counter(label + shift for label, _ in labelled)
     chance = sum(meant[c] * said[c] for c in said) / count**2
@@ -55,8 +81,13 @@ def tells(labelled: Sequence[tuple[int, int]], shift: int) -> bool:
 
 
 def doubts(facts: Mapping[str, Any], labelled: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """What an accuracy near 0 or near chance comes from, where moved labels tell it; `labelled` are pairs of a label
-    and the predicted class."""
+    """A sentence on where an accuracy near 0 or near chance comes from; nothing where the accuracy is not doubtful.
+
+    Args:
+        facts: what `agreement` gives, with "labelled", the number of labelled images, and "classes", that of the
+            classes.
+        labelled: pairs of a label and the predicted class.
+    """
     words = f"The model agrees with {facts['accuracy']:.0%} of the {facts['labelled']} labels"
     if is_guessing(facts):
         words += f", as guessing among {facts['classes']} classes may, too"

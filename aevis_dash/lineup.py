@@ -1,4 +1,8 @@
-"""What would line up two images that are no pair: other parts, turns and moves of them, another source; all tried."""
+"""What would line up two images that are no pair of source and adversarial.
+
+It tries other parts, turns and moves of the images, and other sources, and names the first that brings the edges of the
+source into place.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,24 +16,29 @@ from aevis_dash.pairs import edges_kept, has_swapped_channels
 from aevis_dash.workspace import Workspace
 
 VERSION = 3
-"""Of what is tried and said; raised when either changes."""
+"""The version of what is tried and said. It is raised when either changes."""
 SHARES = (1.0, 0.95, 0.9, 0.875, 0.85, 0.8, 0.75, 0.7)
-"""Of each side, that the tried centres hold; torchvision keeps 224 of 256."""
+"""The shares of each side that the tried centres of an image keep; torchvision keeps 224 of 256 pixels."""
 IN_PLACE = 0.75
 """The least share of the edges that a remedy has to bring into place; halfway measures reach 0.6."""
 SOURCES = 500
-"""Images of the workspace that are tried as the source at most."""
+"""The number of the workspace's images that are tried as the source, at most."""
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do, in a sentence; "" where nothing that was tried makes them a pair and nothing was left out."""
+    """What to do so that two images become a pair.
+
+    Attributes:
+        text: a sentence; "" where nothing that was tried makes them a pair, and nothing was left untried.
+    """
 
     text: str
 
 
 def remedy(workspace: Workspace, example: Example) -> Remedy:
-    """What would make an example's images a pair: the first kind of change after which the edges are in place."""
+    """Find what would make an example's two images a pair: the first kind of change after which the edges are in
+    place."""
     source, adversarial = workspace.read([example.source, example.adversarial])
     if has_swapped_channels(source, adversarial):
         return Remedy(

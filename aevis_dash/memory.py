@@ -12,13 +12,18 @@ T = TypeVar("T")
 
 
 def in_fresh_process(work: Callable[..., T], *given: Any) -> T:
-    """What a function of a module's top level gives in a process of its own, which has done nothing before."""
+    """Call a function in a new process, which has done nothing before, and return what the function returns.
+
+    Args:
+        work: a function of a module's top level.
+        given: its arguments, which can be pickled.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         return fresh.submit(work, *given).result()
 
 
 def peak_of(work: Callable[[], object]) -> float:
-    """By how many MiB this process's resident memory rises at most while that is done."""
+    """The largest rise of this process's resident memory, in MiB, while `work` is called."""
     process, done = psutil.Process(), threading.Event()
     seen = [before := process.memory_info().rss]
 

@@ -1,8 +1,8 @@
 """The bench of extraction methods: every method on the same adversarials, beside controls.
 
-One *task* measures one method on one adversarial and keeps it in the store. What all methods are held against, the true
-effects of patching and the two controls, is the example's `Yardstick`, measured once. Shares are shares of the maps of
-the network, of a layer where a layer is named.
+One *task* measures one method on one adversarial and stores the result. All methods are held against the example's
+`Yardstick`: the true effects of patching, and the controls. It is measured once. Shares are shares of the network's
+maps, or of a layer's maps where a layer is named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Of each layer's maps: the sizes at which all methods are compared."""
+"""The shares of each layer's maps in the hard sets at which all methods are compared."""
 _VERSIONS = {"measures": 4, "yardstick": 5, "controls": 5}
-"""Of each kind of result that the bench keeps of an example; raised when the results of that kind change for the same
-parameters."""
+"""The version of each kind of result that the bench stores of an example. It is raised when the results of that kind
+change for the same parameters."""
 _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS = 4, 32, 4
 
 FIGURE_LINES = {
@@ -45,7 +45,13 @@ FIGURE_LINES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What is measured: one method on one example; `variants`: the five repeated extractions of its stability too."""
+    """What a task measures: one method on one example.
+
+    Attributes:
+        example: the ID of the example.
+        wanted: the extraction parameters, with the method.
+        variants: whether its stability is measured too, by five repeated extractions.
+    """
 
     example: str
     wanted: ExtractionParameters
@@ -54,10 +60,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class CausalControls:
-    """The causal agreement that orders without any datapath have at the yardstick's layers, where they see src.
+    """How well orders that know no datapath agree with the true effects at the yardstick's layers.
 
-    agreement   (c, layers), of each order of CONTROLS. Attribution patching asks the yardstick's own question, to first
-                order, for two passes. Methods that are given no foil do not see src and cannot know it.
+    These orders see src's run. Attribution patching asks the yardstick's own question, to first order, for two passes.
+    Methods that are given no foil do not see src and cannot know the answer.
+
+    Attributes:
+        agreement: the rank correlation of each order of CONTROLS with the true effects at each sampled layer, (c,
+            layers).
     """
 
     agreement: np.ndarray
@@ -65,21 +75,29 @@ class CausalControls:
 
 @dataclass(frozen=True)
 class Measures:
-    """One method on one example.
+    """What was measured of one method on one example.
 
-    core, size     share of the maps in the fewest that keep the label, and in the hard set as the user gets it
-    keeps          whether that hard set keeps the label
-    others, core_others   share of images of other classes of which the hard set, or the core, alone says the label too
-    kept, kl       (6,) at SHARES: whether the complete set keeps the label, and KL(p || p(hard)) in nats
-    dead           share of the hard set's maps that do not fire on the image
-    causal         (c,) rank correlation of the gates with the true effects of patching, at the sampled layers
-    flips          (d,) share of a stage's last layer that must be patched from src into adv to flip the label back,
-                   best first by the sum of adv's and src's gates
-    noise, seeds, order, halved, doubled   Jaccard of the hard set with that under one grey level of noise, another
-                   seed, src found before adv, lambda and gamma halved and doubled; NaN where not asked for. The
-                   bench leaves out those that a method has no parameter for
-    noise_rank     rank correlation of the gates under that noise
-    passes, seconds   of adv's datapath
+    Attributes:
+        core: the share of the maps in the core, the fewest maps that keep the label.
+        size: the share of the maps in the hard set as the user gets it.
+        keeps: whether that hard set keeps the label.
+        others: the share of images of other classes of which the hard set alone says the label too.
+        core_others: the same for the core.
+        kept: whether the hard set of each of SHARES keeps the label, (6,).
+        kl: KL(p || p(hard)) at each of SHARES, in nats, (6,).
+        dead: the share of the hard set's maps that do not fire on the image.
+        causal: the rank correlation of the gates with the true effects of patching, at each sampled layer, (c,).
+        flips: the share of the maps of each stage's last layer that must be patched from src into adv to flip the label
+            back, those with the largest sum of adv's and src's gates first, (d,).
+        noise: the Jaccard index of the hard set with that under noise of one grey level. This and the next four are NaN
+            where stability is not asked for; the bench leaves out those that a method has no parameter for.
+        seeds: the Jaccard index with the hard set of another seed.
+        order: the Jaccard index with the hard set where src is found before adv.
+        halved: the Jaccard index with the hard set where lambda and gamma are halved.
+        doubled: the same where they are doubled.
+        noise_rank: the rank correlation of the gates with those under the noise.
+        passes: the passes that adv's datapath took.
+        seconds: the seconds that it took.
     """
 
     core: float
@@ -104,7 +122,13 @@ class Measures:
 
 @dataclass(frozen=True)
 class MethodComparison:
-    """The bench's result: every line of every method, and of the controls of the flip-back by stage."""
+    """The bench's result.
+
+    Attributes:
+        examples: the IDs of the examples.
+        methods: every line of every method, by the method's name and the line's.
+        controls: the lines of the controls.
+    """
 
     examples: tuple[str, ...]
     methods: Mapping[str, Mapping[str, evaluation.Estimate]]
@@ -118,9 +142,17 @@ def compare(
     sample: Sample,
     progress: Progress = silent,
 ) -> MethodComparison:
-    """Every method on a sample of misclassified examples; its stability on the first `repeated` of them.
+    """Measure every method on a sample of misclassified examples.
 
-    Raises AevisError for an unknown method and where no example is misclassified.
+    Args:
+        bench: the workbench of the workspace.
+        methods: the names of extraction methods.
+        repeated: the number of the first examples on which stability is measured too.
+        sample: which examples are taken, and where the tasks run.
+        progress: is told the share of the work that is done.
+
+    Raises:
+        AevisError: for an unknown method, and where no example is misclassified.
     """
     datapath.check_methods(methods)
     examples = [e.id for e in choose(bench, sample)]
@@ -140,7 +172,7 @@ def compare(
 
 
 def _meaningless(wanted: ExtractionParameters) -> list[str]:
-    """Lines of stability that say nothing of a method, as it has no such parameter."""
+    """The lines of stability that say nothing about a method, because the method has no such parameter."""
     uses = datapath.used_parameters(wanted)
     both = {"sparsity", "coherence"}
     asked = {"seeds": {"seed"}, "order": {"coherence"}, "halved": both, "doubled": both}
@@ -153,7 +185,7 @@ def method_of(bench: Workbench, method: str) -> ExtractionParameters:
 
 
 def peak_memory(bench: Workbench, example_id: str, wanted: ExtractionParameters) -> evaluation.Estimate:
-    """MiB that one datapath takes at its peak, above the loaded model: resident memory of a fresh process."""
+    """The MiB that one datapath takes at its peak above the loaded model: resident memory of a fresh process."""
     return evaluation.bootstrap([in_fresh_process(_peak, str(bench.workspace.root), example_id, wanted)], 0)
 
 
@@ -164,7 +196,7 @@ def _peak(root: str, example_id: str, wanted: ExtractionParameters) -> float:
 
 @one_sight()
 def measure(bench: Workbench, trial: Trial) -> Measures:
-    """The task: one method on one example, from the store where it was measured before."""
+    """The task for one method and one example; from the store where it is stored."""
     others = [bench.workspace.image_hash(name) for name in ImagePair(bench, trial.example).others(_OTHERS)]
     asked = {"wanted": datapath.used_parameters(trial.wanted), "variants": trial.variants, "others": others}
     key = _key(bench, "measures", trial.example, **asked)
@@ -173,21 +205,30 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
 
 @one_sight()
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
-    """The task: the true effects and the controls of one example, from the store where they were measured before."""
+    """The task for one example: the true effects of patching, and the controls; from the store where they are
+    stored."""
     key = _key(bench, "yardstick", example_id)
     return bench.store.remember(key, Yardstick, lambda: _yardstick(bench, example_id))
 
 
 @one_sight()
 def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
-    """The task: the agreement of orders without a datapath, from the store where it was measured before."""
+    """The task for one example: how orders without a datapath agree with the true effects; from the store where
+    stored."""
     key = _key(bench, "controls", example_id)
     return bench.store.remember(key, CausalControls, lambda: _causal_controls(bench, example_id))
 
 
 def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 0) -> dict[str, evaluation.Estimate]:
-    """Every line of the bench for one method: medians over examples of what is a size or a correlation, means of what
-    is a yes or no, each with a bootstrap interval."""
+    """Every line of the bench for one method, over the examples, each with a bootstrap interval.
+
+    Sizes and correlations are medians, and what is a yes or no is a mean.
+
+    Args:
+        results: what was measured on each example.
+        rods: the yardsticks of the same examples, in the same order.
+        seed: of the bootstrap.
+    """
     lines: dict[str, evaluation.Estimate] = {}
     for name, statistic in _LINES.items():
         values = np.array([np.asarray(getattr(m, name), float) for m in results])
@@ -207,9 +248,16 @@ def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 
 def controls(
     rods: Sequence[Yardstick], blind: Sequence[CausalControls] = (), seed: int = 0
 ) -> dict[str, evaluation.Estimate]:
-    """The controls of the flip-back at every stage, shares of the stage's last layer: random orders and those of
-    CONTROLS; in the last one also what the order of all true single-map effects takes; and the causal agreement of the
-    orders of CONTROLS."""
+    """The lines of the controls: the flip-back at every stage, and the causal agreement of the orders of CONTROLS.
+
+    A flip-back is the share of the maps of the stage's last layer that random orders, or the orders of CONTROLS, take.
+    "flip single" is what the order of all true single-map effects takes in the last stage.
+
+    Args:
+        rods: the yardsticks of the examples.
+        blind: the causal controls of the same examples.
+        seed: of the bootstrap.
+    """
     lines = {}
     for i in range(len(rods[0].depths)):
         lines[f"flip random {i}"] = _median([r.random[i] for r in rods], seed)

@@ -8,15 +8,15 @@ import numpy as np
 from aevis_dash.domain import LARGE, Example, JudgedExample, Outcome, Perturbation
 
 VERSION = 2
-"""Of what is measured of a pair; raised when other numbers come out."""
+"""The version of what is measured of a pair. It is raised when other numbers come out for the same images."""
 STRONGEST = 0.2
-"""The share of the source's places that count as its edges: those of steepest grey."""
+"""The share of the source's pixels that count as its edges, which are those where the grey level changes most."""
 NEAR = 2
-"""Pixels by which the source is moved to see how much its edges resemble themselves out of place."""
+"""The number of pixels by which the source is moved to see how much its edges resemble themselves out of place."""
 
 
 def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
-    """How an adversarial differs from its source, two 8-bit images (H, W, 3) as the model sees them."""
+    """Measure how an adversarial differs from its source, two 8-bit images (H, W, 3) as the model sees them."""
     change = adversarial.astype(int) - source
     changed = float((change != 0).any(-1).mean())
     moved = [np.roll(source, way, axis) for way in (-NEAR, NEAR) for axis in (0, 1)]
@@ -31,8 +31,10 @@ def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
 
 
 def has_swapped_channels(source: np.ndarray, adversarial: np.ndarray) -> bool:
-    """Whether two 8-bit images (H, W, 3) are a pair only with the colour channels of one in another order, as where
-    B, G, R was saved for R, G, B."""
+    """Whether two 8-bit images (H, W, 3) are a pair only when the colour channels of one are put into another order.
+
+    That happens where a file was saved as B, G, R instead of R, G, B.
+    """
 
     def is_small(order: tuple[int, ...]) -> bool:
         return int(np.abs(adversarial[..., order].astype(int) - source).max()) <= LARGE
@@ -42,11 +44,15 @@ def has_swapped_channels(source: np.ndarray, adversarial: np.ndarray) -> bool:
 
 
 def edges_kept(source: np.ndarray, other: np.ndarray) -> float:
-    """How far the edges of an 8-bit image (H, W, 3) stand in another: 1 where all do, about 0 by chance.
+    """How far the edges of an image stand in another image: 1 where all do, about 0 by chance.
 
-    The mean cosine between the two images' grey gradients at the STRONGEST places of the source. It asks for directions
-    only, so brightness and contrast do not count, and every place counts alike, so a patch counts by its area. An image
-    without any edge has only its pixels: then it is the share of those that are equal.
+    It is the mean cosine between the two images' grey gradients at the STRONGEST places of the source. It depends on
+    directions only, so brightness and contrast do not count. Every place counts alike, so a patch counts by its area.
+    For a source without any edge it is the share of its pixels that are equal.
+
+    Args:
+        source: 8-bit image (H, W, 3), whose edges are looked for.
+        other: 8-bit image of the same shape.
     """
     (along, down), (other_along, other_down) = _gradients(source), _gradients(other)
     steep, other_steep = np.hypot(along, down), np.hypot(other_along, other_down)
@@ -58,9 +64,10 @@ def edges_kept(source: np.ndarray, other: np.ndarray) -> float:
 
 
 def _gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The change of the grey level along rows and along columns, over two pixels, each of 2 x 2 of the image's.
+    """The change of the grey level along rows and along columns, over two pixels of the image smoothed over 2 x 2
+    pixels.
 
-    Single pixels of a perturbation would drown the edges.
+    Without the smoothing the single pixels of a perturbation would drown the edges.
     """
     grey = image.mean(-1, dtype=np.float32)
     soft = (grey[:-1, :-1] + grey[1:, :-1] + grey[:-1, 1:] + grey[1:, 1:]) / 4
@@ -71,12 +78,12 @@ def _gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def size_in_words(found: Perturbation) -> str:
-    """How large a perturbation is: its largest change, and the share of the pixels that it changed."""
+    """How large a perturbation is, in words: its largest change, and the share of the pixels that it changed."""
     return f"L∞ {found.linf}/255 · {found.changed:.0%} of pixels"
 
 
 def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
-    """Why an example is not misclassified, or not as its attack wanted; "" where it is."""
+    """Why an example is not misclassified, or not as its attack wanted, in words; "" where the attack succeeded."""
     example = judged.example
     source, adversarial = (class_names[p.label] for p in (judged.source, judged.adversarial))
     aim, true = (class_names[n] if n is not None else "" for n in (example.target_label, example.true_label))
@@ -114,7 +121,8 @@ def excess(example: Example, found: Perturbation) -> str:
 
 
 def refusal(example: Example, found: Perturbation, remedy: str = "") -> str:
-    """That a pair cannot be an attack, what was measured, what would mend it, and how to insist."""
+    """The error message for a pair that cannot be an attack: what was measured, what would mend it, and how to
+    insist."""
     return (
         f"{example.adversarial} is not {example.source} plus a small perturbation: pixels differ by up to {found.linf} "
         f"grey levels of 255, {found.changed:.0%} of them are changed, and {max(found.edges, 0):.0%} of the source's "

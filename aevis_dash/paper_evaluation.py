@@ -1,11 +1,11 @@
-"""The paper's evaluation over a whole workspace (Sec. 6.1, Table 1), for any methods, each beside its null.
+"""The paper's evaluation over a whole workspace (Sec. 6.1, Table 1), for any extraction methods, each beside its null.
 
-A *task* extracts one example's datapaths by one method and compares them. The datapaths are kept in the store, so a run
-that was interrupted goes on, other r, norms and granularities cost next to nothing, and what the page shows of an
-example begins with the datapaths found here.
+A *task* extracts one example's datapaths by one method and compares them. The datapaths are stored, so an interrupted
+run can go on, other values of r, norms and granularities cost next to nothing, and the page shows the example from the
+same datapaths.
 
-What a null does not exclude: targets are explained as adv's class, nulls as their own. Part of any excess is that two
-explanations of one class are alike, whatever the pictures show.
+The null does not exclude one thing: targets are explained as adv's class, and nulls as their own. So part of any excess
+over the null is that two explanations of one class are alike, whatever the pictures show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,13 @@ from aevis_dash.workbench import Workbench
 
 @dataclass(frozen=True)
 class Question:
-    """How Eq. 9 and 10 are asked: growth over the last `r` levels, what a level is, and by which norm."""
+    """How Eq. 9 and 10 are asked.
+
+    Attributes:
+        r: the number of last levels over which diff must grow.
+        granularity: what a level is, one of `core.evaluation.GRANULARITIES`.
+        norm: how gates are compared at a level, one of `core.evaluation.NORMS`.
+    """
 
     r: int = 8
     granularity: str = "block"
@@ -35,7 +41,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Survey:
-    """`methods`: each one's evaluation over the examples that have targets; `refused` says why the others have none."""
+    """The evaluation of several methods.
+
+    Attributes:
+        question: how Eq. 9 and 10 were asked.
+        examples: the IDs of the examples that were evaluated by all methods.
+        methods: the evaluation of each method over these examples, by the method's name.
+        refused: why each of the other examples was left out, by its ID.
+    """
 
     question: Question
     examples: tuple[str, ...]
@@ -45,7 +58,13 @@ class Survey:
 
 @dataclass(frozen=True)
 class Item:
-    """One example to be examined by one method, and what is asked of it."""
+    """The question of one task.
+
+    Attributes:
+        example: the ID of the example.
+        wanted: the extraction parameters.
+        question: how Eq. 9 and 10 are asked.
+    """
 
     example: str
     wanted: ExtractionParameters
@@ -60,10 +79,19 @@ def survey(
     question: Question | None = None,
     progress: Progress = silent,
 ) -> Survey:
-    """Evaluate methods on a sample of misclassified examples with up to `targets` targets and as many nulls each.
+    """Evaluate extraction methods on a sample of misclassified examples.
 
-    Raises AevisError for an unknown method, norm or granularity, where r does not fit the network, and where no
-    example has a target.
+    Args:
+        bench: the workbench of the workspace.
+        methods: the names of extraction methods.
+        targets: the number of targets of each example at most, and of its nulls.
+        sample: which examples are taken, and where the tasks run.
+        question: how Eq. 9 and 10 are asked; None for the defaults of `Question`.
+        progress: is told the share of the work that is done.
+
+    Raises:
+        AevisError: for an unknown method, norm or granularity, where r does not fit the network, and where no example
+            has a target.
     """
     asked = question or Question()
     grouping = _check(bench, methods, asked)
@@ -80,7 +108,11 @@ def survey(
 
 
 def examine(bench: Workbench, item: Item) -> ComparedRivers:
-    """The task: one example's datapaths by one method, from the store where they are, compared by Eq. 9 and 10."""
+    """The task for one example and one method: its datapaths, from the store where they are, compared by Eq. 9 and 10.
+
+    Raises:
+        AevisError: as `Datapaths.extract`.
+    """
     found = bench.datapaths.extract(item.example, wanted=item.wanted)
     shared = min(len(found.candidates), len(found.nulls)) if found.nulls else 0
     trial = evaluation.ComparedGates(
@@ -95,7 +127,8 @@ def examine(bench: Workbench, item: Item) -> ComparedRivers:
 
 
 def lines(found: Evaluation) -> dict[str, evaluation.Estimate]:
-    """One method's lines: score, null and excess of every Top-K and of the drift."""
+    """The estimates of one method by name, such as "top-1 score": score, null and excess of every top-K and of the
+    drift."""
     compared = {f"top-{k}": value for k, value in found.top_k.items()} | {"drift": found.drift}
     return {
         f"{name} {part}": getattr(value, part)
@@ -105,9 +138,10 @@ def lines(found: Evaluation) -> dict[str, evaluation.Estimate]:
 
 
 def rows(found: Survey, layer_names: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for every method, adversarial and target or null: what was found, to be explored afterwards.
+    """One row for every method, adversarial and target or null, with what was found, to be explored afterwards.
 
-    `starts` names the first layer of the level from which Eq. 9 grows without a break to the end; "" for none.
+    The column `starts` names the first layer of the level from which diff of Eq. 9 grows without a break to the end; it
+    is "" where diff does not grow at the last step.
     """
     return [
         {
@@ -143,7 +177,7 @@ def _check(bench: Workbench, methods: Sequence[str], asked: Question) -> evaluat
 def _of(
     method: str, items: Sequence[Item], found: Mapping[int, ComparedRivers | tasks.Refused], known: Sequence[str]
 ) -> list[ComparedRivers]:
-    """The outcomes of one method in the order of the examples, without those that were refused by any method."""
+    """The outcomes of one method in the order of the examples, without examples that were refused by any method."""
     mine = [found[i] for i, item in enumerate(items) if item.wanted.method == method and item.example in known]
     return [outcome for outcome in mine if isinstance(outcome, ComparedRivers)]
 

@@ -1,4 +1,4 @@
-"""Imported once by the fork server, before any job: what every job needs, the model included."""
+"""Imported once by the fork server, before any job, so that all modules and the model are loaded for every job."""
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import background

@@ -1,4 +1,4 @@
-"""Which examples of a workspace a study looks at."""
+"""The examples of a workspace that a study looks at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,14 @@ from aevis_dash.workbench import Workbench
 
 @dataclass(frozen=True)
 class Sample:
-    """Which examples a run over a workspace takes, and where it runs (see `tasks.run`).
+    """Which examples a run over a workspace takes, and where it runs.
 
-    `count` misclassified ones at random by the seed, None for all; with `weakest` of each source only the smallest
-    perturbation.
+    Attributes:
+        count: the number of misclassified examples, which are drawn at random; None for all.
+        seed: of the draw.
+        weakest: whether only the example of smallest perturbation is taken of each source.
+        processes: the number of processes on this machine; see `tasks.run`.
+        scheduler: the address of a dask scheduler; see `tasks.run`.
     """
 
     count: int | None
@@ -25,7 +29,11 @@ class Sample:
 
 
 def choose(bench: Workbench, sample: Sample) -> list[Example]:
-    """The examples of a sample. Raises AevisError where the workspace has none that is misclassified."""
+    """The examples of a sample, in random order.
+
+    Raises:
+        AevisError: where the workspace has no misclassified example.
+    """
     fooled = [j for j in bench.judging.judged_examples() if j.misclassified]
     if sample.weakest:
         fooled = _weakest(fooled)

@@ -35,19 +35,19 @@ from aevis_dash.tables import digest_of_table, read_table, read_text, why_unread
 from aevis_dash.watching import Watched
 
 _ExampleDigests = tuple[dict[str, Example], tuple[str, ...], tuple[Path, ...], tuple[str, ...], dict[str, str]]
-"""The examples, the names of their images, where these lie, their digests, and these by name."""
+"""The examples, the names of their images, the paths of these, their digests, and the digests by name."""
 
 
 @dataclass
 class _Sight:
-    """The digests that were given since it began: of single images, of all normal images at once, and of the masks."""
+    """The digests that were given since `one_sight` began: of single images, of all normal images, and of the masks."""
 
     digests: dict[Path, str] = field(default_factory=dict)
     listed: ImageList | None = None
     parts: str | None = None
 
     def digest(self, path: Path) -> str | None:
-        """The digest that was given for the image, None for none."""
+        """The digest that was given for an image; None where none was given."""
         found = self.digests.get(path)
         return self.listed.digest_at.get(path) if found is None and self.listed is not None else found
 
@@ -57,10 +57,11 @@ _sight: ContextVar[_Sight | None] = ContextVar("sight", default=None)
 
 @contextmanager
 def one_sight() -> Iterator[None]:
-    """While it lasts an image is what it was when its digest was first asked for: read with another content it is
-    refused, so that nothing is stored under the digest of an image that it was not computed from.
+    """As long as it lasts, an image counts as what it was when its digest was first asked for.
 
-    It decorates what asks for digests and then computes from images; one inside another belongs to the outer one.
+    An image that is then read with another content is refused. So no result is stored under the digest of an image that
+    it was not computed from. It decorates functions that ask for digests and then compute from images; one inside
+    another belongs to the outer one.
     """
     if _sight.get() is not None:
         yield
@@ -73,7 +74,11 @@ def one_sight() -> Iterator[None]:
 
 
 class Workspace:
-    """A workspace on disk. Opening it reads the texts and tables; images are read when asked for."""
+    """A workspace on disk. Opening it reads its settings and class names; tables and images are read when asked for.
+
+    Args:
+        root: the folder that holds workspace.toml. Raises AevisError where settings or class names cannot be read.
+    """
 
     def __init__(self, root: Path):
         self.root = Path(root)
@@ -96,7 +101,7 @@ class Workspace:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is doubtful about the settings and the tables, a sentence each."""
+        """Sentences about what is doubtful about the settings and the tables."""
         scale = doubted_scale(self.settings.preprocessing)
         return ((scale,) if scale else ()) + self._label_warnings()
 
@@ -112,24 +117,25 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Where the results are stored; safe to delete."""
+        """The folder of the stored results, which is safe to delete."""
         return self.root / "cache"
 
     def sweep(self) -> None:
-        """Remove what killed writers of this machine left beside the tables and the images of this folder."""
+        """Remove unfinished files beside the tables and images that killed processes of this machine left."""
         part = f"{part_prefix()}*"
         sweep(self.root / name for pattern in (part, f"*/{part}") for name in glob(pattern, root_dir=self.root))
 
     @property
     def model(self) -> ModelSpec:
-        """The model, its weights as an absolute path where they are a file of the workspace."""
+        """The model's source and weights; weights that are a file of the workspace are given as that file's path."""
         weights = self.settings.model.weights
         local = self.root / weights
         return ModelSpec(self.settings.model.source, str(local) if weights and os.path.isfile(local) else weights)
 
     @property
     def images(self) -> tuple[ImageEntry, ...]:
-        """The normal images with their labels, as the table has them now (read again when its file has changed)."""
+        """The normal images with their labels, as the table images.csv has them now. Raises AevisError where it cannot
+        be read."""
         path = self.root / "images.csv"
         digest = digest_of_table(self._files, path)
         known = self._images
@@ -148,7 +154,7 @@ class Workspace:
 
     @property
     def image_places(self) -> Mapping[str, int]:
-        """The place in the table of every normal image, by its name."""
+        """The place in the table of every normal image, counted from 0, by its name."""
         entries, known = self.images, self._places
         if known is None or known[0] is not entries:
             known = self._places = (entries, places(entries))
@@ -159,7 +165,8 @@ class Workspace:
         return image in self.image_places or image in self._examples.images()
 
     def image_list(self) -> ImageList:
-        """The normal images with their digests, the same object as long as neither the table nor an image changes.
+        """The normal images with their digests. It is the same object as long as neither the table nor an image
+        changes.
 
         Within `one_sight` it is the list that was first asked for. Raises AevisError for the first image that cannot be
         read.
@@ -182,8 +189,11 @@ class Workspace:
         return known
 
     def example_digests(self) -> Mapping[str, str]:
-        """The digest of every image that the table of examples names, the same object as long as neither the table nor
-        such an image changes. Raises AevisError for the first image that cannot be read."""
+        """The digest of every image that the table of examples names, by the image's name.
+
+        It is the same object as long as neither the table nor such an image changes. Raises AevisError for the first
+        image that cannot be read.
+        """
         examples, known = self._examples.by_id(), self._digests_of_examples
         if known is None or known[0] is not examples:
             names = tuple(self._examples.images())
@@ -206,7 +216,7 @@ class Workspace:
                 raise
 
     def known_digests(self) -> tuple[str, ...]:
-        """What is known of the digests of this workspace's files, for another process to `trust_digests`."""
+        """The known digests of this workspace's files as lines of text, for another process to `trust_digests`."""
         return self._files.known()
 
     def trust_digests(self, lines: Iterable[str]) -> None:
@@ -214,11 +224,11 @@ class Workspace:
         self._files.trust(lines)
 
     def examples(self) -> tuple[Example, ...]:
-        """The examples as the table has them now (read again when its file has changed); none where there is none."""
+        """The examples as the table examples.csv has them now; none where there is no table."""
         return tuple(self._examples.by_id().values())
 
     def example(self, example_id: str) -> Example:
-        """That example; raises AevisError where the table has none of that id."""
+        """The example with this ID; raises AevisError where the table has none."""
         found = self._examples.by_id().get(example_id)
         if found is not None:
             return found
@@ -227,9 +237,10 @@ class Workspace:
         )
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
-        """Write adversarial images (H, W, 3) and add their rows to the table, or replace rows of the same id.
+        """Write adversarial images (H, W, 3) and add the rows of their examples to the table, or replace rows of the
+        same ID.
 
-        Rows keep their order, and columns that are not ours their values.
+        Rows keep their order, and columns that are not the project's keep their values.
         """
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
@@ -239,11 +250,11 @@ class Workspace:
         self._examples.keep([example for example, _ in made])
 
     def allow_large(self, example_ids: Iterable[str]) -> None:
-        """Keep in the table that the user insists on these examples (`Example.allow_large`)."""
+        """Note in the table that the user insists on these examples (`Example.allow_large`)."""
         self._examples.allow_large({self.example(example_id).id for example_id in example_ids})
 
     def path(self, name: str) -> Path:
-        """The file of an image, given as in the tables: adversarial ones lie in the workspace itself."""
+        """The file of an image that is named as in the tables. Adversarial images lie in the workspace itself."""
         known = self._paths.get(name)
         if known is None:
             inside = self.root / name
@@ -252,7 +263,8 @@ class Workspace:
         return known
 
     def read(self, names: Iterable[str]) -> np.ndarray:
-        """8-bit images (B, H, W, 3) at the model's input size; B may be 0."""
+        """Images as 8-bit RGB, uint8 (B, H, W, 3), at the model's input size; B may be 0. Raises AevisError as
+        `read_image`."""
         images = [self._image(self.path(name)) for name in names]
         return np.stack(images) if images else np.zeros((0, *self.settings.preprocessing.input_size, 3), np.uint8)
 
@@ -263,7 +275,8 @@ class Workspace:
         return decode_image(data, path, self.settings.preprocessing)
 
     def _refuse_changed(self, path: Path, digest: str) -> None:
-        """Refuse an image whose digest is another one than was given within `one_sight`; the first one is noted."""
+        """Refuse an image whose digest is not the one first given within `one_sight`; note the digest where none was
+        given."""
         sight = _sight.get()
         if sight is None:
             return
@@ -275,15 +288,16 @@ class Workspace:
             raise AevisError(f"The image {path} was changed while it was worked with. Give the same command again.")
 
     def at_input_size(self, names: Iterable[str]) -> int:
-        """How many of the images have the model's input size, and so are taken as they are."""
+        """How many of the images have the model's input size already, and so are taken as they are."""
         height, width = self.settings.preprocessing.input_size
         return sum(image_size(self.path(name)) == (width, height) for name in names)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the parts that are known per pixel, in the order of their numbers from 1; none where none are.
+        """The names of the parts that masks tell, in the order of their numbers from 1; none where the workspace has no
+        masks.
 
-        Raises AevisError for numbers that do not count from 1.
+        Raises AevisError where the file of names cannot be read, or does not count from 1.
         """
         path = self.root / "parts" / "names.txt"
         if not os.path.lexists(path):
@@ -300,13 +314,13 @@ class Workspace:
         return tuple(name.strip() for _, name in named)
 
     def has_parts(self, name: str) -> bool:
-        """Whether the parts of a normal image are known."""
+        """Whether a normal image has a mask of its parts."""
         return os.path.isfile(self._mask(name))  # False too for a name that no file can have
 
     def part_numbers(self, name: str) -> np.ndarray:
-        """(H, W) the number of the part at each pixel of a normal image, at the model's input size; 0 for none.
+        """The number of the part at each pixel of a normal image, (H, W) at the model's input size; 0 where no part is.
 
-        Raises AevisError for a mask that cannot be read, has another size than its image, or holds a number that has no
+        Raises AevisError for a mask that cannot be read, has another size than its image, or holds a number without a
         name.
         """
         numbers = read_mask(self._mask(name), self.path(name), self.settings.preprocessing)
@@ -318,8 +332,11 @@ class Workspace:
         return numbers
 
     def parts_digest(self, anew: bool = False) -> str:
-        """A digest of the parts' names and of the masks of all normal images, each looked at `anew` where that is said;
-        "" where no mask is there. Within `one_sight` it is the one that was first asked for, unless looked at anew."""
+        """A digest of the parts' names and of the masks of all normal images; "" where there is no mask.
+
+        Within `one_sight` it is the one that was first asked for. With `anew` every mask is looked at again all the
+        same.
+        """
         sight = _sight.get()
         if sight is None:
             return self._parts_digest_now(anew)
@@ -340,8 +357,10 @@ class Workspace:
         return hashlib.sha256(repr((self.parts, masks)).encode()).hexdigest()[:32] if masks else ""
 
     def image_hash(self, name: str) -> str:
-        """A digest of an image's bytes, within `one_sight` the one that was first given; raises AevisError where it
-        cannot be read."""
+        """A digest of an image's bytes; within `one_sight` the one that was first given.
+
+        Raises AevisError where the image cannot be read.
+        """
         path, sight = self.path(name), _sight.get()
         if sight is not None and path in sight.digests:
             return sight.digests[path]
@@ -352,7 +371,7 @@ class Workspace:
         return digest
 
     def _digest(self, path: Path) -> str:
-        """A digest of an image file's bytes, made anew when it has changed."""
+        """The digest of an image file's bytes, computed again where the file has changed."""
         with refusing_unreadable(path):
             return self._files.of(path)
 
@@ -369,7 +388,8 @@ def create(
     class_names: Sequence[str],
     images: Sequence[ImageEntry],
 ) -> Workspace:
-    """Write a new workspace; refuses a folder that already holds one."""
+    """Write a new workspace into a folder, and open it. Raises AevisError where the folder already holds a
+    workspace."""
     if (root / "workspace.toml").exists():
         raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
     refuse_names(images, root / settings.images)
