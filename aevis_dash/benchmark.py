@@ -34,16 +34,21 @@ from aevis_dash.store import Store
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 REPEATS = 5
+"""The number of times that a pass is timed; the median counts."""
 _EXACT = 256
-"""Maps of the layer, at most, from which contributions are found exactly."""
+"""The number of maps, at most, of the layer from which contributions are found exactly."""
 T = TypeVar("T")
 
 
 def benchmark(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
-    """Measure on a workspace, all from scratch: nothing is read from its store and nothing is written there.
+    """Measure what the analysis of a workspace costs, from scratch: its store is neither read nor written.
 
-    Gives the circumstances and "costs", each with what was done, seconds, passes (NaN where they mean nothing)
-    and of what. Raises AevisError where the workspace has no misclassified example.
+    Returns:
+        The circumstances (model, versions, device), and "costs", a list of "what" was done, its "seconds", its "passes"
+        (NaN where they mean nothing) and the "detail".
+
+    Raises:
+        AevisError: where the workspace has no misclassified example.
     """
     with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
         fresh = Workbench(bench.workspace)
@@ -52,8 +57,17 @@ def benchmark(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
 
 
 def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
-    """What an explanation of an effect costs: contributions near and far by each way of finding them, flip-back, the
-    assistant, and the memory beside a training step's. As `benchmark` otherwise."""
+    """Measure what the explanation of an effect costs: contributions, flip-back, the assistant, and memory.
+
+    Contributions are found near and far, in each of the ways. Memory stands beside that of a training step. The store
+    is neither read nor written.
+
+    Returns:
+        As `benchmark`, with the "example" and with "memory", in MiB.
+
+    Raises:
+        AevisError: as `benchmark`.
+    """
     with TemporaryDirectory(prefix="aevis-benchmark-") as folder:
         fresh = Workbench(bench.workspace)
         fresh.base.store = Store(Path(folder))
@@ -66,8 +80,13 @@ def benchmark_contributions(bench: Workbench, progress: Progress = silent) -> di
 
 
 def benchmark_learned(bench: Workbench, progress: Progress = silent) -> dict[str, Any]:
-    """What the index of learned features costs: the most memory of a whole process that learns from a quarter of the
-    workspace's images, and from all of them, each in a fresh process. As `benchmark` otherwise."""
+    """Measure what the index of learned features costs, from a quarter of the workspace's images and from all of them.
+
+    Each is learned in a fresh process. The store is neither read nor written.
+
+    Returns:
+        As `benchmark`, with "memory", the most MiB that each whole process takes.
+    """
     costs, memory, total = [], {}, len(bench.workspace.images)
     for count in dict.fromkeys((max(1, total // 4), total)):
         progress(0.2 if count < total else 0.4, f"learning from {count} of {total} images")
@@ -88,7 +107,10 @@ def _peak_of_learning(root: str, count: int) -> tuple[float, float]:
 
 
 def _traces(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:
-    """To the map of `_effect`, from layers near and far, and to the prediction; exact ones from the nearest alone."""
+    """The costs of tracing to the map of `_effect` from layers near and far, and to the prediction.
+
+    Exact contributions are found from one layer only, the nearest with at most _EXACT maps.
+    """
     target = _effect(bench, triplet)
     sources = bench.contributions.sources(target.layer)
     stage = next(level for level in evaluation.levels(bench.layers, "stage") if target.layer in level)
@@ -121,8 +143,10 @@ def _flips(bench: Workbench, example: str, progress: Progress) -> list[dict[str,
 
 
 def _memory(bench: Workbench, triplet: Triplet) -> dict[str, float]:
-    """MiB at the peak above the loaded model, each in a fresh process: solving across the network, and a training step
-    on the same images."""
+    """MiB at the peak above the loaded model, each in a fresh process.
+
+    One process solves contributions across the network, the other does a training step on the same images.
+    """
     root, names = str(bench.workspace.root), [triplet.image(role) for role in Role]
     target = _effect(bench, triplet)
     return {
@@ -199,7 +223,7 @@ def _explainable(bench: Workbench, judged: list[JudgedExample]) -> JudgedExample
 
 
 def seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
-    """How long one forward and backward run of one image takes, in seconds: the median of REPEATS."""
+    """The seconds that one forward and backward run of one image takes, as the median of REPEATS."""
     classifier = bench.classifier
     images = bench.workspace.read([example.example.adversarial])
     run_pass(classifier, images)
@@ -207,7 +231,8 @@ def seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
 
 
 def run_pass(classifier: Classifier, images: np.ndarray) -> float:
-    """Forward and backward with a gate on every map of one image."""
+    """Run one pass: forward and backward through the model on one image, uint8 (1, H, W, 3), with a gate on every
+    map."""
     gates = torch.ones(1, classifier.layers.n_maps, device=classifier.device, requires_grad=True)
     with torch.enable_grad():
         top = classifier.network.logits(classifier.inputs(images), gates).max()
@@ -216,7 +241,8 @@ def run_pass(classifier: Classifier, images: np.ndarray) -> float:
 
 
 def _contributions(bench: Workbench, triplet: Triplet, progress: Progress) -> list[dict[str, Any]]:
-    """One job between neighbouring layers and one across half the network, to the last map with positions."""
+    """The costs of contributions to the last map with positions, between neighbouring layers and across half the
+    network."""
     target = _effect(bench, triplet)
     sources = bench.contributions.sources(target.layer)
     half = min(sources, key=lambda layer: abs(layer - target.layer // 2))

@@ -17,7 +17,7 @@ Progress = Callable[[float, str], None]
 It may raise an exception to cancel the work."""
 
 Turn = Callable[[], AbstractContextManager[object]]
-"""What each batch of a long job is computed in; the job waits there until no other job runs."""
+"""Makes the context in which a batch of a long job is computed. The job waits there until no other job runs."""
 
 
 def silent(_share: float, _what: str) -> None:

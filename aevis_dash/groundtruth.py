@@ -1,15 +1,16 @@
-"""Ground truth for datapaths, from the drawn world: perturb the pixels of one part only, then ask for the cause.
+"""Ground truth for datapaths, from the drawn world: the pixels of one part only are attacked, then the cause is asked
+for.
 
-What is known for certain: the perturbation lies in one part (an ear, a wheel, a net), so that only maps that see the
-part carry it. Two questions follow. (1) Are the maps that a method names as cause detectors of that part, rather than
-of the other parts in the picture? (2) Does the river say that adv leaves src where the perturbation really comes to
-more than noise?
+What is known for certain: the perturbation lies in one part (an ear, a wheel, a net), so only maps that see the part
+carry it. Two questions follow. (1) Are the maps that a method names as cause detectors of that part, rather than of
+other parts in the picture? (2) Does the river say that adv leaves src where the perturbation really comes to more than
+noise?
 
-What it cannot say. A detector is known by where it fires on normal drawings, not by what it does: the attack may as
-well wake maps that detect a part of the wrong class there, and these count as errors here. So even a perfect method
-stays far below a precision of 1; compare methods with one another, with the base rate and with the two controls.
-Nor is there one true layer at which a perturbation begins to matter: it exceeds equally large noise from the first
-layer on and grows steadily, so the layer depends on the factor (`LOUDER`) at which one calls it more than noise.
+What it cannot say: a detector is known by where it fires on normal drawings, not by what it does. The attack may also
+wake maps that detect a part of the wrong class there, and these count as errors here. So even a perfect method stays
+far below a precision of 1. Compare methods with one another, with the base rate and with the two controls. Nor is there
+one true layer at which a perturbation begins to matter. It exceeds equally large noise from the first layer on and
+grows steadily, so the layer depends on the factor (`LOUDER`) from which it is called more than noise.
 """
 
 from collections.abc import Sequence
@@ -28,26 +29,34 @@ from aevis_dash.world.draw import CLASSES, PARTS, SIZE, Drawing, draw_set
 from aevis_dash.world.truth import overlap, part_numbers
 
 EPSILONS = (16.0, 32.0, 64.0)
-"""Grey levels tried in turn: this is for truth, not for stealth, and a part is a small place."""
+"""Grey levels of 255 that an attack tries in turn. They are large, because a part is small and nothing has to be
+hidden."""
 DETECTS = 0.1
-"""The intersection over union from which a map is a detector of a part; chance is below 0.04 for every part."""
+"""The intersection over union from which a map is a detector of a part; chance gives less than 0.04 for every part."""
 NAMED = 0.1
-"""Share of each layer's maps, best first, that count as named."""
+"""The share of each layer's maps, best first, that count as named by a method."""
 LOUDER = 2.0
-"""How many times the largest noise adv's difference from src must be: noise then explains less than half of it."""
+"""How many times the largest noise adv's difference from src must be. Noise then explains less than half of it."""
 DIFFERENCE, RANDOM = "control: largest difference", "control: random"
 REFERENCE = 60
-"""Drawings by which detectors are told; the candidate targets are among them too."""
+"""The number of drawings by which detectors are told. The candidate targets are among them too."""
 _LEAST_PIXELS, _LEAST_DETECTORS, _NOISES, _CANDIDATES, _BATCH = 40, 10, 8, 3, 20
 _DRAWINGS_EACH = 6
 
 
 @dataclass(frozen=True)
 class PartAttack:
-    """A drawing and its misclassified adversarial, (H, W, 3) 8-bit each, that differ within `region` (H, W) only.
+    """A drawing and its misclassified adversarial, which differ within one part only.
 
-    `region` are the pixels of `part`, `others` the parts seen elsewhere in the drawing; label and adversarial_label are
-    what the classifier says.
+    Attributes:
+        source: the drawing, uint8 (H, W, 3).
+        adversarial: the adversarial image, uint8 (H, W, 3).
+        part: the name of the attacked part.
+        others: the names of the parts that are seen elsewhere in the drawing.
+        region: the pixels of the part, bool (H, W).
+        label: the class that the source is predicted as.
+        adversarial_label: the class that the adversarial is predicted as.
+        epsilon: the largest change of a pixel that the attack was allowed, in grey levels of 255.
     """
 
     source: np.ndarray
@@ -62,13 +71,15 @@ class PartAttack:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of an attack, whatever the method.
+    """What is known of an attack, whatever the method; n is the number of feature maps of the network.
 
-    detects     (n,) bool: the maps that detect the part
-    elsewhere   (n,) bool: those that detect another part of the drawing, and not this one
-    fires       (n,) bool: those that are not 0 everywhere on both images
-    difference  (n,) l2 norm over positions of adv - src; it is 0 outside the part's cone by construction
-    diverges     the layer from which adv differs from src by more than noise, NaN where none (see `divergence_layer`)
+    Attributes:
+        detects: the maps that detect the attacked part, bool (n,).
+        elsewhere: the maps that detect another part of the drawing, and not this one, bool (n,).
+        fires: the maps that are not 0 everywhere on both images, bool (n,).
+        difference: the l2 norm over positions of adv - src at each map, (n,). It is 0 outside the part's cone.
+        diverges: the layer from which on adv differs from src by more than noise; NaN for none (see
+            `divergence_layer`).
     """
 
     detects: np.ndarray
@@ -80,17 +91,18 @@ class Truth:
 
 @dataclass(frozen=True)
 class TruthVerdict:
-    """How the maps that a method names stand to the truth; NaN where there is nothing to count.
+    """How the maps that a method names stand to the truth; a number is NaN where there is nothing to count.
 
-    precision  share of the named maps that detect the part
-    base rate  the precision expected of naming as many firing maps of every layer at random
-    recall     share of the firing detectors that are named (over its expectation at random, it is the same number as
-               precision over base rate)
-    recall_elsewhere   the same for the detectors of the drawing's other parts, whose pixels nobody touched: what a
-               method reaches that names whatever the picture makes fire
-    carried    how much of adv's difference from src the named maps carry, over the most that as many could, mean over
-               the layers; the control by the largest difference has 1
-    unmoved    share of the named maps that are the same on adv and src: these are no causes for certain
+    Attributes:
+        precision: the share of the named maps that detect the attacked part.
+        base_rate: the precision to be expected where as many firing maps of every layer are named at random.
+        recall: the share of the firing detectors that are named. Divided by its expectation at random, it is the same
+            number as precision over base rate.
+        recall_elsewhere: the same for detectors of the drawing's other parts, whose pixels nobody touched. A method
+            reaches it that names whatever the picture makes fire.
+        carried: how much of adv's difference from src the named maps carry, over the most that as many maps could; the
+            mean over the layers. The control by the largest difference has 1.
+        unmoved: the share of the named maps that are the same on adv and src, and so are certainly no causes.
     """
 
     precision: float
@@ -109,15 +121,27 @@ def ground_truth(
     wanted: ExtractionParameters | None = None,
     progress: Progress = silent,
 ) -> dict[str, dict[str, evaluation.Estimate]]:
-    """The table: every line (means with bootstrap intervals) of each method and of the two controls, over `count` part
-    attacks that the seed alone settles.
+    """The table of all lines, as means with bootstrap intervals, for each method and for the two controls.
 
     Lines beside those of `TruthVerdict`: "excess", precision - base rate; "beyond difference", precision - that of the
     largest difference; "specific", recall - recall elsewhere; "diverging found", the share of attacks where the river
-    has a diverging stretch; "diverging error", its first layer minus the true one, in layers; "diverging off", the size
-    of that; "constant off", the size that naming the median true layer of these very attacks always would have.
-    Raises AevisError where the classifier is not one of the drawn world, for an unknown method, or where no attack
-    succeeds.
+    has a diverging stretch; "diverging error", its first layer minus the true one; "diverging off", the size of that
+    error; "constant off", the size that it would have if the median true layer were always named.
+
+    Args:
+        classifier: a classifier of the drawn world.
+        methods: the names of extraction methods.
+        count: the number of part attacks.
+        seed: of the drawings, the noise and the bootstrap.
+        wanted: the extraction parameters; None for the defaults.
+        progress: is told the share of the work that is done.
+
+    Returns:
+        The estimates, by the name of the method or control and by the name of the line.
+
+    Raises:
+        AevisError: where the classifier is not one of the drawn world, for an unknown method, or where no attack
+            succeeds.
     """
     _check(classifier, methods, count, seed)
     wanted = wanted or ExtractionParameters()
@@ -148,7 +172,8 @@ def ground_truth(
 
 
 def detectors(classifier: Classifier, drawings: Sequence[Drawing], progress: Progress = silent) -> np.ndarray:
-    """(n, P) how well each feature map detects each part of PARTS over the drawings (see `world.truth.overlap`)."""
+    """How well each feature map detects each part, over some drawings: intersection over union (n, P); P parts as in
+    PARTS."""
     graph, images = classifier.layers, np.stack([drawing.image for drawing in drawings])
     numbers, found = part_numbers(drawings), []
     for layer in graph.layers:
@@ -164,10 +189,10 @@ def detectors(classifier: Classifier, drawings: Sequence[Drawing], progress: Pro
 def part_attacks(
     classifier: Classifier, iou: np.ndarray, count: int, seed: int, progress: Progress = silent
 ) -> list[PartAttack]:
-    """Up to `count` misclassified attacks, one for each drawing: on the part of it that was tried least so far.
+    """Up to `count` misclassified attacks, one for each drawing, on the part of it that was tried least so far.
 
-    A part is tried where it has at least 40 pixels and 10 maps detect it; without detectors there is no truth to find.
-    The smallest of EPSILONS that fools the classifier is taken. Raises AevisError where none does.
+    A part is tried where it has at least 40 pixels and at least 10 maps detect it. The smallest of EPSILONS that fools
+    the classifier is taken. `iou` (n, P) is what `detectors` gives. Raises AevisError where no attack succeeds.
     """
     known = {part for part, maps in zip(PARTS, (iou >= DETECTS).sum(0), strict=True) if maps >= _LEAST_DETECTORS}
     tries, made = dict.fromkeys(PARTS, 0), []
@@ -189,7 +214,14 @@ def part_attacks(
 
 
 def truth(classifier: Classifier, attack: PartAttack, iou: np.ndarray, seed: int = 0) -> Truth:
-    """What is known of the attack, from the (n, P) overlaps that `detectors` gives; the noise is the seed's."""
+    """What is known of an attack.
+
+    Args:
+        classifier: the classifier of the drawn world.
+        attack: the attack on one part.
+        iou: what `detectors` gives, (n, P).
+        seed: of the noise that `departure` compares with.
+    """
     detect = iou >= DETECTS
     here, other = detect[:, PARTS.index(attack.part)], detect[:, [PARTS.index(part) for part in attack.others]]
     both = _activations(classifier, np.stack([attack.source, attack.adversarial]))
@@ -220,10 +252,15 @@ def divergence_layer(classifier: Classifier, attack: PartAttack, seed: int = 0) 
 
 
 def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> TruthVerdict:
-    """How the maps named by `order` (n,), the best share NAMED of every layer, stand to the truth.
+    """How the maps that an order names, the share NAMED of every layer's maps, stand to the truth.
 
     For a method the order is the sum of adv's and src's gates, as in the bench's flip-back: what either prediction
     rests on. It is not multiplied by the difference of the activations, which would mix the method with a control.
+
+    Args:
+        graph: the layers of the network.
+        order: a number for each map, (n,); the largest of each layer are named.
+        known: what is known of the attack.
     """
     named = measures.complete_set(graph, order, NAMED)
     right, elsewhere = known.detects & known.fires, known.elsewhere & known.fires
@@ -246,7 +283,7 @@ def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> TruthVerdict:
 
 
 def diverging(found: DatapathDistance) -> float:
-    """The first layer of the river's first diverging stretch, NaN where it has none."""
+    """The first layer of the river's first diverging stretch; NaN where the river has none."""
     firsts = [stretch.first for stretch in stretches(found, nulls=0) if stretch.pattern is Pattern.DIVERGING]
     return float(firsts[0]) if firsts else float("nan")
 
@@ -254,7 +291,12 @@ def diverging(found: DatapathDistance) -> float:
 def triplet(
     classifier: Classifier, attack: PartAttack, candidates: np.ndarray, wanted: ExtractionParameters
 ) -> tuple[Datapath, Datapath, Datapath, int]:
-    """adv, src given adv, the most similar of the targets given both, and its place among `candidates` (t, H, W, 3)."""
+    """Extract the datapaths of an attack and of candidate targets, in the order of the paper's chain.
+
+    Returns:
+        The datapaths of adv, of src given adv, and of the most similar target given both; and that target's place among
+        `candidates` (t, H, W, 3).
+    """
     against_src, against_adv = Foil(attack.label, attack.source), Foil(attack.adversarial_label, attack.adversarial)
     foils = [against_src, against_adv, *[against_src] * len(candidates)]
     images = np.stack([attack.adversarial, attack.source, *candidates])
@@ -275,7 +317,7 @@ def _rivers(
 ) -> list[tuple[np.ndarray, float]]:
     """For each attack the order in which the method names maps, and the layer where its river diverges.
 
-    Each has a seed of its own: one draw of a random method for all would not be as many draws as there are attacks.
+    Each attack has a seed of its own. With one seed a random method would have one draw for all attacks.
     """
     found = []
     for i, attack in enumerate(attacks):
@@ -292,7 +334,7 @@ def _rivers(
 
 
 def _targets(classifier: Classifier, reference: Sequence[Drawing], label: int) -> np.ndarray:
-    """(t, H, W, 3) the first drawings of that class; by preference those that are predicted as it."""
+    """The first drawings of the class, (t, H, W, 3); those that are predicted as the class come first."""
     drawn = [drawing.image for drawing in reference if drawing.label == label]
     right = [p.label == label for p in classifier.predict(np.stack(drawn))]
     order = np.argsort(~np.array(right), kind="stable")[:_CANDIDATES]
@@ -300,7 +342,7 @@ def _targets(classifier: Classifier, reference: Sequence[Drawing], label: int) -
 
 
 def _attack_part(classifier: Classifier, drawing: Drawing, part: str) -> list[PartAttack]:
-    """The weakest successful attack on the part, if any."""
+    """The weakest successful attack on the part, in a list; an empty list where none succeeds."""
     region = drawing.parts[part]
     for epsilon in EPSILONS:
         found = mi_fgsm(classifier, drawing.image[None], AttackParameters(epsilon=epsilon), region=region[None])[0]
@@ -312,7 +354,8 @@ def _attack_part(classifier: Classifier, drawing: Drawing, part: str) -> list[Pa
 
 
 def _activations(classifier: Classifier, images: np.ndarray) -> list[np.ndarray]:
-    """(B, n_l, positions) of every layer for images (B, H, W, 3) of grey levels, whole or not."""
+    """The activations (B, n_l, positions) of every layer for images (B, H, W, 3) of grey levels, which need not be
+    whole."""
     _, found = classifier.network.record(classifier.inputs(images), range(len(classifier.layers)))
     shapes = [(len(images), layer.channels, -1) for layer in classifier.layers.layers]
     return [found[i].detach().reshape(shape).cpu().numpy() for i, shape in enumerate(shapes)]
@@ -353,7 +396,7 @@ def _known_mean(values: Sequence[float]) -> float:
 
 
 def _reference_set(seed: int) -> int:
-    """An odd number, as for all sets that no training draws."""
+    """An odd seed, because no training draws its sets with an odd one."""
     return 20001 + 4 * seed
 
 

@@ -32,15 +32,20 @@ WORLD_WEIGHTS = "drawn-world.safetensors"
 WORLD_IMAGES, WORLD_ATTACKED = 240, 160
 WORLD_EPSILONS = (3.0, 5.0, 8.0)
 LOOKED = 100
-"""Labelled images, spread over the table, that a new workspace's model is tried on."""
+"""The number of labelled images, spread over the table, that the model of a new workspace is tried on."""
 _WORLD_SEED = 2020
 FRESH_DRAWINGS = 2000
 
 
 @dataclass(frozen=True)
 class Founded:
-    """A new workspace, where its labels come from and what did not match, and the images that were left out because
-    they cannot be read, a sentence each."""
+    """A new workspace.
+
+    Attributes:
+        workspace: the workspace.
+        labelled: where its labels come from, and what did not match.
+        left_out: for each image that was left out because it cannot be read, a sentence that says why.
+    """
 
     workspace: Workspace
     labelled: Labelled
@@ -57,10 +62,21 @@ def init_workspace(
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> Founded:
-    """A workspace of a model and a folder of images; nothing is written unless model and images are good.
+    """Make a workspace of a model and a folder of images. Nothing is written unless the model and the images are good.
 
-    Class names and preprocessing default to what the model's library publishes. Without `skip_unreadable` the first
-    bad image raises AevisError.
+    Args:
+        root: the folder of the new workspace.
+        model: where the model and its weights come from.
+        images: the folder of the normal images.
+        labels: a table of labels; None to read the labels from the names of folders.
+        classes: a file of class names; None for those that the model's library publishes.
+        preprocessing: how an image becomes the model's input; None for what the library publishes.
+        skip_unreadable: whether images that cannot be read are left out; otherwise the first one is an error.
+        progress: is told the share of the images that are read.
+
+    Raises:
+        AevisError: for a model, an image or a label that cannot be used, and where a workspace or one of its files is
+            there already.
     """
     spec = replace(model, weights=_absolute(model.weights))
     names = read_class_names(classes) if classes else _standard_names(spec)
@@ -78,12 +94,21 @@ def init_workspace(
 
 
 def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
-    """The preprocessing of a new workspace, and where it comes from in words: what is given (fields of Preprocessing by
-    name), over what the model's library publishes.
+    """The preprocessing of a new workspace: what is given, over what the model's library publishes.
 
-    A model of one's own is cropped where nothing is said: most classifiers are trained and tested so, and squeezing
-    changes every shape. With another input size than the library's, its share of the image is kept; with another fit,
-    images are scaled straight to the input size. Raises AevisError where the input size is not known.
+    A model of one's own is cropped where nothing is said, because most classifiers are trained and tested so, and
+    squeezing changes every shape. With another input size than the library's, its share of the image is kept. With
+    another fit, images are scaled straight to the input size.
+
+    Args:
+        model: where the model comes from.
+        given: fields of Preprocessing by name.
+
+    Returns:
+        The preprocessing, and where it comes from, in words.
+
+    Raises:
+        AevisError: where the input size is not known, or the preprocessing cannot be done.
     """
     published, given = loading.standard_preprocessing(model), dict(given)
     if published is None:
@@ -109,14 +134,24 @@ def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Pr
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found of a workspace, and what is doubtful about it, a sentence each."""
+    """The result of checking a workspace.
+
+    Attributes:
+        facts: what was found, by name.
+        doubts: sentences about what is doubtful.
+    """
 
     facts: dict[str, Any]
     doubts: tuple[str, ...]
 
 
 def make_embedded_world(progress: Progress = silent) -> Path:
-    """Where the drawn world's workspace lies that is served where none is named, made there if it is not yet."""
+    """The folder of the drawn world's workspace that is served where no workspace is named; made there if it is
+    missing.
+
+    Raises:
+        AevisError: where it cannot be written.
+    """
     root = embedded_workspace()
     try:
         make_world(root, progress)
@@ -129,7 +164,11 @@ def make_embedded_world(progress: Progress = silent) -> Path:
 
 
 def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
-    """Read everything a workspace refers to and run the model; raises AevisError at the first thing that is wrong."""
+    """Read everything that a workspace refers to, and run the model on all its images.
+
+    Raises:
+        AevisError: at the first thing that is wrong.
+    """
     workspace = bench.workspace
     refuse_settings(bench)
     names = [entry.file for entry in workspace.images]
@@ -160,7 +199,11 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
 
 
 def refuse_settings(bench: Workbench) -> None:
-    """Raise AevisError for settings that only extracting and the page read: the method, and the example to open on."""
+    """Check the settings that only extraction and the page read: the method, and the example that the page opens on.
+
+    Raises:
+        AevisError: where there is no such method or example.
+    """
     settings, path = bench.workspace.settings, bench.workspace.root / "workspace.toml"
     try:
         check_methods([settings.extraction.method])
@@ -174,7 +217,7 @@ def refuse_settings(bench: Workbench) -> None:
 
 
 def _opening_doubt(bench: Workbench) -> tuple[str, ...]:
-    """That the example to open on cannot be explained, for which the page is not served."""
+    """A sentence where the example that the page opens on cannot be explained, as the page is then not served."""
     wanted = bench.workspace.settings.opens_on
     try:
         if wanted:
@@ -188,7 +231,7 @@ def _opening_doubt(bench: Workbench) -> tuple[str, ...]:
 
 
 def _with_parts(workspace: Workspace) -> int:
-    """How many images have a mask of their parts; raises AevisError for one that cannot be read."""
+    """The number of images that have a mask of their parts. Raises AevisError for a mask that cannot be read."""
     named = [entry.file for entry in workspace.images if workspace.has_parts(entry.file)] if workspace.parts else []
     for name in named:
         workspace.part_numbers(name)
@@ -196,7 +239,10 @@ def _with_parts(workspace: Workspace) -> int:
 
 
 def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ...]:
-    """What the model's answers on some labelled images make doubtful about a new workspace; nothing for few images."""
+    """Sentences about what the model's answers on some labelled images make doubtful about a new workspace.
+
+    There are none where fewer than `label_doubts.ENOUGH` images have labels.
+    """
     labelled = [entry for entry in bench.workspace.images if entry.label is not None]
     chosen = labelled if len(labelled) <= LOOKED else [labelled[i * len(labelled) // LOOKED] for i in range(LOOKED)]
     if len(chosen) < label_doubts.ENOUGH:
@@ -213,10 +259,22 @@ def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ..
 def train_world(
     root: Path, seed: int, drawings: int, epochs: int, progress: Progress = silent
 ) -> dict[str, int | float]:
-    """Train the network of the drawn world anew into a folder where `make_world` then finds it; says how good it is.
+    """Train the network of the drawn world anew into a folder where `make_world` then finds it.
 
-    What an earlier run of the same training wrote there is kept. Raises AevisError where a workspace of another
-    network lies there, or for numbers that allow no training.
+    Where an earlier run of the same training has ended there, its result is kept.
+
+    Args:
+        root: the folder.
+        seed: of the training.
+        drawings: the number of drawings to train on.
+        epochs: the number of times that all of them are seen.
+        progress: is told the share of the work that is done.
+
+    Returns:
+        The numbers above, with "fresh_accuracy" on "fresh_drawings" new drawings, and the "seconds" it took.
+
+    Raises:
+        AevisError: where a workspace of another network lies there, or for numbers that allow no training.
     """
     weights = root / WORLD_WEIGHTS
     chosen = {"seed": seed, "drawings": drawings, "epochs": epochs}
@@ -241,10 +299,10 @@ def train_world(
 
 
 def make_world(root: Path, progress: Progress = silent) -> Workspace:
-    """The drawn world's workspace: drawings with their part masks, a network, weak and strong attacks.
+    """Make the drawn world's workspace: drawings with masks of their parts, a network, and weak and strong attacks.
 
-    The network is the one trained into `root` (`train_world`), else the shipped one. Goes on where an interrupted
-    run stopped; a finished workspace is left as it is.
+    The network is the one that was trained into `root` (`train_world`), or else the shipped one. A run that was
+    interrupted is continued, and a finished workspace is left as it is.
     """
     if not (root / "workspace.toml").exists():
         entries = _draw_images(root, part_of(progress, 0.0, 0.4))
@@ -269,7 +327,7 @@ def make_world(root: Path, progress: Progress = silent) -> Workspace:
 
 
 def _choose_opening(bench: Workbench) -> None:
-    """The page opens on the paper's story: a panda of medium score that became a monkey."""
+    """Let the page open on the paper's story: a panda of medium score that became a monkey."""
     story = (CLASSES.index("panda"), CLASSES.index("monkey"))
     pandas = [e for e in bench.judging.judged_examples() if (e.source.label, e.adversarial.label) == story]
     chosen = medium(pandas)
@@ -279,7 +337,7 @@ def _choose_opening(bench: Workbench) -> None:
 
 
 def _facts(weights: Path) -> dict[str, int | float]:
-    """What the training wrote beside its weights; nothing beside the shipped ones."""
+    """What the training wrote beside its weights. There is nothing beside the shipped weights."""
     try:
         return json.loads(weights.with_suffix(".json").read_text(encoding="utf-8")) if weights.exists() else {}
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The only wiring: settings in, a Dash application out, and the server that serves it."""
+"""The web server: it puts the parts together to the Dash application of one workspace, and serves it."""
 
 import hashlib
 import os
@@ -48,7 +48,8 @@ SCRIPTS = (
     *("address.js", "area.js", "page.js", "gallery.js", "network.js", "layer.js", "neuron.js", "trail.js"),
     *("tour.js", "press.js", "gone.js"),
 )
-"""The page's own scripts in the order in which they are loaded: the stations' use `controls.js` when they begin."""
+"""The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
+begin."""
 _PARTS = ("graph", "dropdown", "slider")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -62,21 +63,29 @@ _HEADERS = {
 
 
 LARGEST_REQUEST = 8 * 1024 * 1024
-"""Bytes of a request's body; the page's own are a few kB, and some 100 kB where a lasso takes thousands of maps."""
+"""The number of bytes of a request's body at most. The page's own requests have a few kB, and some 100 kB where a lasso
+takes thousands of maps."""
 _OPEN = (
     "WARNING: the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
     "workspace's images and can start jobs: there are no accounts, and nothing is encrypted. Serve it within a network "
     "that you trust only."
 )
 CONNECTIONS, IDLE_SECONDS = 1000, 20
-"""Connections at once, six of each open browser, and seconds after which an idle one is closed."""
+"""The number of connections at once, where each open browser takes six, and the seconds after which an idle one is
+closed."""
 
 
 def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", queue: Queue | None = None) -> Dash:
-    """The application for one workspace, warm: its first requests may come in parallel. `asked` says under which names
-    it answers, `prefix` below which path browsers find it, and its jobs wait in the `queue`.
+    """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
-    Raises AevisError for a prefix that is also the beginning of an address of its own.
+    Args:
+        bench: the workbench of the workspace.
+        asked: says under which names the application answers; None for the loopback's.
+        prefix: the path, between slashes, below which browsers find the page.
+        queue: in which jobs wait; None for a new one.
+
+    Raises:
+        AevisError: for a prefix that is also the beginning of one of the page's own addresses.
     """
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
@@ -118,7 +127,8 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
 
 
 def _below(prefix: str, server: Flask) -> Callable:
-    """The application for proxies that take the prefix away from the paths, as most do, and for those that leave it."""
+    """The application for proxies that take the prefix away from the paths, as most do, and for those that leave it
+    there."""
     if any(rule.rule.startswith(prefix) for rule in server.url_map.iter_rules()):
         raise AevisError(f"The page has addresses of its own that begin with {prefix}. Take another --prefix.")
     answer = server.wsgi_app
@@ -135,16 +145,19 @@ def _below(prefix: str, server: Flask) -> Callable:
 
 
 class Packed(dict):
-    """Scripts and styles are packed once, 5 MB of them; answers are not kept, for they are others each time."""
+    """A cache of compressed scripts and styles, 5 MB of them. Other answers are not kept, as they differ each time."""
 
     def set(self, key: str, packed: bytes) -> None:
+        """Keep what was packed for the address `key`, where that is a script's or a style's."""
         if "/_dash-component-suites/" in key or "/assets/" in key:
             self[key] = packed
 
 
 def _with_scripts(app: Dash) -> str:
-    """Dash's page with our scripts, and with the parts of its components that this page shows at once: what comes when
-    it is first drawn is drawn last, after all callbacks."""
+    """Dash's page with our scripts, and with the scripts of those Dash components that this page shows at once.
+
+    Dash would load these when they are first drawn, which is after all callbacks.
+    """
     folder = f"{app.config.requests_pathname_prefix}_dash-component-suites/dash/dcc"
     places = [f"{folder}/async-{part}.js" for part in _PARTS] + [app.get_asset_url(name) for name in SCRIPTS]
     scripts = "".join(f'<script src="{place}"></script>' for place in places)
@@ -159,12 +172,21 @@ def serve(
     prefix: str = "/",
     hours: float = HOURS,
 ) -> tuple[str, ...]:
-    """Serve a workspace, the drawn world's for None, until interrupted; gives its warnings at the end.
+    """Serve a workspace until interrupted.
 
-    Raises AevisError for a port in use.
+    Args:
+        root: the folder of the workspace; None for the drawn world's.
+        host: the address to listen on.
+        port: the port to listen on.
+        names: the names under which the page is asked for beside `host` and the loopback's, such as a proxy's.
+        prefix: the path below which a proxy shows the page.
+        hours: the time after which a job is ended.
 
-    `names` are those under which it is asked beside `host` and the loopback's, a proxy's for example; `prefix` is the
-    path below which a proxy shows it. A job is ended after so many `hours`.
+    Returns:
+        The workspace's warnings at the end.
+
+    Raises:
+        AevisError: for a port in use, and for a workspace that cannot be opened.
     """
     asked = Guard(host, tuple(names))
     refuse_busy_port(host, port)
@@ -190,10 +212,10 @@ def serve(
 
 
 def listening(application: Flask, host: str, port: int) -> Any:
-    """The production server, which listens from now on and answers while its method `run` runs.
+    """The production server (waitress). It listens from now on, and answers while its method `run` runs.
 
-    Waitress takes 100 connections and keeps idle ones for two minutes if it is not told otherwise, so that 17 browsers
-    would lock all others out; and it takes bodies of 1 GiB.
+    By default waitress takes 100 connections and keeps idle ones for two minutes, so that 17 browsers would lock all
+    others out. It also takes bodies of 1 GiB. So these limits are set here.
     """
     from waitress.server import create_server
 
@@ -212,7 +234,8 @@ def listening(application: Flask, host: str, port: int) -> Any:
 
 
 def _affordable(connections: int) -> int:
-    """So many connections or as many as the system lets this process open, less what else it opens."""
+    """The number of connections that the system lets this process open beside its other files, `connections` at
+    most."""
     if os.name != "posix":
         return connections
     import resource as limits  # there is none elsewhere
@@ -227,7 +250,7 @@ def _affordable(connections: int) -> int:
 
 
 def _no_other_page() -> None:
-    """Dash answers with its page for any path; a wrong address is not found instead."""
+    """Answer a wrong address with "not found", where Dash would answer with its page."""
     if request.endpoint == "/<path:path>":
         abort(404)
 
@@ -237,7 +260,11 @@ def _embedded_world() -> Path:
 
 
 def prepare_opening(bench: Workbench) -> None:
-    """Have the first picture ready where it is cheap (the drawn world); elsewhere the page extracts it as a job."""
+    """Extract the datapaths of the example that the page opens on, where the settings name one (as the drawn world's
+    do).
+
+    Elsewhere the page extracts them as a job. Raises AevisError for settings that do not fit.
+    """
     refuse_settings(bench)
     story = bench.workspace.settings.opens_on
     if story and ((found := bench.datapaths.triplet(story)) is None or found.pending):
@@ -247,7 +274,7 @@ def prepare_opening(bench: Workbench) -> None:
 
 
 def refuse_busy_port(host: str, port: int) -> None:
-    """Raise AevisError where another server listens on the port."""
+    """Raise AevisError where the port cannot be listened on, such as where another server listens on it."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         if os.name == "posix":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -267,13 +294,13 @@ def _secure(response: Response) -> Response:
 
 
 def _name(serves: str, response: Response) -> Response:
-    """Let a page see that another server answers than the one that made it (assets/gone.js)."""
+    """Name in a header what the server serves, so that a page sees when another server answers (assets/gone.js)."""
     response.headers["AEVis-Serves"] = serves
     return response
 
 
 def _serves(bench: Workbench) -> str:
-    """A name of the workspace, its settings, its model and this code."""
+    """A digest of the workspace, its settings, its model and this code."""
     files = sorted([*Path(__file__).parent.rglob("*.py"), *resource("assets").iterdir()])
     code = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     whole = (str(bench.workspace.root.resolve()), bench.workspace.settings, bench.classifier.fingerprint, code)

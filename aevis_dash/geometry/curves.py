@@ -6,10 +6,17 @@ from scipy.optimize import isotonic_regression
 
 
 def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """A curve through the knots x (L,), y (L,), read at the places `at` (n,): (n,).
+    """A curve through knots, read at some places. It is the monotone cubic of Fritsch and Butland (1984).
 
-    x must increase strictly. The curve is the monotone cubic of Fritsch and Butland (1984): between two knots it stays
-    between their values, so it does not overshoot. Outside the knots it is level.
+    Between two knots the curve stays between their values, so it does not overshoot. Outside the knots it is level.
+
+    Args:
+        x: the places of the knots, (L,), which increase strictly.
+        y: the values there, (L,).
+        at: the places at which the curve is read, (n,).
+
+    Returns:
+        The values there, (n,).
     """
     if len(x) < 2:
         return np.full(len(at), float(y[0]) if len(y) else 0.0)
@@ -19,9 +26,16 @@ def smooth(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """(k,) label positions at least `gap` apart in [low, high], as near to `positions` (k,) as can be (least squares).
+    """Positions for labels that are at least `gap` apart, and as near to the wanted ones as can be (least squares).
 
-    The order of the positions is kept. Where k labels need more room than there is, they overrun `high`.
+    Args:
+        positions: the wanted positions, (k,); their order is kept.
+        gap: the least distance of two labels.
+        low: the least position.
+        high: the largest position. Where the labels need more room, they overrun it.
+
+    Returns:
+        The positions, (k,).
     """
     order = np.argsort(positions, kind="stable")
     steps = gap * np.arange(len(order))

@@ -1,4 +1,8 @@
-"""Layers and groups on the horizontal axis of the network view, and the lanes of its branches (Sec. 5.2, Fig. 6)."""
+"""The horizontal axis of the network view (Sec. 5.2, Fig. 6): layers, groups of layers, and the lanes of branches.
+
+A *group* is a module of the network whose layers stand together. A closed group is drawn as one *column*, and so is
+each layer outside closed groups. Lengths are in steps, of which a layer takes one, until they are scaled to the window.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,20 +14,26 @@ from aevis_dash.domain import LayerGraph
 
 STEP = 1.0
 SEGMENT, DIGIT, OUTER_SEGMENT = 1.1, 0.55, 2.75
-"""Width of a closed group, more for each digit of the number of its layers, and the least of an outermost one."""
+"""The width of a closed group in steps; what each digit of the number of its layers adds; and the least width of an
+outermost group."""
 BLOCK_GAP = 0.3
 GROUP_GAP = 0.8
 WHOLE = 0.9
-"""The part of all layers above which a module is as good as the network."""
+"""The share of all layers above which a module says no more than the network."""
 ROOM = 72.0
-"""Steps that a window of the network view holds; where all columns need fewer they fill it."""
+"""The number of steps that a window of the network view holds. Where all columns need fewer steps, they fill it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A module whose layers first..last (both included) stand together, at least two of them.
+    """A module whose layers `first` to `last` (both included, at least two) stand together.
 
-    `level` is 0 outermost, `parent` the name of the group around it, "" for none.
+    Attributes:
+        name: the module's qualified name, with "#2" for the second group of a module that is come back to.
+        first: the index of the first layer.
+        last: the index of the last layer.
+        level: how many groups are around it, 0 for an outermost one.
+        parent: the name of the group around it, "" for none.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Group:
 
     @property
     def size(self) -> int:
+        """The number of its layers."""
         return self.last - self.first + 1
 
     def holds(self, first: int, last: int) -> bool:
@@ -50,8 +61,8 @@ def groups(graph: LayerGraph) -> tuple[Group, ...]:
     """The module hierarchy as groups, each before those inside it, in execution order.
 
     Modules of one layer are left out, and so is a module that holds the same layers as the one around it. An outermost
-    module of more than nine in ten layers ("features") says nothing: the modules inside it are outermost instead.
-    A module that is come back to later is a further group, "name#2".
+    module of more than nine in ten layers ("features") says nothing, so the modules inside it are outermost instead. A
+    module that is come back to later is a further group, "name#2".
     """
     found: list[Group] = []
     for group in _inside(graph, range(len(graph)), 0, 0):
@@ -76,14 +87,21 @@ def _inside(graph: LayerGraph, layers: Sequence[int], depth: int, level: int) ->
 
 
 def _runs(graph: LayerGraph, layers: Sequence[int], depth: int) -> list[tuple[str, list[int]]]:
-    """Neighbours in the same module at that depth, those in none left out."""
+    """The runs of neighbouring layers that lie in the same module at that depth; layers without a module are left
+    out."""
     named = [(i, graph.layers[i].group[depth] if len(graph.layers[i].group) > depth else "") for i in layers]
     return [(name, [i for i, _ in run]) for name, run in groupby(named, key=lambda pair: pair[1]) if name]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A layer (`group` ""), or the layers first..last of a closed group."""
+    """What stands in one place of the network view: a layer, or the layers of a closed group.
+
+    Attributes:
+        first: the index of the first layer.
+        last: the index of the last layer, included.
+        group: the name of the closed group; "" for a layer.
+    """
 
     first: int
     last: int
@@ -92,10 +110,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """What stands where, in windows: the whole network is `extent` of them wide, 1 where it fits.
+    """Where the columns and the layers of a network stand. Lengths are in windows.
 
-    `columns` in order cover all layers; `x` and `width` (C,) their centres and widths; `layer_x` and `layer_width` (L,)
-    the same for the layers, which share a closed group's room; `groups` are those that are not inside a closed one.
+    Attributes:
+        columns: the C columns in execution order, which cover all L layers.
+        x: the centres of the columns, (C,).
+        width: the widths of the columns, (C,).
+        layer_x: the centres of the layers, (L,); the layers of a closed group share its room.
+        layer_width: the widths of the layers, (L,).
+        groups: the groups that are not inside a closed one.
+        closed: the names of the closed groups.
+        extent: the width of the whole network, 1 where it fits into the window.
     """
 
     columns: tuple[Column, ...]
@@ -109,25 +134,30 @@ class Columns:
 
     @property
     def borders(self) -> np.ndarray:
-        """(C + 1,) where one column's place ends and the next begins: half-way between them."""
+        """(C + 1,) where the place of one column ends and the next begins, half-way between them."""
         left, right = self.x - self.width / 2, self.x + self.width / 2
         return np.concatenate([left[:1], (right[:-1] + left[1:]) / 2, right[-1:]])
 
     @property
     def of_layer(self) -> np.ndarray:
-        """(L,) the column that each layer is drawn in."""
+        """(L,) the index of the column that each layer is drawn in."""
         return np.repeat(np.arange(len(self.columns)), [c.last - c.first + 1 for c in self.columns])
 
     def span(self, first: int, last: int) -> tuple[float, float]:
-        """Left and right end of the layers first..last."""
+        """The left and the right end of the layers first to last."""
         left = self.layer_x[first] - self.layer_width[first] / 2
         return float(left), float(self.layer_x[last] + self.layer_width[last] / 2)
 
 
 def columns(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str] = (), room: float = ROOM) -> Columns:
-    """Columns in execution order: a small gap between blocks, a larger one between outermost groups.
+    """Place the columns of a network, with a small gap between blocks and a larger one between outermost groups.
 
-    A network that needs fewer than `room` steps is widened to the window; one that needs more runs out of it.
+    Args:
+        graph: the layers of the network.
+        tree: its groups, as `groups` gives them.
+        closed: the names of the closed groups.
+        room: the number of steps that the window holds. A network that needs fewer is widened to the window; one that
+            needs more runs out of it.
     """
     shut = frozenset(closed)
     shown = _visible_groups(tree, shut)
@@ -189,7 +219,8 @@ def _gap(around: Sequence[Sequence[str]], a: Column, b: Column) -> float:
 
 
 def boxes(placed: Columns) -> tuple[tuple[int, int], ...]:
-    """First and last column of every outermost group and of what stands between them, in order, covering all."""
+    """The first and the last column of every outermost group, and of what stands between the groups; together they
+    cover all."""
     at = [
         next((g.name for g in placed.groups if g.level == 0 and g.holds(c.first, c.last)), "") for c in placed.columns
     ]
@@ -198,7 +229,7 @@ def boxes(placed: Columns) -> tuple[tuple[int, int], ...]:
 
 
 def lanes(placed: Columns, graph: LayerGraph) -> tuple[int, ...]:
-    """The lane of every column: 0 for the trunk; columns that do not feed each other share none, so branches part.
+    """The lane of every column, 0 for the trunk. Columns that do not feed each other share no lane, so branches part.
 
     Each column takes the lowest lane whose last column leads to it.
     """
@@ -213,7 +244,7 @@ def lanes(placed: Columns, graph: LayerGraph) -> tuple[int, ...]:
 
 
 def _reaching(placed: Columns, graph: LayerGraph) -> np.ndarray:
-    """(C, C) bool: whether there is a way from one column to another."""
+    """(C, C) bool: whether there is a way from the first column to the second."""
     at, count = placed.of_layer, len(placed.columns)
     reach = np.zeros((count, count), bool)
     for a, b in sorted(((int(at[a]), int(at[b])) for a, b in graph.edges), key=lambda edge: edge[1]):

@@ -1,4 +1,4 @@
-"""Which groups of a large network stand open: a degree of interest, as in focus and context (Furnas 1986)."""
+"""Which groups of a large network stand open, by a degree of interest, as in focus and context (Furnas 1986)."""
 
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -10,14 +10,18 @@ from aevis_dash.geometry.dag import Group, columns
 from aevis_dash.geometry.river import fill, way
 
 DEFAULT_ROOM = 62.0
-"""Steps that are filled by default, less than a window holds: there is room to open more."""
+"""The number of steps that are filled by default. It is less than a window holds, so that there is room to open
+more."""
 OPEN, CLOSED = "+", "-"
-"""What a fold begins with: the group that it names was opened, or closed, by hand."""
+"""The first character of a fold. It says whether the group that the fold names was opened, or closed, by hand."""
 
 
 def interest(distance: DatapathDistance) -> np.ndarray:
-    """(L,) how much happens at each layer: the change of the adversarial's way from source to target from the layer
-    before, in parts of the way, where source and target are apart (times d1 over its largest)."""
+    """(L,) how much happens at each layer.
+
+    It is the change of adv's way from source to target since the layer before, times d1 over the largest d1. So layers
+    count little where source and target are near each other.
+    """
     gap = fill(distance.d1, 0.0)
     largest = float(gap.max(initial=0.0))
     change = np.abs(np.diff(way(distance), prepend=way(distance)[:1]))
@@ -25,17 +29,23 @@ def interest(distance: DatapathDistance) -> np.ndarray:
 
 
 def quiet(graph: LayerGraph, tree: Sequence[Group], interest: np.ndarray, room: float = DEFAULT_ROOM) -> frozenset[str]:
-    """The groups that are closed by default: none where all columns fit, else those where least happens.
+    """The names of the groups that are closed by default: none where all columns fit, else those where least happens.
 
-    All closed at first, the group that holds most interest is opened as long as the columns fit into `room` steps; a
+    At first all groups are closed. Then the group that holds most interest is opened, as long as the columns fit; a
     group is opened only inside open ones.
+
+    Args:
+        graph: the layers of the network.
+        tree: its groups, as `dag.groups` gives them.
+        interest: how much happens at each layer, (L,).
+        room: the number of steps that the columns may take.
     """
     return _quiet(graph, tuple(tree), tuple(interest.tolist()), room)
 
 
 @lru_cache(maxsize=64)
 def _quiet(graph: LayerGraph, tree: tuple[Group, ...], interest: tuple[float, ...], room: float) -> frozenset[str]:
-    """Every click on the network asks for it again."""
+    """The cached part of `quiet`, because every click on the network asks for it again."""
     closed = {group.name for group in tree}
     if _steps(graph, tree, ()) <= room:
         return frozenset()
@@ -57,9 +67,14 @@ def _steps(graph: LayerGraph, tree: Sequence[Group], closed: Collection[str]) ->
 def closed_groups(
     tree: Sequence[Group], default: Collection[str], folds: Sequence[str], seen: Collection[int]
 ) -> frozenset[str]:
-    """The groups that are closed: the default ones but those that hold a layer of `seen`, then as `folds` say.
+    """The names of the groups that are closed.
 
-    A fold is OPEN or CLOSED and a group's name; the last one of a group counts. To open a group opens those around it.
+    Args:
+        tree: the groups of the network.
+        default: the names of the groups that are closed by default. Those that hold a layer of `seen` are opened.
+        folds: what was opened and closed by hand: OPEN or CLOSED, and a group's name. The last fold of a group counts,
+            and opening a group opens those around it.
+        seen: the indices of layers that must be seen.
     """
     by_name = {group.name: group for group in tree}
     closed = {n for n in default if not any(by_name[n].holds(layer, layer) for layer in seen)}
@@ -74,6 +89,6 @@ def closed_groups(
 
 
 def toggle(folds: Sequence[str], group: Group, closed: Collection[str]) -> tuple[str, ...]:
-    """The folds with one group opened where it is closed, and closed where it is open."""
+    """The folds after a click on a group: it is opened where it was closed, and closed where it was open."""
     others = [fold for fold in folds if fold[1:] != group.name]
     return (*others, (OPEN if group.name in closed else CLOSED) + group.name)

@@ -1,4 +1,7 @@
-"""Many overlapping sets of feature maps as the rows of a matrix (UpSet, Lex et al. 2014)."""
+"""Many overlapping sets of feature maps as the rows of a matrix (UpSet, Lex et al. 2014).
+
+A row is one region: the maps that exactly the same datapaths hold critical. Lengths are in pixels.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +12,25 @@ from aevis_dash.domain import Region, in_order
 from aevis_dash.geometry.treemap import LEAST_CELL, REGIONS, Cell, Rect, Treemap, in_rank, treemap
 
 HEADER, ROW = 16.0, 14.0
-"""Height of the line of names and, at least, of a row, in pixels."""
+"""The height of the line of names, and the least height of a row, in pixels."""
 DOTS, BAR = 26.0, 64.0
-"""Width of a datapath's column and of the bars of sizes with their numbers, in pixels; less where there is little."""
+"""The width of a datapath's column, and of the bars of sizes with their numbers, in pixels; both are less in a narrow
+matrix."""
 LARGEST_CELL, WIDER = 48.0, 2.0
-"""Height of a cell at most, in pixels, and how many times as wide as high it is where there is room."""
+"""The largest height of a cell in pixels, and how many times as wide as high a cell is where there is room."""
 INSET = 1.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One region: its strip, the bar whose length is its size, and how many of its maps have no cell."""
+    """One region in the matrix.
+
+    Attributes:
+        region: the datapaths and their maps.
+        rect: the strip of the row.
+        bar: the bar whose length is the region's size.
+        smaller: the number of its maps that have no cell.
+    """
 
     region: Region
     rect: Rect
@@ -29,10 +40,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Regions as rows, the largest first, but for that of maps in no datapath, which leads; all cells are of one size,
-    in the rows of their regions.
+    """Regions as rows, the largest first, after the region of maps in no datapath. All cells are of one size.
 
-    `columns` holds the x of each datapath's dots. `left_out` are regions, the smallest, for which there was no height.
+    Attributes:
+        width: of the whole, in pixels.
+        height: of the whole, in pixels.
+        columns: the x of the dots of each datapath, by its key.
+        rows: the rows, from top to bottom.
+        cells: the cells of all rows.
+        left_out: the smallest regions, for which there was no height.
     """
 
     width: float
@@ -46,7 +62,7 @@ class Matrix:
 def laid_out(
     regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None
 ) -> Treemap | Matrix:
-    """The treemap of the regions where it is legible, their matrix where they are too many or too thin for one."""
+    """The treemap of the regions where it is legible, else their matrix. The arguments are those of `matrix`."""
     if len(regions) > REGIONS:
         return matrix(regions, width, height, order)
     drawn = treemap(regions, width, height, order)
@@ -54,9 +70,16 @@ def laid_out(
 
 
 def matrix(regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None) -> Matrix:
-    """The rows of `regions` in width x height pixels, with the largest cells with which all of them fit.
+    """The matrix of regions, with the largest cells with which all of them fit.
 
-    Where they do not fit with cells of LEAST_CELL the smallest regions are left out. `order` as for a treemap.
+    Where they do not fit with cells of LEAST_CELL, the smallest regions are left out.
+
+    Args:
+        regions: the regions; empty ones are left out.
+        width: of the whole, in pixels.
+        height: of the whole, in pixels.
+        order: a key for each channel of the layer, (n_l,). The cells of a region go from the largest key to the
+            smallest, NaN last. None for the order of the regions.
     """
     ranked = sorted((r for r in regions if r.channels), key=lambda region: (bool(region.paths), -len(region.channels)))
     paths = in_order({path for region in ranked for path in region.paths})
@@ -72,7 +95,7 @@ def matrix(regions: Sequence[Region], width: float, height: float, order: np.nda
 
 
 def _fitting(sizes: Sequence[int], room: Rect) -> tuple[int, float]:
-    """How many rows are drawn, and the side of their cells."""
+    """The number of rows that are drawn, and the side of their cells."""
     sides = np.arange(LARGEST_CELL, LEAST_CELL - 0.25, -0.5)
     for count in range(len(sizes), 1, -1):
         height = room.height - (ROW if count < len(sizes) else 0.0)

@@ -1,4 +1,8 @@
-"""Three datapaths as curves that part and meet along the network (Sec. 5.2, Fig. 6)."""
+"""The river: three datapaths as curves that part and meet along the network (Sec. 5.2, Fig. 6).
+
+d1 is the distance of source and target at a layer, d2 that of adversarial and source, d3 that of adversarial and
+target. The *share* d2 / (d2 + d3) is the adversarial's way from source (0) to target (1).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,25 +13,31 @@ import numpy as np
 from aevis_dash.domain import DatapathDistance, Pattern, Stretch, share
 
 NULL_QUANTILES = (0.1, 0.9)
+"""The quantiles of the nulls' shares that bound the null band."""
 LEAST_GAP = 0.03
-"""Share of the largest d1 below which a layer says nothing of sides."""
+"""The share of the largest d1 below which a layer says nothing about sides."""
 SIDE_MARGIN = 0.03
-"""How far the share must be from one half before one distance counts as the smaller."""
+"""How far the share d2 / (d2 + d3) must be from one half before one distance counts as the smaller."""
 LEAST_CHANGE = 0.1
-"""Share of the largest d1 by which d2 must grow to be called diverging, or d3 decline to be called merging."""
+"""The share of the largest d1 by which d2 must grow to be called diverging, or d3 decline to be called merging."""
 LEAST_NULLS = 20
-"""Images of random other classes of which a tenth and nine tenths can be told."""
+"""The number of null images from which a tenth and nine tenths of them can be told."""
 TRIM = 0.1
-"""The part of a change at either end that is left out of its stretch."""
+"""The share of a change that is cut off its stretch at either end."""
 
 
 @dataclass(frozen=True)
 class River:
-    """Vertical positions in [-1, 1] at each layer, (L,) each, free of NaN: source above, target below.
+    """Vertical positions in [-1, 1] at each of the L layers, free of NaN; the source is above, the target below.
 
-    band_low, band_high (L,) enclose the middle 80 % of where the adversarial would run if the target
-    were an image of a random other class; None where no such image was compared.
-    measured (L,) bool: False where a distance is undefined and the position is read off the neighbours.
+    Attributes:
+        src: the positions of the source, (L,).
+        adv: the positions of the adversarial, (L,).
+        tar: the positions of the target, (L,).
+        band_low: the lower bound of the null band, (L,): the middle 80 % of where the adversarial would run if the
+            target were an image of a random other class. None where no such image was compared.
+        band_high: its upper bound, (L,), or None.
+        measured: bool (L,), False where a distance is undefined and the position is read off the neighbours.
     """
 
     src: np.ndarray
@@ -39,11 +49,15 @@ class River:
 
 
 def river(distance: DatapathDistance, largest: float = 0.0) -> River:
-    """|y_src - y_tar| proportional to d1 by one scale, centred on 0; y_adv splits the gap as d2 : d3.
+    """Place the three curves (Sec. 5.2): |y_src - y_tar| is proportional to d1, and y_adv splits the gap as d2 : d3.
 
-    The largest gap, or `largest` where that is more, spans [-1, 1]. Where d2 + d3 = 0 the adversarial takes
-    the middle. A NaN is no evidence of anything, neither of a gap nor of none: gap and split are interpolated
-    linearly from the nearest layers that have them (all NaN: gap 0, split in the middle).
+    One scale holds for the whole network, and the curves are centred on 0. Where d2 + d3 = 0 the adversarial takes the
+    middle. Where a distance is NaN, gap and split are interpolated linearly from the nearest layers that have them.
+    Where all are NaN, the gap is 0 and the split in the middle.
+
+    Args:
+        distance: the distances of the triplet and of the nulls.
+        largest: a d1 that spans [-1, 1] where it is more than the largest one here.
     """
     gap = fill(distance.d1, 0.0)
     top = max(float(gap.max(initial=0.0)), largest)
@@ -55,7 +69,8 @@ def river(distance: DatapathDistance, largest: float = 0.0) -> River:
 
 
 def even_out(distance: DatapathDistance) -> DatapathDistance:
-    """The same ways from source to target with every d1 at 1: how adv splits the gap, without how wide it is."""
+    """The same ways from source to target with every d1 at 1, which shows how adv splits the gap and not how wide it
+    is."""
     part = distance.share
     known = np.isfinite(distance.d1)
     one, d2, d3 = (np.where(known, v, np.nan) for v in (np.ones(len(part)), part, 1 - part))
@@ -63,13 +78,14 @@ def even_out(distance: DatapathDistance) -> DatapathDistance:
 
 
 def way(distance: DatapathDistance) -> np.ndarray:
-    """(L,) d2 / (d2 + d3), 0 at the source and 1 at the target, with undefined layers interpolated."""
+    """(L,) d2 / (d2 + d3), 0 at the source and 1 at the target; undefined layers are interpolated."""
     known = np.isfinite(distance.d2 + distance.d3)
     return fill(np.where(known, share(distance.d2, distance.d3), np.nan), 0.5)
 
 
 def fill(values: np.ndarray, otherwise: float) -> np.ndarray:
-    """(L,) with NaN and infinity replaced by linear interpolation; `otherwise` where nothing is known."""
+    """(L,) the values with NaN and infinity replaced by linear interpolation; `otherwise` everywhere where all are
+    undefined."""
     values = np.asarray(values, float)
     known = np.flatnonzero(np.isfinite(values))
     if known.size == 0:
@@ -91,20 +107,27 @@ def _quantile(rows: np.ndarray, q: float) -> np.ndarray:
 
 
 def stretches(distance: DatapathDistance, nulls: int = LEAST_NULLS) -> tuple[Stretch, ...]:
-    """The stretches of layers that show a pattern (Sec. 5.2), in order, without overlap; may be empty.
+    """The stretches of layers that show a pattern of Sec. 5.2, in order and without overlap; there may be none.
 
     All distances are averaged over 3 layers. Only layers where src and tar are apart (d1 of at least LEAST_GAP of its
-    largest) count. Such a layer is at the source's side where the share s = d2 / (d2 + d3) is at most
-    0.5 - SIDE_MARGIN, at the target's from 0.5 + SIDE_MARGIN on, and undecided in between.
-    Transition: the smaller of d2 and d3 changes, the undecided layers between two of opposite sides (the two themselves
-    where they are neighbours). Diverging: the largest growth of d2. Merging: the largest decline of d3. A change counts
-    from LEAST_CHANGE of the largest d1 on; its first and last tenth are cut off, so that flat parts are left out. Where
-    stretches meet, the change that begins first keeps its layers, before the other change and both before transitions;
-    a change counts only if what it keeps still shows it, also without the averaging.
-    None of these is evidence where it would look the same with an image of any other class in tar's place: a stretch
-    counts only if adv's share at its end (of a transition, at the decided layer after it) lies beyond the
-    NULL_QUANTILES of the null at that layer, on tar's side (for a way back to src: on src's), and if the null has at
-    least `nulls` images there.
+    largest) count. Such a layer is at the source's side where the share s = d2 / (d2 + d3) is at most 0.5 -
+    SIDE_MARGIN, at the target's side from 0.5 + SIDE_MARGIN on, and undecided in between.
+
+    - Diverging is the largest growth of d2, and merging the largest decline of d3. A change counts from LEAST_CHANGE of
+      the largest d1 on. Its first and last tenth are cut off, so that flat parts are left out.
+    - A transition is where the smaller of d2 and d3 changes: the undecided layers between two of opposite sides, or
+      these two layers where they are neighbours.
+
+    Where stretches meet, the change that begins first keeps its layers, before the other change, and both before
+    transitions. A change counts only if the layers that it keeps still show it, also without the averaging.
+
+    A pattern is no evidence where it would look the same with an image of any other class in tar's place. So a stretch
+    counts only if adv's share at its end lies beyond the NULL_QUANTILES of the null at that layer, on tar's side. For a
+    transition that is the decided layer after it, and for one back to src it is src's side.
+
+    Args:
+        distance: the distances of the triplet and of the nulls.
+        nulls: the least number of nulls at a layer; 0 to ask for no evidence.
     """
     scale = fill(distance.d1, 0.0).max(initial=0.0)
     if scale <= 0 or not np.isfinite(distance.d2 + distance.d3).any():
@@ -143,7 +166,8 @@ def _apart(found: Sequence[Stretch]) -> tuple[Stretch, ...]:
 
 
 def _evidence(distance: DatapathDistance, nulls: int) -> tuple[np.ndarray, np.ndarray]:
-    """(L,) bool twice: whether adv's share lies below, and above, what the null images give; with too few, neither."""
+    """(L,) bool twice: whether adv's share lies below, and above, what the nulls give. With too few nulls both are
+    False."""
     length = len(distance.d1)
     if nulls == 0:
         return np.ones(length, bool), np.ones(length, bool)
@@ -160,8 +184,11 @@ def _calm(values: np.ndarray) -> np.ndarray:
 
 
 def _crossings(sides: np.ndarray) -> list[tuple[Stretch, int]]:
-    """A transition for each two decided layers of opposite sides (-1 or 1, 0 undecided) that follow one another, and
-    the later one of the two."""
+    """A transition for each two decided layers of opposite sides that follow one another, and the later of the two
+    layers.
+
+    Sides are -1 or 1, and 0 for undecided layers.
+    """
     decided = np.flatnonzero(sides)
     turns = [(int(a), int(b)) for a, b in pairwise(decided) if sides[a] != sides[b]]
     return [
@@ -171,7 +198,7 @@ def _crossings(sides: np.ndarray) -> list[tuple[Stretch, int]]:
 
 
 def _rise(calm: np.ndarray, least: float) -> range:
-    """The layers of the largest rise of the values, its flat ends cut off; empty for one under `least`."""
+    """The layers of the largest rise of the values, without its flat ends; empty where the rise is under `least`."""
     top = int(np.argmax(calm - np.minimum.accumulate(calm)))
     foot = int(np.argmin(calm[: top + 1]))
     rise = calm[top] - calm[foot]

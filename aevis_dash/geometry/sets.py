@@ -1,4 +1,4 @@
-"""The exclusive regions of the sets of critical feature maps of up to eight datapaths (Sec. 5.3)."""
+"""The regions of overlapping sets of feature maps: which maps are critical to exactly which datapaths (Sec. 5.3)."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,14 @@ from aevis_dash.domain import Region, in_order
 
 
 def regions(critical: Mapping[str, np.ndarray]) -> tuple[Region, ...]:
-    """The regions that are not empty, from (n_l,) bool critical maps per datapath: at most 2^m - 1 for m of them.
+    """The regions that are not empty, at most 2^m - 1 for m datapaths. Every critical map is in exactly one region.
 
-    Every critical map is in exactly one region. First the maps of one datapath alone, then of two, ..., of all;
-    within these in the order source, adversarial, target, target 2, ... Channels ascend.
+    Args:
+        critical: which of a layer's maps are critical to each datapath, bool (n_l,), by the datapath's key.
+
+    Returns:
+        First the maps of one datapath alone, then those of two, and last those of all; within these in the order
+        source, adversarial, target, target 2, ... Channels ascend.
     """
     paths = in_order(critical)
     if not paths:

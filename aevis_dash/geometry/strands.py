@@ -21,22 +21,25 @@ from aevis_dash.domain import ROLES, Role, role_of
 from aevis_dash.geometry.river import fill
 
 SMOOTHNESS = 0.1
-"""Weight of a curve's squared step from layer to layer, where its squared distance from its own place counts 1."""
+"""The weight of a curve's squared step from layer to layer, beside 1 for its squared distance from its own place."""
 NEARNESS = 1.0
-"""Weight of a squared wrong order of nearness to the adversarial, where each squared error of a gap counts 1."""
+"""The weight of a squared wrong order of nearness to the adversarial, beside 1 for each squared error of a gap."""
 EXHAUSTIVE = 6
-"""Datapaths up to which every order is tried; of more, single paths are moved while that helps."""
+"""The number of datapaths up to which every order is tried. With more, single paths are moved while that helps."""
 _STILL, _STEPS, _TIE = 1e-10, 2000, 1e-9
 
 
 @dataclass(frozen=True)
 class Strands:
-    """Curves that never cross: `y` holds (L,) in [-1, 1] for every key, the largest layer spans all of it.
+    """Curves that never cross.
 
-    order      the keys from top to bottom, at every layer
-    measured   (L,) bool: False where a distance is undefined and was read off the neighbouring layers
-    stress     share of the squared distances, over the measured layers, that the gaps leave unexplained; 0 is exact
-    widest     the distance that spans [-1, 1]
+    Attributes:
+        order: the keys of the datapaths from top to bottom, the same at every layer.
+        y: the vertical positions of each datapath by its key, (L,) in [-1, 1]; the widest layer spans all of it.
+        measured: bool (L,), False where a distance is undefined and was read off the neighbouring layers.
+        stress: the share of the squared distances, over the measured layers, that the gaps leave unexplained; 0 is
+            exact.
+        widest: the distance that spans [-1, 1].
     """
 
     order: tuple[str, ...]
@@ -53,11 +56,19 @@ def strands(
     smoothness: float = SMOOTHNESS,
     nearness: float = NEARNESS,
 ) -> Strands:
-    """The curves of all datapaths named in `distances`: (L,) for every pair, either way round; NaN is no evidence.
+    """Fit the curves of all datapaths to the distances between them (Sec. 7).
 
-    Keys are roles and further targets (`domain.further`). `order` and `largest` keep the order and the scale (where it
-    is the larger) of another fit, as of all layers where some are closed; without, the order is that of least stress
-    without the added terms, the source above the target. Raises KeyError where a pair is missing.
+    Args:
+        distances: the distance of every pair of datapaths at each layer, (L,), by their keys either way round. Keys are
+            roles and those that `domain.further` makes. A NaN is read off the neighbouring layers.
+        order: the keys from top to bottom, such as those of another fit; () for the order of least stress without the
+            two added terms, with the source above the target.
+        largest: a distance that spans [-1, 1] where it is more than the widest one here.
+        smoothness: the weight of a curve's squared steps.
+        nearness: the weight of squared wrong orders of nearness to the adversarial.
+
+    Raises:
+        KeyError: where a pair is missing.
     """
     keys = sorted({key for pair in distances for key in pair}, key=lambda key: (ROLES.index(role_of(key)), key))
     known = np.stack([np.stack([_between(distances, a, b) for b in keys], -1) for a in keys], -2)
@@ -73,7 +84,8 @@ def strands(
 
 
 def even_out(distances: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
-    """The same proportions with the largest distance of every layer at 1: how the paths lie, without how wide apart."""
+    """The distances scaled so that the largest of every layer is 1, which shows how the paths lie and not how far
+    apart."""
     rows = np.stack(list(distances.values()))
     largest = np.max(rows, axis=0, where=np.isfinite(rows), initial=0)
     scale = np.where(largest > 0, largest, 1)
@@ -81,10 +93,14 @@ def even_out(distances: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str,
 
 
 def best_order(apart: np.ndarray, upright: tuple[int, int]) -> list[int]:
-    """Indices from top to bottom of least stress for distances (L, m, m); upright[0] stands above upright[1].
+    """The order of least stress, as indices from top to bottom.
 
-    Every order is tried for up to EXHAUSTIVE paths. Each further one is put where it costs least, and then single paths
-    are moved while that lowers the stress.
+    Every order is tried for up to EXHAUSTIVE paths. Each further path is put where it costs least, and then single
+    paths are moved while that lowers the stress.
+
+    Args:
+        apart: the distances, (L, m, m).
+        upright: two indices, the first of which is to stand above the second.
     """
     m, first = len(apart[0]), min(len(apart[0]), EXHAUSTIVE)
     order = _least(apart, (o for o in permutations(range(first)) if o.index(upright[0]) < o.index(upright[1])))
@@ -99,9 +115,17 @@ def best_order(apart: np.ndarray, upright: tuple[int, int]) -> list[int]:
 
 
 def fit(apart: np.ndarray, adv: int | None, smoothness: float, nearness: float) -> np.ndarray:
-    """(L, m) falling rows of mean 0 that fit distances (L, m, m) given from top to bottom; `adv` the row's place.
+    """The places of the curves at each layer, (L, m), in rows that fall from the first path to the last and have mean
+    0.
 
-    By projected gradient steps with momentum, whose rate the strong convexity guarantees, until a step moves nothing.
+    They are found by projected gradient steps with momentum, whose rate the strong convexity guarantees, until a step
+    moves nothing.
+
+    Args:
+        apart: the distances of the paths, (L, m, m), in the order from top to bottom.
+        adv: the place of the adversarial in this order; None where it is not among the paths.
+        smoothness: the weight of a curve's squared steps.
+        nearness: the weight of squared wrong orders of nearness to the adversarial.
     """
     m, want = apart.shape[1], best_places(apart)
     order = None if adv is None else _Nearness(adv, apart)
@@ -128,7 +152,7 @@ class _Nearness:
         self._nearer = (apart[:, adv, :, None] < apart[:, adv, None, :]) & others
 
     def pull(self, y: np.ndarray) -> np.ndarray:
-        """(L, m) half the gradient of the squares of what the nearer path is drawn too far."""
+        """(L, m) half the gradient of the squared amounts by which nearer paths are drawn farther than farther ones."""
         far = self._side * (y - y[:, [self._adv]])
         excess = np.maximum(far[:, :, None] - far[:, None, :], 0) * self._nearer
         pull = self._side * (excess.sum(2) - excess.sum(1))
@@ -167,7 +191,8 @@ def _between(distances: Mapping[tuple[str, str], np.ndarray], a: str, b: str) ->
 
 
 def _upright(keys: Sequence[str]) -> tuple[int, int]:
-    """Two places in sorted keys of which the first stands above: the source and the target, where there are both."""
+    """The indices, in sorted keys, of two paths of which the first stands above: source and target where there are
+    both."""
     others = [i for i, key in enumerate(keys) if key != Role.ADVERSARIAL]
     return (others[0], others[1]) if len(others) > 1 else (0, 1)
 
@@ -179,7 +204,10 @@ def _placings(order: Sequence[int], path: int) -> list[tuple[int, ...]]:
 
 
 def _least(apart: np.ndarray, orders: Iterable[Sequence[int]]) -> list[int]:
-    """The order of least stress, the first of equals: the nearest falling rows are the longest, m ||y||^2 explained."""
+    """The order of least stress, the first of equals.
+
+    The nearest falling rows y leave least stress where they are longest, because they explain m ||y||^2.
+    """
     tried = np.array(list(orders))
     y = falling(best_places(apart[:, tried[:, :, None], tried[:, None, :]]))
     explained = np.square(y).sum((0, 2))

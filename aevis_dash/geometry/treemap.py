@@ -1,4 +1,8 @@
-"""Overlapping sets of feature maps as nested rectangles (Sec. 5.3, Fig. 7)."""
+"""Overlapping sets of feature maps as nested rectangles (Sec. 5.3, Fig. 7).
+
+A *set* is the critical maps of one datapath in a layer, and a *region* the maps that belong to exactly the same sets.
+Lengths are in pixels.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,17 +18,19 @@ from aevis_dash.domain import Region, Role, in_order
 GAP = 3.0
 STRIP = 15.0
 ASPECT_WEIGHT = 0.04
-"""What a region's squared log aspect ratio costs beside Eq. 6 in units of the whole area."""
+"""The weight of a region's squared log aspect ratio beside Eq. 6 in units of the whole area."""
 LEAST_CELL = 5.0
-"""Height and width of a cell at least, in pixels."""
+"""The least height and width of a cell, in pixels."""
 REGIONS, LEAST_REGION = 12, 8.0
-"""Regions that a treemap carries at most, and their shorter side at least in pixels."""
+"""The number of regions that a treemap carries at most, and the least length of a region's shorter side in pixels."""
 ALL_ORDERS, ALL_REGIONS = 3, 4
-"""Of how many sets, and of how many regions of one set, every order is tried."""
+"""The number of sets up to which every order of them is tried, and the number of regions of one set up to which every
+order is."""
 TRIED = 80
-"""Orders tried at most where not every one is."""
+"""The number of orders that are tried at most, where not every order is."""
 OUTSIDE, MOST_OUTSIDE = 124.0, 0.25
-"""Width in pixels of the box of maps in no set, and the most it takes of the whole width beside the sets."""
+"""The width in pixels of the box of maps in no set, and the largest share of the whole width that it takes beside
+sets."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,22 @@ class Rect:
 
     @property
     def area(self) -> float:
+        """The area in square pixels."""
         return self.width * self.height
 
     @property
     def right(self) -> float:
+        """The x of its right side."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
+        """The y of its lower side."""
         return self.y + self.height
 
     @property
     def centre(self) -> tuple[float, float]:
+        """The (x, y) of its centre."""
         return self.x + self.width / 2, self.y + self.height / 2
 
 
@@ -66,12 +76,20 @@ Placed = tuple[Region, Rect]
 
 @dataclass(frozen=True)
 class Treemap:
-    """Sets tile the area, their regions tile the sets, cells lie inside `inner` of their region.
+    """Sets tile the area, their regions tile the sets, and cells lie inside `inner` of their region.
 
     The area of a set or region is proportional to the number of its maps. A set all of whose maps are drawn in larger
     sets has no rectangle of its own. The region of maps in no set, where there is one, stands at the right of all sets
-    in a box of a fixed width, for its few maps are to be seen. `smaller` (as many as regions): how many maps of a
-    region have no cell, the last ones of its order, because cells for all would be smaller than LEAST_CELL.
+    in a box of a fixed width, so that its few maps can be seen.
+
+    Attributes:
+        width: of the whole, in pixels.
+        height: of the whole, in pixels.
+        sets: the rectangle of each set, by its datapath's key.
+        regions: the regions with their rectangles.
+        cells: the cells of the maps.
+        smaller: for each region the number of its maps that have no cell, because cells for all maps would be smaller
+            than LEAST_CELL. They are the last maps of the region's order.
     """
 
     width: float
@@ -83,19 +101,25 @@ class Treemap:
 
     @property
     def legible(self) -> bool:
-        """Whether there are at most REGIONS, and all at least LEAST_REGION wide and high."""
+        """Whether there are at most REGIONS regions, each at least LEAST_REGION wide and high."""
         sides = [min(rect.width, rect.height) for _, rect in self.regions]
         return len(sides) <= REGIONS and min(sides, default=LEAST_REGION) >= LEAST_REGION
 
 
 def treemap(regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None) -> Treemap:
-    """The nested layout of `regions` in width x height pixels that costs least (see `cost`).
+    """The nested layout of regions that costs least (see `cost`).
 
-    A shared region is nested in the largest of its sets (tie: adversarial, then source, target, further ones). Sets
-    and regions are laid out by an ordered squarified treemap. For up to three sets every order of sets, every order of
-    regions within them (at most 6 x 24 x 2 = 288) and both directions of the first strip are tried; for more, orders
-    are swapped pairwise as long as that helps. `order` (n_l,): a key per channel, the cells of a region go from the
-    largest to the smallest (NaN last).
+    A shared region is nested in the largest of its sets (tie: adversarial, then source, target, further ones). Sets and
+    regions are laid out by an ordered squarified treemap. For up to three sets, every order of sets, every order of
+    regions within them (at most 6 x 24 x 2 = 288) and both directions of the first strip are tried. For more sets,
+    orders are swapped pairwise as long as that helps.
+
+    Args:
+        regions: the regions; empty ones are left out.
+        width: of the whole, in pixels.
+        height: of the whole, in pixels.
+        order: a key for each channel of the layer, (n_l,). The cells of a region go from the largest key to the
+            smallest, NaN last. None for the order of the regions.
     """
     filled = tuple(region for region in regions if region.channels)
     shared, alone = (tuple(r for r in filled if bool(r.paths) is inside) for inside in (True, False))
@@ -111,7 +135,8 @@ def treemap(regions: Sequence[Region], width: float, height: float, order: np.nd
 
 
 def nesting(regions: Sequence[Region]) -> dict[str, tuple[Region, ...]]:
-    """For each datapath the regions that are drawn inside its set, the largest set first; none without any."""
+    """The regions that are drawn inside each set, by the set's datapath; the largest set first, sets without any left
+    out."""
     paths = in_order({path for region in regions for path in region.paths})
     paths = tuple(sorted(paths, key=lambda path: path != Role.ADVERSARIAL))
     sizes = {path: sum(len(r.channels) for r in regions if path in r.paths) for path in paths}
@@ -122,7 +147,8 @@ def nesting(regions: Sequence[Region]) -> dict[str, tuple[Region, ...]]:
 
 
 def cost(sets: Mapping[str, Rect], placed: Iterable[Placed], area: float) -> float:
-    """Eq. 6 in units of the whole area, plus a penalty on slivers: the squared log aspect ratios."""
+    """The cost of a layout: Eq. 6 in units of the whole area, plus a penalty on slivers, the squared log aspect
+    ratios."""
     return sum(
         _astray(region, rect, sets) / area
         + ASPECT_WEIGHT * math.log(max(rect.width, 1e-9) / max(rect.height, 1e-9)) ** 2
@@ -159,7 +185,15 @@ def _arrange(regions: tuple[Region, ...], whole: Rect) -> Layout:
 
 
 def climb(start: tuple[Any, ...], price: Callable[[tuple[Any, ...]], float]) -> tuple[Any, ...]:
-    """The order at which no swap of two lowers the price, or the cheapest that was found in TRIED orders."""
+    """The cheapest order that was found by swapping two items as long as that lowers the price.
+
+    Args:
+        start: the items in the order to begin with.
+        price: gives the cost of an order.
+
+    Returns:
+        An order at which no swap lowers the price, or the cheapest of TRIED orders.
+    """
     best, least, tried = start, price(start), 1
     swaps = list(combinations(range(len(start)), 2))
     since = 0
@@ -207,10 +241,14 @@ def _inside(
 
 
 def squarify(sizes: Sequence[float], rect: Rect, tall: bool) -> list[Rect]:
-    """Rectangles with areas proportional to `sizes` that tile `rect`, in the order given.
+    """Rectangles with areas proportional to sizes that tile a rectangle, in the order given.
 
-    Squarified (Bruls et al. 2000): a strip takes on items as long as its worst aspect ratio improves.
-    The first strip is a column where `tall`, else a row; the later ones lie along the shorter side.
+    It is squarified (Bruls et al. 2000): a strip takes on items as long as its worst aspect ratio improves.
+
+    Args:
+        sizes: the sizes, above 0.
+        rect: the rectangle to tile.
+        tall: whether the first strip is a column, else a row. Later strips lie along the shorter side.
     """
     scale = rect.area / sum(sizes)
     areas, done, column, rest = [size * scale for size in sizes], [], tall, rect
@@ -223,7 +261,7 @@ def squarify(sizes: Sequence[float], rect: Rect, tall: bool) -> list[Rect]:
 
 
 def _count_in_strip(areas: list[float], side: float) -> int:
-    """How many items the next strip along `side` takes."""
+    """The number of items that the next strip along `side` takes."""
 
     def worst(count: int) -> float:
         thick = sum(areas[:count]) / side
@@ -255,7 +293,8 @@ def _slices(strip: Rect, areas: Sequence[float], column: bool) -> list[Rect]:
 
 
 def inner(rect: Rect) -> Rect:
-    """The room for cells: without a gap around and, where there is height for it, a strip for a label."""
+    """The room for cells in a region: without a gap around it and, where there is height for it, a strip for a
+    label."""
     gap = min(GAP, 0.1 * rect.width, 0.1 * rect.height)
     strip = STRIP if has_label(rect) else 0.0
     return Rect(rect.x + gap, rect.y + gap + strip, rect.width - 2 * gap, rect.height - 2 * gap - strip)
@@ -267,7 +306,8 @@ def has_label(rect: Rect) -> bool:
 
 
 def in_rank(channels: Sequence[int], order: np.ndarray | None) -> list[int]:
-    """The channels from the largest key of `order` (n_l,) to the smallest, NaN last; as given without an order."""
+    """The channels from the largest key of `order` (n_l,) to the smallest, NaN last. Without an order they are as
+    given."""
     chosen = np.asarray(channels, int)
     if order is None:
         return chosen.tolist()
@@ -276,12 +316,12 @@ def in_rank(channels: Sequence[int], order: np.ndarray | None) -> list[int]:
 
 
 def capacity(room: Rect) -> int:
-    """How many cells of LEAST_CELL fit, one at least."""
+    """The number of cells of LEAST_CELL that fit into the room, at least one."""
     return max(int(room.width / LEAST_CELL), 1) * max(int(room.height / LEAST_CELL), 1)
 
 
 def tile(channels: Sequence[int], room: Rect) -> Iterator[Cell]:
-    """Cells of equal area row by row, first to last."""
+    """Cells of equal area for the channels, row by row, from the first to the last."""
     if not channels:
         return
     across, down = grid(len(channels), room)
@@ -292,7 +332,8 @@ def tile(channels: Sequence[int], room: Rect) -> Iterator[Cell]:
 
 
 def grid(count: int, room: Rect) -> tuple[int, int]:
-    """Columns and rows for `count` cells as near square as can be with few places left over."""
+    """The numbers of columns and rows for `count` cells that are as near square as can be, with few places left
+    over."""
     across = np.arange(1, count + 1)
     down = -(-count // across)
     shape = np.abs(np.log((room.width / across) / (room.height / down)))
