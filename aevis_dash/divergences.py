@@ -4,7 +4,8 @@ The cheap way compares activations, which takes a few forward runs a pair, for t
 activations only on the critical maps of the pair's datapaths by an extraction method, for a sample.
 
 A pair is compared with two bands (`core.divergence`): what noise of the same size does, and how other pictures of src's
-class lie. Adv *leaves* a band at the first layer from which it is farther from src than the band.
+class lie. Adv *leaves* a band at the first layer from which on, to the last layer, it is farther from src than the
+band.
 """
 
 from collections import Counter

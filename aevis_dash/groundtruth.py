@@ -9,7 +9,7 @@ noise?
 What it cannot say: a detector is known by where it fires on normal drawings, not by what it does. The attack may also
 wake maps that detect a part of the wrong class there, and these count as errors here. So even a perfect method stays
 far below a precision of 1. Compare methods with one another, with the base rate and with the two controls. Nor is there
-one true layer at which a perturbation begins to matter. It exceeds equally large noise from the first layer on and
+one true layer at which a perturbation begins to matter: it exceeds equally large noise from the first layer on and
 grows steadily, so the layer depends on the factor (`LOUDER`) from which it is called more than noise.
 """
 
@@ -46,17 +46,10 @@ _DRAWINGS_EACH = 6
 
 @dataclass(frozen=True)
 class PartAttack:
-    """A drawing and its misclassified adversarial, which differ within one part only.
+    """A drawing and its misclassified adversarial, uint8 (H, W, 3) each, which differ within one part only.
 
-    Attributes:
-        source: the drawing, uint8 (H, W, 3).
-        adversarial: the adversarial image, uint8 (H, W, 3).
-        part: the name of the attacked part.
-        others: the names of the parts that are seen elsewhere in the drawing.
-        region: the pixels of the part, bool (H, W).
-        label: the class that the source is predicted as.
-        adversarial_label: the class that the adversarial is predicted as.
-        epsilon: the largest change of a pixel that the attack was allowed, in grey levels of 255.
+    `region` (H, W) bool are the pixels of `part`, and `others` the parts that are seen elsewhere in the drawing. The
+    two labels are what the classifier predicts. `epsilon` is the largest allowed change, in grey levels of 255.
     """
 
     source: np.ndarray
@@ -136,9 +129,6 @@ def ground_truth(
         wanted: the extraction parameters; None for the defaults.
         progress: is told the share of the work that is done.
 
-    Returns:
-        The estimates, by the name of the method or control and by the name of the line.
-
     Raises:
         AevisError: where the classifier is not one of the drawn world, for an unknown method, or where no attack
             succeeds.
@@ -214,14 +204,8 @@ def part_attacks(
 
 
 def truth(classifier: Classifier, attack: PartAttack, iou: np.ndarray, seed: int = 0) -> Truth:
-    """What is known of an attack.
-
-    Args:
-        classifier: the classifier of the drawn world.
-        attack: the attack on one part.
-        iou: what `detectors` gives, (n, P).
-        seed: of the noise that `departure` compares with.
-    """
+    """What is known of an attack; `iou` (n, P) is what `detectors` gives, and `seed` that of the noise in
+    `departure`."""
     detect = iou >= DETECTS
     here, other = detect[:, PARTS.index(attack.part)], detect[:, [PARTS.index(part) for part in attack.others]]
     both = _activations(classifier, np.stack([attack.source, attack.adversarial]))
@@ -252,15 +236,10 @@ def divergence_layer(classifier: Classifier, attack: PartAttack, seed: int = 0) 
 
 
 def judge(graph: LayerGraph, order: np.ndarray, known: Truth) -> TruthVerdict:
-    """How the maps that an order names, the share NAMED of every layer's maps, stand to the truth.
+    """How the maps that an order (n,) names, which are the best share NAMED of every layer's maps, stand to the truth.
 
     For a method the order is the sum of adv's and src's gates, as in the bench's flip-back: what either prediction
     rests on. It is not multiplied by the difference of the activations, which would mix the method with a control.
-
-    Args:
-        graph: the layers of the network.
-        order: a number for each map, (n,); the largest of each layer are named.
-        known: what is known of the attack.
     """
     named = measures.complete_set(graph, order, NAMED)
     right, elsewhere = known.detects & known.fires, known.elsewhere & known.fires

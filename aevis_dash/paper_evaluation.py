@@ -29,7 +29,7 @@ class Question:
     """How Eq. 9 and 10 are asked.
 
     Attributes:
-        r: the number of last levels over which diff must grow.
+        r: the number of last steps, from level to level, at which diff must grow.
         granularity: what a level is, one of `core.evaluation.GRANULARITIES`.
         norm: how gates are compared at a level, one of `core.evaluation.NORMS`.
     """
