@@ -1,1 +1,1 @@
-"""What happens on a click: parse ids, one workbench call, one figure call."""
+"""What happens on a click: a callback parses IDs, makes one call of the workbench and one call of a figure function."""

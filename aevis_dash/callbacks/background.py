@@ -1,4 +1,5 @@
-"""The background callbacks: functions that run in a job's process, and so hold no state of the server."""
+"""The background callbacks. They run in a job's process, so they are plain functions and hold no state of the
+server."""
 
 import errno
 import logging
@@ -19,7 +20,7 @@ from aevis_dash.domain import AevisError
 
 SetProgress = Callable[[tuple[float, str]], None]
 Answer = dict[str, Any] | NoUpdate
-"""The `result` of a job, if it has one, and its `message` with whether it is `open`; no_update for none of them."""
+"""A job's answer: its `result`, where it has one, and a `message` with whether it is `open`; no_update for neither."""
 _FINISHED = (0, "")
 NAMES = {
     ids.EXTRACTION: "The extraction",
@@ -30,11 +31,16 @@ NAMES = {
     ids.VISUALISATION: "The visualisation",
 }
 SHARED = ("learn_job",)
-"""Jobs that make room for others themselves, once for everybody."""
+"""The names of jobs that make room for others themselves. They run once for everybody, beside the queue."""
 
 
 def register(app: Dash, manager: Any) -> None:
-    """Add the jobs to the page."""
+    """Add the jobs to the page.
+
+    Args:
+        app: the application.
+        manager: starts the jobs and fetches their results (`processes.JobManager`).
+    """
 
     def add(job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "") -> None:
         """A job whose result goes to the store `result`; the `button` that begins it is off meanwhile."""
@@ -76,13 +82,16 @@ def register(app: Dash, manager: Any) -> None:
 
 
 def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Answer:
-    """Extract the wanted example's datapaths.
+    """Extract the datapaths of the wanted example.
 
-    What is wanted is the part of the view that names the datapaths (`datapaths_of` in `callbacks/view/state.py`), and
-    which `part` of them. The method and the share are among it, so that two visitors who ask for different ones are two
-    jobs.
-    The result goes to a store of its own: drawing the network asked for this job, and Dash lets no callback start
-    itself anew through others, so the browser says that they are ready (see `callbacks/view/browser.py`).
+    The result goes to a store of its own. Drawing the network asked for this job, and Dash lets no callback start
+    itself anew through others; so the browser says that the datapaths are ready (see `callbacks/view/browser.py`).
+
+    Args:
+        set_progress: is told the percent of the work that is done, and what is being done.
+        wanted: the part of the view that names the datapaths (`state.datapaths_of`), and which `part` of them. Method
+            and share are among it, so visitors who ask for different ones get different jobs.
+        _page: the name of the page, by which its jobs are told from those of other pages.
     """
     if not wanted:
         return no_update
@@ -99,7 +108,7 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> A
 def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Answer:
     """Find the contributions that the layer's view asked for; until then it shows the quadratic approximation.
 
-    The result lands through the browser, as an extraction's does.
+    The result is drawn by way of the browser, as that of `extract_job` is.
     """
     if not wanted:
         return no_update
@@ -116,9 +125,10 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Ans
 
 
 def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, view_data: dict, _page: str) -> Answer:
-    """Replace the maps that stand in the box, or search those that turn the prediction; a step of the trail.
+    """Replace the maps that stand in the box, or search for maps that turn the prediction. The result is a step of the
+    trail.
 
-    The box is read itself: a click that leaves it comes before the view knows what was typed.
+    The maps are read from the box itself, because a click that leaves it may come before the view knows what was typed.
     """
     view = from_data(view_data)
     if not clicks or view.example is None or view.layer is None:
@@ -134,7 +144,7 @@ def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, vi
 
 
 def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> Answer:
-    """Search a way back from the prediction and make it steps of the trail."""
+    """Search for a way back from the prediction, and give it as steps of the trail."""
     view = from_data(view_data)
     if not clicks or view.example is None:
         return no_update
@@ -152,7 +162,8 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
 
 
 def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> Answer:
-    """Compare all pairs of the workspace; the number of the click tells the page that there is something to draw."""
+    """Compare all pairs of the workspace. The number of the click tells the page that there is something new to
+    draw."""
     if not clicks:
         return no_update
     try:
@@ -175,7 +186,7 @@ def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | N
 
 
 def learn_job(wanted: str | None, _page: str) -> Answer:
-    """Complete the learned features, in the background and for everybody; the page looks at the store as they grow."""
+    """Complete the learned features, in the background and for everybody. The page looks at the store as they grow."""
     if not wanted:
         return no_update
     try:
@@ -186,8 +197,10 @@ def learn_job(wanted: str | None, _page: str) -> Answer:
 
 
 def say_it_failed(error: Exception) -> None:
-    """Tell the visitor of an answer that ended in an error: one that says what to do as it is, one that nobody foresaw
-    with its name. The page stays as it was."""
+    """Show the visitor why an answer ended in an error; the page stays as it was.
+
+    An AevisError is shown as it is. Any other error is shown with its name, and is logged.
+    """
     if isinstance(error, AevisError):
         set_props(ids.MESSAGE, {"children": str(error), "is_open": True})
         return
@@ -198,17 +211,18 @@ def say_it_failed(error: Exception) -> None:
 
 
 def failure(sentence: str) -> dict[str, Any]:
-    """What the page is told of a job without a result that it shows to be under way; the moment makes it news."""
+    """The result of a failed job whose work the page shows to be under way. The time in it makes it differ from the one
+    before."""
     return {"failed": sentence, "at": time.time()}
 
 
 def message(sentence: str = "") -> dict[str, Any]:
-    """The part of an answer that says a sentence at the page's top, or takes the one away that stands there."""
+    """The part of an answer that shows a sentence at the page's top, or takes away the one that stands there."""
     return {"message": sentence, "open": bool(sentence)}
 
 
 def _ended(error: Exception, kind: str) -> dict[str, Any]:
-    """The answer of a job that was refused, or ended without a result: nothing but why."""
+    """The answer of a job that was refused, or that ended without a result: only the reason."""
     sentence = _why(error, NAMES[kind])
     awaited = kind in (ids.EXTRACTION, ids.CONTRIBUTIONS)  # the page says that they are under way
     return {"result": failure(sentence) if awaited else no_update, **message(sentence)}

@@ -1,4 +1,4 @@
-"""What a request for an answer must name before Dash reads it: one of the page's callbacks, and all that it takes."""
+"""Checks of a request's body before Dash reads it: it must name one of the page's callbacks, and all its arguments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,8 @@ ENDPOINT = "/_dash-update-component"
 
 
 def register(app: Dash) -> None:
-    """Refuse, before Dash fails with it: 400 for a body that no page sends, 404 for a script that there is not."""
+    """Refuse requests that Dash would fail with: 400 for a body that no page sends, 404 for a script that does not
+    exist."""
 
     @app.server.before_request
     def _check() -> Response | None:
@@ -29,7 +30,7 @@ def register(app: Dash) -> None:
 
 
 def _body() -> Any:
-    """The request's body as JSON; None for none, and for one that is nested deeper than Python can read."""
+    """The request's body as JSON; None where there is none, or where it is nested deeper than Python can read."""
     try:
         return request.get_json(force=True, silent=True)
     except RecursionError:
@@ -37,7 +38,12 @@ def _body() -> Any:
 
 
 def mistake(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is wrong with a request's body, in a sentence; "" for nothing."""
+    """A sentence on what is wrong with the body of a request; "" where nothing is.
+
+    Args:
+        body: the body, as any JSON value.
+        callbacks: Dash's callbacks by their outputs (`Dash.callback_map`).
+    """
     if not isinstance(body, Mapping):
         return "What was asked is no JSON object."
     output = body.get("output")
@@ -59,7 +65,8 @@ def mistake(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _are_places(given: Sequence[Any], declared: Sequence[str]) -> bool:
-    """Whether each names a component's property; where a pattern of ids is declared, it may name any number of them."""
+    """Whether each value names a property of a component. For a declared pattern of IDs, it may be a list of such
+    names."""
     if len(given) != len(declared):
         return False
     pairs = zip(given, declared, strict=True)

@@ -1,4 +1,4 @@
-"""Whose requests are answered: those that name this server as their host, and that no foreign page has sent."""
+"""Refuses requests that do not name this server as their host, and those that a foreign page has sent."""
 
 import ipaddress
 import re
@@ -16,10 +16,11 @@ _READING = ("GET", "HEAD", "OPTIONS")
 class Guard:
     """The names under which the server may be asked.
 
-    A page of the web can let its own name point to this machine ("DNS rebinding"), and a browser then takes what it
-    asks of this server for its own; but its requests still carry that name in the header Host. So only these are
-    answered: names and addresses of the loopback, the `host` that the server listens on, and `names`. Where it listens
-    beyond the loopback, also the machine's own name and every numeric address, for no name can be rebound to them.
+    A page of the web can let its own name point to this machine ("DNS rebinding"). A browser then takes what the page
+    asks of this server for the page's own. But such requests carry that name in the header Host. So only requests for
+    known names are answered: names and addresses of the loopback, the `host` that the server listens on, and `names`.
+    Where the server listens beyond the loopback, the machine's own name and every numeric address are known too,
+    because no name can be rebound to them.
     """
 
     host: str = "127.0.0.1"
@@ -31,7 +32,7 @@ class Guard:
         return _is_loopback(_plain(self.host))
 
     def knows(self, authority: str) -> bool:
-        """Whether a Host header, `name` or `name:port`, is one of this server's."""
+        """Whether a Host header, `name` or `name:port`, names this server."""
         name = _name_in(authority)
         if not name:
             return False
@@ -40,8 +41,11 @@ class Guard:
         return not self.is_local and (_is_address(name) or name == _plain(socket.gethostname()))
 
     def trusts(self, origin: str, authority: str) -> bool:
-        """Whether a page of that origin may post to the server that was asked as `authority`: a page of the server
-        itself, also behind a proxy that gives the server another Host, if the proxy's name is one of `names`."""
+        """Whether a page of that origin may post to the server that was asked as `authority`.
+
+        It may if it is a page of the server itself. Behind a proxy that gives the server another Host, it may if the
+        proxy's name is one of `names`.
+        """
         scheme, separator, asking = origin.partition("://")
         if not separator or scheme not in ("http", "https"):
             return False
@@ -49,9 +53,9 @@ class Guard:
 
 
 def register(server: Flask, guard: Guard) -> None:
-    """Refuse, before anything else is done: 400 for a foreign Host, 403 for a post from a foreign page.
+    """Refuse foreign requests before anything else is done: 400 for a foreign Host, 403 for a post from a foreign page.
 
-    Browsers send an Origin with every post; a client that sends none is no browser, and no page can speak through it.
+    Browsers send an Origin with every post. A client that sends none is no browser, and no page can speak through it.
     """
 
     @server.before_request
@@ -67,7 +71,7 @@ def register(server: Flask, guard: Guard) -> None:
 
 
 def refusal(status: int, why: str) -> Response:
-    """An answer of one line that says why there is no other."""
+    """An answer with the status and one line that says why the request is refused."""
     return Response(f"{why}\n", status, mimetype="text/plain")
 
 

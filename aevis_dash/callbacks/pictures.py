@@ -1,8 +1,8 @@
-"""Where the page's pictures are served.
+"""The addresses of the page's pictures, and the routes that serve them.
 
-Addresses hold a digest of what they show, so browsers may keep them, and another digest is not found. They are relative
-to the page, which may be served under a prefix, and name files in the query: a path would lose the slash that an
-absolute path begins with, and the dots of `../`.
+An address holds a digest of what the picture shows. So browsers may keep the picture, and an address with another
+digest is not found. Addresses are relative to the page, which may be served under a prefix. They name files in the
+query, because a path would lose the slash that an absolute path begins with, and the dots of `../`.
 """
 
 import hashlib
@@ -20,29 +20,29 @@ from aevis_dash.workbench import Workbench
 
 _AMPLIFIED = 10
 _SMALL = 128
-"""Pixels of the longer side of a thumbnail or a crop: twice what is shown of them, for fine screens."""
+"""The pixels of the longer side of a thumbnail or a patch. That is twice what is shown of them, for fine screens."""
 
 RECENT = 2048
-"""Small pictures that stay in memory, of 10 to 40 kB."""
+"""The number of small pictures, of 10 to 40 kB, that stay in memory."""
 
 
 def image(bench: Workbench, name: str) -> str:
-    """Address of an image of the workspace."""
+    """The address of an image of the workspace."""
     return f"image/{_seen(bench, name)}?file={quote(name)}"
 
 
 def thumbnail(bench: Workbench, name: str) -> str:
-    """Address of a small picture of an image, which takes a third of the time to make and of the bytes to send."""
+    """The address of a small picture of an image, which takes a third of the time to make and of the bytes to send."""
     return f"thumbnail/{_seen(bench, name)}?file={quote(name)}"
 
 
 def difference(bench: Workbench, example: Example) -> str:
-    """Address of the amplified difference between an example's images."""
+    """The address of the amplified difference between an example's images."""
     return f"difference/{_digests(bench, example)}?example={quote(example.id)}"
 
 
 def first_crop(bench: Workbench, chosen: FeatureMap, example: str | None) -> str:
-    """Address of the best crop of a map that may stand beside an example, "" where there is none (yet)."""
+    """The address of the best patch of a map that may stand beside an example; "" where there is none, or none yet."""
     learned = bench.learning.stored_features()
     ranks = [] if learned is None else bench.learning.ranks(learned, chosen, example)
     found = learned.neuron(bench.layers.place(chosen), ranks[0]) if learned is not None and ranks else None
@@ -53,17 +53,17 @@ def first_crop(bench: Workbench, chosen: FeatureMap, example: str | None) -> str
 
 
 def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
-    """Address of the pixels of a normal image that a neuron sees; it stays the same while the index grows."""
+    """The address of the pixels of a normal image that a neuron sees. It stays the same while the index grows."""
     return f"patch/{_seen(bench, name)}/{layer}/{row}/{col}?file={quote(name)}"
 
 
 def picture(bench: Workbench, chosen: FeatureMap) -> str:
-    """Address of the picture made to fire a map."""
+    """The address of the picture made to fire a map."""
     return f"feature/{_made(bench, chosen)}/{chosen.layer}/{chosen.channel}"
 
 
 def register(server: Flask, bench: Workbench) -> None:
-    """Add the routes. Only what the workspace's tables name is served; anything else is not found."""
+    """Add the routes of the pictures. Only what the workspace's tables name is served; anything else is not found."""
 
     def argument(what: str) -> str:
         return request.args.get(what, "")
@@ -117,7 +117,7 @@ def _made(bench: Workbench, chosen: FeatureMap) -> str:
 
 
 def _read(bench: Workbench, name: str) -> np.ndarray | None:
-    """An image that the tables name, None for any other file."""
+    """An image that the tables name; None for any other file."""
     return bench.workspace.read([name])[0] if bench.workspace.names(name) else None
 
 
@@ -128,15 +128,17 @@ def _amplified(bench: Workbench, example_id: str) -> np.ndarray:
 
 
 recent: LRUCache[tuple, bytes] = LRUCache(RECENT)
-"""Small pictures that were asked for last, as they were sent, by what their addresses name."""
+"""The small pictures that were asked for last, as they were sent, by what their addresses name."""
 _recent_lock = threading.Lock()
 
 
 def _png(
     make: Callable[[], np.ndarray | None], digest: str, now: Callable[[], str], key: tuple | None = None
 ) -> Response:
-    """The picture that `make` gives, if `digest` is what it has `now`; else, and for None, not found. With a key it is
-    kept for the next visitor."""
+    """The picture that `make` gives, where `digest` is what it has `now`; otherwise, and for None, "not found".
+
+    With a key the picture is kept for the next visitor.
+    """
     with _recent_lock:
         sent = recent.get(key) if key is not None else None
     if sent is None:

@@ -1,4 +1,5 @@
-"""Dash's manager of background jobs, for jobs that wait in a queue and for processes that may end at any moment."""
+"""Dash's manager of background jobs, replaced so that jobs wait in a queue and their processes may end at any
+moment."""
 
 import atexit
 import hashlib
@@ -19,17 +20,22 @@ from aevis_dash.callbacks.queueing import CANCELLED, DIED, UNKNOWN, Ended, Queue
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
 SETTLING = 60
-"""Seconds in which a server that has just made its folder takes its lock."""
+"""The seconds that a server which has just made its folder is given to take the folder's lock."""
 _held: list[FileLock] = []
-"""The locks of this process's folders; a lock that nothing refers to is released."""
+"""The locks of this process's folders. They are kept here because a lock that nothing refers to is released."""
 
 
 class JobManager(DiskcacheManager):
-    """Dash's jobs by way of a queue.
+    """Runs Dash's background jobs by way of the queue.
 
-    Dash names a job by its process and its result by the arguments, so that equal questions of two pages read each
-    other's answers, and a number may belong to another program by now. Here both names are a ticket that is used once;
-    the queue knows the process. `shared` are names of functions whose jobs run beside the queue.
+    Dash names a job by the number of its process, and its result by its arguments. Then equal questions of two pages
+    would read each other's answers, and a number may belong to another program by now. Here both names are a ticket
+    that is used once, and the queue knows the process.
+
+    Args:
+        cache: through which the server and its jobs exchange progress and results.
+        queue: in which jobs wait.
+        shared: the names of functions whose jobs run beside the queue.
     """
 
     def __init__(self, cache, queue: Queue, shared: tuple[str, ...] = ()):
@@ -38,20 +44,21 @@ class JobManager(DiskcacheManager):
         self._told: dict[str, object] = {}
 
     def build_cache_key(self, fn, args, cache_args_to_ignore, triggered) -> str:
-        """A new ticket. It names the work, which is the same for all pages: the page is the last argument."""
+        """A new ticket. It holds a name of the work that is the same for all pages, from all arguments but the page,
+        the last."""
         *given, page = args
         work = hashlib.sha256(repr([one for one in given if one != page]).encode()).hexdigest()[:32]
         return f"{fn.__name__}.{work}.{uuid4().hex}"
 
     def call_job_fn(self, key, job_fn, args, context) -> str:
-        """Put a job into the queue; raises AevisError where it is full."""
+        """Put a job into the queue, and give its ticket. Raises AevisError where the queue is full."""
         work = key.rpartition(".")[0]
         start = partial(self._start, job_fn, key, args, context)
         self._queue.ask(key, work, str(args[-1]), start, work.partition(".")[0] in self._shared)
         return key
 
     def get_progress(self, key):
-        """What is new of a job's progress since it was last asked for, or how many jobs come before it."""
+        """The progress of a job, or how many jobs come before it, where that is new; None otherwise."""
         try:
             job = self._queue.job(key)
         except Ended:
@@ -65,7 +72,8 @@ class JobManager(DiskcacheManager):
         return found
 
     def get_result(self, key, job):
-        """The result; UNDEFINED while the job waits or runs; raises Ended for one that ended without a result."""
+        """The result of a job; UNDEFINED while the job waits or runs. Raises Ended for a job that ended without a
+        result."""
         result, why = self.UNDEFINED, DIED
         try:
             found = self._queue.job(key)
@@ -84,13 +92,14 @@ class JobManager(DiskcacheManager):
         return result
 
     def get_updated_props(self, key):
-        """What the job changed of the page beside its result; raises Ended for a name that is not of this server."""
+        """What the job changed of the page beside its result. Raises Ended for a ticket that is not one of this
+        server."""
         if key is None:  # Dash takes names of the server before for forged ones, and would tell the page nothing
             raise Ended(UNKNOWN)
         return super().get_updated_props(key)
 
     def job_running(self, job) -> bool:
-        """Whether a job's end was not told to its page yet."""
+        """Whether the job's page still has to be told how the job ended."""
         return self._queue.knows(str(job))
 
     def terminate_job(self, job) -> None:
@@ -106,8 +115,10 @@ class JobManager(DiskcacheManager):
 
 
 def job_folder() -> diskcache.Cache:
-    """A cache in a folder of this server's own, by which it talks to its jobs: what lies there is unpickled, so nobody
-    else may write there. Folders of servers that were killed are swept away."""
+    """A cache in a new folder of this server's own, by which it talks to its jobs.
+
+    Nobody else may write there, because what lies there is unpickled. Folders of servers that were killed are removed.
+    """
     _sweep()
     folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

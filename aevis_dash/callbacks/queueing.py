@@ -1,8 +1,8 @@
-"""The queue of jobs: which one runs, who waits for it, and when it is ended.
+"""The queue of jobs: which job runs, which pages wait for it, and when it is ended.
 
-One job runs at a time, since each takes all cores, and the others are started in the order in which they were asked
-for. What is asked for twice is one job with two pages that wait for it. Shared jobs, such as learning, which make room
-for others themselves, run beside the queue.
+One job runs at a time, since each takes all cores. The others start in the order in which they were asked for. The same
+work asked for twice is one job with two pages that wait for it. Shared jobs, such as learning, make room for others
+themselves and run beside the queue.
 """
 
 import threading
@@ -15,13 +15,15 @@ import psutil
 from aevis_dash.domain import AevisError
 
 MOST, MOST_OF_A_PAGE = 16, 4
-"""Jobs that run or wait at once: of all pages, and of one."""
+"""The number of jobs that may run or wait at once, of all pages and of one page."""
 HOURS = 4.0
-"""How long a job may run where nothing else is said."""
+"""The hours that a job may run where nothing else is said."""
 ABANDONED = 180.0
-"""Seconds without a question after which a page is taken to be gone; browsers let a hidden one ask once a minute."""
+"""The seconds without a question after which a page is taken to be gone. Browsers let a hidden page ask once a
+minute."""
 _LEFT, _LOOK = 0.3, 0.25
-"""Seconds that a job goes on after nobody waits for it, as it may be asked for again at once, and between two looks."""
+"""The seconds that a job goes on after nobody waits for it, as it may be asked for again at once; and the seconds
+between two looks at the jobs."""
 
 CANCELLED = "was cancelled"
 DIED = "ended without a result (killed, or out of memory)"
@@ -31,12 +33,13 @@ Start = Callable[[], psutil.Process]
 
 
 class Ended(Exception):
-    """A job ended without a result; the text says how, after the job's name."""
+    """Raised for a job that ended without a result. Its text says how it ended, and follows the job's name in a
+    sentence."""
 
 
 @dataclass
 class _Waiting:
-    """A page that waits for a job, since when it last asked, and why it waits no more."""
+    """A page that waits for a job, when it last asked, and why it waits no more ("" while it waits)."""
 
     page: str
     asked: float
@@ -45,7 +48,19 @@ class _Waiting:
 
 @dataclass
 class Job:
-    """A piece of work. It waits (`begun` is None), runs, and ends; then its process is gone."""
+    """A piece of work. It waits (`begun` is None), runs, and ends; then its process is gone.
+
+    Attributes:
+        work: the name of the work, which is the same for all pages.
+        key: the ticket of the page that asked first, under which the result lies.
+        start: starts the work, and gives its process.
+        shared: whether it runs beside the queue.
+        pages: the pages that wait for it, by their tickets.
+        begun: when it was started, in seconds; None while it waits.
+        left: since when nobody waits for it, in seconds; None where somebody does.
+        process: its process; None before it is started.
+        over: whether it has ended.
+    """
 
     work: str
     key: str
@@ -58,14 +73,16 @@ class Job:
     over: bool = False
 
     def watched_by(self, page: str | None = None) -> bool:
-        """Whether that page, or any, waits for it."""
+        """Whether that page waits for the job; for None, whether any page does."""
         return any(not one.why and page in (None, one.page) for one in self.pages.values())
 
 
 class Queue:
-    """The jobs of one server. All methods may be called from several threads; tickets are names that the caller gives.
+    """The jobs of one server. All methods may be called from several threads. Tickets are names that the caller gives.
 
-    `hours` is how long a job may run.
+    Args:
+        hours: how long a job may run.
+        clock: tells the time in seconds.
     """
 
     def __init__(self, hours: float = HOURS, clock: Callable[[], float] = time.monotonic):
@@ -76,9 +93,17 @@ class Queue:
         self._closed = False
 
     def ask(self, ticket: str, work: str, page: str, start: Start, shared: bool = False) -> None:
-        """Let a page wait, by a new ticket, for a piece of work, which `start` starts unless it is under way already.
+        """Let a page wait for a piece of work, which is started in its turn unless it is under way already.
 
-        Raises AevisError where too many jobs run or wait.
+        Args:
+            ticket: a new name, by which the page asks for the job from now on.
+            work: the name of the work, which is the same for all pages.
+            page: the name of the page.
+            start: starts the work, and gives its process.
+            shared: whether the work runs beside the queue.
+
+        Raises:
+            AevisError: where too many jobs run or wait.
         """
         with self._lock:
             job = next((job for job in self._jobs if job.work == work and not job.over), None)
@@ -94,7 +119,7 @@ class Queue:
         self._wake.set()
 
     def job(self, ticket: str) -> Job:
-        """The job that a ticket waits for, whose page is known to be there; raises Ended where it waits no more."""
+        """The job that a ticket waits for; its page counts as there. Raises Ended where the ticket waits no more."""
         with self._lock:
             job = self._find(ticket)
             if job is None:
@@ -110,18 +135,19 @@ class Queue:
             return not job.over and (job.process is None or _alive(job.process))
 
     def before(self, job: Job) -> int:
-        """How many jobs come before one that waits; 0 for one that does not."""
+        """The number of jobs that come before a waiting job; 0 for a job that runs or has ended."""
         with self._lock:
             if job.begun is not None or job.shared:
                 return 0
             return sum(not other.over and not other.shared for other in self._jobs[: self._jobs.index(job)])
 
     def knows(self, ticket: str) -> bool:
-        """Whether a ticket's end was not told yet."""
+        """Whether the page of a ticket still has to be told how its job ended."""
         return self._find(ticket) is not None
 
     def leave(self, ticket: str, why: str) -> None:
-        """Let a ticket wait no more; its page is told why when it asks next. A job that nobody waits for is ended."""
+        """Let a ticket wait no more. Its page is told why when it asks next, and a job that nobody waits for is
+        ended."""
         with self._lock:
             job = self._find(ticket)
             if job is not None:
@@ -129,7 +155,11 @@ class Queue:
                 self._note_if_left(job)
 
     def done(self, ticket: str) -> bool:
-        """A ticket's page was told how its job ended; whether it was the last that waited for the job."""
+        """Note that the page of a ticket was told how its job ended.
+
+        Returns:
+            Whether it was the last page that waited for the job.
+        """
         with self._lock:
             job = self._find(ticket)
             if job is None:
@@ -141,7 +171,7 @@ class Queue:
             return True
 
     def tend(self) -> None:
-        """End what is abandoned or takes too long, and start what comes next."""
+        """End jobs that are abandoned or take too long, and start those whose turn it is."""
         with self._lock:
             now = self._clock()
             for job in self._jobs:
@@ -162,7 +192,7 @@ class Queue:
             self._begin(job)
 
     def end(self) -> None:
-        """End all jobs and start none."""
+        """End all jobs, and start none any more."""
         with self._lock:
             self._closed = True
             for job in self._jobs:
@@ -170,7 +200,7 @@ class Queue:
         self._wake.set()
 
     def keep(self) -> None:
-        """Tend the queue whenever something was asked of it, and now and then while there are jobs, until its end."""
+        """Tend the queue until its end: whenever something was asked of it, and now and then while there are jobs."""
         while not self._closed:
             self._wake.wait(_LOOK if self._jobs else None)
             self._wake.clear()
@@ -232,7 +262,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _kill(process: psutil.Process) -> None:
-    """End a process with what it started. psutil looks whether a number is still of the process that it was of."""
+    """End a process and all that it started. psutil makes sure that the number still belongs to the same process."""
     try:
         for one in [*process.children(recursive=True), process]:
             one.kill()

@@ -1,7 +1,8 @@
-"""The command line: one verb a use case; the same workbench as the page's.
+"""The command line: one verb for each use case, on the same workbench as the page.
 
-Here is what becomes of a verb's answer and errors. The options are in `options`, and what a verb does is in `verbs`,
-which is loaded only when a verb runs, so that help and refusals do not wait for torch.
+This module parses the command, runs the verb, and turns its answer and its errors into output and an exit status. The
+options are in `options`. What a verb does is in `verbs`, which is loaded only when a verb runs, so that help and
+refusals do not wait for torch.
 """
 
 import argparse
@@ -23,7 +24,15 @@ INTERRUPTION = "Interrupted; what was finished is kept. The same command goes on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run one command.
+
+    Args:
+        argv: the words of the command; None for those of this process.
+
+    Returns:
+        The exit status: 0, REFUSED (2) for what the user can mend, INTERRUPTED (130) after Ctrl-C, PIPE_CLOSED (141)
+        where nobody reads the output any more.
+    """
     _open_closed_streams()
     try:
         return _run(argv)
@@ -33,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The whole grammar: every verb and its options."""
+    """The parser of the whole command line, with every verb and its options."""
     parser = argparse.ArgumentParser(prog="aevis", description="Why does a CNN misclassify an adversarial example?")
     parser.add_argument("--version", action="version", version=f"aevis-dash {_version()}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
@@ -59,8 +68,10 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
-    """The command's words; None where they ask for help or the version, which is written here: argparse itself keeps
-    silent where it finds no room for that."""
+    """The words of the command; None where they ask for help or the version.
+
+    Help and version are written here, because argparse keeps silent where the output has no room for them.
+    """
     parser, said = make_parser(), io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
@@ -127,7 +138,7 @@ def _complain(args: argparse.Namespace | None, text: str, error: str, status: in
 
 
 def _say(text: str, stream: TextIO) -> None:
-    """Where a refusal finds no room, its exit status says it alone."""
+    """Write a line. Where the stream has no room for it, the exit status has to tell it alone."""
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
@@ -141,21 +152,22 @@ def _one_line(error: Exception) -> str:
 
 
 def _find_modules_here() -> None:
-    """`--model module:factory` finds modules of the current folder, as `python -m` does."""
+    """Let `--model module:factory` find modules of the current folder, as `python -m` does."""
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
 
 
 def _open_closed_streams() -> None:
-    """Where a standard stream was closed (`2>&-`) nothing is said; no file that is opened later takes its place."""
+    """Replace a standard stream that was closed (`2>&-`) by one that says nothing, so that no opened file takes its
+    place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _silence(stream: TextIO) -> None:
-    """Nobody reads any more; Python's own flush at exit must not complain about it."""
+    """Send what is left for the stream nowhere. Nobody reads it, and Python's flush at exit must not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1,4 +1,4 @@
-"""From the workbench's values to what the verbs answer: plain documents, and tables of them."""
+"""What the verbs answer, made of the workbench's values: plain documents, and tables of them as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from aevis_dash.domain import (
 from aevis_dash.workbench import Triplet, Workbench
 
 TOP = 10
-"""Feature maps that a contribution lists for each role."""
+"""The number of feature maps that a contribution lists for each role."""
 
 
 def attack_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
-    """What became of one attack."""
+    """The outcome of one attack as a document."""
     return {
         "example": judged.example.id,
         "source": bench.class_names[judged.source.label],
@@ -38,7 +38,7 @@ def attack_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
 
 
 def score_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
-    """An example with its predictions, what tells its images apart, and its score."""
+    """An example with its predictions, what tells its images apart, and its score, as a document."""
     example, found = judged.example, judged.perturbation
     return {
         "example": example.id,
@@ -61,7 +61,7 @@ def _no_score(bench: Workbench, judged: JudgedExample) -> str:
 
 
 def no_auroc(auroc: float, judged: Sequence[JudgedExample]) -> str:
-    """Why there is no AUROC of these examples' scores; "" where there is one."""
+    """The reason why there is no AUROC of these examples' scores; "" where there is one."""
     fooled = [each for each in judged if each.misclassified]
     if math.isfinite(auroc):
         return ""
@@ -73,7 +73,7 @@ def no_auroc(auroc: float, judged: Sequence[JudgedExample]) -> str:
 
 
 def pair_facts(example: Example, found: Perturbation) -> dict[str, Any]:
-    """What tells the images of a pair apart, beside what its attack declares."""
+    """What tells the images of a pair apart, beside what its attack declares, as a document."""
     return {
         "linf": found.linf,
         "l2": found.l2,
@@ -86,7 +86,7 @@ def pair_facts(example: Example, found: Perturbation) -> dict[str, Any]:
 
 
 def score_row(row: Mapping[str, Any]) -> list[Any]:
-    """An example of `score_facts` as cells."""
+    """What `score_facts` gives of an example, as the cells of a table's row."""
     notes = [row["reason"]] if row["reason"] else []
     declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
     notes += [declared] if row["exceeds_epsilon"] else []
@@ -97,9 +97,15 @@ def score_row(row: Mapping[str, Any]) -> list[Any]:
 
 
 def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:
-    """How far the learned features are, how often the two sets begin with the same image, and how many maps have names.
+    """What is known of the learned features, as a document.
 
-    `named_after_parts` is None where no parts are known.
+    It says from how many images they are, how often the sets by activation and by relevance begin with the same image,
+    and how many maps are named after parts; `named_after_parts` is None where no parts are known.
+
+    Args:
+        bench: the workbench of the workspace.
+        index: the learned features.
+        seconds: how long learning took.
     """
     fires, speaks = index.activation.image[:, 0], index.relevance.image[:, 0]
     both, names = (fires >= 0) & (speaks >= 0), bench.learning.part_names()
@@ -115,7 +121,7 @@ def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict
 
 
 def extraction(bench: Workbench, triplet: Triplet, wanted: ExtractionParameters) -> dict[str, Any]:
-    """The datapaths of an example."""
+    """The datapaths of an example as a document."""
     plan = triplet.plan
     images = (plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls)
     parts = ["adversarial", "source", *["candidate"] * len(plan.candidates), *["null"] * len(plan.nulls)]
@@ -171,7 +177,7 @@ def _asked_text(found: Mapping[str, Any]) -> str:
 def set_extraction(
     bench: Workbench, examples: Sequence[Example], path: Datapath, wanted: ExtractionParameters
 ) -> dict[str, Any]:
-    """One datapath for the adversarial images of several examples."""
+    """One datapath for the adversarial images of several examples, as a document."""
     return {
         "examples": [e.id for e in examples],
         **_request_facts(wanted),
@@ -182,7 +188,7 @@ def set_extraction(
 
 
 def set_extraction_text(found: Mapping[str, Any]) -> str:
-    """How many images the hard set alone keeps, and its size and the core's."""
+    """What `set_extraction` gives, as text: how many images the hard set keeps, and how large hard set and core are."""
     path = found["datapath"]
     return (
         f"{found['kept']} of {found['images']} keep the label {path['label']!r}: hard set {path['size']} maps "
@@ -193,7 +199,7 @@ def set_extraction_text(found: Mapping[str, Any]) -> str:
 
 
 def extraction_text(found: Mapping[str, Any]) -> str:
-    """The datapaths of one example as a table, or why there are none."""
+    """What `extraction` gives, as a table, or the reason why the example was refused."""
     if "refused" in found:
         return f"{found['example']}: {found['refused']}"
     rows = [_datapath_row(path, found["target"]) for path in found["datapaths"]]
@@ -216,8 +222,15 @@ def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
 def contribution(
     bench: Workbench, triplet: Triplet, found: Contribution, wanted: ExtractionParameters, on: Role | None = None
 ) -> dict[str, Any]:
-    """The strongest contributions for each role; no layer, map and area where the prediction itself is traced. `on`
-    is the role on whose image the neurons fire most, None where they were chosen otherwise."""
+    """The strongest contributions for each role as a document. Layer, map and area are None for the prediction.
+
+    Args:
+        bench: the workbench of the workspace.
+        triplet: the example's datapaths.
+        found: the contributions.
+        wanted: the extraction parameters of the datapaths.
+        on: the role on whose image the neurons fire most; None where they were chosen in another way.
+    """
     area, traced = found.area, found.target != PREDICTION
     return {
         "example": triplet.plan.example.id,
@@ -253,7 +266,7 @@ def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
 
 
 def contribution_text(document: Mapping[str, Any]) -> str:
-    """The ranking of each role, side by side."""
+    """What `contribution` gives, as a table of the ranking of each role, side by side."""
     roles, named = document["roles"], document["how"] != "exact"
     ranks = [
         [i, *(cell for role in roles for cell in _rank_cells(role["maps"][i - 1]))]

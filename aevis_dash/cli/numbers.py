@@ -1,4 +1,5 @@
-"""What the options of the command line take: numbers within bounds, and how they are refused."""
+"""Parsers of the values of options. Each raises argparse.ArgumentTypeError, in words for the user, for what does not
+fit."""
 
 import argparse
 import re
@@ -8,16 +9,16 @@ from typing import Any
 from aevis_dash.domain import whole_number
 
 MOST_SIDE, MOST_MINUTES = 4096, 24 * 60
-"""Of an input in pixels, and of a run that measures."""
+"""The largest side of a model's input in pixels, and the longest run of a measurement in minutes."""
 
 
 def seed(text: str) -> int:
-    """A whole number that a random generator begins with."""
+    """The seed of a random generator, a whole number from 0 to 2**32 - 1."""
     return between(text, 0, 2**32 - 1, f"{text!r} is no seed; give 0 to {2**32 - 1}")
 
 
 def prefix(text: str) -> str:
-    """A path of plain names as it stands in an address, between slashes."""
+    """A path as it stands in an address, of plain names between slashes, such as "/aevis/"."""
     path = f"/{text.strip('/')}/".replace("//", "/")
     if not re.fullmatch(r"/([A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*", path):
         raise argparse.ArgumentTypeError(f"{text!r} is no path of letters, digits, and -._~, such as /aevis/")
@@ -25,7 +26,7 @@ def prefix(text: str) -> str:
 
 
 def hours(text: str) -> float:
-    """A time in hours, more than 0."""
+    """A time in hours, more than 0 and at most 10000."""
     try:
         found = float(text)
     except ValueError:
@@ -36,17 +37,17 @@ def hours(text: str) -> float:
 
 
 def port(text: str) -> int:
-    """The number of a port."""
+    """The number of a port, from 1 to 65535."""
     return between(text, 1, 65535, f"{text!r} is no port; give a number from 1 to 65535")
 
 
 def count(most: int, least: int = 1) -> Callable[[str], int]:
-    """What reads a whole number from `least` to `most`."""
+    """A parser of whole numbers from `least` to `most`."""
     return lambda text: between(text, least, most, f"{text!r} is no count that can be; give {least} to {most}")
 
 
 def minutes(text: str) -> float:
-    """A time in minutes; 0 is allowed."""
+    """A time in minutes, from 0 to MOST_MINUTES."""
     try:
         found = float(text)
     except ValueError:
@@ -57,7 +58,7 @@ def minutes(text: str) -> float:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width of an image in pixels."""
+    """The height and the width of an image in pixels, from N or HEIGHTxWIDTH."""
     parts = text.lower().split("x")
     words = f"{text!r} is no size; give N or HEIGHTxWIDTH, such as 224 or 224x192, up to {MOST_SIDE}"
     if len(parts) > 2:
@@ -67,7 +68,14 @@ def size(text: str) -> tuple[int, int]:
 
 
 def between(text: str, least: int, most: int, otherwise: str) -> int:
-    """The whole number that the text writes; refused in the words `otherwise` where it is none or out of range."""
+    """The whole number that a text writes.
+
+    Args:
+        text: the text.
+        least: the least number that is allowed.
+        most: the largest number that is allowed.
+        otherwise: the message of the error for anything else.
+    """
     number = whole_number(text)
     if number is None or not least <= number <= most:
         raise argparse.ArgumentTypeError(otherwise)
@@ -75,7 +83,7 @@ def between(text: str, least: int, most: int, otherwise: str) -> int:
 
 
 def many(count: int, kind: Callable[[str], Any] = float) -> Callable[[str], tuple[Any, ...]]:
-    """What reads `count` numbers with commas between them."""
+    """A parser of exactly `count` numbers with commas between them, each of which `kind` parses."""
 
     def parse(text: str) -> tuple[Any, ...]:
         try:

@@ -1,4 +1,4 @@
-"""Opening the workspace that a verb is about, and saying what is doubtful about it."""
+"""Opens the workspace that a verb is about, and prints its warnings."""
 
 import argparse
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from aevis_dash.workbench import Workbench, open_workbench
 def on_workspace(
     verb: Callable[[Workbench, argparse.Namespace, Progress], Answer],
 ) -> Callable[[argparse.Namespace, Progress], Answer]:
-    """Let a verb, which takes the workbench of the workspace that the options name, be called with the options."""
+    """Turn a verb that takes a workbench into one that takes the options, which name the workspace."""
 
     @wraps(verb)
     def opened(args: argparse.Namespace, progress: Progress) -> Answer:
@@ -23,10 +23,14 @@ def on_workspace(
 
 
 def with_warnings(bench: Workbench, answer: Callable[[Workbench], Answer]) -> Answer:
-    """The answer about a workspace, whose warnings go to stderr and into the document.
+    """The answer about a workspace; its warnings go to stderr and into the answer's document.
 
-    They are said before the work begins, so that they stand there also where it is refused; those that the work
-    itself gave rise to are said after it.
+    The warnings are printed before the work begins, so that they stand there also where the work is refused. New ones
+    that the work gave rise to are printed after it.
+
+    Args:
+        bench: the workbench of the workspace.
+        answer: does the work.
     """
     before = bench.warnings
     warn(before)

@@ -1,4 +1,4 @@
-"""The verbs of the command line and their options; loaded without torch, so that help does not wait."""
+"""The verbs of the command line and their options. It is loaded without torch, so that help does not wait."""
 
 import argparse
 from collections.abc import Callable
@@ -271,7 +271,7 @@ def _diverge(verb: argparse.ArgumentParser) -> None:
 
 
 def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | None = 60) -> None:
-    """What all runs over a whole workspace have in common."""
+    """The options that all runs over a whole workspace have in common."""
     if methods:
         verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
     usual = "all" if examples is None else examples
@@ -299,7 +299,7 @@ def _target_image(verb: argparse.ArgumentParser) -> None:
 
 
 def _method(verb: argparse.ArgumentParser) -> None:
-    """How datapaths are extracted; the workspace's own holds where nothing is said."""
+    """The options that say how datapaths are extracted. Without them the workspace's own parameters hold."""
     kind = {f.name: f for f in fields(ExtractionParameters)}
     own = "(default: the workspace's; {} in a new one)"
     text = f"extraction method {own.format(kind['method'].default)}; for a list give a wrong name"
@@ -309,7 +309,7 @@ def _method(verb: argparse.ArgumentParser) -> None:
 
 
 def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
-    """An option for each parameter of a method; the workspace's own holds where none is given."""
+    """One option for each parameter of a method. Without it the workspace's own parameter holds."""
     for parameter in fields(kind):
         text = f"{parameter.metadata['help']} (default: the workspace's; {parameter.default} in a new one)"
         name = "--" + parameter.name.replace("_", "-")

@@ -1,7 +1,7 @@
-"""What the verbs print: aligned tables for people, one JSON document for machines, progress while they wait.
+"""What the verbs print: aligned tables for people, one JSON document for machines, and progress meanwhile.
 
-On a terminal rich draws the tables and a bar. Elsewhere, as in a file or a pipe, there are plain lines. rich is loaded
-only on a terminal, and only where it draws.
+On a terminal rich draws the tables and a progress bar. Elsewhere, as in a file or a pipe, there are plain lines. rich
+is loaded only on a terminal, and only when it draws.
 """
 
 import json
@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIPE = "\r\x1b[K"
-"""Takes away what stands on a terminal's last line."""
+"""The control characters that take away what stands on a terminal's last line."""
 _ANY_WIDTH = 100_000
-"""Characters of a line that holds every table."""
+"""A number of characters of a line that is enough for every table."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verb's result: for machines and for people; `doubts` are warnings that its own work gave rise to."""
+    """The result of a verb.
+
+    Attributes:
+        document: the result for machines, which becomes JSON.
+        text: the result for people.
+        doubts: warnings that the verb's own work gave rise to.
+    """
 
     document: Mapping[str, Any]
     text: str
@@ -38,21 +44,25 @@ class Answer:
 
 
 def as_json(document: Any) -> str:
-    """One JSON document; NaN and infinity, which JSON lacks, become null."""
+    """The text of one JSON document. NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_plain(document), ensure_ascii=False, allow_nan=False)
 
 
 def warn(sentences: Iterable[str]) -> None:
-    """Write warnings to stderr, a line each; on a terminal they take the progress line's place."""
+    """Write warnings to stderr, one on each line. On a terminal they replace the line of the progress."""
     wipe = _WIPE if sys.stderr.isatty() else ""
     for sentence in sentences:
         print(f"{wipe}aevis: warning: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows under their heads; columns of numbers are aligned at the right.
+    """The text of a table for standard output; columns of numbers are aligned at the right.
 
-    It is meant for standard output: on a terminal, cells that are too long for its width are wrapped at their spaces.
+    On a terminal, cells that are too long for its width are wrapped at their spaces.
+
+    Args:
+        head: the names of the columns.
+        rows: the values of each row.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     right = [all(_is_number(c) for c in column) for column in zip(*cells, strict=True)] or [False] * len(head)
@@ -61,24 +71,28 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def pairs(facts: Mapping[str, Any]) -> str:
-    """A line for each fact."""
+    """The text of some facts, one on each line."""
     width = max(map(len, facts))
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {_cell(value)}" for name, value in facts.items())
 
 
 def decimals(value: float, digits: int = 3) -> str:
-    """A number with that many decimals, a dash where it is undefined."""
+    """A number with so many decimals; a dash where it is NaN or infinite."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
 WRITTEN = (".html", ".htm", ".png", ".csv")
-"""How the names of the files end that verbs write for the user."""
+"""The suffixes of files that verbs write for the user. Only such files are replaced."""
 TABLES = ("workspace.toml", "classes.txt", "images.csv", "examples.csv")
 """The files of a workspace that no verb may be told to write."""
 
 
 def check_writable(path: Path | None) -> None:
-    """Raise AevisError for a file that cannot be written, before anything is computed for it; None is no file."""
+    """Check that a file can be written, before anything is computed for it. None stands for no file.
+
+    Raises:
+        AevisError: where the file is no picture or table of this program, or cannot be written.
+    """
     if path is None:
         return
     place = check_place(path)
@@ -94,7 +108,8 @@ def check_writable(path: Path | None) -> None:
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:
-    """Facts a line each; of what did not match only what there is, with the first three names."""
+    """The text of some facts, one on each line. Kinds of what did not match have the first three names, or are left
+    out."""
     shown = {
         name: f"{value['count']}, such as {', '.join(value['such_as'])}" if isinstance(value, dict) else value
         for name, value in facts.items()
@@ -104,7 +119,12 @@ def facts_text(facts: Mapping[str, Any]) -> str:
 
 
 class ProgressLine:
-    """Progress on a stream: a bar on a terminal, which goes away at the end, else a plain line now and then."""
+    """Progress on a stream: a bar on a terminal, which disappears at the end, and elsewhere a plain line now and then.
+
+    Args:
+        stream: where the progress is written.
+        seconds_between_lines: the least time between two plain lines.
+    """
 
     def __init__(self, stream: TextIO, seconds_between_lines: float = 10.0):
         self._stream = stream
@@ -113,6 +133,7 @@ class ProgressLine:
         self._last = time.monotonic() - (self._pause if self._bar else 0)
 
     def __call__(self, share: float, what: str) -> None:
+        """Show the share of the work that is done (0 to 1), and what is being done."""
         now = time.monotonic()
         if now - self._last < self._pause:
             return
@@ -124,15 +145,15 @@ class ProgressLine:
             self._stream.flush()
 
     def close(self) -> None:
-        """Take the bar away again."""
+        """Take the bar away."""
         if self._bar:
             self._bar.close()
 
 
 class _Bar:
-    """A bar with the share done, the time since it first stood there and what is being done, on one line.
+    """A bar on one line, with the share done, the time since the bar began, and what is being done.
 
-    It is drawn anew only where it is told to, without a thread of its own, and takes no other stream over.
+    It is drawn only when it is told to, without a thread of its own, and it takes over no other stream.
     """
 
     def __init__(self, console: "Console"):
@@ -152,18 +173,20 @@ class _Bar:
         self._task = None
 
     def show(self, share: float, what: str) -> None:
+        """Draw the bar, with the share of the work that is done and what is being done."""
         if self._task is None:
             self._task = self._progress.add_task(what, total=1.0)
             self._progress.start()
         self._progress.update(self._task, completed=share, description=what, refresh=True)
 
     def close(self) -> None:
+        """Take the bar away."""
         if self._task is not None:
             self._progress.stop()
 
 
 def _console(stream: TextIO) -> "Console | None":
-    """A console on a terminal that can move its cursor, None on any other stream."""
+    """A console where the stream is a terminal that can move its cursor; None for any other stream."""
     if not stream.isatty():
         return None
     from rich.console import Console

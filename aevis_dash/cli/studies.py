@@ -28,7 +28,7 @@ Lines = Mapping[str, Mapping[str, Estimate]]
 
 
 def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Measure: `costs`, or the bench of the extraction methods, `datapaths`."""
+    """The verb `benchmark`: runs one of BENCHES, `costs` where none is named, on a workspace or on the drawn world."""
     what, workspace = _what(args)
     _check_files(args)
     root = workspace or make_workspace.make_embedded_world(progress)
@@ -36,17 +36,17 @@ def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
 
 
 def costs(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """What the analysis costs."""
+    """The bench of what the analysis costs."""
     return _costs(measure(bench, progress), args)
 
 
 def contributions(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """What an explanation of an effect costs."""
+    """The bench of what the explanation of an effect costs."""
     return _costs(benchmark_contributions(bench, progress), args)
 
 
 def page(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """How fast the page answers in a browser."""
+    """The bench of how fast the page answers in a browser."""
     found = page_speed(bench, args.clicks, args.minutes, args.images, args.seed, progress)
     if args.csv:
         _as_csv(args.csv, found["lines"])
@@ -66,7 +66,7 @@ def _speed(line: Mapping[str, Any]) -> list[Any]:
 
 
 def learned_features(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """What the index of learned features costs."""
+    """The bench of what the index of learned features costs."""
     return _costs(benchmark_learned(bench, progress), args)
 
 
@@ -80,7 +80,7 @@ def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
 
 
 def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Every method beside every other and the controls."""
+    """The bench of the extraction methods, each beside all others and the controls."""
     found = method_comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
     lines = {**found.methods, "(controls)": found.controls}
     document = _document(bench, found.examples, lines)
@@ -102,7 +102,7 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
 
 @on_workspace
 def evaluate(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """The paper's Eq. 9 and 10 over a workspace, beside the null."""
+    """The verb `evaluate`: the paper's Eq. 9 and 10 over a workspace, beside the null."""
     _check_files(args)
     question = Question(args.r, args.granularity, args.norm)
     found = survey(bench, _methods(args), args.targets, _sample(args), question, progress)
@@ -129,7 +129,8 @@ def evaluate(bench: Workbench, args: argparse.Namespace, progress: Progress) -> 
 
 @on_workspace
 def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Where the adversarials of a workspace leave their sources, and which maps recur as culprits."""
+    """The verb `diverge`: where the adversarials of a workspace leave their sources, and which maps recur as
+    culprits."""
     _check_files(args)
     found = divergences.divergences(bench, _sample(args), args.method, progress)
     listed = divergences.rows(bench, found)
@@ -151,7 +152,11 @@ def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
 
 
 def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """In the drawn world: do the maps named as cause detect the part that alone was attacked?"""
+    """The bench on the drawn world's ground truth: do the maps named as cause detect the part that alone was attacked?
+
+    Raises:
+        AevisError: for options that this bench does not have, and as `groundtruth.ground_truth`.
+    """
     if args.weakest or args.processes or args.scheduler:
         raise AevisError(
             "This bench makes its own attacks, one after the other. Leave out --weakest, --processes and --scheduler."
@@ -207,7 +212,7 @@ _TRUST = {
 
 
 def _check_files(args: argparse.Namespace) -> None:
-    """Raise AevisError for a file that cannot be written, before anything is computed for it."""
+    """Check that the files that the options name can be written, before anything is computed for them."""
     for path in (args.csv, getattr(args, "figure", None)):
         check_writable(path)
 
@@ -217,7 +222,7 @@ def _count_misclassified(bench: Workbench) -> int:
 
 
 def _what(args: argparse.Namespace) -> tuple[str, Path | None]:
-    """Which bench, and of which workspace: both may be left out."""
+    """The bench and the workspace that the options name; either may be left out."""
     if args.what in BENCHES or args.what is None:
         return args.what or "costs", args.workspace
     if args.workspace is not None:
@@ -242,7 +247,7 @@ def _side_by_side(methods: Lines, columns: Mapping[str, tuple[str, float, int]])
 
 
 def _intervals(methods: Lines) -> str:
-    """What is claimed most, with its interval; those of all lines are in the files."""
+    """A table of the most important lines with their intervals. The intervals of all lines are in the files."""
     columns = {name: line for name, line in (_SIZES | _TRUST).items() if name in _CLAIMS}
     listed = [
         [
@@ -258,7 +263,7 @@ def _intervals(methods: Lines) -> str:
 
 
 def _depths(found: method_comparison.MethodComparison) -> str:
-    """The share of each stage's last layer that flips the label back, in percent."""
+    """A table of the share of each stage's last layer that flips the label back, in percent."""
     count = sum(name.startswith("flip random") for name in found.controls)
     listed = [[m, *(decimals(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
     listed += [
@@ -280,7 +285,7 @@ def _document(bench: Workbench, examples: Sequence[str], found: Lines) -> dict[s
 
 
 def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, drawn: Mapping[str, str]) -> None:
-    """The files that were asked for; Plotly is loaded for a figure only, not for every verb."""
+    """Write the files that were asked for. Plotly is loaded for a figure only, and not for every verb."""
     if args.csv:
         _as_csv(args.csv, document["lines"])
     if args.figure:

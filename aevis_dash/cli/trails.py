@@ -1,4 +1,4 @@
-"""The verb trail: an example's way back from its wrong prediction, told with figures and numbers by one command."""
+"""The verb `trail`: tells an example's way back from its wrong prediction, with figures and numbers."""
 
 import argparse
 import math
@@ -22,7 +22,7 @@ _DIFFERENCE = CONTROLS.index("difference")
 
 @on_workspace
 def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Propose the way back from an example's prediction, each hop tested, and flip the label back at every depth."""
+    """The verb `trail`: proposes a way back from an example's prediction, and flips the label back at every depth."""
     example = args.example or bench.workspace.settings.opens_on
     if not example:
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
@@ -95,7 +95,7 @@ def _text(document: Mapping[str, Any]) -> str:
 
 
 def hop_in_words(hop: Mapping[str, Any]) -> str:
-    """What a hop's figures say, and no more."""
+    """What the numbers of a hop say, in sentences."""
     effect = hop["effect"]
     of = (
         f"{so_many(effect['neurons'], 'neuron')} of map {effect['map']} of {effect['layer']}"
@@ -115,7 +115,7 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
 
 
 def _alike_in_words(hop: Mapping[str, Any]) -> str:
-    """What the control says that was chosen as the hop was."""
+    """What the control says that was chosen in the same way as the hop, in sentences."""
     among = f"It was chosen for that among up to {assistant.CANDIDATES} contributors of each map that was followed here"
     if not len(hop["alike"]):
         return f"{among}; there is no clean image of a third class to make the same choice with."
@@ -130,14 +130,14 @@ def _median_alike(hop: Mapping[str, Any]) -> float:
 
 
 def _count_weaker(hop: Hop) -> int:
-    """How many of the other maps, each alone, move the margin less."""
+    """The number of the other maps that move the margin less, each alone."""
     return int((hop.tested.chance < hop.tested.margins[-1]).sum())
 
 
 def _draw(
     args: argparse.Namespace, bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Sequence[Verification]
 ) -> None:
-    """Plotly is loaded for a figure only."""
+    """Write the figure. Plotly is loaded only here."""
     from aevis_dash.figures.theme import LIGHT
     from aevis_dash.figures.trail import trail_figure
 
@@ -192,7 +192,7 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
 
 
 def depth_of(bench: Workbench, flip: Verification):
-    """The flip-back of a layer as the trail's figure draws it."""
+    """The flip-back of a layer in the form that the trail's figure draws."""
     from aevis_dash.figures.trail import Depth
 
     width, layer = flip.width, bench.layers.layers[flip.layer].name

@@ -1,4 +1,4 @@
-"""The verbs: each takes its options and a progress, and gives its answer for machines and for people."""
+"""The verbs of the command line. Each takes its options and a progress, and answers for machines and for people."""
 
 import argparse
 import contextlib
@@ -37,7 +37,7 @@ P = TypeVar("P", AttackParameters, ExtractionParameters)
 
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
-    """Serve the page until interrupted; with --json its own words go to stderr."""
+    """Serve the page until interrupted. With --json what the server says goes to stderr."""
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
@@ -163,7 +163,7 @@ def _extract_set(
 
 @on_workspace
 def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Complete the learned features of every map, and make a picture for one where the options name it."""
+    """Complete the learned features of every map, and make a picture for a map where the options name one."""
     chosen = _map_to_draw(bench, args)
     begun = time.perf_counter()
     index = bench.learning.learn(progress)
@@ -188,7 +188,8 @@ def _map_to_draw(bench: Workbench, args: argparse.Namespace) -> FeatureMap | Non
 
 @on_workspace
 def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Find which earlier feature maps make a map, or the prediction, fire; extracts the example first if need be."""
+    """Find which earlier feature maps make a map, or the prediction, fire. The example is extracted first where
+    needed."""
     _insist(bench, args, [args.example])
     target = _effect(bench, args)
     earlier = _earlier(bench, target, args.earlier)
@@ -208,7 +209,7 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
 
 @on_workspace
 def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """Replace feature maps of one run by another's and see whether the prediction turns, beside chance."""
+    """Replace feature maps of one run by those of another, and see whether the prediction turns, beside chance."""
     if args.map and len(set(args.layer or ())) != 1:
         raise AevisError("--map names maps of one layer. Say which, with one --layer.")
     names = dict.fromkeys(args.layer or ())
@@ -244,7 +245,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
 
 
 def _insist(bench: Workbench, args: argparse.Namespace, example_ids: Sequence[str] | None) -> None:
-    """Keep in the table that the examples are meant, where the options say so."""
+    """Note in the table that the user insists on the examples, where the options say so."""
     if args.allow_large and not example_ids:
         raise AevisError("--allow-large needs to know what is meant. Name the examples with --example.")
     if args.allow_large and example_ids:
@@ -252,7 +253,7 @@ def _insist(bench: Workbench, args: argparse.Namespace, example_ids: Sequence[st
 
 
 def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of the preprocessing."""
+    """The fields of the preprocessing that the options give."""
     given = {field.name: getattr(args, field.name) for field in fields(Preprocessing)}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -293,14 +294,14 @@ def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackPara
 
 
 def _extraction_parameters(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
-    """The extraction parameters, of the workspace where no option says otherwise."""
+    """The workspace's extraction parameters, with those that options give instead."""
     wanted = _parameters_with(args, bench.workspace.settings.extraction, ["method", "share"])
     check_methods([wanted.method])
     return wanted
 
 
 def _parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> P:
-    """The workspace's own parameters with those that options of these names give; refuses what does not fit."""
+    """The workspace's own parameters with those that options of these names give. Refuses values that do not fit."""
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return parameters_from(type(own), {**asdict(own), **given}, "The options")
 
@@ -313,8 +314,10 @@ def _choose(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | 
 
 
 def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
-    """The feature map that the options name, or the prediction where they name none; refuses options that contradict
-    one another, before anything is computed."""
+    """The feature map that the options name, or the prediction where they name none.
+
+    Options that contradict one another are refused before anything is computed.
+    """
     if args.most_active is not None and args.area is not None:
         raise AevisError("--area and --most-active both choose the neurons. Leave one out.")
     if args.most_active is None and args.on is not None:
@@ -329,8 +332,7 @@ def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:
 
 
 def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> AreaOfInterest | None:
-    """The area that the options name; None for the neurons that fire most, of which only the datapaths tell on whose
-    image."""
+    """The area that the options name; None for the neurons that fire most, because their image is not known yet."""
     if target == PREDICTION:
         return WHOLE_PREDICTION
     if args.most_active is not None:
@@ -345,7 +347,7 @@ def _area(bench: Workbench, target: FeatureMap, args: argparse.Namespace) -> Are
 def _most_active(
     bench: Workbench, triplet: Triplet, target: FeatureMap, args: argparse.Namespace
 ) -> tuple[Role, AreaOfInterest]:
-    """The neurons of a map that fire most, and on whose image: that which the options name, else the map's own."""
+    """The neurons of a map that fire most, and the role on whose image: the options' role, else the map's own."""
     on = next((role for role in Role if role.short == args.on), None) or bench.maps.role_of(triplet, target)
     most = bench.maps.most_active(triplet.image(on), target, args.most_active)
     if most is None:
@@ -355,7 +357,7 @@ def _most_active(
 
 
 def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
-    """The layer of that name, or the nearest that feeds the target's."""
+    """The layer of that name; without a name the nearest layer that feeds the target's."""
     layers = bench.layers.layers
     if name is not None:
         return bench.layers.find(name)
@@ -368,7 +370,7 @@ def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
 def _extract_one(
     bench: Workbench, example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, must: bool
 ) -> dict[str, Any]:
-    """One example's datapaths; an example that was not asked for by name may be refused, in words."""
+    """One example's datapaths as a document. Where it need not be extracted (`must`), the document may say why not."""
     try:
         return answers.extraction(bench, bench.datapaths.extract(example, target, progress, wanted), wanted)
     except AevisError as error:

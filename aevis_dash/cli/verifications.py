@@ -1,4 +1,4 @@
-"""What `aevis verify` answers, as a document and as text: a flip-back beside its controls."""
+"""What `aevis verify` answers about flip-backs and their controls, as a document and as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,14 +18,14 @@ _SETS = {
     "patching": "as many first by attribution patching",
     "integrated": "as many first by integrated attribution patching",
 }
-"""What the maps of each of CONTROLS are called."""
+"""The words for the maps that each of CONTROLS puts first."""
 _SINGLE = {name: words.replace("as many", "the one") for name, words in _SETS.items()}
 _NAMED = 16
-"""Maps of a set that a sentence names; all of them are in the document."""
+"""The number of a set's maps that a sentence names. All of them are in the document."""
 
 
 def verification(bench: Workbench, example: str, replacement: str, found: Sequence[Verification]) -> dict[str, Any]:
-    """What replacing maps did at each layer; no maps where no set was found that turns the label."""
+    """What replacing maps did at each layer, as a document. A layer has no maps where no set turns the label."""
     return {"example": example, "replacement": replacement, "layers": [_facts(bench, each) for each in found]}
 
 
@@ -59,7 +59,7 @@ def _facts(bench: Workbench, found: Verification) -> dict[str, Any]:
 
 
 def verification_text(document: Mapping[str, Any]) -> str:
-    """A line for each layer, what each set is, and a verdict that says no more than the figures."""
+    """What `verification` gives, as text: a table with a line for each layer, and for each set a verdict."""
     head = [
         "layer",
         "maps",

@@ -1,4 +1,4 @@
-"""How fast the page is for its visitor: measured in a real browser, beside what it promises."""
+"""How fast the page answers its visitor, measured in a real browser and compared with what the project promises."""
 
 from aevis_dash.pagespeed.measuring import page_speed
 

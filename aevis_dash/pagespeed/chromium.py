@@ -1,4 +1,4 @@
-"""A Chromium to measure in, and what its processes hold; and the server that it visits."""
+"""A Chromium to measure in, the memory that processes hold, and the server that the browser visits."""
 
 import os
 import shutil
@@ -18,14 +18,18 @@ from aevis_dash.domain import AevisError
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
-"""Without a screen there is no mouse either, and pages behave as on a telephone."""
+"""Without a screen Chromium has no mouse either, and pages behave as on a telephone. This option gives it a mouse."""
 _ARGUMENTS = ("--headless=new", "--disable-dev-shm-usage", "--window-size=1440,1040", _MOUSE)
 _SERVE = "import sys; from aevis_dash.cli import main; sys.exit(main(sys.argv[1:]))"
 _MEBI = 1024 * 1024
 
 
 def check_browser() -> tuple[str, str]:
-    """The programs of Chromium and its driver; raises AevisError where something that drives it is missing."""
+    """The paths of the programs chromium and chromedriver.
+
+    Raises:
+        AevisError: where one of them, or selenium, is missing.
+    """
     browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if find_spec("selenium") is None:
@@ -41,8 +45,11 @@ def check_browser() -> tuple[str, str]:
 
 @contextmanager
 def open_browser() -> Iterator[Any]:
-    """selenium's driver of a fresh Chromium without a screen; raises AevisError as `check_browser`, and where it does
-    not start."""
+    """A fresh Chromium without a screen, as selenium's driver; it ends with the context.
+
+    Raises:
+        AevisError: as `check_browser`, and where Chromium does not start.
+    """
     browser, path = check_browser()
     from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
@@ -66,8 +73,15 @@ def open_browser() -> Iterator[Any]:
 
 @contextmanager
 def serve(workspace: Path) -> Iterator[tuple[str, int]]:
-    """The workspace under the production server in a process of its own, as `aevis serve` runs it: its address and
-    its process; raises AevisError with what it says where it does not start."""
+    """Serve a workspace by the production server in a process of its own, as `aevis serve` does; it ends with the
+    context.
+
+    Yields:
+        The server's address and the number of its process.
+
+    Raises:
+        AevisError: where the server does not start, with what it says.
+    """
     with tempfile.TemporaryFile("w+") as said:
         command = [sys.executable, "-c", _SERVE, "serve", str(workspace), "--port", str(_free_port())]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as server:
@@ -94,9 +108,13 @@ def _free_port() -> int:
 
 
 def memory(process: int, itself: bool = True) -> float:
-    """MiB that a process and its descendants hold, what they share counted once; without `itself`, the descendants'.
+    """The MiB that a process and its descendants hold. What they share with one another is counted once.
 
-    Linux says how much of shared memory is whose part (PSS); elsewhere what is shared is left out (USS).
+    Linux says which part of shared memory is whose (PSS). Elsewhere shared memory is left out (USS).
+
+    Args:
+        process: the number of the process.
+        itself: whether the process itself counts, or its descendants alone.
     """
     root = psutil.Process(process)
     held = 0

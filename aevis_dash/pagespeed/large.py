@@ -1,4 +1,4 @@
-"""The same page on a workspace with many more images: what a click may not cost more for."""
+"""The page on a workspace with many more images, where a click must not take much longer."""
 
 import shutil
 from collections import defaultdict
@@ -23,21 +23,25 @@ from aevis_dash.world.draw import CLASSES, draw_set
 from aevis_dash.world.network import drawn_world_resnet
 
 SLOWER, MEMORY = 20.0, 1536.0
-"""Percent by which the middle of the times may be longer with many images; MiB that the server may hold."""
+"""The percent by which the median of the times may be longer with many images, and the MiB that the server may hold."""
 PLACES = 12
-"""Layers that are clicked at most."""
+"""The number of layers that are clicked at most."""
 BLOCKS = 4
-"""Turns that each workspace takes, so that a machine which slows down meanwhile slows both."""
+"""The number of turns that each workspace takes. Taking turns, a machine that slows down meanwhile slows both."""
 _SEED = 2021
-"""Of the drawings that are added; that of the drawn world's own is another one."""
+"""The seed of the drawings that are added. It is not that of the drawn world's own drawings."""
 _KINDS = {"layer": "layer clicked in the river", "map": "map clicked in the treemap", "slider": "slider moved"}
 
 
 def enlarged(bench: Workbench, count: int, progress: Progress) -> Path:
-    """A workspace beside the drawn world's with its examples and settings, and with drawings added until there are
-    `count` normal images; made once, with the datapaths of the example that the page opens on and the learned features.
+    """The folder of a workspace beside the drawn world's, with its examples and settings and with more images.
 
-    Raises AevisError where the workspace is not a drawn world, as nothing else can be drawn for it.
+    It is made once. Drawings are added until there are `count` normal images. The datapaths of the example that the
+    page opens on, and the learned features, are computed for it too.
+
+    Raises:
+        AevisError: where the workspace is not a drawn world, as no images can be drawn for any other, or where no
+            example of it is misclassified.
     """
     small = bench.workspace
     if small.settings.model.source != f"{drawn_world_resnet.__module__}:{drawn_world_resnet.__name__}":
@@ -58,7 +62,8 @@ def enlarged(bench: Workbench, count: int, progress: Progress) -> Path:
 
 
 def _copy(small: Workspace, root: Path, count: int, progress: Progress) -> None:
-    """Write the images and tables; workspace.toml comes last, so that what was interrupted is begun again."""
+    """Copy the images and tables, and add drawings. workspace.toml comes last, so that interrupted copying is begun
+    again."""
     nothing = shutil.ignore_patterns("cache", "workspace.toml", ".*")
     shutil.copytree(small.root, root, ignore=nothing, dirs_exist_ok=True)
     entries = list(small.images)
@@ -75,7 +80,7 @@ def _copy(small: Workspace, root: Path, count: int, progress: Progress) -> None:
 
 @dataclass
 class _Visit:
-    """A workspace as it is visited: what is clicked, the times in ms, and the server's process."""
+    """A workspace while it is visited: what is clicked, the times in ms, and the server's process."""
 
     visitor: Visitor
     example: str
@@ -85,7 +90,7 @@ class _Visit:
     times: dict[str, list[float | None]] = field(default_factory=lambda: defaultdict(list))
 
     def go(self, clicks: int) -> None:
-        """Open the page, click once without timing, then `clicks` times each kind."""
+        """Open the page, click once of each kind without timing, then `clicks` times of each kind."""
         self.visitor.load(self.example, cold=False, opened=self.opened)
         for i in range(clicks + 1):
             found = {
@@ -100,7 +105,17 @@ class _Visit:
 def beside(
     driver: Any, few: Workbench, many: Path, example: str, clicks: int, seed: int, progress: Progress
 ) -> list[Line]:
-    """Clicks on both workspaces in turns, and what the server of the larger one holds in memory at the end."""
+    """Time clicks on two workspaces in turns, and measure the memory of the larger one's server at the end.
+
+    Args:
+        driver: the browser, as selenium's driver.
+        few: the workbench of the smaller workspace.
+        many: the folder of the larger one.
+        example: the ID of the example that the smaller one is opened on.
+        clicks: the number of clicks of each kind.
+        seed: of what is clicked.
+        progress: is told the share of the work that is done.
+    """
     large = open_workbench(many)
     with ExitStack() as servers:
         visits = []

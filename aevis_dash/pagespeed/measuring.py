@@ -1,4 +1,5 @@
-"""The measurement: the page is loaded, clicked, weighed and, for as long as is asked, clicked on and on."""
+"""The measurement: the page is loaded and clicked, its figures are weighed, and memory is watched during long
+clicking."""
 
 import os
 import platform
@@ -21,16 +22,18 @@ from aevis_dash.pagespeed.visitor import GRAPHS, GROUPS, LAYERS, MAPS, Visitor
 from aevis_dash.workbench import Workbench
 
 CLICK, GROUP, LOAD, THUMBNAILS = 200.0, 500.0, 2000.0, 300.0
-"""ms, of 95 % of the times: maps and cells; groups; loads with an empty cache; thumbnails."""
+"""Limits in ms that 95 % of the times must keep: for clicks on maps and cells, for clicks on groups, for loads with an
+empty cache, and for thumbnails."""
 FIGURE, GROWTH = 400.0, 20.0
-"""kB of a figure's JSON; percent by which memory may grow."""
+"""The limit of a figure's JSON in kB, and the percent by which memory may grow."""
 PICTURES, LOADS, SHEETS, PLACES, WARM = 60, 5, 5, 12, 30
-"""Thumbnails of a sheet; loads, sheets, layers visited; rounds of three clicks before memory is looked at."""
+"""The numbers of thumbnails on a sheet, of loads, of sheets, of layers that are visited, and of rounds of three clicks
+before memory is looked at."""
 
 
 @dataclass(frozen=True)
 class _Tour:
-    """What is clicked: examples whose results are stored, and the layers that were visited already."""
+    """What is clicked: examples whose results are stored, and the layers that were already visited."""
 
     examples: tuple[str, ...]
     layers: tuple[Any, ...]
@@ -39,12 +42,24 @@ class _Tour:
 def page_speed(
     bench: Workbench, clicks: int, minutes: float, images: int = 0, seed: int = 0, progress: Progress = silent
 ) -> Any:
-    """Serve the workspace, visit it with Chromium, and time `clicks` of each kind; then, for `minutes`, look at memory.
-    With `images`, the same clicks are also timed on the workspace enlarged to so many (`large.enlarged`).
+    """Serve the workspace, visit it with Chromium, and time clicks of each kind. Then watch memory while clicking on.
 
-    Gives the circumstances (`busy_before`: how many processes wanted a core in the minute before) and "lines"
-    (`timing.Line`), what was not measured among them. Raises AevisError where no example's datapaths and learned
-    features are stored, and where browser or server do not start.
+    Args:
+        bench: the workbench of the workspace.
+        clicks: the number of clicks of each kind.
+        minutes: how long memory is watched; 0 for not at all.
+        images: the number of images of an enlarged workspace on which the same clicks are timed too (`large.enlarged`);
+            0 for none.
+        seed: of what is clicked.
+        progress: is told the share of the work that is done.
+
+    Returns:
+        The circumstances, among them "busy_before", how many processes wanted a core in the minute before; and "lines",
+        the documents of `timing.Line`, also of what could not be measured.
+
+    Raises:
+        AevisError: where no example's datapaths, or no learned features, are stored, and where the browser or the
+            server does not start.
     """
     check_browser()
     busy = psutil.getloadavg()[0]
@@ -65,8 +80,11 @@ def page_speed(
 
 
 def stored_examples(bench: Workbench) -> tuple[str, ...]:
-    """The misclassified examples whose datapaths are stored, the one that the page opens on first; raises AevisError
-    where there are none or the learned features are missing."""
+    """The IDs of the misclassified examples whose datapaths are stored, first the one that the page opens on.
+
+    Raises:
+        AevisError: where there are none, or the learned features are missing.
+    """
     judged = bench.judging.judged_examples()
     opening = bench.opening(judged)
     names = [opening.example.id] if opening is not None else []
@@ -120,7 +138,7 @@ def _loads(visitor: Visitor, example: str, progress: Progress) -> list[Line]:
 def _first_visits(
     bench: Workbench, visitor: Visitor, examples: tuple[str, ...], progress: Progress
 ) -> tuple[_Tour, list[Line]]:
-    """Visit layers for the first time, where activation maps are computed; figures are weighed on the way."""
+    """Visit layers for the first time, when their activation maps are computed; figures are weighed on the way."""
     visitor.weigh(True)
     critical = critical_layers(bench, examples[0])
     drawn = visitor.draw.sample(critical, len(critical))
@@ -191,7 +209,7 @@ def _thumbnails(visitor: Visitor) -> Line:
 
 
 def _memory(visitor: Visitor, tour: _Tour, server: int, minutes: float, progress: Progress) -> list[Line]:
-    """After a warm-up: what server, browser and its JavaScript hold before and after minutes of clicking."""
+    """Warm up, then measure what server, browser and its JavaScript hold before and after minutes of clicking."""
     names = ("server memory", "browser memory", "JavaScript heap")
     if minutes <= 0:
         return [Line(name, "%", (), GROWTH, "say --minutes 30") for name in names]

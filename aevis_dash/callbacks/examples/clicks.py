@@ -1,4 +1,4 @@
-"""The choice of an example."""
+"""The click that chooses another example."""
 
 from dash import Dash, Input, Output, State, no_update
 

@@ -1,4 +1,4 @@
-"""The whole set at once: the distribution of divergences follows its choices, and a click narrows the gallery."""
+"""The view of all examples: where adversarials leave their sources. A click on it narrows the gallery."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from aevis_dash.layouts.divergences import Culprit, culprits, legend
 from aevis_dash.workbench import Workbench
 
 SHOWN = 4
-"""Culprits shown at most."""
+"""The number of culprits that are shown at most."""
 _HIDDEN = {"display": "none"}
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the whole set."""
+    """Add the callbacks of the view of all examples."""
 
     app.clientside_callback(
         ClientsideFunction("gallery", "asked"),
@@ -100,7 +100,8 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def narrow(bench: Workbench, picked: dict[str, str] | None) -> set[str] | None:
-    """The ids of the examples that were picked from the whole set; None where nothing is, or nothing is known."""
+    """The IDs of the examples that were picked in the view of all examples; None where nothing was picked or is
+    stored."""
     stored = divergences.stored_listing(bench) if picked else None
     return set(divergences.those(stored.rows, **picked)) if stored is not None and picked else None
 

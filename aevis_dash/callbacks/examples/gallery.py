@@ -1,4 +1,4 @@
-"""The examples: the gallery follows the slider and the filters."""
+"""The gallery of examples, which follows the slider of scores and the filters."""
 
 from dataclasses import asdict
 
@@ -16,12 +16,13 @@ from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Workbench
 
 SHOWN = 40
-"""Cards in the gallery at most."""
+"""The number of cards in the gallery at most."""
 OVERSHOOT, APART = 0.7, 0.99
-"""The rank correlation with the features' size from which a score measures that, and the AUROC from which adversarials
-and sources hardly touch."""
+"""Limits of what the scores are said to mean: the rank correlation with the norm of the head's input from which the
+score measures that norm, and the AUROC from which adversarials and sources hardly overlap."""
 FEW = 8
-"""Misclassified examples of which the gallery begins with a part; where there are fewer, with all of them."""
+"""The number of misclassified examples from which the gallery begins with a part of them; with fewer it begins with
+all."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -76,13 +77,16 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example: str | None) -> list[JudgedExample]:
-    """The examples of the cards, led by the one of that id where it is not among them."""
+    """The examples of the cards. The shown example leads them where it is not among them."""
     missing = example not in {e.example.id for e in cards}
     return [*(e for e in judged if missing and e.example.id == example), *cards]
 
 
 def score_range(bench: Workbench) -> ScoreRange:
-    """The slider's ends and step, begun at the middle half of the misclassified examples' scores; at all of few."""
+    """The ends and the step of the slider, and the range that it begins with.
+
+    That is the middle half of the misclassified examples' scores, or all of them where there are few.
+    """
     judged = bench.judging.judged_examples()
     low, high, step = bounds(*scores(bench, judged))
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
@@ -94,8 +98,13 @@ def score_range(bench: Workbench) -> ScoreRange:
 
 
 def score_meaning(count: int, auroc: float, follows: float) -> Sentence:
-    """What the scores of so many misclassified adversarials tell: by their AUROC against their sources, and by their
-    rank correlation with the size of the head's features."""
+    """What the adversarial scores mean on this set of examples, in a sentence.
+
+    Args:
+        count: the number of misclassified adversarials.
+        auroc: how well their scores tell them from their sources.
+        follows: the rank correlation of their scores with the norm of the head's input.
+    """
     if count < FEW or not np.isfinite(auroc) or not np.isfinite(follows):
         return Sentence("There are too few examples here to say what the adversarial score tells.")
     facts = (
@@ -117,7 +126,7 @@ def score_meaning(count: int, auroc: float, follows: float) -> Sentence:
 
 
 def classes(bench: Workbench) -> ClassChoices:
-    """The classes of the examples, by name; of a thousand that nobody has, a list to choose from would be slow."""
+    """The classes to choose examples by: only those that an example has, as a list of a thousand would be slow."""
     judged, names = bench.judging.judged_examples(), bench.class_names
     found = ({e.source.label for e in judged}, {e.adversarial.label for e in judged})
     sources, taken_for = (sorted(((n, names[n]) for n in labels), key=lambda pair: pair[1]) for labels in found)
@@ -125,13 +134,13 @@ def classes(bench: Workbench) -> ClassChoices:
 
 
 def scores(bench: Workbench, judged: list[JudgedExample]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the normal sources and of the adversarial images."""
+    """The adversarial scores of the normal sources, (N,), and of the adversarial images, (M,)."""
     source = bench.judging.source_scores([e.example for e in judged])
     return np.array(source, float), np.array([e.score for e in judged], float)
 
 
 def in_range(example: JudgedExample, between: list[float]) -> bool:
-    """Whether the score lies in the range; an example without a score always does."""
+    """Whether an example's score lies in the range. An example without a score always does."""
     return not np.isfinite(example.score) or between[0] <= example.score <= between[1]
 
 

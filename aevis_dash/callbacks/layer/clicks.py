@@ -1,5 +1,8 @@
-"""Clicks on the layer: a map that is named elsewhere on the page, maps for a flip-back, and pinned layers. A click on a
-cell is the browser's (assets/layer.js), and so is how the cells are shown (callbacks/view/browser.py)."""
+"""Clicks on the layer that need the server: a map that is named elsewhere, maps for a flip-back, and pinned layers.
+
+A click on a cell is handled in the browser (assets/layer.js), and so is how cells are shown
+(callbacks/view/browser.py).
+"""
 
 from typing import Any
 
@@ -85,14 +88,17 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def at(bench: Workbench, view: View, pressed: dict[str, Any], value: Any) -> View:
-    """The view of a pinned layer, of the map where a cell of it was clicked."""
+    """The view after a click on a pinned layer: it shows that layer, and the map whose cell was clicked."""
     place = (value["points"][0].get("customdata") or [None])[0] if pressed["type"] == "pinned" else None
     return at_layer(bench, view, bench.layers.find(pressed["index"]).index, place)
 
 
 def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: dict | None) -> tuple[int, ...]:
-    """The maps of the layer that were typed, dragged over, added or taken from the winners; raises AevisError for
-    what is no map."""
+    """The maps of the layer that were typed, drawn around, added, or taken from the strongest contributors.
+
+    Raises:
+        AevisError: for what is no map of the layer.
+    """
     if view.layer is None:
         return ()
     if by == ids.MAPS:

@@ -1,4 +1,4 @@
-"""What a layer's cells and its table show of the view: which critical maps, in which order, with which values."""
+"""What the cells and the table of a layer show: which critical maps, in which order, with which values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,22 +22,25 @@ from aevis_dash.workbench import Triplet, Workbench
 from aevis_dash.workspace import one_sight
 
 TOP = 50
-"""Maps that "top" keeps."""
+"""The number of maps that the choice "top" keeps."""
 _NAMED = 5
-"""Strongest contributors named."""
+"""The number of strongest contributors that are named."""
 _ROLE_OF = {role.short: role for role in Role}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The critical maps of one layer.
+    """The maps of one layer, as a view shows them.
 
-    members      the image of every compared datapath by its key; `critical` how many maps are critical for any of them
-    difference   (n_l,) activation on the first image of the view's pair minus that on the second; contribution (n_l,)
-                 in the view's cause, None where the layer carries none
-    regions      the exclusive regions of the maps that the view keeps, and, unless it keeps those of some datapaths
-                 alone, one of the strongest contributors that are in no datapath
-    order        (n_l,) the largest comes first
+    Attributes:
+        layer: the layer.
+        members: the image of every compared datapath, by its key.
+        critical: which maps are critical to any of these datapaths, bool (n_l,).
+        difference: the activation on the first image of the view's pair minus that on the second, (n_l,).
+        contribution: the contributions on the image of the view's cause, (n_l,); None where the layer carries none.
+        regions: the exclusive regions of the maps that the view keeps. Where it keeps all maps or the top ones, the
+            strongest contributors that are in no datapath form a region too.
+        order: a key for each map, (n_l,); the largest comes first.
     """
 
     layer: Layer
@@ -50,7 +53,11 @@ class Contents:
 
 
 def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced: Contribution | None) -> Contents:
-    """The layer's maps as the view sorts and keeps them; raises AevisError for compared images without a datapath."""
+    """The layer's maps as the view sorts and keeps them.
+
+    Raises:
+        AevisError: for compared images without a datapath.
+    """
     members = found.members(view.compared)
     paths = {key: bench.layers.part(found.path_of(image).critical, layer.index) for key, image in members.items()}
     difference = bench.maps.difference(found, layer.index, *pair_of(view))
@@ -71,16 +78,24 @@ def pair_of(view: View) -> tuple[Role, Role]:
 
 
 def ranking(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -> np.ndarray:
-    """(n_l,) by what cells are sorted, largest first: the contribution where it is wanted and there, |difference|, or
-    the channels, ascending."""
+    """(n_l,) the key by which cells are sorted, largest first.
+
+    It is the contribution where that is wanted and there, |difference|, or what puts the channels in ascending order.
+    """
     if sort == "channel":
         return -np.arange(len(difference), dtype=float)
     return np.abs(difference) if contribution is None or sort == "fill" else contribution
 
 
 def kept_maps(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
-    """(n_l,) bool, which maps are shown: all, those of src, adv or tar alone, those of at least two datapaths, or the
-    critical ones among which `rank` is largest, TOP of them."""
+    """(n_l,) bool, which maps are shown, where they are critical.
+
+    Args:
+        keep: "all"; "src", "adv" or "tar" for the maps of that datapath alone; "shared" for those of at least two
+            datapaths; "top" for the TOP critical maps of largest `rank`.
+        paths: the critical maps of each datapath, bool (n_l,), by its key.
+        rank: the key by which cells are sorted, (n_l,).
+    """
     count = np.sum(list(paths.values()), axis=0)
     if keep in _ROLE_OF:
         return (count == 1) & paths.get(_ROLE_OF[keep], np.zeros(len(rank), bool))
@@ -93,8 +108,10 @@ def kept_maps(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> n
 
 
 def contribution_to(bench: Workbench, found: Triplet, step: Step | None, how: str) -> Contribution | None:
-    """What a step found where that is stored, else the quadratic approximation, which takes one pass; None for no
-    step."""
+    """The contributions of a step, where they are stored; else the quadratic approximation, which takes one pass.
+
+    None where there is no step.
+    """
     if step is None:
         return None
     cause = cause_of(bench.layers, step)
@@ -133,7 +150,7 @@ def drawing(
 
 
 def strongest(values: np.ndarray | None) -> list[int]:
-    """The channels of the contributions that are named: the largest, fewer only where not so many contribute at all."""
+    """The channels of the contributors that are named: the largest ones, fewer where not so many contribute at all."""
     if values is None:
         return []
     ranked = np.argsort(-values, kind="stable")[:_NAMED]
@@ -141,14 +158,16 @@ def strongest(values: np.ndarray | None) -> list[int]:
 
 
 def more_than_all(values: np.ndarray) -> str:
-    """What explains parts of an effect of more than 100 %; "" where there are none."""
+    """A sentence that explains parts of an effect of more than 100 %; "" where there are none."""
     return ", more than 100 % where other maps work against it" if (values > 1).any() else ""
 
 
 @one_sight()
 def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str | None) -> dict[int, str]:
-    """The address of the first learned feature of every map whose cell has room for it. The files that these depend on
-    are looked at once for all of them."""
+    """The address of the first learned feature of every map whose cell has room for it, by channel.
+
+    The files that these depend on are looked at once for all of them.
+    """
     large = [cell.channel for cell in cells if min(cell.rect.width, cell.rect.height) >= FACE]
     faces = {channel: pictures.first_crop(bench, FeatureMap(layer.index, channel), example) for channel in large}
     return {channel: address for channel, address in faces.items() if address}

@@ -12,12 +12,16 @@ from aevis_dash.layouts.layer import HEIGHT, pinned_layer
 from aevis_dash.workbench import Triplet, Workbench
 
 GAP = 8
-"""Pixels between treemaps that stand side by side."""
+"""The pixels between treemaps that stand side by side."""
 
 
 def pinned_ones(bench: Workbench, found: Triplet | None, view: View, data: dict[str, Any]) -> dict[str, Any]:
-    """The `pinned` layers that stand beside the shown one, its own `place` among them, and its `name` where any
-    does."""
+    """The pinned layers that stand beside the shown one.
+
+    Returns:
+        The layers as `pinned`; the `place` of the shown layer among them; and its `name`, where any layer stands beside
+        it.
+    """
     if found is None:
         return {"pinned": [], "place": {"order": 0}, "name": []}
     slots = [pinned_layer(n, figure_of(bench, found, view, n, data), view.pinned.index(n)) for n in beside(view)]
@@ -26,23 +30,26 @@ def pinned_ones(bench: Workbench, found: Triplet | None, view: View, data: dict[
 
 
 def beside(view: View) -> tuple[str, ...]:
-    """The pinned layers that stand beside the shown one."""
+    """The names of the pinned layers that stand beside the shown one."""
     return tuple(name for name in view.pinned if name != view.layer)
 
 
 def width_of(data: dict[str, Any], view: View) -> float:
-    """The width of each treemap in pixels, where pinned ones stand beside the shown one."""
+    """The width of each treemap in pixels, where pinned layers stand beside the shown one; None otherwise."""
     columns = len(beside(view)) + 1
     return ((data.get("width") or 760) - GAP * (columns - 1)) / columns
 
 
 def height_of(data: dict[str, Any] | None) -> int:
-    """The height of each treemap in pixels, which the page says."""
+    """The height of each treemap in pixels, as the page says it."""
     return int((data or {}).get("height") or HEIGHT)
 
 
 def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dict[str, Any]) -> Any:
-    """The treemap of a pinned layer, with the contributions of the step that led there and the map one led on from."""
+    """The treemap of a pinned layer.
+
+    It shows the contributions of the step that led there, and marks the map that the trail led on from.
+    """
     colours = theme(data.get("theme") == "dark")
     try:
         traced = contribution_to(bench, found, step_to(view, name), view.how)
@@ -54,12 +61,12 @@ def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dic
 
 
 def step_to(view: View, layer: str) -> Step | None:
-    """The last step on the way here that traced to the layer, None where none did."""
+    """The last step on the way here that traced to the layer; None where no step did."""
     steps = [view.steps[number] for number in view.path]
     return next((s for s in reversed(steps) if not s.is_flip and s.source == layer), None)
 
 
 def map_in(view: View, layer: str) -> int | None:
-    """The map of the layer from which the last such step traced on."""
+    """The map of the layer from which the last step on the way here traced on; None where no step did."""
     steps = [view.steps[number] for number in view.path]
     return next((s.map for s in reversed(steps) if not s.is_flip and s.layer == layer), None)

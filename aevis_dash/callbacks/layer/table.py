@@ -1,4 +1,4 @@
-"""The layer's table: the same maps as in the treemap with their values, sorted by any column, and as CSV."""
+"""The table of a layer: the maps of its treemap with their values, sorted by any column, and as CSV."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from aevis_dash.layouts.layer import Row, table
 from aevis_dash.workbench import Workbench
 
 ROWS = 200
-"""Rows that are shown; the CSV has all."""
+"""The number of rows that are shown at most. The CSV has all rows."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the table; nothing is asked for while it is closed."""
+    """Add the callbacks of the table. Nothing is asked for while the table is closed."""
 
     @app.callback(
         Output(ids.TABLE, "children"),
@@ -98,12 +98,12 @@ def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]
 
 
 def order_of(columns: Sequence[str], order: dict[str, Any] | None) -> tuple[str, bool]:
-    """The column by which the table is sorted and whether upwards; no column where it follows the treemap."""
+    """The column by which the table is sorted, and whether upwards; no column where it follows the treemap."""
     return (order["column"], order["up"]) if order and order["column"] in columns else ("", False)
 
 
 def in_order_of(columns: Sequence[str], rows: list[Row], order: dict[str, Any] | None) -> list[Row]:
-    """The rows sorted by a column, those that are equal there in the treemap's order."""
+    """The rows sorted by a column. Rows that are equal there keep the treemap's order."""
     column, up = order_of(columns, order)
     if not column:
         return rows
@@ -112,15 +112,18 @@ def in_order_of(columns: Sequence[str], rows: list[Row], order: dict[str, Any] |
 
 
 def order_after(before: dict[str, Any] | None, column: str) -> dict[str, Any]:
-    """The order after a click on a column: the largest first, words and channels the smallest; the other way round
-    where it was sorted by that column already."""
+    """The order after a click on a column.
+
+    Numbers begin with the largest, words and channels with the smallest. The order is reversed where the table was
+    already sorted by that column.
+    """
     if before and before["column"] == column:
         return {"column": column, "up": not before["up"]}
     return {"column": column, "up": column in ("map", "sets", "part")}
 
 
 def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """The table as comma-separated values with a line of names."""
+    """The table as comma-separated values, with a first line of names."""
     import pandas as pd  # loading it takes half a second, and few visitors take the table with them
 
     return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n", na_rep="nan")

@@ -1,4 +1,4 @@
-"""The layer: the treemap of critical maps, with contributions where the layer was traced to."""
+"""The station of the layer: its treemap of critical maps, with contributions where the layer was traced to."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Triplet, Workbench
 
 _WAYS = {"solved": "the solver", "quadratic": "the quadratic approximation", "exact": "closing each map alone"}
-"""The ways of finding contributions."""
+"""The words for the ways of finding contributions."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -96,8 +96,10 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def sources_of(bench: Workbench, layer: str, known: Any) -> dict[str, Any]:
-    """The `sources`, layers that a map of this one can be traced to, and the nearest of them as the `source`; what is
-    there already stays, for another may be chosen."""
+    """The layers that a map of this layer can be traced to, as `sources`, and the nearest of them as the `source`.
+
+    Neither changes where the page knows these sources already, because another source may have been chosen among them.
+    """
     names = [bench.layers.layers[i].name for i in bench.contributions.sources(bench.layers.find(layer).index)]
     if names == known:
         return {"sources": no_update, "source": no_update}
@@ -122,9 +124,14 @@ def _title(shown: Contents) -> str:
 def asked_for(
     view: View, traced: Contribution | None, before: dict | None, solved: dict | None, cancelled: bool
 ) -> dict[str, Any]:
-    """Whether a job is to be asked for the view's contributions: once, not again where it was `cancelled` or failed.
+    """Whether a job is to be asked for the view's contributions. It is asked for once, until another way is chosen.
 
-    `before` is what this said last, `solved` what a job ended with. Choosing another way and this one asks again.
+    Args:
+        view: the view.
+        traced: the contributions that are known so far.
+        before: what this function gave last.
+        solved: what a job ended with.
+        cancelled: whether the job was cancelled. It is then not asked for again, nor is one that failed.
     """
     missing = traced is not None and traced.method != view.how
     what = json.loads(json.dumps(contributions_of(view))) if missing else None
@@ -136,8 +143,8 @@ def asked_for(
 
 
 def contributions_of(view: View) -> dict[str, Any]:
-    """What a job is asked for: the contributions, on all images at once, that the view's step and its way of finding
-    them name."""
+    """The question of a job: the contributions, on all images at once, that the view's step and its way of finding
+    name."""
     step = asdict(view.traced) if view.traced is not None else {}
     named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
     return named | {"how": view.how, "step": step | {"note": "", "parent": -1, "on": ""}}
@@ -146,7 +153,7 @@ def contributions_of(view: View) -> dict[str, Any]:
 def traced_winners(
     bench: Workbench, found: Triplet, view: View, traced: Contribution | None, shown: Contents, waiting: bool
 ) -> list:
-    """What was traced, on which image, and the strongest contributors."""
+    """What was traced, on which image, and the strongest contributors, as parts of the page."""
     step, values = view.traced, shown.contribution
     if traced is None or step is None or values is None:
         return []
@@ -179,7 +186,8 @@ def _effect(step: Step, label: str) -> str:
 
 
 def _how(traced: Contribution, row: int, coming: str | None) -> list[Sentence]:
-    """Which way of finding contributions is shown, what it leaves unexplained, and which others a job will find."""
+    """Sentences on how the shown contributions were found, what they leave unexplained, and what a job will still
+    find."""
     left = "" if traced.method == "exact" else f"; {traced.residual[row]:.0%} is left unexplained"
     said = [Sentence(f"Found by {_WAYS[traced.method]}{left}.")]
     if traced.unsolved:

@@ -1,4 +1,5 @@
-"""Clicks on the network that need the server: the layer, what stands open, which datapaths are shown and compared."""
+"""Clicks on the network that need the server: for the layer, for open groups, and for the datapaths that are
+compared."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from aevis_dash.geometry.focus import toggle
 from aevis_dash.workbench import Triplet, Workbench
 
 BEST = 3
-"""Maps named at most for a part that is looked for."""
+"""The number of maps, at most, that are named for a part in the search."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -74,13 +75,13 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def targets_of(bench: Workbench, view: View) -> tuple[str, ...]:
-    """The images that may be the view's target; none without datapaths."""
+    """The file names of the images that may be the view's target; none where the datapaths are not stored."""
     triplet = stored_triplet(bench, view)
     return tuple(triplet.plan.candidates) if triplet is not None else ()
 
 
 def findable(bench: Workbench) -> list[dict[str, str]]:
-    """What can be looked for: the layers, and where parts are known the maps that detect each of them best."""
+    """The options of the search: the layers, and where parts are known, the maps that detect each of them best."""
     layers = [{"label": layer.name, "value": layer.name} for layer in bench.layers.layers]
     return [*layers, *_detectors(bench.layers, bench.learning.part_names() or ())]
 
@@ -98,7 +99,15 @@ def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, st
 
 
 def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:
-    """The view after a key on the river or a layer clicked there, or after a layer or a map was found."""
+    """The view after a key or a click on the river, or after something was found by the search.
+
+    Args:
+        bench: the workbench of the workspace.
+        triplet: the view's datapaths.
+        view: the view before.
+        by: the ID of the component; ids.FIND for the search.
+        what: the option that was found, LAYER or LAYER:CHANNEL; else the key or click, as assets/network.js sends it.
+    """
     tree, placed = groups_of(bench), placed_of(bench, triplet, view)
     if by == ids.FIND:
         name, _, channel = what.partition(":")
@@ -111,7 +120,10 @@ def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -
 
 
 def _keyed(bench: Workbench, view: View, placed: Columns, key: dict[str, Any]) -> tuple[str, int | None]:
-    """Where a key leads from the shown layer: "step" columns on, to a "layer" by name, or to its group."""
+    """The name of the group that a key toggles, "" for none, and the layer that it leads to, None for none.
+
+    A key leads some columns on ("step"), to a "layer" by name, or else to the group around the shown layer.
+    """
     if "layer" in key:
         return "", bench.layers.find(key["layer"]).index
     here = bench.layers.find(view.layer).index if view.layer else 0
@@ -123,13 +135,14 @@ def _keyed(bench: Workbench, view: View, placed: Columns, key: dict[str, Any]) -
 
 
 def innermost(placed: Columns, layer: int) -> str:
-    """The name of the smallest group that is shown around a layer, "" for none."""
+    """The name of the smallest group that is shown around a layer; "" where there is none."""
     around: list[Group] = [g for g in placed.groups if g.holds(layer, layer)]
     return min(around, key=lambda g: g.size).name if around else ""
 
 
 def compared_in(triplet: Triplet | None, chosen: list[str]) -> tuple[str, ...]:
-    """The images to compare with, as many as can be; none where they are the triplet's own."""
+    """The images to compare with, as many as are possible; () where they are the triplet's own, or there is no
+    triplet."""
     if triplet is None or set(chosen) == {triplet.image(Role.SOURCE), triplet.image(Role.TARGET)}:
         return ()
     return tuple(chosen[: DATAPATHS - 1])

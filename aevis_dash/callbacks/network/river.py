@@ -1,4 +1,4 @@
-"""The network: the river of the chosen triplet."""
+"""The station of the network: the river of the chosen triplet, or another picture of its datapaths."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ RIVER = {
     "minimap": Output(ids.MINIMAP, "children"),
     "wanted": Output(ids.WANTED, "data"),
 }
-"""What is drawn at every answer."""
+"""The outputs that are drawn at every answer."""
 PATHS = {
     "members": Output(ids.TRIPLET, "children"),
     "targets": Output(ids.TARGET, "options"),
@@ -70,9 +70,10 @@ PATHS = {
     "beside": Output(ids.BESIDE, "options"),
     "compared": Output(ids.BESIDE, "value"),
 }
-"""What is said anew only where other datapaths are shown."""
+"""The outputs that are drawn anew only where other datapaths are shown."""
 OF = ("example", "method", "share")
-"""Fields of the view of which the river is: clicks on it are taken for no other (assets/controls.js, `shows`)."""
+"""The fields of the view that say which river is shown. Clicks on it count for no other river (assets/controls.js,
+`shows`)."""
 _DOTS = Sentence("Each dot is a layer. Its height says how similar adv's datapath is to another's; 1 is the same.")
 _NONE = "The datapaths of this example are not extracted."
 
@@ -103,14 +104,15 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def without_motion(figure: go.Figure) -> Drawing:
-    """The figure drawn at once: another river does not come out of the one before."""
+    """The figure, without the animation by which a changed figure comes out of the one before, as this is another
+    river."""
     drawn = figure.to_plotly_json()
     drawn["layout"].pop("transition", None)
     return drawn
 
 
 def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
-    """Why the last extraction gave nothing, a sentence, where it was of what the view shows; "" else."""
+    """The reason why the last extraction gave nothing, where it was one of what the view shows; "" otherwise."""
     same = all((ready or {}).get(name) == (data or {}).get(name) for name in OF)
     return (ready or {}).get("failed", "") if same else ""
 
@@ -118,8 +120,14 @@ def failure(ready: dict[str, Any] | None, data: dict[str, Any] | None) -> str:
 def draw(
     bench: Workbench, data: dict[str, Any] | None, landed: Collection[str] = (), failed: str = ""
 ) -> dict[str, Any]:
-    """What RIVER and PATHS are for a view; `landed` says which parts an extraction has just ended with, `failed` why
-    the last one gave nothing."""
+    """The values of RIVER and PATHS for a view.
+
+    Args:
+        bench: the workbench of the workspace.
+        data: the part of the view that the network is drawn from.
+        landed: which parts an extraction has just ended with, FIRST and NULLS.
+        failed: the reason why the last extraction gave nothing; "" where it did not fail.
+    """
     view, colours = checked_view(data, bench), theme((data or {}).get("theme") == "dark")
     if view.example is None:
         return _nothing("Choose an example on the left.", "", [], colours)
@@ -154,15 +162,21 @@ def draw(
 
 
 def _nothing(text: str, note: Any, members: list, colours: Theme, wanted: Any = no_update) -> dict[str, Any]:
-    """The station while there is no river: why, in the picture and under it."""
+    """The values of RIVER and PATHS while there is no river. The reason stands in the picture and under it."""
     river = {"figure": notice(text, colours, HEIGHT), "note": note, "minimap": minimap(""), "wanted": wanted}
     return river | {"members": members, "targets": [], "target": None, "beside": [], "compared": []}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The river or the dots, sentences on what they say and on how to read them, and the whole network small, as an
-    address."""
+    """What the network station shows.
+
+    Attributes:
+        figure: the river or the dots.
+        said: sentences on what the picture shows.
+        note: sentences on how to read it.
+        small: the address of a picture of the whole network; "" for none.
+    """
 
     figure: go.Figure
     said: list[Sentence]
@@ -171,8 +185,15 @@ class Picture:
 
 
 def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, coming: bool = True) -> Picture:
-    """What the network station shows of a view; `coming` says whether the null targets' datapaths that are not there
-    are being extracted."""
+    """What the network station shows of a view.
+
+    Args:
+        bench: the workbench of the workspace.
+        found: the view's datapaths.
+        view: the view.
+        colours: the colours of the page.
+        coming: whether missing datapaths of null targets are being extracted.
+    """
     graph, placed = bench.layers, placed_of(bench, found, view)
     layers = bench.datapaths.distances(found, view.distance)
     members = found.members(view.compared)
@@ -208,7 +229,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
 
 
 def _doubt(found: Triplet) -> list[Sentence]:
-    """Said where the solver of the datapaths did not come to an end."""
+    """A sentence where the solver of some datapaths ended too early; none otherwise."""
     count = sum(path.unsolved for path in found.paths)
     return [Sentence(unsolved_note(f"{count} of {len(found.paths)} datapaths", "Eq. 5"))] if count else []
 
@@ -219,7 +240,10 @@ def groups_of(bench: Workbench) -> tuple[Group, ...]:
 
 
 def placed_of(bench: Workbench, found: Triplet, view: View) -> Columns:
-    """What of the network stands open in a view, and where: by default what happens between the activations."""
+    """Where the layers and groups of the network stand in a view, and which of the groups are open.
+
+    By default groups are open where much happens by the distance of the activations.
+    """
     graph, tree = bench.layers, groups_of(bench)
     default = quiet(graph, tree, interest(bench.datapaths.distances(found, "activations")))
     seen = [graph.find(name).index for name in (view.layer, *view.pinned) if name]
@@ -227,12 +251,12 @@ def placed_of(bench: Workbench, found: Triplet, view: View) -> Columns:
 
 
 def levels_of(placed: Columns) -> list[range]:
-    """The layers of every column, which are measured as one."""
+    """The layers of every column. The layers of one column are measured as one level."""
     return [range(column.first, column.last + 1) for column in placed.columns]
 
 
 def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> River:
-    """The paper's river, its scale that of the layers, whatever is closed."""
+    """The paper's river. Its scale is that of single layers, whatever groups are closed."""
     if view.gap == "equal":
         return river(even_out(distance))
     return river(distance, float(np.max(layers.d1, where=np.isfinite(layers.d1), initial=0.0)))
@@ -241,7 +265,8 @@ def _river(view: View, distance: DatapathDistance, layers: DatapathDistance) -> 
 def _strands(
     bench: Workbench, found: Triplet, view: View, seen: Pairs, names: Mapping[str, str]
 ) -> tuple[Drawn, Sentence]:
-    """Two to eight datapaths in the order, and on the scale, of all layers; and how faithful that is."""
+    """The curves of two to eight datapaths, in the order and on the scale of all layers, and a sentence on their
+    fit."""
     every = bench.datapaths.distances_between(found, view.compared, view.distance)
     whole = strands(strands_evened(every) if view.gap == "equal" else every)
     here = strands(strands_evened(seen) if view.gap == "equal" else seen, whole.order, whole.widest)
@@ -252,13 +277,13 @@ def _strands(
 
 
 def _similar(name: str, seen: Pairs) -> dict[str, np.ndarray]:
-    """(C,) similarity of adv to every other datapath."""
+    """The similarity (C,) of adv to every other datapath at each column, by the other datapath's key."""
     with_adv = {pair: d for pair, d in seen.items() if Role.ADVERSARIAL in pair}
     return {next(key for key in pair if key != Role.ADVERSARIAL): similarity(name, d) for pair, d in with_adv.items()}
 
 
 def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
-    """Every image with a datapath that adv's can be compared with."""
+    """The options of all images with a datapath that adv's can be compared with."""
     kinds = [
         ("src", [found.plan.example.source]),
         ("tar", found.plan.candidates),
@@ -272,7 +297,7 @@ def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
 
 
 def _cost(bench: Workbench, view: View) -> str:
-    """What there is to extract before the river can be drawn, and what after it."""
+    """A sentence on what has to be extracted before the river can be drawn, and what after that."""
     wanted = wanted_of(view, bench.workspace.settings.extraction)
     plan = bench.datapaths.plan(bench.workspace.example(view.example or ""), wanted)
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)

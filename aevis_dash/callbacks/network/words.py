@@ -1,4 +1,4 @@
-"""The river and its datapaths in sentences."""
+"""Sentences about the river and its datapaths."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,15 +10,21 @@ from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Triplet
 
 Pairs = Mapping[tuple[str, str], np.ndarray]
-"""(C,) distances of two datapaths at every column, by their keys."""
+"""The distances (C,) of two datapaths at every column, by the datapaths' keys."""
 MOST_STRETCHES = 3
-"""Stretches that are told in words, the longest ones."""
+"""The number of stretches that are told in words; the longest ones are."""
 CAUTION = Sentence("Critical maps are no proof of a cause; flipping maps back tests whether they are.")
 
 
 def course(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistance) -> list[Sentence]:
-    """Where the adversarial's path leaves src, crosses and joins tar, with the distances that say so, and where it does
-    not; `distance` at every layer."""
+    """Sentences on where adv's datapath leaves src's, crosses over and joins tar's, and on which of these it does
+    nowhere.
+
+    Args:
+        graph: the layers of the network.
+        found: the stretches of layers that show a pattern.
+        distance: the distances of the triplet at every layer.
+    """
     nulls = len(distance.null_share)
     if not np.isfinite(distance.d2 + distance.d3).any():
         return [Sentence("The distances of adv to src and tar are undefined at every layer.")]
@@ -50,7 +56,7 @@ def _stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) ->
 
 
 def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern]) -> list[Sentence]:
-    """What adv does nowhere, and how far from src to tar it is at the last layer where that is known, beside chance."""
+    """Sentences on what adv does nowhere, and on how far from src to tar it is at the last layer, beside chance."""
     last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
     low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
     share = distance.share[last]
@@ -81,7 +87,7 @@ def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern])
 
 
 def distances_apart(seen: Pairs) -> list[Sentence]:
-    """How far adv is from each other datapath that is shown, first and last: (C,) distances by two keys."""
+    """Sentences on how far adv is from each other datapath that is shown, at the first column and at the last."""
     said = []
     for pair, values in seen.items():
         known = values[np.isfinite(values)]
@@ -92,7 +98,7 @@ def distances_apart(seen: Pairs) -> list[Sentence]:
 
 
 def missing_nulls(found: Triplet, coming: bool) -> list[Sentence]:
-    """Why nothing is marked yet, or at all: the datapaths of the null targets are not there."""
+    """A sentence on why no stretches are marked yet, or at all: the datapaths of the null targets are missing."""
     others = others_of(found.pending)
     if not coming:
         return [Sentence(f"Nothing is marked, because the datapaths of {others} were not extracted.")]
@@ -105,7 +111,7 @@ def missing_nulls(found: Triplet, coming: bool) -> list[Sentence]:
 
 
 def band_of_nulls(found: Triplet) -> list[Sentence]:
-    """What the faint band of the river is."""
+    """A sentence on what the faint band of the river is; none where there is no band."""
     count = len(found.nulls)
     if not count:
         return []
@@ -113,12 +119,17 @@ def band_of_nulls(found: Triplet) -> list[Sentence]:
 
 
 def others_of(count: int) -> str:
-    """So many images of other classes, drawn by chance."""
+    """The words for so many images of other classes that are drawn at random."""
     return "1 random image of another class" if count == 1 else f"{count} random images of other classes"
 
 
 def datapath_in_words(path: Datapath, label: str) -> Sentence:
-    """How much of the network an image's datapath is, and what it does alone; `label` is the class it explains."""
+    """How large a share of the network an image's datapath is, and what it does alone, in a sentence.
+
+    Args:
+        path: the datapath.
+        label: the name of the class that it explains.
+    """
     share, total = path.size / path.gates.size, path.gates.size
     exact = (
         f"{path.size:,} of {total:,} feature maps are critical, {share:.1%} (the hard set). With all others closed, "
@@ -129,5 +140,5 @@ def datapath_in_words(path: Datapath, label: str) -> Sentence:
 
 
 def lost_label(path: Datapath, label: str) -> str:
-    """Said where the hard set alone does not keep the label; "" where it does."""
+    """A sentence where the hard set alone does not keep the label; "" where it does."""
     return "" if path.keeps_hard else f"The critical maps alone are not enough: the prediction is no longer {label}."

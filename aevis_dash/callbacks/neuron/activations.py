@@ -1,4 +1,4 @@
-"""How a map fires on every compared example, beside or over their images, and what the area of interest sees."""
+"""How a map fires on every compared image, beside the images or over them, and what the area of interest sees."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ AREA = {
 
 @dataclass(frozen=True)
 class Firing:
-    """What is shown of a map: on which images it fires, by their datapaths' keys, and the area of interest."""
+    """What is shown of a map: the images on which its activations are shown, by their datapaths' keys, and the area of
+    interest."""
 
     found: Triplet
     layer: Layer
@@ -69,7 +70,7 @@ def register(app: Dash, bench: Workbench) -> None:
 def shown_maps(
     bench: Workbench, firing: Firing | None, view: View, colours: Theme, room: Room = COLUMN
 ) -> dict[str, Any]:
-    """What MAPS are: all of the figure."""
+    """The values of all outputs of MAPS, with the whole figure."""
     if firing is None:
         waits = stored_triplet(bench, view) is None
         figure = notice("No datapaths yet." if waits else "Click a feature map in the treemap.", colours, HEIGHT)
@@ -79,7 +80,7 @@ def shown_maps(
 
 
 def moved_outline(firing: Firing | None, look: str, colours: Theme) -> dict[str, Any]:
-    """What of MAPS changes with the area alone: its outline."""
+    """The values of those outputs of MAPS that change with the area of interest alone, which is its outline."""
     if firing is None:
         return {}
     changed, count = Patch(), len(firing.members) - (look == "difference")
@@ -89,7 +90,7 @@ def moved_outline(firing: Firing | None, look: str, colours: Theme) -> dict[str,
 
 
 def shown_area(bench: Workbench, firing: Firing | None) -> dict[str, Any]:
-    """What AREA is: the area in words, and what it sees of the images."""
+    """The values of AREA: the area of interest in words, and what it sees of the images."""
     if firing is None:
         return {"area": "", "seen": [], "row": row_style(3, (1, 1))}
     size = bench.workspace.settings.preprocessing.input_size
@@ -101,7 +102,8 @@ def shown_area(bench: Workbench, firing: Firing | None) -> dict[str, Any]:
 
 
 def _follow_the_pointer(app: Dash) -> None:
-    """What assets/neuron.js does at once: the field of the neuron under the pointer, and opening the larger view."""
+    """Add what assets/neuron.js does at once: it shows the field of the neuron under the pointer, and opens the larger
+    view."""
     for graph, line in ((ids.ACTIVATIONS, ids.HOVERED), (ids.LARGE_ACTIVATIONS, ids.LARGE_HOVERED)):
         app.clientside_callback(
             ClientsideFunction("neuron", "follow"),
@@ -126,7 +128,7 @@ def _figure(bench: Workbench, firing: Firing, look: str, colours: Theme, room: R
 
 
 def firing_of(bench: Workbench, view: View) -> Firing | None:
-    """Where the view's map fires: the images that the view compares; None without a map or datapaths."""
+    """The view's map on the images that the view compares; None without a map or datapaths."""
     found = stored_triplet(bench, view)
     if found is None or view.layer is None or view.map is None:
         return None
@@ -135,12 +137,13 @@ def firing_of(bench: Workbench, view: View) -> Firing | None:
 
 
 def firings(bench: Workbench, firing: Firing) -> dict[str, Shown]:
-    """How the map fires on each of the images, by their datapaths' keys."""
+    """The activations of the map on each of the images, by their datapaths' keys."""
     return {path: _shown(bench, firing, image) for path, image in firing.members.items()}
 
 
 def _members(found: Triplet, view: View) -> dict[str, str]:
-    """The compared images; the triplet's where the view names others than this example has."""
+    """The compared images by their datapaths' keys; the triplet's where the view names images that this example does
+    not have."""
     try:
         return found.members(view.compared)
     except AevisError:
@@ -158,7 +161,7 @@ def _class_of(bench: Workbench, firing: Firing, image: str) -> str:
 
 
 def _sights(bench: Workbench, firing: Firing) -> list[Sight]:
-    """The compared images, and what the area sees of each."""
+    """The compared images, each with what the area of interest sees of it."""
     box = None if firing.area is None else _seen(bench, firing.area)
     return [
         Sight(pictures.image(bench, image), f"{short_of(path)}, {_class_of(bench, firing, image)}", box)
@@ -167,14 +170,14 @@ def _sights(bench: Workbench, firing: Firing) -> list[Sight]:
 
 
 def _seen(bench: Workbench, area: AreaOfInterest) -> tuple[float, float, float, float]:
-    """The area's receptive field in parts of the image: left, top, width, height."""
+    """The area's receptive field as left, top, width and height, in parts of the image."""
     field, (height, width) = bench.maps.receptive_field(area), bench.workspace.settings.preprocessing.input_size
     across, down = field.right - field.left, field.bottom - field.top
     return field.left / width, field.top / height, across / width, down / height
 
 
 def area_words(bench: Workbench, firing: Firing) -> str:
-    """The area of interest, and how much of the image it sees."""
+    """The area of interest in words, and how much of the image it sees."""
     area, layer = firing.area, firing.layer
     if area is None:
         return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"

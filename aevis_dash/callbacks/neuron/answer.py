@@ -1,4 +1,4 @@
-"""The neuron: all that is said of a map, the trail that led to it, and what a flip-back of its layer found."""
+"""The station of the feature map: all that is said of a map, the trail that led to it, and a flip-back of its layer."""
 
 from dataclasses import replace
 from typing import Any
@@ -38,11 +38,11 @@ OUTPUTS = {
     "no_prediction": Output(ids.TRACE_PREDICTION, "disabled"),
 }
 MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARNED, ids.TREE)
-"""The parts of the answer, each named after a component of it."""
+"""The parts of the answer, each named after one of its components."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the neuron station."""
+    """Add the callbacks of the feature map's station."""
 
     @app.callback(
         output={**OUTPUTS, "marks": {part: mark_output(part) for part in PARTS}},
@@ -75,7 +75,15 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def describe(bench: Workbench, view: View, colours: Theme, news: frozenset[str], room: Room = COLUMN) -> dict[str, Any]:
-    """What those of OUTPUTS are for a view that belong to the `news` among PARTS."""
+    """The values of those OUTPUTS that belong to some parts of the answer.
+
+    Args:
+        bench: the workbench of the workspace.
+        view: the view.
+        colours: the colours of the page.
+        news: the parts that are wanted, some of PARTS.
+        room: the pixels that the figure of the activations has.
+    """
     firing, answer = activations.firing_of(bench, view) if news & {MAP, AREA} else None, {}
     if MAP in news:
         answer |= {"title": _title(bench, firing), "no_trace": not _traceable(bench, firing)}
@@ -102,7 +110,8 @@ def _line(bench: Workbench, view: View) -> dict[str, Any]:
 
 
 def _flip(bench: Workbench, view: View) -> dict[str, Any]:
-    """What is stored of a flip-back; where it is no step of the trail yet, the button makes it one."""
+    """What is stored of the flip-back that the view asks for. Where it is no step of the trail yet, the button makes it
+    one."""
     if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
         return {"flip": [], "no_flip": True, "no_prediction": True}
     found = bench.flips.find_stored(view.example, intervention_of(bench.layers, flip_of(view)))

@@ -1,4 +1,4 @@
-"""What is chosen at the feature map and needs the server: an area by a box, a lasso or the most active neurons."""
+"""Clicks at the feature map that need the server: choosing an area by a box, a lasso or the most active neurons."""
 
 from typing import Any
 
@@ -49,8 +49,10 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def chosen_area(bench: Workbench, view: View, by: dict[str, Any]) -> AreaOfInterest | None:
-    """The area that a box, a lasso, or a number of neurons that fire most on the traced image chooses; None where it
-    chooses none."""
+    """The area of interest that a click chooses; None where it chooses none.
+
+    It is chosen by a box, by a lasso, or by a number of neurons that fire most on the traced image.
+    """
     layer = bench.layers.find(view.layer or "")
     if "selectedData" in by:
         return snap_area(by["selectedData"], layer.index, layer.height, layer.width)

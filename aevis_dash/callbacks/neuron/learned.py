@@ -1,4 +1,4 @@
-"""The learned features of the shown map, how far they are found, and the picture made for it."""
+"""The learned features of the shown map, how far the index of them is, and the picture made for the map."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def shown_features(bench: Workbench, view: View) -> dict[str, Any]:
-    """What FEATURES are for a view: the map's patches, its part, the picture made for it."""
+    """The values of FEATURES for a view: the map's patches, its part, and the picture made for it."""
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
         none = picture(None, "of a chosen map a picture can be made")
@@ -72,7 +72,7 @@ def _picture(bench: Workbench, chosen: FeatureMap, example: str | None) -> dict[
 
 
 def best_crops(bench: Workbench, chosen: FeatureMap, by: str, example: str | None) -> list[Crop]:
-    """The crops of a map that are known so far, best first, without those of the example's own pictures."""
+    """The best known patches of a map, best first, without those of the example's own pictures."""
     learned, images = bench.learning.stored_features(by), bench.workspace.images
     if learned is None:
         return []
@@ -86,7 +86,7 @@ def best_crops(bench: Workbench, chosen: FeatureMap, by: str, example: str | Non
 
 
 def in_words(seen: int, total: int, complete: bool) -> str:
-    """How far the index is."""
+    """A sentence on how far the index of learned features is."""
     if not seen:
         return f"looking at the first of {total:,} images …"
     if seen < total:

@@ -1,4 +1,4 @@
-"""Every click that adds a step to the trail, goes along it, or changes a note."""
+"""The clicks that add a step to the trail, go along it, or change a note."""
 
 from dataclasses import replace
 

@@ -1,11 +1,11 @@
-"""What a flip-back asks and found, in sentences that say no more than the figures."""
+"""What a flip-back asks and what it found, in sentences."""
 
 from collections.abc import Callable, Sequence
 
 from aevis_dash.domain import CONTROLS, Verdict, Verification, others_drawn
 
 SHOWN = 24
-"""Maps of a flip-back shown as buttons at most."""
+"""The number of maps of a flip-back that are shown as buttons, at most."""
 _SWAPS = {
     "source": "put from src into adv",
     "adversarial": "put from adv into src",
@@ -18,18 +18,20 @@ _ORDERS = {
     "patching": "first by attribution patching",
     "integrated": "first by integrated attribution patching",
 }
-"""What the maps of each of CONTROLS are called."""
+"""The words for the maps that each of CONTROLS puts first."""
 
 
 def question(maps: Sequence[int], replacement: str) -> str:
-    """What is asked of the chosen maps of a layer, or of its smallest set."""
+    """What a flip-back asks: to replace the chosen maps of a layer, or to search for the smallest set, in a
+    sentence."""
     several = f"Do maps {', '.join(map(str, maps))}" if maps else "Which maps"
     asked = f"Does map {maps[0]}" if len(maps) == 1 else several
     return f"{asked}, {_SWAPS[replacement]}, turn the prediction?"
 
 
 def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
-    """A flip-back in sentences, the last of which is the verdict; then what the buttons below are, if not all."""
+    """What a flip-back found, in sentences. The verdict comes last, and then what the buttons below are, if not all
+    maps."""
     count, swap = len(found.maps), _SWAPS[found.replacement]
     turns, turn, gone = _turning(found, class_names)
     if found.verdict is Verdict.WHOLE_LAYER:
@@ -61,7 +63,7 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
 
 
 def verdict(found: Verification) -> str:
-    """The same in a line."""
+    """What a flip-back found, in one line."""
     count = len(found.maps)
     if not count:
         return found.verdict
@@ -77,14 +79,15 @@ def verdict(found: Verification) -> str:
 
 
 def _drawn(count: int, size: int) -> str:
-    """The `count` random sets beside a set of `size` maps; those beside a single map are single other maps."""
+    """The words for the `count` random sets beside a set of `size` maps. Beside a single map they are single other
+    maps."""
     if size == 1:
         return others_drawn(count)
     return "the one random set" if count == 1 else f"the {count} random sets"
 
 
 def _proof(found: Verification) -> str:
-    """What the controls make of maps that turn the label."""
+    """A sentence on what the controls say of maps that turn the label."""
     too, do = _too(found)
     if too:
         return f"Not proven to be the cause: {too} {do} it too."
@@ -97,7 +100,7 @@ def _proof(found: Verification) -> str:
 
 
 def _too(found: Verification) -> tuple[str, str]:
-    """What else turns the label, which makes the maps no proof of a cause, and "does" or "do"; "" for nothing."""
+    """What else turns the label, so that the maps are no proof of a cause, and "does" or "do"; "" for nothing."""
     count = len(found.maps)
     others = "one other" if found.others == 1 else f"{found.others} others"
     one = {"does": count == 1, "do": count > 1}
@@ -112,7 +115,7 @@ def _too(found: Verification) -> tuple[str, str]:
 
 
 def _orders(found: Verification) -> str:
-    """How many maps it takes by each order that knows of no datapath."""
+    """A sentence on how many maps it takes by each order that knows of no datapath."""
     by = {"difference": "difference", "patching": "attribution patching", "integrated": "integrated"}
     counts = [
         f"{count if count >= 0 else 'more than all'} by {by[name]}"
@@ -129,8 +132,10 @@ def _chance(found: Verification, share: str, do: str) -> str:
 
 
 def _controls(found: Verification, what: Callable[[Verification, int], str]) -> str:
-    """What as many maps by each order of CONTROLS do, those together that do the same; maps are no control of
-    themselves."""
+    """A sentence on what as many maps by each order of CONTROLS do. Orders that do the same are named together.
+
+    Maps are no control of themselves, so orders that begin with the same maps are left out.
+    """
     count, said = len(found.maps), {}
     for i, name in enumerate(CONTROLS):
         said.setdefault("" if found.controls_same[i] else what(found, i), []).append(name)
@@ -148,7 +153,7 @@ def _does_it(found: Verification, control: int) -> str:
 
 
 def _those(count: int, names: Sequence[str]) -> str:
-    """As many maps by orders of CONTROLS."""
+    """The words for as many maps by some orders of CONTROLS."""
     the = "the one" if count == 1 else f"the {count}"
     return f"{the} {_listed([_ORDERS[name] for name in names])}"
 
@@ -158,7 +163,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _turning(found: Verification, class_names: Sequence[str]) -> tuple[str, str, str]:
-    """What turning the label is, said of one, of several, and after "not"."""
+    """The words for turning the label: of one, of several, and after "not"."""
     if found.wanted < 0:
         name = class_names[found.before]
         return f"takes {name} away", f"take {name} away", f"take {name} away"

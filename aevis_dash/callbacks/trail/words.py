@@ -1,4 +1,4 @@
-"""The trail in words, and what to do next; the moves in it are those of assets/trail.js."""
+"""The trail in words, and what to do next. The moves that it names are those of assets/trail.js."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from aevis_dash.workbench.flips import Choice
 
 
 def in_words(step: Step) -> str:
-    """What was asked, as a short text."""
+    """What a step asks, as a short text."""
     if step.is_flip:
         return f"flip {_maps(step.maps)} of {step.layer}"
     if _is_of_prediction(step):
@@ -25,7 +25,7 @@ def in_words(step: Step) -> str:
 
 
 def nodes(bench: Workbench, view: View) -> list[Node]:
-    """Every step of the tree, each under the one it follows, with what came of it."""
+    """Every step of the tree with what came of it, each under the step that it follows."""
     path, order = set(view.path), _in_order(view.steps)
     donors = bench.flips.donors(view.example) if view.example and any(map(_is_of_one_map, view.steps)) else ()
     return [
@@ -42,22 +42,24 @@ def nodes(bench: Workbench, view: View) -> list[Node]:
 
 
 def crumbs(view: View) -> list[tuple[int, str]]:
-    """The steps that led here, by number and in words, from what was traced first to what is nearest to the image; what
-    came before the prediction was traced did not lead here."""
+    """The steps that led here, by number and in words, from what was traced first to what is nearest to the image.
+
+    What came before the prediction was traced did not lead here, and is left out.
+    """
     path = view.path
     begin = max((i for i, number in enumerate(path) if _is_of_prediction(view.steps[number])), default=0)
     return [(number, in_words(view.steps[number])) for number in path[begin:]]
 
 
 def here(view: View) -> str:
-    """Where the user is now."""
+    """Where the user is now, as a short text."""
     if view.layer is None:
         return ""
     return view.layer + (f" map {view.map}" if view.map is not None else "")
 
 
 def hint(bench: Workbench, view: View) -> str:
-    """The next step, as one sentence."""
+    """What to do next, as one sentence."""
     if view.example is None:
         return "Choose an example on the left."
     if stored_triplet(bench, view) is None:
@@ -88,7 +90,7 @@ def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str
 
 
 def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification, donors: Sequence[str]) -> str:
-    """What the control says of a map that a search chose among the contributors of the traces to its layer."""
+    """What the control says of a map that a search chose, where the same choice was made with donors; "" otherwise."""
     before = view.steps[step.parent] if step.parent >= 0 and _is_of_one_map(step) else None
     triplet = stored_triplet(bench, view)
     if before is None or before.source != step.layer or before.on != Role.ADVERSARIAL or triplet is None:
@@ -105,7 +107,7 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
 
 
 def _ways(view: View) -> tuple[str, ...]:
-    """The ways of finding contributions whose results are told, the chosen one first."""
+    """The ways of finding contributions whose results are told, first the one that the view names."""
     return tuple(dict.fromkeys((view.how, "solved", "quadratic")))
 
 
@@ -132,7 +134,7 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
 
 
 def _in_order(steps: Sequence[Step], parent: int = -1) -> list[int]:
-    """The numbers of the steps as a tree is read: each followed by what follows it."""
+    """The numbers of the steps in the order in which a tree is read: each is followed by the steps that follow it."""
     return [n for i, step in enumerate(steps) if step.parent == parent for n in (i, *_in_order(steps, i))]
 
 
