@@ -1,4 +1,4 @@
-"""The strip of warnings: what is doubtful about the whole workspace, looked at again at every choice and result."""
+"""The strip of warnings: what is doubtful about the whole workspace, looked up again after every choice and result."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from aevis_dash.workbench import Workbench
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callback; the page comes with the warnings of its first moment."""
+    """Add the callback. The page comes with the warnings that there are when it is loaded."""
 
     @app.callback(
         Input(ids.PATHS_VIEW, "data"),

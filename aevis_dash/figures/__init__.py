@@ -1,1 +1,1 @@
-"""Pure functions from domain and geometry values to plotly figures."""
+"""Pure functions that turn values of the domain and of geometry into plotly figures."""

@@ -1,4 +1,7 @@
-"""The area of interest: what was drawn or clicked on an activation map as whole neurons, and its outline as a path."""
+"""The area of interest on an activation map: which whole neurons were drawn around or clicked, and their outline.
+
+Cell i of a map spans i - 0.5 to i + 0.5.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,8 +13,8 @@ from aevis_dash.domain import AreaOfInterest, area_of_neurons
 
 
 def outline(area: AreaOfInterest) -> str:
-    """The border of the chosen neurons as one path: cell i spans i - 0.5 to i + 0.5. Loops around neurons run clockwise
-    on the screen, where row 0 is on top, those around holes the other way."""
+    """The border of the chosen neurons as one SVG path. It is clockwise around neurons, and the other way around
+    holes."""
     return "".join(
         "M" + "L".join(f"{area.left + x - 0.5},{area.top + y - 0.5}" for x, y in loop) + "Z"
         for loop in _loops(area.chosen)
@@ -19,7 +22,7 @@ def outline(area: AreaOfInterest) -> str:
 
 
 def _loops(chosen: np.ndarray) -> Iterator[list[tuple[int, int]]]:
-    """The closed borders of the chosen cells (H, W) as corners (x, y); points on straight lines are none."""
+    """The closed borders of the chosen cells (H, W) as corners (x, y). Points on straight lines are left out."""
     around = np.pad(chosen, 1)
     inner = around[1:-1, 1:-1]
     sides = (  # a cell's neighbour there, and the ends of the border to it, clockwise
@@ -43,17 +46,25 @@ def _loops(chosen: np.ndarray) -> Iterator[list[tuple[int, int]]]:
 
 
 def _corners(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The points of a closed loop at which it turns."""
+    """Those points of a closed loop at which it turns."""
     ahead, behind = [*loop[1:], loop[0]], [loop[-1], *loop[:-1]]
     return [point for b, point, a in zip(behind, loop, ahead, strict=True) if (b[0] != a[0]) and (b[1] != a[1])]
 
 
 def snap_area(selected: Mapping[str, Any] | None, layer: int, height: int, width: int) -> AreaOfInterest | None:
-    """The whole cells of a plotly selection (box or lasso, on any subplot), inside a height x width map.
+    """The whole cells that a plotly selection covers, as an area of interest.
 
-    Each border of a box goes to the nearest border between cells (cell i spans i - 0.5 to i + 0.5); a box within
-    one cell takes that cell. A lasso takes the cells whose centres it encloses, or the one it lies in. None without a
-    selection, or for one that lies outside the map.
+    Each border of a box goes to the nearest border between cells; a box inside one cell takes that cell. A lasso takes
+    the cells whose centres it encloses, or the one cell that it lies in.
+
+    Args:
+        selected: plotly's selection by a box or a lasso, on any subplot; None for none.
+        layer: the index of the layer.
+        height: the height of the map in neurons.
+        width: its width in neurons.
+
+    Returns:
+        The area; None without a selection, or where it lies outside the map.
     """
     ends = (selected or {}).get("range") or (selected or {}).get("lassoPoints") or {}
     across = next((values for axis, values in ends.items() if axis.startswith("x")), None)
@@ -83,7 +94,7 @@ def _cells_inside(x: np.ndarray, y: np.ndarray, height: int, width: int) -> np.n
 
 
 def _snap(ends: list[float], size: int) -> tuple[int, int]:
-    """First cell and the one after the last, clipped to 0..size; equal where nothing is left."""
+    """The first cell and the one after the last, within 0..size; they are equal where nothing is left."""
     low, high = min(ends) + 0.5, max(ends) + 0.5
     first, last = math.floor(low + 0.5), math.floor(high + 0.5)
     if first == last:

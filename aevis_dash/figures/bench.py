@@ -1,4 +1,5 @@
-"""The bench of the extraction methods as a figure: a panel for each line, a dot with its interval for each method."""
+"""The figure of the bench of extraction methods: a panel for each line, and in it a dot with its interval for each
+method."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,12 @@ _DOT, _DEFAULT = "#6b7280", "#0072b2"
 
 
 def bench_figure(methods: Mapping[str, Mapping[str, Estimate]], lines: Mapping[str, str]) -> go.Figure:
-    """`methods` holds every method's estimates by line, the default first; `lines` are the lines drawn, with titles."""
+    """The figure of the bench.
+
+    Args:
+        methods: the estimates of every method by line, the default method first.
+        lines: the titles of the lines that are drawn, by their names.
+    """
     names, count = list(methods), -(-len(lines) // _COLUMNS)
     figure = make_subplots(
         count, _COLUMNS, subplot_titles=list(lines.values()), shared_yaxes=True, horizontal_spacing=0.02

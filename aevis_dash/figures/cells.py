@@ -1,4 +1,4 @@
-"""Feature maps as cells: two fills, a face, a number, and what is marked; for the treemap and the matrix alike."""
+"""Feature maps as cells, for the treemap and the matrix alike: two fills, a face, a number, and marks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,26 +13,32 @@ from aevis_dash.geometry.treemap import Cell, Rect
 
 EDGE = 2
 NUMBER_WIDTH, NUMBER_HEIGHT = 24, 20
-"""The smallest cell, in pixels, that is given its channel's number."""
+"""The width and the height in pixels of the smallest cell that shows the number of its channel."""
 FACE = 28
-"""The smallest cell, in pixels, that is given its learned feature as a face."""
+"""The side in pixels of the smallest cell that shows its learned feature as a face."""
 SMALL = 14
-"""Side of a cell, in pixels, below which outlines and frames are thinner and dots finer."""
+"""The side in pixels of a cell below which outlines and frames are thinner and dots finer."""
 NOWHERE = "M0,0Z"
-"""The path of no frames."""
+"""An SVG path that draws nothing, for no frames."""
 OVER_FACE = 0.55
-"""Opacity of the fills over a face."""
+"""The opacity of the fills over a face."""
 
 
 @dataclass(frozen=True)
 class Encoding:
     """What the cells of a layer show.
 
-    difference   (n_l,), e.g. acti(adv) - acti(src): the solid fill's height is |difference| over its largest among the
-                 cells, its tone the sign; `pair` says which two
-    contribution (n_l,), parts of the effect: the dotted fill's height over the layer's largest; None for no dots
-    selected     the channel in a bold frame; `marked` ones carry a star, `picked` ones a dotted frame
-    labels       a name by channel, written where there is room and in the hover; `faces` the address of a picture
+    Attributes:
+        difference: the difference of activations of each map, (n_l,), such as acti(adv) - acti(src). The height of the
+            solid fill is |difference| over its largest among the cells, and its tone is the sign.
+        contribution: the parts of the effect, (n_l,), which are the height of the dotted fill over the layer's largest;
+            None for no dots.
+        selected: the channel in a bold frame.
+        pair: the two roles whose activations are compared.
+        marked: the channels with a star.
+        picked: the channels in a dotted frame.
+        labels: a name by channel, which stands in the cell where there is room, and in the hover.
+        faces: the address of a picture by channel.
     """
 
     difference: np.ndarray
@@ -48,9 +54,17 @@ class Encoding:
 def cells_drawing(
     cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme, width: float, height: float
 ) -> Drawing:
-    """The cells of `regions`; a pixel of the layout is one of the screen at its own width.
+    """The cells as plotly.js reads them, at one pixel of the screen for each pixel of the layout.
 
-    Hover, click and selection meet the one trace "maps", whose customdata is [channel]. `regions` are for the hover.
+    Hover, click and selection meet the one trace "maps", whose customdata is [channel].
+
+    Args:
+        cells: the rectangles of the maps.
+        regions: the regions of the maps, for the hover.
+        encoding: what the cells show.
+        theme: the colours.
+        width: of the whole, in pixels.
+        height: of the whole, in pixels.
     """
     faced = faced_cells(cells, encoding)
     data = [_solid(cells, encoding, faced, theme)]
@@ -70,20 +84,20 @@ def faced_cells(cells: Sequence[Cell], encoding: Encoding) -> dict[int, str]:
 
 
 def box(rect: Rect, inset: float, **style: Any) -> dict[str, Any]:
-    """A rectangle of at least half its size with `inset` pixels taken off each side, as a shape."""
+    """A rectangle with `inset` pixels taken off each side, but at most half its size, as a plotly shape."""
     x0, x1, y0, y1 = _corners(rect, inset)
     return {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, **style}
 
 
 def small_text(text: str, x: float, y: float, colour: str) -> dict[str, Any]:
-    """A small text that begins at x and stands in the middle of y, as an annotation."""
+    """A small text that begins at x and is centred on y, as a plotly annotation."""
     font = {"color": colour, "size": TEXT_SIZE - 1}
     place = {"x": x, "y": y, "xanchor": "left", "yanchor": "middle"}
     return {"text": plain(text), "font": font, "showarrow": False, "borderpad": 0, **place}
 
 
 def together(paths: Sequence[str] | frozenset[str]) -> str:
-    """How the maps that datapaths share are called: "src ∩ adv"; "in no datapath" for none."""
+    """The words for the maps that some datapaths share: "src ∩ adv"; "in no datapath" for none."""
     return " ∩ ".join(short_of(path) for path in in_order(paths)) or "in no datapath"
 
 
@@ -116,7 +130,7 @@ def _round(values: Sequence[float]) -> list[float]:
 
 
 def _bars(rects: Sequence[Rect], **style: Any) -> dict[str, Any]:
-    """Free rectangles: each bar has its own place, width, base and height. A selection does not fade them."""
+    """Rectangles as bars, each with its own place, width, base and height. A selection does not fade them."""
     kept = {"marker": {"opacity": 1}}
     return {
         "type": "bar",
@@ -131,7 +145,7 @@ def _bars(rects: Sequence[Rect], **style: Any) -> dict[str, Any]:
 
 
 def _lower_part(rect: Rect, part: float) -> Rect:
-    """The lower `part` of a cell."""
+    """The lowest `part` of a cell, from 0 to 1."""
     part = min(max(part, 0.0), 1.0)
     return Rect(rect.x, rect.bottom - rect.height * part, rect.width, rect.height * part)
 
@@ -172,8 +186,10 @@ def _small(cells: Sequence[Cell]) -> bool:
 def _frames(
     cells: Sequence[Cell], channels: Sequence[int | None], theme: Theme, name: str, width: float, dash: str
 ) -> dict[str, Any]:
-    """Frames of the chosen cells as one shape, thinner in small ones; there is one of no cells too, which
-    assets/layer.js fills as maps are chosen."""
+    """The frames of some cells as one shape, thinner in small cells.
+
+    There is a shape for no cells too, which assets/layer.js fills as maps are chosen.
+    """
     chosen, width = frozenset(channels), 0.7 * width if _small(cells) else width
     framed = [_corners(cell.rect, width / 2) for cell in cells if cell.channel in chosen]
     path = "".join(f"M{x0},{y0}L{x1},{y0}L{x1},{y1}L{x0},{y1}Z" for x0, x1, y0, y1 in framed) or NOWHERE
@@ -182,7 +198,7 @@ def _frames(
 
 
 def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[str, Any]:
-    """A star in the lower right corner of every marked cell, clear of its number."""
+    """A star in the lower right corner of every marked cell, away from its number."""
     rects = [cell.rect for cell in cells if cell.channel in marked]
     sizes = [min(12.0, 0.8 * min(rect.width, rect.height)) for rect in rects]
     pairs = list(zip(rects, sizes, strict=True))
@@ -201,7 +217,7 @@ def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[
 
 
 def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme) -> dict[str, Any]:
-    """The outlines, on top of everything, which take hover, click and selection."""
+    """The outlines of the cells, on top of everything, which take hover, click and selection."""
     names = {channel: together(region.paths) for region in regions for channel in region.channels}
     edges = {"width": 0.5, "color": fade(theme.faint, 0.4)} if _small(cells) else {"width": 1}
     return _bars(
@@ -216,7 +232,7 @@ def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, 
 
 
 def _texts(texts: Sequence[str], faces: bool, theme: Theme) -> dict[str, Any]:
-    """The numbers in the upper left corners, with a halo over faces, nothing where no cell has one."""
+    """The numbers in the upper left corners, with a halo over faces; none where no cell has room."""
     if not any(texts):
         return {}
     place = {"textposition": "inside", "insidetextanchor": "start", "textangle": 0, "constraintext": "none"}
@@ -225,7 +241,7 @@ def _texts(texts: Sequence[str], faces: bool, theme: Theme) -> dict[str, Any]:
 
 
 def _text(cell: Cell, labels: Mapping[int, str]) -> str:
-    """The channel's number where it fits, and its name where that fits too."""
+    """The number of the channel where it fits, and the map's name where that fits too."""
     if cell.rect.width < NUMBER_WIDTH or cell.rect.height < NUMBER_HEIGHT:
         return ""
     whole = f"{cell.channel} {labels[cell.channel]}" if labels.get(cell.channel) else ""
@@ -244,7 +260,7 @@ def _hover(channel: int, sets: str, encoding: Encoding) -> str:
 
 
 def _face(rect: Rect, address: str) -> dict[str, Any]:
-    """A learned feature that fills its cell as far as a square can, under the fills."""
+    """A learned feature under the fills of its cell, as the largest square that fits."""
     x, y = rect.centre
     size = {"sizex": round(rect.width - 2, 2), "sizey": round(rect.height - 2, 2), "sizing": "contain"}
     where = {"x": round(x, 2), "y": round(y, 2), "xref": "x", "yref": "y", "xanchor": "center", "yanchor": "middle"}

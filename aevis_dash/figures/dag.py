@@ -1,4 +1,4 @@
-"""The network's own structure under the river: groups to open and close, layers, and what feeds what."""
+"""The structure of the network under the river: groups to open and close, layers, and which layer feeds which."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,22 +11,23 @@ from aevis_dash.figures.theme import CHARACTER, TEXT_SIZE, Theme, fade
 from aevis_dash.geometry.dag import Columns, Group, lanes
 
 BOX = 1.1
-"""The river's box reaches from -BOX to BOX."""
+"""The river's box reaches from -BOX to BOX in vertical units."""
 LANE_TOP, LANE_ROOM, LANE_STEP = -1.24, 0.22, 0.1
 ARC = 0.16
 ROWS_TOP, INNER_ROOM, OUTER = -1.58, 0.24, 0.2
-"""Rows of groups: the inner levels share INNER_ROOM, the outermost one is OUTER high, at the bottom."""
+"""The places of the rows of groups in vertical units: the top of all rows, the room that the inner levels share, and
+the height of the outermost level at the bottom."""
 NOMINAL_WIDTH = 420
-"""Pixels that a window takes at least (on a page 1280 wide), by which it is decided which label fits."""
+"""The pixels that a window takes at least (on a page 1280 wide), by which it is decided which labels fit."""
 SMALL = 0.8
-"""Size of the smallest text in parts of the ordinary one."""
+"""The size of the smallest text as a share of the ordinary size."""
 
 
 def structure(graph: LayerGraph, tree: Sequence[Group], placed: Columns, theme: Theme) -> list[Any]:
-    """The traces of the structure, the same points whatever is closed, so that plotly can move them.
+    """The traces of the structure. They have the same points whatever groups are closed, so that plotly can move them.
 
-    "boxes" shades the outermost groups and, more, the closed ones; "links" and "layers drawn" are the graph; "groups"
-    are bars whose customdata is [name, 1 if closed]. Nothing but "groups" meets the mouse.
+    "boxes" shades the outermost groups and, more strongly, the closed ones. "links" and "layers drawn" are the graph.
+    "groups" are bars whose customdata is [name, 1 if closed]. Only "groups" reacts to the mouse.
     """
     lane = np.array(lanes(placed, graph), float) if len(graph) else np.zeros(0)
     y = LANE_TOP - min(LANE_STEP, LANE_ROOM / max(1.0, lane.max(initial=0.0))) * lane[placed.of_layer]
@@ -39,12 +40,12 @@ def structure(graph: LayerGraph, tree: Sequence[Group], placed: Columns, theme: 
 
 
 def short(values: np.ndarray) -> np.ndarray:
-    """Numbers as plotly is sent them."""
+    """Numbers, rounded as they are sent to plotly."""
     return np.asarray(values, np.float32)
 
 
 def _spans(tree: Sequence[Group], placed: Columns) -> tuple[np.ndarray, np.ndarray]:
-    """(G,) middles and widths of the groups, closed away or not."""
+    """(G,) the middles and the widths of all groups, also of those inside closed ones."""
     ends = np.array([placed.span(g.first, g.last) for g in tree]).reshape(-1, 2)
     return ends.mean(axis=1), ends[:, 1] - ends[:, 0]
 
@@ -65,7 +66,8 @@ def _boxes(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
 
 
 def _links(graph: LayerGraph, placed: Columns, y: np.ndarray, theme: Theme) -> go.Scatter:
-    """What feeds what: straight between neighbours of a lane, hanging arcs over others, curves between lanes."""
+    """Lines for which layer feeds which: straight between neighbours of a lane, hanging arcs over other columns, and
+    curves between lanes."""
     edges = np.array(graph.edges, int).reshape(-1, 2)
     t = np.linspace(0, 1, 9)
     ends_x, ends_y = placed.layer_x[edges], y[edges]
@@ -97,7 +99,8 @@ def _dots(placed: Columns, y: np.ndarray, theme: Theme) -> go.Scatter:
 
 
 def _groups(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
-    """One bar a group; those inside a closed one are flat. Inner levels above, the outermost at the bottom."""
+    """One bar for each group, flat for one inside a closed group. Inner levels stand above, the outermost at the
+    bottom."""
     middles, widths = _spans(tree, placed)
     rows = [_row(g.level, max(o.level for o in tree)) for g in tree]
     shown = [g in placed.groups for g in tree]
@@ -131,7 +134,7 @@ def _groups(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Bar:
 
 
 def _row(level: int, deepest: int) -> tuple[float, float]:
-    """Base and height of the row of groups of that level."""
+    """The base and the height of the row of groups of that level."""
     if level == 0:
         return ROWS_TOP - INNER_ROOM - OUTER, OUTER
     height = INNER_ROOM / deepest
@@ -139,14 +142,15 @@ def _row(level: int, deepest: int) -> tuple[float, float]:
 
 
 def _ending(text: str, characters: int) -> str:
-    """The text in at most so many characters: of a long one the end, in which groups differ ("…ock4")."""
+    """The text in at most so many characters. A long text is cut at its beginning, because groups differ at the end
+    ("…ock4")."""
     if len(text) <= characters:
         return text
     return "…" + text[len(text) - characters + 1 :] if characters > 2 else ""
 
 
 def closed_labels(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Scatter:
-    """How many layers each closed group holds, as "+12" over its dots, where there is room."""
+    """The number of layers that each closed group holds, as "+12" over its dots, where there is room."""
     middles, widths = _spans(tree, placed)
     room = widths * NOMINAL_WIDTH / (CHARACTER * SMALL)
     fits = [len(str(g.size)) < space for g, space in zip(tree, room, strict=True)]
@@ -165,9 +169,10 @@ def closed_labels(tree: Sequence[Group], placed: Columns, theme: Theme) -> go.Sc
 def columns_bar(
     graph: LayerGraph, placed: Columns, hovers: Sequence[str], maps: Sequence[int], bottom: float, top: float
 ) -> go.Bar:
-    """The trace "layers": one unseen bar a column over bottom..top, which together leave no gap.
+    """The trace "layers": one invisible bar for each column, which together leave no gap.
 
-    customdata: [index of its first layer, name of that layer, name of the closed group or "", its map of `maps`].
+    The customdata of a bar is [index of its first layer, name of that layer, name of the closed group or "", the
+    column's map of `maps`].
     """
     borders = placed.borders
     return go.Bar(

@@ -1,4 +1,4 @@
-"""The whole set at once: at which layer the adversarials leave their sources, stacked by groups."""
+"""All examples at once: at which layer the adversarials leave their sources, stacked by groups."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ from aevis_dash.figures.theme import TEXT_SIZE, Theme, bare_axis, base_layout, f
 
 HEIGHT = 150
 GROUPS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-"""Colours of the largest groups (Okabe and Ito's, apart for the colour-blind); all others share the faint one."""
+"""The colours of the largest groups (Okabe and Ito's, which the colour-blind can tell apart). All others share a faint
+one."""
 OTHERS = "others"
 
 
@@ -21,11 +22,18 @@ def divergence_figure(
     chosen: tuple[str, str] | None,
     theme: Theme,
 ) -> go.Figure:
-    """Stacked bars, one for each of `layers`, of `counts` (g, l): how many pairs of each group leave there.
+    """Stacked bars of how many pairs leave their sources at each layer.
 
-    A dotted line shows `innocent` (l,), how many would if the attacked images were innocent ones.
-    The largest groups have a colour each, the rest stands together as "others". `chosen` is the (layer, group) whose
-    bar is picked out; its group is "" for all. A bar's customdata is [layer, group], the group "" for the others.
+    The largest groups have a colour each, and the rest stands together as "others". A dotted line shows the innocent
+    pairs. The customdata of a bar is [layer, group], where the group is "" for the others.
+
+    Args:
+        layers: the names of the l layers, "never" among them.
+        groups: the names of the g groups.
+        counts: how many pairs of each group leave at each layer, (g, l).
+        innocent: how many pairs would leave there if the attacked images were innocent ones, (l,).
+        chosen: the (layer, group) whose bar is picked out, with "" for all groups; None for none.
+        theme: the colours.
     """
     named, drawn = largest(groups, counts)
     highest = max(float(drawn.sum(axis=0).max(initial=0)), float(innocent.max(initial=0)), 1)
@@ -37,7 +45,7 @@ def divergence_figure(
 
 
 def colours_of(theme: Theme) -> tuple[str, ...]:
-    """The colours of `largest`'s groups in their order, that of the others last."""
+    """The colours of the groups of `largest`, in their order; the last is that of the others."""
     return (*GROUPS, theme.faint)
 
 

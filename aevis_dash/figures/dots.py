@@ -1,7 +1,7 @@
-"""The dot plot of the 2018 system in the river's place: how similar the adversarial's datapath is to each other one.
+"""The dot plot of the system of 2018 in place of the river: how similar adv's datapath is to each other one.
 
-There similarity runs across and the layers down. Here the layers keep the river's columns, so that going from one to
-the other moves nothing, and similarity runs up: 0 at the river's -1, 1 at its 1.
+In the system of 2018 similarity runs across and the layers run down. Here the layers keep the river's columns, so that
+nothing moves when one changes between the two. Similarity runs up, from 0 at the river's -1 to 1 at its 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,26 @@ from aevis_dash.geometry.curves import spread
 from aevis_dash.geometry.river import fill
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross")
-"""One for each pair, so that colour does not stand alone."""
+"""The symbols of the pairs, one for each, so that pairs are not told apart by colour alone."""
 LARGEST, SMALLEST = 8.0, 4.0
 WIDTH = 560
-"""Pixels that all columns are assumed to take when the size of a dot is decided."""
+"""The pixels that all columns are assumed to take when the size of a dot is decided."""
 LABEL_GAP = 0.2
 NAME_LENGTH = 15
 
 
 def similarity(name: str, distance: np.ndarray) -> np.ndarray:
-    """(L,) in [0, 1], 1 for the same, of a distance (L,) by its name; NaN stays.
+    """The similarity of two datapaths at each layer, in [0, 1] and 1 for the same, from their distance; NaN stays NaN.
 
-    "activations": the cosine, negative ones as 0. "gates": 1 - d, as d is the root mean square difference of gates in
-    [0, 1]. "gates-raw" has no upper end and becomes 1 / (1 + d).
+    For "activations" it is the cosine, with 0 for negative ones. For "gates" it is 1 - d, as d is the root mean square
+    difference of gates in [0, 1]. For "gates-raw", which has no upper end, it is 1 / (1 + d).
+
+    Args:
+        name: the name of the distance.
+        distance: the distances at each layer, (L,).
+
+    Returns:
+        The similarities, (L,).
     """
     distance = np.asarray(distance, float)
     return 1 / (1 + distance) if name == "gates-raw" else np.clip(1 - distance, 0, 1)
@@ -37,20 +44,24 @@ def similarity(name: str, distance: np.ndarray) -> np.ndarray:
 def dots(
     x: np.ndarray, boxes: Sequence[tuple[int, int]], similar: Mapping[str, np.ndarray], theme: Theme
 ) -> list[go.Scatter]:
-    """The traces: guides at 0, 0.5 and 1 over each box, and for each pair a dot per column, joined within a box.
+    """The traces: guides at 0, 0.5 and 1 over each box, and for each pair a dot in each column, joined within a box.
 
-    x (C,) are the columns' places; `boxes` the first and last column of each layer group, which cover all columns in
-    order; `similar` (C,) in [0, 1] to the adversarial by the other path's key. No dot stands where it is NaN. Nothing
-    meets the mouse: that is for the river's trace "layers", which lies on top of either.
+    No dot stands where the similarity is NaN. Nothing here reacts to the mouse, as the trace "layers" on top does.
+
+    Args:
+        x: the places of the columns, (C,).
+        boxes: the first and the last column of each group of layers, which cover all columns in order.
+        similar: the similarity to adv at each column, (C,) in [0, 1], by the other datapath's key.
+        theme: the colours.
     """
     pairs = enumerate(similar.items())
     return [_guides(x, boxes, theme), _scale(x, theme), *(_pair(x, boxes, key, v, i, theme) for i, (key, v) in pairs)]
 
 
 def dot_labels(similar: Mapping[str, np.ndarray], names: Mapping[str, str], theme: Theme) -> list[dict[str, Any]]:
-    """Right of the window each pair and the other path's class, at its last dot's height, moved apart where they meet.
+    """The name of each pair and the other datapath's class, right of the window at the height of the last dot.
 
-    As annotations; `names` are the classes by key.
+    They are plotly annotations, and are moved apart where they meet. `names` are the classes by the datapaths' keys.
     """
     ends = np.array([_height(fill(values, 0.5))[-1] for values in similar.values()])
     places = spread(ends, LABEL_GAP, -1.0, 1.0).tolist()
@@ -93,7 +104,7 @@ def _height(values: np.ndarray) -> np.ndarray:
 
 
 def _break_between_boxes(values: np.ndarray, boxes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The values as plotly is sent them, with a NaN after each box so that no line leaves it."""
+    """The values as they are sent to plotly, with a NaN after each box so that no line leaves it."""
     parts = [np.append(values[first : last + 1], np.nan) for first, last in boxes]
     return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
 

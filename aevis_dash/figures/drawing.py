@@ -1,4 +1,4 @@
-"""Figures as plotly.js reads them, for those that are drawn at every click."""
+"""Figures as plotly.js reads them, for those figures that are drawn at every click."""
 
 import base64
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 Drawing = dict[str, Any]
-"""`data` and `layout`. Checking them as a go.Figure takes up to 0.2 s; the tests do that."""
+"""A figure's `data` and `layout`. Checking them as a go.Figure takes up to 0.2 s, so only the tests do that."""
 MANY = 50_000
-"""Numbers of one figure that travel as floats; more travel as whole numbers of 16 bits."""
+"""The count of a figure's numbers up to which they travel as floats. More numbers travel as whole numbers of 16
+bits."""
 _LEVELS = 65535
 
 
 def typed_array(values: np.ndarray, dtype: str = "f4") -> dict[str, str]:
-    """A grid (H, W) as 4-byte floats, or as `dtype` says, the way plotly.js takes arrays of bytes."""
+    """A grid (H, W) as plotly.js takes arrays of bytes: 4-byte floats, or numbers of another `dtype`."""
     grid = np.ascontiguousarray(values, f"<{dtype}")
     shape = ", ".join(str(n) for n in grid.shape)
     return {"dtype": dtype, "bdata": base64.b64encode(grid.tobytes()).decode(), "shape": shape}
@@ -23,21 +24,22 @@ def typed_array(values: np.ndarray, dtype: str = "f4") -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Coding:
-    """What is drawn for a value: itself, or with a step the whole number of steps that it lies above the base."""
+    """How a value is drawn: as it is, or with a step as the whole number of steps that it lies above the base."""
 
     base: float = 0.0
     step: float = 0.0
 
     def of(self, value: float) -> float:
+        """The number that is drawn for a value."""
         return (value - self.base) / self.step if self.step else value
 
     def encode(self, values: np.ndarray) -> dict[str, str]:
-        """A grid (H, W), decoded in the browser by assets/neuron.js."""
+        """A grid (H, W) as it is sent; assets/neuron.js decodes it in the browser."""
         return typed_array(np.rint((values - self.base) / self.step), "u2") if self.step else typed_array(values)
 
 
 def coding(grids: Sequence[np.ndarray]) -> Coding:
-    """How grids travel: as they are, unless there are more than MANY finite numbers; then at most half a step off."""
+    """How grids travel: as they are, or with more than MANY finite numbers in steps, at most half a step off."""
     if sum(grid.size for grid in grids) <= MANY or not all(np.isfinite(grid).all() for grid in grids):
         return Coding()
     least, most = float(min(grid.min() for grid in grids)), float(max(grid.max() for grid in grids))
@@ -45,7 +47,8 @@ def coding(grids: Sequence[np.ndarray]) -> Coding:
 
 
 def ticks(least: float, most: float, wanted: int = 5) -> list[float]:
-    """About `wanted` round numbers (1, 2 or 5 times a power of ten apart, 0 among them) from `least` to `most`."""
+    """About `wanted` round numbers from `least` to `most`, which are 1, 2 or 5 times a power of ten apart, 0 among
+    them."""
     rough = (most - least) / wanted
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * next(nice for nice in (1, 2, 5, 10) if nice * power >= rough * (1 - 1e-9))

@@ -22,7 +22,7 @@ def treemap_figure(treemap: Treemap, encoding: Encoding, theme: Theme) -> Drawin
 
 
 def empty(drawing: Drawing, theme: Theme) -> Drawing:
-    """A sentence in the place of no cells."""
+    """The drawing, with a sentence where there are no cells."""
     place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
     note = {"text": NOTHING.replace(": ", ":<br>"), "showarrow": False, "font": {"color": theme.faint}, **place}
     return {"data": [], "layout": drawing["layout"] | {"dragmode": False, "annotations": [note]}}
@@ -51,7 +51,7 @@ def _labels(treemap: Treemap, theme: Theme) -> list[dict[str, Any]]:
 
 
 def _label(region: Region, smaller: int, room: float) -> str:
-    """The longest of the region's labels that fits in `room` pixels, or nothing."""
+    """The longest of the region's labels that fits in `room` pixels; "" where none does."""
     names, count = together(region.paths), len(region.channels) - smaller
     alone = " only" if len(region.paths) == 1 else ""
     more = f" +{smaller} smaller" if smaller else ""

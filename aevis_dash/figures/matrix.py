@@ -1,4 +1,5 @@
-"""The layer view of many datapaths: a row per region, dots for its datapaths, a bar for its size, and its cells."""
+"""The layer view of many datapaths: a row for each region, with dots for its datapaths, a bar for its size, and its
+cells."""
 
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from aevis_dash.figures.theme import CHARACTER, Theme, fade
 from aevis_dash.geometry.matrix import HEADER, ROW, Matrix, Row
 
 _NAMED = 22.0
-"""Width of a datapath's column, in pixels, that has room for its name."""
+"""The width in pixels of a datapath's column that has room for its name."""
 
 
 def matrix_figure(matrix: Matrix, encoding: Encoding, theme: Theme) -> Drawing:
@@ -27,12 +28,12 @@ def matrix_figure(matrix: Matrix, encoding: Encoding, theme: Theme) -> Drawing:
 
 
 def _middle(row: Row) -> float:
-    """The y of a row's dots: that of its first line."""
+    """The y of a row's dots, which is the middle of its first line."""
     return round(row.rect.y + ROW / 2, 2)
 
 
 def _dots(matrix: Matrix, theme: Theme) -> dict[str, Any]:
-    """A dot in every column of every row, in the datapath's colour where the region is inside, faint elsewhere."""
+    """A dot in every column of every row: in the datapath's colour where the region lies inside it, faint elsewhere."""
     places = [(row, path) for row in matrix.rows for path in matrix.columns]
     off = fade(theme.faint, 0.25)
     return {
@@ -49,7 +50,7 @@ def _dots(matrix: Matrix, theme: Theme) -> dict[str, Any]:
 
 
 def _stripes(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
-    """Every other row on a ground of its own."""
+    """A background for every other row."""
     return [
         box(row.rect, 0.0, fillcolor=fade(theme.faint, 0.08), line={"width": 0}, layer="below")
         for row in matrix.rows[::2]
@@ -57,7 +58,7 @@ def _stripes(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
 
 
 def _links(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
-    """A line from the first to the last dot of a region."""
+    """A line from the first to the last dot of each region."""
     ends = [(_middle(row), [matrix.columns[path] for path in in_order(row.region.paths)]) for row in matrix.rows]
     line = {"color": fade(theme.faint, 0.7), "width": 1}
     return [
@@ -97,7 +98,7 @@ def _count(row: Row) -> str:
 
 
 def _left_out(matrix: Matrix, theme: Theme) -> list[dict[str, Any]]:
-    """How many regions, of how many maps, are in no row."""
+    """A note on how many regions, with how many maps, have no row."""
     if not matrix.left_out:
         return []
     sets, maps = len(matrix.left_out), sum(len(region.channels) for region in matrix.left_out)

@@ -19,25 +19,32 @@ from aevis_dash.geometry.river import River
 HEIGHT = 300
 LABEL_ROOM = 168
 SAMPLES = 6
-"""Points of a curve from one layer to the next."""
+"""The number of points of a curve from one layer to the next."""
 STROKE = 8
 FAR = 2
-"""Times the distance of src and tar from which on adv's distances to the two, added, are called far from both."""
+"""How many times the distance of src and tar the sum of adv's distances to both must exceed to be called far from
+both."""
 TOP, BOTTOM = 1.5, -2.26
 BRACKET = 1.22
 NAME_ROW = -2.15
 LINE_GAP = 0.2
 LONGEST = 10.5
-"""Characters that the name of a stretch takes."""
+"""The number of characters that the name of a stretch takes."""
 MOVE = {"duration": 120, "easing": "cubic-in-out"}
-"""How what a click moves goes to its new place."""
+"""The animation by which what a click moves goes to its new place."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The datapaths as they are drawn, by key: `curves` (C,) their places in [-1, 1] at the columns; `names` their
-    classes; the null's `band`, low and high (C,), None without one; `far` (C,) bool, the columns where adv is far from
-    both src and tar, so that its place between them says little (its curve is dashed there), None for nowhere."""
+    """The datapaths as they are drawn at the C columns.
+
+    Attributes:
+        curves: the places of each datapath in [-1, 1], (C,), by its key.
+        names: the names of the datapaths' classes, by their keys.
+        band: the lower and the upper bound of the null band, (C,) each; None without one.
+        far: bool (C,), the columns where adv is far from both src and tar, so that its place between them says little.
+            Its curve is dashed there. None for nowhere.
+    """
 
     curves: Mapping[str, np.ndarray]
     names: Mapping[str, str]
@@ -46,7 +53,8 @@ class Drawn:
 
 
 def far_from_both(distance: DatapathDistance) -> np.ndarray:
-    """(C,) bool: whether adv's distances to src and tar together are more than FAR times the distance between these."""
+    """(C,) bool: whether the sum of adv's distances to src and tar is more than FAR times the distance between these
+    two."""
     return distance.d2 + distance.d3 > FAR * distance.d1
 
 
@@ -59,8 +67,8 @@ def drawn_river(river: River, names: Mapping[str, str], far: np.ndarray | None =
 
 @dataclass(frozen=True)
 class Ground:
-    """What river and dots stand on: the graph, its groups, what stands where, a text per column, the stretches, and the
-    index of the selected layer."""
+    """What river and dots stand on: the graph, its groups, the columns, a text for each column, the stretches, the
+    index of the selected layer, and the map that each layer is first shown with."""
 
     graph: LayerGraph
     tree: Sequence[Group]
@@ -72,24 +80,32 @@ class Ground:
 
 
 def river_figure(ground: Ground, drawn: Drawn, theme: Theme) -> go.Figure:
-    """The river over the structure, read without a legend, 300 px high and as wide as its place.
+    """The river over the network's structure, 300 px high and as wide as its place. It needs no legend.
 
     A click over a column meets the trace "layers", whose customdata is [index of its first layer, name, name of the
-    closed group or "", the map that this layer is shown with first]; one on a group's bar meets "groups": [name, 1 if
-    closed].
+    closed group or "", the map that this layer is first shown with]. A click on a group's bar meets "groups", with
+    [name, 1 if closed].
     """
     figure = _figure(ground, _water(ground.placed, drawn, theme), theme)
     return figure.update_layout(annotations=_path_labels(drawn, theme))
 
 
 def dots_figure(ground: Ground, similar: Mapping[str, np.ndarray], names: Mapping[str, str], theme: Theme) -> go.Figure:
-    """The dot plot of 2018 in the river's place: `similar` (C,) in [0, 1] to adv, by the other path's key."""
+    """The dot plot of the system of 2018 in place of the river.
+
+    Args:
+        ground: what the dots stand on.
+        similar: the similarity of each other datapath to adv at each column, (C,) in [0, 1], by its key.
+        names: the names of the datapaths' classes, by their keys.
+        theme: the colours.
+    """
     figure = _figure(ground, dots(ground.placed.x, boxes(ground.placed), similar, theme), theme)
     return figure.update_layout(annotations=dot_labels(similar, names, theme))
 
 
 def _figure(ground: Ground, content: Sequence[Any], theme: Theme) -> go.Figure:
-    """What river and dots share: the structure below, the brackets above, the selected layer, the mouse's columns."""
+    """What river and dots share: the structure below, the brackets above, the selected layer, and the columns for the
+    mouse."""
     graph, placed = ground.graph, ground.placed
     traces = [
         *structure(graph, ground.tree, placed, theme),
@@ -124,16 +140,17 @@ def _middle(placed: Columns, layer: int | None) -> float | None:
 
 
 def _places(placed: Columns) -> np.ndarray:
-    """Where the curves are drawn: as many places whatever is closed, SAMPLES from each layer to the next."""
+    """The places at which the curves are drawn. There are as many whatever is closed: SAMPLES from each layer to the
+    next."""
     layers = np.arange(len(placed.layer_x))
     return np.interp(np.linspace(0, max(len(layers) - 1, 0), (len(layers) - 1) * SAMPLES + 1), layers, placed.layer_x)
 
 
 def _water(placed: Columns, drawn: Drawn, theme: Theme) -> list[go.Scatter]:
-    """The null's band and the curves, adv on top.
+    """The null band and the curves, with adv on top.
 
-    A line keeps its width in pixels at any size, which a polygon would not. adv is the thinner one, so that a path it
-    runs along shows at both sides.
+    A line keeps its width in pixels at any size, which a polygon would not. The line of adv is the thinnest, so that a
+    line under it shows at both sides.
     """
     xs = _places(placed)
     order = sorted(drawn.curves, key=lambda key: role_of(key) is Role.ADVERSARIAL)
@@ -154,7 +171,7 @@ def _water(placed: Columns, drawn: Drawn, theme: Theme) -> list[go.Scatter]:
 
 
 def _nearest(places: np.ndarray, values: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """(n,) the value of the nearest of the ascending `places` (C,) for each of `xs` (n,)."""
+    """(n,) for each of `xs` (n,) the value at the nearest of the ascending `places` (C,)."""
     return values[np.searchsorted((places[1:] + places[:-1]) / 2, xs)]
 
 
@@ -189,7 +206,7 @@ def _band(placed: Columns, drawn: Drawn, xs: np.ndarray, theme: Theme) -> list[g
 
 
 def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
-    """The column of the selected layer, nothing without one."""
+    """The bar that marks the column of the selected layer; nothing where none is selected."""
     column = placed.of_layer[layer] if layer is not None else 0
     some = len(placed.columns) > 0
     return go.Bar(
@@ -204,7 +221,7 @@ def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
 
 
 def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[go.Scatter]:
-    """A bracket over each stretch, and the names of as many as find room near theirs, the widest first."""
+    """A bracket over each stretch, and the names of as many as find room near their stretches, the widest first."""
     spans = [placed.span(s.first, s.last) for s in stretches]
     xs = [x for left, right in spans for x in (left, left, right, right, np.nan)]
     ys = [BOX + 0.03, BRACKET, BRACKET, BOX + 0.03, np.nan] * len(spans)
@@ -221,7 +238,7 @@ def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> li
 
 
 def _place_names(spans: Sequence[tuple[float, float]], extent: float) -> tuple[list[int], np.ndarray]:
-    """Which spans are named, and where: no two names meet, and none strays from its span by more than its own width."""
+    """Which spans are named, and where. No two names meet, and none strays from its span by more than its own width."""
     room = LONGEST * CHARACTER / NOMINAL_WIDTH
     named = sorted(range(len(spans)), key=lambda i: spans[i][0] - spans[i][1])
     while named:
@@ -249,7 +266,7 @@ def _texts(name: str, x: np.ndarray, y: float, texts: Sequence[str], theme: Them
 
 
 def _selected_name(graph: LayerGraph, placed: Columns, layer: int | None, theme: Theme) -> go.Scatter:
-    """The selected layer's name at the bottom under its column, kept inside the picture."""
+    """The name of the selected layer at the bottom under its column, kept inside the picture."""
     name = f"<b>{plain(graph.layers[layer].name)}</b>" if layer is not None else ""
     half = len(name) * CHARACTER / NOMINAL_WIDTH / 2
     x = placed.layer_x[layer] if layer is not None else 0.0
@@ -258,7 +275,7 @@ def _selected_name(graph: LayerGraph, placed: Columns, layer: int | None, theme:
 
 
 def _path_labels(drawn: Drawn, theme: Theme) -> list[dict[str, Any]]:
-    """Right of each curve's end in the window its name and class, moved apart where the ends meet."""
+    """The name and class of each datapath, right of its curve's end in the window, moved apart where ends meet."""
     texts = [(float(y[-1]), caption(key, drawn.names), theme.path(key)) for key, y in drawn.curves.items() if len(y)]
     if drawn.band is not None:
         texts.append((float(drawn.band[0][-1] + drawn.band[1][-1]) / 2, "<i>if tar were random</i>", theme.faint))
@@ -271,7 +288,8 @@ def _path_labels(drawn: Drawn, theme: Theme) -> list[dict[str, Any]]:
 
 
 def small_picture(placed: Columns, drawn: Drawn, theme: Theme) -> str:
-    """The curves over the whole network as the address of a picture that is stretched to its place; "" without any."""
+    """The address of a small picture of the curves over the whole network, which is stretched to its place; "" without
+    any."""
     if not drawn.curves:
         return ""
     lines = "".join(_small_curve(placed, y, theme.path(key)) for key, y in drawn.curves.items())
@@ -293,8 +311,16 @@ def column_hovers(
     sizes: Mapping[str, np.ndarray],
     distance: DatapathDistance | None,
 ) -> list[str]:
-    """The text of every column: `pairs` (C,) distances by two keys, `sizes` (L,) maps of each hard set by layer; the
-    way and its null from the `distance` (C,) of the triplet, where that is what is compared."""
+    """The hover text of every column.
+
+    Args:
+        graph: the layers of the network.
+        placed: the columns.
+        pairs: the distances of two datapaths at each column, (C,), by their keys.
+        sizes: the number of maps of each datapath's hard set in each layer, (L,), by its key.
+        distance: the distances of the triplet at each column, for adv's way and its null; None where others are
+            compared.
+    """
     return [
         "<br>".join(
             [

@@ -12,9 +12,9 @@ from aevis_dash.figures.drawing import Coding, Drawing, coding, ticks
 from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, fade, plain, shorten
 
 TOP = 3
-"""Neurons marked on each map: those that fire most."""
+"""The number of neurons that are marked on each map, which are those that fire most."""
 TITLE, BAR = 34, 30
-"""Pixels above each map for its two lines, and below all of them for the colour bar and the mode bar."""
+"""The pixels above each map for its two lines, and below all maps for the colour bar and the mode bar."""
 _GAP = 6
 _TALLEST = 1.25
 _FADED = 0.75
@@ -22,7 +22,7 @@ _FADED = 0.75
 
 @dataclass(frozen=True)
 class Shown:
-    """One compared example: its activations of the map (H, W), the name of its class, and its image's address."""
+    """One compared image: its activations of the map (H, W), the name of its class, and its address."""
 
     values: np.ndarray
     name: str
@@ -31,9 +31,9 @@ class Shown:
 
 @dataclass(frozen=True)
 class Room:
-    """Pixels that the figure has; without a height it takes what its rows need.
+    """The pixels that the figure has. Without a height it takes what its rows need.
 
-    `zoom` is for a figure in which one may zoom, where all maps follow the one that is zoomed.
+    `zoom` is for a figure in which one may zoom; all maps then follow the one that is zoomed.
     """
 
     width: int
@@ -47,7 +47,8 @@ LARGE = Room(1080, 640, zoom=True)
 
 @dataclass(frozen=True)
 class _Panel:
-    """One map of the figure: `place` counts all examples, `path` names it, `title` and `colour` stand above it."""
+    """One map of the figure. `place` is its number among all images, `path` its key; `title` and `colour` stand above
+    it."""
 
     place: int
     path: str
@@ -59,7 +60,7 @@ class _Panel:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the maps stand: rows of `across`, each `cell` pixels high below its title."""
+    """Where the maps stand: in rows of `across` maps, each `cell` pixels high below its title."""
 
     count: int
     across: int
@@ -72,44 +73,51 @@ class _Grid:
 
     @property
     def height(self) -> float:
-        """Pixels from the top of the first row's maps to the bottom of the last one's."""
+        """The pixels from the top of the first row's maps to the bottom of the last row's."""
         return self.rows * self.cell + (self.rows - 1) * TITLE
 
     def across_of(self, place: int) -> tuple[float, float]:
-        """Left and right end of a map in parts of the plot's width."""
+        """The left and the right end of a map, in parts of the plot's width."""
         gap = _GAP / self.width
         width = (1 - gap * (self.across - 1)) / self.across
         left = place % self.across * (width + gap)
         return left, left + width
 
     def down_of(self, place: int) -> tuple[float, float]:
-        """Bottom and top of a map in parts of the plot's height."""
+        """The bottom and the top of a map, in parts of the plot's height."""
         top = 1 - place // self.across * (self.cell + TITLE) / self.height
         return max(0.0, top - self.cell / self.height), top
 
     @property
     def characters(self) -> int:
-        """How many fit above a map."""
+        """The number of characters that fit above a map."""
         return int((self.width / self.across - _GAP) / CHARACTER)
 
 
 def columns(count: int) -> int:
-    """How many of `count` examples stand side by side: three, four where there are more."""
+    """The number of maps that stand side by side: three, or four where there are more images."""
     return 3 if count <= 3 else 4
 
 
 def activation_figure(
     shown: Mapping[str, Shown], look: str, area: AreaOfInterest | None, theme: Theme, room: Room = COLUMN
 ) -> Drawing:
-    """The (H, W) activations of one feature map on each compared example, in rows, row 0 of each on top.
+    """The activations of one feature map on each compared image, in rows; row 0 of each map is on top.
 
-    `shown` has them by their datapaths' keys, adv among them. `look` is "maps"; "over" for maps that let the images
-    below them be seen; or "difference", adv less each other example. One scale for all of them: from 0 (the surface's
-    end) to the largest activation, where what is below 0 has the colour of 0, or to as much on both sides of no
-    difference. The strongest TOP neurons of each are marked. A box drawn on any of them comes back as `selectedData`,
-    which `area.snap_area` reads. Each map's `meta` has its short name, the base and step of its numbers (what is drawn
-    for a value is `drawing.Coding`'s), and the role on whose image one chooses an area there, "" where the map is of no
-    role's image alone.
+    All maps have one scale. It runs from 0 (the surface's end) to the largest activation, and values below 0 have the
+    colour of 0. For differences it runs as far on both sides of 0. The TOP strongest neurons of each map are marked. A
+    box that is drawn on any map comes back as `selectedData`, which `area.snap_area` reads.
+
+    The `meta` of each map has its short name; the base and the step of its numbers (see `drawing.Coding`); and the role
+    on whose image an area is chosen there, "" where the map belongs to no single role's image.
+
+    Args:
+        shown: the compared images by their datapaths' keys, adv among them.
+        look: "maps"; "over" for maps through which the images below them are seen; "difference" for adv less each
+            other.
+        area: the area of interest, whose outline is drawn on every map; None for none.
+        theme: the colours.
+        room: the pixels that the figure has.
     """
     panels = _differences(shown, theme) if look == "difference" else _maps(shown, look, theme)
     grid = _grid(len(shown), panels, room)
@@ -143,7 +151,8 @@ def _maps(shown: Mapping[str, Shown], look: str, theme: Theme) -> list[_Panel]:
 
 
 def _differences(shown: Mapping[str, Shown], theme: Theme) -> list[_Panel]:
-    """adv less each other; its own place stays empty, so that the others stand above their images."""
+    """The maps of adv less each other image. adv's own place stays empty, so that the others stand above their
+    images."""
     adversarial = np.asarray(shown[Role.ADVERSARIAL].values, float)
     return [
         _Panel(
@@ -220,7 +229,7 @@ def _axes(number: int, grid: _Grid, panel: _Panel, theme: Theme, zoom: bool) -> 
 
 
 def _heatmap(number: int, panel: _Panel, look: str, coded: Coding) -> dict[str, Any]:
-    """The line below the maps tells the values, too (assets/neuron.js); of whole numbers it alone does."""
+    """One map. The line below the maps tells its values too (assets/neuron.js); it alone does where these are coded."""
     what = "difference" if look == "difference" else "activation"
     value = "" if coded.step else f"<br>{what} %{{z:.3g}}"
     role = panel.path if look != "difference" and panel.path in ROLES else ""
@@ -237,7 +246,7 @@ def _heatmap(number: int, panel: _Panel, look: str, coded: Coding) -> dict[str, 
 
 
 def _marks(number: int, panel: _Panel, highest: float, look: str, theme: Theme) -> dict[str, Any]:
-    """Open circles on the strongest neurons, dark on light cells and light on dark ones; they catch no click."""
+    """Open circles on the strongest neurons, dark on light cells and light on dark ones. They catch no click."""
     strength = _strength(panel, look)
     rows, across = strongest(strength)
     colours = [theme.surface if strength[r, c] > highest / 2 else theme.ink for r, c in zip(rows, across, strict=True)]
@@ -258,7 +267,7 @@ def _marks(number: int, panel: _Panel, highest: float, look: str, theme: Theme) 
 
 
 def strongest(values: np.ndarray) -> tuple[list[int], list[int]]:
-    """Rows and columns of the TOP largest of values (H, W), the largest first; only of those above 0."""
+    """The rows and the columns of the TOP largest of the values (H, W), the largest first; only of those above 0."""
     flat = np.where(np.isfinite(values), values, 0.0).ravel()
     order = np.argsort(-flat, kind="stable")[:TOP]
     rows, across = np.unravel_index(order[flat[order] > 0], values.shape)
@@ -282,13 +291,13 @@ def _image(number: int, panel: _Panel) -> dict[str, Any]:
 
 
 def outlines(count: int, area: AreaOfInterest | None, theme: Theme) -> list[dict[str, Any]]:
-    """The area's outline on each of `count` maps; none for no area."""
+    """The outline of the area on each of `count` maps; none for no area."""
     path = outline(area) if area else ""
     return [shape for number in range(count) if area for shape in _outlines(number, path, theme)]
 
 
 def _outlines(number: int, border: str, theme: Theme) -> list[dict[str, Any]]:
-    """The area in ink with a halo of the surface, to be read on any colour, in both themes."""
+    """The outline in ink with a halo of the surface, so that it can be seen on any colour, in both themes."""
     path = {"type": "path", "path": border, "xref": _axis("x", number), "yref": _axis("y", number)}
     ink = {"line": {"color": theme.ink, "width": 2}, "fillcolor": fade(theme.ink, 0.06)}
     return [path | {"line": {"color": theme.surface, "width": 4}}, path | ink]

@@ -14,7 +14,7 @@ HEIGHT = 120
 BINS = 24
 SIDE = 8
 _ALIKE = 1e-4
-"""A span of scores that is too small for a slider, whose steps have at most six decimals."""
+"""The span of scores below which a slider is too fine, as its steps have at most six decimals."""
 
 
 def score_figure(
@@ -23,10 +23,16 @@ def score_figure(
     chosen: tuple[float, float],
     theme: Theme,
 ) -> go.Figure:
-    """Scores of the (N,) source and (M,) adversarial images in shared bins, the chosen range shaded.
+    """The histograms of the scores of source and adversarial images, in shared bins, with the chosen range shaded.
 
-    Scores that are not finite are left out, and counted nowhere. The axis spans the finite scores
-    (see `bounds`), with 8 px beside it, so a slider of the same span stands right below.
+    Scores that are not finite are left out and counted nowhere. The axis spans the finite scores (see `bounds`), with 8
+    px beside it, so that a slider of the same span can stand right below.
+
+    Args:
+        scores_source: the scores of the source images, (N,).
+        scores_adversarial: the scores of the adversarial images, (M,).
+        chosen: the lower and the upper end of the chosen range.
+        theme: the colours.
     """
     kept = {
         Role.SOURCE: scores_source[np.isfinite(scores_source)],
@@ -43,10 +49,11 @@ def score_figure(
 
 
 def bounds(*scores: np.ndarray) -> tuple[float, float, float]:
-    """The ends of a slider over all finite scores and its step, a power of ten that is a 100th to a 1000th of the span.
+    """The ends of a slider over all finite scores, and its step, a power of ten that is a 100th to a 1000th of the
+    span.
 
-    The ends are the nearest multiples of the step that leave no score out: a handle can only be drawn to such values.
-    0.5 around scores that are all but equal, (0, 1) without any.
+    The ends are the nearest multiples of the step that leave no score out, because a handle can only be drawn to such
+    values. They are 0.5 on both sides of scores that are all but equal, and (0, 1) without any score.
     """
     finite = np.concatenate([part[np.isfinite(part)] for part in scores])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -96,7 +103,7 @@ def _shade(chosen: tuple[float, float], theme: Theme) -> dict[str, Any]:
 
 
 def _labels(kept: dict[Role, np.ndarray], theme: Theme) -> list[dict[str, Any]]:
-    """A label above the plot for each histogram, the one with the lower scores at the left."""
+    """A label above the plot for each histogram; the one with the lower scores is at the left."""
     filled = sorted((role for role in kept if kept[role].size), key=lambda role: np.median(kept[role]))
     if not filled:
         return [_text("No image has a score yet.", 0.5, "center", theme.faint)]

@@ -1,4 +1,4 @@
-"""Colours and manners that all figures share: three roles, one scale of activation, light and dark."""
+"""The colours and manners that all figures share: three roles, one scale of activation, light and dark."""
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,19 +11,19 @@ CLEAR = "rgba(0,0,0,0)"
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 TEXT_SIZE = 12
 CHARACTER = 6.3
-"""Mean width of a character in pixels at the text size."""
+"""The mean width of a character in pixels, at the size of texts."""
 _SHEER = 0.9
-"""Opacity of the highest activation over an image."""
+"""The opacity of the highest activation over an image."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of one appearance, as #rrggbb. Backgrounds are transparent; `surface` is the page behind.
+    """The colours of one appearance, as #rrggbb. Backgrounds are transparent, and `surface` is the page behind them.
 
-    The three role colours stay apart for the colour-blind and on this surface; `scale` goes from no
-    activation (the surface's end) to the highest, and `fall` to the largest fall of it; `further` colours are for the
-    second target and on; `more` and `less` fill a cell whose activation difference is positive or negative; `mark` is
-    for what deserves a look.
+    The colours of the three roles can be told apart by the colour-blind and on this surface. `scale` goes from no
+    activation (the surface's end) to the highest, and `fall` to the largest fall of activation. The `further` colours
+    are for the second target and on. `more` and `less` fill a cell whose difference of activations is positive or
+    negative, and `mark` is for what deserves a look.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Theme:
     further: tuple[str, ...]
 
     def path(self, path: str) -> str:
-        """The colour of a compared datapath by its key: its role's, or a further target's own."""
+        """The colour of a compared datapath by its key: that of its role, or a further target's own."""
         number = path.split(" ")[1:]
         return self.further[(int(number[0]) - 2) % len(self.further)] if number else self.role(Role(path))
 
@@ -55,8 +55,8 @@ class Theme:
         }[role]
 
     def paths(self, paths: Iterable[str]) -> str:
-        """The blended colour of a region that these datapaths share; a datapath's own colour for one, a faint one for
-        none."""
+        """The blended colour of a region that these datapaths share. One datapath gives its own colour, and none a
+        faint one."""
         return blend([self.path(path) for path in sorted(paths)] or [self.faint])
 
     @property
@@ -66,12 +66,13 @@ class Theme:
 
     @property
     def diverging(self) -> list[list[float | str]]:
-        """The scale of differences as plotly takes it: `fall` downwards, the surface for none, `scale` upwards."""
+        """The scale of differences as plotly takes it: `fall` downwards, the surface for no difference, `scale`
+        upwards."""
         return _colour_scale((*self.fall[:0:-1], self.surface, *self.scale[1:]))
 
     @property
     def sheer(self) -> list[list[float | str]]:
-        """The scale of activations over an image: the less of it, the more of the image is seen."""
+        """The scale of activations over an image. The lower an activation, the more of the image is seen."""
         last = len(self.scale) - 1
         return _colour_scale([fade(colour, _SHEER * (i / last) ** 0.5) for i, colour in enumerate(self.scale)])
 
@@ -115,12 +116,12 @@ DARK = Theme(
 
 
 def theme(dark: bool) -> Theme:
-    """The theme for the page's switch."""
+    """The dark or the light theme."""
     return DARK if dark else LIGHT
 
 
 def channels(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of #rrggbb."""
+    """The red, green and blue, 0 to 255, of a colour #rrggbb."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
@@ -137,7 +138,7 @@ def fade(colour: str, opacity: float) -> str:
 
 
 def base_layout(theme: Theme) -> dict[str, Any]:
-    """Layout that every figure starts from: no template, no legend, transparent, the theme's ink."""
+    """The layout that every figure starts from: no template, no legend, transparent, with the theme's ink."""
     return {
         "template": "none",
         "paper_bgcolor": CLEAR,
@@ -156,9 +157,10 @@ def base_layout(theme: Theme) -> dict[str, Any]:
 
 
 def graph_config(*buttons: str) -> Any:
-    """`config` of a dcc.Graph: nothing leaves the page, no wheel zoom, only the mode bar buttons named.
+    """The `config` of a dcc.Graph: nothing leads out of the page, the wheel does not zoom, and the mode bar has these
+    buttons.
 
-    Without names the mode bar stays away. Names are plotly's: "toImage", "select2d", "lasso2d".
+    Buttons have plotly's names: "toImage", "select2d", "lasso2d". Without any there is no mode bar.
     """
     return {
         "displaylogo": False,
@@ -174,22 +176,22 @@ def graph_config(*buttons: str) -> Any:
 
 
 def bare_axis(low: float, high: float) -> dict[str, Any]:
-    """An axis that is only a scale: nothing drawn, no zoom."""
+    """An axis that is only a scale from low to high: nothing of it is drawn, and it cannot be zoomed."""
     return {"range": [low, high], "visible": False, "fixedrange": True}
 
 
 def caption(path: str, names: Mapping[str, str], characters: int = 22) -> str:
-    """A datapath by its key and its class name, shortened: "adv · tabby cat"."""
+    """The name of a datapath and of its class, shortened to so many characters: "adv · tabby cat"."""
     return f"{short_of(path)} · {plain(shorten(names[path], characters))}" if names.get(path) else short_of(path)
 
 
 def shorten(text: str, characters: int) -> str:
-    """The text in at most so many characters, an ellipsis for the rest; nothing if that tells nothing."""
+    """The text in at most so many characters, with an ellipsis for the rest; "" where too little would be left."""
     if len(text) <= characters:
         return text
     return text[: characters - 1].rstrip() + "…" if characters > 4 else ""
 
 
 def plain(text: str) -> str:
-    """Text in which plotly reads no markup."""
+    """The text, changed so that plotly reads no markup in it."""
     return html.escape(text, quote=False)

@@ -1,4 +1,4 @@
-"""A trail as one picture that travels: the three images, each hop's map, and what it takes to flip the label back."""
+"""A trail as one picture to pass on: the three images, each hop's map, and what it takes to flip the label back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,19 @@ WIDTH, ROW, HEAD, FOOT = 1000, 128, 150, 290
 _CROP, _GAP = 48, 4
 _CROPS = (0.34, 0.61)
 _MAPS = ((0.64, 0.75), (0.76, 0.87), (0.88, 0.99))
-"""Columns in parts of the width: the words, the crops, and the three images with their activation maps."""
+"""The columns of the picture in parts of its width: the words, the patches, and the three images with activation
+maps."""
 _Place = tuple[tuple[float, float], tuple[float, float]]
-"""Left and right, bottom and top, in parts of the picture."""
+"""The left and right, and the bottom and top end of a place, in parts of the picture."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """One hop of a trail: what is said of it, the crops that activate its map most (h, w, 3) 8 bit, the map's
-    activations (H, W) on each example, and the area whose cause is looked for next."""
+    """One hop of a trail in the picture.
+
+    It has the words on the hop, the patches that fire its map most, uint8 (h, w, 3), the map's activations (H, W) on
+    each image, and the area whose cause is looked for next.
+    """
 
     words: Sequence[str]
     crops: Sequence[np.ndarray]
@@ -33,10 +37,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Depth:
-    """The smallest set found at a layer that flips the label back: its size, of how many maps; 0 where none was.
+    """The smallest set found at a layer that flips the label back: its size, and of how many maps; 0 where none was
+    found.
 
-    `others` is the size of another set of the same layer that does it too, -1 where none was found; `integrated` how
-    many maps it takes in the order of integrated attribution patching, -1 where all do not.
+    `others` is the size of another set of the same layer that does it too, -1 where none was found. `integrated` is how
+    many maps it takes in the order of integrated attribution patching, -1 where all of them do not.
     """
 
     layer: str
@@ -55,7 +60,16 @@ def trail_figure(
     depths: Sequence[Depth],
     theme: Theme,
 ) -> go.Figure:
-    """The examples (H, W, 3) 8 bit on top, where given, a row for each stop, and a bar for each depth below."""
+    """The picture of a trail: the images on top, a row for each hop, and a bar for each depth below.
+
+    Args:
+        words: the lines at the head of the picture.
+        images: the images by role, uint8 (H, W, 3); none to leave them out.
+        names: the names of the predicted classes by role.
+        stops: the hops.
+        depths: what it takes to flip the label back at each depth.
+        theme: the colours.
+    """
     height = HEAD + ROW * len(stops) + FOOT
     figure = go.Figure(layout=base_layout(theme) | {"width": WIDTH, "height": height, "paper_bgcolor": theme.surface})
     figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10})
@@ -137,7 +151,7 @@ def _add_picture(
 
 
 def _add_axes(figure: go.Figure, place: _Place, shape: tuple[int, ...]) -> tuple[str, str]:
-    """A pair of axes over cells of a picture, square ones, row 0 on top; their names."""
+    """Add a pair of axes for a picture of square cells, with row 0 on top, and give the axes' names."""
     number = sum(key.startswith("xaxis") for key in figure.layout.to_plotly_json()) + 1
     suffix = "" if number == 1 else str(number)
     x, y = "x" + suffix, "y" + suffix
@@ -178,7 +192,7 @@ def _add_title(figure: go.Figure, columns: tuple[float, float], top: float, text
 
 
 def _montage(crops: Sequence[np.ndarray]) -> np.ndarray:
-    """The crops side by side, each scaled to a square by its nearest pixels."""
+    """The patches side by side, each scaled to a square by its nearest pixels."""
     shown = [_square_crop(crop) for crop in crops[:5]]
     gap = np.full((_CROP, _GAP, 3), 255, np.uint8)
     parts = [part for crop in shown for part in (crop, gap)]

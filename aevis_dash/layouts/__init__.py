@@ -1,1 +1,1 @@
-"""What stands where on the page; no numbers are worked out here."""
+"""The layout of the page: where things stand. No numbers are computed here."""

@@ -13,7 +13,8 @@ from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import LIGHT, graph_config
 
 HEIGHT = 161
-"""Pixels of three square maps with their titles and the colour bar: the place that is kept for them."""
+"""The pixels that three square maps with their titles and the colour bar need. Their place is kept before they
+arrive."""
 LOOKS = {"maps": "maps", "over": "over image", "difference": "adv − others"}
 MOST = [{"label": f"{k} most active", "value": k} for k in (1, 5, 10, 25)]
 _ZOOMING = ("zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
@@ -21,8 +22,11 @@ _ZOOMING = ("zoom2d", "pan2d", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "
 
 @dataclass(frozen=True)
 class Sight:
-    """One compared image: its address, what it is in words, and the box in parts of it (left, top, width, height) that
-    the area of interest sees, None without an area."""
+    """One compared image on the page.
+
+    It has the image's address, its name in words, and the box (left, top, width, height), in parts of the image, that
+    the area of interest sees; None without an area.
+    """
 
     image: str
     words: str
@@ -30,7 +34,7 @@ class Sight:
 
 
 def activations_block() -> html.Div:
-    """The maps with the choice of their look, the area of interest in words, and the images with what it sees."""
+    """The maps with the choice of their look, the area of interest in words, and the images with what the area sees."""
     return html.Div(
         [
             html.Div(
@@ -52,7 +56,7 @@ def activations_block() -> html.Div:
 
 
 def _graph(name: str, config: Any, style: dict[str, str]) -> dcc.Graph:
-    """A graph that also says when the pointer leaves it."""
+    """A graph that also tells when the pointer leaves it."""
     return dcc.Graph(id=name, figure=notice("", LIGHT, HEIGHT), config=config, style=style, clear_on_unhover=True)
 
 
@@ -102,18 +106,19 @@ def _larger() -> dbc.Modal:
 
 
 def row_style(count: int, size: tuple[int, int]) -> dict[str, str | int]:
-    """How `count` images of (height, width) pixels stand below their maps; their place is kept before they arrive."""
+    """The style of `count` images of (height, width) pixels below their maps, which keeps their place before they
+    arrive."""
     return {"--across": columns(count), "--shape": f"{size[1]} / {size[0]}"}
 
 
 def large_style(count: int) -> dict[str, str]:
-    """As much of the window as rows of `count` square maps can fill."""
+    """The style of the larger view: as much of the window as rows of `count` square maps can fill."""
     rows = -(-count // columns(count))
     return {"height": f"min(70vh, {rows} * ({82 / min(count, columns(count)):.1f}vw + 34px) + 30px)"}
 
 
 def sights(found: Sequence[Sight]) -> list[html.Span]:
-    """The images with the box that the area of interest sees, and one that follows the pointer."""
+    """The images, each with the box that the area of interest sees, and with a box that follows the pointer."""
     return [html.Span([html.Img(src=s.image, alt=s.words), *_boxes(s)], className="sight") for s in found]
 
 

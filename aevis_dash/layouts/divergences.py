@@ -1,4 +1,4 @@
-"""The whole set at once: where the adversarials leave their sources, which maps recur, and what was picked there."""
+"""The view of all examples: where adversarials leave their sources, which maps recur, and what was picked there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ GROUPINGS = [
 
 @dataclass(frozen=True)
 class Culprit:
-    """A map that recurs where pairs leave: its name LAYER:CHANNEL, and how many pairs name it."""
+    """A map that recurs where adversarials leave their sources: its name LAYER:CHANNEL, and how many pairs name it."""
 
     name: str
     pairs: int
 
 
 def divergences_panel() -> html.Details:
-    """A part of the left column that opens on a click."""
+    """The part of the left column for the view of all examples, which opens on a click."""
     return html.Details(
         [
             html.Summary("Where they leave their sources", id=ids.DIVERGENCES_SWITCH, n_clicks=0),
@@ -48,7 +48,7 @@ def divergences_panel() -> html.Details:
 
 
 def narrowing() -> html.Div:
-    """What of the whole set the gallery is narrowed to, with a button that widens it again."""
+    """A line that says to what the gallery is narrowed, with a button that widens it again."""
     return html.Div(
         [
             html.Span(id=ids.PICKED_TEXT),
@@ -61,7 +61,7 @@ def narrowing() -> html.Div:
 
 
 def legend(groups: Sequence[tuple[str, str]]) -> list[html.Span]:
-    """What the colours mean: pairs of a group's name and its colour."""
+    """What the colours mean, from pairs of a group's name and its colour."""
     return [html.Span([html.Span(style={"background": colour}), name], title=name) for name, colour in groups]
 
 

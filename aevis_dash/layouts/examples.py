@@ -14,7 +14,8 @@ from aevis_dash.layouts.sentences import Sentence, sentences
 
 @dataclass(frozen=True)
 class ScoreRange:
-    """Ends and step of the slider, the range it begins with, a note on the scores, and what they mean here."""
+    """The ends and the step of the slider of scores, the range it begins with, a note on the scores, and what they
+    mean."""
 
     low: float
     high: float
@@ -26,9 +27,12 @@ class ScoreRange:
 
 @dataclass(frozen=True)
 class Card:
-    """What the gallery shows of an example, as assets/gallery.js draws it: the addresses of its images and of their
-    amplified difference, which is fetched when the mouse is on the card; both labels; the lines beside them; and why
-    the example is not misclassified, or not what its attack declares."""
+    """What the gallery shows of an example, as assets/gallery.js draws it.
+
+    It has the addresses of both images and of their amplified difference, which is fetched when the mouse is on the
+    card; both labels; the lines beside them; and the reason why the example is not misclassified, or not as its attack
+    declares.
+    """
 
     id: str
     source: str
@@ -42,7 +46,8 @@ class Card:
 
 @dataclass(frozen=True)
 class ClassChoices:
-    """The classes to choose examples by, number and name: those of their sources, and those they are taken for."""
+    """The classes by which examples are chosen, by number and name: those of sources, and those that they are taken
+    for."""
 
     sources: Sequence[tuple[int, str]]
     taken_for: Sequence[tuple[int, str]]

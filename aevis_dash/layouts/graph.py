@@ -7,6 +7,7 @@ from aevis_dash.figures.theme import LIGHT, graph_config
 
 
 def waiting_graph(name: str, height: int, *buttons: str) -> dcc.Graph:
-    """The graph of that id, `height` pixels high, with those mode bar buttons; nothing on it leads out of the page."""
+    """An empty graph with that ID, `height` pixels high and with these mode bar buttons. Nothing on it leads out of the
+    page."""
     config = graph_config(*buttons)
     return dcc.Graph(id=name, figure=notice("", LIGHT, height), config=config, style={"height": f"{height}px"})

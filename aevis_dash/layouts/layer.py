@@ -1,4 +1,4 @@
-"""The layer: its treemap of critical maps, and the strongest contributors where it was traced."""
+"""The station of the layer: its treemap of critical maps, and the strongest contributors where it was traced to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,12 +40,12 @@ _PINNING = "Keep this layer's treemap beside those of other layers (three at mos
 
 Value = int | float | str
 Row = Sequence[Value]
-"""A map in the table: its channel first, then its values."""
+"""A map in the table: its channel, and then its values."""
 
 
 @dataclass(frozen=True)
 class Winner:
-    """A strongest contributor: its part of the effect, its best crop, and whether a datapath holds it."""
+    """One of the strongest contributors: its part of the effect, its best patch, and whether a datapath holds it."""
 
     channel: int
     value: float
@@ -54,7 +54,8 @@ class Winner:
 
 
 def layer_panel() -> html.Section:
-    """The lower half of the middle column: its treemap, pinned ones beside it, and a table of the same."""
+    """The lower half of the middle column: the layer's treemap, pinned ones beside it, and the table of the same
+    maps."""
     return html.Section(
         [
             html.Div(
@@ -97,7 +98,7 @@ def layer_panel() -> html.Section:
 
 
 def _tools() -> html.Div:
-    """One line at the narrowest page: what the cells are filled with, their order, which are kept, their faces."""
+    """One line, even on the narrowest page, of what fills the cells, their order, which are kept, and their faces."""
     return html.Div(
         [
             html.Label(["■", _choice(ids.PAIR, PAIRS, "adv-src", "6.4rem")], title="solid: difference of activation"),
@@ -118,7 +119,7 @@ def _tools() -> html.Div:
 
 
 def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
-    """A pinned layer's treemap under its name, at that place of the row."""
+    """The treemap of a pinned layer under its name, at a place of the row."""
     return html.Div(
         [
             html.Div(
@@ -138,10 +139,17 @@ def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
 
 
 def table(layer: str, columns: Sequence[str], rows: Sequence[Row], total: int, order: tuple[str, bool]) -> list:
-    """The first of a layer's `total` maps with their values, under buttons that sort them; `order` is a column and
-    whether up.
+    """The first of a layer's maps with their values, under buttons that sort them.
 
-    assets/layer.js marks the row of the shown map, which is not drawn anew for that: it would lose the keyboard.
+    assets/layer.js marks the row of the shown map. The table is not drawn anew for that, as it would lose the
+    keyboard's focus.
+
+    Args:
+        layer: the name of the layer.
+        columns: the names of the columns.
+        rows: the maps that are shown.
+        total: the number of all maps of the table.
+        order: the column by which the maps are sorted, and whether upwards.
     """
     heads = [_column(name, order[1] if name == order[0] else None) for name in columns]
     body = [html.Tr(_cells(layer, row), **{"data-map": str(row[0])}) for row in rows]  # type: ignore[arg-type]
@@ -170,7 +178,7 @@ def _words(value: Value) -> str:
 
 
 def winners(layer: str, found: Sequence[Winner], told: Sequence[Sentence]) -> list:
-    """What was traced, in sentences, and a button for each of the layer's strongest contributors."""
+    """What was traced, in sentences, and a button for each of the strongest contributors."""
     return [html.Span(sentences(told), className="sentence"), *(_winner(layer, w) for w in found)]
 
 
@@ -185,7 +193,7 @@ def _winner(layer: str, found: Winner) -> html.Button:
 
 
 def part_of_all(value: float) -> str:
-    """A part of an effect in percent, small ones with a decimal."""
+    """A part of an effect in percent, with one decimal where it is small."""
     return f"{value:.0%}" if value >= 0.1 else f"{value:.1%}"
 
 

@@ -20,8 +20,10 @@ _BY_WHAT = (
 
 @dataclass(frozen=True)
 class Crop:
-    """A part cut from a reference image, which the page calls a patch: its address, the image, and where and how strong
-    it is, in words."""
+    """A part that is cut from a reference image, which the page calls a patch.
+
+    It has the image's address, and says in words where the patch is and how strongly the map fires there.
+    """
 
     address: str
     image: str
@@ -29,7 +31,7 @@ class Crop:
 
 
 def learned_block() -> html.Div:
-    """The block of the neuron's column; it has its full height before anything is there."""
+    """The block of learned features. It has its full height before anything is in it."""
     return html.Div(
         [
             html.Div(
@@ -66,7 +68,7 @@ def learned_block() -> html.Div:
 
 
 def crops(found: Sequence[Crop], count: int) -> list:
-    """The crops of a map, best first, in `count` places of fixed size; those without a crop are empty."""
+    """The patches of a map, best first, in `count` places of fixed size. Places without a patch are empty."""
     filled = [
         html.Img(src=p.address, alt=f"patch {i + 1}, of {p.image}", title=f"{p.image} · {p.words}")
         for i, p in enumerate(found)
@@ -75,6 +77,6 @@ def crops(found: Sequence[Crop], count: int) -> list:
 
 
 def picture(address: str | None, words: str) -> list:
-    """The picture made for a map beside what is said of it; an empty place where there is none."""
+    """The picture made for a map, with words beside it; an empty place where there is none."""
     shown = html.Img(src=address, alt="picture made to fire this map") if address else html.Span(className="no-patch")
     return [shown, html.Span(words)]

@@ -1,4 +1,4 @@
-"""The network: the triplet in words and the river."""
+"""The station of the network: the triplet in words, and the river."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ GAPS = [
 
 @dataclass(frozen=True)
 class Methods:
-    """The extraction methods, the workspace's own first, and the sizes of the hard set, of which `share` is its own."""
+    """The extraction methods, the workspace's own first; the sizes of the hard set; and `share`, which is the
+    workspace's own."""
 
     names: Sequence[str]
     shares: Sequence[float]
@@ -38,7 +39,7 @@ class Methods:
 
 @dataclass(frozen=True)
 class Member:
-    """What is shown of one image of the triplet; `path` says its datapath in words, None where there is none yet."""
+    """What is shown of one image of the triplet. `path` says its datapath in words, None where there is none yet."""
 
     role: Role
     image: str
@@ -87,12 +88,12 @@ def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.
 
 
 def minimap(picture: str) -> list:
-    """The whole network small, and the window of it that is shown, which assets/network.js moves."""
+    """A small picture of the whole network, with the window that is shown, which assets/network.js moves."""
     return [html.Img(src=picture, alt="the whole network"), html.Span(className="window")]
 
 
 def extract_again(why: str) -> list:
-    """Why there are no datapaths, and the button that begins their extraction again (assets/page.js)."""
+    """The reason why there are no datapaths, and a button that begins their extraction again (assets/page.js)."""
     return [html.Span(why), " ", html.Button("Extract them", id=ids.EXTRACT_AGAIN, className="step")]
 
 
@@ -116,7 +117,7 @@ def _hidden_text(text: str) -> html.Span:
 
 
 def triplet(members: Sequence[Member]) -> list[html.Div]:
-    """Source, adversarial and target side by side."""
+    """The source, the adversarial and the target side by side."""
     return [_member(member) for member in members]
 
 

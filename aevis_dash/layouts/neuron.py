@@ -1,4 +1,4 @@
-"""The neuron: what a map has learned, how it fires, the area of interest, and the way back from it."""
+"""The station of the feature map: what it has learned, how it fires, the area of interest, and the way back from it."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ SWAPS = [
 
 
 def neuron_panel() -> html.Section:
-    """The right column."""
+    """The right column of the page."""
     return html.Section(
         [
             html.H2("Feature map"),
@@ -78,7 +78,14 @@ def neuron_panel() -> html.Section:
 
 
 def flips(words: Sequence[str], layer: str, channels: Sequence[int], here: int | None) -> list:
-    """What a flip-back of a layer found, in sentences, and its maps as buttons, the shown one marked."""
+    """What a flip-back of a layer found, in sentences, and its maps as buttons.
+
+    Args:
+        words: the sentences.
+        layer: the name of the layer.
+        channels: the maps that become buttons.
+        here: the shown map, whose button is marked; None for none.
+    """
     buttons = [
         html.Button(
             f"map {c}",

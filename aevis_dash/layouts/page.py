@@ -1,4 +1,4 @@
-"""The page: a bar on top, the examples, the network over the layer, the neuron, and the trail."""
+"""The page: a bar on top, the examples, the network over the layer, the feature map, and the trail."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,8 +27,18 @@ def page(
     fields: Mapping[str, Any],
     warnings: Sequence[str] = (),
 ) -> html.Div:
-    """The whole page, before anything is chosen; made anew for each load. `findable` are the options of the network's
-    search, `fields` what the browser is to know of the view's fields, `warnings` what is doubtful about all of it."""
+    """The whole page, before anything is chosen. It is made anew for each load.
+
+    Args:
+        workspace: the name of the workspace.
+        model: the name of the model.
+        classes: the classes by which examples are chosen.
+        scores: the slider of scores.
+        methods: the extraction methods and sizes of the hard set to choose from.
+        findable: the options of the network's search.
+        fields: what the browser is told about the view's fields.
+        warnings: sentences about what is doubtful about the workspace.
+    """
     return html.Div(
         [
             *_state(),
@@ -117,7 +127,7 @@ _JOBS = {
 
 
 def _job(kind: str) -> html.Div:
-    """A line of the list of jobs, shown while the job runs or waits."""
+    """A line of the list of jobs, which is shown while the job runs or waits."""
     name = _JOBS[kind]
     return html.Div(
         [

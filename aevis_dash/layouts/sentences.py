@@ -1,4 +1,4 @@
-"""Sentences on the page, with the exact figures behind them where the mouse rests."""
+"""Sentences on the page, whose exact numbers appear where the mouse rests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from dash import html
 
 @dataclass(frozen=True)
 class Sentence:
-    """What the page says, and the exact figures that are shown while the mouse rests on it; "" for none."""
+    """A sentence on the page, and the exact numbers that are shown while the mouse rests on it; "" for none."""
 
     text: str
     exact: str = ""
 
 
 def sentences(told: Iterable[Sentence]) -> list[html.Span]:
-    """Sentences one after the other."""
+    """The sentences one after the other, as parts of the page."""
     return [_sentence(sentence) for sentence in told]
 
 

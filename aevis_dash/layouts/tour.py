@@ -1,4 +1,4 @@
-"""A tour of five steps for newcomers: a card beside the station it speaks of; assets/tour.js walks it."""
+"""A tour of five steps for newcomers: a card beside the station that it explains; assets/tour.js moves it."""
 
 from dash import html
 
@@ -38,16 +38,16 @@ STEPS = (
         "link.",
     ),
 )
-"""What is spoken of (a class of the page), a title, and words."""
+"""The steps of the tour: the class of the station on the page, a title, and the words."""
 
 
 def tour_button() -> html.Button:
-    """Begins the tour."""
+    """The button that begins the tour."""
     return html.Button("Tour", id=ids.TOUR_BUTTON, className="btn btn-sm btn-outline-primary", n_clicks=0)
 
 
 def tour() -> html.Div:
-    """The tour's card, hidden until it is begun."""
+    """The tour's card, which is hidden until the tour begins."""
     steps = [_step(*step) for step in STEPS]
     buttons = html.Div(
         [_button("Back", "back"), _button("Next", "next"), _button("End", "end")],

@@ -9,12 +9,13 @@ from dash import dcc, html
 from aevis_dash import ids
 
 NOTE = 200
-"""Characters of a note at most: with 200 steps a link of them still passes through a web server."""
+"""The number of characters of a note at most. A link with 200 steps of such notes still passes through a web server."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A step in the tree: its depth, what was done in words, what came of it, the user's note, and if it led here."""
+    """A step in the tree: its depth, what was done in words, what came of it, the user's note, and whether it led
+    here."""
 
     number: int
     depth: int
@@ -25,7 +26,7 @@ class Node:
 
 
 def trail_bar() -> html.Nav:
-    """The line under the top bar."""
+    """The line of the trail, under the bar on top."""
     return html.Nav(
         [
             html.Div(id=ids.TRAIL, className="trail"),
@@ -50,7 +51,13 @@ def trail_bar() -> html.Nav:
 
 
 def trail(steps: Sequence[tuple[int, str]], of: int, here: str) -> list:
-    """The steps that led here, of so many, by number and in words, oldest first, and where the user is now: buttons."""
+    """The steps that led here and the place where the user is now, as buttons, the oldest step first.
+
+    Args:
+        steps: the steps, by number and in words.
+        of: the number of all steps of the tree.
+        here: where the user is now, in words.
+    """
     buttons = [
         html.Button(words, id=ids.step(number, of), className="step", n_clicks=0, title="Go back to here")
         for number, words in steps
@@ -62,7 +69,7 @@ def trail(steps: Sequence[tuple[int, str]], of: int, here: str) -> list:
 
 
 def tree(nodes: Sequence[Node]) -> list:
-    """Every step with its verdict, indented under the one it follows."""
+    """Every step with what came of it, indented under the step that it follows."""
     if not nodes:
         return [html.Div("No step yet: trace an area, flip a layer back, or let a trail be suggested.")]
     return [_node(node, len(nodes)) for node in nodes]

@@ -1,4 +1,4 @@
-"""The strip under the bar on top that says what is doubtful about the whole workspace; it cannot be closed."""
+"""The strip under the bar on top that says what is doubtful about the whole workspace. It cannot be closed."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from aevis_dash import ids
 
 
 def warnings_strip(warnings: Sequence[str]) -> dbc.Alert:
-    """The strip, which is not there where there is no warning."""
+    """The strip of warnings, which is hidden where there is no warning."""
     return dbc.Alert(
         sentences(warnings), id=ids.WARNINGS, color="warning", is_open=bool(warnings), fade=False, className="warnings"
     )
 
 
 def sentences(warnings: Sequence[str]) -> list[html.P]:
-    """What stands in the strip, a line for each warning."""
+    """The content of the strip, one line for each warning."""
     return [html.P(warning) for warning in warnings]

@@ -134,7 +134,7 @@ def _chance(found: Verification, share: str, do: str) -> str:
 def _controls(found: Verification, what: Callable[[Verification, int], str]) -> str:
     """A sentence on what as many maps by each order of CONTROLS do. Orders that do the same are named together.
 
-    Maps are no control of themselves, so orders that begin with the same maps are left out.
+    An order that begins with the maps themselves is said to be no control.
     """
     count, said = len(found.maps), {}
     for i, name in enumerate(CONTROLS):

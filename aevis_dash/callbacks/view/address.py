@@ -1,4 +1,4 @@
-"""The view in an address: written by the browser, read and checked here."""
+"""The view in an address, which the browser writes. It is read and checked here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,12 +31,15 @@ from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, sho
 from aevis_dash.workbench import Workbench
 
 _NAMED = 3
-"""Parts of a link that a sentence names at most."""
+"""The number of parts of a link that a sentence names at most."""
 
 
 def from_search(search: str) -> View:
-    """The view from an address, as assets/address.js writes it; raises AevisError for what is no view. What it leaves
-    out says `remainder`."""
+    """The view from an address, as assets/address.js writes it. `remainder` says what the view leaves out of it.
+
+    Raises:
+        AevisError: for an address that names no view.
+    """
     fields = {name: given[0] for name, given in _fields(search).items() if given[0]}
     texts = fields["steps"].split("~") if "steps" in fields else []
     steps = [asdict(step_from_text(text)) for text in received.sequence(texts, "steps", received.STEPS)]
@@ -52,8 +55,12 @@ def from_search(search: str) -> View:
 
 
 def remainder(search: str, refused: bool = False) -> list[str]:
-    """What an address holds beside the view that is shown of it, a sentence each; of one that is `refused`, nothing is
-    shown."""
+    """Sentences on what an address holds that the shown view leaves out.
+
+    Args:
+        search: the query of the address.
+        refused: whether the address was refused, so that nothing of it is shown.
+    """
     fields = _fields(search)
     known = {name: given for name, given in fields.items() if name in View.__dataclass_fields__}
     full = [name for name, given in known.items() if given[0]]
@@ -75,7 +82,7 @@ def _fields(search: str) -> dict[str, list[str]]:
 
 
 def list_names(names: Sequence[str]) -> str:
-    """The first of the names, and how many there are beside them."""
+    """The first few of the names, and the number of the others."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -88,7 +95,7 @@ def _share(text: str) -> float:
 
 
 def checked_view(data: Mapping[str, Any] | None, bench: Workbench) -> View:
-    """The view from a dcc.Store, as strictly checked as that of a link."""
+    """The view from a dcc.Store, checked as strictly as that of a link. Raises AevisError for what does not exist."""
     view = from_data(data)
     check(view, bench)
     return view

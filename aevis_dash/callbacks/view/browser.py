@@ -1,4 +1,4 @@
-"""What runs in the browser: all that follows from the view is set at once, the address written, the theme applied."""
+"""What runs in the browser: what follows from the view is set at once, the address is written, the theme is applied."""
 
 from dash import ClientsideFunction, Dash, Input, Output, State
 
@@ -19,16 +19,17 @@ CHOICES = {
     ids.LOOK: "look",
     ids.LARGE_LOOK: "look",
 }
-"""The controls whose value is a field of the view: a choice there sets the field in the browser (assets/controls.js,
+"""The controls whose value is a field of the view. A choice there sets the field in the browser (assets/controls.js,
 `choose`), and the field sets the control."""
 CLEARED = {ids.WHOLE_MAP: "area"}
-"""The buttons that clear a field."""
+"""The buttons that clear a field of the view."""
 CONTROLS = (*CHOICES, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS)
-"""Set from the view in the browser: an answer of the server would come late and undo a choice."""
+"""The controls that are set from the view in the browser. An answer of the server would come late and undo a choice."""
 
 
 def register(app: Dash) -> None:
-    """Add the clientside callbacks; what follows from the view is said by each station's script in assets/."""
+    """Add the clientside callbacks. What follows from the view at a station is in the station's own script in
+    assets/."""
     app.clientside_callback(
         ClientsideFunction("controls", "follow"),
         *(Output(name, "value") for name in CONTROLS),

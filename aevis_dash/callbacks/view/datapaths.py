@@ -6,8 +6,11 @@ from aevis_dash.workbench import Triplet, Workbench
 
 
 def triplet_of(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet, extracted as the view says, where the datapaths that it shows are stored; raises AevisError
-    where it can have none."""
+    """The view's triplet, extracted as the view says; None where the datapaths that it shows are not stored.
+
+    Raises:
+        AevisError: where the view can have no triplet.
+    """
     wanted = wanted_of(view, bench.workspace.settings.extraction)
     found = bench.datapaths.triplet(view.example, view.target, wanted) if view.example else None
     missing = found is not None and found.pending and not set(view.compared).isdisjoint(found.plan.nulls)
@@ -15,7 +18,7 @@ def triplet_of(bench: Workbench, view: View) -> Triplet | None:
 
 
 def stored_triplet(bench: Workbench, view: View) -> Triplet | None:
-    """The view's triplet where its datapaths are stored and it has any."""
+    """The view's triplet where its datapaths are stored; None also where the view can have no triplet."""
     try:
         return triplet_of(bench, view)
     except AevisError:

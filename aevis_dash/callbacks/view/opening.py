@@ -13,7 +13,7 @@ from aevis_dash.workbench import Triplet, Workbench
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks that say where a view begins: a link is opened, datapaths were extracted."""
+    """Add the callbacks that set where a view begins: when a link is opened, and when datapaths were extracted."""
     own = bench.workspace.settings.extraction
 
     @app.callback(
@@ -67,12 +67,12 @@ def register(app: Dash, bench: Workbench) -> None:
 
 
 def settle(bench: Workbench, view: View) -> View:
-    """The view with its representative target, a layer and a map where it has none and they can be told, and without
-    compared images that have no datapath beside this example.
+    """The view with all that can be told where it has none: the representative target, a layer and a map.
 
-    Without a layer: the one where src and adv part most, and there the map that tells most about the class that was
-    lost. In another layer without a map: the critical one whose activation the attack raised most. Unchanged where the
-    datapaths are not extracted or cannot be.
+    Without a layer it is the one where src and adv part most, with the map that tells most about the class that was
+    lost. In a layer without a map it is the map, critical to adv, whose activation the attack raised most. Compared
+    images that have no datapath beside this example are left out. The view is unchanged where its datapaths are not
+    stored.
     """
     triplet = stored_triplet(bench, view)
     if triplet is None:
@@ -86,8 +86,10 @@ def settle(bench: Workbench, view: View) -> View:
 
 
 def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
-    """The view without compared images that have no datapath beside its example, and a sentence where there were any,
-    or too many."""
+    """The view without compared images that have no datapath beside its example, and a sentence where there were any.
+
+    Where the view compares too many, it compares the triplet's images, and the sentence says so.
+    """
     if not view.example:  # they go with one, which says `remainder`
         return view.but(compared=()), []
     if not view.compared:
@@ -112,7 +114,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
 
 
 def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
-    """The images where all can be compared here, else none, which stands for the triplet's."""
+    """The images where all of them can be compared here; () otherwise, which stands for the triplet's images."""
     try:
         triplet.members(compared)
     except AevisError:
@@ -121,15 +123,23 @@ def _comparable(triplet: Triplet, compared: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def parting_layer(bench: Workbench, triplet: Triplet) -> int:
-    """The layer where the activations of src and adv lie farthest apart (d2)."""
+    """The index of the layer where the activations of src and adv lie farthest apart (d2)."""
     apart = bench.datapaths.distances(triplet, "activations").d2
     return int(np.argmax(np.where(np.isfinite(apart), apart, -np.inf)))
 
 
 def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray) -> int | None:
-    """The map of a layer that tells most about the class that was lost: of those in src's datapath that fire less on
-    adv, the one whose exchange moves the margin most towards src's class by its (n_l,) `effects`
-    (`Flips.exchange_effects`). None where no such map moves it there."""
+    """The map of a layer that tells most about the class that was lost; None where no map does.
+
+    Of the maps that are critical to src and fire less on adv, it is the one that moves the margin most towards src's
+    class when it is put from src into adv.
+
+    Args:
+        bench: the workbench of the workspace.
+        triplet: the example's datapaths.
+        layer: the index of the layer.
+        effects: by how much each map moves the margin, (n_l,); see `Flips.exchange_effects`.
+    """
     higher = bench.maps.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
     telling = np.where(higher & bench.layers.part(triplet.source.critical, layer), effects, -np.inf)
     best = int(np.argmax(telling))
@@ -137,7 +147,7 @@ def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray
 
 
 def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) -> bool:
-    """Whether that is the layer's `lost_map`, as far as its effects are stored."""
+    """Whether the channel is the layer's `lost_map`. It is not taken to be where the layer's effects are not stored."""
     effects = bench.flips.stored_exchange_effects(triplet.plan.example.id, layer)
     return effects is not None and lost_map(bench, triplet, layer, effects) == channel
 
@@ -148,14 +158,17 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
 
 
 def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
-    """(L,) of each layer the map, critical to adv, that fires most more on adv than on src."""
+    """For each of the L layers the map, critical to adv, whose activation is most above that on src.
+
+    It is 0 in a layer without critical maps.
+    """
     raised = bench.maps.maxima(triplet.image(Role.ADVERSARIAL)) - bench.maps.maxima(triplet.image(Role.SOURCE))
     raised = np.where(triplet.adversarial.critical, raised, -np.inf)
     return [int(np.argmax(bench.layers.part(raised, layer.index))) for layer in bench.layers.layers]
 
 
 def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
-    """The view's area of interest in another layer: the neurons that feed it; None where none do, or all."""
+    """The view's area of interest in another layer, which is the neurons that feed it; None where none do, or all."""
     if view.layer is None or view.area is None:
         return None
     if bench.layers.find(view.layer).index == layer:
@@ -166,15 +179,26 @@ def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
 
 
 def at_layer(bench: Workbench, view: View, layer: int, chosen: int | None = None) -> View:
-    """The view at another layer and the `chosen` map of it, the area of interest carried there; settled."""
+    """The view at another layer, with the area of interest carried there and all else settled.
+
+    Args:
+        bench: the workbench of the workspace.
+        view: the view before.
+        layer: the index of the layer.
+        chosen: the map of that layer; None to let `settle` choose.
+    """
     area = carried_area(bench, view, layer)
     on = view.on if area is not None else ""  # the image on which an area was chosen goes with it
     return settle(bench, view.edit(layer=bench.layers.layers[layer].name, map=chosen, area=area, on=on))
 
 
 def opening(bench: Workbench, like: View | None = None) -> View:
-    """The view a visitor without a link to an example begins with: a story, not an empty form, shown in the way that
-    another view is."""
+    """The view that a visitor without a link begins with: the workbench's opening example, and no empty form.
+
+    Args:
+        bench: the workbench of the workspace.
+        like: a view whose ways to show things are kept; None for those of a new page.
+    """
     found = bench.opening(bench.judging.judged_examples())
     like = like or View()
     plain = like.at_example(found.example.id if found is not None else None).but(sort=like.sort)

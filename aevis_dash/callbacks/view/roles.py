@@ -1,4 +1,4 @@
-"""On which of the three images a map is traced: the one whose prediction needs it to fire there."""
+"""Tells on which of the three images a map is traced: on one whose prediction needs the map to fire there."""
 
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
@@ -7,10 +7,10 @@ from aevis_dash.workbench import Workbench
 
 
 def traced_on(bench: Workbench, view: View) -> Role:
-    """The role on whose image the view's map is traced.
+    """The role on whose image the view's map is traced; adv where no map is shown.
 
-    That is the image on which its area was chosen, else the one on which the shown layer was traced to where the map
-    serves there, else the one that the map's own sets name (`FeatureMaps.role_of`). adv where no map is shown.
+    It is the role on whose image the area was chosen. Without such an area, it is the role on whose image the shown
+    layer was traced to, where the map serves there; else the role that the map's own sets name (`FeatureMaps.role_of`).
     """
     if view.on:
         return Role(view.on)

@@ -1,4 +1,4 @@
-"""What the page shows, as ids and parameters only, and what a click changes of it; kept in the browser."""
+"""The view: what the page shows, as IDs and parameters only, and what a click changes of it. The browser keeps it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,12 +15,13 @@ from aevis_dash.core.datapath import METHODS
 from aevis_dash.domain import AevisError
 
 CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
-"""Fields that name one of a few ways to show things."""
+"""The fields that name one of a few ways to show things."""
 TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
 LISTS = ("compared", "folds", "pinned")
-"""Fields that hold several names."""
+"""The fields that hold several names."""
 FIRST, NULLS, ALL = "first", "nulls", "all"
-"""What a job extracts: all but the datapaths of the null targets, these, or both at once."""
+"""The parts of the datapaths that a job extracts: all but those of the null targets; those of the null targets; or
+both."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
@@ -30,22 +31,40 @@ FACES = ("on", "off")
 LOOKS = ("maps", "over", "difference")
 BESTS = ("activation", "relevance")
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
+"""The sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
 
 
 @dataclass(frozen=True)
 class View:
     """The state of one visitor's page.
 
-    `method` and `share` say how the datapaths are extracted, None as the workspace does. `compared` are the images
-    whose datapaths are compared with adv's, none for the triplet's. Network: `plot` is how; `gap` whether the river's
-    width shows d1; `folds` the groups that are opened or closed other than by default. Layer: `pinned` ones stand
-    beside the shown one; `pair` is the pair of roles whose activations are compared; `cause` the role whose
-    contributions are shown, and `how` those are found; cells are sorted by `sort` and left out by `keep`; `faces` are
-    learned features in the cells. Neuron: `look` is how activations are shown, `best` by what the patches are the best;
-    `on` is the role on whose image the area was chosen, "" for the one that the map itself names (see `roles`).
-    `maps` of the layer are chosen for a flip-back by `replacement`, none for a search. `steps` are the trail, a tree,
-    and `at` the number of the step that led here, -1 for none.
+    Attributes:
+        example: the ID of the example.
+        target: the file name of the candidate target; None for the representative one.
+        method: how the datapaths are extracted; None for the workspace's own method.
+        share: the size of the hard set; None for the workspace's own.
+        compared: the images whose datapaths are compared with adv's; () for the triplet's.
+        plot: how the network is drawn, one of PLOTS.
+        distance: the distance of datapaths, one of `core.distance.DISTANCES`.
+        gap: whether the river's width shows d1, one of GAPS.
+        folds: the groups that are opened or closed other than by default.
+        pinned: the layers that stand beside the shown one.
+        layer: the name of the shown layer.
+        map: the channel of the shown map.
+        area: the area of interest; None for the whole map.
+        pair: the two roles whose activations are compared, one of PAIRS.
+        cause: the role whose contributions are shown.
+        how: the way to find contributions, one of CONTRIBUTIONS.
+        sort: the order of the cells, one of SORTS.
+        keep: which maps have cells, one of KEEPS.
+        faces: whether cells show learned features, one of FACES.
+        look: how activations are shown, one of LOOKS.
+        best: the measure by which patches are best, one of BESTS.
+        on: the role on whose image the area was chosen; "" for the one that the map itself names (see `roles`).
+        maps: the maps of the layer that are chosen for a flip-back; () for a search.
+        replacement: what replaces them, one of REPLACEMENTS.
+        steps: the trail, a tree of steps.
+        at: the number of the step that led here; -1 for none.
     """
 
     example: str | None = None
@@ -80,24 +99,29 @@ class View:
         return replace(self, **changes)
 
     def edit(self, **fields: Any) -> "View":
-        """This view after a click that sets some fields. What belongs to one of them (BELONGS) and is not set with it
-        is as on a new page. `edit` of assets/controls.js is the same for the browser."""
+        """This view after a click that sets some fields.
+
+        What belongs to one of these fields (BELONGS), and is not set with it, is as on a new page. `edit` of
+        assets/controls.js does the same in the browser.
+        """
         cleared = {name: FRESH[name] for field in fields for name in BELONGS.get(field, ())}
         return replace(self, **(cleared | fields))
 
     def at_example(self, example: str | None) -> "View":
-        """This view of another example, without what belongs to the one before; how things are shown stays, but for
-        an order by contributions, of which there are none yet."""
+        """This view of another example, without what belongs to the one before.
+
+        The ways to show things stay, except for an order by contributions, as the other example has none yet.
+        """
         sort = PLAIN_VIEW.sort if self.sort == "contribution" else self.sort
         return self.edit(example=example, sort=sort)
 
     def to_data(self) -> dict[str, Any]:
-        """As JSON values for a dcc.Store."""
+        """The view as JSON values for a dcc.Store."""
         return asdict(self)
 
     @property
     def traced(self) -> Step | None:
-        """The step whose contributions the shown layer carries, None where it carries none."""
+        """The step whose contributions the shown layer carries; None where it carries none."""
         step = self.steps[self.at] if self.at >= 0 else None
         return step if step is not None and not step.is_flip and step.source == self.layer else None
 
@@ -107,8 +131,12 @@ class View:
         return path_to(self.steps, self.at)
 
     def after(self, step: Step) -> "View":
-        """This view with a step that follows the one whose outcome is shown, or begins a branch, as a trace of the
-        prediction always does; a trace goes there, shows what contributes on its image, and sorts the maps by that."""
+        """This view after a step was added to the trail.
+
+        The step follows the one whose outcome is shown. It begins a branch where there is none, and always where the
+        prediction is traced. A trace also shows the layer that was traced to, with the contributions on the trace's
+        image, and sorts its maps by them.
+        """
         parent = self.at if self.traced is not None and step.layer != THE_PREDICTION else -1
         steps, number = add_steps(self.steps, [replace(step, parent=parent)])
         if step.is_flip:
@@ -123,19 +151,19 @@ BELONGS = {
     "map": ("on",),
     "area": ("on",),
 }
-"""What belongs to a field: with another example, layer, map or area it is cleared where nothing else is said of it. The
-browser has this table from the page (FIELDS), for `edit` and `merge` in assets/controls.js."""
+"""The fields that belong to a field. They are cleared with another example, layer, map or area where nothing else is
+said of them. The browser gets this table with the page (FIELDS), for `edit` and `merge` in assets/controls.js."""
 PLAIN_VIEW = View()
 FRESH = MappingProxyType({name: getattr(PLAIN_VIEW, name) for names in BELONGS.values() for name in names})
-"""What is cleared, as it then is."""
+"""The values that fields have after they are cleared."""
 PLAIN = MappingProxyType({name: getattr(PLAIN_VIEW, name) for name in (*CHOSEN, "on", "at")})
-"""What an address leaves out: the fields that name a way to show things, as a new page has them."""
+"""The values that an address leaves out: those of a new page, of the fields that name a way to show things."""
 FIELDS = MappingProxyType({"belongs": BELONGS, "fresh": dict(FRESH), "plain": dict(PLAIN)})
-"""What the browser is told of the view's fields."""
+"""What the browser is told about the view's fields."""
 
 
 def from_data(data: Mapping[str, Any] | None) -> View:
-    """The view from a dcc.Store; raises AevisError for values that the page never makes (see `received`)."""
+    """The view from a dcc.Store. Raises AevisError for values that the page never makes (see `received`)."""
     given = received.mapping(data or {}, "view")
     known = {name: value for name, value in given.items() if name in View.__dataclass_fields__}
     for name in TEXTS:
@@ -156,12 +184,21 @@ def from_data(data: Mapping[str, Any] | None) -> View:
 
 
 def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] | None = None) -> Any:
-    """What an answer changes of the view, for the browser to put into the view as it is then (assets/controls.js,
-    `merge`): clicks that came meanwhile stay. no_update where it changes nothing.
+    """What an answer changes of the view, for the browser to put into the view as it then is (assets/controls.js,
+    `merge`).
 
-    `of` is the example that was shown when it was asked, `since` when another one was chosen (ms), `was` what the
-    fields were then: what the visitor has changed meanwhile stays, and with it what goes with it. `then` is the data of
-    stores by their ids that are set with the view, so that stations that hear of both are asked once.
+    What the visitor has changed meanwhile stays, and with it what belongs to it.
+
+    Args:
+        before: the view when the question was asked.
+        after: the view that the answer makes of it.
+        since: when another example was chosen, in ms.
+        then: the data of stores, by their IDs, that are set together with the view, so that stations that listen to
+            both are asked once.
+
+    Returns:
+        `of`, the example that was shown when the question was asked; `since`; `was`, what the changed fields were then;
+        `fields`, what they become; `at`, a name of this change; and `then`. no_update where nothing changes.
     """
     old, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != old[name]]
@@ -176,15 +213,24 @@ def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] |
 
 
 def flip_of(view: View) -> Step:
-    """The flip-back that the view asks for, after the step whose outcome is shown: its chosen maps of its layer, none
-    for a search."""
+    """The flip-back that the view asks for, as a step after the one whose outcome is shown.
+
+    It replaces the chosen maps of the view's layer, or searches for maps where none are chosen.
+    """
     parent = view.at if view.traced is not None else -1
     return Step(view.layer or "", view.map, maps=view.maps, replacement=view.replacement, parent=parent)
 
 
 def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:
-    """How the view's datapaths are extracted in a workspace whose own parameters are `own`; raises AevisError for a
-    method or a share that the page does not offer."""
+    """The extraction parameters of the view's datapaths.
+
+    Args:
+        view: the view.
+        own: the workspace's own parameters.
+
+    Raises:
+        AevisError: for a method or a share that the page does not offer.
+    """
     wanted = replace(own, method=view.method or own.method, share=own.share if view.share is None else view.share)
     for name, value, offered in (("method", wanted.method, methods(own)), ("share", wanted.share, shares(own))):
         if value not in offered:
@@ -193,7 +239,7 @@ def wanted_of(view: View, own: ExtractionParameters) -> ExtractionParameters:
 
 
 def without_own(view: View, own: ExtractionParameters) -> View:
-    """The view with a method and a share only where they are not the workspace's own."""
+    """The view, with None for a method or a share that is the workspace's own."""
     method = None if view.method == own.method else view.method
     return view.but(method=method, share=None if view.share == own.share else view.share)
 
@@ -204,10 +250,10 @@ def methods(own: ExtractionParameters) -> tuple[str, ...]:
 
 
 def shares(own: ExtractionParameters) -> tuple[float, ...]:
-    """The sizes of the hard set to choose from, the workspace's own among them."""
+    """The sizes of the hard set to choose from, with the workspace's own among them, in ascending order."""
     return tuple(sorted({*SHARES, own.share}))
 
 
 def datapaths_of(view: View) -> dict[str, str | float | None]:
-    """The part of the view that says which datapaths are shown: what a job is asked for."""
+    """The part of the view that names the datapaths that are shown, which is also the question of a job."""
     return {"example": view.example, "target": view.target, "method": view.method, "share": view.share}

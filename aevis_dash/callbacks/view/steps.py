@@ -1,4 +1,7 @@
-"""The trail: a tree of steps, each a trace back to an earlier layer or a flip-back, and how it stands in an address."""
+"""The trail: a tree of steps, and how a step is written in an address.
+
+A step is a trace back to an earlier layer, or a flip-back.
+"""
 
 import re
 from collections.abc import Sequence
@@ -23,18 +26,26 @@ from aevis_dash.domain import (
 
 _HEXADECIMAL = re.compile("[0-9a-fA-F]+")
 Area = tuple[int, ...]
-"""top, left, bottom, right, the ends not included, and the places of the chosen neurons where not all are."""
+"""An area of interest as numbers: top, left, bottom and right, where the ends are not included; then the places of the
+chosen neurons, where not all are chosen."""
 THE_PREDICTION = ""
-"""Stands for a layer's name where the final prediction is traced."""
+"""It stands in the place of a layer's name where the final prediction is traced."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the trail, after the step number `parent` (-1: the first of a branch).
+    """One step of the trail: a trace where it has a `source`, else a flip-back.
 
-    Either what of `layer`'s map `map` (its `area`, None for all of it) was traced to the maps of the layer `source`, on
-    the image of the role `on`, or (`source` empty) a flip-back: `maps` of `layer` (none: a search) were replaced by
-    `replacement`.
+    Attributes:
+        layer: the layer of the map that was traced, or whose maps were replaced; THE_PREDICTION where that was traced.
+        map: the channel of the map that was traced.
+        area: the area of the map that was traced; None for all of it.
+        source: the earlier layer that was traced to; "" for a flip-back.
+        maps: the maps that were replaced; () for a search.
+        replacement: what took their place, one of REPLACEMENTS.
+        parent: the number of the step that this one follows; -1 for the first of a branch.
+        note: the user's words on the step.
+        on: the role on whose image the map was traced.
     """
 
     layer: str
@@ -49,19 +60,20 @@ class Step:
 
     @property
     def is_flip(self) -> bool:
+        """Whether the step is a flip-back."""
         return not self.source
 
     def under(self, offset: int) -> "Step":
-        """The step with its parent counted from `offset` on; the first of a branch stays that."""
+        """The step with `offset` added to the number of its parent. The first step of a branch stays as it is."""
         return self if self.parent < 0 else replace(self, parent=self.parent + offset)
 
     def same(self, other: "Step") -> bool:
-        """Whether the other asks the same at the same place of the tree."""
+        """Whether the other step asks the same at the same place of the tree; notes do not count."""
         return replace(self, note="") == replace(other, note="")
 
 
 def path_to(steps: Sequence[Step], number: int) -> list[int]:
-    """The numbers of the steps that lead to a step, the first one first, itself included."""
+    """The numbers of the steps that lead to a step, from the first one to the step itself."""
     path: list[int] = []
     while number >= 0:
         path.insert(0, number)
@@ -70,10 +82,17 @@ def path_to(steps: Sequence[Step], number: int) -> list[int]:
 
 
 def add_steps(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step, ...], int]:
-    """The tree with further steps, and the number of the last of them; a step that is there is not added again.
+    """Add steps to the end of the tree. A step that is there already is not added again.
 
-    The new ones' parents count as if they all stood at the end of the tree. Raises AevisError where there would be more
-    steps than a link can hold.
+    Args:
+        steps: the tree.
+        new: the further steps. Their parents are numbered as if all of them stood at the end of the tree.
+
+    Returns:
+        The new tree, and the number of the last of the further steps.
+
+    Raises:
+        AevisError: where there would be more steps than a link can hold.
     """
     places = list(range(len(steps)))
     kept = list(steps)
@@ -90,7 +109,8 @@ def add_steps(steps: tuple[Step, ...], new: Sequence[Step]) -> tuple[tuple[Step,
 
 
 def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest, int]:
-    """A trace as what `Contributions.contribute` takes: the target map, the area, the earlier layer."""
+    """The arguments of `Contributions.contribute` for a trace: the target map, the area, and the index of the earlier
+    layer."""
     earlier = graph.find(step.source).index
     if step.layer == THE_PREDICTION or step.map is None:
         return PREDICTION, WHOLE_PREDICTION, earlier
@@ -98,13 +118,15 @@ def cause_of(graph: LayerGraph, step: Step) -> tuple[FeatureMap, AreaOfInterest,
 
 
 def intervention_of(graph: LayerGraph, step: Step) -> Intervention:
-    """A flip-back as what `Flips.verify` takes; a single map stands beside fewer random ones, as a hop's does."""
+    """The argument of `Flips.verify` for a flip-back. A single map stands beside fewer random ones, as that of a hop
+    does."""
     randoms = RANDOMS if len(step.maps) == 1 else Intervention.randoms
     return Intervention(graph.find(step.layer).index, step.maps or None, step.replacement, randoms)
 
 
 def steps_of(graph: LayerGraph, hops: Sequence[Hop]) -> list[Step]:
-    """A proposed way back as steps of a trail: each hop a trace, where no earlier one was the same, and a flip-back."""
+    """A proposed way back as steps of a trail: for each hop a trace, unless an earlier hop had the same, and a
+    flip-back."""
     steps: list[Step] = []
     trace_of: dict[int, int] = {-1: -1}
     for number, hop in enumerate(hops):
@@ -125,7 +147,7 @@ def steps_of(graph: LayerGraph, hops: Sequence[Hop]) -> list[Step]:
 
 
 def maps_in(graph: LayerGraph, layer: str, text: str | None) -> tuple[int, ...]:
-    """The feature maps of a layer that a text names; raises AevisError for what is no map."""
+    """The feature maps of a layer that a text names. Raises AevisError for what is no map."""
     words = (text or "").replace(",", " ").split()
     numbers = [whole_number(word) for word in words]
     for word, number in zip(words, numbers, strict=True):
@@ -137,7 +159,7 @@ def maps_in(graph: LayerGraph, layer: str, text: str | None) -> tuple[int, ...]:
 
 
 def area_of(graph: LayerGraph, layer_name: str, area: Area | None) -> AreaOfInterest:
-    """The area of interest in that layer; the whole map for None."""
+    """The area of interest in the layer of that name; the whole map for None."""
     layer = graph.find(layer_name)
     if area is None:
         return AreaOfInterest(layer.index, 0, 0, layer.height, layer.width)
@@ -151,8 +173,11 @@ def plain_area(area: AreaOfInterest) -> Area:
 
 
 def area_from_text(text: str, name: str = "area") -> Area | None:
-    """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; raises AevisError
-    for anything else, and for more places than an area can have."""
+    """The area in an address: its ends, and the chosen places as the bits of a hexadecimal number; None for "".
+
+    Raises:
+        AevisError: for any other text, and for more places than an area can have.
+    """
     if not text:
         return None
     ends, bits = text.split(",")[:4], text.split(",")[4:]
@@ -167,8 +192,11 @@ def area_from_text(text: str, name: str = "area") -> Area | None:
 
 
 def step_from_text(text: str, name: str = "steps") -> Step:
-    """A step in an address, its fields between colons, the last of which is left out for the adversarial image; raises
-    AevisError for anything else."""
+    """A step in an address, whose fields stand between colons. The last field is left out for the adversarial image.
+
+    Raises:
+        AevisError: for any other text.
+    """
     parts = text.split(":")
     if len(parts) not in (8, 9):
         raise received.unreadable(name, text, "a step of eight or nine parts with colons between them")
@@ -188,7 +216,7 @@ def step_from_text(text: str, name: str = "steps") -> Step:
 
 
 def step_from_data(data: Any) -> Step:
-    """A step from a dcc.Store; raises AevisError for values that the page never makes."""
+    """A step from a dcc.Store. Raises AevisError for values that the page never makes."""
     given = received.mapping(data, "steps")
     channel = given.get("map")
     return Step(
