@@ -89,7 +89,7 @@ def replace_whole(place: Path, write: Callable[[Any], object]) -> None:
             part.chmod(stat.S_IMODE(place.stat().st_mode))
         os.replace(part, place)
     except BaseException:
-        with suppress(OSError):  # what ended the writing is told, not that its rest stays until it is swept
+        with suppress(OSError):  # the error that ended the writing matters more; `sweep` removes the rest
             part.unlink()
         raise
     _settle(place.parent)

@@ -21,7 +21,7 @@ from aevis_dash.reading import read_bytes
 _NO_PICTURES = frozenset(
     {"BUFR", "EPS", "FITS", "FLI", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PCD", "WAL", "WMF", "XVTHUMB"}
 )
-"""Formats that Pillow knows and that are no still pictures of pixels, or that it hands to other programs."""
+"""The formats that Pillow knows but that hold no still pictures of pixels, or that Pillow hands to other programs."""
 _HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "lost+found"})
 """Files and folders that operating systems put beside a user's files."""
 SMALLEST, MOST_PIXELS = 8, 50_000_000

@@ -106,7 +106,7 @@ def warm() -> None:
     except AevisError:
         workbench.cache_clear()
         return
-    with suppress(AevisError):  # an image that is missing is told by the job that needs it
+    with suppress(AevisError):  # the job that needs a missing image tells of it
         workbench().judging.recall()
 
 

@@ -161,7 +161,7 @@ class Store:
     def _read(self, path: Path, key: str, kind: type[T]) -> T | None:
         try:
             found = self._recent.get((path, kind), _state(path.stat()))
-            if found is not None or not path.is_file():  # a pipe would be waited for
+            if found is not None or not path.is_file():  # reading a pipe would wait for somebody who writes
                 return found
             with path.open("rb") as file:
                 state, content = _state(os.fstat(file.fileno())), file.read()
@@ -177,7 +177,7 @@ class Store:
         except MemoryError:
             raise
         except Exception:  # on damaged files zipfile and numpy raise almost anything
-            with suppress(OSError):  # it is not ours to remove, and is damaged when it is next read too
+            with suppress(OSError):  # a file that is not ours to remove is found damaged again next time
                 path.unlink()
             return None
         self._recent.put((path, kind), state, found, size)

@@ -43,7 +43,7 @@ def register(app: Dash, manager: Any) -> None:
     """
 
     def add(job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "") -> None:
-        """A job whose result goes to the store `result`; the `button` that begins it is off meanwhile."""
+        """Add a job whose result goes to the store `result`. The `button` that begins the job is off while it runs."""
         running = [(Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})]
         app.callback(
             *given,

@@ -62,7 +62,7 @@ class JobManager(DiskcacheManager):
         try:
             job = self._queue.job(key)
         except Ended:
-            return None  # it is told with the result
+            return None  # the page is told of the end with the result
         before = self._queue.before(job)
         waiting = (0.0, f"waiting for {before} other job{'s' * (before > 1)} to end")
         found = waiting if before else self.handle.get(self._make_progress_key(job.key))
@@ -123,7 +123,7 @@ def job_folder() -> diskcache.Cache:
     folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _held.append(FileLock(folder / _LOCK))
-    _held[-1].acquire()  # until this process ends, however that happens
+    _held[-1].acquire()  # the system frees the lock when this process ends, however it ends
     return diskcache.Cache(str(folder))
 
 

@@ -33,10 +33,10 @@ class Encoding:
             solid fill is |difference| over its largest among the cells, and its tone is the sign.
         contribution: the parts of the effect, (n_l,), which are the height of the dotted fill over the layer's largest;
             None for no dots.
-        selected: the channel in a bold frame.
-        pair: the two roles whose activations are compared.
+        selected: the channel in a bold frame; None for none.
         marked: the channels with a star.
         picked: the channels in a dotted frame.
+        pair: the words for the difference, such as "adv - src".
         labels: a name by channel, which stands in the cell where there is room, and in the hover.
         faces: the address of a picture by channel.
     """

@@ -40,7 +40,7 @@ def structure(graph: LayerGraph, tree: Sequence[Group], placed: Columns, theme: 
 
 
 def short(values: np.ndarray) -> np.ndarray:
-    """Numbers, rounded as they are sent to plotly."""
+    """Numbers as 4-byte floats, in which they are sent to plotly."""
     return np.asarray(values, np.float32)
 
 
@@ -171,8 +171,8 @@ def columns_bar(
 ) -> go.Bar:
     """The trace "layers": one invisible bar for each column, which together leave no gap.
 
-    The customdata of a bar is [index of its first layer, name of that layer, name of the closed group or "", the
-    column's map of `maps`].
+    The customdata of a bar is [index of its first layer, name of that layer, name of the closed group or "", the map of
+    that layer in `maps`].
     """
     borders = placed.borders
     return go.Bar(

@@ -82,7 +82,7 @@ def register(app: Dash, bench: Workbench) -> None:
             return {"band": band, "layer": layer, "by": by, "group": group}
         if isinstance(pressed, dict):
             return {"band": band, "culprit": pressed["index"]} if ctx.triggered[0]["value"] else no_update
-        drawn_anew = pressed is None  # the buttons of culprits went away, which nobody pressed
+        drawn_anew = pressed is None  # nobody pressed a culprit's button: the buttons were drawn anew
         return no_update if drawn_anew or not before else None
 
     @app.callback(
@@ -92,7 +92,8 @@ def register(app: Dash, bench: Workbench) -> None:
         output={"text": Output(ids.PICKED_TEXT, "children"), "line": Output(ids.PICKED_LINE, "style")},
     )
     def say_what_is_picked(picked, _compared, _examples):
-        """Also whenever the examples are not those that were compared any longer, or are again."""
+        """Say what is picked. This is said anew when the examples change, as they may no longer be those that were
+        compared."""
         if not picked:
             return {"text": "", "line": _HIDDEN}
         known = narrow(bench, picked) is not None

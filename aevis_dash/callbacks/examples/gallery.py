@@ -50,7 +50,8 @@ def register(app: Dash, bench: Workbench) -> None:
         state={"known": State(ids.EXAMPLES, "data"), "view": State(ids.VIEW, "data")},
     )
     def show_examples(between, filters, picked, _compared, colours, arrived, known, view):
-        """The example that a link opens is among the cards whatever the slider and the filters say."""
+        """Draw the gallery. The example that a link opens is among the cards, whatever the slider and the filters
+        say."""
         judged, among = bench.judging.judged_examples(), narrow(bench, picked)
         chosen = [
             e

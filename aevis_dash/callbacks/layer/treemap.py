@@ -56,12 +56,12 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_layer(data, _ready, solved, _faces, before, known, whole):
-        """The maps that are framed are moved by the browser, which asks nothing for that."""
+        """Draw the shown layer. The browser itself moves the frames of chosen maps, and asks nothing for that."""
         view, colours = checked_view(data, bench), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
 
         def instead(text: str) -> dict[str, Any]:
-            """What stands in the treemap's place."""
+            """The values of the outputs where a text stands in the treemap's place."""
             figure = notice(text, colours, height_of(data))
             return {"figure": figure, "title": "", "winners": [], "wanted": no_update, "asked": no_update}
 
@@ -82,7 +82,7 @@ def register(app: Dash, bench: Workbench) -> None:
         figure["layout"]["meta"] = {
             "example": view.example,
             "layer": view.layer,
-        }  # of which assets/layer.js takes clicks
+        }  # assets/layer.js takes clicks only on the figure of this layer
         ended = any(by["prop_id"] == f"{ids.SOLVED}.data" for by in ctx.triggered)
         state = asked_for(view, traced, before, solved, ended and "failed" in (solved or {}))
         return {
@@ -131,7 +131,11 @@ def asked_for(
         traced: the contributions that are known so far.
         before: what this function gave last.
         solved: what a job ended with.
-        cancelled: whether the job was cancelled. It is then not asked for again, nor is one that failed.
+        cancelled: whether the job was cancelled or has failed, after which it is not asked for again.
+
+    Returns:
+        `what` is missing, None for nothing; whether its job was `cancelled`; whether the page is `waiting` for it; and
+        whether the job is to be asked for `anew`.
     """
     missing = traced is not None and traced.method != view.how
     what = json.loads(json.dumps(contributions_of(view))) if missing else None

@@ -42,7 +42,8 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def go(key, name, data):
-        """A key, a click on a layer while an area is chosen, or a name found; other clicks are the browser's."""
+        """Follow a key, a click on a layer while an area is chosen, or a found name. The browser handles all other
+        clicks."""
         view, by = checked_view(data, bench), str(ctx.triggered_id)
         triplet = stored_triplet(bench, view)
         keyed = by == ids.RIVER_ASKED
@@ -63,7 +64,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose(target, beside, method, share, data):
-        """Other datapaths: what may follow from them, such as a layer, only the workbench knows."""
+        """Show other datapaths. Only the workbench knows what may follow from them, such as another layer."""
         view = checked_view(data, bench)
         changed = view.edit(method=method, share=float(share))
         if target != view.target and target in targets_of(bench, view):  # its own request may have been dropped

@@ -93,7 +93,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_network(data, chosen, ready, nulls, before):
-        """The images and the choice among them are told where other datapaths are shown, and left alone else."""
+        """Draw the network. The images, and the choice among them, are sent only where other datapaths are shown."""
         by = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
         landed = {part for part, store in ((FIRST, ids.READY), (NULLS, ids.NULLS_READY)) if store in by}
         answer = draw(bench, data, landed if ready or nulls else set(), failure(ready, data))
@@ -221,7 +221,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
         figure = river_figure(ground, drawn, colours)
     figure.update_layout(
         meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
-    )  # of which clicks are taken
+    )  # clicks are taken only on the figure of this river
     said = distances_apart(seen)
     if both:
         said = missing_nulls(found, coming) if found.pending else course(graph, marks, layers)
@@ -301,7 +301,7 @@ def _cost(bench: Workbench, view: View) -> str:
     wanted = wanted_of(view, bench.workspace.settings.extraction)
     plan = bench.datapaths.plan(bench.workspace.example(view.example or ""), wanted)
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)
-    if view.compared or wanted.method == "joint":  # all at once
+    if view.compared or wanted.method == "joint":  # then all are extracted at once
         count, nulls = count + nulls, 0
     more = f", and then those of {others_of(nulls)}" if nulls else ""
     return f"{count} datapaths to extract{more}; they are kept for the next time."

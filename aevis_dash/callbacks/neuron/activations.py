@@ -31,8 +31,8 @@ AREA = {
 
 @dataclass(frozen=True)
 class Firing:
-    """What is shown of a map: the images on which its activations are shown, by their datapaths' keys, and the area of
-    interest."""
+    """A map whose activations are shown: the triplet, the map's layer and channel, the images by their datapaths' keys,
+    and the area of interest, None for the whole map."""
 
     found: Triplet
     layer: Layer
@@ -85,7 +85,7 @@ def moved_outline(firing: Firing | None, look: str, colours: Theme) -> dict[str,
         return {}
     changed, count = Patch(), len(firing.members) - (look == "difference")
     changed["layout"]["shapes"] = outlines(count, firing.area, colours)
-    changed["layout"]["selections"] = []  # what was drawn to choose it
+    changed["layout"]["selections"] = []  # the box or lasso that chose the area goes
     return {"figure": changed}
 
 

@@ -59,7 +59,8 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_neuron(data, area, steps, ready, seen, made, flipped, whole, before):
-        """All that is said of a map in one answer, a click's only one; no more of it than there are news."""
+        """Say all that there is to say of a map, in the one answer to a click. Only the parts that are news are
+        sent."""
         page = data or {}
         marks = {
             MAP: mark(data, ready),

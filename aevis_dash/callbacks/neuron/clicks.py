@@ -37,7 +37,8 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def choose_area(_drawn, _most, data):
-        """A choice is taken back at once, so that the same one again is another. Clicks are the browser's."""
+        """Choose an area. The control is cleared at once, so that the same choice can be made again. Clicks are the
+        browser's."""
         view, drawn, value = checked_view(data, bench), ctx.triggered_id == ids.AREA_DRAWN, ctx.triggered[0]["value"]
         if view.layer is None or view.map is None or not value:
             return no_update

@@ -35,7 +35,8 @@ def register(app: Dash, bench: Workbench) -> None:
         },
     )
     def look(ticks, before, page):
-        """How far the index is; the first look of a page starts the job that completes it, where it is not complete."""
+        """Say how far the index is. The first look of a page starts the job that completes it, where it is not
+        complete."""
         try:
             seen, complete = _seen(bench), bench.learning.complete
         except AevisError as error:

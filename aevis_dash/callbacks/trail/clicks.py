@@ -25,7 +25,7 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def trace(_clicks, _prediction, source, data):
-        """Go to the earlier layer at once; its contributions are shown as they are found."""
+        """Go to the earlier layer at once. Its contributions are shown when they are found."""
         view = checked_view(data, bench)
         if not ctx.triggered[0]["value"] or view.layer is None:
             return no_update
@@ -34,7 +34,7 @@ def register(app: Dash, bench: Workbench) -> None:
         sources = bench.contributions.sources(bench.layers.find(view.layer).index)
         if view.map is None or not sources:
             return no_update
-        wanted = bench.layers.find(source).index if source else -1  # it may still be that of the layer before
+        wanted = bench.layers.find(source).index if source else -1  # the control may show an older layer's source
         earlier = wanted if wanted in sources else sources[0]
         on = traced_on(bench, view).value
         step = Step(view.layer, view.map, view.area, bench.layers.layers[earlier].name, on=on)
@@ -48,14 +48,14 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def keep_steps(_flipped, _suggested, data):
-        """What a job did becomes part of the trail, unless the visitor has gone on to another example."""
+        """Make what a job did steps of the trail, unless the visitor has gone on to another example."""
         view, done = checked_view(data, bench), ctx.triggered[0]["value"]
         if not done or done["example"] != view.example:
             return no_update
         steps = [step_from_data(step) for step in done["steps"]]
         if ctx.triggered_id == ids.SUGGESTED:
             steps = [step.under(len(view.steps)) for step in steps]
-        elif steps[0].parent >= len(view.steps):  # what it followed was taken out meanwhile
+        elif steps[0].parent >= len(view.steps):  # the step that it followed was taken out meanwhile
             steps = [replace(steps[0], parent=-1)]
         then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
         return changes(view, view.edit(steps=add_steps(view.steps, steps)[0]), then=then)

@@ -26,7 +26,10 @@ def register(app: Dash, bench: Workbench) -> None:
         },
     )
     def open_link(search, went):
-        """At first, and when the visitor goes back or forward, of which Dash hears only where it knows the address."""
+        """Show the view of the address: at first, and when the visitor goes back or forward.
+
+        Dash hears of going back or forward only where it knows the address, so the browser says it too (ids.WENT).
+        """
         address = went["search"] if went and ctx.triggered_id == ids.WENT else search
         try:
             view, beside = comparable(bench, from_search(address))
@@ -55,12 +58,15 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def land(landed, data):
-        """Datapaths were extracted: the view as it is now gets a layer and a map where it has none, and with it the
-        stations hear of the datapaths; of the null targets' the network alone."""
+        """Settle the view after datapaths were extracted: it gets a layer and a map where it has none.
+
+        With the change of the view all stations hear of the datapaths; of those of the null targets only the network
+        hears.
+        """
         view = checked_view(data, bench)
         try:
             after = settle(bench, view)
-        except AevisError:  # the stations, which are drawn now, say why
+        except AevisError:  # the stations are drawn next, and say why
             after = view
         heard = ids.NULLS_READY if landed["part"] == NULLS else ids.READY
         return changes(view, after, then={heard: landed})
@@ -90,7 +96,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
 
     Where the view compares too many, it compares the triplet's images, and the sentence says so.
     """
-    if not view.example:  # they go with one, which says `remainder`
+    if not view.example:  # compared images belong to an example, as `remainder` tells the visitor
         return view.but(compared=()), []
     if not view.compared:
         return view, []
@@ -101,7 +107,7 @@ def comparable(bench: Workbench, view: View) -> tuple[View, list[str]]:
         )
         known = (plan.example.source, *plan.candidates, *plan.nulls)
         missing = tuple(name for name in view.compared if name not in known)
-    except AevisError:  # there is nothing to compare, of which the stations say why
+    except AevisError:  # there is nothing to compare, and the stations say why
         pass
     there = tuple(name for name in view.compared if name not in missing)
     if len(there) >= DATAPATHS:
@@ -193,7 +199,7 @@ def at_layer(bench: Workbench, view: View, layer: int, chosen: int | None = None
 
 
 def opening(bench: Workbench, like: View | None = None) -> View:
-    """The view that a visitor without a link begins with: the workbench's opening example, and no empty form.
+    """The view that a visitor without a link begins with, which shows the workbench's opening example.
 
     Args:
         bench: the workbench of the workspace.

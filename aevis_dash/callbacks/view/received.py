@@ -53,17 +53,17 @@ def sequence(value: Any, name: str, most: int) -> Sequence[Any]:
 
 
 def texts(value: Any, name: str) -> tuple[str, ...]:
-    """The values where they are a list of at most NAMES texts, each once."""
+    """The distinct texts of a list of at most NAMES texts."""
     return tuple(dict.fromkeys(text(each, name) for each in sequence(value, name, NAMES)))
 
 
 def numbers(value: Any, name: str) -> tuple[int, ...]:
-    """The values where they are a list of at most NUMBERS whole numbers, in their order."""
+    """The numbers of a list of at most NUMBERS whole numbers, in their order."""
     return tuple(number(each, name) for each in sequence(value, name, NUMBERS))
 
 
 def mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """The value where it is a mapping whose keys are names."""
+    """The value where it is a mapping."""
     if not isinstance(value, Mapping):
         raise _refusal(name, "no mapping of names to values")
     return value

@@ -203,7 +203,7 @@ def changes(before: View, after: View, since: int = 0, then: Mapping[str, Any] |
     old, now = before.to_data(), after.to_data()
     differ = [name for name in now if now[name] != old[name]]
     along = {name for field in differ for name in BELONGS.get(field, ())}
-    along |= {"steps", "at"} if {"steps", "at"} & set(differ) else set()  # a step's number is one of these steps
+    along |= {"steps", "at"} if {"steps", "at"} & set(differ) else set()  # `at` is the number of one of the steps
     fields = {name: now[name] for name in now if name in differ or name in along}
     was = {name: old[name] for name in fields} | {"layer": before.layer}
     if not fields and not then:
