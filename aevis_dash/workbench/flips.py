@@ -38,7 +38,7 @@ class Effects:
     """Stored numbers about single maps: how much each of them is found, or estimated, to move the margin.
 
     Attributes:
-        values: float32, in the unit of logits; (n_l,) for the maps of one layer, (d, c) for c maps and d donor images,
+        values: in the unit of logits; (n_l,) for the maps of one layer, (d, c) for c maps and d donor images,
             or (d,) for one choice and d donors.
     """
 
