@@ -4,6 +4,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from aevis_dash import ids
+from aevis_dash.callbacks.layer.clicks import chosen_maps
 from aevis_dash.callbacks.layer.contents import (
     TOP,
     contents,
@@ -181,3 +183,17 @@ def test_however_many_faces_are_drawn_the_files_are_looked_at_once(bench, view, 
     cells = [Cell(channel, Rect(50 * channel, 0, 50, 50)) for channel in range(20)]
     faces_of(bench, layer, cells, view.example)
     assert 1 <= len(looks) <= 2, "at the images, and at the masks of their parts"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "chosen"),
+    [({"maps": [4, 2, 4]}, (4, 2)), ({"maps": []}, ()), ({}, (7,)), ({"maps": 5}, (7,)), ([1], (7,)), (None, (7,))],
+)
+def test_maps_that_were_drawn_around_are_chosen_and_what_is_no_list_of_maps_changes_nothing(bench, view, drawn, chosen):
+    assert chosen_maps(bench, view.but(maps=(7,)), ids.MAPS_DRAWN, None, drawn) == chosen
+
+
+@pytest.mark.parametrize("maps", [[99999], ["ear"], [-1], [{}], [1.5]])
+def test_what_the_browser_says_was_drawn_around_is_checked(bench, view, maps):
+    with pytest.raises(AevisError):
+        chosen_maps(bench, view, ids.MAPS_DRAWN, None, {"maps": maps})

@@ -46,6 +46,14 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
         assert there.map == best[layer.index]
 
 
+def test_a_layer_without_critical_maps_is_shown_with_the_map_that_was_raised_most(bench, found):
+    critical = found.adversarial.critical.copy()
+    bench.layers.part(critical, 3)[:] = False
+    nothing = replace(found, adversarial=replace(found.adversarial, critical=critical))
+    raised = bench.maps.difference(found, 3, Role.ADVERSARIAL, Role.SOURCE)
+    assert most_raised(bench, nothing)[3] == int(raised.argmax()) != 0
+
+
 def test_a_layer_that_was_clicked_takes_the_neurons_that_feed_the_area_along(bench, found, view):
     at = view.but(layer="layer3.1.relu_1", area=(1, 1, 2, 2))
     there = follow(bench, found, at, ids.RIVER_ASKED, {"layer": "layer2.0.relu"})

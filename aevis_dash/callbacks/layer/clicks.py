@@ -104,7 +104,8 @@ def chosen_maps(bench: Workbench, view: View, by: str, text: str | None, drawn: 
     if by == ids.MAPS:
         return maps_in(bench.layers, view.layer, text)
     if by == ids.MAPS_DRAWN:
-        return tuple(drawn["maps"]) if drawn else view.maps
+        maps = drawn.get("maps") if isinstance(drawn, dict) else None
+        return maps_in(bench.layers, view.layer, " ".join(map(str, maps))) if isinstance(maps, list) else view.maps
     new = winners_of(bench, view) if by == ids.TAKE_WINNERS else [] if view.map is None else [view.map]
     if not new and by == ids.TAKE_WINNERS:
         raise AevisError("No contributions are shown, so there are no winners: trace an area to this layer first.")

@@ -166,11 +166,11 @@ def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
 def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:
     """For each of the L layers the map, critical to adv, whose activation is most above that on src.
 
-    It is 0 in a layer without critical maps.
+    In a layer without critical maps it is any map whose activation is most above that on src.
     """
     raised = bench.maps.maxima(triplet.image(Role.ADVERSARIAL)) - bench.maps.maxima(triplet.image(Role.SOURCE))
-    raised = np.where(triplet.adversarial.critical, raised, -np.inf)
-    return [int(np.argmax(bench.layers.part(raised, layer.index))) for layer in bench.layers.layers]
+    of_layers = zip(bench.layers.parts(triplet.adversarial.critical), bench.layers.parts(raised), strict=True)
+    return [int(np.argmax(np.where(critical | ~critical.any(), own, -np.inf))) for critical, own in of_layers]
 
 
 def carried_area(bench: Workbench, view: View, layer: int) -> Area | None:
