@@ -113,7 +113,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     for room in (view, warnings, examples, network, layer, neuron, trail):
         room.register(app, bench)
-    background.register(app, JobManager(job_folder(), queue or Queue(), background.SHARED))
+    background.register(app, JobManager(job_folder(), queue or Queue(), background.runs_beside))
     pictures.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path

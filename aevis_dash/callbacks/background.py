@@ -13,7 +13,7 @@ from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 from aevis_dash import ids, jobs
 from aevis_dash.callbacks.queueing import Ended
 from aevis_dash.callbacks.view.address import check, checked_view
-from aevis_dash.callbacks.view.state import FIRST, View, flip_of, from_data, wanted_of
+from aevis_dash.callbacks.view.state import FIRST, NULLS, View, flip_of, from_data, wanted_of
 from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError
@@ -30,8 +30,19 @@ NAMES = {
     ids.COMPARISON: "The comparison of the pairs",
     ids.VISUALISATION: "The visualisation",
 }
-SHARED = ("learn_job",)
-"""The names of jobs that make room for others themselves. They run once for everybody, beside the queue."""
+
+
+def runs_beside(name: str, wanted: object) -> bool:
+    """Whether a job runs beside the queue, because it takes a turn for each of its batches and so makes room for others
+    itself: learning, and the datapaths of null targets.
+
+    Args:
+        name: the name of the job's function.
+        wanted: what it is given.
+    """
+    return name == learn_job.__name__ or (
+        name == extract_job.__name__ and isinstance(wanted, dict) and wanted.get("part") == NULLS
+    )
 
 
 def register(app: Dash, manager: Any) -> None:

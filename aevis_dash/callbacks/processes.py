@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -35,12 +36,12 @@ class JobManager(DiskcacheManager):
     Args:
         cache: through which the server and its jobs exchange progress and results.
         queue: in which jobs wait.
-        shared: the names of functions whose jobs run beside the queue.
+        beside: tells whether a job runs beside the queue, by the name of its function and its first argument.
     """
 
-    def __init__(self, cache, queue: Queue, shared: tuple[str, ...] = ()):
+    def __init__(self, cache, queue: Queue, beside: Callable[[str, object], bool] = lambda _name, _wanted: False):
         super().__init__(cache)
-        self._queue, self._shared = queue, shared
+        self._queue, self._beside = queue, beside
         self._told: dict[str, object] = {}
 
     def build_cache_key(self, fn, args, cache_args_to_ignore, triggered) -> str:
@@ -54,7 +55,7 @@ class JobManager(DiskcacheManager):
         """Put a job into the queue, and give its ticket. Raises AevisError where the queue is full."""
         work = key.rpartition(".")[0]
         start = partial(self._start, job_fn, key, args, context)
-        self._queue.ask(key, work, str(args[-1]), start, work.partition(".")[0] in self._shared)
+        self._queue.ask(key, work, str(args[-1]), start, self._beside(work.partition(".")[0], args[0]))
         return key
 
     def get_progress(self, key):

@@ -1,8 +1,8 @@
 """The queue of jobs: which job runs, which pages wait for it, and when it is ended.
 
 One job runs at a time, since each takes all cores. The others start in the order in which they were asked for. The same
-work asked for twice is one job with two pages that wait for it. Shared jobs, such as learning, make room for others
-themselves and run beside the queue.
+work asked for twice is one job with two pages that wait for it. Shared jobs, which are learning and the datapaths of
+null targets, make room for others themselves and run beside the queue.
 """
 
 import threading

@@ -12,8 +12,10 @@ import pytest
 from filelock import FileLock
 
 from aevis_dash.callbacks import processes
+from aevis_dash.callbacks.background import runs_beside
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import CANCELLED, DIED, Ended, Queue
+from aevis_dash.callbacks.view.state import ALL, NULLS
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -62,6 +64,30 @@ def until(condition):
 def running(manager, key):
     until(lambda: key in manager.made)
     return manager.made[key]
+
+
+def test_null_targets_and_learning_run_beside_the_queue_and_everything_else_in_turn(tmp_path):
+    class Named(Manager):
+        def ask(self, name, *args):
+            return self.call_job_fn(f"{name}.{len(str(args))}.ticket", None, args, {})
+
+    queue = Queue()
+    with diskcache.Cache(str(tmp_path)) as cache:
+        manager = Named(cache, queue, runs_beside)
+        first = manager.ask("extract_job", {"example": "a", "part": NULLS}, "page")
+        second = manager.ask("flip_job", 1, {}, "page")
+        third = manager.ask("learn_job", {}, "page")
+        waits = manager.ask("extract_job", {"example": "another", "part": ALL}, "page")
+        try:
+            for key in (first, second, third):
+                running(manager, key)
+            assert queue.before(queue.job(waits)) == 1
+            assert waits not in manager.made
+        finally:
+            queue.end()
+            for process in manager.made.values():
+                process.kill()
+                process.wait()
 
 
 def test_a_result_that_comes_while_the_job_ends_is_not_lost(manager):
