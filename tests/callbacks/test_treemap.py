@@ -130,4 +130,4 @@ def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
     silent = replace(traced, values=traced.values * 0, effect=traced.effect * 0)
     alone, nobody = told(early, silent)
     assert nobody == []
-    assert alone.endswith("image does not make the prediction 'monkey' fire at all.")
+    assert alone.strip().endswith("image does not make the prediction 'monkey' fire at all.")
