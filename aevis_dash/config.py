@@ -65,7 +65,12 @@ class ExtractionParameters:
 
     method: str = field(default="elimination", metadata={"help": "extraction method"})
     share: float = _parameter(0.0, "share of each layer's maps in the hard set; 0: as few as keep the label", at_most=1)
-    hold: float = _parameter(0.9, "share of its probability that the label keeps on as few maps as do", at_most=1)
+    hold: float = _parameter(
+        0.9,
+        "with share 0: the hard set is the smallest one that keeps this share of the label's probability; the solver "
+        "of Eq. 5 starts from such a set",
+        at_most=1,
+    )
     coherence: float = _parameter(0.2, "gamma: how much the datapaths already found count", at_most=1000)
     samples: int = _parameter(
         8, "elimination: points that the ranking averages, one pass each", at_least=1, at_most=1000
@@ -82,7 +87,7 @@ class ExtractionParameters:
     null_targets: int = _parameter(
         20, "images of random other classes for the null band; under 20 mark no stretch", at_most=1000
     )
-    seed: int = _parameter(0, "which images the null band takes, and of the methods that draw", at_most=2**32 - 1)
+    seed: int = _parameter(0, "seed for choosing null images, and for methods that draw at random", at_most=2**32 - 1)
     batch: int = _parameter(7, "images in memory at once", at_least=1, at_most=1024)
 
 

@@ -1,8 +1,12 @@
 """The store of results, each under a key made of what it was computed from.
 
-Nothing is computed twice, no stale result is ever read, and any file can be deleted at any time. A result carries its
-own key and a checksum. So a file that was renamed, exchanged, edited or changed by a failing disk is recognised as
-damaged. Files are written whole or not at all (see `files`), and hold no pickle.
+What is stored is not computed again, no result is read under another input's key, and any file can be deleted at any
+time. Two tables of workbench/judging.py are updated in place, each under one key: the judgements of the normal images
+(kind "references"), and the known digests of files (kind "digests"). Each of their rows is checked before it counts:
+by the digest of its image, and by the state of its file.
+
+A result carries its own key and a checksum. So a file that was renamed, exchanged, edited or changed by a failing disk
+is recognised as damaged. Files are written whole or not at all (see `files`), and hold no pickle.
 
 Where the folder cannot be written (a read-only disk, another user's folder), results are computed all the same. They
 stay in memory as far as they fit, or lie in the folder that $AEVIS_SPARE_CACHE names, and the store warns of it.

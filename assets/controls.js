@@ -149,8 +149,9 @@
     return Boolean(view) && "example" in meta && Object.keys(meta).every(agrees);
   }
 
-  // A control is set where the view changed it, for a choice may be on its way to the server; all that differ are where
-  // the page changed and not the view. What was typed is of one layer of one example.
+  // After a change of the view, set the values of only those controls whose field changed: others may hold a choice
+  // still under way. After a change of the page, set all that differ. What was typed is of one layer of one example, so
+  // it is set anew with another one.
   const TYPED = ["chosen-maps.value", "area-words.value"];
   let followed = null;
   /** @param {View | null} view */

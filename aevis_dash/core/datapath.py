@@ -40,7 +40,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "random": ranking.random,
     }
 )
-"""Every extraction method by name, all with one interface; the first is the default."""
+"""Every extraction method by name, all with one interface."""
 
 _SOLVER = frozenset({"sparsity", "iterations", "learning_rate", "hold"})
 USES: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -137,7 +137,7 @@ def _three(
 
 
 DISTANCES: Mapping[str, Distance] = MappingProxyType({name: partial(_of_triplet, name) for name in _MEASURES})
-"""Every distance of a triplet by name; the first is the default of the picture."""
+"""Every distance of a triplet by name."""
 by_activations, by_gates = DISTANCES["activations"], DISTANCES["gates"]
 
 

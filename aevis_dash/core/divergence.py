@@ -4,7 +4,7 @@ The signal at a layer is the activation of its maps, each map's maximum over pos
 the cosine distance of these. There are L layers, n maps, m draws of noise, and k other images.
 
 A *band* is how far from src other images are at each layer. adv leaves a band for good at the layer from which it is
-farther from src at every layer to the last. There are two bands, for two questions. "noise" is the
+farther from src than the band at every layer to the last. There are two bands, for two questions. "noise" is the
 largest distance that shuffled noise of the attack's own size makes: where does the attack do more than chance? That is
 often so from the first layer on. "class" is the median distance of other clean images of src's class: where is src with
 the attack less like src than another picture of its class is?

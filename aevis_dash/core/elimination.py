@@ -3,10 +3,13 @@
 A *foil* is what the prediction is explained against: adv's source for adv, the adversarial image for src.
 
 (1) Rank. `samples` images are taken along the straight line from the foil to the image. At each of them every map has
-two first-order effects on the contrast of the label, which is half its odds against all other classes and half its
-margin over the rival class. One is the effect of having the map at all, gradient x activation. The other is that of
-having it as it is on the image rather than on the foil, the integrated gradient of patching the one run into the other.
-Each effect is divided by the sum of its sizes over all maps; a third of the first is added to two thirds of the second.
+two effects on the contrast of the label, which is half its odds against all other classes and half its margin over the
+rival class. Both are to first order. One is what is lost if the map is closed, gradient x activation. The other is what
+is lost if the map takes its values from the foil, gradient x difference. Each is averaged over the images and divided
+by the sum of its sizes over all maps, and the effect of the map is
+
+    1/3 (what is lost if the map is closed) + 2/3 (what is lost if the map takes its values from the foil).
+
 An image without a foil has the first alone. Maps that do not fire on the image come last. Maps that the datapaths
 already found hold are raised by the share `coherence` of their gates (this stands in the place of Eq. 4).
 

@@ -1,10 +1,10 @@
 """Hard sets: the critical feature maps at gate 1, all others at 0, found from an order of the maps.
 
 There are two families. A *complete* set takes the same share of every layer's maps, best first and at least one: a path
-with something to see in every layer. A *core* compares maps across layers: the fewest maps that keep the label. Batch
-norm's shift lets late maps fire on nothing, so cores leave early layers empty. Hard sets of either kind say their label
-of almost any image (`aevis benchmark datapaths` measures it). So it is a necessary condition that a hard set keeps the
-label, and never evidence of cause.
+with something to see in every layer. A *core* compares maps across layers: the fewest maps that keep the label. With
+all early maps closed, batch norm still adds constants, so late maps fire on nothing and can keep the label; cores
+therefore leave early layers empty. Hard sets of either kind say their label of almost any image (`aevis benchmark
+datapaths` measures it). So it is a necessary condition that a hard set keeps the label, and never evidence of cause.
 
 Notation: R rows, which are the datapaths to find, and n feature maps. An order (R, n) ranks the maps of each row, the
 highest number first.

@@ -6,9 +6,10 @@ falling along the order and its mean 0,
     sum over pairs i above j  (y_i - y_j - d_ij)^2  =  m ||y - w||^2 + what no y can change,
     w_i = (sum of d_ij below i - sum of d_ij above i) / m        (Defays, 1978)
 
-so the best y is the nearest falling vector to w. Two terms are added and the problem stays convex: SMOOTHNESS holds
-a curve near its place at the next layer, NEARNESS holds back a path that is drawn farther from the adversarial than
-another that is farther. Without either the fit is exact where the distances are those of points on a line.
+so the best y is the nearest falling vector to w. Two terms are added and the problem stays convex. SMOOTHNESS holds
+a curve near its place at the next layer. NEARNESS penalises a drawing in which path A lies farther from the adversarial
+than path B although A is the nearer one by the distances. Without either term the fit is exact where the distances are
+those of points on a line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -32,7 +32,7 @@ STEPS = (
     ),
     (
         "neuron .flips-block",
-        "5. Prove it or refute it",
+        "5. Put it to the test",
         "Flip back puts maps of src into the adv run. If src's class comes back, and neither random maps nor the "
         "largest differences do the same, they may be the cause; often they do. All steps are kept above, and in the "
         "link.",

@@ -1,7 +1,8 @@
 """What all parts of the workbench share: the workspace, the store of its results, and its classifier.
 
-This module also holds a version number for every kind of result. It is part of the key under which a result is stored,
-so raising it makes older results of that kind unreachable.
+Every kind of result has a version number. It is part of the key under which a result is stored, so raising it makes
+older results of that kind unreachable. VERSIONS holds the numbers of those kinds whose keys `Base.key` makes; the
+others stand beside the code that computes them, and docs/architecture.md lists them all.
 """
 
 import threading
@@ -25,8 +26,8 @@ VERSIONS = {
     "references": 1,
     "verification": 5,
 }
-"""The version of each kind of result that the parts of the workbench store. It is raised when a change of the code
-changes the results of that kind for the same parameters; stored results of all other kinds stay valid."""
+"""The version of each kind of result whose key `Base.key` makes. It is raised when a change of the code changes the
+results of that kind for the same parameters; stored results of all other kinds stay valid."""
 
 
 class Base:

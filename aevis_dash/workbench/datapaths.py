@@ -108,8 +108,9 @@ class Datapaths(Part):
 
         adv and the targets are explained against src, and src is explained against adv (see `core.problem.Foil`). By
         most methods adv comes first, then src given adv, then the targets given both (Eq. 4). By the method "joint" all
-        of them are solved together (Eq. 3), and the nulls with them: nulls that were solved apart would lie farther
-        away for that reason alone. So by "joint" the nulls also pull on the datapaths of adv, src and the targets.
+        of them are solved together (Eq. 3), and the nulls with them. Datapaths that are solved together are held near
+        one another, so nulls that were solved apart would lie farther away whatever their images show. So by "joint"
+        the nulls also pull on the datapaths of adv, src and the targets.
 
         Args:
             example_id: the ID of the example.

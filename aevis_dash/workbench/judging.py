@@ -27,6 +27,8 @@ BATCH = 16
 """The number of images that are classified, or attacked, at once."""
 DIGESTS_VERSION = 1
 """The version of the form in which the digests of files are stored."""
+EXAMPLES_VERSION = 2
+"""The version of the digest of all judged examples. It is raised when what goes into that digest changes."""
 _NAMED = 3
 """The number of pairs that one warning names."""
 
@@ -72,7 +74,7 @@ class _Judged:
     @cached_property
     def digest(self) -> str:
         found = [[e.example, e.misclassified, e.score] for e in self.examples]
-        return key_of("examples", 2, judged=found, images=self.references.listed.digest)
+        return key_of("examples", EXAMPLES_VERSION, judged=found, images=self.references.listed.digest)
 
 
 class Judging(Part):

@@ -599,7 +599,7 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
 
     walker.press("tour-button")
     walker.says("tour", "Choose an example")
-    for title in ("part and meet", "differ", "evidence", "Prove it"):
+    for title in ("part and meet", "differ", "evidence", "to the test"):
         walker.click_any("[data-tour=next]")
         walker.says("tour", title)
     walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)

@@ -1,8 +1,7 @@
 """Marks tell which part of a station's answer is news to the page.
 
-Dash drops an answer when the same callback is asked again before the answer came. So what the page lacks is not what
-triggered the callback last. A part of an answer is sent until the page says, by the mark that it holds, that it has
-this part.
+Dash may drop an answer, where the same callback is asked again before the answer came. So each part of an answer stays
+due until the page returns its mark, whatever triggered the callback last.
 """
 
 import hashlib
