@@ -1,4 +1,4 @@
-"""The store: whole or not at all, and never stale."""
+"""The store: whole or not at all, and never another input's result."""
 
 import errno
 import io
