@@ -35,6 +35,7 @@ interface View {
   pair: string;
   cause: string;
   how: string;
+  against: string;
   sort: string;
   keep: string;
   faces: string;

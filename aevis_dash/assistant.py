@@ -5,8 +5,8 @@ adversarial image to the last layer of each stage, the last stage first. Of the 
 whose activations, put from src's run into adv's, move the margin most towards src's class.
 
 That a map moves the margin does not prove that it is the cause. How many maps it takes together is another question
-(`whole_flips`). And the best of several maps may look good by the choice alone. So the choice is made again, from the
-same contributors, with other clean images in src's place, and its gains stand beside each hop.
+(`whole_flips`). And the best of several maps may look good by the choice alone. So the choice is made again with other
+clean images in src's place, by contributions against them, and its gains stand beside each hop.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,21 @@ from aevis_dash.domain import (
     Intervention,
     Role,
     Verification,
+    Way,
     area_of_neurons,
 )
 from aevis_dash.workbench import Triplet, Workbench
 from aevis_dash.workbench.flips import Choice
 
+FIRST_ORDER = Way("quadratic")
+"""Contributions to first order, against the other image of the pair."""
 BEAM, CANDIDATES, RANDOMS = 2, 5, 40
 """The number of maps that are kept at each depth, of contributors that are tried for each of these, and of random
 single maps beside a kept one."""
 LEAST = 0.01
 """The share of the effect below which a contributor is not tried."""
-RAISED, MOST = 0.1, 9
-"""The share of a map's neurons whose cause is looked for next, which are those that adv raised most over src, and the
+CHANGED, MOST = 0.1, 9
+"""The share of a map's neurons whose cause is looked for next, which are those that adv changed most from src, and the
 most of them in number."""
 _ADV, _SRC = tuple(Role).index(Role.ADVERSARIAL), tuple(Role).index(Role.SOURCE)
 
@@ -55,8 +58,9 @@ class Hop:
         on_source: the effect on src over that on adv; NaN for the prediction, which is another class's on src.
         tested: what putting the map alone from src into adv does, beside RANDOMS other single maps that differ.
         alike: a control that is chosen as the map was: for each of d other clean images in src's place
-            (`Flips.donors`), the gain of the best of the contributors that this depth was chosen from, (d,). The other
-            maps in `tested` were not chosen.
+            (`Flips.donors`), the gain of the best of the contributors that are found with it at this depth, (d,). The
+            other maps in `tested` were not chosen.
+        foil: what the contributions were found against, as in `Way`.
     """
 
     parent: int
@@ -69,6 +73,7 @@ class Hop:
     on_source: float
     tested: Verification
     alike: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    foil: str = "source"
 
     @property
     def gain(self) -> float:
@@ -77,7 +82,7 @@ class Hop:
 
 
 def propose(
-    bench: Workbench, triplet: Triplet, how: str = "quadratic", beam: int = BEAM, progress: Progress = silent
+    bench: Workbench, triplet: Triplet, way: Way = FIRST_ORDER, beam: int = BEAM, progress: Progress = silent
 ) -> tuple[Hop, ...]:
     """Search for a way back from the prediction of adv.
 
@@ -86,7 +91,7 @@ def propose(
     Args:
         bench: the workbench of the workspace.
         triplet: the example's datapaths.
-        how: the way to find contributions, one of CONTRIBUTIONS.
+        way: how contributions are found.
         beam: the number of maps that are kept at each depth.
         progress: is told the share of the work that is done.
 
@@ -101,11 +106,11 @@ def propose(
     depths, donors = bench.flips.depths()[::-1], bench.flips.donors(triplet.plan.example.id)
     for i, layer in enumerate(depths):
         inner = part_of(progress, i / len(depths), 1 / len(depths))
-        tried = [_hops(bench, triplet, hops, parent, layer, how, donors, inner) for parent in last]
+        tried = [_hops(bench, triplet, hops, parent, layer, way, donors, inner) for parent in last]
         alike = np.max([again for _, again in tried], axis=0)
         kept = [replace(hop, alike=alike) for hop in best([hop for found, _ in tried for hop in found], beam)]
         for hop in kept:
-            bench.flips.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, how, hop.map), donors, alike)
+            bench.flips.keep_choice(triplet, Choice(hop.effect, hop.area, hop.layer, way, hop.map), donors, alike)
         last = list(range(len(hops), len(hops) + len(kept)))
         hops += kept
         if not last:
@@ -143,14 +148,17 @@ def best_line(hops: Sequence[Hop]) -> list[Hop]:
     return line_of(hops, max(range(len(hops)), key=lambda i: (len(line_of(hops, i)), hops[i].gain)))
 
 
-def raised_area(bench: Workbench, triplet: Triplet, chosen: FeatureMap) -> AreaOfInterest | None:
-    """The neurons of a map that adv raised most over src: RAISED of its neurons, at least one and at most MOST.
+def changed_area(bench: Workbench, triplet: Triplet, chosen: FeatureMap, foil: str) -> AreaOfInterest | None:
+    """The neurons of a map that adv raised most over src: CHANGED of its neurons, at least one and at most MOST.
 
-    None where adv raised no neuron.
+    Where contributions tell a difference (any foil but "zero"), and adv lowered some neuron by more than it raised any,
+    they are the neurons that it lowered most. None where adv changed no neuron so.
     """
     maps = [bench.maps.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
     more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
-    most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(RAISED * more.size)))]
+    if foil != "zero" and -more.min() > more.max():
+        more = -more
+    most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(CHANGED * more.size)))]
     return area_of_neurons(chosen.layer, np.isin(np.arange(more.size), most).reshape(more.shape) & (more > 0))
 
 
@@ -160,7 +168,7 @@ def _hops(
     hops: Sequence[Hop],
     parent: int,
     layer: int,
-    how: str,
+    way: Way,
     donors: Sequence[str],
     progress: Progress,
 ) -> tuple[list[Hop], np.ndarray]:
@@ -169,23 +177,46 @@ def _hops(
     nothing: tuple[list[Hop], np.ndarray] = [], np.full(len(donors), -np.inf)
     if parent >= 0:
         effect = FeatureMap(hops[parent].layer, hops[parent].map)
-        found = raised_area(bench, triplet, effect)
+        found = changed_area(bench, triplet, effect, way.foil)
         if found is None or layer not in bench.contributions.sources(effect.layer):
             return nothing
         area = found
     name = bench.layers.layers[layer].name
     progress(0.0, f"tracing contributions to {name}")
-    traced = bench.contributions.contribute(triplet, effect, area, layer, progress, how)
-    example, strength = triplet.plan.example.id, traced.strength(_ADV)
-    maps = [m for m in traced.ranking(_ADV)[:CANDIDATES].tolist() if strength[m] >= LEAST]
+    traced = bench.contributions.contribute(triplet, effect, area, layer, way, progress)
+    example, maps = triplet.plan.example.id, _candidates(traced, _ADV)
     if not maps:
         return nothing
     gains = bench.flips.single_effects(example, layer, maps)
     progress(0.5, f"making the choice at {name} again with other images")
-    alike = bench.flips.donor_effects(example, layer, maps, donors).max(1)
+    alike = _choose_again(bench, triplet, traced, maps, donors)
     moving = [m for m, gain in zip(maps, gains.tolist(), strict=True) if gain > 0]
     chosen = [m for m in moving if _is_one_of_several(bench, example, layer, m)]
     return [_hop(bench, example, parent, traced, m) for m in chosen], alike
+
+
+def _candidates(traced: Contribution, row: int) -> list[int]:
+    """The strongest contributors on the image at a row, CANDIDATES at most, of strength LEAST at least."""
+    strength = traced.strength(row)
+    return [m for m in traced.ranking(row)[:CANDIDATES].tolist() if strength[m] >= LEAST]
+
+
+def _choose_again(
+    bench: Workbench, triplet: Triplet, traced: Contribution, maps: Sequence[int], donors: Sequence[str]
+) -> np.ndarray:
+    """For each donor in src's place the gain of the best contributor that would have been found with it, (d,).
+
+    Contributions against src are found again against each donor, since they know of src. All others are the same with
+    any donor. It is -inf for a donor without contributors.
+    """
+    example = triplet.plan.example.id
+    if not donors or traced.foil != "source":
+        return bench.flips.donor_effects(example, traced.layer, [list(maps)] * len(donors), donors).max(
+            1, initial=-np.inf
+        )
+    again = bench.contributions.against_others(triplet, traced.target, traced.area, traced.layer, donors)
+    each = [_candidates(again, row) for row in range(len(donors))]
+    return bench.flips.donor_effects(example, traced.layer, each, donors).max(1, initial=-np.inf)
 
 
 def _is_one_of_several(bench: Workbench, example_id: str, layer: int, channel: int) -> bool:
@@ -208,6 +239,7 @@ def _hop(bench: Workbench, example: str, parent: int, traced: Contribution, chan
         unexplained=float(traced.residual[_ADV]),
         on_source=float(traced.effect[_SRC] / traced.effect[_ADV]) if comparable else float("nan"),
         tested=tested,
+        foil=traced.foil,
     )
 
 

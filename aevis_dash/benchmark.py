@@ -28,6 +28,7 @@ from aevis_dash.domain import (
     Intervention,
     JudgedExample,
     Role,
+    Way,
 )
 from aevis_dash.memory import in_fresh_process, peak_of
 from aevis_dash.store import Store
@@ -278,7 +279,9 @@ def _contribution(
             AreaOfInterest(place.index, 0, 0, place.height, place.width),
             f"{place.name} map {target.channel}",
         )
-    found, seconds = _measure_time(lambda: bench.contributions.contribute(triplet, target, area, layer, progress, how))
+    found, seconds = _measure_time(
+        lambda: bench.contributions.contribute(triplet, target, area, layer, Way(how), progress)
+    )
     source = bench.layers.layers[layer]
     return _cost(what, seconds, found.passes, f"{effect} from {source.name}, {source.channels} maps")
 

@@ -489,6 +489,10 @@ In the drawn world and on ResNet-18 gates whose slack is below it have a loss of
 reach. Gates whose slack is above 0.7 have two to five times that loss."""
 
 
+FALLING = 0.02
+"""The share of a loss by which it may still fall in the last steps of a solver that counts as having ended."""
+
+
 def unsolved_note(what: str, equation: str) -> str:
     """Make the sentences that warn of a result whose solver ended far from a stationary point.
 
@@ -697,6 +701,23 @@ WHOLE_PREDICTION = AreaOfInterest(PREDICTION.layer, 0, 0, 1, 1)
 
 CONTRIBUTIONS = ("solved", "quadratic", "exact")
 """The names of the ways to find contributions; `Contribution` explains them."""
+FOILS = ("source", "zero", "mean")
+"""What maps are moved towards when their contributions are found: "source" is the other image of the pair (src for adv
+and tar, adv for src), "zero" silence as in the paper, "mean" the mean over clean images of third classes. The file name
+of a normal image names that image."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How contributions are found.
+
+    Attributes:
+        method: one of CONTRIBUTIONS.
+        foil: one of FOILS, or the file name of a normal image.
+    """
+
+    method: str = "solved"
+    foil: str = "source"
 
 
 @dataclass(frozen=True)
@@ -713,16 +734,22 @@ class Contribution:
         method: one of CONTRIBUTIONS. "solved" descends on Eq. 7 and 8, "quadratic" solves Eq. 7 on its first-order
             expansion, "exact" closes every map alone.
         values: the gates, (m, n_prev), from 0 to 1, one row for each image in the order in which the images were given.
-        share: the part of the effect that each map alone has, (m, n_prev): <f, df/dz_k> / ||f||^2 at z = 1, which holds
-            to first order. By "exact" it is <f, f - f without map k> / ||f||^2, with all other gates at 1.
-        residual: what is left unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2, (m,); NaN by "exact".
-        effect: the size ||f(x)|| of the effect, (m,). Where it is 0 there is nothing to explain, and the row's values
-            are 0.
+        share: the part of the effect that each map alone has, (m, n_prev): <d, df/dz_k> / ||d||^2 at z = 1, or
+            with a foil on average over `core.contribution.PLACES`. It holds to first order; d is what is explained (see
+            `change`). By "exact" it is <d, f - f without map k> / ||d||^2,
+            with all other gates at 1.
+        residual: what is left unexplained, ||f(x) - f(x; z)||^2 / ||d||^2, (m,); NaN by "exact".
+        effect: the size ||f(x)|| of the effect, (m,).
+        change: the size of what is explained, (m,): of the effect itself by the foil "zero", and of its difference
+            f(x) - f(x; 0) by any other. Where it is 0 there is nothing to explain, and the row's values are 0.
         passes: the number of forward + backward passes through the part of the network between the two layers that were
             spent on each image, on average; a forward pass alone counts a third.
         seconds: the wall-clock time spent, in seconds.
         loss: what "solved" left of the loss of Eq. 7 and 8, per image; NaN by the other methods.
-        slack: how far the gates of "solved" are from a stationary point, (m,), as in `Datapath`; NaN by the others.
+        slack: how far the gates of "solved" are from a stationary point, (m,), as in `Datapath`; NaN by the others. It
+            is no measure of the loss: f has kinks, beside which the gradient stays large.
+        falling: the share of its loss by which "solved" still fell in its last ten steps; NaN by the others.
+        foil: what maps were moved towards, one of FOILS or the file name of a normal image.
     """
 
     target: FeatureMap
@@ -737,11 +764,24 @@ class Contribution:
     seconds: float
     loss: float
     slack: np.ndarray
+    change: np.ndarray
+    falling: float = float("nan")
+    foil: str = "zero"
+
+    @property
+    def way(self) -> Way:
+        """How these contributions were found."""
+        return Way(self.method, self.foil)
+
+    @property
+    def is_of_difference(self) -> bool:
+        """Whether they explain how the effect differs with the foil's maps, and not the effect itself."""
+        return self.foil != "zero"
 
     @property
     def unsolved(self) -> bool:
-        """Whether the solver ended far from a stationary point on any image, so that this solves no Eq. 7 and 8."""
-        return bool((self.slack > FAR).any())
+        """Whether the solver was ended while its loss still fell, so that this does not solve Eq. 7 and 8."""
+        return self.falling > FALLING
 
     def strength(self, row: int) -> np.ndarray:
         """Give the strength of each map's contribution on one image: its gate times its share.

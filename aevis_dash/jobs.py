@@ -33,6 +33,7 @@ from aevis_dash.domain import (
     Intervention,
     Verification,
     Visualisation,
+    Way,
 )
 from aevis_dash.files import is_writable, part_prefix, sweep
 from aevis_dash.store import SPARE_VARIABLE
@@ -175,7 +176,7 @@ def contribute(
     effect: FeatureMap,
     area: AreaOfInterest,
     layer: int,
-    how: str,
+    way: Way,
     progress: Progress,
 ) -> Contribution:
     """Trace an area of a map, or the prediction, back to the maps of an earlier layer; waits for its turn.
@@ -189,13 +190,13 @@ def contribute(
         effect: the map that is explained, or PREDICTION.
         area: the neurons of the effect that are explained.
         layer: the index of the earlier layer.
-        how: the way to find contributions, one of CONTRIBUTIONS.
+        way: how contributions are found.
         progress: is told the share of the work that is done.
     """
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
-        return bench.contributions.contribute(triplet, effect, area, layer, progress, how)
+        return bench.contributions.contribute(triplet, effect, area, layer, way, progress)
 
 
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
@@ -207,7 +208,7 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
 
 
 def propose(
-    example: str, target: str | None, wanted: ExtractionParameters, how: str, progress: Progress
+    example: str, target: str | None, wanted: ExtractionParameters, way: Way, progress: Progress
 ) -> tuple[Hop, ...]:
     """Search for a way back from the prediction, each of whose hops is tested by patching; waits for its turn.
 
@@ -215,13 +216,13 @@ def propose(
         example: the ID of the example.
         target: the file name of the candidate target; None for the representative one.
         wanted: the extraction parameters.
-        how: the way to find contributions, one of CONTRIBUTIONS.
+        way: how contributions are found.
         progress: is told the share of the work that is done.
     """
     bench, progress = workbench(), _tie_to_server(progress)
     with _turn(bench, progress):
         found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
-        return assistant.propose(bench, found, how, progress=progress)
+        return assistant.propose(bench, found, way, progress=progress)
 
 
 def compare_pairs(progress: Progress) -> None:

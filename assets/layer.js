@@ -137,12 +137,13 @@
   const { add, also, listening } = window.dash_clientside.controls;
   // Another way of finding contributions was chosen: the server is to ask for a job anew, also where the visitor has
   // cancelled one and came back to that way before the layer was drawn.
-  let how = null;
+  let way = null;
   also((view) => {
-    if (how !== null && view.how !== how) {
+    const now = view.how + " " + view.against;
+    if (way !== null && now !== way) {
       window.dash_clientside.set_props("solve-asked", { data: null });
     }
-    how = view.how;
+    way = now;
   });
   add({ "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin") });
   also(frames);

@@ -2,7 +2,7 @@
 // What the page does without the server; called from callbacks/view/browser.py and callbacks/view/opening.py.
 (function () {
   const PATHS = ["example", "target", "method", "share"];
-  const CELLS = ["pair", "cause", "how", "sort", "keep", "faces"];
+  const CELLS = ["pair", "cause", "how", "against", "sort", "keep", "faces"];
   const LAYER = [...PATHS, "compared", "layer", "pinned", ...CELLS, "steps", "at"];
   const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
   const STATIONS = {
@@ -13,7 +13,7 @@
     neuron: NEURON,
     area: [...PATHS, "compared", "layer", "area", "on"],
     large: [...NEURON, "area"],
-    trail: [...PATHS, "layer", "maps", "replacement", "how", "steps", "at"],
+    trail: [...PATHS, "layer", "maps", "replacement", "how", "against", "steps", "at"],
   };
   const nothing = () => window.dash_clientside.no_update;
 

@@ -39,6 +39,22 @@ def activations(weights, image, gates=None, skip=False, inside=None):
     return found
 
 
+def activations_after(weights, image, layer, value, skip=False):
+    """The activations of every layer for one image (3, H, W), with `value` (n_l, H, W) put in place of a layer's."""
+    found = [*activations(weights, image, skip=skip)[:layer], value]
+    for kernel, bias in weights["convs"][layer + 1 :]:
+        value = conv3x3(found[-1], kernel, bias)
+        if skip and len(found) == len(weights["convs"]) - 1:
+            value = value + found[0]
+        found.append(np.maximum(value, 0))
+    return found
+
+
+def between(foil, own, gates):
+    """b + z (a - b): every map k of a layer at the share gates[k] of its way from the foil's b to the image's own a."""
+    return np.array([b + z * (a - b) for b, a, z in zip(foil, own, gates, strict=True)])
+
+
 def logits(weights, image, gates=None, skip=False):
     """(K,) of one image (3, H, W): the head reads the mean of every map of the last layer."""
     last = activations(weights, image, gates, skip)[-1]

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from aevis_dash import assistant
-from aevis_dash.assistant import Hop, best_line, line_of, propose, raised_area, whole_flips
+from aevis_dash.assistant import FIRST_ORDER, Hop, best_line, changed_area, line_of, propose, whole_flips
+from aevis_dash.core.contribution import FoilRun, contribute
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workbench.flips import DONORS, Choice
@@ -29,7 +30,7 @@ def hops(bench, triplet):
 def test_every_hop_is_a_contributor_whose_exchange_moves_the_margin(bench, triplet, hops):
     adv = tuple(Role).index(Role.ADVERSARIAL)
     for hop in hops:
-        found = bench.contributions.find_stored(triplet, hop.effect, hop.area, hop.layer, "quadratic")
+        found = bench.contributions.find_stored(triplet, hop.effect, hop.area, hop.layer, FIRST_ORDER)
         assert found.strength(adv)[hop.map] == pytest.approx(hop.share)
         assert hop.map in found.ranking(adv)[: assistant.CANDIDATES]
         assert hop.unexplained == pytest.approx(float(found.residual[adv]))
@@ -56,7 +57,7 @@ def test_hops_lead_from_the_prediction_through_the_stages(bench, hops):
 
 def test_of_the_contributors_the_beam_keeps_those_that_move_the_margin_most(bench, triplet, hops):
     first = [hop for hop in hops if hop.parent < 0]
-    found = bench.contributions.find_stored(triplet, PREDICTION, first[0].area, first[0].layer, "quadratic")
+    found = bench.contributions.find_stored(triplet, PREDICTION, first[0].area, first[0].layer, FIRST_ORDER)
     tried = found.ranking(1)[: assistant.CANDIDATES].tolist()
     gains = bench.flips.single_effects(triplet.plan.example.id, first[0].layer, tried)
     best = [tried[i] for i in np.argsort(-gains)[: assistant.BEAM]]
@@ -74,31 +75,35 @@ def test_beside_a_hop_stands_the_same_choice_with_other_images_in_the_place_of_s
     assert not third & {source, adversarial}
     assert set(donors) <= set(bench.judging.clean().files)
     for hop in (hops[0], hops[-1]):
-        among = tried_with(bench, triplet, hops, hop)
-        assert hop.map in among
+        assert hop.map in tried_with(bench, triplet, hops, hop)
         wanted = []
         for donor in donors:
+            among = tried_with(bench, triplet, hops, hop, donor)
             before, *margins = [
                 float(logits[source] - logits[adversarial])
                 for logits in (patched(bench, example.adversarial, donor, hop.layer, m) for m in (None, *among))
             ]
-            wanted.append(max(margins) - before)
+            wanted.append(max(margins, default=-np.inf) - before)
         np.testing.assert_allclose(hop.alike, wanted, atol=1e-4)
-        choice = Choice(hop.effect, hop.area, hop.layer, "quadratic", hop.map)
+        choice = Choice(hop.effect, hop.area, hop.layer, FIRST_ORDER, hop.map)
         np.testing.assert_array_equal(bench.flips.stored_choice(triplet, choice, donors), hop.alike)
     assert len([hop for hop in hops if hop.layer == hops[-1].effect.layer]) == 2, "the choice was made from two traces"
 
 
-def tried_with(bench, triplet, hops, hop):
-    """The contributors to all effects that were followed to a hop's depth, from which it was chosen."""
+def tried_with(bench, triplet, hops, hop, donor=None):
+    """The contributors to all effects that were followed to a hop's depth, against src or a donor in its place."""
     depth = len(line_of(hops, hops.index(hop)))
-    before = [h for h in hops if len(line_of(hops, hops.index(h))) == depth - 1]
-    causes = [(FeatureMap(h.layer, h.map), raised_area(bench, triplet, FeatureMap(h.layer, h.map))) for h in before]
-    found = set()
+    before = [FeatureMap(h.layer, h.map) for h in hops if len(line_of(hops, hops.index(h))) == depth - 1]
+    causes = [(effect, changed_area(bench, triplet, effect, "source")) for effect in before]
+    example, network = triplet.plan.example, bench.classifier.network
+    images = bench.workspace.read([donor or example.source])
+    activation = network.activation(bench.classifier.inputs(images), hop.layer).detach()
+    foil = FoilRun("source", activation, torch.tensor([triplet.plan.source_label]))
+    adv, found = bench.workspace.read([example.adversarial]), set()
+    parameters = bench.workspace.settings.contribution
     for effect, area in causes or [(hop.effect, hop.area)]:
-        traced = bench.contributions.find_stored(triplet, effect, area, hop.layer, "quadratic")
-        strength = traced.strength(tuple(Role).index(Role.ADVERSARIAL))
-        ranking = traced.ranking(tuple(Role).index(Role.ADVERSARIAL))[: assistant.CANDIDATES].tolist()
+        traced = contribute(bench.classifier, adv, effect, area, hop.layer, parameters, method="quadratic", foil=foil)
+        strength, ranking = traced.strength(0), traced.ranking(0)[: assistant.CANDIDATES].tolist()
         found |= {m for m in ranking if strength[m] >= assistant.LEAST}
     return sorted(found)
 
@@ -124,20 +129,26 @@ def test_without_an_image_of_a_third_class_there_is_no_such_choice(bench, triple
     assert [hop.alike.shape for hop in propose(bench, triplet)] == [(0,)] * len(hops)
 
 
-def test_what_is_looked_for_next_is_what_adv_raised(bench, triplet, hops):
+def test_what_is_looked_for_next_is_what_adv_changed_most(bench, triplet, hops):
+    """Raised neurons, or where adv lowered some more, those that it lowered; of what only fires, those it raised."""
+    lowered = 0
     for hop in hops:
         chosen = FeatureMap(hop.layer, hop.map)
-        area = raised_area(bench, triplet, chosen)
-        assert area is not None
         src, adv = (
             bench.maps.activation_maps(triplet.image(r), hop.layer)[hop.map] for r in (Role.SOURCE, Role.ADVERSARIAL)
         )
-        inside = np.zeros(adv.shape, bool)
-        inside[area.top : area.bottom, area.left : area.right] = area.chosen
-        more = adv - src
-        assert inside.sum() <= assistant.MOST
-        assert more[inside].min() > 0
-        assert more[inside].min() >= more[~inside].max()
+        falls = (src - adv).max() > (adv - src).max()
+        lowered += falls
+        for foil, more in (("source", src - adv if falls else adv - src), ("zero", adv - src)):
+            area = changed_area(bench, triplet, chosen, foil)
+            inside = np.zeros(adv.shape, bool)
+            if area is not None:
+                inside[area.top : area.bottom, area.left : area.right] = area.chosen
+                assert more[inside].min() > 0
+                assert more[inside].min() >= more[~inside].max()
+            assert inside.any() == (more.max() > 0)
+            assert inside.sum() <= assistant.MOST
+    assert 0 < lowered < len(hops)
 
 
 def test_a_map_found_twice_counts_once():
@@ -163,7 +174,8 @@ def test_the_whole_flip_is_the_search_at_every_depth(bench, triplet):
 def test_a_map_that_adv_raised_nowhere_has_no_area(bench, triplet, monkeypatch):
     falling = {triplet.image(Role.SOURCE): 2.0, triplet.image(Role.ADVERSARIAL): 1.0}
     monkeypatch.setattr(bench.maps, "activation_maps", lambda name, layer: np.full((3, 4, 4), falling.get(name, 0.0)))
-    assert raised_area(bench, triplet, FeatureMap(5, 1)) is None
+    assert changed_area(bench, triplet, FeatureMap(5, 1), "zero") is None
+    assert changed_area(bench, triplet, FeatureMap(5, 1), "source") is not None, "adv lowered it"
 
 
 def test_maps_that_move_the_margin_away_are_no_hops(bench, triplet, monkeypatch):

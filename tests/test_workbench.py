@@ -24,6 +24,7 @@ from aevis_dash.domain import (
     FeatureMap,
     Intervention,
     Role,
+    Way,
     further,
     in_order,
     role_of,
@@ -80,7 +81,7 @@ def test_the_second_time_nothing_is_computed(world, fooled, runs):
         triplet = bench.datapaths.extract(fooled)
         river = bench.datapaths.distances(triplet, "activations")
         area = AreaOfInterest(20, 0, 0, 2, 2)
-        traced = bench.contributions.contribute(triplet, FeatureMap(20, 1), area, 19)
+        traced = bench.contributions.contribute(triplet, FeatureMap(20, 1), area, 19, Way())
         maps = bench.maps.activation_maps(triplet.image(Role.SOURCE), 3)
         return [j.score for j in judged], triplet.source.gates, river.d2, traced.values, maps, bench.learning.features()
 
@@ -516,7 +517,7 @@ def test_an_area_outside_its_layer_is_refused(bench, fooled):
     for corners in [(0, 0, 5, 4), (-1, 0, 2, 2), (2, 2, 2, 3), (3, 0, 1, 2), (0, 0, 4, 5)]:
         with pytest.raises(AevisError, match=rf"outside layer '{last.name}', which has 4 rows and 4 columns"):
             bench.contributions.contribute(
-                triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1
+                triplet, FeatureMap(last.index, 0), AreaOfInterest(last.index, *corners), last.index - 1, Way()
             )
 
 
@@ -647,11 +648,11 @@ def test_contributions_found_by_other_settings_are_others(world):
     layer = bench.layers.layers[20]
     cause = (FeatureMap(20, 1), AreaOfInterest(20, 0, 0, layer.height, layer.width), 19)
     for method in ("solved", "quadratic", "exact"):
-        bench.contributions.contribute(triplet, *cause, method=method)
-        assert bench.contributions.find_stored(triplet, *cause, method).method == method
+        bench.contributions.contribute(triplet, *cause, Way(method))
+        assert bench.contributions.find_stored(triplet, *cause, Way(method)).method == method
     settings = bench.workspace.settings
     other = dataclasses.replace(settings.contribution, sparsity=2 * settings.contribution.sparsity)
     write_settings(world, dataclasses.replace(settings, contribution=other))
     again = open_workbench(world)
-    kept = [m for m in ("solved", "quadratic", "exact") if again.contributions.find_stored(triplet, *cause, m)]
+    kept = [m for m in ("solved", "quadratic", "exact") if again.contributions.find_stored(triplet, *cause, Way(m))]
     assert kept == ["exact"], "which depends on no parameter"

@@ -16,7 +16,7 @@ from aevis_dash.callbacks.view.address import check, checked_view
 from aevis_dash.callbacks.view.state import FIRST, NULLS, View, flip_of, from_data, wanted_of
 from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Way
 
 SetProgress = Callable[[tuple[float, str]], None]
 Answer = dict[str, Any] | NoUpdate
@@ -127,7 +127,7 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Ans
         view, graph = checked_view(wanted, jobs.workbench()), jobs.workbench().layers
         step = step_from_data(wanted["step"])
         jobs.contribute(
-            wanted["example"], view.target, _wanted(view), *cause_of(graph, step), wanted["how"], _told(set_progress)
+            wanted["example"], view.target, _wanted(view), *cause_of(graph, step), view.way, _told(set_progress)
         )
     except Exception as error:  # as above
         sentence = _sentence(error, NAMES[ids.CONTRIBUTIONS])
@@ -162,7 +162,8 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
     try:
         check(view, jobs.workbench())
         how = "solved" if view.how == "exact" else view.how  # exact ones take minutes in a wide layer
-        hops = jobs.propose(view.example, view.target, _wanted(view), how, _told(set_progress))
+        way = Way(how, view.against)
+        hops = jobs.propose(view.example, view.target, _wanted(view), way, _told(set_progress))
     except Exception as error:  # as above
         return {"result": no_update, **message(_sentence(error, NAMES[ids.SEARCH]))}
     if not hops:

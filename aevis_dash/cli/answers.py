@@ -242,10 +242,12 @@ def contribution(
         "neurons": area.neurons,
         "most_active_on": None if on is None else str(on),
         "how": found.method,
+        "foil": found.foil,
         "from": bench.layers.layers[found.layer].name,
         "passes": found.passes,
         "seconds": found.seconds,
         "loss": found.loss,
+        "falling": found.falling,
         "unsolved": found.unsolved,
         "roles": [_row(found, i, role) for i, role in enumerate(Role)],
     }
@@ -256,6 +258,7 @@ def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
     return {
         "role": str(role),
         "effect": found.effect[i],
+        "change": found.change[i],
         "residual": found.residual[i],
         "slack": found.slack[i],
         "maps": [
@@ -263,6 +266,18 @@ def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
             for m in maps
         ],
     }
+
+
+_STILL_FALLING = (
+    "The solver was ended while its loss still fell, so this does not solve Eq. 7 and 8: raise iterations in the "
+    "[contribution] table of workspace.toml."
+)
+_NOTHING = ("the area stays as it is with the foil's maps", "the area does not fire")
+_FOIL_TEXTS = {
+    "source": "against the other image of the pair",
+    "zero": "against silence",
+    "mean": "against the mean of third classes",
+}
 
 
 def contribution_text(document: Mapping[str, Any]) -> str:
@@ -275,19 +290,21 @@ def contribution_text(document: Mapping[str, Any]) -> str:
     head = ["rank", *(cell for role in roles for cell in (role["role"], "contribution"))]
     notes = [
         f"{role['role']}: effect {role['effect']:.3g}"
+        + ("" if document["foil"] == "zero" else f", of which {role['change']:.3g} changes with the foil's maps")
         + (f", {role['residual']:.1%} of it unexplained" if named else "")
         + ("; parts above 1 stand where other maps work against it" if role["maps"][0]["contribution"] > 1 else "")
-        if role["effect"] > 0
-        else f"{role['role']}: the area does not fire, so there is nothing to explain"
+        if role["change"] > 0
+        else f"{role['role']}: {_NOTHING[document['foil'] == 'zero']}, so there is nothing to explain"
         for role in roles
     ]
     return "\n".join(
         [
-            f"{document['example']}: {_target_text(document)}, from {document['from']}, {document['how']}: "
+            f"{document['example']}: {_target_text(document)}, from {document['from']}, {document['how']}, "
+            f"{_FOIL_TEXTS.get(document['foil'], 'against ' + document['foil'])}: "
             f"{document['passes']:.1f} passes, {document['seconds']:.2f} s",
             table(head, ranks),
             *notes,
-            *([unsolved_note("these gates", "Eq. 7 and 8")] if document["unsolved"] else []),
+            *([_STILL_FALLING] if document["unsolved"] else []),
         ]
     )
 

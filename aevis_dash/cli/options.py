@@ -112,10 +112,20 @@ def _learn(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--figure", type=Path, metavar="PNG", help="write the picture that fires it into this file")
 
 
+_FOIL = (
+    "what a map is without its contribution: source (the other image of the pair: what makes the difference), zero "
+    "(silence, as in the paper: what it fires on), mean (over clean images of third classes), or a normal image's file "
+    "(default: %(default)s)"
+)
 _HOW = (
-    "solved (Eq. 7, 8), quadratic (its first-order expansion, at once) or exact (every map closed alone, slow; "
+    "solved (Eq. 7, 8), quadratic (its first-order expansion, at once) or exact (every map alone, slow; "
     "default: %(default)s)"
 )
+
+
+def _way(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
+    verb.add_argument("--foil", default="source", metavar="FOIL", help=_FOIL)
 
 
 def _contribute(verb: argparse.ArgumentParser) -> None:
@@ -137,12 +147,7 @@ def _contribute(verb: argparse.ArgumentParser) -> None:
         choices=[role.short for role in Role],
         help="on whose image they fire most (default: the one whose datapath needs the map to fire)",
     )
-    verb.add_argument(
-        "--how",
-        default="solved",
-        metavar="WAY",
-        help=_HOW,
-    )
+    _way(verb)
     verb.add_argument(
         "--from", dest="earlier", metavar="LAYER", help="whose maps contribute (default: the nearest that feeds it)"
     )
@@ -181,7 +186,7 @@ def _trail(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", metavar="ID", help="default: the one that the workspace opens on")
     _allow_large(verb)
-    verb.add_argument("--how", default="solved", metavar="WAY", help=_HOW)
+    _way(verb)
     verb.add_argument(
         "--beam",
         type=numbers.count(100),
@@ -212,7 +217,8 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="WHAT",
         help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
-        "datapaths or truth: the methods judged; page: how fast the page answers in a browser",
+        "datapaths or truth: the methods judged; tracing: contributions beside exact effects; page: how fast the page "
+        "answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)

@@ -13,6 +13,7 @@ from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
 from aevis_dash.config import Progress
+from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.domain import CONTROLS, AevisError
@@ -20,7 +21,7 @@ from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
 from aevis_dash.paper_evaluation import Question, lines, rows, survey
-from aevis_dash.sample import Sample
+from aevis_dash.sample import Sample, choose
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -170,6 +171,22 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *TRUTH], listed)}")
 
 
+def tracing(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """The ways of finding contributions, beside the exact effect of exchanging every map.
+
+    Raises:
+        AevisError: for options that this bench does not have, and where no example is misclassified.
+    """
+    if args.processes or args.scheduler:
+        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    chosen = choose(bench, _sample(args))
+    found = compare_ways(bench, chosen, args.seed, progress)
+    document = _document(bench, [example.id for example in chosen], found)
+    _write(args, document, found, {line: line for line in LINES[:3]})
+    listed = [[name, *(_interval(of[line]) for line in LINES)] for name, of in found.items()]
+    return Answer(document, f"{len(chosen)} examples, one area each\n\n{table(['way', *LINES], listed)}")
+
+
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         "costs": costs,
@@ -177,6 +194,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "learned": learned_features,
         "datapaths": datapaths,
         "truth": truth,
+        "tracing": tracing,
         "page": page,
     }
 )

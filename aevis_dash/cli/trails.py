@@ -13,7 +13,17 @@ from aevis_dash.cli import verifications
 from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, decimals
 from aevis_dash.config import Progress, part_of
-from aevis_dash.domain import CONTROLS, PREDICTION, AevisError, FeatureMap, Role, Verification, others_drawn, so_many
+from aevis_dash.domain import (
+    CONTROLS,
+    PREDICTION,
+    AevisError,
+    FeatureMap,
+    Role,
+    Verification,
+    Way,
+    others_drawn,
+    so_many,
+)
 from aevis_dash.files import write_atomically
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -27,11 +37,12 @@ def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     if not example:
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
     check_writable(args.figure)
+    way = Way(args.how, args.foil)
     if args.allow_large:
         bench.judging.allow_large([example])
-    bench.contributions.check(PREDICTION, bench.flips.depths()[-1], args.how)
+    bench.contributions.check(PREDICTION, bench.flips.depths()[-1], way)
     triplet = bench.datapaths.extract(example, args.target, part_of(progress, 0, 0.3), nulls=False)
-    hops = assistant.propose(bench, triplet, args.how, args.beam, part_of(progress, 0.3, 0.4))
+    hops = assistant.propose(bench, triplet, way, args.beam, part_of(progress, 0.3, 0.4))
     flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
     document = _document(bench, triplet, hops, flips)
     if args.figure:
@@ -66,6 +77,7 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         "share": hop.share,
         "unexplained": hop.unexplained,
         "effect_on_source": hop.on_source,
+        "foil": hop.foil,
         "margin_before": hop.tested.margins[0],
         "margin": hop.tested.margins[-1],
         "label": bench.class_names[int(hop.tested.labels[-1])],
@@ -102,16 +114,26 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
         if effect
         else "the prediction"
     )
+    part = f"{hop['share']:.0%} of {of} on adv"
+    if hop["foil"] != "zero":
+        part = f"{hop['share']:.0%} of how {of} on adv differs from {'src' if hop['foil'] == 'source' else hop['foil']}"
     notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
-    notes += [f"on src they fire at {hop['effect_on_source']:.0%} of that"] if effect else []
+    notes += [_on_source(hop["effect_on_source"])] if effect else []
     said = f" ({'; '.join(notes)})" if notes else ""
     largest = "it is itself the one" if hop["same_map"] else f"{decimals(hop['largest_difference'], 2)} by the one"
     return (
-        f"{hop['layer']} map {hop['map']}: {hop['share']:.0%} of {of} on adv{said}. "
+        f"{hop['layer']} map {hop['map']}: {part}{said}. "
         f"Put from src into adv it alone moves the margin from {decimals(hop['margin_before'], 2)} to "
         f"{decimals(hop['margin'], 2)}, more than {hop['beaten']} of {others_drawn(hop['randoms'])}; {largest} of "
         f"largest difference. {_alike_in_words(hop)}"
     )
+
+
+def _on_source(ratio: float) -> str:
+    """How the explained neurons fire on src beside adv, from the ratio of the two; NaN where they are silent on adv."""
+    if math.isnan(ratio):
+        return "on adv they do not fire"
+    return f"on src they fire at {ratio:.0%} of that" if ratio <= 1 else f"on adv they fire at {1 / ratio:.0%} of src"
 
 
 def _alike_in_words(hop: Mapping[str, Any]) -> str:
@@ -175,7 +197,7 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
     maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
     maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [crop for crop in crops if crop is not None]
-    return Stop(_words(bench, hop), found, maps, assistant.raised_area(bench, triplet, chosen))
+    return Stop(_words(bench, hop), found, maps, assistant.changed_area(bench, triplet, chosen, hop.foil))
 
 
 def _words(bench: Workbench, hop: Hop) -> list[str]:
@@ -184,7 +206,7 @@ def _words(bench: Workbench, hop: Hop) -> list[str]:
         effect = f"map {hop.effect.channel}, {so_many(hop.area.neurons, 'neuron')}"
     return [
         f"<b>{told['layer']} · map {hop.map}</b>",
-        f"{hop.share:.0%} of {effect}, on adv",
+        f"{hop.share:.0%} of {effect}, on adv" if hop.foil == "zero" else f"{hop.share:.0%} of the change in {effect}",
         f"from src: margin {decimals(told['margin_before'], 2)} to {decimals(told['margin'], 2)}",
         f"more than {told['beaten']} of {others_drawn(told['randoms'])}",
         *([f"and than {told['alike_beaten']} of {len(hop.alike)} chosen from other images"] if len(hop.alike) else []),

@@ -27,6 +27,7 @@ from aevis_dash.domain import (
     ModelSpec,
     Preprocessing,
     Role,
+    Way,
 )
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
@@ -192,8 +193,8 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     needed."""
     _insist(bench, args, [args.example])
     target = _effect(bench, args)
-    earlier = _earlier(bench, target, args.earlier)
-    bench.contributions.check(target, earlier.index, args.how)
+    earlier, way = _earlier(bench, target, args.earlier), Way(args.how, args.foil)
+    bench.contributions.check(target, earlier.index, way)
     area = _area(bench, target, args)
     wanted = _extraction_parameters(bench, args)
     triplet = bench.datapaths.extract(args.example, args.target, _progress_of_item(progress, 0, 2), wanted, nulls=False)
@@ -201,7 +202,7 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     if area is None:
         on, area = _most_active(bench, triplet, target, args)
     result = bench.contributions.contribute(
-        triplet, target, area, earlier.index, _progress_of_item(progress, 1, 2), args.how
+        triplet, target, area, earlier.index, way, _progress_of_item(progress, 1, 2)
     )
     document = answers.contribution(bench, triplet, result, wanted, on)
     return Answer(document, answers.contribution_text(document))

@@ -7,6 +7,16 @@ f, the *effect*, are the activations of the selected neurons of one map, or the 
 of all logits. z_i gates the maps of the earlier layer inside the selection's receptive field, and i runs jointly over
 the compared images. Only the part of the graph between the two layers runs.
 
+A gate of 0 silences a map in Eq. 7 and 8. That answers what the neurons fire on. It does not answer what an attack
+changed, since maps that fire alike on both images take part. So the maps can be moved towards a *foil* instead, which
+is usually the other image of the pair (this is ours). With b the foil's activation of the earlier layer and a the
+image's own, the layer then is b + z (a - b), and the first term is divided by what exchanging the whole layer changes:
+
+    sum_i ||f(x_i) - f(x_i; z_i)||^2 / ||f(x_i) - f(x_i; 0)||^2
+
+Where the prediction is explained against an image of another class, f is the margin of the image's label over that
+class. What bypasses the earlier layer stays the image's own.
+
 Notation: m compared images, n_prev maps of the earlier layer (the n of the formula).
 """
 
@@ -27,6 +37,12 @@ from aevis_dash.core.problem import FORWARD
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
 
+NOTHING = 1e-5
+"""The change of an effect, as a share of its size, up to which there is nothing to explain: rounding makes as much."""
+PLACES = ((1.0, 1 / 2), ((1 + 3**-0.5) / 2, 1 / 4), ((1 - 3**-0.5) / 2, 1 / 4))
+"""The gates of all maps at which slopes are taken for the shares of a difference, and the weight of each: the image
+itself, whose slope is the first-order effect of exchanging one map alone, and Gauss's two points on the way from the
+foil, where there is a slope even if the area is silent on the image."""
 ROWS = 24
 """The number of maps that are closed, each alone, in one batch."""
 
@@ -40,10 +56,12 @@ def contribute(
     parameters: ContributionParameters,
     progress: Progress = silent,
     method: str = "solved",
+    foil: "FoilRun | None" = None,
 ) -> Contribution:
     """Find how much the maps of one layer contribute to an area of a later map, jointly for the compared images.
 
-    An image on which the area does not fire has nothing to explain: its row is 0, and it takes no part in the solution.
+    An image on which the area does not fire, or fires as much with the foil's maps, has nothing to explain: its row is
+    0, and it takes no part in the solution.
 
     Args:
         images: the compared images, 8 bit, (m, H, W, 3).
@@ -54,12 +72,13 @@ def contribute(
         progress: is told how far the work is.
         method: one of CONTRIBUTIONS. "solved" descends on Eq. 7 and 8. "quadratic" expands the size of f to first order
             at z = 1, in one pass and for each image by itself (gamma = 0). "exact" closes every map alone.
+        foil: what a map at gate 0 is; None for silence, as in the paper.
 
     Raises:
         AevisError: `layer` does not feed the target's layer.
     """
     begun = time.perf_counter()
-    problem = ContributionProblem(classifier, images, target, area, layer, parameters)
+    problem = ContributionProblem(classifier, images, target, area, layer, parameters, foil)
     answer = _METHODS[method](problem, progress)
     return Contribution(
         target=target,
@@ -70,6 +89,9 @@ def contribute(
         share=_plain(answer.share),
         residual=_plain(answer.unexplained),
         effect=_plain(problem.effect),
+        change=_plain(problem.change),
+        falling=answer.falling,
+        foil="zero" if foil is None else foil.name,
         passes=problem.passes,
         seconds=time.perf_counter() - begun,
         loss=answer.loss,
@@ -98,6 +120,26 @@ def _plain(values: Tensor) -> np.ndarray:
     return values.cpu().numpy().astype(np.float32)
 
 
+@dataclass(frozen=True)
+class FoilRun:
+    """What the maps of the earlier layer are moved towards in place of 0.
+
+    Attributes:
+        name: one of FOILS, or the file name of a normal image.
+        activation: the activation of that layer that each image has as its foil, (m, n_prev, ...).
+        labels: the class that each image's own class is told from where the prediction is explained, (m,); the image's
+            own class stands for all classes.
+    """
+
+    name: str
+    activation: Tensor
+    labels: Tensor
+
+
+Read = Callable[..., Tensor]
+"""Reads the explained numbers f, (k, neurons), from the values at the end of the part, for the images at some rows."""
+
+
 class ContributionProblem:
     """Eq. 7 and 8 for the images of one comparison: which maps of a layer made an area of a later map what it is.
 
@@ -107,6 +149,7 @@ class ContributionProblem:
         area: the neurons of the target that are explained.
         layer: the index of the earlier layer, whose n_prev maps get the gates.
         parameters: lambda (`sparsity`) and gamma (`coherence`) of Eq. 7 and 8, and the settings of the solver.
+        foil: what a map at gate 0 is; None for silence.
 
     Attributes:
         passes: the runs so far of the part of the network between the two layers, per image; a run without its gradient
@@ -114,7 +157,10 @@ class ContributionProblem:
         mask: the neurons of the earlier layer at which the gates hold, bool (H, W): those that feed the area; None for
             all.
         effect: the size ||f(x)|| of the effect on each image, (m,).
-        share: the part of the effect that each map has to first order, <f, df/dz_k> / ||f||^2 at z = 1, (m, n_prev).
+        change: the size ||d|| of what is explained on each image, (m,): of d = f(x) without a foil, and of
+            d = f(x) - f(x; 0) with one.
+        share: the part of that which each map has to first order, <d, df/dz_k> / ||d||^2, (m, n_prev): at z = 1 without
+            a foil, and as the weighted mean over PLACES with one.
 
     Raises:
         AevisError: `layer` does not feed the target's layer.
@@ -128,32 +174,37 @@ class ContributionProblem:
         area: AreaOfInterest,
         layer: int,
         parameters: ContributionParameters,
+        foil: FoilRun | None = None,
     ):
         self.parameters = parameters
         self.passes = 0.0
-        self._channels = classifier.layers.layers[layer].channels
         self._part = part_before(classifier, layer, target)
         self._state = self._part.prepare(classifier.inputs(images))
-        self.mask, self._read = None, _logit
+        self.mask = None
         if target != PREDICTION:
             self.mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
+        moved = self._state.start if foil is None else self._state.start - foil.activation
+        self._moved = moved if self.mask is None else moved * self.mask.to(moved.dtype)
+        ones = moved.new_ones(moved.shape[:2])
+        with torch.no_grad():
+            whole = self._run(ones)
+            labels = whole.flatten(1).argmax(1)
             self._read = _neurons(target.channel, area)
-        gates = self._state.start.new_ones(len(images), self._channels).requires_grad_()
-        with torch.enable_grad():
-            whole = self._run(gates)
-            self._labels = whole.detach().flatten(1).argmax(1)
-            found = self._read(whole, self._labels)
-            slopes = torch.autograd.grad((found * found.detach()).sum(), gates)[0]
-        self._wanted = found.detach()
-        self.effect = torch.linalg.vector_norm(self._wanted, dim=1)
-        scale = self.effect.square()[:, None].clamp_min(1e-30)
+            if target == PREDICTION:
+                self._read = _logit(labels, labels if foil is None else foil.labels)
+            self._wanted = self._read(whole)
+            self._sought = self._wanted if foil is None else self._wanted - self._read(self._run(0 * ones))
+        self.effect, self.change = (torch.linalg.vector_norm(f, dim=1) for f in (self._wanted, self._sought))
+        scale = self.change.square()[:, None].clamp_min(1e-30)
+        places = ((1.0, 1.0),) if foil is None else PLACES
+        slopes = torch.stack([weight * self._slopes(place * ones) for place, weight in places]).sum(0)
         self.share = torch.where(self.alive[:, None], slopes / scale, 0.0)
 
     @torch.no_grad()
     def start(self) -> Tensor:
         """Choose the gates where the descent starts: for each image the best of three by Eq. 7.
 
-        The three are the fewest maps that explain f to first order (the shares of a linear part add up to 1), the
+        The three are the fewest maps that explain d to first order (the shares of a linear part add up to 1), the
         quadratic approximation, and all maps. From all maps alone the gates would sink together before any stands out.
         From the other two alone, neurons that they silence would have no gradient.
 
@@ -166,7 +217,7 @@ class ContributionProblem:
         return starts[losses.argmin(0), torch.arange(len(ones), device=ones.device)]
 
     def fewest(self) -> Tensor:
-        """Find the fewest maps whose shares add up to all of f, or to all positive shares where these are less.
+        """Find the fewest maps whose shares add up to all of d, or to all positive shares where these are less.
 
         Returns:
             Gates of 0 or 1, (m, n_prev).
@@ -195,16 +246,16 @@ class ContributionProblem:
     @property
     def alive(self) -> Tensor:
         """The images on which there is something to explain, bool (m,)."""
-        return self.effect > 0
+        return self.change > NOTHING * self.effect
 
     @torch.no_grad()
     def unexplained_by(self, z: Tensor) -> Tensor:
-        """Give the share of f that gates z (m, n_prev) leave unexplained, ||f(x) - f(x; z)||^2 / ||f(x)||^2: (m,)."""
+        """Give the share of d that gates z (m, n_prev) leave unexplained, ||f(x) - f(x; z)||^2 / ||d||^2: (m,)."""
         return self._unexplained(z)
 
     @torch.no_grad()
     def lost_without(self, row: int, maps: Tensor) -> Tensor:
-        """Give the part <f, f - f without map> / ||f||^2 of f on one image that is lost with each map alone.
+        """Give the part <d, f - f without map> / ||d||^2 of d on one image that is lost with each map alone.
 
         Args:
             row: the place of the image among the compared ones.
@@ -213,12 +264,12 @@ class ContributionProblem:
         Returns:
             The part that is lost, (k,).
         """
-        z = torch.ones(len(maps), self._channels, device=maps.device)
+        z = self.share.new_ones(len(maps), self.share.shape[1])
         z[torch.arange(len(maps)), maps] = 0
         rows = torch.full_like(maps, row)
         self.passes += FORWARD * len(maps) / len(self._wanted)
-        found = self._read(self._part.run_gated(self._state, z, self.mask, rows), self._labels[rows])
-        return ((self._wanted[row] - found) * self._wanted[row]).sum(1) / self.effect[row].square()
+        lost = self._wanted[row] - self._read(self._run_rows(z, rows), rows)
+        return (lost * self._sought[row]).sum(1) / self.change[row].square()
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:
@@ -226,24 +277,40 @@ class ContributionProblem:
         return [(i, j) for i in alive for j in alive if i != j]
 
     def _unexplained(self, z: Tensor) -> Tensor:
-        scale = self.effect.square().clamp_min(torch.finfo(z.dtype).tiny)
-        left = (self._wanted - self._read(self._run(z), self._labels)).square().sum(1) / scale
+        scale = self.change.square().clamp_min(torch.finfo(z.dtype).tiny)
+        left = (self._wanted - self._read(self._run(z))).square().sum(1) / scale
         return torch.where(self.alive, left, torch.zeros_like(left))
+
+    def _slopes(self, z: Tensor) -> Tensor:
+        """Give <sought, df/dz> at gates z, (m, n_prev)."""
+        gates = z.clone().requires_grad_()
+        with torch.enable_grad():
+            found = (self._read(self._run(gates)) * self._sought).sum()
+            return torch.autograd.grad(found, gates)[0]
 
     def _run(self, z: Tensor) -> Tensor:
         self.passes += 1 if torch.is_grad_enabled() else FORWARD
-        return self._part.run_gated(self._state, z, self.mask)
+        return self._run_rows(z, slice(None))
+
+    def _run_rows(self, z: Tensor, rows: Tensor | slice) -> Tensor:
+        """Run the part for images at `rows` with gates z (k, n_prev): 1 leaves a map as it is, 0 gives it its foil."""
+        start, moved = self._state.start[rows], self._moved[rows]
+        closed = (1 - z).reshape(*z.shape, *[1] * (start.dim() - 2))
+        return self._part.run(self._state, start - closed * moved, rows if isinstance(rows, Tensor) else None)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """A method's answer: gates and shares (m, n_prev), the unexplained part (m,), a solver's loss and slack (m,)."""
+    """A method's answer: gates and shares (m, n_prev), the unexplained part (m,), and a solver's loss, slack (m,) and
+    how much the loss still fell at its end.
+    """
 
     gates: Tensor
     share: Tensor
     unexplained: Tensor
     loss: float = float("nan")
     slack: Tensor | None = None
+    falling: float = float("nan")
 
 
 def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
@@ -253,7 +320,8 @@ def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
     told = lambda step: progress(step / p.iterations / len(starts), "solving Eq. 7")  # noqa: E731
     found = settle(problem.objective, starts, p.iterations, p.learning_rate, p.sparsity, told, climbs=True)
     slack = torch.where(problem.alive, found.slack, torch.zeros_like(found.slack))
-    return replace(_make_answer(problem, found.gates), loss=float(found.loss[0]), slack=slack)
+    answer = replace(_make_answer(problem, found.gates), loss=float(found.loss[0]), slack=slack)
+    return replace(answer, falling=float(found.falling[0]) if problem.alive.any() else 0.0)
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:
@@ -289,11 +357,11 @@ _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {
 }
 
 
-def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], Tensor]:
-    """Make a function that reads f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
+def _neurons(channel: int, area: AreaOfInterest) -> Read:
+    """Read f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
     cells, chosen = np.s_[area.top : area.bottom, area.left : area.right], torch.from_numpy(area.chosen)
 
-    def read(value: Tensor, _labels: Tensor) -> Tensor:
+    def read(value: Tensor, _rows: Tensor | slice = slice(None)) -> Tensor:
         of_the_map = value[:, channel]
         grid = of_the_map.reshape(len(value), 1, -1) if of_the_map.dim() < 3 else of_the_map
         return grid[(slice(None), *cells)][:, chosen.to(value.device)]
@@ -301,6 +369,14 @@ def _neurons(channel: int, area: AreaOfInterest) -> Callable[[Tensor, Tensor], T
     return read
 
 
-def _logit(logits: Tensor, labels: Tensor) -> Tensor:
-    """Read f (m, 1) of the final prediction: the label's logit minus the mean, as logits have no zero of their own."""
-    return (logits.gather(1, labels[:, None])) - logits.mean(1, keepdim=True)
+def _logit(labels: Tensor, rivals: Tensor) -> Read:
+    """Read f (m, 1) of the prediction from logits: the label's logit less that of the image's rival, or less the mean
+    of all logits where the rival is the label itself, as logits have no zero of their own.
+    """
+
+    def read(logits: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        label, rival = labels[rows, None], rivals[rows, None]
+        beside = torch.where(rival == label, logits.mean(1, keepdim=True), logits.gather(1, rival))
+        return logits.gather(1, label) - beside
+
+    return read

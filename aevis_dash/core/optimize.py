@@ -86,11 +86,14 @@ class Settled:
         gates: the best acceptable gates, (B, n); the start where none were acceptable.
         loss: their loss, (B,); infinite where none were acceptable.
         slack: how far they are from a stationary point by `slack_of`, (B,); NaN where none were acceptable.
+        falling: the share of the loss by which it fell in the last PATIENCE steps, (B,): near 0 where the descent had
+            come to its end, infinite where there were not so many steps before; NaN where none were acceptable.
     """
 
     gates: Tensor
     loss: Tensor
     slack: Tensor
+    falling: Tensor
 
 
 def settle(
@@ -128,8 +131,8 @@ def settle(
     for other in found[1:]:
         better = other.loss < best.loss
         gates = torch.where(better[:, None], other.gates, best.gates)
-        loss, slack = (torch.where(better, b, a) for a, b in ((best.loss, other.loss), (best.slack, other.slack)))
-        best = Settled(gates, loss, slack)
+        pairs = ((best.loss, other.loss), (best.slack, other.slack), (best.falling, other.falling))
+        best = Settled(gates, *(torch.where(better, b, a) for a, b in pairs))
     return best
 
 
@@ -170,7 +173,7 @@ class _Careful:
         self._gradient, self._slope, self._mean, self._square = (torch.zeros_like(trial) for _ in range(4))
         self._taken, self._length = start.new_zeros(len(start), 1), start.new_ones(len(start), 1)
         self._ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        losses = []
+        self._losses = losses = [torch.full_like(self._loss, torch.inf)]
         for step in range(iterations + 1):
             on_step(step)
             kept = self._try(trial)
@@ -183,9 +186,14 @@ class _Careful:
             trial = (self._at - length * self._direction(kept)).clamp(0, 1)
 
     def settle(self, price: float) -> Settled:
-        """Give the gates, their loss and slack. Where nothing was acceptable these are the start, infinity and NaN."""
-        slack = slack_of(self._gates, self._gradient, price)
-        return Settled(self._gates, self._loss, torch.where(self._loss.isfinite(), slack, torch.nan))
+        """Give the gates, their loss, slack and how it falls. Where nothing was acceptable these are the start,
+        infinity, NaN and NaN.
+        """
+        before = self._losses[max(0, len(self._losses) - 1 - PATIENCE)]
+        falling = (before - self._loss) / self._loss.clamp_min(torch.finfo(self._loss.dtype).tiny)
+        told = (slack_of(self._gates, self._gradient, price), falling)
+        slack, falling = (torch.where(self._loss.isfinite(), value, torch.nan) for value in told)
+        return Settled(self._gates, self._loss, slack, falling)
 
     def _try(self, trial: Tensor) -> Tensor:
         """Try gates; tell whether each row goes on from there, (B, 1), or from where it was. The best gates are

@@ -24,6 +24,11 @@ HOWS = [
     {"label": "quadratic", "value": "quadratic"},
     {"label": "exact (slow)", "value": "exact"},
 ]
+AGAINST = [
+    {"label": "difference", "value": "source"},
+    {"label": "firing", "value": "zero"},
+    {"label": "beside mean", "value": "mean"},
+]
 CAUSES = [{"label": f"to {role.short}", "value": role.value} for role in Role]
 SORTS = [
     {"label": "by difference", "value": "fill"},
@@ -106,7 +111,8 @@ def _tools() -> html.Div:
                 [
                     "⣿",
                     _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "5.2rem"),
-                    _choice(ids.HOW, HOWS, "solved", "7rem"),
+                    _choice(ids.AGAINST, AGAINST, "source", "7.6rem"),
+                    _choice(ids.HOW, HOWS, "solved", "6rem"),
                 ],
                 title="dotted: contribution, where the layer was traced to",
             ),

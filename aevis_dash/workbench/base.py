@@ -17,7 +17,7 @@ from aevis_dash.workspace import Workspace
 
 VERSIONS = {
     "attack": 4,
-    "contribution": 4,
+    "contribution": 5,
     "datapath": 5,
     "effects": 4,
     "judgement": 4,

@@ -4,10 +4,17 @@ The effect that is explained is either an area of interest, which is some neuron
 (Sec. 5.4 of the paper, Eq. 7 and 8).
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
 from aevis_dash.config import Progress, silent
-from aevis_dash.core import contribution, receptive
+from aevis_dash.core import contribution, flipback, receptive
+from aevis_dash.core.contribution import FoilRun
 from aevis_dash.domain import (
     CONTRIBUTIONS,
+    FOILS,
     PREDICTION,
     WHOLE_PREDICTION,
     AevisError,
@@ -15,16 +22,25 @@ from aevis_dash.domain import (
     Contribution,
     FeatureMap,
     Role,
+    Way,
     area_of_neurons,
 )
-from aevis_dash.workbench.base import Part
-from aevis_dash.workbench.triplet import Triplet
+from aevis_dash.workbench.base import Base, Part
+from aevis_dash.workbench.judging import Judging
+from aevis_dash.workbench.triplet import Triplet, nulls_of
 from aevis_dash.workspace import one_sight
+
+_REFERENCES = 32
+"""The number of clean images that the foil "mean" is taken over."""
 
 
 class Contributions(Part):
     """`bench.contributions`: finds contributions of earlier maps, and checks and carries back the areas they are found
     for."""
+
+    def __init__(self, base: Base, judging: Judging):
+        super().__init__(base)
+        self._judging = judging
 
     def check_area(self, area: AreaOfInterest) -> None:
         """Check that an area of interest lies inside its layer and names at least one neuron.
@@ -80,25 +96,25 @@ class Contributions(Part):
             queue.extend(new)
         return tuple(sorted(feeding, reverse=True))
 
-    def check(self, target: FeatureMap, layer: int, method: str) -> None:
+    def check(self, target: FeatureMap, layer: int, way: Way) -> None:
         """Check a question before it is computed; nothing is run.
 
         Args:
             target: the map that is to be explained, or PREDICTION.
             layer: the index of the earlier layer whose maps are asked about.
-            method: how contributions are to be found.
+            way: how contributions are to be found.
 
         Raises:
-            AevisError: where `method` is not one of CONTRIBUTIONS, or the layer does not feed the target's layer.
+            AevisError: where there is no such method or foil, or the layer does not feed the target's layer.
         """
-        _check_way(method)
+        self._check_way(way)
         contribution.part_before(self.classifier, layer, target)
 
     def find_stored(
-        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str = "solved"
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, way: Way
     ) -> Contribution | None:
         """The result of `contribute` for the same arguments where it is stored, None otherwise. Nothing is computed."""
-        return self.store.get(self.key_of_contribution(triplet, target, area, layer, method), Contribution)
+        return self.store.get(self.key_of_contribution(triplet, target, area, layer, way), Contribution)
 
     @one_sight()
     def contribute(
@@ -107,8 +123,8 @@ class Contributions(Part):
         target: FeatureMap,
         area: AreaOfInterest,
         layer: int,
+        way: Way,
         progress: Progress = silent,
-        method: str = "solved",
     ) -> Contribution:
         """Find how much each map of an earlier layer contributes to an area of a map or to the prediction (Eq. 7, 8).
 
@@ -120,8 +136,8 @@ class Contributions(Part):
             target: the map that is explained, or PREDICTION.
             area: the neurons of the target that are explained, or WHOLE_PREDICTION.
             layer: the index of the earlier layer, whose maps get the gates.
+            way: the method, and the foil that maps are moved towards.
             progress: is told the share of the work that is done.
-            method: one of CONTRIBUTIONS: "solved", "quadratic" or "exact".
 
         Returns:
             The contributions, from the store where they are stored. The rows of their arrays follow the order of
@@ -129,40 +145,121 @@ class Contributions(Part):
 
         Raises:
             ValueError: where the area lies in another layer than the target.
-            AevisError: for an unknown method, an area that leaves its layer, or a layer that does not feed the
+            AevisError: for an unknown method or foil, an area that leaves its layer, or a layer that does not feed the
                 target's.
         """
         if area.layer != target.layer:
             raise ValueError("the area of interest must lie in the target map's layer")
-        _check_way(method)
+        self._check_way(way)
         self.check_area(area)
-        key = self.key_of_contribution(triplet, target, area, layer, method)
+        key = self.key_of_contribution(triplet, target, area, layer, way)
         parameters = self.workspace.settings.contribution
 
         def compute() -> Contribution:
             images = self.workspace.read([triplet.image(role) for role in Role])
-            return contribution.contribute(self.classifier, images, target, area, layer, parameters, progress, method)
+            foil = self._foil_run(triplet, way.foil, layer)
+            return contribution.contribute(
+                self.classifier, images, target, area, layer, parameters, progress, way.method, foil
+            )
+
+        return self.store.remember(key, Contribution, compute)
+
+    @one_sight()
+    def against_others(
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, others: Sequence[str]
+    ) -> Contribution:
+        """Find the contributions on adv to first order, against each of some images in src's place.
+
+        Args:
+            triplet: the example's images, by role.
+            target: the map that is explained, or PREDICTION, which is told from src's class.
+            area: the neurons of the target that are explained, or WHOLE_PREDICTION.
+            layer: the index of the earlier layer.
+            others: the file names of the other images.
+
+        Returns:
+            The contributions, with a row for each other image; from the store where they are stored.
+        """
+        example, hashes = triplet.plan.example, self.workspace.image_hash
+        key = self.key(
+            "contribution",
+            images=[hashes(example.adversarial)],
+            target=target,
+            area=area,
+            layer=layer,
+            against=[triplet.plan.source_label, *map(hashes, others)],
+            parameters=self.workspace.settings.contribution.sparsity,
+        )
+
+        def compute() -> Contribution:
+            images, labels = self.workspace.read(others), [triplet.plan.source_label] * len(others)
+            foil = FoilRun("source", self._activation(images, layer), self._labels(labels))
+            adv = self.workspace.read([example.adversarial] * len(others))
+            parameters = self.workspace.settings.contribution
+            return contribution.contribute(
+                self.classifier, adv, target, area, layer, parameters, method="quadratic", foil=foil
+            )
 
         return self.store.remember(key, Contribution, compute)
 
     def key_of_contribution(
-        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, method: str
+        self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, way: Way
     ) -> str:
         """The store's key of what `contribute` finds for these arguments."""
-        parameters = self.workspace.settings.contribution
+        parameters, hashes = self.workspace.settings.contribution, self.workspace.image_hash
+        used = {"solved": parameters, "quadratic": parameters.sparsity}.get(way.method)
         return self.key(
             "contribution",
-            images=[self.workspace.image_hash(triplet.image(role)) for role in Role],
+            images=[hashes(triplet.image(role)) for role in Role],
             target=target,
             area=area,
             layer=layer,
-            method=method,
-            parameters=[2, parameters]
-            if method == "solved"
-            else [2, parameters.sparsity if method == "quadratic" else None],
+            method=way.method,
+            foil=[way.foil if way.foil in FOILS else "", *map(hashes, self._foil_images(triplet, way.foil))],
+            parameters=used,
         )
 
+    def _foil_images(self, triplet: Triplet, foil: str) -> tuple[str, ...]:
+        """The images that a foil is made of: one for each role, those of a mean, or the one that was named."""
+        example = triplet.plan.example
+        if foil == "zero":
+            return ()
+        if foil == "source":
+            return tuple(example.adversarial if role is Role.SOURCE else example.source for role in Role)
+        if foil != "mean":
+            return (foil,)
+        taken = {triplet.plan.source_label, triplet.plan.adversarial_label}
+        names = nulls_of(self._judging.clean(), example, taken, _REFERENCES, 0)
+        if not names:
+            raise AevisError("The workspace has no normal image of a third class to take the mean of.")
+        return names
 
-def _check_way(method: str) -> None:
-    if method not in CONTRIBUTIONS:
-        raise AevisError(f"There are no {method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
+    def _foil_run(self, triplet: Triplet, foil: str, layer: int) -> FoilRun | None:
+        names = self._foil_images(triplet, foil)
+        if not names:
+            return None
+        images, own = self.workspace.read(names), [triplet.path(role).label for role in Role]
+        if foil == "mean":
+            activation, labels = flipback.stand_in(self.classifier, images, layer, "mean"), own
+        else:
+            activation = self._activation(images, layer)
+            labels = [prediction.label for prediction in self._judging.predict(names)]
+        count = len(own)
+        if len(activation) == 1:
+            activation = activation.expand(count, *activation.shape[1:])
+        return FoilRun(foil, activation, self._labels((labels * count)[:count]))
+
+    def _activation(self, images: np.ndarray, layer: int) -> torch.Tensor:
+        with torch.no_grad():
+            return self.classifier.network.activation(self.classifier.inputs(images), layer)
+
+    def _labels(self, labels: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(labels, device=self.classifier.device)
+
+    def _check_way(self, way: Way) -> None:
+        if way.method not in CONTRIBUTIONS:
+            raise AevisError(f"There are no {way.method!r} contributions. Choose one of: {', '.join(CONTRIBUTIONS)}.")
+        if way.foil not in FOILS and way.foil not in self.workspace.image_places:
+            raise AevisError(
+                f"There is no foil {way.foil!r}. Choose one of: {', '.join(FOILS)}; or a normal image of images.csv."
+            )

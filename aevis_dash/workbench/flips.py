@@ -19,6 +19,7 @@ from aevis_dash.domain import (
     FeatureMap,
     Intervention,
     Verification,
+    Way,
 )
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
@@ -53,14 +54,14 @@ class Choice:
         target: the map whose area the contributions explain, or PREDICTION.
         area: the neurons of the target that are explained.
         layer: the index of the layer that the map was chosen in.
-        method: how the contributions were found, one of CONTRIBUTIONS.
+        way: how the contributions were found.
         channel: the number of the chosen map in its layer.
     """
 
     target: FeatureMap
     area: AreaOfInterest
     layer: int
-    method: str
+    way: Way
     channel: int
 
 
@@ -116,7 +117,7 @@ class Flips(Part):
         Raises:
             AevisError: where there is nothing to explain.
         """
-        return self._single_effects(example_id, layer, maps, [self.workspace.example(example_id).source])[0]
+        return self._single_effects(example_id, layer, [maps], [self.workspace.example(example_id).source])[0]
 
     @one_sight()
     def donors(self, example_id: str) -> tuple[str, ...]:
@@ -129,17 +130,20 @@ class Flips(Part):
         return nulls_of(self._judging.clean(), example, taken, DONORS, 0)
 
     @one_sight()
-    def donor_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
+    def donor_effects(
+        self, example_id: str, layer: int, maps: Sequence[Sequence[int]], donors: Sequence[str]
+    ) -> np.ndarray:
         """The effects of `single_effects` with each of some other images in src's place.
 
         Args:
             example_id: the ID of the example.
             layer: the index of the layer.
-            maps: the c channels of the layer that are tried.
+            maps: for each donor the channels of the layer that are tried, c at most.
             donors: the file names of d images, such as `donors` gives.
 
         Returns:
-            The change of logit[src's class] - logit[adv's class], float32 (d, c); from the store where it is stored.
+            The change of logit[src's class] - logit[adv's class], float32 (d, c), -inf where a donor has fewer maps;
+            from the store where it is stored.
 
         Raises:
             AevisError: where there is nothing to explain.
@@ -202,27 +206,33 @@ class Flips(Part):
         return tuple(level[-1] for level in evaluation.levels(self.layers, "stage"))
 
     def _choice_key(self, triplet: Triplet, choice: Choice, donors: Sequence[str]) -> str:
-        of = self._contributions.key_of_contribution(triplet, choice.target, choice.area, choice.layer, choice.method)
+        of = self._contributions.key_of_contribution(triplet, choice.target, choice.area, choice.layer, choice.way)
         hashes = [self.workspace.image_hash(name) for name in donors]
         return self.key("effects", chosen=[of, choice.channel], donors=hashes)
 
-    def _donors_key(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> str:
+    def _donors_key(self, example_id: str, layer: int, maps: Sequence[Sequence[int]], donors: Sequence[str]) -> str:
         example = self.workspace.example(example_id)
         images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial, *donors)]
-        return self.key("effects", images=images, layer=layer, maps=list(maps))
+        return self.key("effects", images=images, layer=layer, maps=[list(some) for some in maps])
 
-    def _single_effects(self, example_id: str, layer: int, maps: Sequence[int], donors: Sequence[str]) -> np.ndarray:
-        """How much each of c maps alone, put from each of d donor images into adv, moves the margin to src's class: (d,
-        c)."""
-        if not len(maps) or not len(donors):
-            return np.zeros((len(donors), len(maps)), np.float32)
+    def _single_effects(
+        self, example_id: str, layer: int, maps: Sequence[Sequence[int]], donors: Sequence[str]
+    ) -> np.ndarray:
+        """How much each of a donor's maps alone, put from that image into adv, moves the margin to src's class: (d, c),
+        -inf beyond a donor's maps."""
+        given = np.array([len(some) for some in maps], int)
+        found = np.full((len(donors), given.max(initial=0)), -np.inf, np.float32)
+        if not found.size:
+            return found
         asked, images = self._question(example_id, Intervention(layer)), self.workspace.read(donors)
+        inside = np.arange(found.shape[1]) < given[:, None]
+        channels = np.zeros(found.shape, int)
+        channels[inside] = np.concatenate([np.asarray(some, int) for some in maps])
         into = np.repeat(np.asarray(asked.receiver), len(images), axis=0)
-        each = lambda value: np.repeat(np.array([value]), len(images), axis=0)  # noqa: E731
-        found = intervention.single_map_effects(
-            self.classifier, into, images, layer, each(list(maps)), each(asked.wanted), each(asked.before)
-        )
-        return found.values
+        wanted, before = (np.full(len(images), label) for label in (asked.wanted, asked.before))
+        effects = intervention.single_map_effects(self.classifier, into, images, layer, channels, wanted, before)
+        found[inside] = effects.values[inside]
+        return found
 
     def _effects_key(self, example_id: str, layer: int) -> str:
         example = self.workspace.example(example_id)

@@ -37,7 +37,7 @@ class Workbench(Part):
         self.attacks = Attacks(base, self.judging)
         self.maps = FeatureMaps(base)
         self.datapaths = Datapaths(base, self.judging, self.maps)
-        self.contributions = Contributions(base)
+        self.contributions = Contributions(base, self.judging)
         self.flips = Flips(base, self.judging, self.contributions)
         self._learning: Learning | None = None
 

@@ -20,7 +20,7 @@ from aevis_dash.callbacks.layer.contents import (
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
-from aevis_dash.domain import AevisError, Role
+from aevis_dash.domain import AevisError, Role, Way
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.geometry.treemap import Cell, Rect
 from aevis_dash.watching import Watched
@@ -108,12 +108,12 @@ def test_by_what_cells_are_sorted():
 
 def test_contributions_are_the_causes_and_sort_the_cells(bench, found, view):
     step = Step(THE_PREDICTION, None, source=view.layer)
-    traced = contribution_to(bench, found, step, "quadratic")
+    traced = contribution_to(bench, found, step, Way("quadratic"))
     for row, role in enumerate(Role):
         what = shown(bench, found, view.but(cause=role.value, sort="contribution"), traced)
         np.testing.assert_array_equal(what.contribution, traced.strength(row))
         np.testing.assert_array_equal(what.order, traced.strength(row))
-    assert contribution_to(bench, found, None, "quadratic") is None
+    assert contribution_to(bench, found, None, Way()) is None
 
 
 class Weak:

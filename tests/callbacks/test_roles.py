@@ -12,7 +12,7 @@ from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step, cause_of
-from aevis_dash.domain import FeatureMap, Role
+from aevis_dash.domain import FeatureMap, Role, Way
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.workbench import open_workbench
@@ -131,7 +131,7 @@ def test_a_trail_stays_on_its_image(bench, found):
 def test_a_verdict_is_of_the_image_that_was_traced(bench, found):
     channel = alone(bench, found, SRC)[0]
     steps = tuple(Step(LAYER, channel, None, BEFORE, on=role.value) for role in Role)
-    traced = bench.contributions.contribute(found, *cause_of(bench.layers, steps[0]), method="quadratic")
+    traced = bench.contributions.contribute(found, *cause_of(bench.layers, steps[0]), Way("quadratic"))
     told = [n.verdict for n in nodes(bench, View(example=found.plan.example.id, how="quadratic", steps=steps))]
     for row, role in enumerate(Role):
         strongest = int(traced.ranking(row)[0])

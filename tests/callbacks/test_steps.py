@@ -21,7 +21,7 @@ from aevis_dash.callbacks.view.steps import (
     step_from_text,
     steps_of,
 )
-from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap, area_of_neurons
+from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap, Way, area_of_neurons
 from aevis_dash.workbench import open_workbench
 
 TREE = (
@@ -128,7 +128,7 @@ def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
     assert (told[0].verdict, told[0].here, told[1].here) == ("", True, False)
     bench.flips.verify(example, intervention_of(bench.layers, TREE[3]))
     cause = cause_of(bench.layers, TREE[0])
-    found = bench.contributions.contribute(triplet, *cause, method="quadratic")
+    found = bench.contributions.contribute(triplet, *cause, Way("quadratic"))
     told = {node.number: node for node in nodes(bench, view)}
     assert told[3].verdict.startswith("margin ")
     assert "does not turn it" in told[3].verdict
@@ -175,7 +175,7 @@ def test_a_proposed_way_back_is_a_trace_and_a_flip_for_each_hop(filling_world):
             assert bench.flips.find_stored(triplet.plan.example.id, intervention_of(bench.layers, step)) is not None
         else:
             cause = cause_of(bench.layers, step)
-            assert bench.contributions.find_stored(triplet, *cause, "quadratic") is not None
+            assert bench.contributions.find_stored(triplet, *cause, Way("quadratic")) is not None
 
 
 def test_an_area_follows_to_the_neurons_that_feed_it(drawn_world):

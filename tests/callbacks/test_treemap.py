@@ -13,12 +13,12 @@ from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step
 from aevis_dash.core.receptive import field_on_image
-from aevis_dash.domain import AreaOfInterest, Role
+from aevis_dash.domain import AreaOfInterest, Role, Way
 from aevis_dash.workbench import open_workbench
 
 
 class Quadratic:
-    method = "quadratic"
+    way = Way("quadratic")
 
 
 VIEW = View(example="a", layer="relu", steps=(Step("layer1.0.relu", 3, (0, 0, 2, 2, 1), "relu", note="x"),), at=0)
@@ -36,6 +36,8 @@ def test_a_job_is_asked_for_once():
         assert (again["waiting"], again["anew"]) == (True, False)
     other = asked(VIEW.but(how="exact"), before=first)
     assert (other["anew"], other["what"]["how"]) == (True, "exact")
+    firing = asked(VIEW.but(against="zero"), before=first)
+    assert (firing["anew"], firing["what"]["against"]) == (True, "zero")
 
 
 def test_what_was_cancelled_is_not_asked_for_again_until_chosen_anew():
@@ -54,7 +56,7 @@ def test_a_job_that_ended_is_not_waited_for_even_where_nothing_was_kept():
     assert (ended["waiting"], ended["anew"]) == (False, False)
 
 
-@pytest.mark.parametrize("traced", [None, type("Solved", (), {"method": "solved"})])
+@pytest.mark.parametrize("traced", [None, type("Solved", (), {"way": Way()})])
 def test_nothing_is_asked_for_where_it_is_there(traced):
     assert asked(traced=traced) == {"what": None, "cancelled": False, "waiting": False, "anew": False}
 
@@ -108,8 +110,8 @@ def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
     """Five names however small their parts, and why a part can be more than all."""
     name = "layer3.2.relu"
     found, layer = stored_triplet(bench, view), bench.layers.find(name)
-    early = view.but(map=None, how="quadratic").after(Step("", None, source=name))
-    traced = contribution_to(bench, found, early.traced, "quadratic")
+    early = view.but(map=None, how="quadratic", against="zero").after(Step("", None, source=name))
+    traced = contribution_to(bench, found, early.traced, early.way)
 
     def told(at, contribution):
         shown = contents(bench, found, at, layer, contribution)
@@ -127,7 +129,42 @@ def test_the_winners_are_told_with_the_class_and_are_never_nobody(bench, view):
     alone, nobody = told(early, replace(traced, values=traced.values * 0))
     assert nobody == []
     assert alone.startswith("No map of layer3.2.relu speaks for the prediction 'monkey'")
-    silent = replace(traced, values=traced.values * 0, effect=traced.effect * 0)
+    silent = replace(traced, values=traced.values * 0, change=traced.change * 0)
     alone, nobody = told(early, silent)
     assert nobody == []
     assert alone.strip().endswith("image does not make the prediction 'monkey' fire at all.")
+
+
+def test_what_makes_the_difference_is_told_with_the_other_image(bench, view):
+    name = "layer3.2.relu"
+    found, layer = stored_triplet(bench, view), bench.layers.find(name)
+    early = view.but(map=None, how="quadratic").after(Step("", None, source=name))
+    traced = contribution_to(bench, found, early.traced, early.way)
+    assert traced.foil == "source"
+
+    def told(cause, contribution):
+        at = early.but(cause=cause)
+        shown = contents(bench, found, at, layer, contribution)
+        sentence, *named = traced_winners(bench, found, at, contribution, shown, False)
+        return "".join(words for span in sentence.children for words in span.children), named
+
+    src, adv = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.ADVERSARIAL))
+    for role, own, rival, other in (
+        ("source", src, adv, "adversarial"),
+        ("adversarial", adv, src, "source"),
+        ("target", adv, src, "source"),
+    ):
+        sentence, named = told(role, traced)
+        assert sentence.startswith(f"These maps of {name} make most of how the margin of {own!r} over {rival!r} on ")
+        assert f" on the {role} image differs from the {other} image" in sentence
+        assert named
+    nothing = told("adversarial", replace(traced, values=traced.values * 0))[0]
+    assert nothing.startswith(f"No map of {name} makes the margin of {adv!r} over {src!r} on the adversarial image")
+    same = told("source", replace(traced, change=traced.change * 0))[0]
+    assert same.startswith(f"With the maps of {name} as on the adversarial image, the margin of {src!r} over {adv!r}")
+    assert same.strip().endswith("stays as it is.")
+    mean = contribution_to(bench, found, early.traced, Way("quadratic", "mean"))
+    assert (
+        f"the prediction {adv!r} on the adversarial image differs from the mean over images of third"
+        in told("adversarial", mean)[0]
+    )

@@ -9,8 +9,16 @@ from torch import nn
 
 from aevis_dash.config import ContributionParameters
 from aevis_dash.core import contribution, quadratic
-from aevis_dash.core.contribution import ContributionProblem, contribute
-from aevis_dash.domain import CONTRIBUTIONS, PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap
+from aevis_dash.core.contribution import ContributionProblem, FoilRun, contribute
+from aevis_dash.domain import (
+    CONTRIBUTIONS,
+    FALLING,
+    PREDICTION,
+    WHOLE_PREDICTION,
+    AevisError,
+    AreaOfInterest,
+    FeatureMap,
+)
 
 P = ContributionParameters()
 WHOLE = (0, 0, 8, 8)
@@ -221,7 +229,9 @@ def test_the_loss_and_the_slack_are_those_of_the_gates():
     assert found.slack.shape == (2,)
     assert found.loss <= short.loss
     other = asked("quadratic", model, images, target=(2, channel), layer=0)
-    assert np.isnan([other.loss, *other.slack]).all()
+    assert np.isnan([other.loss, other.falling, *other.slack]).all()
+    assert found.falling < FALLING
+    assert short.unsolved
     assert not other.unsolved
 
 
@@ -389,3 +399,166 @@ def test_the_quadratic_way_names_maps_where_first_order_shares_sum_to_less_than_
     assert found.share.sum() < 0 < found.share[0, 0]
     assert found.values.tolist() == [[1, 0, 0, 0]]
     assert found.ranking(0)[0] == 0
+
+
+# Against a foil: what makes the difference
+
+
+def run_against(images, foils, model, target, layer, method="quadratic", labels=None, **parameters):
+    c = hand_wired.classifier(model)
+    activation = c.network.activation(c.inputs(foils), layer).detach()
+    named = c.network.logits(c.inputs(foils)).argmax(1) if labels is None else torch.tensor(labels)
+    foil = FoilRun("source", activation, named)
+    area = WHOLE_PREDICTION if target == PREDICTION else AreaOfInterest(target.layer, *WHOLE)
+    return contribute(c, images, target, area, layer, ContributionParameters(**parameters), method=method, foil=foil)
+
+
+class Pair:
+    """Two images of a net, one the other's foil, and what the slow twin says of a map of the last layer."""
+
+    def __init__(self, seed, layer, skip):
+        self.model, self.layer, self.skip = hand_wired.random_net(seed, skip=skip), layer, skip
+        self.images = hand_wired.images(seed, 2)
+        self.weights, self.x = hand_wired.weights(self.model), self.images.transpose(0, 3, 1, 2) / 255
+        self.own = [reference.activations(self.weights, x, skip=skip) for x in self.x]
+        self.last = len(self.own[0]) - 1
+        apart = [np.abs(a - b).sum() for a, b in zip(self.own[0][-1], self.own[1][-1], strict=True)]
+        self.channel, self.n = int(np.argmax(apart)), len(self.own[0][layer])
+
+    def f(self, i, gates):
+        """The map on image i where the layer's maps are moved from the other image's."""
+        value = reference.between(self.own[1 - i][self.layer], self.own[i][self.layer], gates)
+        after = reference.activations_after(self.weights, self.x[i], self.layer, value, self.skip)
+        return after[-1][self.channel].ravel()
+
+    def change(self, i):
+        return self.f(i, np.ones(self.n)) - self.f(i, np.zeros(self.n))
+
+    def found(self, method, **parameters):
+        target = FeatureMap(self.last, self.channel)
+        return run_against(self.images, self.images[::-1], self.model, target, self.layer, method, **parameters)
+
+
+PAIRS = pytest.mark.parametrize(("layer", "skip"), [(0, False), (0, True), (1, False), (1, True)])
+
+
+@PAIRS
+def test_the_share_of_a_difference_is_the_mean_of_the_slopes_at_the_image_and_on_the_way(layer, skip):
+    pair, step = Pair(2, layer, skip), 1e-5
+    found = pair.found("quadratic")
+    assert found.foil == "source"
+    assert found.is_of_difference
+    for i in range(2):
+        change = pair.change(i)
+        assert found.change[i] == pytest.approx(reference.norm(change), rel=1e-4)
+        assert found.effect[i] == pytest.approx(reference.norm(pair.f(i, np.ones(pair.n))), rel=1e-4)
+        for k in range(pair.n):
+            one, slopes = (np.arange(pair.n) == k).astype(float), []
+            for place in (1.0, 1.0, (1 - 3**-0.5) / 2, (1 + 3**-0.5) / 2):  # the image itself, and Gauss's two points
+                at = np.full(pair.n, place)
+                moved = pair.f(i, at + step * one) - pair.f(i, at - step * one)
+                slopes.append((change * moved).sum() / (2 * step) / (change**2).sum())
+            assert found.share[i, k] == pytest.approx(np.mean(slopes), abs=2e-3)
+
+
+def test_shares_of_a_difference_of_a_linear_part_are_those_of_patching():
+    images = hand_wired.images(5, 2)
+    found, exact = (
+        run_against(images, images[::-1], Mixed(), FeatureMap(MAIN, 0), FIRST, m) for m in ("quadratic", "exact")
+    )
+    np.testing.assert_allclose(found.share, exact.share, atol=1e-5)
+    np.testing.assert_allclose(found.share.sum(1), 1, atol=1e-5)
+
+
+@PAIRS
+def test_the_exact_share_of_a_difference_is_that_of_patching_the_map(layer, skip):
+    pair = Pair(3, layer, skip)
+    found = pair.found("exact")
+    for i in range(2):
+        change, whole = pair.change(i), pair.f(i, np.ones(pair.n))
+        for k in range(pair.n):
+            patched = pair.f(i, (np.arange(pair.n) != k).astype(float))
+            assert found.share[i, k] == pytest.approx((change * (whole - patched)).sum() / (change**2).sum(), abs=1e-4)
+
+
+@PAIRS
+def test_the_objective_against_a_foil_is_eq_8_between_the_two(layer, skip):
+    """Eq. 7 and 8 of the path from the foil to the image, divided by what exchanging the layer changes."""
+    pair = Pair(4, layer, skip)
+    c = hand_wired.classifier(pair.model)
+    activation = c.network.activation(c.inputs(pair.images[::-1]), layer).detach()
+    foil = FoilRun("source", activation, torch.zeros(2, dtype=torch.long))
+    area = AreaOfInterest(pair.last, *WHOLE)
+    problem = ContributionProblem(c, pair.images, FeatureMap(pair.last, pair.channel), area, layer, P, foil)
+    z = np.random.default_rng(layer).uniform(size=(2, pair.n))
+    size = [reference.norm(pair.change(i)) for i in range(2)]
+    f, gated = ([pair.f(i, g) / size[i] for i, g in enumerate(gates)] for gates in (np.ones_like(z), z))
+    wanted = reference.eq7_8(f, gated, z, P.sparsity / pair.n, P.coherence / np.sqrt(pair.n))
+    with torch.no_grad():
+        loss, _ = problem.objective(torch.tensor(z, dtype=torch.float32))
+    assert float(loss.sum()) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_a_map_that_fires_alike_on_both_images_makes_no_difference(method):
+    """Red is the same on both, green is not: against silence red comes first, against the foil green alone counts."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[:, ..., 0], images[0, ..., 1] = 220, 100
+    model = Mixed((1.0, 1.0, 0.0, 0.0), (0, 1, 2, 2))
+    fires = asked(method, model, images)
+    assert fires.ranking(0)[0] == 0
+    differs = run_against(images, images[::-1], model, FeatureMap(MAIN, 0), FIRST, method)
+    np.testing.assert_allclose(differs.share, [[0, 1, 0, 0]] * 2, atol=1e-5)
+    np.testing.assert_allclose(differs.strength(0), [0, 1, 0, 0], atol=0.08)
+    assert differs.change == pytest.approx([8 * 100 / 255] * 2, rel=1e-5)
+    assert differs.effect == pytest.approx([8 * 320 / 255, 8 * 220 / 255], rel=1e-5)
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_what_does_not_fire_and_would_with_the_foil_is_explained_too(method):
+    """The area is silent on the first image and fires on the second: the map that the first lacks is named."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1, ..., 1] = 200
+    found = run_against(images, images[::-1], Mixed((1, 1, 0, 0), (0, 1, 2, 2)), FeatureMap(MAIN, 0), FIRST, method)
+    assert found.effect[0] == 0
+    assert found.ranking(0)[0] == 1
+    least = 0.9 if method == "exact" else 0.2  # half of the slopes are taken where all is silent
+    assert found.strength(0)[1] > least
+    assert found.strength(0)[0] == 0
+
+
+@pytest.mark.parametrize("method", CONTRIBUTIONS)
+def test_an_image_that_is_its_own_foil_has_nothing_to_explain(method):
+    images = hand_wired.images(1)
+    found = run_against(images, images, Mixed(), FeatureMap(MAIN, 0), FIRST, method)
+    assert not found.change.any()
+    assert not found.share.any()
+    assert found.effect.all()
+
+
+def test_a_prediction_is_told_from_the_foils_class_and_from_all_where_the_classes_are_one():
+    model = hand_wired.random_net(6)
+    images, weights = hand_wired.images(6, 2), hand_wired.weights(model)
+    x = images.transpose(0, 3, 1, 2) / 255
+    own = [reference.activations(weights, one) for one in x]
+
+    def logits(i, gates):
+        last = reference.activations_after(weights, x[i], 1, reference.between(own[1 - i][1], own[i][1], gates))[-1]
+        return np.array([(w * last.mean((1, 2))).sum() for w in weights["head"][0]]) + weights["head"][1]
+
+    n = len(own[0][1])
+    labels = [int(logits(i, np.ones(n)).argmax()) for i in range(2)]
+    rivals = [(label + 1) % 3 for label in labels]
+    for named in (rivals, labels):
+        found = run_against(images, images[::-1], model, PREDICTION, 1, "exact", labels=named)
+        for i in range(2):
+
+            def f(gates, i=i, named=named):
+                z = logits(i, gates)
+                return z[labels[i]] - (z.mean() if named is labels else z[named[i]])
+
+            change = f(np.ones(n)) - f(np.zeros(n))
+            assert found.change[i] == pytest.approx(abs(change), rel=1e-3)
+            for k in range(n):
+                part = (f(np.ones(n)) - f((np.arange(n) != k).astype(float))) / change
+                assert found.share[i, k] == pytest.approx(part, abs=1e-3)

@@ -165,6 +165,20 @@ def test_a_step_that_loses_the_label_is_taken_back():
     assert 0.45 < float(found.gates[0, 0]) < 0.47
 
 
+def test_it_tells_by_how_much_the_loss_still_fell_in_the_last_steps():
+    scale = torch.tensor([[1.0, 3.0, 0.3, 2.0], [0.1, 1.0, 5.0, 0.7]])
+
+    def descend(steps):
+        objective = lambda z: (1 + (scale * (z - GOAL)).square().sum(1), torch.ones(2, dtype=torch.bool))  # noqa: E731
+        return settle(objective, [torch.full((2, 4), 0.7)], steps, 0.02, 1.0)
+
+    before, after = descend(20), descend(20 + PATIENCE)
+    torch.testing.assert_close(after.falling, (before.loss - after.loss) / after.loss)
+    assert (after.falling > 0.01).all()
+    assert (descend(300).falling < 0.01).all()
+    assert descend(PATIENCE - 1).falling.isinf().all()
+
+
 def test_of_two_starts_each_row_takes_the_better_end():
     """Two valleys, at 0.2 and at 0.8; the first row's deeper one is the left, the second row's the right."""
     depth = torch.tensor([[0.0, 0.1], [0.1, 0.0]])
@@ -193,6 +207,7 @@ def test_nothing_acceptable_leaves_the_start_without_a_loss():
     found = settle(lambda z: (z.sum(1), z.sum(1) < -1), [torch.full((1, 3), 0.7)], 5, 0.1, 1.0)
     assert torch.equal(found.gates, torch.full((1, 3), 0.7))
     assert bool(found.slack.isnan())
+    assert bool(found.falling.isnan())
 
 
 def test_the_slack_is_that_of_the_twin_and_nothing_at_a_stationary_point():

@@ -43,7 +43,7 @@ def asked(monkeypatch):
             assert price == problem.parameters.sparsity
             seen.extend((objective, starts[0], Descent(iterations, learning_rate)))
             nothing = torch.zeros(len(starts[0]))
-            return Settled(starts[0] if answer is None else answer, nothing, nothing)
+            return Settled(starts[0] if answer is None else answer, nothing, nothing, nothing)
 
         with monkeypatch.context() as patch:
             patch.setattr(relaxation, "solve", solve)

@@ -1,7 +1,7 @@
 """What the cells and the table of a layer show: which critical maps, in which order, with which values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step, cause_of
-from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role
+from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role, Way
 from aevis_dash.figures.cells import FACE, Encoding
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.layer import treemap_figure
@@ -107,16 +107,16 @@ def kept_maps(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> n
     return np.ones(len(rank), bool)
 
 
-def contribution_to(bench: Workbench, found: Triplet, step: Step | None, how: str) -> Contribution | None:
-    """The contributions of a step, where they are stored; else the quadratic approximation, which takes one pass.
+def contribution_to(bench: Workbench, found: Triplet, step: Step | None, way: Way) -> Contribution | None:
+    """The contributions of a step, where they are stored; else those to first order, which take one pass.
 
     None where there is no step.
     """
     if step is None:
         return None
     cause = cause_of(bench.layers, step)
-    return bench.contributions.find_stored(found, *cause, how) or bench.contributions.contribute(
-        found, *cause, method="quadratic"
+    return bench.contributions.find_stored(found, *cause, way) or bench.contributions.contribute(
+        found, *cause, replace(way, method="quadratic")
     )
 
 
@@ -183,5 +183,5 @@ def names_of(bench: Workbench, layer: Layer) -> dict[int, str]:
 def winners_of(bench: Workbench, view: View) -> list[int]:
     """The channels of the strongest contributors that the view shows."""
     found = stored_triplet(bench, view)
-    traced = contribution_to(bench, found, view.traced, view.how) if found is not None else None
+    traced = contribution_to(bench, found, view.traced, view.way) if found is not None else None
     return strongest(traced.strength(tuple(Role).index(Role(view.cause)))) if traced is not None else []

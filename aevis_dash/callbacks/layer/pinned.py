@@ -52,7 +52,7 @@ def figure_of(bench: Workbench, found: Triplet, view: View, name: str, data: dic
     """
     colours = theme(data.get("theme") == "dark")
     try:
-        traced = contribution_to(bench, found, step_to(view, name), view.how)
+        traced = contribution_to(bench, found, step_to(view, name), view.way)
         shown = contents(bench, found, view, bench.layers.find(name), traced)
     except AevisError as error:
         return notice(str(error), colours, height_of(data))

@@ -76,7 +76,7 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
     if found is None or view.layer is None:
         return ("map",), []
     try:
-        traced = contribution_to(bench, found, view.traced, view.how)
+        traced = contribution_to(bench, found, view.traced, view.way)
         shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
     except AevisError:
         return ("map",), []

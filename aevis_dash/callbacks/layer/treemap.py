@@ -72,7 +72,7 @@ def register(app: Dash, bench: Workbench) -> None:
         others = pinned_ones(bench, found, view, data) | sources_of(bench, view.layer, known)
         others["fields"] = fields(bench, view.layer)
         try:
-            traced = contribution_to(bench, found, view.traced, view.how)
+            traced = contribution_to(bench, found, view.traced, view.way)
             shown = contents(bench, found, view, bench.layers.find(view.layer), traced)
         except AevisError as error:
             return instead(str(error)) | others
@@ -137,7 +137,7 @@ def asked_for(
         `what` is missing, None for nothing; whether its job was `cancelled`; whether the page is `waiting` for it; and
         whether the job is to be asked for `anew`.
     """
-    missing = traced is not None and traced.method != view.how
+    missing = traced is not None and traced.way != view.way
     what = json.loads(json.dumps(contributions_of(view))) if missing else None
     last = before or {"what": None, "cancelled": False}
     known = last["what"] == what
@@ -151,7 +151,7 @@ def contributions_of(view: View) -> dict[str, Any]:
     name."""
     step = asdict(view.traced) if view.traced is not None else {}
     named = {"example": view.example, "target": view.target, "method": view.method, "share": view.share}
-    return named | {"how": view.how, "step": step | {"note": "", "parent": -1, "on": ""}}
+    return named | {"how": view.how, "against": view.against, "step": step | {"note": "", "parent": -1, "on": ""}}
 
 
 def traced_winners(
@@ -162,12 +162,17 @@ def traced_winners(
     if traced is None or step is None or values is None:
         return []
     role = Role(view.cause)
-    row, effect = tuple(Role).index(role), _effect(step, bench.class_names[found.path(role).label])
-    if traced.effect[row] == 0:
-        return winners(step.source, [], [Sentence(f"The {role} image does not make {effect} fire at all.")])
+    other = Role.ADVERSARIAL if role is Role.SOURCE else Role.SOURCE
+    label, rival = (bench.class_names[found.path(r).label] for r in (role, other))
+    row, effect = tuple(Role).index(role), _effect(step, label, rival if traced.foil == "source" else "")
+    foil = foil_in_words(traced, role)
+    if traced.change[row] == 0:
+        return winners(step.source, [], [_nothing(traced, step.source, effect, role, foil)])
     named, how = strongest(values), _how(traced, row, view.how if waiting else None)
     if not named:
         nothing = f"No map of {step.source} speaks for {effect} on the {role} image."
+        if traced.is_of_difference:
+            nothing = f"No map of {step.source} makes {effect} on the {role} image differ from {foil}."
         return winners(step.source, [], [Sentence(nothing), *how])
     strong = [
         Winner(
@@ -179,13 +184,31 @@ def traced_winners(
         for c in named
     ]
     more = more_than_all(values[named])
-    words = Sentence(f"These maps of {step.source} contribute most to {effect} on the {role} image{more}.")
-    return winners(step.source, strong, [words, *how])
+    words = f"These maps of {step.source} contribute most to {effect} on the {role} image{more}."
+    if traced.is_of_difference:
+        words = f"These maps of {step.source} make most of how {effect} on the {role} image differs from {foil}{more}."
+    return winners(step.source, strong, [Sentence(words), *how])
 
 
-def _effect(step: Step, label: str) -> str:
+def foil_in_words(traced: Contribution, role: Role) -> str:
+    """What the maps were moved towards, as the page says it; "" for silence."""
+    if traced.foil == "zero":
+        return ""
+    if traced.foil == "mean":
+        return "the mean over images of third classes"
+    return "the adversarial image" if role is Role.SOURCE else "the source image"
+
+
+def _nothing(traced: Contribution, source: str, effect: str, role: Role, foil: str) -> Sentence:
+    """Says that there is nothing to explain."""
+    if not traced.is_of_difference:
+        return Sentence(f"The {role} image does not make {effect} fire at all.")
+    return Sentence(f"With the maps of {source} as on {foil}, {effect} on the {role} image stays as it is.")
+
+
+def _effect(step: Step, label: str, rival: str) -> str:
     if step.layer == THE_PREDICTION:
-        return f"the prediction {label!r}"
+        return f"the margin of {label!r} over {rival!r}" if rival else f"the prediction {label!r}"
     return f"{'the area of' if step.area else 'all of'} map {step.map} of {step.layer}"
 
 
@@ -193,7 +216,10 @@ def _how(traced: Contribution, row: int, coming: str | None) -> list[Sentence]:
     """Sentences on how the shown contributions were found, what they leave unexplained, and what a job will still
     find."""
     left = "" if traced.method == "exact" else f"; {traced.residual[row]:.0%} is left unexplained"
-    said = [Sentence(f"Found by {_WAYS[traced.method]}{left}.")]
+    by = _WAYS[traced.method]
+    if traced.method == "exact" and traced.is_of_difference:
+        by = "exchanging each map alone"
+    said = [Sentence(f"Found by {by}{left}.")]
     if traced.unsolved:
-        said.append(Sentence("The solver ended far from a solution, so trust the values little."))
+        said.append(Sentence("The solver was ended before its loss had settled, so trust the values little."))
     return [*said, Sentence(f"The {coming} ones are being found.")] if coming else said

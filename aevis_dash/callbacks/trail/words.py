@@ -8,7 +8,7 @@ from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.roles import traced_on
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, cause_of, intervention_of, path_to
-from aevis_dash.domain import Role, Verification, so_many
+from aevis_dash.domain import Role, Verification, Way, so_many
 from aevis_dash.layouts.layer import part_of_all
 from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Workbench
@@ -96,7 +96,7 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
     if before is None or before.source != step.layer or before.on != Role.ADVERSARIAL or triplet is None:
         return ""
     cause = cause_of(bench.layers, before)
-    choices = (Choice(*cause, how, step.maps[0]) for how in _ways(view))
+    choices = (Choice(*cause, way, step.maps[0]) for way in _ways(view))
     known = (bench.flips.stored_choice(triplet, choice, donors) for choice in choices)
     alike = next((found for found in known if found is not None), None)
     if alike is None or not len(alike):
@@ -106,9 +106,9 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
     return f"; the best such contributor put from another clean image moves it less for {less} of {images}"
 
 
-def _ways(view: View) -> tuple[str, ...]:
+def _ways(view: View) -> tuple[Way, ...]:
     """The ways of finding contributions whose results are told, first the one that the view names."""
-    return tuple(dict.fromkeys((view.how, "solved", "quadratic")))
+    return tuple(dict.fromkeys(Way(how, view.against) for how in (view.how, "solved", "quadratic")))
 
 
 def _is_of_one_map(step: Step) -> bool:
@@ -121,9 +121,9 @@ def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
         return ""
     cause, role = cause_of(bench.layers, step), Role(step.on)
     row = tuple(Role).index(role)
-    for how in _ways(view):
-        found = bench.contributions.find_stored(triplet, *cause, how)
-        if found is not None and found.effect[row] > 0:
+    for way in _ways(view):
+        found = bench.contributions.find_stored(triplet, *cause, way)
+        if found is not None and found.change[row] > 0:
             strength = found.strength(row)
             best = [c for c in found.ranking(row)[:2].tolist() if strength[c] > 0]
             if not best:

@@ -27,7 +27,7 @@ from aevis_dash.callbacks.view.state import (
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, area_from_text, area_of, cause_of, step_from_text
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.distance import DISTANCES
-from aevis_dash.domain import CONTRIBUTIONS, REPLACEMENTS, AevisError, Role, shorten
+from aevis_dash.domain import CONTRIBUTIONS, FOILS, REPLACEMENTS, AevisError, Role, shorten
 from aevis_dash.workbench import Workbench
 
 _NAMED = 3
@@ -153,6 +153,6 @@ def _check_step(step: Step, number: int, bench: Workbench) -> None:
 
 def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
     named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
-    named |= {"how": CONTRIBUTIONS, "replacement": REPLACEMENTS}
+    named |= {"how": CONTRIBUTIONS, "against": FOILS, "replacement": REPLACEMENTS}
     named |= {"plot": PLOTS, "sort": SORTS, "keep": KEEPS, "faces": FACES, "look": LOOKS, "best": BESTS}
     return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role), "on": tuple(Role)}

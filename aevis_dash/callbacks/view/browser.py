@@ -11,6 +11,7 @@ CHOICES = {
     ids.PAIR: "pair",
     ids.CAUSE_ROLE: "cause",
     ids.HOW: "how",
+    ids.AGAINST: "against",
     ids.SORT: "sort",
     ids.KEEP: "keep",
     ids.FACES: "faces",

@@ -12,9 +12,23 @@ from aevis_dash.callbacks.view import received
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Area, Step, add_steps, path_to, step_from_data
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import METHODS
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Way
 
-CHOSEN = ("plot", "distance", "gap", "pair", "cause", "how", "sort", "keep", "faces", "look", "best", "replacement")
+CHOSEN = (
+    "plot",
+    "distance",
+    "gap",
+    "pair",
+    "cause",
+    "how",
+    "against",
+    "sort",
+    "keep",
+    "faces",
+    "look",
+    "best",
+    "replacement",
+)
 """The fields that name one of a few ways to show things."""
 TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
 LISTS = ("compared", "folds", "pinned")
@@ -54,7 +68,8 @@ class View:
         area: the area of interest; None for the whole map.
         pair: the two roles whose activations are compared, one of PAIRS.
         cause: the role whose contributions are shown.
-        how: the way to find contributions, one of CONTRIBUTIONS.
+        how: the method that contributions are found by, one of CONTRIBUTIONS.
+        against: the foil that maps are moved towards when contributions are found, one of FOILS.
         sort: the order of the cells, one of SORTS.
         keep: which maps have cells, one of KEEPS.
         faces: whether cells show learned features, one of FACES.
@@ -83,6 +98,7 @@ class View:
     pair: str = "adv-src"
     cause: str = "adversarial"
     how: str = "solved"
+    against: str = "source"
     sort: str = "fill"
     keep: str = "all"
     faces: str = "on"
@@ -124,6 +140,11 @@ class View:
         """The step whose contributions the shown layer carries; None where it carries none."""
         step = self.steps[self.at] if self.at >= 0 else None
         return step if step is not None and not step.is_flip and step.source == self.layer else None
+
+    @property
+    def way(self) -> Way:
+        """How contributions are found."""
+        return Way(self.how, self.against)
 
     @property
     def path(self) -> list[int]:

@@ -1,0 +1,147 @@
+"""How right contributions are about what an attack changed, judged by trying every map.
+
+The truth is the exact effect: each map of an earlier layer alone is exchanged for src's in adv's run, in the receptive
+field of an area that the attack raised, and the area's change is measured. Every way of finding contributions is
+compared with that, and so are two orders that know of no gradient: how much a map's activations differ, and chance.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from aevis_dash.config import Progress, silent
+from aevis_dash.core.contribution import FoilRun, contribute
+from aevis_dash.core.evaluation import Estimate, bootstrap
+from aevis_dash.core.measures import rank_correlation
+from aevis_dash.domain import AreaOfInterest, Contribution, Example, FeatureMap, Way
+from aevis_dash.workbench import Workbench
+
+LINES = ("first right", "rank correlation", "correlation", "carried by the first", "seconds")
+TRUTH, DIFFERENCE, CHANCE = "exact, source", "largest difference", "chance"
+"""The exact effects themselves, and the orders that know of no gradient."""
+WAYS = tuple(Way(method, foil) for foil in ("source", "zero") for method in ("solved", "quadratic"))
+"""The ways of finding contributions that are compared."""
+_SRC, _ADV = 0, 1
+_REACH = 1
+"""The neurons on each side of the one that the attack raised most that belong to its area too."""
+
+
+@dataclass(frozen=True)
+class TracedArea:
+    """What is traced of an example.
+
+    Attributes:
+        effect: the map that the attack raised most in the last layer of a stage.
+        area: the neuron of it that was raised most, and its neighbours.
+        layer: the index of the last layer of the stage before.
+        images: src and adv, 8 bit, (2, H, W, 3).
+    """
+
+    effect: FeatureMap
+    area: AreaOfInterest
+    layer: int
+    images: np.ndarray
+
+
+def compare_ways(
+    bench: Workbench, examples: Sequence[Example], seed: int = 0, progress: Progress = silent
+) -> dict[str, dict[str, Estimate]]:
+    """Compare the ways of finding contributions with the exact effect of exchanging each map.
+
+    One question is asked of each example, about a stage that is drawn at random. Examples of which the exchange changes
+    nothing are left out.
+
+    Args:
+        bench: the workbench of the workspace.
+        examples: the examples, which must be misclassified.
+        seed: the seed of the draw of stages, of chance and of the intervals.
+        progress: is told the share of the work that is done.
+
+    Returns:
+        By the name of the way ("solved, source" and so on), DIFFERENCE, CHANCE or TRUTH, the LINES with their 95 %
+        bootstrap intervals over examples: how often the first map is the one of largest exact effect; Spearman's and
+        Pearson's correlation of the shares with the exact effects over all maps; the exact part of the change that goes
+        with the first map; and the seconds that were taken, for src and adv together.
+    """
+    random = np.random.default_rng(seed)
+    found: dict[str, list[list[float]]] = {}
+    for i, example in enumerate(examples):
+        progress(i / len(examples), f"tracing example {i + 1} of {len(examples)}")
+        asked = ask(bench, example, random)
+        exact, seconds = _trace(bench, asked, Way("exact", "source"))
+        if not exact.change[_ADV]:
+            continue
+        truth = exact.share[_ADV]
+        rows = {TRUTH: [*judge(truth, truth, truth), seconds]}
+        for way in WAYS:
+            traced, seconds = _trace(bench, asked, way)
+            rows[f"{way.method}, {way.foil}"] = [*judge(traced.strength(_ADV), traced.share[_ADV], truth), seconds]
+        for name, values in ((DIFFERENCE, _difference(bench, asked)), (CHANCE, random.permutation(len(truth)))):
+            rows[name] = [*judge(values, values, truth), 0.0]
+        for name, row in rows.items():
+            found.setdefault(name, []).append(row)
+    return {
+        name: {line: bootstrap(np.array(rows)[:, j], seed) for j, line in enumerate(LINES)}
+        for name, rows in found.items()
+    }
+
+
+def ask(bench: Workbench, example: Example, random: np.random.Generator) -> TracedArea:
+    """Choose what is traced of an example: an area that the attack raised in the last layer of a random later stage."""
+    images, depths = bench.workspace.read([example.source, example.adversarial]), bench.flips.depths()
+    place = int(random.integers(1, len(depths)))
+    later, earlier = depths[place], depths[place - 1]
+    src, adv = _activations(bench, images, later)
+    raised = (adv - src).reshape(len(src), -1)
+    channel = int(raised.max(1).argmax())
+    extent = bench.layers.layers[later]
+    row, column = divmod(int(raised[channel].argmax()), extent.width)
+    top, left = max(row - _REACH, 0), max(column - _REACH, 0)
+    bottom, right = min(row + _REACH + 1, extent.height), min(column + _REACH + 1, extent.width)
+    return TracedArea(FeatureMap(later, channel), AreaOfInterest(later, top, left, bottom, right), earlier, images)
+
+
+def judge(strength: np.ndarray, share: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Compare what a way says of n maps with their exact effects.
+
+    Args:
+        strength: by what the maps are named, the largest first, (n,).
+        share: what the way says of each map, (n,); negative for maps that work against the area.
+        truth: the exact effects, (n,).
+
+    Returns:
+        Whether the first map is right (1 or 0), Spearman's and Pearson's correlation of share and truth, and the exact
+        effect of the first map.
+    """
+    first = int(np.argmax(strength))
+    flat = share.std() == 0 or truth.std() == 0
+    linear = float("nan") if flat else float(np.corrcoef(share, truth)[0, 1])
+    return [float(truth[first] == truth.max()), rank_correlation(share, truth), linear, float(truth[first])]
+
+
+def _trace(bench: Workbench, asked: TracedArea, way: Way) -> tuple[Contribution, float]:
+    begun, foil = time.perf_counter(), None
+    if way.foil == "source":
+        with torch.no_grad():
+            inputs = bench.classifier.inputs(asked.images)
+            activation = bench.classifier.network.activation(inputs, asked.layer)
+        foil = FoilRun("source", activation.flip(0), torch.zeros(2, dtype=torch.long, device=inputs.device))
+    parameters = bench.workspace.settings.contribution
+    found = contribute(
+        bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, silent, way.method, foil
+    )
+    return found, time.perf_counter() - begun
+
+
+def _difference(bench: Workbench, asked: TracedArea) -> np.ndarray:
+    """The l2 norm over positions of adv's activations less src's at the earlier layer, (n,)."""
+    src, adv = _activations(bench, asked.images, asked.layer)
+    return np.linalg.norm((adv - src).reshape(len(src), -1), axis=1)
+
+
+def _activations(bench: Workbench, images: np.ndarray, layer: int) -> np.ndarray:
+    with torch.no_grad():
+        return bench.classifier.network.activation(bench.classifier.inputs(images), layer).cpu().numpy()

@@ -1,0 +1,105 @@
+"""Contributions beside the exact effect of exchanging every map: the truth is that of patching by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from aevis_dash import contribution_truth
+from aevis_dash.cli import main
+from aevis_dash.contribution_truth import CHANCE, DIFFERENCE, LINES, TRUTH, ask, compare_ways, judge
+from aevis_dash.core.receptive import neurons_that_feed
+from aevis_dash.domain import AevisError
+from aevis_dash.sample import Sample, choose
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+def test_what_is_traced_is_what_the_attack_raised_most(bench):
+    example = choose(bench, Sample(1))[0]
+    asked = ask(bench, example, np.random.default_rng(0))
+    assert (asked.images[0] == bench.workspace.read([example.source])[0]).all()
+    depths = list(bench.flips.depths())
+    assert depths.index(asked.layer) + 1 == depths.index(asked.effect.layer)
+    src, adv = bench.classifier.network.activation(bench.classifier.inputs(asked.images), asked.effect.layer)
+    raised = (adv - src).detach().numpy()
+    channel, row, column = np.unravel_index(raised.argmax(), raised.shape)
+    assert asked.effect.channel == channel
+    assert asked.area.top <= row < asked.area.bottom <= asked.area.top + 3
+    assert asked.area.left <= column < asked.area.right <= asked.area.left + 3
+
+
+def test_the_truth_is_that_of_patching_by_hand(bench, monkeypatch):
+    example = choose(bench, Sample(1))[0]
+    judged = []
+    monkeypatch.setattr(contribution_truth, "judge", lambda *given: judged.append(given) or judge(*given))
+    compare_ways(bench, [example], seed=3)
+    truth = judged[0][2]
+    asked = ask(bench, example, np.random.default_rng(3))
+    network, x = bench.classifier.network, bench.classifier.inputs(asked.images)
+    inside = neurons_that_feed(network.traced, asked.area, asked.layer)
+    theirs = network.activation(x[:1], asked.layer).detach()
+
+    def f(channels):
+        """The area on adv with src's maps `channels` inside the receptive field."""
+        seen = {}
+
+        def put(index, value):
+            if index == asked.layer:
+                value = value.clone()
+                for k in channels:
+                    value[:, k][:, inside] = theirs[:, k][:, inside]
+            if index == asked.effect.layer:
+                seen["f"] = value[0, asked.effect.channel]
+            return value
+
+        with torch.no_grad():
+            network.run_watched(x[1:], put)
+        area = asked.area
+        return seen["f"][area.top : area.bottom, area.left : area.right].numpy().ravel()
+
+    whole, n = f([]), len(truth)
+    change = whole - f(range(n))
+    wanted = [((whole - f([k])) * change).sum() / (change**2).sum() for k in range(n)]
+    np.testing.assert_allclose(truth, wanted, atol=1e-4)
+    assert max(wanted) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("strength", "share", "told"),
+    [
+        ([0.5, 0.3, 0.0], [0.5, 0.3, -0.2], [1.0, 1.0, 1.0, 0.5]),
+        ([0.0, 0.3, 0.0], [0.5, 0.3, -0.2], [0.0, 1.0, 1.0, 0.3]),
+        ([0.1, 0.2, 0.9], [-0.5, -0.3, 0.2], [0.0, -1.0, -1.0, -0.2]),
+    ],
+)
+def test_the_first_is_judged_by_what_is_named_and_the_correlation_by_shares(strength, share, told):
+    assert judge(*map(np.array, (strength, share, [0.5, 0.3, -0.2]))) == pytest.approx(told)
+
+
+def test_the_difference_is_told_better_than_by_the_controls(bench, filling_world, capsys):
+    found = compare_ways(bench, choose(bench, Sample(6)), seed=0)
+    assert list(found["quadratic, source"]) == list(LINES)
+    assert [found[TRUTH][line].mean for line in LINES[:3]] == [1.0, 1.0, pytest.approx(1.0)]
+    for control in (DIFFERENCE, CHANCE, "quadratic, zero"):
+        assert found["quadratic, source"]["correlation"].low > found[control]["correlation"].mean
+    assert found["solved, source"]["carried by the first"].mean <= found[TRUTH]["carried by the first"].mean
+    assert main(["benchmark", "tracing", str(filling_world), "--examples", "2", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {(line["method"], line["line"]) for line in document["lines"]} == {
+        (m, line) for m in found for line in LINES
+    }
+    assert len(document["examples"]) == 2
+    assert main(["benchmark", "tracing", str(filling_world), "--processes", "2"]) == 2
+    assert "runs in one process" in capsys.readouterr().err
+
+
+def test_without_an_example_that_was_attacked_there_is_nothing_to_compare(bench, monkeypatch):
+    monkeypatch.setattr(bench.judging, "judged_examples", list)
+    with pytest.raises(AevisError, match="is misclassified"):
+        choose(bench, Sample(2))
