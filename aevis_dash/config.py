@@ -35,24 +35,77 @@ def part_of(progress: Progress, first: float, size: float) -> Progress:
     return lambda share, what: progress(first + share * size, what)
 
 
-def _parameter(default: float | int, help_text: str, at_least: int = 0, *, at_most: float) -> Any:
+def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_most: float) -> Any:
     """Make a field for a number; its bounds are far beyond what is of use, so that a slip ends in a refusal, not in a
     long run.
     """
     return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
+MI_FGSM, PGD = ATTACKS = ("mi-fgsm", "pgd")
+"""The attacks that there are."""
+EPSILONS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""The epsilons, in grey levels of 255, of which the smallest that succeeds is looked for."""
+
+
 @dataclass(frozen=True)
 class AttackParameters:
-    """The parameters of MI-FGSM (Dong et al., CVPR 2018); lengths are in grey levels of 255.
+    """The parameters of an attack within an l_inf ball; lengths are in grey levels of 255.
 
-    An epsilon below 1 would leave every stored pixel as it was. With more than 1000 steps a step of a small epsilon
-    would come near the rounding error of 32-bit numbers. The paper tries mu from 0 to 2.
+    The attack is MI-FGSM (Dong et al., CVPR 2018) or PGD (Madry et al., ICLR 2018), which has a random start and no
+    momentum. An epsilon below 0.5 would leave every stored pixel as it was; `core.attack.quantise` says what is stored
+    with one below 1. With more than 1000 steps a step of a small epsilon would come near the rounding error of 32-bit
+    numbers. Dong et al. try mu from 0 to 2.
     """
 
-    epsilon: float = _parameter(8.0, "largest change of a pixel, in grey levels of 255", at_least=1, at_most=255)
-    steps: int = _parameter(10, "number of steps; each moves a pixel by epsilon / steps", at_least=1, at_most=1000)
-    momentum: float = _parameter(1.0, "decay factor mu of the accumulated gradient", at_most=2)
+    epsilon: float = _parameter(
+        8.0,
+        "largest change of a pixel, in grey levels of 255; below 1 a pixel is stored one level off where it was "
+        "changed by half a level or more",
+        at_least=0.5,
+        at_most=255,
+    )
+    steps: int = _parameter(10, "number of steps, at most where the attack stops", at_least=1, at_most=1000)
+    momentum: float = _parameter(1.0, "mi-fgsm: decay factor mu of the accumulated gradient", at_most=2)
+    attack: str = field(
+        default=MI_FGSM,
+        metadata={"help": "mi-fgsm, or pgd: from a random start, without momentum", "choices": ATTACKS},
+    )
+    step: float = _parameter(
+        0.0, "length of a step in grey levels; 0: epsilon / steps, by pgd 2.5 times that", at_most=255
+    )
+    stop: bool = field(
+        default=False,
+        metadata={"help": "end for each image at the first step whose stored image succeeds with the margin"},
+    )
+    margin: float = _parameter(
+        1.0,
+        "how far the wrong class has to be ahead of the right one for a stop, in logits; 0: the first success",
+        at_most=1000,
+    )
+    seed: int = _parameter(0, "pgd: of the random start", at_most=2**32 - 1)
+
+    @property
+    def bound(self) -> float:
+        """The largest change of a pixel that the stored image may have, in grey levels of 255; at least 1."""
+        return max(self.epsilon, 1.0)
+
+
+FEATURES, DIRECTION = SCORES_BY = ("features", "direction")
+"""What the adversarial score can be taken of: the head's input h(x), or its direction h(x) / ||h(x)||."""
+
+
+@dataclass(frozen=True)
+class ScoreParameters:
+    """The parameter of the adversarial score."""
+
+    by: str = field(
+        default=FEATURES,
+        metadata={
+            "help": "what the score is taken of: features (the head's input), or their direction (its length left out)",
+            "choices": SCORES_BY,
+        },
+    )
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,40 @@ class LayerGraph:
         return FeatureMap(layer.index, channel)
 
 
+class MarginKind(StrEnum):
+    """How well a margin is known."""
+
+    EXACT = "exact"
+    AT_LEAST = "at least"
+    AT_MOST = "at most"
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The difference of two logits, as far as the probabilities tell it.
+
+    Attributes:
+        value: the difference, in logits.
+        kind: whether it is that difference, or only a bound of it, because the smaller probability is too small for
+            its number of bits.
+    """
+
+    value: float
+    kind: MarginKind = MarginKind.EXACT
+
+    def reaches(self, least: float) -> bool:
+        """Tell whether the margin is certainly at least so large, up to the rounding of 32-bit probabilities."""
+        return self.kind is not MarginKind.AT_MOST and self.value >= least - _MARGIN_ROUNDING
+
+    def __str__(self) -> str:
+        sign = {MarginKind.EXACT: "", MarginKind.AT_LEAST: ">", MarginKind.AT_MOST: "<"}[self.kind]
+        return f"{sign}{self.value:.2f}"
+
+
+_MARGIN_ROUNDING = 1e-4
+"""The logits by which a margin of 32-bit probabilities may be off, and one of another batch."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The classifier's answer for one image.
@@ -330,6 +364,25 @@ class Prediction:
     def runner_up(self) -> int:
         """The index of the class of second highest probability."""
         return int(np.argsort(self.probabilities)[-2])
+
+    def margin(self, right: int) -> Margin:
+        """Tell how far the likeliest other class is ahead of the right one: max over i != y of o_i - o_y, in logits.
+
+        The difference of two logits is the logarithm of the ratio of their probabilities, log p_i - log p_y, as the
+        softmax divides both by the same sum. A probability below the smallest normal number of its type has lost
+        digits, or is 0; then the margin is only known to be beyond the one of that smallest number.
+
+        Args:
+            right: the index y of the right class.
+
+        Returns:
+            The margin, above 0 where another class is predicted.
+        """
+        tiny = float(np.finfo(self.probabilities.dtype).tiny)
+        own = float(self.probabilities[right])
+        other = float(np.delete(self.probabilities, right).max(initial=0.0))
+        kind = MarginKind.AT_LEAST if own < tiny else MarginKind.AT_MOST if other < tiny else MarginKind.EXACT
+        return Margin(float(np.log(max(other, tiny)) - np.log(max(own, tiny))), kind)
 
 
 @dataclass(frozen=True)
@@ -475,6 +528,13 @@ class JudgedExample:
         class.
         """
         return self.outcome in (Outcome.MISCLASSIFIED, Outcome.OFF_TARGET)
+
+    @cached_property
+    def margin(self) -> Margin:
+        """How far the adversarial is on the wrong side: its largest logit of another class than the source's, less the
+        logit of the source's class. Where it is misclassified that is the predicted class's logit less the source's.
+        """
+        return self.adversarial.margin(self.source.label)
 
     @property
     def exceeds(self) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 
 from aevis_dash.config import AttackParameters, ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import datapath, distance, evaluation, features, measures
-from aevis_dash.core.attack import mi_fgsm
+from aevis_dash.core.attack import perturb
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, LayerGraph, Pattern
@@ -324,7 +324,7 @@ def _attack_part(classifier: Classifier, drawing: Drawing, part: str) -> list[Pa
     """The weakest successful attack on the part, in a list; an empty list where none succeeds."""
     region = drawing.parts[part]
     for epsilon in EPSILONS:
-        found = mi_fgsm(classifier, drawing.image[None], AttackParameters(epsilon=epsilon), region=region[None])[0]
+        found = perturb(classifier, drawing.image[None], AttackParameters(epsilon=epsilon), region=region[None])[0]
         if found.success:
             label = classifier.predict(found.image[None])[0].label
             others = tuple(name for name in drawing.parts if name != part)

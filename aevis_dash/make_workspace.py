@@ -22,7 +22,7 @@ from aevis_dash.labels import ImageEntry, Labelled, find_images, unmatched_now
 from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
-from aevis_dash.workbench.judging import medium
+from aevis_dash.workbench.opening import medium
 from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set

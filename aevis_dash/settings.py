@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
+from aevis_dash.config import (
+    AttackParameters,
+    ContributionParameters,
+    ExtractionParameters,
+    FeatureParameters,
+    ScoreParameters,
+)
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.reading import read_bytes
 from aevis_dash.tables import why_unread, write_text
@@ -38,6 +44,7 @@ class WorkspaceSettings:
         extraction: the parameters of the extraction of datapaths.
         contribution: the parameters of contribution analysis.
         features: the parameters of learned features.
+        score: the parameter of the adversarial score.
     """
 
     model: ModelSpec
@@ -48,6 +55,7 @@ class WorkspaceSettings:
     extraction: ExtractionParameters = field(default_factory=ExtractionParameters)
     contribution: ContributionParameters = field(default_factory=ContributionParameters)
     features: FeatureParameters = field(default_factory=FeatureParameters)
+    score: ScoreParameters = field(default_factory=ScoreParameters)
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def read_settings(root: Path) -> WorkspaceSettings:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     except RecursionError as error:
         raise AevisError(f"{path} is nested too deeply to be read. Its tables hold plain values and lists.") from error
-    known = ("model", "preprocessing", "images", "page", "attack", "extraction", "contribution", "features")
+    known = ("model", "preprocessing", "images", "page", "attack", "extraction", "contribution", "features", "score")
     refuse_unknown(table, known, "table", str(path))
     for name in _NEEDED:
         if not isinstance(table.get(name), dict):
@@ -99,6 +107,7 @@ def read_settings(root: Path) -> WorkspaceSettings:
         extraction=parameters("extraction", ExtractionParameters),
         contribution=parameters("contribution", ContributionParameters),
         features=parameters("features", FeatureParameters),
+        score=parameters("score", ScoreParameters),
     )
 
 
@@ -134,6 +143,9 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
             values[name] = _as_type(known[name].type, value)
         except (TypeError, ValueError, OverflowError) as error:
             raise AevisError(f"{where}: {error}. Mend the value of {name!r}.") from error
+        choices = known[name].metadata.get("choices", (value,))
+        if value not in choices:
+            raise AevisError(f"{where}: there is no {name} {value!r}. Choose one of: {', '.join(choices)}.")
         least = known[name].metadata.get("at_least", 0)
         if not isinstance(value, str) and value < least:
             raise AevisError(f"{where}: {name} = {value!r} is too small. It must be at least {least}.")
@@ -160,7 +172,9 @@ def refuse_unknown(names: Iterable[str], known: Sequence[str], what: str, where:
 
 
 def _as_type(kind: Any, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str if kind is str else int | float):
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is bool or isinstance(value, bool) or not isinstance(value, str if kind is str else int | float):
         raise ValueError(f"{value!r} is not of type {kind.__name__}")
     if not isinstance(value, str) and not math.isfinite(value):
         raise ValueError(f"{value!r} is not a finite number")
@@ -268,4 +282,5 @@ def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
         "extraction": asdict(settings.extraction),
         "contribution": asdict(settings.contribution),
         "features": asdict(settings.features),
+        "score": asdict(settings.score),
     }

@@ -108,6 +108,37 @@ def mi_fgsm_step(source, current, momentum, gradient, epsilon, alpha, mu, region
     return moved, kept
 
 
+def pgd_step(source, current, gradient, epsilon, alpha, region=None):
+    """One step of Madry et al. for one image, pixel by pixel; epsilon and alpha in pixels of [0, 1].
+
+    Outside `region` (H, W) no pixel moves.
+    """
+    moved = current.copy()
+    for at in np.ndindex(source.shape):
+        if region is None or region[at[1:]]:
+            step = current[at] + alpha * (int(gradient[at] > 0) - int(gradient[at] < 0))
+            nearest = min(max(step, source[at] - epsilon), source[at] + epsilon)
+            moved[at] = min(max(nearest, 0.0), 1.0)
+    return moved
+
+
+def half_level_rounding(pixels, source):
+    """Grey levels: the source's, one higher or lower where the pixel was changed by half a level or more that way."""
+    stored = source.copy()
+    for at in np.ndindex(source.shape):
+        if pixels[at] - source[at] >= 0.5:
+            stored[at] = source[at] + 1
+        elif source[at] - pixels[at] >= 0.5:
+            stored[at] = source[at] - 1
+    return stored
+
+
+def attack_margin(logits, label, targeted=False):
+    """The largest logit of a wrong class less the right one's; towards a target its logit less the largest other."""
+    others = max(logit for i, logit in enumerate(logits) if i != label)
+    return logits[label] - others if targeted else others - logits[label]
+
+
 def k_density(feature, reference, sigma):
     """mean over the reference of exp(-||h - h_i||^2 / sigma^2) (Pang et al.)."""
     total = 0.0
@@ -117,6 +148,24 @@ def k_density(feature, reference, sigma):
             squared += (float(a) - float(b)) ** 2
         total += math.exp(-squared / sigma**2)
     return total / len(reference)
+
+
+def direction(feature):
+    """h / ||h||_2, or h where it is 0 (the score of the direction is the K-density of these)."""
+    length = math.sqrt(sum(float(v) ** 2 for v in feature))
+    return [float(v) / length if length else 0.0 for v in feature]
+
+
+def bootstrap_auroc(normal, adversarial, source, drawn):
+    """The AUROC of each sample of sources in `drawn`, every adversarial of a source as often as the source."""
+    found = []
+    for sample in drawn:
+        a = [normal[place] for place in sample if math.isfinite(normal[place])]
+        b = [s for place in sample for s, of in zip(adversarial, source, strict=True) if of == place]
+        b = [s for s in b if math.isfinite(s)]
+        if a and b:
+            found.append(auroc(a, b))
+    return found
 
 
 def auroc(normal, adversarial):

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,7 +150,8 @@ def test_the_attacks_options_are_its_parameters(capsys):
     assert AttackParameters(args.epsilon, args.steps, args.momentum) == AttackParameters(4.0, 3, 0.5)
     assert main(["attack", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "largest change of a pixel, in grey levels of 255 (default: the workspace's; 8.0 in a new one)" in said
+    assert "number of steps, at most where the attack stops (default: the workspace's; 10 in a new one)" in said
+    assert "the first step whose stored image succeeds with the margin (default: the workspace's; no in a new" in said
 
 
 def test_help_does_not_wait_for_torch():
@@ -183,6 +184,8 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     assert [e["example"] for e in found["examples"]] == [j.example.id for j in judged]
     assert [e["misclassified"] for e in found["examples"]] == [j.misclassified for j in judged]
     np.testing.assert_allclose([e["score"] for e in found["examples"]], [j.score for j in judged])
+    np.testing.assert_allclose([e["margin"] for e in found["examples"]], [j.margin.value for j in judged])
+    assert {e["margin_is"] for e in found["examples"]} <= {"exact", "at least"}
     assert found["auroc"] == pytest.approx(bench.judging.auroc(judged))
     chosen = judged[3]
     status, out, _ = aevis("score", drawn_world, "--example", chosen.example.id)
@@ -190,13 +193,56 @@ def test_score_says_what_the_workbench_says(aevis, document, drawn_world):
     row = out.splitlines()[2].split()
     names = [bench.class_names[p.label] for p in (chosen.source, chosen.adversarial)]
     assert row[:5] == [chosen.example.id, *names, "yes" if chosen.misclassified else "no", f"{chosen.score:.3f}"]
+    assert row[5] == str(chosen.margin)
     seen = chosen.perturbation
-    assert row[5:8] == [f"{seen.linf}/255", f"{seen.l2:.2f}", f"{seen.changed:.0%}"]
+    assert row[6:9] == [f"{seen.linf}/255", f"{seen.l2:.2f}", f"{seen.changed:.0%}"]
     assert [e["outcome"] for e in found["examples"]] == [str(j.outcome) for j in judged]
     assert {e["linf"] for e in found["examples"]} <= {7, 8}
     failed = next(j for j in judged if not j.misclassified)
     _, out, _ = aevis("score", drawn_world, "--example", failed.example.id)
     assert out.splitlines()[2].endswith(f"  attack failed: still {bench.class_names[failed.source.label]}")
+
+
+def test_score_says_both_aurocs_for_every_epsilon(aevis, document, world):
+    document("attack", world, "--epsilon", "2", "--image", *(e.file for e in Workspace(world).images[:20]))
+    bench = open_workbench(world)
+    fooled = [e for e in bench.judging.judged_examples() if e.misclassified]
+    found = document("score", world)
+    assert found["score_by"] == bench.judging.score_by
+    assert [(each["epsilon"], each["misclassified"]) for each in found["by_epsilon"]] == [
+        ("2", sum(e.example.epsilon == 2 for e in fooled)),
+        ("8", sum(e.example.epsilon == 8 for e in fooled)),
+        ("all", len(fooled)),
+    ]
+    for each in found["by_epsilon"]:
+        members = [e for e in fooled if each["epsilon"] in ("all", f"{e.example.epsilon:g}")]
+        for by in ("features", "direction"):
+            assert each[by] == asdict(bench.judging.separation(members, by))
+    other = document("score", world, "--score-by", "direction")
+    judged = bench.judging.scored_by(bench.judging.judged_examples(), "direction")
+    np.testing.assert_allclose([e["score"] for e in other["examples"]], [e.score for e in judged])
+    assert other["auroc"] == found["by_epsilon"][-1]["direction"]["auroc"]
+    assert other["by_epsilon"] == found["by_epsilon"]
+    _, out, _ = aevis("score", world, "--score-by", "direction")
+    assert "AUROC of the score by direction, misclassified against their sources: " in out
+    last = found["by_epsilon"][-1]
+    for each in (last["features"], last["direction"]):
+        assert f"{each['auroc']:.3f} [{each['low']:.3f}, {each['high']:.3f}], n = {each['n']}" in out.splitlines()[-1]
+
+
+def test_score_says_how_many_noisy_copies_keep_the_label(aevis, document, drawn_world):
+    bench = open_workbench(drawn_world)
+    judged = bench.judging.judged_examples()[:6]
+    ids = [e.example.id for e in judged]
+    found = document("score", drawn_world, "--example", *ids, "--noise", "5")
+    for each, own in zip(found["examples"], judged, strict=True):
+        wanted = bench.attacks.kept_under_noise(own.example, 5) if own.misclassified else None
+        assert each["kept_under_noise"] == wanted
+    shares = [each["kept_under_noise"] for each in found["examples"] if each["misclassified"]]
+    assert found["by_epsilon"][0]["kept_under_noise"] == shares
+    _, out, _ = aevis("score", drawn_world, "--example", *ids, "--noise", "5")
+    assert f"{np.mean(shares):.1%} of copies, all of {shares.count(1.0)}" in out.splitlines()[-1]
+    assert document("score", drawn_world)["examples"][0]["kept_under_noise"] is None
 
 
 def test_score_says_why_there_is_no_score_and_no_auroc(aevis, world):
@@ -289,6 +335,59 @@ def test_attack_takes_the_workspaces_parameters_and_the_options(document, world)
     (label,) = bench.judging.predict([made.adversarial])
     assert first["examples"][0]["success"] == (label.label == 2)
     assert first["examples"][0]["adversarial"] == bench.class_names[label.label]
+
+
+def test_attack_with_a_margin_stops_and_tells_the_margin(aevis, document, world):
+    files = [e.file for e in Workspace(world).images[:16]]
+    found = document("attack", world, "--image", *files, "--epsilon", "4", "--margin", "2")
+    assert found["margin"] == 2
+    judged = {j.example.id: j for j in open_workbench(world).judging.judged_examples()}
+    for each in found["examples"]:
+        own = judged[each["example"]]
+        assert each["margin"] == pytest.approx(own.margin.value)
+        assert each["success"] == (own.misclassified and own.margin.value >= 2 - 1e-4)
+        assert each["attack"].startswith("MI-FGSM 4/255, 10 steps, margin 2")
+        assert ("not reached" in each["attack"]) != each["success"]
+        assert bool(each["reason"]) != each["success"]
+    assert found["successful"] == sum(each["success"] for each in found["examples"])
+    assert any("stopped early" in each["attack"] for each in found["examples"])
+    _, out, _ = aevis("attack", world, "--image", *files, "--epsilon", "4", "--margin", "2")
+    assert out.endswith(f"{found['successful']} of 16 attacks succeeded with a margin of at least 2.\n")
+
+
+def test_attack_finds_the_smallest_epsilon_and_attacks_by_pgd(document, world):
+    files = [e.file for e in Workspace(world).images[:8]]
+    argv = ("attack", world, "--image", *files, "--smallest", "--attack", "pgd")
+    found = document(*argv, "--epsilons", "4,0.5,2")
+    assert found["margin"] == AttackParameters().margin
+    assert {each["epsilon"] for each in found["examples"]} <= {1, 2, 4}
+    assert all("-pgd0.5to4x10m1-" in each["example"] for each in found["examples"])
+    assert all(each["linf"] <= each["epsilon"] for each in found["examples"])
+    assert any("smallest with margin 1" in each["attack"] for each in found["examples"])
+    again = document(*argv, "--epsilons", "0.5,2,4", "--seed", "1")
+    assert not {each["example"] for each in again["examples"]} & {each["example"] for each in found["examples"]}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--smallest", "--epsilon", "2"], "--smallest tries several epsilons"),
+        (["--epsilons", "1,2"], "--epsilons are those that --smallest tries"),
+        (["--margin", "1", "--no-stop"], "--no-stop takes all steps"),
+        (["--smallest", "--no-stop"], "--no-stop takes all steps"),
+        (["--epsilon", "0.4"], "epsilon = 0.4 is too small. It must be at least 0.5"),
+        (["--margin", "-1"], "margin = -1.0 is too small"),
+    ],
+)
+def test_attacks_that_contradict_themselves_are_refused(refused, drawn_world, argv, words):
+    assert words in refused("attack", drawn_world, *argv)
+
+
+@pytest.mark.parametrize("text", ["", "a", "0.4", "1,256", "nan", "1,,2"])
+def test_what_are_no_epsilons_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["attack", "x", "--smallest", "--epsilons", text])
+    assert "no epsilons; give numbers from 0.5 to 255" in capsys.readouterr().err
 
 
 def test_attack_by_class_leaves_out_images_of_the_target(document, refused, world):
@@ -556,7 +655,7 @@ def test_methods_and_sizes_that_do_not_exist_are_refused(refused, drawn_world, o
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 1."),
+        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 0.5."),
         (["--epsilon", "inf"], "inf is not a finite number"),
         (["--steps", "0"], "steps = 0 is too small. It must be at least 1."),
         (["--momentum", "-2"], "momentum = -2.0 is too small"),

@@ -7,12 +7,22 @@ import json
 
 import numpy as np
 import pytest
+import reference
 from PIL import Image
 
 from aevis_dash import divergences, pairs
 from aevis_dash.cli import main
 from aevis_dash.core import datapath
-from aevis_dash.domain import AevisError, Example, Intervention, Outcome
+from aevis_dash.domain import (
+    AevisError,
+    Example,
+    Intervention,
+    JudgedExample,
+    MarginKind,
+    Outcome,
+    Perturbation,
+    Prediction,
+)
 from aevis_dash.example_table import declared_epsilon
 from aevis_dash.images import write_image
 from aevis_dash.sample import Sample, choose
@@ -338,3 +348,47 @@ def test_a_word_that_is_neither_yes_nor_no_is_refused(bench):
     table.write_text(table.read_text().replace("by hand,,,no", "by hand,,,perhaps"))
     with pytest.raises(AevisError, match=r"allow_large is 'perhaps'\. Write yes or no, or empty it"):
         bench.workspace.examples()
+
+
+# Margins
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_margin_is_the_difference_of_two_logits(seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=6) * rng.choice([0.1, 3, 20])
+    odds = np.exp(logits - logits.max())
+    probabilities = (odds / odds.sum()).astype(np.float32)
+    for right in range(6):
+        found = Prediction(probabilities).margin(right)
+        assert found.kind is MarginKind.EXACT
+        assert found.value == pytest.approx(reference.attack_margin(logits, right), abs=1e-5)
+        assert str(found) == f"{found.value:.2f}"
+        assert (found.value > 0) == (int(np.argmax(logits)) != right)
+
+
+@pytest.mark.parametrize(("gap", "kind"), [(80.0, "exact"), (95.0, "at least"), (200.0, "at least"), (1e4, "at least")])
+def test_a_probability_that_32_bits_do_not_hold_gives_a_bound(gap, kind):
+    """Below 1.2e-38 digits are lost, and below 1e-45 there is only 0."""
+    logits = np.array([gap, 0.0, -3.0])
+    odds = np.exp(logits - gap)
+    probabilities = (odds / odds.sum()).astype(np.float32)
+    found = Prediction(probabilities).margin(1)
+    assert found.kind == kind
+    assert found.value == pytest.approx(min(gap, 87.34), abs=0.01)
+    assert str(found) == (f"{found.value:.2f}" if kind == "exact" else f">{found.value:.2f}")
+    assert found.reaches(80)
+    other = Prediction(probabilities).margin(0)
+    assert other.kind == ("exact" if kind == "exact" else "at most")
+    assert other.value == pytest.approx(-found.value)
+    assert not other.reaches(-1000) or kind == "exact"
+    assert not found.reaches(88)
+
+
+def test_an_examples_margin_is_that_of_its_adversarial_over_the_sources_class():
+    source, adversarial = (Prediction(np.array(p, np.float32)) for p in ([0.7, 0.2, 0.1], [0.1, 0.3, 0.6]))
+    example = Example("a", "a.png", "b.png", 0, "")
+    judged = JudgedExample(example, source, adversarial, Perturbation(1, 0.1, 0.5, 1.0, 0.5), 0.0)
+    assert judged.margin.value == pytest.approx(np.log(6))
+    still = dataclasses.replace(judged, adversarial=source)
+    assert still.margin.value == pytest.approx(np.log(2 / 7)), "negative where the attack failed"

@@ -1,18 +1,23 @@
 """The normal images as one table: read and judged once, and never a stale one."""
 
+import dataclasses
 import os
 import shutil
 import time
 
 import numpy as np
 import pytest
+import reference
 
 from aevis_dash import reading, watching
+from aevis_dash.config import ScoreParameters
 from aevis_dash.core import adversarial_score
 from aevis_dash.domain import AevisError
 from aevis_dash.images import write_image
 from aevis_dash.reading import Digests
+from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
+from aevis_dash.workspace import Workspace
 
 
 @pytest.fixture
@@ -90,6 +95,49 @@ def test_a_score_is_that_of_the_formula_over_the_other_clean_images_of_the_class
         alike = [f for f in clean if judged[f].prediction.label == own.prediction.label and f != found.example.source]
         density = [np.exp(-(np.linalg.norm(judged[f].features - own.features) ** 2) / sigma**2) for f in alike]
         assert found.score == pytest.approx(-np.log(np.mean(density)), rel=1e-6)
+
+
+def test_a_score_of_the_direction_is_that_of_unit_vectors_with_their_own_sigma(world):
+    settings = Workspace(world).settings
+    by_features = open_workbench(world).judging.judged_examples()
+    write_settings(world, dataclasses.replace(settings, score=ScoreParameters("direction")))
+    bench = open_workbench(world)
+    judged = bench.judging.judged_examples()
+    files = [e.file for e in bench.workspace.images]
+    entries = dict(zip(files, bench.judging.judge(files), strict=True))
+    unit = {file: j.features.astype(float) / np.linalg.norm(j.features.astype(float)) for file, j in entries.items()}
+    clean = [e.file for e in bench.workspace.images if e.label in (None, entries[e.file].prediction.label)]
+    label = {file: entries[file].prediction.label for file in clean}
+    pairs = [(a, b) for i, a in enumerate(clean) for b in clean[:i] if label[a] == label[b]]
+    sigma = np.median([np.linalg.norm(unit[a] - unit[b]) for a, b in pairs])
+    for found in judged[:12]:
+        (own,) = bench.judging.judge([found.example.adversarial])
+        h = own.features.astype(float) / np.linalg.norm(own.features.astype(float))
+        alike = [f for f in clean if label[f] == own.prediction.label and f != found.example.source]
+        density = np.mean([np.exp(-(np.linalg.norm(unit[f] - h) ** 2) / sigma**2) for f in alike])
+        assert found.score == pytest.approx(-np.log(density), rel=1e-6)
+    other = bench.judging.scored_by(judged, "features")
+    assert [e.score for e in other] == [e.score for e in by_features], "both are at hand whatever the workspace says"
+    assert [e.score for e in bench.judging.scored_by(other, "direction")] == [e.score for e in judged]
+    examples = [e.example for e in judged]
+    assert bench.judging.source_scores(examples, "features") == open_workbench_scores(world, settings, examples)
+
+
+def open_workbench_scores(world, settings, examples):
+    """The scores of the sources in the workspace with other settings."""
+    write_settings(world, settings)
+    return open_workbench(world).judging.source_scores(examples)
+
+
+@pytest.mark.parametrize("by", ["features", "direction"])
+def test_the_auroc_of_a_score_is_that_of_the_examples_beside_their_sources(drawn_world, by):
+    bench = open_workbench(drawn_world)
+    fooled = [e for e in bench.judging.scored_by(bench.judging.judged_examples(), by) if e.misclassified]
+    found = bench.judging.separation(fooled, by)
+    sources = bench.judging.source_scores([e.example for e in fooled], by)
+    assert found.auroc == pytest.approx(reference.auroc(sources, [e.score for e in fooled]))
+    assert found.low <= found.auroc <= found.high
+    assert found.n == len(fooled)
 
 
 def test_neither_clicks_nor_a_restart_look_at_every_image_again(many, judged_images, looked):

@@ -13,7 +13,7 @@ from conftest import shrink
 from PIL import Image
 
 from aevis_dash.config import AttackParameters
-from aevis_dash.core import datapath, loading, selftest
+from aevis_dash.core import attack, datapath, loading, selftest
 from aevis_dash.core.execution import Network
 from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import (
@@ -33,6 +33,7 @@ from aevis_dash.domain import (
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.settings import write_settings
+from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workbench.triplet import candidates_of
 
@@ -264,6 +265,72 @@ def test_attacks_of_one_image_are_told_apart(bench):
     clean = bench.workspace.read([entry.file])[0].astype(int)
     assert np.abs(bench.workspace.read([made[1].adversarial])[0] - clean).max() == 1
     assert 5 <= np.abs(bench.workspace.read([made[0].adversarial])[0] - clean).max() <= 8
+
+
+def test_the_ids_of_plain_attacks_are_those_that_they_have_always_had(bench):
+    """Examples of workspaces that were made before an attack could stop are found again."""
+    entry, made = bench.workspace.images[0], bench.workspace.examples()[0]
+    parts = {"image": bench.workspace.image_hash(entry.file), "file": entry.file}
+    key = key_of(
+        "attack",
+        4,
+        model=bench.classifier.fingerprint,
+        **parts,
+        parameters={"epsilon": 8.0, "steps": 10, "momentum": 1.0},
+    )
+    assert made.id == f"{PurePosixPath(entry.file).stem}-mifgsm8x10-{key.removeprefix('attack-')[:6]}"
+    assert made.attack == "MI-FGSM 8/255, 10 steps"
+    unused = dataclasses.replace(bench.workspace.settings.attack, margin=7.0, seed=3)
+    assert bench.attacks.attack([entry], parameters=unused) == [made], "what it does not use makes no other attack"
+
+
+def test_every_parameter_that_an_attack_uses_makes_another_example(bench):
+    entry, chosen = bench.workspace.images[0], AttackParameters(epsilon=2, steps=2, stop=True)
+    changes = [{}, {"margin": 2.0}, {"stop": False}, {"attack": "pgd"}, {"attack": "pgd", "seed": 1}, {"step": 0.5}]
+    made = [bench.attacks.attack([entry], parameters=replace(chosen, **change))[0] for change in changes]
+    made += [bench.attacks.attack([entry], parameters=chosen, epsilons=series)[0] for series in ((1, 2), (0.5, 1, 2))]
+    assert len({e.id for e in made}) == len({e.adversarial for e in made}) == len(made)
+    assert len({e.attack for e in made[:6]}) >= 5, "a seed is no word"
+    assert "pgd2x2m1-" in made[3].id
+    assert "mifgsm0.5to2x2m1-" in made[7].id
+
+
+def test_the_smallest_epsilon_at_which_the_stored_image_has_the_margin_is_kept(bench, runs):
+    entries, series = bench.workspace.images[:16], (0.5, 1.0, 2.0, 4.0)
+    p = replace(bench.workspace.settings.attack, stop=True, margin=0.5)
+    before = len(bench.workspace.examples())
+    made = bench.attacks.attack(entries, parameters=p, epsilons=series)
+    assert len(bench.workspace.examples()) == before + len(entries), "only one result of each image is kept"
+    judged = bench.judging.judged_examples(among=made)
+    clean = bench.workspace.read([e.file for e in entries])
+    left = list(range(len(entries)))
+    for epsilon in series:
+        found = attack.perturb(bench.classifier, clean[left], replace(p, epsilon=epsilon))
+        reached = [place for place, each in zip(left, found, strict=True) if each.reaches(0.5)]
+        assert [i for i, e in enumerate(made) if f"{max(epsilon, 1):g}/255" in e.attack and i in reached] == reached
+        for place in reached:
+            example, seen = made[place], judged[place]
+            assert example.epsilon == max(epsilon, 1)
+            assert ("(epsilon 0.5 before rounding)" in example.attack) == (epsilon < 1)
+            assert "smallest with margin 0.5" in example.attack
+            assert seen.misclassified
+            assert seen.margin.value >= 0.5 - 1e-4
+            assert seen.perturbation.linf <= max(epsilon, 1)
+            (result,) = [each for at, each in zip(left, found, strict=True) if at == place]
+            assert ("stopped early" in example.attack) == (result.steps < p.steps)
+        left = [place for place in left if place not in reached]
+    assert 0 < len(left) < len(entries)
+    for place in left:
+        assert "MI-FGSM 4/255, 10 steps, margin 0.5 not reached by any of 4 epsilons" in made[place].attack
+        assert judged[place].margin.value < 0.5 + 1e-4
+    runs.clear()
+    assert bench.attacks.attack(entries, parameters=p, epsilons=reversed(series)) == made
+    assert runs == []
+
+
+def test_the_smallest_epsilon_is_that_of_an_attack_that_stops(bench):
+    with pytest.raises(AevisError, match="smallest epsilon is that of an attack that stops"):
+        bench.attacks.attack(bench.workspace.images[:1], epsilons=(1.0, 2.0))
 
 
 def test_images_of_one_name_in_two_folders_are_two_examples(bench):

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -14,7 +15,13 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from aevis_dash.config import AttackParameters, ContributionParameters, ExtractionParameters, FeatureParameters
+from aevis_dash.config import (
+    AttackParameters,
+    ContributionParameters,
+    ExtractionParameters,
+    FeatureParameters,
+    ScoreParameters,
+)
 from aevis_dash.domain import AevisError, Example, ModelSpec, Preprocessing
 from aevis_dash.images import png_bytes, read_image, smaller, write_image
 from aevis_dash.labels import ImageEntry
@@ -26,8 +33,9 @@ SETTINGS = WorkspaceSettings(
     ModelSpec("somewhere:make", "net.pt"),
     Preprocessing((16, 24), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), (-1.0, 1.0)),
     opens_on="cat-mifgsm",
-    attack=AttackParameters(epsilon=2.5, steps=3),
+    attack=AttackParameters(epsilon=2.5, steps=3, attack="pgd", stop=True),
     extraction=ExtractionParameters(candidates=4, sparsity=0.7),
+    score=ScoreParameters("direction"),
 )
 
 
@@ -64,6 +72,17 @@ def test_what_is_written_comes_back(workspace):
     assert again.images == (ImageEntry("cat.png", 0), ImageEntry("dog.png", None))
     assert again.examples() == ()
     np.testing.assert_array_equal(again.read(["dog.png", "cat.png"]), [picture(1), picture(0)])
+
+
+def test_settings_from_before_there_were_margins_and_scores_are_read(workspace):
+    file = workspace.root / "workspace.toml"
+    later = r"(?m)^(attack = .*|step = .*|stop = .*|margin = .*|by = .*|\[score\])\n"
+    before = re.sub(later, "", file.read_text())
+    assert before != file.read_text()
+    file.write_text(before)
+    assert Workspace(workspace.root).settings == dataclasses.replace(
+        SETTINGS, attack=AttackParameters(epsilon=2.5, steps=3), score=ScoreParameters()
+    )
 
 
 def test_an_existing_workspace_is_not_overwritten(workspace):
@@ -392,7 +411,11 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "share", 7, "share = 7 is too large. It must be at most 1"),
         (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
-        (AttackParameters, "epsilon", -8.0, "at least 1"),
+        (AttackParameters, "epsilon", -8.0, "at least 0.5"),
+        (AttackParameters, "attack", "fgsm", "there is no attack 'fgsm'. Choose one of: mi-fgsm, pgd"),
+        (AttackParameters, "stop", 1, "1 is not of type bool. Mend the value of 'stop'"),
+        (AttackParameters, "steps", True, "True is not of type int"),
+        (ScoreParameters, "by", "length", "there is no by 'length'. Choose one of: features, direction"),
     ],
 )
 def test_a_number_out_of_range_is_refused(kind, name, value, words):

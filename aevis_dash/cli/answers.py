@@ -25,16 +25,41 @@ TOP = 10
 """The number of feature maps that a contribution lists for each role."""
 
 
-def attack_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
-    """The outcome of one attack as a document."""
+def attack_facts(bench: Workbench, judged: JudgedExample, margin: float | None = None) -> dict[str, Any]:
+    """The outcome of one attack as a document.
+
+    Args:
+        bench: the workbench of the workspace.
+        judged: the example that the attack made.
+        margin: the margin that the attack had to reach, in logits; None where it did not have to reach any.
+    """
+    fooled = judged.outcome is Outcome.MISCLASSIFIED
+    reached = margin is None or judged.margin.reaches(margin)
+    short = "" if reached else f"its margin of {judged.margin} is below the {margin:g} asked for"
     return {
         "example": judged.example.id,
         "source": bench.class_names[judged.source.label],
         "adversarial": bench.class_names[judged.adversarial.label],
-        "success": judged.outcome is Outcome.MISCLASSIFIED,
+        "success": fooled and reached,
         "outcome": str(judged.outcome),
-        "reason": pairs.reason(judged, bench.class_names),
+        "attack": judged.example.attack,
+        "epsilon": judged.example.epsilon,
+        "linf": judged.perturbation.linf,
+        **margin_facts(judged),
+        "reason": pairs.reason(judged, bench.class_names) or short,
     }
+
+
+def attack_row(outcome: Mapping[str, Any]) -> list[Any]:
+    """What `attack_facts` gives, as the cells of a table's row."""
+    names = [outcome[name] for name in ("example", "source", "adversarial", "success")]
+    return [*names, f"{outcome['linf']}/255", outcome["margin_text"], outcome["reason"]]
+
+
+def margin_facts(judged: JudgedExample) -> dict[str, Any]:
+    """The margin of an example as a document: its value, whether that is only a bound, and as people read it."""
+    margin = judged.margin
+    return {"margin": margin.value, "margin_is": margin.kind, "margin_text": str(margin)}
 
 
 def score_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
@@ -48,6 +73,7 @@ def score_facts(bench: Workbench, judged: JudgedExample) -> dict[str, Any]:
         "outcome": str(judged.outcome),
         "reason": pairs.reason(judged, bench.class_names),
         **pair_facts(example, found),
+        **margin_facts(judged),
         "score": judged.score,
         "no_score": _no_score(bench, judged),
     }
@@ -93,7 +119,7 @@ def score_row(row: Mapping[str, Any]) -> list[Any]:
     notes += [row["no_score"]] if row["no_score"] else []
     change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
     names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
-    return [*names, decimals(row["score"]), *change, "; ".join(notes)]
+    return [*names, decimals(row["score"]), row["margin_text"], *change, "; ".join(notes)]
 
 
 def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict[str, Any]:

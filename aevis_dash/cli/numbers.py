@@ -46,6 +46,19 @@ def count(most: int, least: int = 1) -> Callable[[str], int]:
     return lambda text: between(text, least, most, f"{text!r} is no count that can be; give {least} to {most}")
 
 
+def epsilons(text: str) -> tuple[float, ...]:
+    """Lengths in grey levels of 255 with commas between them, each from 0.5 to 255."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(0.5 <= value <= 255 for value in values):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no epsilons; give numbers from 0.5 to 255 with commas between them"
+        )
+    return values
+
+
 def minutes(text: str) -> float:
     """A time in minutes, from 0 to MOST_MINUTES."""
     try:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from aevis_dash.cli import numbers
-from aevis_dash.config import AttackParameters, ExtractionParameters
+from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, Role
 
 
@@ -83,12 +83,36 @@ def _attack(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--target", help="a class to end in, by name or index, or 'nearest': the likeliest wrong one that has images"
     )
+    verb.add_argument(
+        "--smallest",
+        action="store_true",
+        help="of each image keep only the attack of the smallest epsilon that succeeds with the margin",
+    )
+    verb.add_argument(
+        "--epsilons",
+        type=numbers.epsilons,
+        metavar="A,B,...",
+        help=f"those that --smallest tries (default: {','.join(f'{each:g}' for each in EPSILONS)})",
+    )
     _parameters(verb, AttackParameters)
 
 
 def _score(verb: argparse.ArgumentParser) -> None:
     _check(verb)
     verb.add_argument("--example", nargs="+", metavar="ID", help="default: all")
+    verb.add_argument(
+        "--score-by",
+        choices=SCORES_BY,
+        help="take the score of the head's input, its features, or of their direction (default: the workspace's; "
+        f"{ScoreParameters().by} in a new one)",
+    )
+    verb.add_argument(
+        "--noise",
+        type=numbers.count(10_000),
+        metavar="N",
+        help="tell too how many of N copies of each misclassified adversarial, in noise of one grey level, keep its "
+        "label",
+    )
 
 
 def _extract(verb: argparse.ArgumentParser) -> None:
@@ -317,9 +341,15 @@ def _method(verb: argparse.ArgumentParser) -> None:
 def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
     """One option for each parameter of a method. Without it the workspace's own parameter holds."""
     for parameter in fields(kind):
-        text = f"{parameter.metadata['help']} (default: the workspace's; {parameter.default} in a new one)"
+        is_switch = isinstance(parameter.default, bool)
+        usual = ("yes" if parameter.default else "no") if is_switch else parameter.default
+        text = f"{parameter.metadata['help']} (default: the workspace's; {usual} in a new one)"
         name = "--" + parameter.name.replace("_", "-")
-        verb.add_argument(name, type=type(parameter.default), metavar="N", help=text)
+        if is_switch:
+            verb.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            choices, metavar = parameter.metadata.get("choices"), "NAME" if "choices" in parameter.metadata else "N"
+            verb.add_argument(name, type=type(parameter.default), choices=choices, metavar=metavar, help=text)
 
 
 _Options = Callable[[argparse.ArgumentParser], None]
@@ -329,7 +359,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", _serve),
     "init": ("make a workspace of a model and a folder of images", _init),
     "check": ("read everything a workspace refers to and run its model", _check),
-    "attack": ("make adversarial images with MI-FGSM", _attack),
+    "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
     "learn": ("find the reference patches that every feature map fires most on, and the parts it detects", _learn),

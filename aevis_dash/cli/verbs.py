@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aevis_dash import make_workspace
-from aevis_dash.cli import answers, studies, trails, verifications
+from aevis_dash.cli import answers, scores, studies, trails, verifications
 from aevis_dash.cli.opening import on_workspace, with_warnings
-from aevis_dash.cli.output import Answer, check_writable, decimals, facts_text, pairs, table
-from aevis_dash.config import AttackParameters, ExtractionParameters, Progress
+from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
+from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
     PREDICTION,
@@ -22,7 +22,6 @@ from aevis_dash.domain import (
     AreaOfInterest,
     FeatureMap,
     Intervention,
-    JudgedExample,
     Layer,
     ModelSpec,
     Preprocessing,
@@ -98,29 +97,18 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
     if not entries:
         raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
-    made = bench.attacks.attack(entries, target, _attack_parameters(bench, args), progress)
-    outcomes = [answers.attack_facts(bench, judged) for judged in bench.judging.judged_examples(among=made)]
+    wanted, epsilons = _attack_parameters(bench, args), _epsilons(args)
+    made = bench.attacks.attack(entries, target, wanted, progress, epsilons)
+    margin = wanted.margin if wanted.stop else None
+    outcomes = [answers.attack_facts(bench, judged, margin) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
-    document = {"attacked": len(made), "successful": fooled, "examples": outcomes}
-    listed = [[value for name, value in outcome.items() if name != "outcome"] for outcome in outcomes]
-    text = table(["example", "source", "adversarial", "success", "why not"], listed)
-    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded.")
-
-
-@on_workspace
-def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """List the examples with their predictions and adversarial scores."""
-    chosen = _choose(bench, bench.judging.judged_examples(progress), args.example)
-    auroc = bench.judging.auroc(chosen)
-    listed = [answers.score_facts(bench, judged) for judged in chosen]
+    document = {"attacked": len(made), "successful": fooled, "margin": margin, "examples": outcomes}
     text = table(
-        ["example", "source", "adversarial", "misclassified", "score", "L∞", "L2", "pixels", "note"],
-        [answers.score_row(row) for row in listed],
+        ["example", "source", "adversarial", "success", "L∞", "margin", "why not"],
+        [answers.attack_row(outcome) for outcome in outcomes],
     )
-    why = answers.no_auroc(auroc, chosen)
-    document = {"examples": listed, "auroc": auroc, "no_auroc": why}
-    said = f"{decimals(auroc)} ({why})" if why else decimals(auroc)
-    return Answer(document, f"{text}\n\nAUROC of the score, misclassified against their sources: {said}")
+    with_margin = "" if margin is None else f" with a margin of at least {margin:g}"
+    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.")
 
 
 @on_workspace
@@ -236,9 +224,12 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
     return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))
 
 
-_HERE = (serve, init, check, attack, score, extract, learn, contribute, verify, world)
+_HERE = (serve, init, check, attack, extract, learn, contribute, verify, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
-    {verb.__name__: verb for verb in (*_HERE, trails.trail, studies.diverge, studies.evaluate, studies.benchmark)}
+    {
+        verb.__name__: verb
+        for verb in (*_HERE, scores.score, trails.trail, studies.diverge, studies.evaluate, studies.benchmark)
+    }
 )
 
 
@@ -291,7 +282,24 @@ def _class(bench: Workbench, text: str, option: str) -> int:
 
 
 def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
+    """The workspace's attack with what the options say. A margin, or the smallest epsilon, asks for a stop."""
+    asks_for_stop = args.smallest or args.margin is not None
+    if asks_for_stop and args.stop is False:
+        raise AevisError("--no-stop takes all steps, whatever the margin. Leave it out, or --margin and --smallest.")
+    if asks_for_stop:
+        args.stop = True
     return _parameters_with(args, bench.workspace.settings.attack, [f.name for f in fields(AttackParameters)])
+
+
+def _epsilons(args: argparse.Namespace) -> tuple[float, ...]:
+    """The epsilons of which the smallest is looked for; () where the options do not ask for that."""
+    if args.epsilons and not args.smallest:
+        raise AevisError(
+            "--epsilons are those that --smallest tries. Say --smallest too, or --epsilon for a single one."
+        )
+    if args.smallest and args.epsilon is not None:
+        raise AevisError("--smallest tries several epsilons. Name them by --epsilons, or leave out --epsilon.")
+    return (args.epsilons or EPSILONS) if args.smallest else ()
 
 
 def _extraction_parameters(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
@@ -305,13 +313,6 @@ def _parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> 
     """The workspace's own parameters with those that options of these names give. Refuses values that do not fit."""
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return parameters_from(type(own), {**asdict(own), **given}, "The options")
-
-
-def _choose(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
-    if not judged:
-        raise AevisError(f"{bench.workspace.root} has no example yet. Make some with `aevis attack`.")
-    known = {j.example.id: j for j in judged}
-    return [known[bench.workspace.example(i).id] for i in dict.fromkeys(ids)] if ids else judged
 
 
 def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:

@@ -1,10 +1,12 @@
 """The adversarial score: how unlike clean images of its predicted class an image is (Pang et al., NeurIPS 2018).
 
 The score is -log of the K-density of h(x), the input of the classifier's head, which is the last linear or
-convolutional layer. B is the number of images, d the length of h(x), R the number of reference images.
+convolutional layer, or of its direction h(x) / ||h(x)||. B is the number of images, d the length of h(x), R the number
+of reference images.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -99,6 +101,73 @@ def adversarial_score(features: np.ndarray, reference: np.ndarray, sigma: float)
     exponent = -_squared_distances(features, reference) / sigma**2
     top = exponent.max(axis=1, keepdims=True)
     return -(top[:, 0] + np.log(np.exp(exponent - top).mean(axis=1)))
+
+
+def direction(features: np.ndarray) -> np.ndarray:
+    """Give the direction h / ||h||_2 of features (..., d); features that are all 0 stay 0.
+
+    Images whose features differ in length only have the same direction. So an attack that overshoots, which lengthens
+    the features, does not raise the score of their direction.
+    """
+    h = np.asarray(features, np.float64)
+    length = np.linalg.norm(h, axis=-1, keepdims=True)
+    return h / np.where(length > 0, length, 1.0)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well scores tell n adversarials from their sources.
+
+    Attributes:
+        auroc: see `auroc`.
+        low: the lower end of its 95 % bootstrap interval.
+        high: the upper end.
+        n: the number of adversarials that have a score.
+    """
+
+    auroc: float
+    low: float
+    high: float
+    n: int
+
+
+DRAWS = 2000
+"""The number of bootstrap samples of an AUROC."""
+
+
+def separation(
+    normal: Sequence[float], adversarial: Sequence[float], source: Sequence[int], seed: int = 0
+) -> Separation:
+    """Give the AUROC of scores with its 95 % percentile bootstrap interval over resampled sources.
+
+    A source that is drawn brings its score and those of all its adversarials along, as often as it is drawn, because
+    adversarials of one source are alike.
+
+    Args:
+        normal: the score of each source, (m,); those that are not finite are left out.
+        adversarial: the score of each adversarial, (n,); those that are not finite are left out.
+        source: the place in `normal` of each adversarial's source, (n,).
+        seed: of the resampling.
+
+    Returns:
+        The AUROC of each sample is that of Mann and Whitney, with every score as often as it was drawn.
+    """
+    value = auroc(normal, adversarial)
+    a, b = np.asarray(normal, float), np.asarray(adversarial, float)
+    known_a, known_b = np.isfinite(a), np.isfinite(b)
+    if not np.isfinite(value):
+        return Separation(value, value, value, int(known_b.sum()))
+    level_a, level_b = np.split(np.unique(np.concatenate([a, b]), return_inverse=True)[1], [len(a)])
+    of, rng, found = np.asarray(source, int), np.random.default_rng(seed), []
+    for _ in range(DRAWS):
+        times = np.bincount(rng.integers(len(a), size=len(a)), minlength=len(a))
+        at_a = np.bincount(level_a, times * known_a, minlength=len(a) + len(b))
+        at_b = np.bincount(level_b, times[of] * known_b, minlength=len(a) + len(b))
+        pairs = at_a.sum() * at_b.sum()
+        if pairs:
+            found.append(at_b @ (np.cumsum(at_a) - at_a / 2) / pairs)
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Separation(value, float(low), float(high), int(known_b.sum()))
 
 
 def auroc(normal: Sequence[float], adversarial: Sequence[float]) -> float:

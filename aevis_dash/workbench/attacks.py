@@ -1,18 +1,86 @@
-"""Attacks on the workspace's normal images by MI-FGSM. Each attacked image becomes an example of the workspace."""
+"""Attacks on the workspace's normal images. Each attacked image becomes an example of the workspace."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, part_of, silent
+from aevis_dash.config import MI_FGSM, PGD, AttackParameters, Progress, part_of, silent
 from aevis_dash.core import attack
+from aevis_dash.core.attack import Attacked
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
 from aevis_dash.labels import ImageEntry
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import BATCH, Judging
 from aevis_dash.workspace import one_sight
+
+NAMES = {MI_FGSM: "MI-FGSM", PGD: "PGD"}
+"""The names of the attacks for people."""
+_ALWAYS = ("epsilon", "steps", "momentum")
+"""The parameters that every attack's ID has always depended on. The others count where they differ from their defaults,
+so that attacks that were made before there were others keep their IDs."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the images of one call are attacked.
+
+    Attributes:
+        parameters: of the attack.
+        epsilons: the ascending epsilons of which the smallest is looked for; () for the one of the parameters.
+    """
+
+    parameters: AttackParameters
+    epsilons: tuple[float, ...] = ()
+
+    @property
+    def series(self) -> tuple[AttackParameters, ...]:
+        """The attacks that are tried in turn."""
+        if not self.epsilons:
+            return (self.parameters,)
+        return tuple(replace(self.parameters, epsilon=epsilon) for epsilon in self.epsilons)
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """What the results depend on beside the image, for the store's key."""
+        p = self.parameters
+        plain = {field.name: field.default for field in fields(p)}
+        unused = {"seed"} if p.attack != PGD else {"momentum"}
+        unused |= set() if p.stop else {"margin"}
+        told = {
+            name: value
+            for name, value in asdict(p).items()
+            if name in _ALWAYS or (name not in unused and value != plain[name])
+        }
+        told |= {"momentum": 0.0} if "momentum" in unused else {}
+        return {"parameters": told} | ({"epsilons": list(self.epsilons)} if self.epsilons else {})
+
+    @property
+    def short(self) -> str:
+        """A word for IDs, such as "mifgsm8x10", or "pgd0.5to8x10m1" for the smallest epsilon with a margin of 1."""
+        p, kept = self.parameters, self.epsilons
+        strength = f"{kept[0]:g}to{kept[-1]:g}" if kept else f"{p.epsilon:g}"
+        return f"{p.attack.replace('-', '')}{strength}x{p.steps}" + (f"m{p.margin:g}" if p.stop else "")
+
+    def words(self, used: AttackParameters, found: Attacked | None = None) -> str:
+        """The attack in words for people; with its result also whether it stopped, and whether it reached the margin.
+
+        Args:
+            used: the parameters by which the image was attacked last.
+            found: the attacked image; None before the attack.
+        """
+        said = f"{NAMES[used.attack]} {used.bound:g}/255"
+        said += f" (epsilon {used.epsilon:g} before rounding)" if used.epsilon < used.bound else ""
+        said += f", {used.steps} steps" + (f" of {used.step:g} grey levels" if used.step else "")
+        if not used.stop:
+            return said
+        if found is not None and not found.reaches(used.margin):
+            by_any = f" by any of {len(self.epsilons)} epsilons" if self.epsilons else ""
+            return f"{said}, margin {used.margin:g} not reached{by_any}"
+        said += f", {'smallest with ' if self.epsilons else ''}margin {used.margin:g}"
+        return said + (", stopped early" if found is not None and found.steps < used.steps else "")
 
 
 class Attacks(Part):
@@ -29,6 +97,7 @@ class Attacks(Part):
         target: int | str | None = None,
         parameters: AttackParameters | None = None,
         progress: Progress = silent,
+        epsilons: Sequence[float] = (),
     ) -> list[Example]:
         """Attack normal images and add each result to the workspace's table of examples.
 
@@ -36,32 +105,46 @@ class Attacks(Part):
         failed. The images are attacked in batches of BATCH. A batch of which one result is missing is attacked as a
         whole again, so that a run that was interrupted ends with the same bytes as an undisturbed one.
 
+        With `epsilons` each image is attacked with one after the other, the smallest first, until its stored image
+        succeeds with the margin of the parameters. Only that result is kept, or the last where none succeeds.
+
         Args:
             entries: the normal images to attack.
             target: None for an untargeted attack; a class index; or "nearest", for each image the class of largest
                 probability among the other classes that the workspace has clean images of.
-            parameters: of MI-FGSM; None for those of the workspace's settings.
+            parameters: of the attack; None for those of the workspace's settings.
             progress: is told the share of the work that is done.
+            epsilons: the epsilons to try, in grey levels of 255; () for the one of the parameters.
 
         Returns:
             One example for each of the entries, in their order.
 
         Raises:
-            AevisError: for "nearest", where no other class has a clean image.
+            AevisError: for "nearest", where no other class has a clean image; for epsilons where the attack does not
+                stop at a margin.
         """
         chosen = parameters or self.workspace.settings.attack
+        if epsilons and not chosen.stop:
+            raise AevisError("The smallest epsilon is that of an attack that stops. Choose a margin, or say `stop`.")
+        plan = _Plan(chosen, tuple(sorted(set(epsilons))))
         made: list[Example] = []
         done = {e.id for e in self.workspace.examples()}
         for i in range(0, len(entries), BATCH):
             chunk = entries[i : i + BATCH]
             targets = self._attack_targets(chunk, target)
-            planned = [self._plan(e, t, chosen) for e, t in zip(chunk, targets, strict=True)]
+            planned = [self._planned(e, t, plan) for e, t in zip(chunk, targets, strict=True)]
             if any(example.id not in done for example in planned):
                 inner = part_of(progress, i / len(entries), len(chunk) / len(entries))
-                self._attack(planned, done, chosen, inner)
+                self._attack(planned, done, plan, inner)
             made += [self.workspace.example(example.id) for example in planned]
         progress(1.0, f"{so_many(len(made), 'image')} attacked")
         return made
+
+    def kept_under_noise(self, example: Example, draws: int, seed: int = 0) -> float:
+        """The share of noisy copies of an example's adversarial, one grey level off at most, that keep its label; see
+        `core.attack.kept_under_noise`."""
+        (image,) = self.workspace.read([example.adversarial])
+        return attack.kept_under_noise(self.classifier, image, draws, seed)
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
@@ -76,30 +159,56 @@ class Attacks(Part):
                 return int(label)
         raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
 
-    def _plan(self, entry: ImageEntry, target: int | None, parameters: AttackParameters) -> Example:
+    def _planned(self, entry: ImageEntry, target: int | None, plan: _Plan) -> Example:
         """The example that the attack of one image will make; its ID names the attack, and a digest of all that it
         depends on."""
         towards = "" if target is None else f"-to-{target}"
         stem = PurePosixPath(entry.file).with_suffix("").as_posix().replace("/", "_")
-        made_from = self.key(
-            "attack", image=self.workspace.image_hash(entry.file), file=entry.file, parameters=parameters
-        )
-        digest = made_from.removeprefix("attack-")[:6]
-        name = f"{stem}-mifgsm{parameters.epsilon:g}x{parameters.steps}{towards}-{digest}"
-        words = f"MI-FGSM {parameters.epsilon:g}/255, {parameters.steps} steps"
-        if target is not None:
-            words += f", towards {self.class_names[target]}"
-        place, epsilon = f"adversarial/{name}.png", parameters.epsilon
-        return Example(name, entry.file, place, entry.label, words, target, epsilon)
+        made_from = self.key("attack", image=self.workspace.image_hash(entry.file), file=entry.file, **plan.made_of)
+        name = f"{stem}-{plan.short}{towards}-{made_from.removeprefix('attack-')[:6]}"
+        used = plan.series[-1]
+        words = self._words(plan, used, target)
+        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target, used.bound)
 
-    def _attack(
-        self, examples: Sequence[Example], done: set[str], parameters: AttackParameters, progress: Progress
-    ) -> None:
+    def _words(self, plan: _Plan, used: AttackParameters, target: int | None, found: Attacked | None = None) -> str:
+        towards = "" if target is None else f", towards {self.class_names[target]}"
+        return plan.words(used, found) + towards
+
+    def _attack(self, examples: Sequence[Example], done: set[str], plan: _Plan, progress: Progress) -> None:
         """Attack the images of these examples together, and keep the results of those whose IDs are not in `done`
         yet."""
         images = self.workspace.read([e.source for e in examples])
         targets = [e.target_label for e in examples]
         wanted = None if targets[0] is None else np.array(targets)
-        results = attack.mi_fgsm(self.classifier, images, parameters, wanted, progress)
-        made = [replace(e, lost_in_8_bits=r.lost) for e, r in zip(examples, results, strict=True)]
-        self.workspace.keep_adversarials([(e, r.image) for e, r in zip(made, results, strict=True) if e.id not in done])
+        made = []
+        for place, (used, found) in self._results(images, wanted, plan, progress).items():
+            example = examples[place]
+            words = self._words(plan, used, example.target_label, found)
+            told = replace(example, attack=words, epsilon=used.bound, lost_in_8_bits=found.lost)
+            if example.id not in done:
+                made.append((told, found.image))
+        self.workspace.keep_adversarials(made)
+
+    def _results(
+        self, images: np.ndarray, targets: np.ndarray | None, plan: _Plan, progress: Progress
+    ) -> dict[int, tuple[AttackParameters, Attacked]]:
+        """The result that is kept of each of B images, by its place and in their order, with the attack that made it.
+
+        Args:
+            images: 8-bit images, (B, H, W, 3).
+            targets: the class that each image shall be taken for, (B,); None for none in particular.
+            plan: how they are attacked.
+            progress: is told the share of the work that is done.
+        """
+        kept: dict[int, tuple[AttackParameters, Attacked]] = {}
+        left = np.arange(len(images))
+        for i, used in enumerate(plan.series):
+            inner = part_of(progress, i / len(plan.series), 1 / len(plan.series))
+            found = attack.perturb(
+                self.classifier, images[left], used, None if targets is None else targets[left], inner
+            )
+            kept |= {int(place): (used, each) for place, each in zip(left, found, strict=True)}
+            left = np.array([place for place in left if not kept[int(place)][1].reaches(used.margin)], int)
+            if not left.size:
+                break
+        return dict(sorted(kept.items()))

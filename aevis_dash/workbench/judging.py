@@ -195,17 +195,31 @@ class Judging(Part):
         """The normal images that are predicted as their label says, and those without a label."""
         return self.references().clean
 
+    @property
+    def score_by(self) -> str:
+        """What the workspace's adversarial score is taken of, one of SCORES_BY."""
+        return self.workspace.settings.score.by
+
     @one_sight()
-    def source_scores(self, examples: Sequence[Example]) -> list[float]:
-        """The adversarial scores of the examples' source images, none of which is compared with itself; NaN without
-        references."""
+    def source_scores(self, examples: Sequence[Example], by: str | None = None) -> list[float]:
+        """The adversarial scores of the examples' source images, each once and none compared with itself; NaN without
+        references. `by` says what they are taken of; None for the workspace's own choice."""
         names = list(dict.fromkeys(e.source for e in examples))
+        if by not in (None, self.score_by):
+            return [score for _, score in self._scored(names, names, silent, by)]
         references, digests, judged = self.references(), self.workspace.example_digests(), self._all
         current = judged is not None and judged.references is references and judged.digests is digests
         known = judged.source_scores if judged is not None and current else {}
         missing = [name for name in names if name not in known]
         known.update(zip(missing, (score for _, score in self._scored(missing, missing, silent)), strict=True))
         return [known[name] for name in names]
+
+    def scored_by(self, examples: Sequence[JudgedExample], by: str) -> list[JudgedExample]:
+        """The examples with adversarial scores that are taken of the features or of their direction, one of
+        SCORES_BY."""
+        names, own = [e.example.adversarial for e in examples], [e.example.source for e in examples]
+        scores = self._scored(names, own, silent, by)
+        return [replace(e, score=score) for e, (_, score) in zip(examples, scores, strict=True)]
 
     @one_sight()
     def perturbation(self, example: Example) -> Perturbation:
@@ -230,6 +244,14 @@ class Judging(Part):
         best."""
         fooled = [e for e in examples if e.misclassified]
         return adversarial_score.auroc(self.source_scores([e.example for e in fooled]), [e.score for e in fooled])
+
+    def separation(self, examples: Sequence[JudgedExample], by: str) -> adversarial_score.Separation:
+        """The AUROC as `auroc`, with its interval, of scores that are taken of one of SCORES_BY."""
+        fooled = self.scored_by([e for e in examples if e.misclassified], by)
+        places = {name: place for place, name in enumerate(dict.fromkeys(e.example.source for e in fooled))}
+        sources = self.source_scores([e.example for e in fooled], by)
+        of = [places[e.example.source] for e in fooled]
+        return adversarial_score.separation(sources, [e.score for e in fooled], of)
 
     def score_follows_size(self, examples: Sequence[JudgedExample]) -> float:
         """How closely the adversarial score follows the l2 norm of the head's input, which grows as an attack
@@ -313,12 +335,14 @@ class Judging(Part):
             self.store.put(self.key("judgement", image=hashes[name]), judgement)
             self._judged[hashes[name]] = judgement
 
-    def _scored(self, names: Sequence[str], own: Sequence[str], progress: Progress) -> list[tuple[Judgement, float]]:
+    def _scored(
+        self, names: Sequence[str], own: Sequence[str], progress: Progress, by: str | None = None
+    ) -> list[tuple[Judgement, float]]:
         """Judgements and scores of images, each compared with references other than its own source."""
         references = self.references(progress)
-        judged = self.judge(names, progress)
+        judged, by = self.judge(names, progress), by or self.score_by
         return [
-            (j, references.score(self.workspace.image_hash(name), j.features, j.prediction.label, source))
+            (j, references.score(self.workspace.image_hash(name), j.features, j.prediction.label, source, by))
             for name, j, source in zip(names, judged, own, strict=True)
         ]
 
@@ -369,19 +393,3 @@ class Judging(Part):
 
     def _digests_key(self) -> str:
         return key_of("digests", DIGESTS_VERSION, workspace=str(self.workspace.root))
-
-
-def medium(examples: Sequence[JudgedExample]) -> JudgedExample | None:
-    """The misclassified example whose adversarial score is the median of theirs; None where none is misclassified."""
-    return next(iter(by_nearness_to_medium(examples)), None)
-
-
-def by_nearness_to_medium(examples: Sequence[JudgedExample]) -> list[JudgedExample]:
-    """The misclassified examples, in the order of how near the rank of their score is to the median; the median first.
-
-    Examples without a score are left out, unless no misclassified example has a score.
-    """
-    scored = sorted((e for e in examples if e.misclassified and np.isfinite(e.score)), key=lambda e: e.score)
-    fooled = scored or [e for e in examples if e.misclassified]
-    ranks = sorted(range(len(fooled)), key=lambda rank: abs(rank - len(fooled) // 2))
-    return [fooled[rank] for rank in ranks]

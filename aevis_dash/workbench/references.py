@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from aevis_dash.config import DIRECTION, FEATURES
 from aevis_dash.core import adversarial_score
 from aevis_dash.image_list import ImageList
 
@@ -41,7 +42,8 @@ class References:
 
     listed: ImageList
     judgements: Judgements
-    _scores: dict[tuple[str, str], float] = field(default_factory=dict)
+    _scores: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    _compared: dict[str, "Compared"] = field(default_factory=dict)
 
     @cached_property
     def right(self) -> np.ndarray:
@@ -56,13 +58,17 @@ class References:
         files = np.array(self.listed.files, object)[places]
         return CleanImages(files, self.judgements.predicted[places], self.judgements.confidence[places])
 
-    @cached_property
-    def sigma(self) -> float:
-        """The bandwidth of the adversarial score over the clean images; see `core.adversarial_score.bandwidth`."""
-        kept = self.judgements
-        return adversarial_score.bandwidth(kept.features[self.right], kept.predicted[self.right])
+    def of(self, by: str) -> "Compared":
+        """What the adversarial score compares images with, where it is taken of the features or of their direction (one
+        of SCORES_BY)."""
+        if by not in self._compared:
+            kept = self.judgements
+            features = as_compared(kept.features, by)
+            sigma = adversarial_score.bandwidth(features[self.right], kept.predicted[self.right])
+            self._compared[by] = Compared(features, sigma)
+        return self._compared[by]
 
-    def score(self, digest: str, features: np.ndarray, label: int, source: str) -> float:
+    def score(self, digest: str, features: np.ndarray, label: int, source: str, by: str = FEATURES) -> float:
         """The adversarial score of one image, against the clean images of the class that it is predicted as.
 
         Args:
@@ -70,21 +76,41 @@ class References:
             features: the input of the classifier's head on the image, (d,).
             label: the class that the image is predicted as.
             source: the file name of a normal image that is left out of the references, which is the image's own source.
+            by: what the score is taken of, one of SCORES_BY.
 
         Returns:
             -log K(x), where higher means more obviously adversarial; NaN where no reference image is left.
         """
-        key = (digest, source)
+        key = (digest, source, by)
         if key not in self._scores:
             alike = self._alike(label)
             alike = alike[alike != self.listed.places.get(source, -1)]
-            found = adversarial_score.adversarial_score(features[None], self.judgements.features[alike], self.sigma)
+            compared, own = self.of(by), as_compared(features[None], by)
+            found = adversarial_score.adversarial_score(own, compared.features[alike], compared.sigma)
             self._scores[key] = float(found[0])
         return self._scores[key]
 
     def _alike(self, label: int) -> np.ndarray:
         """The places, among the normal images, of the clean images of a class."""
         return np.flatnonzero(self.right & (self.judgements.predicted == label))
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the adversarial score compares an image with.
+
+    Attributes:
+        features: of each of the N normal images, (N, d).
+        sigma: the bandwidth over the clean ones; see `core.adversarial_score.bandwidth`.
+    """
+
+    features: np.ndarray
+    sigma: float
+
+
+def as_compared(features: np.ndarray, by: str) -> np.ndarray:
+    """Features h(x), (B, d), as the score compares them: as they are, or their direction, by one of SCORES_BY."""
+    return adversarial_score.direction(features) if by == DIRECTION else features
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
 from aevis_dash.workbench.datapaths import Datapaths
 from aevis_dash.workbench.flips import Flips
-from aevis_dash.workbench.judging import Judging, by_nearness_to_medium
+from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.maps import FeatureMaps
+from aevis_dash.workbench.opening import by_nearness_to_medium
 from aevis_dash.workspace import Workspace
 
 READY = 40

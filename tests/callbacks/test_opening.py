@@ -14,7 +14,7 @@ from aevis_dash.domain import DatapathDistance, Role
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workbench.judging import by_nearness_to_medium
+from aevis_dash.workbench.opening import by_nearness_to_medium
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from aevis_dash.core.adversarial_score import adversarial_score, auroc, bandwidth, head_features
+from aevis_dash.core.adversarial_score import (
+    DRAWS,
+    adversarial_score,
+    auroc,
+    bandwidth,
+    direction,
+    head_features,
+    separation,
+)
 from aevis_dash.domain import AevisError
 
 
@@ -92,3 +100,52 @@ def test_a_model_without_a_head_is_refused():
 
     with pytest.raises(AevisError, match="head"):
         head_features(hand_wired.classifier(Headless()), hand_wired.images(0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_direction_has_unit_length_and_its_score_is_that_of_the_formula(seed):
+    rng = np.random.default_rng(seed)
+    features = (rng.normal(size=(4, 5)) * np.array([1e-3, 1.0, 1e3, 1.0])[:, None]).astype(np.float32)
+    features[3] = 0
+    known = rng.normal(size=(6, 5)).astype(np.float32)
+    found, others = direction(features), direction(known)
+    np.testing.assert_allclose(found, [reference.direction(row) for row in features], rtol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 1, 0], rtol=1e-12)
+    np.testing.assert_allclose(direction(7.5 * features), found, rtol=1e-6, err_msg="whatever the length")
+    sigma = bandwidth(others, np.zeros(6, int))
+    wanted = [
+        -math.log(reference.k_density(reference.direction(row), [reference.direction(r) for r in known], sigma))
+        for row in features
+    ]
+    np.testing.assert_allclose(adversarial_score(found, others, sigma), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_an_auroc_is_that_of_resampled_sources(seed, monkeypatch):
+    monkeypatch.setattr("aevis_dash.core.adversarial_score.DRAWS", 60)
+    rng = np.random.default_rng(seed)
+    normal = rng.integers(0, 6, 7).astype(float)
+    source = rng.integers(0, 7, 12)
+    adversarial = rng.integers(1, 8, 12).astype(float)
+    normal[0], adversarial[2] = np.nan, np.inf
+    found = separation(normal.tolist(), adversarial.tolist(), source.tolist(), seed)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(7, size=7) for _ in range(60)]
+    resampled = reference.bootstrap_auroc(normal, adversarial, source, drawn)
+    assert found.auroc == pytest.approx(auroc(normal, adversarial))
+    np.testing.assert_allclose([found.low, found.high], np.quantile(resampled, [0.025, 0.975]), rtol=1e-12)
+    assert found.n == 11
+
+
+def test_an_interval_narrows_with_more_sources_and_is_none_without_scores():
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (20, 320):
+        found = separation(rng.normal(size=count).tolist(), (rng.normal(size=count) + 1).tolist(), range(count))
+        widths.append(found.high - found.low)
+        assert found.low <= found.auroc <= found.high
+    assert widths[1] < 0.5 * widths[0]
+    assert DRAWS == 2000
+    nothing = separation([float("nan")], [1.0], [0])
+    assert math.isnan(nothing.auroc)
+    assert math.isnan(nothing.low)
