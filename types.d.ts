@@ -46,6 +46,7 @@ interface View {
   replacement: string;
   steps: Step[];
   at: number;
+  margins: number[] | null;
 }
 
 /** What an answer changes of the view (`changes` of callbacks/view/state.py). */

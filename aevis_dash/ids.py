@@ -39,6 +39,7 @@ TOUR_BUTTON = "tour-button"
 
 SCORES = "scores"
 RANGE = "score-range"
+MARGINS = "margin-range"
 ONLY_MISCLASSIFIED = "only-misclassified"
 CLASS_FROM = "class-from"
 CLASS_TO = "class-to"

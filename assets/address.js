@@ -26,6 +26,7 @@
     ["example", "target", "method", "share", "layer", "map"].forEach((name) => (fields[name] = view[name]));
     fields.area = areaText(view.area);
     fields.maps = view.maps.join(",");
+    fields.margins = (view.margins || []).join(",");
     fields.steps = view.steps.map(stepText).join("~");
     LISTS.forEach((name) => (fields[name] = view[name].map(quoted).join("~")));
     Object.keys(plain).forEach((name) => (fields[name] = view[name] === plain[name] ? "" : view[name]));

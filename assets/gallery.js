@@ -93,7 +93,20 @@
     return open ? given : window.dash_clientside.no_update;
   }
 
+  // The range of margins is a field of the view; all of them are none, as on a new page.
+  const { add, edit, show, shown } = window.dash_clientside.controls;
+  const all = () => ["min", "max"].map((end) => shown("margin-range", end));
+  /** @param {number[]} chosen @param {View | null} view */
+  function margins(chosen, view) {
+    const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+    const wanted = alike(chosen, all()) ? null : chosen;
+    if (view && chosen && !alike(wanted, view.margins ?? null)) {
+      show(edit(view, { margins: wanted }));
+    }
+  }
+  add({ "margin-range.value": (/** @type {View} */ view) => view.margins || all() });
+
   follow();
   window.dash_clientside.controls.also(mark);
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, asked } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, asked, margins } });
 })();

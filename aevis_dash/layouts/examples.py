@@ -15,7 +15,7 @@ from aevis_dash.layouts.sentences import Sentence, sentences
 @dataclass(frozen=True)
 class ScoreRange:
     """The ends and the step of the slider of scores, the range it begins with, a note on the scores, and what they
-    mean."""
+    mean; and the ends and the step of the slider of margins, which begins with all."""
 
     low: float
     high: float
@@ -23,6 +23,7 @@ class ScoreRange:
     start: tuple[float, float]
     note: str
     meaning: Sentence
+    margins: tuple[float, float, float] = (0.0, 1.0, 0.01)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,17 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
             ),
             html.Div(
                 [
+                    html.Span(
+                        "margin",
+                        className="quiet",
+                        title="by how much the class that adv is taken for is ahead of the source's, in logits",
+                    ),
+                    _margins(*scores.margins),
+                ],
+                className="ranged",
+            ),
+            html.Div(
+                [
                     dcc.Dropdown(_options(classes.sources), id=ids.CLASS_FROM, placeholder="source class"),
                     dcc.Dropdown(_options(classes.taken_for), id=ids.CLASS_TO, placeholder="taken for"),
                 ],
@@ -89,6 +101,19 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
             ),
         ],
         className="panel examples",
+    )
+
+
+def _margins(low: float, high: float, step: float) -> dcc.RangeSlider:
+    return dcc.RangeSlider(
+        id=ids.MARGINS,
+        min=low,
+        max=high,
+        value=[low, high],
+        step=step,
+        marks=None,
+        allow_direct_input=False,
+        tooltip={"placement": "bottom"},
     )
 
 

@@ -75,6 +75,7 @@ VIEWS = st.builds(
     look=st.sampled_from(["maps", "over", "difference"]),
     faces=st.sampled_from(["on", "off"]),
     on=st.sampled_from(["", "source", "target"]),
+    margins=st.none() | st.tuples(st.floats(-9, 9), st.floats(9, 99)),
 ).map(grown)
 
 

@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from dash import dcc
 
-from aevis_dash.callbacks.examples.gallery import FEW, in_range, score_meaning, score_range, with_shown
+from aevis_dash import ids
+from aevis_dash.callbacks.examples.gallery import FEW, has_margin, in_range, score_meaning, score_range, with_shown
+from aevis_dash.config import ScoreParameters
 from aevis_dash.figures.scores import bounds
 from aevis_dash.layouts.examples import ClassChoices, examples_panel
+from aevis_dash.settings import write_settings
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
+from aevis_dash.workspace import Workspace
 
 
 @pytest.mark.parametrize("count", [0, 1, FEW - 1, FEW])
@@ -83,5 +87,58 @@ def test_what_the_score_means_is_said_by_its_figures(drawn_world):
     assert "too few" in score_meaning(FEW - 1, 1.0, 0.96).text
     assert "too few" in score_meaning(40, float("nan"), 0.96).text
     assert score_range(bench).meaning == score_meaning(
-        len(fooled), bench.judging.auroc(judged), bench.judging.score_follows_size(judged)
+        len(fooled), bench.judging.auroc(judged), bench.judging.score_follows_size(judged), bench.judging.score_by
     )
+
+
+@pytest.mark.parametrize("by", ["features", "direction"])
+def test_the_page_says_what_the_score_is_taken_of(world, by):
+    settings = Workspace(world).settings
+    write_settings(world, replace(settings, score=ScoreParameters(by)))
+    found = score_range(open_workbench(world))
+    assert f"score by {by}: AUROC" in found.note
+    of = {"features": "of the head's features.", "direction": "of the direction of the head's features."}
+    assert found.meaning.exact.endswith(f"The score is taken {of[by]}")
+
+
+def test_the_slider_of_margins_spans_them_all_and_restricts_the_cards(drawn_world):
+    bench = open_workbench(drawn_world)
+    judged = bench.judging.judged_examples()
+    values = np.array([e.margin.value for e in judged])
+    low, high, step = score_range(bench).margins
+    assert (low, high, step) == bounds(values)
+    assert all(has_margin(e, [low, high]) and has_margin(e, None) for e in judged)
+    middle = float(np.median(values))
+    assert [has_margin(e, [middle, high]) for e in judged] == (values >= middle).tolist()
+    assert any(value < 0 for value in values), "a failed attack"
+    panel = examples_panel(ClassChoices([], []), score_range(bench))
+    (slider,) = [part for part in panel._traverse() if getattr(part, "id", "") == ids.MARGINS]
+    assert slider.value == [low, high]
+
+
+def gallery(app, **values):
+    """What the gallery answers, by component, when the page holds these values."""
+    output, declared = next(each for each in app.callback_map.items() if f".{ids.COUNT}." in f".{each[0]}")
+    given = {
+        part: [each | {"value": values.get(each["id"])} for each in declared[part]] for part in ("inputs", "state")
+    }
+    outputs = [{"id": each.component_id, "property": each.component_property} for each in declared["output"]]
+    asked = given | {"output": output, "outputs": outputs, "changedPropIds": []}
+    return app.server.test_client().post("/_dash-update-component", json=asked).json["response"]
+
+
+def test_a_card_tells_the_margin_and_the_range_of_margins_narrows_the_gallery(drawn_world):
+    bench = open_workbench(drawn_world)
+    app = create_app(bench)
+    judged = {e.example.id: e for e in bench.judging.judged_examples()}
+    fooled = [e for e in judged.values() if e.misclassified]
+    middle = float(np.median([e.margin.value for e in fooled]))
+    said = {}
+    for margins in (None, [middle, 1e3]):
+        values = {ids.RANGE: [-1e9, 1e9], ids.MARGINS: margins, ids.ONLY_MISCLASSIFIED: True}
+        said[str(margins)] = gallery(app, **values)
+    cards = said["None"][ids.CARDS]["data"]
+    assert all(f"· margin {judged[card['id']].margin}" in card["lines"][2] for card in cards)
+    wide = [e for e in fooled if e.margin.value >= middle]
+    assert said[str([middle, 1e3])][ids.COUNT]["children"].startswith(f"{len(wide)} of {len(judged)} examples")
+    assert {card["id"] for card in said[str([middle, 1e3])][ids.CARDS]["data"]} <= {e.example.id for e in wide}

@@ -8,6 +8,7 @@ from dash import Dash, Input, Output, State, ctx, no_update
 from aevis_dash import ids, pairs
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.examples.divergences import narrow
+from aevis_dash.config import DIRECTION, FEATURES
 from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
@@ -37,6 +38,7 @@ def register(app: Dash, bench: Workbench) -> None:
         },
         inputs={
             "between": Input(ids.RANGE, "value"),
+            "margins": Input(ids.MARGINS, "value"),
             "filters": {
                 "only_misclassified": Input(ids.ONLY_MISCLASSIFIED, "value"),
                 "class_from": Input(ids.CLASS_FROM, "value"),
@@ -49,14 +51,14 @@ def register(app: Dash, bench: Workbench) -> None:
         },
         state={"known": State(ids.EXAMPLES, "data"), "view": State(ids.VIEW, "data")},
     )
-    def show_examples(between, filters, picked, _compared, colours, arrived, known, view):
+    def show_examples(between, margins, filters, picked, _compared, colours, arrived, known, view):
         """Draw the gallery. The example that a link opens is among the cards, whatever the slider and the filters
         say."""
         judged, among = bench.judging.judged_examples(), narrow(bench, picked)
         chosen = [
             e
             for e in judged
-            if (among is not None or in_range(e, between))
+            if (among is not None or (in_range(e, between) and has_margin(e, margins)))
             and (among is None or e.example.id in among)
             and (e.misclassified or not filters["only_misclassified"])
             and filters["class_from"] in (None, e.source.label)
@@ -93,24 +95,30 @@ def score_range(bench: Workbench) -> ScoreRange:
     fooled = [e.score for e in judged if e.misclassified and np.isfinite(e.score)]
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.judging.auroc(judged)
-    note = so_many(len(judged), "example") + (f", score AUROC {auroc:.2f}" if np.isfinite(auroc) else "")
-    meaning = score_meaning(len(fooled), auroc, bench.judging.score_follows_size(judged))
-    return ScoreRange(low, high, step, (start[0], start[1]), note, meaning)
+    by = bench.judging.score_by
+    note = so_many(len(judged), "example") + (f", score by {by}: AUROC {auroc:.2f}" if np.isfinite(auroc) else "")
+    meaning = score_meaning(len(fooled), auroc, bench.judging.score_follows_size(judged), by)
+    margins = bounds(np.array([e.margin.value for e in judged]))
+    return ScoreRange(low, high, step, (start[0], start[1]), note, meaning, margins)
 
 
-def score_meaning(count: int, auroc: float, follows: float) -> Sentence:
+def score_meaning(count: int, auroc: float, follows: float, by: str = FEATURES) -> Sentence:
     """What the adversarial scores mean on this set of examples, in a sentence.
 
     Args:
         count: the number of misclassified adversarials.
         auroc: how well their scores tell them from their sources.
         follows: the rank correlation of their scores with the norm of the head's input.
+        by: what the score is taken of, one of SCORES_BY.
     """
+    of = "the direction of the head's features" if by == DIRECTION else "the head's features"
     if count < FEW or not np.isfinite(auroc) or not np.isfinite(follows):
-        return Sentence("There are too few examples here to say what the adversarial score tells.")
+        return Sentence(
+            "There are too few examples here to say what the adversarial score tells.", f"The score is taken of {of}."
+        )
     facts = (
         f"{count} misclassified adversarials: AUROC {auroc:.2f} against their sources, rank correlation {follows:.2f} "
-        "of the score with the size of the head's features."
+        f"of the score with the size of the head's features. The score is taken of {of}."
     )
     if follows >= OVERSHOOT:
         told = "At this attack strength the adversarial score mostly measures how far the attack overshoots."
@@ -145,6 +153,11 @@ def in_range(example: JudgedExample, between: list[float]) -> bool:
     return not np.isfinite(example.score) or between[0] <= example.score <= between[1]
 
 
+def has_margin(example: JudgedExample, between: list[float] | None) -> bool:
+    """Whether an example's margin, or the bound that is known of it, lies in the range; None for all margins."""
+    return between is None or between[0] <= example.margin.value <= between[1]
+
+
 def _card(bench: Workbench, judged: JudgedExample) -> Card:
     example, names = judged.example, bench.class_names
     source, adversarial = names[judged.source.label], names[judged.adversarial.label]
@@ -159,7 +172,7 @@ def _card(bench: Workbench, judged: JudgedExample) -> Card:
         lines=(
             f"{source} {judged.source.confidence:.0%}",
             f"→ {adversarial} {judged.adversarial.confidence:.0%}",
-            _score(judged.score),
+            f"{_score(judged.score)} · margin {judged.margin}",
             pairs.size_in_words(judged.perturbation),
         ),
         warnings=tuple(sentence for sentence in (why, excess) if sentence),

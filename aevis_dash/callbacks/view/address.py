@@ -47,6 +47,7 @@ def from_search(search: str) -> View:
     named |= {k: [unquote(text) for text in fields[k].split("~")] for k in LISTS if k in fields}
     named |= {k: received.read_number(fields[k], k) for k in ("map", "at") if k in fields}
     named |= {"share": _share(fields["share"])} if "share" in fields else {}
+    named |= {"margins": received.read_span(fields["margins"], "margins")} if "margins" in fields else {}
     named |= {
         "area": area_from_text(fields.get("area", "")),
         "maps": received.read_numbers(fields.get("maps", ""), "maps"),

@@ -24,7 +24,7 @@ CHOICES = {
 `choose`), and the field sets the control."""
 CLEARED = {ids.WHOLE_MAP: "area"}
 """The buttons that clear a field of the view."""
-CONTROLS = (*CHOICES, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS)
+CONTROLS = (*CHOICES, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS, ids.MARGINS)
 """The controls that are set from the view in the browser. An answer of the server would come late and undo a choice."""
 
 
@@ -50,6 +50,12 @@ def register(app: Dash) -> None:
         ClientsideFunction("controls", "choose"),
         *(Input(name, "value") for name in CHOICES),
         *(Input(name, "n_clicks") for name in CLEARED),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("gallery", "margins"),
+        Input(ids.MARGINS, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )

@@ -45,6 +45,19 @@ def share(value: Any, name: str) -> float:
     return float(value)
 
 
+def span(value: Any, name: str) -> tuple[float, float] | None:
+    """The lower and the upper end of a range of finite numbers; None for None."""
+    if value is None:
+        return None
+    ends = sequence(value, name, 2)
+    if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
+        raise _refusal(name, "no range, which has two ends")
+    low, high = ends
+    if not -LARGEST < low <= high < LARGEST:
+        raise _refusal(name, f"no range: it begins at {low} and ends at {high}")
+    return float(low), float(high)
+
+
 def sequence(value: Any, name: str, most: int) -> Sequence[Any]:
     """The value where it is a list of at most `most` values."""
     if not isinstance(value, list | tuple) or len(value) > most:
@@ -104,6 +117,14 @@ def read_number(text: str, name: str) -> int:
 def read_numbers(text: str, name: str) -> tuple[int, ...]:
     """Whole numbers, read as a link writes them; none for an empty text."""
     return tuple(read_number(each, name) for each in text.split(",")) if text else ()
+
+
+def read_span(text: str, name: str) -> tuple[float, ...]:
+    """The ends of a range, read as a link writes them."""
+    try:
+        return tuple(float(end) for end in text.split(","))
+    except ValueError:
+        raise unreadable(name, text, "two numbers with a comma between them") from None
 
 
 def unreadable(name: str, text: str, expected: str) -> AevisError:

@@ -80,6 +80,7 @@ class View:
         replacement: what replaces them, one of REPLACEMENTS.
         steps: the trail, a tree of steps.
         at: the number of the step that led here; -1 for none.
+        margins: the lower and the upper end of the margins of the examples that are listed; None for all.
     """
 
     example: str | None = None
@@ -109,6 +110,7 @@ class View:
     replacement: str = "source"
     steps: tuple[Step, ...] = ()
     at: int = -1
+    margins: tuple[float, float] | None = None
 
     def but(self, **changes: Any) -> "View":
         """This view with some fields changed and all others as they are."""
@@ -194,6 +196,7 @@ def from_data(data: Mapping[str, Any] | None) -> View:
         known["share"] = received.share(known["share"], "share")
     if known.get("map") is not None:
         known["map"] = received.number(known["map"], "map")
+    known["margins"] = received.span(known.get("margins"), "margins")
     known["area"] = received.area(known.get("area"), "area")
     known |= {name: received.texts(known.get(name, ()), name) for name in LISTS}
     known["maps"] = received.numbers(known.get("maps", ()), "maps")
