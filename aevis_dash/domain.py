@@ -331,6 +331,12 @@ class Margin:
         """Tell whether the margin is certainly at least so large, up to the rounding of 32-bit probabilities."""
         return self.kind is not MarginKind.AT_MOST and self.value >= least - _MARGIN_ROUNDING
 
+    @property
+    def reversed(self) -> "Margin":
+        """The margin seen from the other side."""
+        kinds = {MarginKind.AT_LEAST: MarginKind.AT_MOST, MarginKind.AT_MOST: MarginKind.AT_LEAST}
+        return Margin(-self.value, kinds.get(self.kind, self.kind))
+
     def __str__(self) -> str:
         sign = {MarginKind.EXACT: "", MarginKind.AT_LEAST: ">", MarginKind.AT_MOST: "<"}[self.kind]
         return f"{sign}{self.value:.2f}"
@@ -535,6 +541,14 @@ class JudgedExample:
         logit of the source's class. Where it is misclassified that is the predicted class's logit less the source's.
         """
         return self.adversarial.margin(self.source.label)
+
+    @property
+    def attack_margin(self) -> Margin:
+        """The margin that the attack aims at: `margin`, or where it has a target class by how much the target's logit
+        is ahead of the largest other one.
+        """
+        aim = self.example.target_label
+        return self.margin if aim is None else self.adversarial.margin(aim).reversed
 
     @property
     def exceeds(self) -> bool:

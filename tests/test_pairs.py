@@ -392,3 +392,12 @@ def test_an_examples_margin_is_that_of_its_adversarial_over_the_sources_class():
     assert judged.margin.value == pytest.approx(np.log(6))
     still = dataclasses.replace(judged, adversarial=source)
     assert still.margin.value == pytest.approx(np.log(2 / 7)), "negative where the attack failed"
+    assert judged.attack_margin == judged.margin
+    to_last, to_middle = (
+        dataclasses.replace(judged, example=dataclasses.replace(example, target_label=aim)) for aim in (2, 1)
+    )
+    assert to_last.attack_margin.value == pytest.approx(np.log(2)), "over the largest other class, the source's or not"
+    assert to_middle.attack_margin.value == pytest.approx(-np.log(2))
+    far = Prediction(np.array([1.0, 0.0, 0.0], np.float32)).margin(1)
+    assert (far.kind, far.reversed.kind) == ("at least", "at most")
+    assert far.reversed.reversed == far

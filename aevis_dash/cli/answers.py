@@ -34,8 +34,8 @@ def attack_facts(bench: Workbench, judged: JudgedExample, margin: float | None =
         margin: the margin that the attack had to reach, in logits; None where it did not have to reach any.
     """
     fooled = judged.outcome is Outcome.MISCLASSIFIED
-    reached = margin is None or judged.margin.reaches(margin)
-    short = "" if reached else f"its margin of {judged.margin} is below the {margin:g} asked for"
+    reached = margin is None or judged.attack_margin.reaches(margin)
+    short = "" if reached else f"its margin of {judged.attack_margin} is below the {margin:g} asked for"
     return {
         "example": judged.example.id,
         "source": bench.class_names[judged.source.label],
