@@ -53,16 +53,15 @@ class AttackParameters:
     """The parameters of an attack within an l_inf ball; lengths are in grey levels of 255.
 
     The attack is MI-FGSM (Dong et al., CVPR 2018) or PGD (Madry et al., ICLR 2018), which has a random start and no
-    momentum. An epsilon below 0.5 would leave every stored pixel as it was; `core.attack.quantise` says what is stored
-    with one below 1. With more than 1000 steps a step of a small epsilon would come near the rounding error of 32-bit
-    numbers. Dong et al. try mu from 0 to 2.
+    momentum. `core.attack.quantise` says what an 8-bit image carries of an epsilon below 1. With more than 1000 steps a
+    step of a small epsilon would come near the rounding error of 32-bit numbers. Dong et al. try mu from 0 to 2.
     """
 
     epsilon: float = _parameter(
         8.0,
-        "largest change of a pixel, in grey levels of 255; below 1 a pixel is stored one level off where it was "
-        "changed by half a level or more",
-        at_least=0.5,
+        "largest change of a pixel, in grey levels of 255; below 1 that share of the values at most is stored one "
+        "level off",
+        at_least=0.01,
         at_most=255,
     )
     steps: int = _parameter(10, "number of steps, at most where the attack stops", at_least=1, at_most=1000)
@@ -83,7 +82,9 @@ class AttackParameters:
         "how far the wrong class has to be ahead of the right one for a stop, in logits; 0: the first success",
         at_most=1000,
     )
-    seed: int = _parameter(0, "pgd: of the random start", at_most=2**32 - 1)
+    seed: int = _parameter(
+        0, "of pgd's random start, and of which values move with an epsilon below 1", at_most=2**32 - 1
+    )
 
     @property
     def bound(self) -> float:

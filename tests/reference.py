@@ -122,13 +122,13 @@ def pgd_step(source, current, gradient, epsilon, alpha, region=None):
     return moved
 
 
-def half_level_rounding(pixels, source):
-    """Grey levels: the source's, one higher or lower where the pixel was changed by half a level or more that way."""
+def stochastic_rounding(pixels, source, thresholds):
+    """Grey levels: the source's, one higher or lower where the pixel's change that way reaches its threshold."""
     stored = source.copy()
     for at in np.ndindex(source.shape):
-        if pixels[at] - source[at] >= 0.5:
+        if pixels[at] - source[at] >= thresholds[at]:
             stored[at] = source[at] + 1
-        elif source[at] - pixels[at] >= 0.5:
+        elif source[at] - pixels[at] >= thresholds[at]:
             stored[at] = source[at] - 1
     return stored
 

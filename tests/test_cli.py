@@ -375,7 +375,7 @@ def test_attack_finds_the_smallest_epsilon_and_attacks_by_pgd(document, world):
         (["--epsilons", "1,2"], "--epsilons are those that --smallest tries"),
         (["--margin", "1", "--no-stop"], "--no-stop takes all steps"),
         (["--smallest", "--no-stop"], "--no-stop takes all steps"),
-        (["--epsilon", "0.4"], "epsilon = 0.4 is too small. It must be at least 0.5"),
+        (["--epsilon", "0.004"], "epsilon = 0.004 is too small. It must be at least 0.01"),
         (["--margin", "-1"], "margin = -1.0 is too small"),
     ],
 )
@@ -383,11 +383,11 @@ def test_attacks_that_contradict_themselves_are_refused(refused, drawn_world, ar
     assert words in refused("attack", drawn_world, *argv)
 
 
-@pytest.mark.parametrize("text", ["", "a", "0.4", "1,256", "nan", "1,,2"])
+@pytest.mark.parametrize("text", ["", "a", "0.004", "1,256", "nan", "1,,2"])
 def test_what_are_no_epsilons_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         make_parser().parse_args(["attack", "x", "--smallest", "--epsilons", text])
-    assert "no epsilons; give numbers from 0.5 to 255" in capsys.readouterr().err
+    assert "no epsilons; give numbers from 0.01 to 255" in capsys.readouterr().err
 
 
 def test_attack_by_class_leaves_out_images_of_the_target(document, refused, world):
@@ -655,7 +655,7 @@ def test_methods_and_sizes_that_do_not_exist_are_refused(refused, drawn_world, o
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 0.5."),
+        (["--epsilon", "-1"], "epsilon = -1.0 is too small. It must be at least 0.01."),
         (["--epsilon", "inf"], "inf is not a finite number"),
         (["--steps", "0"], "steps = 0 is too small. It must be at least 1."),
         (["--momentum", "-2"], "momentum = -2.0 is too small"),

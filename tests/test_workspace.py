@@ -411,7 +411,7 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "share", 7, "share = 7 is too large. It must be at most 1"),
         (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
-        (AttackParameters, "epsilon", -8.0, "at least 0.5"),
+        (AttackParameters, "epsilon", -8.0, "at least 0.01"),
         (AttackParameters, "attack", "fgsm", "there is no attack 'fgsm'. Choose one of: mi-fgsm, pgd"),
         (AttackParameters, "stop", 1, "1 is not of type bool. Mend the value of 'stop'"),
         (AttackParameters, "steps", True, "True is not of type int"),

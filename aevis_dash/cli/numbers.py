@@ -47,14 +47,14 @@ def count(most: int, least: int = 1) -> Callable[[str], int]:
 
 
 def epsilons(text: str) -> tuple[float, ...]:
-    """Lengths in grey levels of 255 with commas between them, each from 0.5 to 255."""
+    """Lengths in grey levels of 255 with commas between them, each from 0.01 to 255."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or not all(0.5 <= value <= 255 for value in values):
+    if not values or not all(0.01 <= value <= 255 for value in values):
         raise argparse.ArgumentTypeError(
-            f"{text!r} are no epsilons; give numbers from 0.5 to 255 with commas between them"
+            f"{text!r} are no epsilons; give numbers from 0.01 to 255 with commas between them"
         )
     return values
 

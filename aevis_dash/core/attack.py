@@ -9,7 +9,7 @@ the attack has a target class the target's logit less the largest other one (Car
 
 import math
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -20,9 +20,8 @@ from aevis_dash.config import ATTACKS, PGD, AttackParameters, Progress, silent
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError
 
-HALF = 0.5 - 1e-3
-"""The change in grey levels from which an epsilon below 1 moves a stored pixel: half a level, less the rounding error
-of 32-bit numbers."""
+LEAST = 0.01
+"""The least epsilon, in grey levels of 255: with less not one value in a hundred would be stored otherwise."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class _Batch:
         momentum: the accumulated gradient, (b, 3, H, W).
         label: the class to get away from, or with a target to get to, int (b,).
         free: the pixels that may change, bool (b, 1, H, W).
+        thresholds: from which change on a value moves where epsilon is below 1, (b, 3, H, W); see `quantise`.
     """
 
     places: Tensor
@@ -72,6 +72,7 @@ class _Batch:
     momentum: Tensor
     label: Tensor
     free: Tensor
+    thresholds: Tensor
 
     def part(self, chosen: Tensor) -> "_Batch":
         """The chosen ones of the images, bool (b,)."""
@@ -107,7 +108,7 @@ def perturb(
         The attacked images, in the order of the images.
 
     Raises:
-        AevisError: there is no such attack, epsilon is below half a grey level, there are no steps, or the model gives
+        AevisError: there is no such attack, epsilon is below LEAST, there are no steps, or the model gives
             NaN.
         ValueError: the region does not have the shape of the images, or is not bool.
     """
@@ -149,7 +150,29 @@ def _begin(
         noise = np.stack([random_start(image, parameters) for image in images])
         moved = (x + torch.from_numpy(noise).movedim(-1, 1).to(x)).clamp(0, 1)
         current = torch.where(free, moved, x)
-    return _Batch(torch.arange(len(x), device=x.device), x, current, torch.zeros_like(x), label, free)
+    drawn = np.stack([thresholds(image, parameters) for image in images])
+    levels = torch.from_numpy(drawn).movedim(-1, 1).to(x)
+    return _Batch(torch.arange(len(x), device=x.device), x, current, torch.zeros_like(x), label, free, levels)
+
+
+def thresholds(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
+    """Draw the changes from which on the values of an image move where epsilon is below 1 (see `quantise`).
+
+    They are uniform from 0 to 1 and drawn once for an image, by the seed and the image's own bytes, so that a value
+    that has moved stays moved while its change grows.
+
+    Args:
+        image: an 8-bit image, (H, W, 3).
+        parameters: the seed of the attack.
+
+    Returns:
+        Changes in grey levels, (H, W, 3).
+    """
+    return _random(image, parameters, 1).uniform(0, 1, image.shape)
+
+
+def _random(image: np.ndarray, parameters: AttackParameters, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([parameters.seed, zlib.crc32(np.ascontiguousarray(image).tobytes()), purpose])
 
 
 def random_start(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
@@ -162,8 +185,7 @@ def random_start(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
     Returns:
         The noise that is added to pixels from 0 to 1, (H, W, 3).
     """
-    rng = np.random.default_rng([parameters.seed, zlib.crc32(np.ascontiguousarray(image).tobytes())])
-    return rng.uniform(-1, 1, image.shape) * parameters.epsilon / 255
+    return _random(image, parameters, 0).uniform(-1, 1, image.shape) * parameters.epsilon / 255
 
 
 def _step(classifier: Classifier, batch: _Batch, parameters: AttackParameters, targeted: bool) -> _Batch:
@@ -172,14 +194,14 @@ def _step(classifier: Classifier, batch: _Batch, parameters: AttackParameters, t
         current, momentum = pgd_step(batch.x, batch.current, gradient, parameters, batch.free), batch.momentum
     else:
         current, momentum = momentum_step(batch.x, batch.current, batch.momentum, gradient, parameters, batch.free)
-    return _Batch(batch.places, batch.x, current, momentum, batch.label, batch.free)
+    return replace(batch, current=current, momentum=momentum)
 
 
 def _judged(
     classifier: Classifier, batch: _Batch, parameters: AttackParameters, targeted: bool, step: int
 ) -> list[Attacked]:
     """What the classifier says of the images as they would be stored after this step."""
-    stored = quantise(batch.current, batch.x, parameters.epsilon)
+    stored = quantise(batch.current, batch.x, parameters.epsilon, batch.thresholds)
     logits = [_logits(classifier, pixels) for pixels in (stored.to(batch.x.dtype) / 255, batch.current)]
     fooled, unrounded = ((each.argmax(1) == batch.label) == targeted for each in logits)
     margin = margins(logits[0], batch.label, targeted)
@@ -294,29 +316,41 @@ def _moved(x: Tensor, current: Tensor, sign: Tensor, parameters: AttackParameter
     return torch.where(free, moved.clamp(x - epsilon, x + epsilon).clamp(0, 1), current)
 
 
-def quantise(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
+def quantise(pixels: Tensor, x: Tensor, epsilon: float, levels: Tensor | None = None) -> Tensor:
     """Find the 8-bit images that are nearest to some attacked ones and still within `epsilon` of their sources.
 
-    An 8-bit image cannot carry an epsilon below 1. With one from 0.5 to 1 a pixel is stored one grey level off its
-    source, on the side to which it was changed, where it was changed by half a level or more, and as it was elsewhere.
-    So with an epsilon of 0.5 exactly those pixels move that reached the edge of the ball. The stored change is up to 1
-    grey level (`AttackParameters.bound`), and it is never told to be less.
+    An 8-bit image cannot carry an epsilon below 1, and to the nearest level it would be all or nothing. There the
+    change of each value is rounded at random instead (stochastic rounding): a value that was changed by c levels is
+    stored one level off its source, on that side, where |c| is at least its threshold, which is uniform from 0 to 1.
+    So it moves with the chance |c|, the mean of the stored change is that of the attack, and at most about the share
+    epsilon of the values moves. The stored change is 1 grey level all the same (`AttackParameters.bound`), and it is
+    never told to be less.
 
     Args:
         pixels: attacked images, from 0 to 1, (B, 3, H, W).
         x: their sources, 8-bit values divided by 255, (B, 3, H, W).
         epsilon: the largest change allowed, in grey levels of 255.
+        levels: the thresholds, in grey levels, (B, 3, H, W); used where epsilon is below 1, and needed there.
 
     Returns:
         Grey levels from 0 to 255, uint8 (B, 3, H, W).
+
+    Raises:
+        ValueError: epsilon is below 1 and there are no thresholds.
     """
     source, reach = (x * 255).round(), math.floor(epsilon)
-    if epsilon < 1:
-        change = pixels * 255 - source
-        near = source + torch.where(change.abs() >= HALF, change.sign(), torch.zeros_like(change))
-    else:
+    if epsilon >= 1:
         near = (pixels * 255).round().clamp(source - reach, source + reach)
+    elif levels is None:
+        raise ValueError(f"an epsilon of {epsilon:g} is rounded by thresholds, and none are given")
+    else:
+        change = pixels * 255 - source
+        near = source + torch.where(change.abs() >= levels.clamp_min(_NOTHING), change.sign(), 0.0)
     return near.clamp(0, 255).to(torch.uint8)
+
+
+_NOTHING = 1e-3
+"""The change in grey levels below which a value counts as unchanged, above the rounding error of 32-bit numbers."""
 
 
 def _check(parameters: AttackParameters) -> None:
@@ -325,11 +359,11 @@ def _check(parameters: AttackParameters) -> None:
             f"There is no attack {parameters.attack!r}. Choose one of: {', '.join(ATTACKS)}, in the [attack] table of "
             "workspace.toml or by --attack."
         )
-    if not parameters.epsilon >= 0.5 or parameters.steps < 1:
+    if not parameters.epsilon >= LEAST or parameters.steps < 1:
         raise AevisError(
-            f"The attack needs an epsilon of at least 0.5 grey levels of 255, as less is rounded away, and at least 1 "
-            f"step, not epsilon {parameters.epsilon:g} and {parameters.steps} steps. Mend the [attack] table of "
-            "workspace.toml or the options."
+            f"The attack needs an epsilon of at least {LEAST:g} grey levels of 255, as less is rounded away, and at "
+            f"least 1 step, not epsilon {parameters.epsilon:g} and {parameters.steps} steps. Mend the [attack] table "
+            "of workspace.toml or the options."
         )
 
 

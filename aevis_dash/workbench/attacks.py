@@ -47,7 +47,8 @@ class _Plan:
         """What the results depend on beside the image, for the store's key."""
         p = self.parameters
         plain = {field.name: field.default for field in fields(p)}
-        unused = {"seed"} if p.attack != PGD else {"momentum"}
+        draws = p.attack == PGD or min(self.epsilons or (p.epsilon,)) < 1
+        unused = (set() if draws else {"seed"}) | ({"momentum"} if p.attack == PGD else set())
         unused |= set() if p.stop else {"margin"}
         told = {
             name: value

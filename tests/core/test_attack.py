@@ -20,6 +20,7 @@ from aevis_dash.core.attack import (
     quantise,
     random_start,
     step_length,
+    thresholds,
 )
 from aevis_dash.domain import AevisError
 
@@ -168,7 +169,7 @@ def test_an_image_alone_is_attacked_as_in_a_batch():
     "parameters",
     [
         AttackParameters(epsilon=0.0),
-        AttackParameters(epsilon=0.49),
+        AttackParameters(epsilon=0.009),
         AttackParameters(epsilon=-1.0),
         AttackParameters(epsilon=float("nan")),
         AttackParameters(steps=0),
@@ -176,7 +177,7 @@ def test_an_image_alone_is_attacked_as_in_a_batch():
     ids=str,
 )
 def test_bad_parameters_are_refused(parameters):
-    with pytest.raises(AevisError, match=r"epsilon of at least 0\.5 grey levels"):
+    with pytest.raises(AevisError, match=r"epsilon of at least 0\.01 grey levels"):
         perturb(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), parameters)
 
 
@@ -260,32 +261,44 @@ def test_the_label_under_noise_is_that_of_every_copy_one_grey_level_off():
 # Below one grey level
 
 
-@pytest.mark.parametrize("epsilon", [0.5, 0.7, 0.99])
-def test_an_epsilon_below_1_moves_the_pixels_that_were_changed_by_half_a_level(epsilon):
+@pytest.mark.parametrize("epsilon", [0.1, 0.5, 0.99])
+def test_an_epsilon_below_1_moves_the_values_whose_change_reaches_their_threshold(epsilon):
     rng = np.random.default_rng(0)
-    source = rng.integers(0, 256, (3, 5, 5)).astype(np.float64)
-    change = rng.choice([-epsilon, -0.5, -0.49, -0.2, 0.0, 0.2, 0.49, 0.5, epsilon], source.shape)
-    pixels = np.clip(source + change, 0, 255)
-    found = quantise(torch.from_numpy(pixels / 255)[None], torch.from_numpy(source / 255)[None], epsilon)[0]
-    np.testing.assert_array_equal(found, reference.half_level_rounding(pixels, source))
-    moved = np.abs(found.numpy().astype(int) - source)
-    assert moved.max() == 1
-    assert 0.2 < moved.mean() < 0.6
+    source = rng.integers(0, 256, (3, 40, 40)).astype(np.float64)
+    pixels = np.clip(source + rng.choice([-1, -0.5, 0.0, 0.2, 1], source.shape) * epsilon, 0, 255)
+    levels = rng.uniform(0.01, 1, source.shape)
+    tensors = [torch.from_numpy(each)[None] for each in (pixels / 255, source / 255)]
+    found = quantise(*tensors, epsilon, torch.from_numpy(levels)[None])[0]
+    np.testing.assert_array_equal(found, reference.stochastic_rounding(pixels, source, levels))
+    moved = found.numpy().astype(int) - source
+    assert np.abs(moved).max() == 1
+    assert np.abs(moved).mean() <= epsilon
+    np.testing.assert_allclose(moved.mean(), (pixels - source).mean(), atol=0.02, err_msg="the mean change is kept")
+    with pytest.raises(ValueError, match="rounded by thresholds"):
+        quantise(*tensors, epsilon)
 
 
-def test_with_32_bits_an_epsilon_of_a_half_moves_what_reached_the_edge_of_the_ball():
-    source = torch.arange(1, 255, dtype=torch.float32) / 255
-    p = AttackParameters(epsilon=0.5, steps=10)
-    free = torch.ones(1, 1, 1, 254, dtype=torch.bool)
-    x = source.expand(1, 3, 1, 254)
-    straight, momentum = x, torch.zeros_like(x)
-    for _ in range(10):
-        straight, momentum = momentum_step(x, straight, momentum, torch.ones_like(x), p, free)
-    turned = x
-    for step in range(10):
-        turned = pgd_step(x, turned, torch.full_like(x, -1.0 if step == 4 else 1.0), p)
-    assert torch.equal(quantise(straight, x, 0.5)[0, 0, 0], torch.arange(2, 256, dtype=torch.uint8))
-    assert torch.equal(quantise(turned, x, 0.5)[0, 0, 0], torch.arange(1, 255, dtype=torch.uint8))
+def test_thresholds_are_uniform_by_the_seed_and_each_images_own():
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    first, other = (thresholds(image, AttackParameters()) for image in images)
+    np.testing.assert_allclose(np.quantile(first, [0, 0.25, 0.5, 0.75, 1]), [0, 0.25, 0.5, 0.75, 1], atol=0.03)
+    assert not np.allclose(first, other)
+    assert not np.allclose(first, thresholds(images[0], AttackParameters(seed=1)))
+    np.testing.assert_array_equal(first, thresholds(images[0], AttackParameters(epsilon=0.5)))
+
+
+def test_with_an_epsilon_below_1_more_values_move_from_step_to_step_and_none_outside_the_region():
+    c = hand_wired.classifier(hand_wired.random_net(1))
+    images = np.random.default_rng(3).integers(1, 255, (2, 8, 8, 3), dtype=np.uint8)
+    region = np.random.default_rng(1).random((2, 8, 8)) < 0.7
+    p = AttackParameters(0.5, step=0.05)
+    moved = []
+    for steps in (1, 4, 10):
+        results = perturb(c, images, dataclasses.replace(p, steps=steps), region=region)
+        change = np.stack([r.image for r in results]).astype(int) - images
+        assert not change[~region].any()
+        moved.append(np.abs(change[region]).mean())
+    np.testing.assert_allclose(moved, [0.05, 0.2, 0.5], atol=0.08)
 
 
 @pytest.mark.parametrize("attack", [MI_FGSM, PGD])
