@@ -959,8 +959,8 @@ def test_names_that_do_not_exist_are_refused(refused, world):
         assert "is neither a class name nor an index from 0 to 9" in said
     assert "--target is empty" in refused("attack", world, "--target", "")
     for option, value, words in [
-        ("--epsilon", "0", "epsilon = 0.0 is too small. It must be at least 1"),
-        ("--epsilon", "0.5", "epsilon = 0.5 is too small. It must be at least 1"),
+        ("--epsilon", "0", "epsilon = 0.0 is too small. It must be at least 0.01"),
+        ("--epsilon", "0.005", "epsilon = 0.005 is too small. It must be at least 0.01"),
         ("--epsilon", "1e308", "epsilon = 1e+308 is too large. It must be at most 255"),
         ("--epsilon", "nan", "nan is not a finite number"),
         ("--steps", "1001", "steps = 1001 is too large. It must be at most 1000"),
