@@ -51,10 +51,12 @@ class PartOverlaps:
 class _Order:
     """The order in which the reference images are seen.
 
-    `places` are their places in the workspace's table. `digests` are those of the first 1, 2, ... of them. `parts` is a
-    digest of what is known of their parts, "" where nothing is.
+    `files` are the names of all images as the table had them when the order was made: it may change meanwhile. `places`
+    are the places in that table in the order in which the images are seen. `digests` are those of the first 1, 2, ...
+    of them. `parts` is a digest of what is known of their parts, "" where nothing is.
     """
 
+    files: tuple[str, ...]
     places: tuple[int, ...]
     digests: tuple[str, ...]
     parts: str
@@ -207,7 +209,7 @@ class Learning:
             places = order.places[learner.seen : learner.seen + size]
             progress(learner.seen / total, f"learned from {learner.seen} of {total} images")
             with turn():
-                learner.see(self._read(places), places)
+                learner.see(self._read(order, places), places)
             if learner.seen % CHECKPOINT == 0 or learner.seen == total:
                 self._keep(order, learner.index(), kept)
                 kept = learner.seen
@@ -219,22 +221,21 @@ class Learning:
             self.store.drop(self._index_key(order, before))
 
     def _dissect(self, order: _Order, index: LearnedIndex, progress: Progress, turn: Turn) -> None:
-        images, parts = self.workspace.images, self.workspace.parts
-        known = list(islice((i for i in order.places if self.workspace.has_parts(images[i].file)), DISSECTED))
+        files, parts = order.files, self.workspace.parts
+        known = list(islice((i for i in order.places if self.workspace.has_parts(files[i])), DISSECTED))
         seen = Dissection(self._classifier, index.activation.value[:, 0], len(parts))
         for first in range(0, len(known), BATCH):
             progress(first / len(known), f"finding the parts that maps detect, {first} of {len(known)} images")
             places = known[first : first + BATCH]
             with turn():
-                numbers = np.stack([self.workspace.part_numbers(images[i].file) for i in places])
-                seen.see(self._read(places), numbers)
+                numbers = np.stack([self.workspace.part_numbers(files[i]) for i in places])
+                seen.see(self._read(order, places), numbers)
         if self.workspace.parts_digest(anew=True) != order.parts:
             raise AevisError("The masks of parts were changed while they were looked at. Give the same command again.")
         self.store.put(self._parts_key(order), PartOverlaps(seen.overlaps()))
 
-    def _read(self, places: Sequence[int]) -> np.ndarray:
-        images = self.workspace.images
-        return self.workspace.read([images[i].file for i in places])
+    def _read(self, order: _Order, places: Sequence[int]) -> np.ndarray:
+        return self.workspace.read([order.files[i] for i in places])
 
     def _order(self) -> _Order:
         listed, parts, known = self.workspace.image_list(), self.workspace.parts_digest(), self._known_order
@@ -242,7 +243,7 @@ class Learning:
             hashes = listed.digests
             places = tuple(sorted(range(len(hashes)), key=hashes.__getitem__))
             digests = accumulate((f"{i} {hashes[i]}" for i in places), _chain, initial="")
-            known = self._known_order = (listed, _Order(places, tuple(islice(digests, 1, None)), parts))
+            known = self._known_order = (listed, _Order(listed.files, places, tuple(islice(digests, 1, None)), parts))
         return known[1]
 
     def _index_key(self, order: _Order, seen: int) -> str:

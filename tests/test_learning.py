@@ -121,6 +121,28 @@ def test_what_it_is_made_of_changes_it(learned, tmp_path, change):
         )
 
 
+@pytest.mark.parametrize("rows", ["reversed", "cut"])
+def test_what_is_learned_is_of_the_images_that_the_table_had_at_the_start(world, learned, often, rows):
+    """The table is changed while images are looked at, and changed back: the index is none of other images."""
+    bench, table = open_workbench(world), world / "images.csv"
+    before = table.read_text()
+    head, *listed = before.splitlines()
+    changed = "\n".join([head, *(listed[::-1] if rows == "reversed" else listed[:5])]) + "\n"
+
+    def change(_share, what):
+        if what.startswith("learned from 16 of"):
+            table.write_text(changed)
+
+    try:
+        bench.learning.learn(change)
+    except AevisError as error:
+        assert "changed" in str(error)  # noqa: PT017 - it may refuse, and must not keep what is wrong
+    table.write_text(before)
+    found, clean = open_workbench(world).learning.learn(), open_workbench(learned).learning.index()
+    np.testing.assert_array_equal(found.activation.image, clean.activation.image)
+    np.testing.assert_allclose(found.activation.value, clean.activation.value, rtol=1e-4)
+
+
 def test_every_batch_waits_for_its_turn(world, often):
     turns = []
 

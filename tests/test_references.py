@@ -225,3 +225,27 @@ def test_a_fork_server_takes_over_only_what_is_complete(many, judged_images):
     third = open_workbench(many)
     third.judging.recall()
     assert judged_images == []
+
+
+@pytest.mark.parametrize("rows", ["moved", "cut"])
+def test_a_table_that_changes_while_images_are_classified_gives_nobody_anothers_label(world, rows):
+    """The labels of sources are looked up in the list of images that the whole answer is about."""
+    examples = world / "examples.csv"
+    lines = [line.split(",") for line in examples.read_text().splitlines()]
+    place = lines[0].index("true_label")
+    examples.write_text(
+        "\n".join(",".join([*line[:place], line[place] * (i == 0), *line[place + 1 :]]) for i, line in enumerate(lines))
+        + "\n"
+    )
+    wanted = [(j.example.id, j.example.true_label, j.outcome) for j in open_workbench(world).judging.judged_examples()]
+    assert len({label for _, label, _ in wanted}) > 1
+    shutil.rmtree(world / "cache")
+    table, bench = world / "images.csv", open_workbench(world)
+    head, *listed = table.read_text().splitlines()
+
+    def change(_share, _what):
+        kept = [*listed[1:], listed[0]] if rows == "moved" else listed[:5]
+        table.write_text("\n".join([head, *kept]) + "\n")
+
+    found = [(j.example.id, j.example.true_label, j.outcome) for j in bench.judging.judged_examples(change)]
+    assert found == wanted

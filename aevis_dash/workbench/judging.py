@@ -178,8 +178,8 @@ class Judging(Part):
         return known
 
     def _judge_examples(self, listed: Sequence[Example], progress: Progress) -> list[JudgedExample]:
-        entries, places = self.workspace.images, self.workspace.image_list().places
-        labels = {e.source: entries[places[e.source]].label for e in listed if e.source in places}
+        normal = self.workspace.image_list()
+        labels = {e.source: normal.entries[normal.places[e.source]].label for e in listed if e.source in normal.places}
         examples = [replace(e, true_label=labels.get(e.source)) if e.true_label is None else e for e in listed]
         adversarial = self._scored([e.adversarial for e in examples], [e.source for e in examples], progress)
         source = self.judge([e.source for e in examples])
