@@ -16,6 +16,8 @@ from aevis_dash.domain import AevisError
 
 MOST, MOST_OF_A_PAGE = 16, 4
 """The number of jobs that may run or wait at once, of all pages and of one page."""
+BESIDE = 2
+"""The number of shared jobs that run at once; others wait."""
 HOURS = 4.0
 """The hours that a job may run where nothing else is said."""
 ABANDONED = 180.0
@@ -137,9 +139,9 @@ class Queue:
     def before(self, job: Job) -> int:
         """The number of jobs that come before a waiting job; 0 for a job that runs or has ended."""
         with self._lock:
-            if job.begun is not None or job.shared:
+            if job.begun is not None:
                 return 0
-            return sum(not other.over and not other.shared for other in self._jobs[: self._jobs.index(job)])
+            return sum(not other.over and other.shared == job.shared for other in self._jobs[: self._jobs.index(job)])
 
     def knows(self, ticket: str) -> bool:
         """Whether the page of a ticket still has to be told how its job ended."""
@@ -226,7 +228,9 @@ class Queue:
     def _next(self) -> list[Job]:
         waiting = [job for job in self._jobs if job.begun is None and not job.over]
         busy = any(job.begun is not None and not job.over and not job.shared for job in self._jobs)
-        return [job for job in waiting if job.shared] + [job for job in waiting if not job.shared and not busy][:1]
+        beside = sum(job.begun is not None and not job.over and job.shared for job in self._jobs)
+        shared = [job for job in waiting if job.shared][: max(0, BESIDE - beside)]
+        return shared + [job for job in waiting if not job.shared and not busy][:1]
 
     def _begin(self, job: Job) -> None:
         try:
@@ -234,7 +238,7 @@ class Queue:
         except psutil.NoSuchProcess:  # it has ended already; its result is there
             job.over = True
             return
-        except (OSError, EOFError, psutil.Error) as error:
+        except Exception as error:  # whatever it is, the thread that starts all jobs must go on
             with self._lock:
                 self._stop(job, f"could not be started ({error})")
             return

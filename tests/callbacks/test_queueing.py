@@ -97,6 +97,19 @@ def test_shared_jobs_run_beside_and_once_for_all(queue, started):
     assert sorted(started.alive()) == ["a", "learn 0"], "one page is still there"
 
 
+def test_few_shared_jobs_run_at_once_and_the_others_wait(queue, started):
+    for name in ("learn", "nulls 1", "nulls 2", "nulls 3"):
+        queue.ask(name, name, f"page of {name}", started.of(name), shared=True)
+    ask(queue, started, "a")
+    queue.tend()
+    assert sorted(started.alive()) == ["a", "learn", "nulls 1"]
+    assert [queue.before(queue.job(name)) for name in ("a", "learn", "nulls 2", "nulls 3")] == [0, 0, 2, 3]
+    started.finish("nulls 1")
+    queue.tend()
+    queue.tend()
+    assert sorted(started.alive()) == ["a", "learn", "nulls 2"]
+
+
 def test_what_is_asked_for_twice_is_one_job(queue, started, clock):
     for page in ("one", "two"):
         queue.ask(page, "work", page, started.of(page))
