@@ -155,6 +155,9 @@ TREE = "tree"
 TREE_PANEL = "tree-panel"
 SUGGEST = "suggest"
 SUGGESTED = "suggested"
+HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED)
+"""Stores of what a job ended with. The job writes it beside (`job_end`), and the browser hands it on, because Dash lets
+no callback that listens to a job's output run while the job does."""
 
 
 def culprit(name: str) -> dict[str, str]:
@@ -215,6 +218,11 @@ def table_row(layer: str, channel: int) -> dict[str, str]:
 def table_column(name: str) -> dict[str, str]:
     """The ID of the button that sorts the layer's table by a column."""
     return {"type": "table-column", "index": name}
+
+
+def job_end(store: str) -> str:
+    """The store that a job writes what it ended with into, which the browser hands on to `store`."""
+    return f"{store}-end"
 
 
 def job(kind: str) -> str:

@@ -120,6 +120,15 @@
     }
   }
 
+  // A job ended: what listens to its outcome is told. It listens to a store of its own, as Dash would hold it back for as
+  // long as the job runs if it listened to what the job writes.
+  function handOn(done) {
+    const from = window.dash_clientside.callback_context.triggered_id;
+    if (done !== null && done !== undefined && typeof from === "string") {
+      setTimeout(() => window.dash_clientside.set_props(from.replace(/-end$/, ""), { data: done }), 0);
+    }
+  }
+
   function theme(dark) {
     const name = dark ? "dark" : "light";
     document.documentElement.setAttribute("data-bs-theme", name);
@@ -162,6 +171,6 @@
   add({ "chosen-maps.value": (view) => view.maps.join(" ") });
   also(link);
   also(news);
-  const ours = { arrive, flipped, land, solved, theme, width, annotate };
+  const ours = { arrive, flipped, handOn, land, solved, theme, width, annotate };
   window.dash_clientside.aevis = Object.assign({}, window.dash_clientside.aevis, ours);
 })();

@@ -74,12 +74,12 @@ def register(app: Dash, manager: Any) -> None:
     add(extract_job, ids.EXTRACTION, ids.DONE, Input(ids.WANTED, "data"))
     add(solve_job, ids.CONTRIBUTIONS, ids.SOLVE_DONE, Input(ids.SOLVE, "data"))
     flipping = (Input(ids.FLIP, "n_clicks"), State(ids.MAPS, "value"), State(ids.VIEW, "data"))
-    add(flip_job, ids.FLIP_BACK, ids.FLIPPED, *flipping)
+    add(flip_job, ids.FLIP_BACK, ids.job_end(ids.FLIPPED), *flipping)
     suggesting = (Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"))
-    add(suggest_job, ids.SEARCH, ids.SUGGESTED, *suggesting, button=ids.SUGGEST)
-    add(compare_job, ids.COMPARISON, ids.COMPARED, Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
+    add(suggest_job, ids.SEARCH, ids.job_end(ids.SUGGESTED), *suggesting, button=ids.SUGGEST)
+    add(compare_job, ids.COMPARISON, ids.job_end(ids.COMPARED), Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
     picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.NEURON_VIEW, "data"))
-    add(visualise_job, ids.VISUALISATION, ids.VISUALISED, *picturing, button=ids.VISUALISE)
+    add(visualise_job, ids.VISUALISATION, ids.job_end(ids.VISUALISED), *picturing, button=ids.VISUALISE)
     app.callback(
         Input(ids.LEARN, "data"),
         State(ids.PAGE, "data"),

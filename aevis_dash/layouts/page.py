@@ -89,6 +89,7 @@ def _state() -> list:
         ),
         *(ids.FLIPPED, ids.FLIP_KEPT, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
         *(ids.RIVER_ASKED, ids.RIVER_ANSWERED, ids.TABLE_ORDER),
+        *(ids.job_end(store) for store in ids.HANDED_ON),
     )
     return [
         dcc.Location(id=ids.URL, refresh=False),

@@ -296,6 +296,22 @@ def test_a_trail_is_suggested(walker):
     assert walker.complaints() == []
 
 
+def test_two_jobs_at_once_both_become_steps_and_other_stations_answer_meanwhile(walker):
+    """A flip-back and a search run one after the other; neither is lost, and the first is told when it ends."""
+    walker.drawn("activations")
+    address = lambda: walker.driver.current_url  # noqa: E731
+    walker.press("flip-back")
+    walker.press("suggest")
+    walker.until(lambda: "steps=" in address(), "the flip-back's step")
+    walker.until(lambda: len(walker.driver.find_elements("css selector", ".node")) > 6, "and those of the search")
+    shown = walker.text("neuron-title")
+    walker.press("visualise")
+    first = int(shown.split("map ")[1].split()[0])
+    walker.click_bar("treemap", "maps", next(c for c in walker.channels("treemap", "maps") if c != first))
+    walker.until(lambda: walker.text("neuron-title") not in ("", shown), "another map while a picture is made", 20)
+    assert walker.complaints() == []
+
+
 def test_another_method_is_another_river(walker):
     """The method and the size are chosen, extracted by jobs, kept in the address, and there again after a reload."""
     walker.drawn("river")

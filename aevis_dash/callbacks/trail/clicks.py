@@ -8,7 +8,7 @@ from aevis_dash import ids
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.opening import carried_area
 from aevis_dash.callbacks.view.roles import traced_on
-from aevis_dash.callbacks.view.state import changes
+from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step, add_steps, step_from_data
 from aevis_dash.workbench import Workbench
 
@@ -43,22 +43,30 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.FLIPPED, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def keep_flip(flipped, data):
+        """Make a flip-back a step of the trail."""
+        view = checked_view(data, bench)
+        steps = _steps_for(view, flipped)
+        if not steps:
+            return no_update
+        if steps[0].parent >= len(view.steps):  # the step that it followed was taken out meanwhile
+            steps = [replace(steps[0], parent=-1)]
+        return changes(view, view.edit(steps=add_steps(view.steps, steps)[0]), then={ids.FLIP_KEPT: flipped})
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.SUGGESTED, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def keep_steps(_flipped, _suggested, data):
-        """Make what a job did steps of the trail, unless the visitor has gone on to another example."""
-        view, done = checked_view(data, bench), ctx.triggered[0]["value"]
-        if not done or done["example"] != view.example:
-            return no_update
-        steps = [step_from_data(step) for step in done["steps"]]
-        if ctx.triggered_id == ids.SUGGESTED:
-            steps = [step.under(len(view.steps)) for step in steps]
-        elif steps[0].parent >= len(view.steps):  # the step that it followed was taken out meanwhile
-            steps = [replace(steps[0], parent=-1)]
-        then = {ids.FLIP_KEPT: done} if ctx.triggered_id == ids.FLIPPED else None
-        return changes(view, view.edit(steps=add_steps(view.steps, steps)[0]), then=then)
+    def keep_trail(suggested, data):
+        """Make a suggested trail steps of the trail."""
+        view = checked_view(data, bench)
+        steps = [step.under(len(view.steps)) for step in _steps_for(view, suggested)]
+        return changes(view, view.edit(steps=add_steps(view.steps, steps)[0])) if steps else no_update
 
     app.clientside_callback(
         ClientsideFunction("trail", "walk"),
@@ -75,3 +83,8 @@ def register(app: Dash, bench: Workbench) -> None:
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
+
+
+def _steps_for(view: View, done: dict | None) -> list[Step]:
+    """The steps that a job ended with; none where the visitor has gone on to another example."""
+    return [step_from_data(step) for step in done["steps"]] if done and done["example"] == view.example else []

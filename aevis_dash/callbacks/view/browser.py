@@ -62,6 +62,8 @@ def register(app: Dash) -> None:
     landing = (Input(ids.DONE, "data"), State(ids.WANTED, "data"), State(ids.VIEW, "data"))
     app.clientside_callback(ClientsideFunction("aevis", "land"), *landing)
     app.clientside_callback(ClientsideFunction("aevis", "solved"), Input(ids.SOLVE_DONE, "data"))
+    for store in ids.HANDED_ON:
+        app.clientside_callback(ClientsideFunction("aevis", "handOn"), Input(ids.job_end(store), "data"))
     app.clientside_callback(ClientsideFunction("aevis", "flipped"), Input(ids.FLIP_KEPT, "data"))
     app.clientside_callback(
         ClientsideFunction("aevis", "theme"), Output(ids.THEME, "data"), Input(ids.THEME_SWITCH, "value")
