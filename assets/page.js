@@ -120,8 +120,8 @@
     }
   }
 
-  // A job ended: what listens to its outcome is told. It listens to a store of its own, as Dash would hold it back for as
-  // long as the job runs if it listened to what the job writes.
+  // A job ended: what listens to its outcome is told. It listens to a store of its own. If it listened to what the job
+  // writes, Dash would hold it back for as long as the job runs.
   function handOn(done) {
     const from = window.dash_clientside.callback_context.triggered_id;
     if (done !== null && done !== undefined && typeof from === "string") {
