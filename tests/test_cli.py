@@ -506,7 +506,7 @@ def test_contributions_to_single_neurons_and_to_the_prediction(aevis, document, 
         assert source["effect"] > 0 < adversarial["effect"]
     assert document(*argv)["from"] == bench.layers.layers[-1].name, "the nearest that feeds the prediction"
     _, out, _ = aevis(*argv, "--how", "exact")
-    assert f"the prediction, from {bench.layers.layers[-1].name}, exact:" in out
+    assert f"the prediction, from {bench.layers.layers[-1].name}, exact, against the other image of the pair:" in out
     assert "unexplained" not in out
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 
 DRAWN = """
@@ -162,9 +162,19 @@ class Walker:
         self.until(lambda: not self.browser.redux_state_is_loading, what)
 
     def press(self, element: str) -> None:
-        found = lambda: self.driver.find_element("id", element)  # noqa: E731
-        self.until(lambda: found().is_displayed() and found().is_enabled(), f"{element} shown and enabled")
-        found().click()
+        """Click an element that is shown and enabled, found anew where the page has just drawn it again."""
+
+        def pressed() -> bool:
+            try:
+                found = self.driver.find_element("id", element)
+                if not (found.is_displayed() and found.is_enabled()):
+                    return False
+                found.click()
+            except (NoSuchElementException, StaleElementReferenceException):
+                return False
+            return True
+
+        self.until(pressed, f"{element} shown and enabled")
 
     def click_any(self, selector: str, which: int = 0) -> str:
         """Click one of the elements of a CSS selector, found anew where the page has just drawn it again; its text."""
