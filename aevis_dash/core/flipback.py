@@ -67,6 +67,7 @@ class Bench:
         activation = donor if isinstance(donor, Tensor) else None
         self._exchange = Exchange(classifier, question.receiver, images, question.layer, batch, activation)
         self._difference = self._exchange.difference()[0]
+        self._orders: np.ndarray | None = None
 
     @property
     def width(self) -> int:
@@ -117,8 +118,10 @@ class Bench:
         return self._difference
 
     def controls(self) -> np.ndarray:
-        """Give the layer's channels, best first, by each of the c orders of CONTROLS: (c, n_l)."""
-        return best_first(control_strengths(self._exchange, self._margin)[:, 0])
+        """Give the layer's channels, the best first by each order of CONTROLS, (c, n_l). They are found once."""
+        if self._orders is None:
+            self._orders = best_first(control_strengths(self._exchange, self._margin)[:, 0])
+        return self._orders
 
     def _is_turned(self, labels: np.ndarray) -> np.ndarray:
         wanted = self.question.wanted
@@ -135,8 +138,9 @@ class Bench:
 def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None:
     """Search a small set that turns the label and none of whose maps can be spared.
 
-    A set is grown in two ways, by the slopes and by the largest difference, and the smaller one is thinned: as many of
-    the maps that matter least as can go are dropped, and again, until every map is needed.
+    A set is grown by the slopes, and by each order of CONTROLS, so that it is no larger than what these find without a
+    search. The smallest one is thinned: as many of the maps that matter least as can go are dropped, and again, until
+    every map is needed.
 
     Args:
         among: the maps that may be taken, bool (n_l,); None for all.
@@ -145,8 +149,8 @@ def smallest(bench: Bench, among: np.ndarray | None = None) -> np.ndarray | None
         The set, bool (n_l,); None where the search finds none.
     """
     allowed = np.ones(bench.width, bool) if among is None else among
-    ways = (grow(bench, allowed), shortest_prefix(bench, _by_difference(bench, allowed)))
-    grown = [found for found in ways if found is not None]
+    prefixes = (shortest_prefix(bench, order[allowed[order]]) for order in bench.controls())
+    grown = [found for found in (grow(bench, allowed), *prefixes) if found is not None]
     if not grown:
         return None
     return thin(bench, min(grown, key=lambda chosen: int(chosen.sum())))
@@ -276,12 +280,6 @@ def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:
         best_first = left[np.argsort(-bench.slopes(chosen)[left], kind="stable")]
         chosen = chosen | _set_of(bench.width, best_first[: max(1, int(GROWTH * chosen.sum()))])
     return chosen
-
-
-def _by_difference(bench: Bench, allowed: np.ndarray) -> np.ndarray:
-    """Give the allowed channels, those of largest difference first."""
-    left = np.flatnonzero(allowed)
-    return left[np.argsort(-bench.difference()[left], kind="stable")]
 
 
 def shortest_prefix(bench: Bench, order: np.ndarray) -> np.ndarray | None:

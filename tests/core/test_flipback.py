@@ -105,6 +105,7 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
             assert bench.turns(others[None])[0]
         told = verify(c, question, Intervention(question.layer, tuple(np.flatnonzero(found)), randoms=1))
         assert told.others == (-1 if others is None else others.sum())
+        assert all(needed < 0 or needed >= found.sum() for needed in told.needed), "no order alone finds a smaller set"
     assert 0 < sum(without) < 12
     found, best = np.array(sizes, float).T
     assert (found >= best).all()
