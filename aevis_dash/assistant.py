@@ -210,12 +210,10 @@ def _choose_again(
     any donor. It is -inf for a donor without contributors.
     """
     example = triplet.plan.example.id
-    if not donors or traced.foil != "source":
-        return bench.flips.donor_effects(example, traced.layer, [list(maps)] * len(donors), donors).max(
-            1, initial=-np.inf
-        )
-    again = bench.contributions.against_others(triplet, traced.target, traced.area, traced.layer, donors)
-    each = [_candidates(again, row) for row in range(len(donors))]
+    each = [list(maps)] * len(donors)
+    if donors and traced.foil == "source":
+        again = bench.contributions.against_others(triplet, traced.target, traced.area, traced.layer, donors)
+        each = [_candidates(again, row) for row in range(len(donors))]
     return bench.flips.donor_effects(example, traced.layer, each, donors).max(1, initial=-np.inf)
 
 

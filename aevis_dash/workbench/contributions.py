@@ -27,11 +27,8 @@ from aevis_dash.domain import (
 )
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import Judging
-from aevis_dash.workbench.triplet import Triplet, nulls_of
+from aevis_dash.workbench.triplet import Triplet, stand_ins_of
 from aevis_dash.workspace import one_sight
-
-_REFERENCES = 32
-"""The number of clean images that the foil "mean" is taken over."""
 
 
 class Contributions(Part):
@@ -229,10 +226,7 @@ class Contributions(Part):
         if foil != "mean":
             return (foil,)
         taken = {triplet.plan.source_label, triplet.plan.adversarial_label}
-        names = nulls_of(self._judging.clean(), example, taken, _REFERENCES, 0)
-        if not names:
-            raise AevisError("The workspace has no normal image of a third class to take the mean of.")
-        return names
+        return stand_ins_of(self._judging.clean(), example, taken, "mean")
 
     def _foil_run(self, triplet: Triplet, foil: str, layer: int) -> FoilRun | None:
         names = self._foil_images(triplet, foil)

@@ -24,11 +24,9 @@ from aevis_dash.domain import (
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
 from aevis_dash.workbench.judging import Judging
-from aevis_dash.workbench.triplet import Triplet, nulls_of
+from aevis_dash.workbench.triplet import Triplet, nulls_of, stand_ins_of
 from aevis_dash.workspace import one_sight
 
-_REFERENCES = 32
-"""The number of normal images that a mean is taken over."""
 DONORS = 20
 """The number of other clean images whose maps are put into adv in place of src's, as a control of a choice among
 maps."""
@@ -252,11 +250,7 @@ class Flips(Part):
         if asked.replacement not in ("mean", "resample"):
             return ()
         taken = {p.label for p in self._judging.predict([example.source, example.adversarial])}
-        count = _REFERENCES if asked.replacement == "mean" else 1
-        names = nulls_of(self._judging.clean(), example, taken, count, asked.seed)
-        if not names:
-            raise AevisError(f"The workspace has no normal image of a third class to take the {asked.replacement} of.")
-        return names
+        return stand_ins_of(self._judging.clean(), example, taken, asked.replacement, asked.seed)
 
     def _question(self, example_id: str, asked: Intervention) -> flipback.FlipQuestion:
         """The receiver, the donor and the two classes of an intervention on an example."""

@@ -14,6 +14,9 @@ from aevis_dash.core import datapath
 from aevis_dash.domain import DATAPATHS, AevisError, Datapath, Example, Role, further
 from aevis_dash.workbench.references import CleanImages
 
+REFERENCES = 32
+"""The number of clean images that a mean is taken over."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -140,6 +143,25 @@ def nulls_of(clean: CleanImages, example: Example, taken: set[int], count: int, 
     others = clean.of_other_classes(taken)
     order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
     return tuple(others[order[:count]])
+
+
+def stand_ins_of(clean: CleanImages, example: Example, taken: set[int], kind: str, seed: int = 0) -> tuple[str, ...]:
+    """Draw the clean images of third classes that stand for a layer's maps: REFERENCES of them for the "mean", or one.
+
+    Args:
+        clean: the clean images of the workspace.
+        example: the example, by whose ID they are drawn.
+        taken: the classes that are left out.
+        kind: "mean", or "resample" for a single image.
+        seed: of the draw.
+
+    Raises:
+        AevisError: where the workspace has no such image.
+    """
+    names = nulls_of(clean, example, taken, REFERENCES if kind == "mean" else 1, seed)
+    if not names:
+        raise AevisError(f"The workspace has no normal image of a third class to take the {kind} of.")
+    return names
 
 
 def batches_of(plan: Plan, wanted: ExtractionParameters) -> list[tuple[int, int]]:
