@@ -882,6 +882,8 @@ RARE = 0.05
 chance."""
 LEAST = 20
 """The number of random sets that it takes to tell several maps from chance."""
+DISJOINT = 4
+"""The number of further sets that turn the label, without a map in common, that are looked for at most."""
 
 
 CONTROLS = ("difference", "patching", "integrated")
@@ -928,6 +930,27 @@ class Intervention:
 
 
 @dataclass(frozen=True)
+class Turning:
+    """How much each feature map turns a wrong prediction back (*turning effects*, see `core.turning`).
+
+    The *margin* is logit[src's class] - logit[adv's class].
+
+    Attributes:
+        effects: by how much each map alone, put from src's run into adv's, is estimated to raise the margin, in logits,
+            (n,). It is negative for a map that speaks for adv's class when it is as on src.
+        change: the margin on src less that on adv, in logits.
+    """
+
+    effects: np.ndarray
+    change: float
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The effects as parts of the change of the margin, (n,); 0 where the margin does not change."""
+        return self.effects / self.change if self.change else np.zeros_like(self.effects)
+
+
+@dataclass(frozen=True)
 class Verification:
     """The effect of replacing maps of one layer on the prediction of a run, the receiver's, beside chance (flip-back).
 
@@ -953,8 +976,10 @@ class Verification:
             even the whole layer turns it.
         whole: the margin with the whole layer replaced.
         whole_turned: whether replacing the whole layer turns the label.
-        others: the size of a set of the layer's other maps that turns the label too; -1 where none was found, or where
-            the maps themselves do not turn it.
+        disjoint: the sizes of further sets of the layer's maps that turn the label too, (d,), found one after another:
+            none shares a map with the replaced maps or with another of these sets. There is none where the maps
+            themselves do not turn the label, and at most DISJOINT are looked for.
+        alone: by how much each of the maps alone changes the margin, (k,).
         width: the number of maps of the layer.
         runs: the forward runs spent; one with its gradient counts as three.
     """
@@ -975,9 +1000,24 @@ class Verification:
     needed: np.ndarray
     whole: float
     whole_turned: bool
-    others: int
+    disjoint: np.ndarray
+    alone: np.ndarray
     width: int
     runs: int
+
+    @property
+    def others(self) -> int:
+        """The size of the first set of the layer's other maps that turns the label too; -1 where none was found."""
+        return int(self.disjoint[0]) if len(self.disjoint) else -1
+
+    @property
+    def joint(self) -> float:
+        """By how much all of the maps together change the margin.
+
+        Where it is more than the sum of `alone`, single maps are made up for by the rest of the network (self-repair);
+        where it is less, the maps do in part the same.
+        """
+        return float(self.margins[-1] - self.margins[0])
 
     @property
     def percentile(self) -> float:

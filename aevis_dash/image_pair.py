@@ -141,6 +141,10 @@ class ImagePair:
         (src,), (adv,) = self._labels
         return intervention.control_strengths(exchange, lambda logits: logits[:, src] - logits[:, adv])[:, 0]
 
+    def turning(self) -> np.ndarray:
+        """The turning effect of every map of the network, (n,); see `core.turning`."""
+        return self._bench.flips.turning(self._example.id).effects
+
     def controls(self, layer: int) -> tuple[float, np.ndarray]:
         """The shares of a layer's maps that must be patched to flip the label back, by orders that know no datapath.
 

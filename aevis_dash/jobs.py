@@ -137,12 +137,14 @@ def _tie_to_server(progress: Progress) -> Progress:
 def extract(
     example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, nulls: bool = True
 ) -> Triplet:
-    """Extract an example's datapaths. The arguments are those of `Datapaths.extract`.
+    """Extract an example's datapaths, and its turning effects first. The arguments are those of `Datapaths.extract`.
 
     Without `nulls` a visitor waits for the result, and it is found in one turn. Otherwise each batch has a turn of its
     own, so that a visitor's jobs come in between.
     """
     bench, progress = workbench(), _tie_to_server(progress)
+    with _turn(bench, progress):
+        bench.flips.turning(example)
     if nulls:
         return bench.datapaths.extract(example, target, progress, wanted, turn=lambda: _short_turn(bench, progress))
     with _turn(bench, progress):

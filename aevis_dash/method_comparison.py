@@ -25,7 +25,7 @@ from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """The shares of each layer's maps in the hard sets at which all methods are compared."""
-_VERSIONS = {"measures": 4, "yardstick": 5, "controls": 5}
+_VERSIONS = {"measures": 4, "yardstick": 5, "controls": 6}
 """The version of each kind of result that the bench stores of an example. It is raised when the results of that kind
 change for the same parameters."""
 _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS = 4, 32, 4
@@ -63,14 +63,20 @@ class CausalControls:
     """How well orders that know no datapath agree with the true effects at the yardstick's layers.
 
     These orders see src's run. Attribution patching asks the yardstick's own question, to first order, for two passes.
-    Methods that are given no foil do not see src and cannot know the answer.
+    Methods that are given no foil do not see src and cannot know the answer. The turning effects see src too, and take
+    8 passes for all layers together.
 
     Attributes:
         agreement: the rank correlation of each order of CONTROLS with the true effects at each sampled layer, (c,
             layers).
+        turning: the same of the order by turning effects, (layers,).
+        turning_flips: the share of the maps of each stage's last layer that must be patched from src into adv to flip
+            the label back, in the order of the turning effects, (d,).
     """
 
     agreement: np.ndarray
+    turning: np.ndarray
+    turning_flips: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -248,9 +254,11 @@ def summary(results: Sequence[Measures], rods: Sequence[Yardstick], seed: int = 
 def controls(
     rods: Sequence[Yardstick], blind: Sequence[CausalControls] = (), seed: int = 0
 ) -> dict[str, evaluation.Estimate]:
-    """The lines of the controls: the flip-back at every stage, and the causal agreement of the orders of CONTROLS.
+    """The lines of the controls: the flip-back at every stage, and the causal agreement, of orders without a datapath.
 
-    A flip-back is the share of the maps of the stage's last layer that random orders, or the orders of CONTROLS, take.
+    These are the orders of CONTROLS and that by turning effects.
+
+    A flip-back is the share of the maps of the stage's last layer that random orders, or these, take.
     "flip single" is what the order of all true single-map effects takes in the last stage.
 
     Args:
@@ -265,6 +273,9 @@ def controls(
             lines[f"flip {name} {i}"] = _median([r.controls[k, i] for r in rods], seed)
     for k, name in enumerate(CONTROLS):
         lines[f"causal {name}"] = _median([float(np.nanmean(each.agreement[k])) for each in blind], seed)
+    lines["causal turning"] = _median([float(np.nanmean(each.turning)) for each in blind], seed)
+    for i in range(len(rods[0].depths) if blind else 0):
+        lines[f"flip turning {i}"] = _median([each.turning_flips[i] for each in blind], seed)
     return lines | {"flip single": _median([r.single for r in rods], seed)}
 
 
@@ -369,14 +380,19 @@ def _yardstick(bench: Workbench, example_id: str) -> Yardstick:
 def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     rod, pair = yardstick(bench, example_id), ImagePair(bench, example_id)
     found = [pair.strengths(int(layer)) for layer in rod.layers]
-    agreement = [
+    turning = pair.turning()
+    orders = [[strengths[i] for strengths in found] for i in range(len(CONTROLS))]
+    orders.append([bench.layers.part(turning, int(layer)) for layer in rod.layers])
+    agreement = np.array(
         [
-            measures.rank_correlation(strengths[i][channels], effects)
-            for strengths, channels, effects in zip(found, rod.channels, rod.effects, strict=True)
+            [
+                measures.rank_correlation(strengths[channels], effects)
+                for strengths, channels, effects in zip(order, rod.channels, rod.effects, strict=True)
+            ]
+            for order in orders
         ]
-        for i in range(len(CONTROLS))
-    ]
-    return CausalControls(np.array(agreement))
+    )
+    return CausalControls(agreement[:-1], agreement[-1], pair.flips(rod, turning))
 
 
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:

@@ -423,6 +423,27 @@ def test_extract_reports_each_datapath(aevis, document, drawn_world):
     assert found["target"] in marked[0]
 
 
+def test_extract_lists_the_maps_of_a_layer_with_who_needs_them_and_what_they_turn_back(aevis, document, drawn_world):
+    example, bench = opening(drawn_world), open_workbench(drawn_world)
+    asked = ("extract", drawn_world, "--example", example, "--no-features", "--layer", "layer4.1.relu_1")
+    triplet, layer = bench.datapaths.triplet(example), bench.layers.find("layer4.1.relu_1")
+    maps = document(*asked)["examples"][0]["maps"]
+    shares = bench.layers.part(bench.flips.turning(example).shares, layer.index)
+    assert [each["turns_back"] for each in maps] == pytest.approx([float(shares[each["map"]]) for each in maps])
+    assert [each["turns_back"] for each in maps] == sorted((float(shares[each["map"]]) for each in maps), reverse=True)
+    for role in Role:
+        critical, gates = (
+            bench.layers.part(values, layer.index) for values in (triplet.path(role).critical, triplet.path(role).gates)
+        )
+        assert {each["map"] for each in maps if role.short in each["critical"]} == set(np.flatnonzero(critical))
+        assert [each["needed"][role.short] for each in maps] == pytest.approx(
+            [float(gates[each["map"]]) for each in maps]
+        )
+    _, out, _ = aevis(*asked)
+    first = next(line.split() for line in out.splitlines() if line.split()[:1] == [str(maps[0]["map"])])
+    assert f"{maps[0]['turns_back']:+.1%}" in first
+
+
 def test_extract_takes_the_misclassified_and_says_why_one_cannot_be(document, world):
     few = [j.example for j in open_workbench(world).judging.judged_examples() if not j.misclassified][:1]
     few += [e for e in Workspace(world).examples() if e.id == opening(world)]
@@ -929,6 +950,8 @@ _MAP = ("--layer", "layer1.0.relu", "--map", "1")
     [
         ("extract", ["--target", "nope.png"], "'nope.png' is no candidate target"),
         ("extract", ["OTHER", "nope"], "no example 'nope'"),
+        ("extract", ["--layer", "nope"], "nope"),
+        ("extract", ["--layer", "relu", "--set"], "Leave out --set or --layer"),
         ("contribute", ["--target", "nope.png"], "'nope.png' is no candidate target"),
         ("contribute", ["--how", "magic"], "no 'magic' contributions"),
         ("contribute", [*_MAP, "--from", "layer2.0.relu"], "does not feed"),
@@ -1304,7 +1327,7 @@ def test_a_real_network_from_init_to_contribution(document, photographed, tmp_pa
             {},
             "Maps 1 2 turn it, and no control does it: at most 5% of random sets do (2% of 200 random sets as",
         ),
-        ({"others": 7}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
+        ({"disjoint": np.array([7])}, "Maps 1 2 turn it, and no control does; but so do 7 other maps without them."),
         ({"controls_turned": [1, 0, 0]}, "Maps 1 2 turn it, but so do as many of largest difference."),
         (
             {"controls_turned": [1, 0, 0], "controls_same": [1, 0, 0]},
@@ -1314,9 +1337,14 @@ def test_a_real_network_from_init_to_contribution(document, photographed, tmp_pa
             {"controls_turned": [1, 1, 1], "controls_same": [1, 1, 1]},
             "large), and no set of the others was found",
         ),
-        ({"others": 1}, "and no control does; but so does 1 other map without them."),
         (
-            {"maps": np.array([1]), "others": 7},
+            {"disjoint": np.array([7, 9, 9])},
+            "and no control does; but so do 3 other sets, with no map in common, without them.",
+        ),
+        ({"disjoint": np.array([7, 9, 9, 12])}, "but so do at least 4 other sets, with no map in common, without them"),
+        ({"disjoint": np.array([1])}, "and no control does; but so does 1 other map without them."),
+        (
+            {"maps": np.array([1]), "disjoint": np.array([7])},
             "Map 1 turns it, and no control does; but so do 7 other",
         ),
         (
@@ -1344,7 +1372,8 @@ def test_a_real_network_from_init_to_contribution(document, photographed, tmp_pa
 )
 def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said):
     """One finding, and the verdict of every place that tells of it: the page, the command line, the trail's figure."""
-    facts = {"maps": np.array([1, 2]), "turned": True, "chance": np.zeros(200), "chance_turned": 0.02, "others": -1}
+    facts = {"maps": np.array([1, 2]), "turned": True, "chance": np.zeros(200), "chance_turned": 0.02}
+    facts |= {"disjoint": np.zeros(0, int), "alone": np.array([0.25, 0.5])}
     facts |= {"controls_turned": [0, 0, 0], "controls_same": [0, 0, 0], "margins": np.array([-1.0, 0.5, 1.0])}
     facts |= {"layer": 0, "replacement": "source", "before": 1, "wanted": 0, "labels": np.array([1, 0, 0]), "width": 64}
     facts |= {"controls": np.zeros(3), "needed": np.array([9, 5, -1]), "whole": 2.0, "whole_turned": True, "runs": 1}
@@ -1360,7 +1389,8 @@ def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said)
     assert ("may be the cause" in " ".join(sentences)) == (found.verdict is Verdict.ALONE)
     assert ("so do" in text) == ("so do" in line) == ("Not proven" in " ".join(sentences))
     row = next(line.split() for line in text.splitlines() if line.startswith(bench.layers.layers[0].name + " "))
-    assert row[-4:-1] == ["9", "5", "-"]
+    assert row[row.index("9") :][:3] == ["9", "5", "-"]
+    assert row[-2:] == (["2.00", "0.75"] if len(found.maps) else ["-", "-"])
 
 
 @pytest.mark.parametrize("count", [0, 2])

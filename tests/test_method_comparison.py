@@ -200,6 +200,12 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
         first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
         wanted = method_comparison.measures.rank_correlation(first_order, rod.effects[i])
         assert found.agreement[1, i] == pytest.approx(wanted, abs=1e-3)
+        effects = bench.layers.part(bench.flips.turning(example.id).effects, int(layer))[rod.channels[i]]
+        wanted = method_comparison.measures.rank_correlation(effects, rod.effects[i])
+        assert found.turning[i] == pytest.approx(wanted)
+    assert np.nanmean(found.turning) > 0.8
+    assert (found.turning_flips <= rod.random).all()
+    assert found.turning_flips[-1] <= rod.controls[-1, -1] + 0.05, "no worse than integrated at each layer"
     assert np.nanmean(found.agreement[1]) > 0.8
     assert np.nanmean(found.agreement[2]) > 0.8
 

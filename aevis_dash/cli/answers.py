@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aevis_dash import pairs
 from aevis_dash.cli.output import decimals, table
 from aevis_dash.config import ExtractionParameters
@@ -13,10 +15,12 @@ from aevis_dash.domain import (
     Datapath,
     Example,
     JudgedExample,
+    Layer,
     LearnedIndex,
     Outcome,
     Perturbation,
     Role,
+    Turning,
     unsolved_note,
 )
 from aevis_dash.workbench import Triplet, Workbench
@@ -233,7 +237,51 @@ def extraction_text(found: Mapping[str, Any]) -> str:
     costs = f"{found['passes']:.1f} passes, {found['seconds']:.2f} s"
     count = found["unsolved"]
     doubt = f"\n{unsolved_note(f'{count} of {len(rows)} datapaths', 'Eq. 5')}" if count else ""
-    return f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}\n{table(head, rows)}{doubt}"
+    maps = f"\n\n{_maps_text(found['maps'])}" if "maps" in found else ""
+    first = f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}"
+    return f"{first}\n{table(head, rows)}{doubt}{maps}"
+
+
+def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Turning) -> list[dict[str, Any]]:
+    """The maps of a layer that are critical to adv, src or the target, as a document; the largest turning effect first.
+
+    `needed` holds each datapath's gate, and `critical` tells whose hard set the map is in. `turns_back` is the part of
+    the margin's change that the map turns back.
+    """
+    part = bench.layers.part
+    paths = {role.short: triplet.path(role) for role in Role}
+    critical = {name: part(path.critical, layer.index) for name, path in paths.items()}
+    gates = {name: part(path.gates, layer.index) for name, path in paths.items()}
+    shares = part(turning.shares, layer.index)
+    difference = bench.maps.difference(triplet, layer.index, Role.ADVERSARIAL, Role.SOURCE)
+    inside = np.flatnonzero(np.logical_or.reduce(list(critical.values())))
+    return [
+        {
+            "map": int(channel),
+            "critical": [name for name, chosen in critical.items() if chosen[channel]],
+            "needed": {name: float(gate[channel]) for name, gate in gates.items()},
+            "turns_back": float(shares[channel]),
+            "adv_minus_src": float(difference[channel]),
+        }
+        for channel in inside[np.argsort(-shares[inside], kind="stable")]
+    ]
+
+
+def _maps_text(maps: Sequence[Mapping[str, Any]]) -> str:
+    """What `maps_of_layer` gives, as a table."""
+    names = [role.short for role in Role]
+    rows = [
+        [
+            each["map"],
+            " ".join(each["critical"]),
+            *(decimals(each["needed"][name], 2) for name in names),
+            f"{each['turns_back']:+.1%}",
+            decimals(each["adv_minus_src"], 3),
+        ]
+        for each in maps
+    ]
+    head = ["map", "critical to", *(f"needed by {name}" for name in names), "turns back", "adv - src"]
+    return table(head, rows)
 
 
 def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:

@@ -126,6 +126,9 @@ def _extract(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="one datapath for the adversarial images of all examples together, which must be of one predicted class",
     )
+    verb.add_argument(
+        "--layer", metavar="NAME", help="list the maps of this layer too: who needs each, and what it turns back"
+    )
     verb.add_argument("--no-features", action="store_true", help="without the learned features of every map")
 
 

@@ -16,6 +16,7 @@ from aevis_dash.config import Progress
 from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
+from aevis_dash.core.turning import POINTS
 from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
@@ -92,10 +93,11 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
         *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
         _intervals(found.methods),
         _depths(found),
-        "Causal agreement of orders that see src, as the default does, but have no datapath: largest difference "
+        "Causal agreement of orders that see src but have no datapath: largest difference "
         f"{decimals(found.controls['causal difference'].mean, 2)}, gradient x difference (attribution patching) "
         f"{decimals(found.controls['causal patching'].mean, 2)}, integrated attribution patching "
-        f"{decimals(found.controls['causal integrated'].mean, 2)}.",
+        f"{decimals(found.controls['causal integrated'].mean, 2)}, turning effects (all layers in "
+        f"{POINTS} passes) {decimals(found.controls['causal turning'].mean, 2)}.",
         "Hard sets that say their label of other images too are no evidence of cause; see `others`.",
     ]
     return Answer(document, "\n\n".join(text))
@@ -286,7 +288,7 @@ def _depths(found: method_comparison.MethodComparison) -> str:
     listed = [[m, *(decimals(100 * of[f"flips {i}"].mean, 1) for i in range(count))] for m, of in found.methods.items()]
     listed += [
         [f"({name})", *(decimals(100 * found.controls[f"flip {name} {i}"].mean, 1) for i in range(count))]
-        for name in ("random", *CONTROLS)
+        for name in ("random", *CONTROLS, "turning")
     ]
     listed.append(["(true effects)", *["-"] * (count - 1), decimals(100 * found.controls["flip single"].mean, 1)])
     return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)

@@ -119,6 +119,7 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         raise AevisError(f"No example in {args.workspace} is misclassified. Make some with `aevis attack`.")
     _insist(bench, args, args.example)
     wanted = _extraction_parameters(bench, args)
+    layer = None if args.layer is None else bench.layers.find(args.layer)
     if args.set:
         return _extract_set(bench, args, ids, wanted, progress)
     for example in args.example or ():
@@ -128,7 +129,7 @@ def extract(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     found: list[dict[str, Any]] = []
     for i, example in enumerate(ids):
         inner = _progress_of_item(progress, i, len(ids) + 1, f"{example}: ")
-        found.append(_extract_one(bench, example, args.target, wanted, inner, must=bool(args.example)))
+        found.append(_extract_one(bench, example, args.target, wanted, layer, inner, must=bool(args.example)))
     if not args.no_features:
         bench.learning.features(_progress_of_item(progress, len(ids), len(ids) + 1))
     if all("refused" in each for each in found):
@@ -142,6 +143,8 @@ def _extract_set(
     """One datapath for the adversarial images of several examples."""
     if args.target is not None:
         raise AevisError("--set explains the adversarial images alone, without a target. Leave out --set or --target.")
+    if args.layer is not None:
+        raise AevisError("--layer lists the maps of one example. Leave out --set or --layer.")
     examples = [bench.workspace.example(i) for i in dict.fromkeys(ids)]
     path = bench.datapaths.extract_set([e.adversarial for e in examples], wanted, _progress_of_item(progress, 0, 2))
     if not args.no_features:
@@ -370,11 +373,23 @@ def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
 
 
 def _extract_one(
-    bench: Workbench, example: str, target: str | None, wanted: ExtractionParameters, progress: Progress, must: bool
+    bench: Workbench,
+    example: str,
+    target: str | None,
+    wanted: ExtractionParameters,
+    layer: Layer | None,
+    progress: Progress,
+    must: bool,
 ) -> dict[str, Any]:
-    """One example's datapaths as a document. Where it need not be extracted (`must`), the document may say why not."""
+    """One example's datapaths as a document, and the maps of a layer that the options name.
+
+    Where it need not be extracted (`must`), the document may say why not.
+    """
     try:
-        return answers.extraction(bench, bench.datapaths.extract(example, target, progress, wanted), wanted)
+        found = bench.datapaths.extract(example, target, progress, wanted)
+        turning = bench.flips.turning(example)
+        of_layer = {} if layer is None else {"maps": answers.maps_of_layer(bench, found, layer, turning)}
+        return answers.extraction(bench, found, wanted) | of_layer
     except AevisError as error:
         if must:
             raise

@@ -6,6 +6,7 @@ from typing import Any
 from aevis_dash.cli.output import decimals, table
 from aevis_dash.domain import (
     CONTROLS,
+    DISJOINT,
     RARE,
     Verdict,
     Verification,
@@ -20,6 +21,7 @@ _SETS = {
 }
 """The words for the maps that each of CONTROLS puts first."""
 _SINGLE = {name: words.replace("as many", "the one") for name, words in _SETS.items()}
+_ALONE = "sum_of_single_effects"
 _NAMED = 16
 """The number of a set's maps that a sentence names. All of them are in the document."""
 
@@ -52,6 +54,9 @@ def _facts(bench: Workbench, found: Verification) -> dict[str, Any]:
         },
         "whole_layer": {"margin": found.whole, "turns": found.whole_turned},
         "others": found.others if found.others >= 0 else None,
+        "disjoint_sets": found.disjoint,
+        "joint_effect": found.joint if len(found.maps) else None,
+        "sum_of_single_effects": float(found.alone.sum()) if len(found.maps) else None,
         "verdict": str(found.verdict),
         "also_turn": found.rivals,
         "runs": found.runs,
@@ -73,6 +78,8 @@ def verification_text(document: Mapping[str, Any]) -> str:
         "by patching",
         "by integrated",
         "others",
+        "together",
+        "alone, sum",
     ]
     rows = [
         [
@@ -84,14 +91,17 @@ def verification_text(document: Mapping[str, Any]) -> str:
             f"{each['random']['turn']:.0%}",
             f"{each['random']['percentile']:.0%}",
             *(each["controls"][name]["needed"] for name in CONTROLS),
-            each["others"],
+            ", ".join(str(size) for size in each["disjoint_sets"]) or None,
+            *(None if each[name] is None else decimals(each[name], 2) for name in ("joint_effect", _ALONE)),
         ]
         for each in document["layers"]
     ]
     sets = [f"{each['layer']}: {_verdict(each)}" for each in document["layers"]]
     note = (
         "by difference, patching, integrated: how many maps it takes in that order alone (largest difference between "
-        "the runs, attribution patching, integrated attribution patching)."
+        "the runs, attribution patching, integrated attribution patching). others: the sizes of further sets that turn "
+        f"it and have no map in common, {DISJOINT} at most. together: by how much the maps move the margin. "
+        "alone, sum: the sum of what each of them does alone."
     )
     first = f"{document['example']}: maps replaced by {document['replacement']}"
     return "\n".join([first, table(head, rows), note, *sets])
@@ -110,7 +120,10 @@ def _verdict(each: Mapping[str, Any]) -> str:
         return f"{maps} {'does' if single else 'do'} not turn it."
     random = each["random"]
     chance = f"{random['turn']:.0%} of {so_many(random['sets'], 'random set')} as large"
-    others = f"{so_many(each['others'] or 0, 'other map')} without {'it' if single else 'them'}"
+    count = len(each["disjoint_sets"])
+    further = f"{'at least ' * (count == DISJOINT)}{count} other sets, with no map in common,"
+    others = further if count > 1 else so_many(each["others"] or 0, "other map")
+    others += f" without {'it' if single else 'them'}"
     names = {"random": chance, "others": others} | (_SINGLE if single else _SETS)
     themselves = [names[name] for name in CONTROLS if each["controls"][name]["same_maps"]]
     these = "this same map" if single else "these same maps"

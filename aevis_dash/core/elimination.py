@@ -64,13 +64,7 @@ def against_foils(problem: Problem, progress: Progress) -> tuple[Tensor, Tensor]
         support the label, bool (R, n).
     """
     beside = problem.contrast()
-    samples = problem.parameters.samples if any(foil.image is not None for foil in problem.foils) else 1
-    having, differing = torch.zeros_like(problem.whole()), torch.zeros_like(problem.whole())
-    for k in range(samples):
-        progress(k / samples, "ranking the feature maps")
-        between = beside.foils + (k + 0.5) / samples * (problem.x - beside.foils)
-        first, second = problem.effects(between, beside, contrast)
-        having, differing = having + first, differing + second
+    having, differing = problem.integrated_effects(beside, contrast, problem.parameters.samples, progress)
     effect = _shares(having) * (1 - OF_FOIL) + _shares(differing) * OF_FOIL
     return effect.masked_fill(~beside.fires, 0), (having > 0) & beside.fires
 

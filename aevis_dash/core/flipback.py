@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.intervention import BATCH, Exchange, best_first, control_strengths
-from aevis_dash.domain import AevisError, Intervention, Verification
+from aevis_dash.domain import CONTROLS, DISJOINT, AevisError, Intervention, Verification
 
 ANY = -1
 """The `wanted` class that stands for any class but the one before."""
@@ -225,8 +225,8 @@ def _search(bench: Bench) -> np.ndarray:
     chosen = smallest(bench)
     if chosen is None or _is_whole_cut(bench, np.flatnonzero(chosen)):
         return np.zeros(0, int)
-    maps = np.flatnonzero(chosen)
-    return maps[np.argsort(-bench.slopes(np.zeros(bench.width, bool))[maps], kind="stable")]
+    order = bench.controls()[CONTROLS.index("integrated")]
+    return order[chosen[order]]
 
 
 def _is_whole_cut(bench: Bench, maps: np.ndarray) -> bool:
@@ -242,7 +242,8 @@ def _verify(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificatio
     beside = np.stack([_set_of(bench.width, each[: len(order)]) for each in by])
     controls, controls_said = bench.measure(beside)
     prefixes = [shortest_prefix(bench, each) for each in by]
-    others = smallest(bench, ~_set_of(bench.width, order)) if bench._is_turned(said)[-1] else None
+    turned = len(order) > 0 and bool(bench._is_turned(said)[-1])
+    alone = bench.measure(order[:, None] == np.arange(bench.width))[0] - margins[0]
     return Verification(
         layer=asked.layer,
         replacement=asked.replacement,
@@ -251,7 +252,7 @@ def _verify(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificatio
         maps=order,
         margins=margins,
         labels=said,
-        turned=len(order) > 0 and bool(bench._is_turned(said)[-1]),
+        turned=turned,
         chance=chance_margins,
         chance_turned=float(bench._is_turned(chance_said).mean()) if len(chance) else 0.0,
         controls=controls,
@@ -260,10 +261,24 @@ def _verify(bench: Bench, order: np.ndarray, asked: Intervention) -> Verificatio
         needed=np.array([-1 if each is None else each.sum() for each in prefixes]),
         whole=float(whole[0]),
         whole_turned=bool(bench._is_turned(labels)[0]),
-        others=-1 if others is None else int(others.sum()),
+        disjoint=disjoint_sets(bench, order) if turned else np.zeros(0, int),
+        alone=alone,
         width=bench.width,
         runs=bench.runs,
     )
+
+
+def disjoint_sets(bench: Bench, order: np.ndarray) -> np.ndarray:
+    """Search further sets that turn the label, each of maps that neither `order` (k,) nor another of the sets holds.
+
+    Returns:
+        Their sizes in the order in which they were found, int (d,); the search ends at DISJOINT of them.
+    """
+    left, sizes = ~_set_of(bench.width, order), []
+    while len(sizes) < DISJOINT and (found := smallest(bench, left)) is not None:
+        sizes.append(int(found.sum()))
+        left &= ~found
+    return np.array(sizes, int)
 
 
 def grow(bench: Bench, allowed: np.ndarray) -> np.ndarray | None:

@@ -22,10 +22,8 @@ Images = Tensor | np.ndarray
 """Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
 BATCH = 32
 """The number of images in one run, unless the caller gives another."""
-STEPS = 32
+STEPS = 8
 """The number of points on the line along which effects are integrated."""
-CONTROL_STEPS = 8
-"""The number of points on that line where integrated effects only order the maps of a control."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +258,7 @@ def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) ->
 
     "difference" is the l2 norm over positions of the two runs' difference. "patching" is the first-order effect on the
     output of exchanging a map (gradient x difference, attribution patching). "integrated" is that effect averaged at
-    CONTROL_STEPS points of the line from the receiver's to the donor's activations.
+    STEPS points of the line from the receiver's to the donor's activations.
 
     Args:
         exchange: the pairs at the layer.
@@ -272,7 +270,7 @@ def control_strengths(exchange: Exchange, output: Callable[[Tensor], Tensor]) ->
     found = {
         "difference": exchange.difference(),
         "patching": exchange.slopes(np.zeros(exchange.shape, bool), output),
-        "integrated": exchange.integrate(output, CONTROL_STEPS),
+        "integrated": exchange.integrate(output),
     }
     return np.stack([found[name] for name in CONTROLS])
 

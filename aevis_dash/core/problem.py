@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aevis_dash.config import ExtractionParameters
+from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.optimize import root_mean_square
 from aevis_dash.domain import AevisError
@@ -207,6 +207,30 @@ class Problem:
             logits = self.network.run_steered(x, gates[self.rows], steps[self.rows], contrast.differences)
             found = torch.autograd.grad(self.mean(output(self, logits)).sum(), [gates, steps])
         return found[0], found[1]
+
+    def integrated_effects(
+        self, contrast: Contrast, output: "Output", samples: int, progress: Progress = silent
+    ) -> tuple[Tensor, Tensor]:
+        """Average both kinds of `effects` over images between the foils and the images; it takes one pass a sample.
+
+        Args:
+            contrast: the images beside their foils.
+            output: what is explained, one number for each image.
+            samples: S, the number of points on each straight line from a foil to its image, at (k + 1/2) / S of the
+                way. Where no image has a foil, one point does, because all points are the image.
+            progress: is told how far the work is.
+
+        Returns:
+            The two effects of `effects`, (R, n) each, means over the points.
+        """
+        samples = samples if any(foil.image is not None for foil in self.foils) else 1
+        having, differing = torch.zeros_like(self.whole()), torch.zeros_like(self.whole())
+        for k in range(samples):
+            progress(k / samples, "ranking the feature maps")
+            between = contrast.foils + (k + 0.5) / samples * (self.x - contrast.foils)
+            first, second = self.effects(between, contrast, output)
+            having, differing = having + first, differing + second
+        return having / samples, differing / samples
 
     def whole(self) -> Tensor:
         """Give gates (R, n) that are all 1."""

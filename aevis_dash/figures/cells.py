@@ -1,4 +1,4 @@
-"""Feature maps as cells, for the treemap and the matrix alike: two fills, a face, a number, and marks."""
+"""Feature maps as cells, for the treemap and the matrix alike: two fills, a bar, a face, a number, and marks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +20,8 @@ SMALL = 14
 """The side in pixels of a cell below which outlines and frames are thinner and dots finer."""
 NOWHERE = "M0,0Z"
 """An SVG path that draws nothing, for no frames."""
+BAR = 4.0
+"""The height in pixels of the bar of turning effects; in low cells it is a fifth of the cell."""
 OVER_FACE = 0.55
 """The opacity of the fills over a face."""
 
@@ -33,6 +35,9 @@ class Encoding:
             solid fill is |difference| over its largest among the cells, and its tone is the sign.
         contribution: the parts of the effect, (n_l,), which are the height of the dotted fill over the layer's largest;
             None for no dots.
+        turning: the parts of the margin's change that each map turns back, (n_l,), as a bar at the foot of each cell.
+            It goes from the middle to the right where the part is positive, to the left where it is negative, and is
+            half as wide as the cell for the largest of the layer; None for no bars.
         selected: the channel in a bold frame; None for none.
         marked: the channels with a star.
         picked: the channels in a dotted frame.
@@ -43,6 +48,7 @@ class Encoding:
 
     difference: np.ndarray
     contribution: np.ndarray | None = None
+    turning: np.ndarray | None = None
     selected: int | None = None
     marked: Sequence[int] = ()
     picked: Sequence[int] = ()
@@ -70,6 +76,8 @@ def cells_drawing(
     data = [_solid(cells, encoding, faced, theme)]
     if encoding.contribution is not None:
         data.append(_contribution_bars(cells, np.nan_to_num(encoding.contribution), theme))
+    if encoding.turning is not None:
+        data.append(_turning_bars(cells, encoding.turning, theme))
     data += [_stars(cells, frozenset(encoding.marked), theme), _maps(cells, regions, encoding, theme)]
     images = [_face(cell.rect, faced[cell.channel]) for cell in cells if cell.channel in faced]
     frames = [_frames(cells, encoding.picked, theme, "picked", 2, "dot")]
@@ -178,6 +186,25 @@ def _contribution_bars(cells: Sequence[Cell], values: np.ndarray, theme: Theme) 
     )
 
 
+def _turning_bars(cells: Sequence[Cell], values: np.ndarray, theme: Theme) -> dict[str, Any]:
+    """A bar at the foot of every cell whose turning effect makes one of at least half a pixel."""
+    largest = max(float(np.abs(values).max(initial=0.0)), 1e-30)
+    found = ((cell.rect, float(values[cell.channel]) / largest) for cell in cells)
+    drawn = [(rect, part) for rect, part in found if abs(part) * rect.width >= 1]
+    return _bars(
+        [_from_middle(rect, part) for rect, part in drawn],
+        name="turning",
+        marker={"color": theme.ink, "line": {"width": 0}},
+        hoverinfo="skip",
+    )
+
+
+def _from_middle(rect: Rect, part: float) -> Rect:
+    """The bar at the foot of a cell for a part from -1 to 1: from the cell's middle to the left or the right."""
+    across, height = part * rect.width / 2, min(BAR, rect.height / 5)
+    return Rect(rect.centre[0] + min(across, 0.0), rect.bottom - height, abs(across), height)
+
+
 def _small(cells: Sequence[Cell]) -> bool:
     """Whether all cells are small."""
     return max((cell.rect.area for cell in cells), default=0.0) < SMALL**2
@@ -256,6 +283,8 @@ def _hover(channel: int, sets: str, encoding: Encoding) -> str:
     lines.append(f"{encoding.pair} {encoding.difference[channel]:+.3g}")
     if encoding.contribution is not None:
         lines.append(f"contribution {encoding.contribution[channel]:.1%}")
+    if encoding.turning is not None:
+        lines.append(f"turns adv back by {encoding.turning[channel]:+.1%}")
     return "<br>".join(lines)
 
 

@@ -33,6 +33,7 @@ CAUSES = [{"label": f"to {role.short}", "value": role.value} for role in Role]
 SORTS = [
     {"label": "by difference", "value": "fill"},
     {"label": "by contribution", "value": "contribution"},
+    {"label": "by turning back", "value": "turning"},
     {"label": "by channel", "value": "channel"},
 ]
 KEEPS = [
@@ -41,6 +42,10 @@ KEEPS = [
     {"label": "shared", "value": "shared"},
     {"label": "top 50", "value": "top"},
 ]
+_TURNING = (
+    "bar at the foot: how much src's map, put into adv's run, is estimated to turn the prediction back (to the right) "
+    "or farther away (to the left)"
+)
 _PINNING = "Keep this layer's treemap beside those of other layers (three at most)"
 
 Value = int | float | str
@@ -116,7 +121,11 @@ def _tools() -> html.Div:
                 ],
                 title="dotted: contribution, where the layer was traced to",
             ),
-            html.Label(_choice(ids.SORT, SORTS, "fill", "8.2rem"), title="order of the cells", className="end"),
+            html.Label(
+                [html.Span("▬", title=_TURNING), _choice(ids.SORT, SORTS, "fill", "8.2rem")],
+                title="order of the cells",
+                className="end",
+            ),
             html.Label(_choice(ids.KEEP, KEEPS, "all", "5.4rem"), title="which maps are shown"),
             dbc.Checkbox(id=ids.FACES, label="faces", value=True),
         ],

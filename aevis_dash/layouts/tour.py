@@ -22,7 +22,8 @@ STEPS = (
         "layer",
         "3. See which feature maps differ",
         "A cell is a feature map, its box the datapaths that need it. The solid fill is how much more (or less) it is "
-        "activated by adv. Maps of adv and tar alone are the suspects. Click one.",
+        "activated by adv. The bar at its foot is how much src's map, put into adv's run, would turn the prediction "
+        "back (to the right) or farther away (to the left). Maps of adv and tar alone are the suspects. Click one.",
     ),
     (
         "neuron",

@@ -24,7 +24,8 @@ VERSIONS = {
     "maps": 4,
     "maxima": 4,
     "references": 1,
-    "verification": 6,
+    "turning": 1,
+    "verification": 7,
 }
 """The version of each kind of result whose key `Base.key` makes. It is raised when a change of the code changes the
 results of that kind for the same parameters; stored results of all other kinds stay valid."""

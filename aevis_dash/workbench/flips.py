@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aevis_dash.config import Progress, silent
 from aevis_dash.core import evaluation, flipback, intervention
-from aevis_dash.core.intervention import Exchange
+from aevis_dash.core.turning import turning_effects
 from aevis_dash.domain import (
     REPLACEMENTS,
     AevisError,
@@ -18,6 +19,7 @@ from aevis_dash.domain import (
     Example,
     FeatureMap,
     Intervention,
+    Turning,
     Verification,
     Way,
 )
@@ -37,8 +39,7 @@ class Effects:
     """Stored numbers about single maps: how much each of them is found, or estimated, to move the margin.
 
     Attributes:
-        values: in the unit of logits; (n_l,) for the maps of one layer, (d, c) for c maps and d donor images,
-            or (d,) for one choice and d donors.
+        values: in the unit of logits; (d, c) for c maps and d donor images, or (d,) for one choice and d donors.
     """
 
     values: np.ndarray
@@ -169,34 +170,30 @@ class Flips(Part):
         found = self.store.get(self._choice_key(triplet, choice, donors), Effects)
         return None if found is None else found.values
 
-    def exchange_effects(self, example_id: str, layer: int) -> np.ndarray:
-        """Estimate by how much each map of a layer moves the margin when all maps are put from src into adv together.
-
-        The estimate integrates gradients along the line between the two runs (`core.intervention.Exchange.integrate`).
+    @one_sight()
+    def turning(self, example_id: str, progress: Progress = silent) -> Turning:
+        """How much each map of the network is estimated to turn adv's prediction back to src's class.
 
         Args:
             example_id: the ID of the example.
-            layer: the index of the layer.
+            progress: is told the share of the work that is done.
 
         Returns:
-            The part of each map in the change of logit[src's class] - logit[adv's class], (n_l,); from the store where
-            it is stored.
+            The turning effects, from the store where they are stored; else they take 8 passes.
 
         Raises:
             AevisError: where there is nothing to explain.
         """
+        example = self.workspace.example(example_id)
+        self._judging.explainable(example)
+        images = self.workspace.read([example.adversarial, example.source])
+        compute = lambda: turning_effects(self.classifier, images[:1], images[1:], progress=progress)  # noqa: E731
+        return self.store.remember(self._turning_key(example), Turning, compute)
 
-        def compute() -> Effects:
-            asked = self._question(example_id, Intervention(layer))
-            exchange = Exchange(self.classifier, asked.receiver, np.asarray(asked.donor), layer)
-            return Effects(exchange.integrate(lambda z: z[:, asked.wanted] - z[:, asked.before])[0])
-
-        return self.store.remember(self._effects_key(example_id, layer), Effects, compute).values
-
-    def stored_exchange_effects(self, example_id: str, layer: int) -> np.ndarray | None:
-        """The result (n_l,) of `exchange_effects` where it is stored, None otherwise. Nothing is computed."""
-        found = self.store.get(self._effects_key(example_id, layer), Effects)
-        return None if found is None else found.values
+    @one_sight()
+    def stored_turning(self, example_id: str) -> Turning | None:
+        """The result of `turning` where it is stored, None otherwise. Nothing is computed."""
+        return self.store.get(self._turning_key(self.workspace.example(example_id)), Turning)
 
     def depths(self) -> tuple[int, ...]:
         """The indices of the last layer of every stage, from the input to the output. A stage is an outermost
@@ -232,10 +229,9 @@ class Flips(Part):
         found[inside] = effects.values[inside]
         return found
 
-    def _effects_key(self, example_id: str, layer: int) -> str:
-        example = self.workspace.example(example_id)
+    def _turning_key(self, example: Example) -> str:
         images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
-        return self.key("effects", images=images, layer=layer)
+        return self.key("turning", images=images)
 
     def _verification_key(self, example_id: str, asked: Intervention) -> str:
         example = self.workspace.example(example_id)

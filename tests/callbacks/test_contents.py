@@ -103,6 +103,8 @@ def test_by_what_cells_are_sorted():
         0,
     )
     assert first("contribution", None) == 0
+    assert int(np.argmax(ranking("turning", difference, contribution, np.array([-9.0, -1.0, 0.5])))) == 2
+    assert int(np.argmax(ranking("turning", difference, contribution))) == 0
     assert np.argsort(-ranking("channel", difference, None)).tolist() == [0, 1, 2]
 
 
@@ -114,6 +116,15 @@ def test_contributions_are_the_causes_and_sort_the_cells(bench, found, view):
         np.testing.assert_array_equal(what.contribution, traced.strength(row))
         np.testing.assert_array_equal(what.order, traced.strength(row))
     assert contribution_to(bench, found, None, Way()) is None
+
+
+def test_cells_show_by_how_much_each_map_turns_adv_back_where_that_is_stored(bench, found, view, monkeypatch):
+    turning = bench.flips.turning(view.example)
+    what = shown(bench, found, view.but(sort="turning"), None)
+    np.testing.assert_array_equal(what.turning, bench.layers.part(turning.shares, what.layer.index))
+    np.testing.assert_array_equal(what.order, what.turning)
+    monkeypatch.setattr(bench.flips, "stored_turning", lambda _: None)
+    assert shown(bench, found, view, None).turning is None
 
 
 class Weak:

@@ -23,7 +23,8 @@ FOUND = Verification(
     needed=np.array([9, 5, -1]),
     whole=4.0,
     whole_turned=True,
-    others=-1,
+    disjoint=np.zeros(0, int),
+    alone=np.array([1.0, 1.0]),
     width=64,
     runs=300,
 )
@@ -56,14 +57,34 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
 
 @pytest.mark.parametrize(("others", "named"), [(1, "one other"), (17, "17 others")])
 def test_other_sets_that_do_it_too_are_told(others, named):
-    text = changed(others=others, controls_turned=LARGEST)
+    text = changed(disjoint=np.array([others]), controls_turned=LARGEST)
     assert f"Not proven to be the cause: the 2 of largest difference and {named} without them do it too." in text
     assert "the 2 of largest difference do it; the 2 first by attribution patching" in text
     assert "may be the cause" not in text
     does = "does" if others == 1 else "do"
     assert f"Not proven to be the cause: {named} without it {does} it too." in changed(
-        others=others, maps=np.array([4])
+        disjoint=np.array([others]), maps=np.array([4])
     )
+
+
+def test_sets_that_have_no_map_in_common_are_counted():
+    text = changed(disjoint=np.array([3, 7, 9]))
+    assert "3 other sets without them, of 3, 7 and 9 maps and none in common, do it too" in text
+    assert "at least 4 other sets without them" in changed(disjoint=np.array([3, 7, 9, 9]))
+
+
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        ([1.5, 2.0], "Together they move the margin by 3.50; each alone, these moves add up to 3.50."),
+        ([0.5, 1.0], "add up to 1.50, so the network makes up for single ones."),
+        ([-0.5, 0.25], "add up to -0.25, so the network makes up for single ones."),
+        ([3.0, 2.0], "add up to 5.00, so they do in part the same."),
+    ],
+)
+def test_what_maps_do_together_stands_beside_what_each_does_alone(alone, said):
+    assert said in changed(alone=np.array(alone))
+    assert "Together" not in changed(maps=np.array([4]), alone=np.array([1.0]))
 
 
 def test_maps_are_no_control_of_themselves():
@@ -97,14 +118,14 @@ def test_what_a_control_does_as_well_is_no_cause(control):
     ("fields", "too"),
     [
         ({}, "no control does it"),
-        ({"others": 7}, "so do 7 others without them"),
+        ({"disjoint": np.array([7])}, "so do 7 others without them"),
         ({"controls_turned": LARGEST}, "so do the 2 of largest difference"),
         (
             {"controls_turned": ~LARGEST},
             "so do the 2 first by attribution patching and the 2 first by integrated attribution patching",
         ),
         (
-            {"controls_turned": LARGEST, "chance_turned": 0.3, "others": 7},
+            {"controls_turned": LARGEST, "chance_turned": 0.3, "disjoint": np.array([7])},
             "so do 30% of the random sets, the 2 of largest difference and 7 others without them",
         ),
         ({"chance": np.full(19, -2.0)}, "too few controls"),

@@ -49,13 +49,13 @@ def test_the_first_map_is_one_that_src_lost_and_that_gives_its_class_back(bench,
     assert (true > true[view.map]).sum() <= 0.05 * len(true)
 
 
-def test_effects_sum_to_what_exchanging_the_whole_layer_does(bench, found):
-    """At a layer through which everything passes, against the two plain runs of the model."""
-    layer = len(bench.layers) - 1
+def test_turning_effects_are_about_what_the_two_images_differ_by(bench, found):
+    """The change of the margin against two plain runs; at the last layer the effects nearly sum to it."""
     said = [p.probabilities for p in bench.judging.predict([found.image(r) for r in (Role.SOURCE, Role.ADVERSARIAL)])]
     margins = [float(np.log(p[found.source.label]) - np.log(p[found.adversarial.label])) for p in said]
-    effects = bench.flips.exchange_effects(found.plan.example.id, layer)
-    assert effects.sum() == pytest.approx(margins[0] - margins[1], rel=0.02)
+    turning = bench.flips.turning(found.plan.example.id)
+    assert turning.change == pytest.approx(margins[0] - margins[1], rel=1e-3)
+    assert bench.layers.part(turning.shares, len(bench.layers) - 1).sum() == pytest.approx(1, abs=0.1)
 
 
 def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
@@ -66,14 +66,15 @@ def test_a_map_that_no_exchange_speaks_for_is_none(bench, found):
     assert lost_map(bench, found, layer, np.where(higher, 0, 9)) is None, "what fires less on src is no loss"
 
 
-def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found):
+def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found, monkeypatch):
     view = settle(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
     title = describe(bench, view, LIGHT, frozenset({MAP}))["title"]
     assert title.endswith("is estimated to speak most for panda")
     other = next(c for c in range(bench.layers.layers[layer].channels) if c != view.map)
     assert "speak most" not in describe(bench, view.but(map=other), LIGHT, frozenset({MAP}))["title"]
-    assert not is_lost_map(bench, found, 0, 0), "what is not stored is not said"
+    monkeypatch.setattr(bench.flips, "stored_turning", lambda _: None)
+    assert not is_lost_map(bench, found, layer, view.map), "what is not stored is not said"
 
 
 def test_a_link_without_an_example_opens_like_none_but_for_how_things_are_shown(bench):

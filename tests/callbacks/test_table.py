@@ -38,6 +38,10 @@ def test_rows_are_the_maps_of_the_treemap_with_their_values(bench, view):
     for row in rows:
         assert row[2:5] == [float(values[role][row[0]]) for role in Role]
         assert row[5] == pytest.approx(row[3] - row[2], abs=1e-5)
+    effects = bench.layers.part(bench.flips.turning(view.example).shares, layer.index)
+    columns, rows = table_of(bench, view.but(keep="shared"))
+    at = columns.index("turns back")
+    assert [row[at] for row in rows] == [float(effects[row[0]]) for row in rows]
     falls = [abs(row[5]) for row in rows]
     assert falls == sorted(falls, reverse=True)
 

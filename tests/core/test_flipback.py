@@ -10,7 +10,7 @@ import torch
 
 from aevis_dash.core import flipback
 from aevis_dash.core.flipback import ANY, Bench, FlipQuestion, smallest, thin, verify
-from aevis_dash.domain import AevisError, Intervention, Verdict, Verification
+from aevis_dash.domain import DISJOINT, AevisError, Intervention, Verdict, Verification
 
 WIDTHS = (5, 6, 5)
 
@@ -84,6 +84,15 @@ def by_force(bench):
     return None
 
 
+def count_disjoint(bench, found):
+    """How many sets turn the label one after another, each searched among the maps that no set before holds."""
+    left, count = ~found, 0
+    while count < DISJOINT and (other := smallest(bench, left)) is not None:
+        assert other.any()
+        left, count = left & ~other, count + 1
+    return count
+
+
 def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be_spared():
     sizes, without = [], []
     for seed in range(12):
@@ -106,6 +115,12 @@ def test_the_search_is_nearly_as_good_as_brute_force_and_none_of_its_maps_can_be
         told = verify(c, question, Intervention(question.layer, tuple(np.flatnonzero(found)), randoms=1))
         assert told.others == (-1 if others is None else others.sum())
         assert all(needed < 0 or needed >= found.sum() for needed in told.needed), "no order alone finds a smaller set"
+        assert len(told.disjoint) == count_disjoint(bench, found)
+        alone = np.flatnonzero(found)[:, None] == np.arange(10)
+        expected = bench.measure(alone)[0] - bench.measure(np.zeros((1, 10), bool))[0]
+        np.testing.assert_allclose(told.alone, expected, atol=1e-5)
+        both = bench.measure(np.stack([np.zeros(10, bool), found]))[0]
+        assert told.joint == pytest.approx(both[1] - both[0], abs=1e-5)
     assert 0 < sum(without) < 12
     found, best = np.array(sizes, float).T
     assert (found >= best).all()
@@ -255,7 +270,8 @@ def judged(**fields):
     facts = {"maps": np.array([4, 2]), "turned": True, "chance": np.full(200, -2.0), "chance_turned": 0.02}
     facts |= {"controls": np.zeros(3), "controls_turned": nothing, "controls_same": nothing, "needed": np.ones(3, int)}
     facts |= {"layer": 0, "replacement": "source", "before": 1, "wanted": 0, "margins": np.array([-1.0, 1.0, 2.0])}
-    facts |= {"labels": np.array([1, 0, 0]), "whole": 1.0, "whole_turned": True, "others": -1, "width": 9, "runs": 1}
+    facts |= {"labels": np.array([1, 0, 0]), "whole": 1.0, "whole_turned": True, "width": 9, "runs": 1}
+    facts |= {"disjoint": np.zeros(0, int), "alone": np.array([1.0, 1.0])}
     return Verification(**(facts | fields))
 
 
@@ -270,10 +286,10 @@ FIRST, LAST = np.array([True, False, False]), np.array([False, False, True])
         ({"controls_turned": FIRST, "controls_same": FIRST}, Verdict.ALONE, ()),
         ({"controls_turned": ~FIRST, "controls_same": LAST}, Verdict.CONTROL, ("patching",)),
         ({"chance_turned": 0.06}, Verdict.CONTROL, ("random",)),
-        ({"others": 3}, Verdict.OTHERS, ("others",)),
-        ({"others": 3, "controls_turned": LAST}, Verdict.CONTROL, ("integrated", "others")),
+        ({"disjoint": np.array([3])}, Verdict.OTHERS, ("others",)),
+        ({"disjoint": np.array([3]), "controls_turned": LAST}, Verdict.CONTROL, ("integrated", "others")),
         ({"chance": np.full(19, -2.0)}, Verdict.TOO_FEW, ()),
-        ({"chance": np.full(19, -2.0), "others": 1}, Verdict.OTHERS, ("others",)),
+        ({"chance": np.full(19, -2.0), "disjoint": np.array([1])}, Verdict.OTHERS, ("others",)),
         ({"chance": np.full(1, -2.0), "maps": np.array([4])}, Verdict.ALONE, ()),
         ({"chance": np.zeros(0), "maps": np.array([4])}, Verdict.TOO_FEW, ()),
         ({"turned": False, "controls_turned": FIRST, "chance_turned": 0.5}, Verdict.NOT_TURNED, ()),

@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from aevis_dash.core.intervention import (
-    CONTROL_STEPS,
+    STEPS,
     Exchange,
     Measured,
     best_first,
@@ -299,8 +299,8 @@ def test_attribution_patching_is_a_control_at_one_point_and_integrated(skip):
         logits = on_the_way(net, receiver, donor, 1)
         first = lambda shares, logits=logits: logits(shares)[0]  # noqa: E731
         np.testing.assert_allclose(found[1, i], reference.slopes(first, np.zeros(6)), atol=1e-3)
-        np.testing.assert_allclose(found[2, i], reference.integrated(first, 6, CONTROL_STEPS), atol=1e-3)
-    assert CONTROL_STEPS == 8
+        np.testing.assert_allclose(found[2, i], reference.integrated(first, 6, STEPS), atol=1e-3)
+    assert STEPS == 8
 
 
 def on_the_way(net, receiver, donor, layer):
@@ -385,7 +385,7 @@ def test_on_a_cut_of_the_drawn_world_effects_sum_to_the_change_of_the_margin(foo
     assert (after - before < -1).all()
     first_order = exchange.slopes(np.zeros(exchange.shape, bool), margin)
     off, slopes_off = (
-        abs(effects.sum(1) / (after - before) - 1) for effects in (exchange.integrate(margin), first_order)
+        abs(effects.sum(1) / (after - before) - 1) for effects in (exchange.integrate(margin, 32), first_order)
     )
     assert off.max() < 0.01
     assert slopes_off.min() > 0.01

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from aevis_dash.domain import ROLES, Region, Role, further
-from aevis_dash.figures.cells import FACE, NOWHERE, Encoding
+from aevis_dash.figures.cells import BAR, FACE, NOWHERE, Encoding
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
 from aevis_dash.figures.theme import CLEAR, DARK, LIGHT
@@ -91,6 +91,28 @@ def test_dotted_fill_is_the_contribution_and_absent_without():
     heights = {channel: height for channel, (height, _) in by_cell(layout, trace(figure, "contribution")).items()}
     assert heights == pytest.approx({1: 0.25, 2: 1.0, 3: 0.5}, abs=1e-3)
     assert "contribution" not in [t.name for t in draw(critical, np.zeros(4))[1].data]
+
+
+def test_turning_effects_are_bars_at_the_foot_of_the_cells_whose_side_is_the_sign():
+    critical = {Role.SOURCE: np.ones(5, bool)}
+    turning = np.array([0.2, -0.1, 0.0, 1e-4, 0.05, -9.0])
+    layout, figure = draw(critical, np.zeros(6), turning=turning[:5])
+    bars, cells = trace(figure, "turning"), {cell.channel: cell.rect for cell in layout.cells}
+    found = {}
+    for x, width, base, height in zip(bars.x, bars.width, bars.base, bars.y, strict=True):
+        (channel,) = [c for c, r in cells.items() if r.x <= x <= r.right and r.y <= base <= r.bottom]
+        middle, half = cells[channel].centre[0], cells[channel].width / 2
+        assert base + height == pytest.approx(cells[channel].bottom, abs=0.02)
+        assert height == pytest.approx(BAR, abs=0.01)
+        side = 1 if x > middle else -1
+        assert x - side * width / 2 == pytest.approx(middle, abs=0.02), "it begins in the middle"
+        found[channel] = side * width / half
+    assert found == pytest.approx({0: 1.0, 1: -0.5, 4: 0.25}, abs=1e-3)
+    hovers = dict(zip([c[0] for c in trace(figure, "maps").customdata], trace(figure, "maps").hovertext, strict=True))
+    assert hovers[1].endswith("turns adv back by -10.0%")
+    assert "turning" not in [t.name for t in draw(critical, np.zeros(5))[1].data]
+    low, small = draw(critical, np.zeros(5), turning=turning[:5], size=(60, 30))
+    assert max(trace(small, "turning").y) <= max(cell.rect.height for cell in low.cells) / 5 + 0.01
 
 
 def test_only_the_maps_trace_meets_the_mouse_and_its_customdata_are_plain():

@@ -38,6 +38,7 @@ class Contents:
         critical: which maps are critical to any of these datapaths, bool (n_l,).
         difference: the activation on the first image of the view's pair minus that on the second, (n_l,).
         contribution: the contributions on the image of the view's cause, (n_l,); None where the layer carries none.
+        turning: the part of the margin's change that each map turns back, (n_l,); None where that is not stored.
         regions: the exclusive regions of the maps that the view keeps. Where it keeps all maps or the top ones, the
             strongest contributors that are in no datapath form a region too.
         order: a key for each map, (n_l,); the largest comes first.
@@ -48,6 +49,7 @@ class Contents:
     critical: np.ndarray
     difference: np.ndarray
     contribution: np.ndarray | None
+    turning: np.ndarray | None
     regions: tuple[Region, ...]
     order: np.ndarray
 
@@ -62,13 +64,20 @@ def contents(bench: Workbench, found: Triplet, view: View, layer: Layer, traced:
     paths = {key: bench.layers.part(found.path_of(image).critical, layer.index) for key, image in members.items()}
     difference = bench.maps.difference(found, layer.index, *pair_of(view))
     values = None if traced is None else traced.strength(tuple(Role).index(Role(view.cause)))
-    rank = ranking(view.sort, difference, values)
+    turning = turning_of(bench, found, layer)
+    rank = ranking(view.sort, difference, values, turning)
     union = np.logical_or.reduce(list(paths.values()))
     shown = kept_maps(view.keep, paths, np.abs(difference) if view.sort == "channel" else rank)
     inside = regions({key: critical & shown for key, critical in paths.items()})
     outside = tuple(sorted(c for c in strongest(values) if not union[c])) if view.keep in ("all", "top") else ()
     inside += (Region(frozenset(), outside),) if outside else ()
-    return Contents(layer, members, union, difference, values, inside, rank)
+    return Contents(layer, members, union, difference, values, turning, inside, rank)
+
+
+def turning_of(bench: Workbench, found: Triplet, layer: Layer) -> np.ndarray | None:
+    """The part of the margin's change that each map of the layer turns back, (n_l,); None where it is not stored."""
+    turning = bench.flips.stored_turning(found.plan.example.id)
+    return None if turning is None else bench.layers.part(turning.shares, layer.index)
 
 
 def pair_of(view: View) -> tuple[Role, Role]:
@@ -77,14 +86,18 @@ def pair_of(view: View) -> tuple[Role, Role]:
     return first, second
 
 
-def ranking(sort: str, difference: np.ndarray, contribution: np.ndarray | None) -> np.ndarray:
+def ranking(
+    sort: str, difference: np.ndarray, contribution: np.ndarray | None = None, turning: np.ndarray | None = None
+) -> np.ndarray:
     """(n_l,) the key by which cells are sorted, largest first.
 
-    It is the contribution where that is wanted and there, |difference|, or what puts the channels in ascending order.
+    It is the contribution or the turning effect where that is wanted and there, what puts the channels in ascending
+    order, or else |difference|.
     """
     if sort == "channel":
         return -np.arange(len(difference), dtype=float)
-    return np.abs(difference) if contribution is None or sort == "fill" else contribution
+    wanted = {"contribution": contribution, "turning": turning}.get(sort)
+    return np.abs(difference) if wanted is None else wanted
 
 
 def kept_maps(keep: str, paths: Mapping[str, np.ndarray], rank: np.ndarray) -> np.ndarray:
@@ -137,6 +150,7 @@ def drawing(
     encoding = Encoding(
         shown.difference,
         shown.contribution,
+        shown.turning,
         selected,
         marked,
         picked,

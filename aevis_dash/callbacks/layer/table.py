@@ -83,6 +83,7 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
     first, second = pair_of(view)
     columns = ("map", "sets", *(short_of(key) for key in shown.members), f"{first.short} - {second.short}")
     columns += ("contribution",) if shown.contribution is not None else ()
+    columns += ("turns back",) if shown.turning is not None else ()
     names = names_of(bench, shown.layer)
     columns += ("part",) if names else ()
     return columns, _rows(bench, shown, names)
@@ -91,7 +92,8 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
 def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]:
     sets = {channel: together(region.paths) for region in shown.regions for channel in region.channels}
     activations = [bench.layers.part(bench.maps.maxima(image), shown.layer.index) for image in shown.members.values()]
-    columns = [*activations, shown.difference, *([] if shown.contribution is None else [shown.contribution])]
+    further = [values for values in (shown.contribution, shown.turning) if values is not None]
+    columns = [*activations, shown.difference, *further]
     parts = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
     channels = sorted(sets, key=lambda channel: -shown.order[channel])
     return [[c, sets[c], *(float(values[c]) for values in columns), *parts(c)] for c in channels]

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from aevis_dash.domain import CONTROLS, Verdict, Verification, others_drawn
+from aevis_dash.domain import CONTROLS, DISJOINT, Verdict, Verification, others_drawn
 
+MAKES_UP = 1.25
+"""From this ratio on, what maps do together and the sum of what each does alone are said to differ."""
 SHOWN = 24
 """The number of maps of a flip-back that are shown as buttons, at most."""
 _SWAPS = {
@@ -56,6 +58,7 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     return [
         f"{count} of {found.width} maps, {swap}, {turn} ({margins}).",
         f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; {_controls(found, _does_it)}.",
+        *_together(found),
         _orders(found),
         _proof(found),
         *first,
@@ -102,16 +105,38 @@ def _proof(found: Verification) -> str:
 def _too(found: Verification) -> tuple[str, str]:
     """What else turns the label, so that the maps are no proof of a cause, and "does" or "do"; "" for nothing."""
     count = len(found.maps)
-    others = "one other" if found.others == 1 else f"{found.others} others"
     one = {"does": count == 1, "do": count > 1}
     said = {
         "random": (f"{found.chance_turned:.0%} of the random sets", "do"),
-        "others": (f"{others} without {'it' if count == 1 else 'them'}", "does" if found.others == 1 else "do"),
+        "others": _other_sets(found),
     } | {name: (_those(count, [name]), next(do for do, holds in one.items() if holds)) for name in CONTROLS}
     named = [said[name] for name in found.rivals]
     if len(named) > 1:
         return _listed([name for name, _ in named]), "do"
     return named[0] if named else ("", "do")
+
+
+def _other_sets(found: Verification) -> tuple[str, str]:
+    """The words for further sets that turn the label and share no map with one another, and "does" or "do"."""
+    sizes = [str(size) for size in found.disjoint]
+    without = f"without {'it' if len(found.maps) == 1 else 'them'}"
+    if len(sizes) > 1:
+        least = "at least " if len(sizes) == DISJOINT else ""
+        return f"{least}{len(sizes)} other sets {without}, of {_listed(sizes)} maps and none in common,", "do"
+    return ("one other" if found.others == 1 else f"{found.others} others") + f" {without}", (
+        "does" if found.others == 1 else "do"
+    )
+
+
+def _together(found: Verification) -> list[str]:
+    """A sentence on what the maps do together beside what each does alone; none for a single map."""
+    if len(found.maps) < 2:
+        return []
+    apart = float(found.alone.sum())
+    said = f"Together they move the margin by {found.joint:.2f}; each alone, these moves add up to {apart:.2f}"
+    if found.joint > MAKES_UP * max(apart, 0.0):
+        return [f"{said}, so the network makes up for single ones."]
+    return [f"{said}, so they do in part the same." if apart > MAKES_UP * found.joint else f"{said}."]
 
 
 def _orders(found: Verification) -> str:

@@ -84,9 +84,10 @@ def settle(bench: Workbench, view: View) -> View:
     if triplet is None:
         return view
     view = view.but(target=triplet.image(Role.TARGET), compared=_comparable(triplet, view.compared))
+    turning = bench.flips.turning(triplet.plan.example.id)  # the layer's cells show it
     if view.layer is None:
         layer = parting_layer(bench, triplet)
-        effects = bench.flips.exchange_effects(triplet.plan.example.id, layer)
+        effects = bench.layers.part(turning.effects, layer)
         view = view.but(layer=bench.layers.layers[layer].name, map=lost_map(bench, triplet, layer, effects))
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
 
@@ -144,7 +145,7 @@ def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray
         bench: the workbench of the workspace.
         triplet: the example's datapaths.
         layer: the index of the layer.
-        effects: by how much each map moves the margin, (n_l,); see `Flips.exchange_effects`.
+        effects: by how much each map moves the margin, (n_l,); see `Flips.turning`.
     """
     higher = bench.maps.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
     telling = np.where(higher & bench.layers.part(triplet.source.critical, layer), effects, -np.inf)
@@ -153,9 +154,9 @@ def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray
 
 
 def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) -> bool:
-    """Whether the channel is the layer's `lost_map`. It is not taken to be where the layer's effects are not stored."""
-    effects = bench.flips.stored_exchange_effects(triplet.plan.example.id, layer)
-    return effects is not None and lost_map(bench, triplet, layer, effects) == channel
+    """Whether the channel is the layer's `lost_map`. It is not taken to be where the turning effects are not stored."""
+    found = bench.flips.stored_turning(triplet.plan.example.id)
+    return found is not None and lost_map(bench, triplet, layer, bench.layers.part(found.effects, layer)) == channel
 
 
 def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:

@@ -39,7 +39,7 @@ both."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
-SORTS = ("fill", "contribution", "channel")
+SORTS = ("fill", "contribution", "turning", "channel")
 KEEPS = ("all", "src", "adv", "tar", "shared", "top")
 FACES = ("on", "off")
 LOOKS = ("maps", "over", "difference")
