@@ -1,7 +1,7 @@
 """Distances of datapaths at every layer, by their gates or by the activations they carry (Sec. 5.2 of the paper).
 
-Three distances have names: "activations", "gates" and "gates-raw"; `between` defines them. G is the number of levels at
-which a distance is taken, by default the L layers.
+Four distances have names: "activations", "gates", "gates-raw" and "sets"; `between` defines them. G is the number of
+levels at which a distance is taken, by default the L layers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,16 +64,17 @@ def between(
       far the signals lie apart.
     - "gates": ||z_1 - z_2||_2 / sqrt(maps of the level). It says how different the maps are that the predictions need.
     - "gates-raw": ||z_1 - z_2||_2, as the paper prints it; it grows with the width of the level.
+    - "sets": the Jaccard distance of the hard sets, 1 - |A and B| / |A or B|. It says what the treemap of sets shows.
 
     Args:
         graph: the layers of the network.
         traces: the datapaths with their activations, by key.
-        name: one of these three names.
+        name: one of these four names.
         levels: the groups of layers that are measured as one; None for every layer alone.
 
     Returns:
-        The distances (G,) by the two keys of each pair, in the order of `traces`. "activations" is NaN at a level where
-        no map is critical.
+        The distances (G,) by the two keys of each pair, in the order of `traces`. "activations" and "sets" are NaN at a
+        level where no map is critical: to any of the datapaths, or to any of the two.
     """
     measure, union = _MEASURES[name], np.any([trace.datapath.critical for trace in traces.values()], axis=0)
 
@@ -106,8 +107,14 @@ def _cosine(a: Trace, b: Trace, critical: np.ndarray, sums: _Sums) -> np.ndarray
     return np.where(sums(critical.astype(np.int64)) > 0, found, np.nan)
 
 
+def _jaccard(a: Trace, b: Trace, _critical: np.ndarray, sums: _Sums) -> np.ndarray:
+    first, second = a.datapath.critical, b.datapath.critical
+    both, either = (sums(chosen.astype(np.int64)) for chosen in (first & second, first | second))
+    return np.where(either > 0, 1 - both / np.maximum(either, 1), np.nan)
+
+
 _MEASURES: Mapping[str, Callable[[Trace, Trace, np.ndarray, _Sums], np.ndarray]] = MappingProxyType(
-    {"activations": _cosine, "gates": _by_width, "gates-raw": _raw}
+    {"activations": _cosine, "gates": _by_width, "gates-raw": _raw, "sets": _jaccard}
 )
 
 

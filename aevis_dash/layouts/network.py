@@ -15,6 +15,7 @@ DISTANCES = [
     {"label": "activations", "value": "activations"},
     {"label": "gates, by width", "value": "gates"},
     {"label": "gates, raw (paper)", "value": "gates-raw"},
+    {"label": "critical sets", "value": "sets"},
 ]
 PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
 FIND = "find a layer or a part"

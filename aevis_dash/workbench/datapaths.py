@@ -181,7 +181,7 @@ class Datapaths(Part):
 
         Args:
             triplet: the datapaths of adv, src and the chosen target, and those of the nulls.
-            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates" or "gates-raw".
+            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates", "gates-raw" or "sets".
             levels: groups of layer indices that are measured as one each; None for every layer alone.
 
         Returns:
@@ -204,6 +204,26 @@ class Datapaths(Part):
         return self._remember(paths, (images, name, tuple(levels) if levels is not None else None), measured)
 
     @one_sight()
+    def target_shares(self, triplet: Triplet, name: str) -> np.ndarray:
+        """How far adv is from src on the way to each candidate target, at every layer.
+
+        Args:
+            triplet: the example's datapaths.
+            name: the distance; see `distances`.
+
+        Returns:
+            d2 / (d2 + d3) with each of the m candidates as the target, in their order, (m, L).
+        """
+        check_distance(name)
+        images = (triplet.image(Role.ADVERSARIAL), triplet.image(Role.SOURCE), *triplet.plan.candidates)
+
+        def measured() -> np.ndarray:
+            adv, src, *targets = (self._trace(image, triplet.path_of(image)) for image in images)
+            return np.stack([DISTANCES[name](self.layers, adv, src, tar).share for tar in targets])
+
+        return self._remember(triplet.paths, (images, name, "targets"), measured)
+
+    @one_sight()
     def distances_between(
         self, triplet: Triplet, compared: Sequence[str], name: str, levels: Levels | None = None
     ) -> dict[tuple[str, str], np.ndarray]:
@@ -212,7 +232,7 @@ class Datapaths(Part):
         Args:
             triplet: the example's datapaths.
             compared: the file names of the images whose datapaths are compared with adv's; see `Triplet.members`.
-            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates" or "gates-raw".
+            name: the distance, one of `core.distance.DISTANCES`: "activations", "gates", "gates-raw" or "sets".
             levels: groups of layer indices that are measured as one each; None for every layer alone.
 
         Returns:

@@ -11,7 +11,14 @@ from aevis_dash import ids
 from aevis_dash.callbacks.network import river as network
 from aevis_dash.callbacks.network.clicks import compared_in, findable, follow, innermost, targets_of
 from aevis_dash.callbacks.network.river import picture_of, placed_of
-from aevis_dash.callbacks.network.words import course, datapath_in_words, lost_label
+from aevis_dash.callbacks.network.words import (
+    MEASURES,
+    beside_other_measures,
+    beside_other_targets,
+    course,
+    datapath_in_words,
+    lost_label,
+)
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import carried_area, most_raised, settle
 from aevis_dash.callbacks.view.state import View
@@ -143,7 +150,7 @@ def test_what_is_compared_is_drawn_in_one_order(bench, found, view):
     assert triplet.small.startswith("data:image/svg")
 
 
-@pytest.mark.parametrize("distance", ["activations", "gates", "gates-raw"])
+@pytest.mark.parametrize("distance", ["activations", "gates", "gates-raw", "sets"])
 def test_a_closed_network_is_drawn_by_every_distance_and_as_dots(bench, found, view, distance):
     shut = view.but(distance=distance, folds=("-layer1", "-layer2", "-layer3", "-layer4"))
     for plot, wanted in (("river", "target"), ("dots", "adversarial–target")):
@@ -242,6 +249,54 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
     )
     _, say = told(bench, np.full(layers, np.nan), np.full(layers, np.nan))
     assert "undefined at every layer" in words(say([]))
+
+
+@pytest.mark.parametrize(
+    ("shares", "shown", "said"),
+    [
+        (
+            {"activations": 0.84, "gates": 0.61, "sets": 0.55},
+            "activations",
+            "Measured by gates 61%, by critical sets 55%, which agrees.",
+        ),
+        (
+            {"activations": 0.84, "gates": 0.45, "sets": 0.55},
+            "activations",
+            "by critical sets 55%: the measures disagree",
+        ),
+        ({"activations": 0.84, "gates": 0.45, "sets": 0.55}, "gates-raw", "Measured by activations 84%, by critical"),
+        ({"activations": 0.3, "gates": 0.2}, "gates", "Measured by activations 30%, which agrees."),
+        ({"activations": 0.3, "gates": 0.5}, "activations", "Measured by gates 50%, which agrees."),
+        ({"activations": 0.3}, "activations", ""),
+        ({"gates": 0.3, "sets": 0.9}, "activations", ""),
+    ],
+)
+def test_whether_all_measures_tell_one_story_is_said(shares, shown, said):
+    text = " ".join(sentence.text for sentence in beside_other_measures(shares, shown))
+    assert said in text
+    assert bool(text) == bool(said)
+
+
+def test_how_much_the_choice_of_the_target_matters_is_said():
+    (told,) = beside_other_targets(np.array([0.9, 0.5, 0.7, np.nan]), 0, [9.9, 9.5, 9.0, 8.0])
+    assert told.text == "With its 2 other targets it is 50% to 70%."
+    assert "most similar target is 9.9, that of the next 9.5" in told.exact
+    (same,) = beside_other_targets(np.array([0.9, 0.501, 0.504]), 0, [9.0, 9.5, 9.0])
+    assert same.text == "With its 2 other targets it is 50%."
+    assert beside_other_targets(np.array([0.9, 0.5]), 0, [9.0, 9.5])[0].text == "With the one other target it is 50%."
+    assert beside_other_targets(np.array([0.9]), 0, [9.0]) == []
+
+
+def test_the_end_of_the_story_is_that_of_all_measures_and_targets(bench, found, view):
+    """The sentences under the river, against distances that are asked for one by one."""
+    said = " ".join(sentence.text for sentence in picture_of(bench, found, view, LIGHT).said)
+    for name, words in MEASURES.items():
+        end = bench.datapaths.distances(found, name).share[-1]
+        assert (f"by {words} {end:.0%}" in said) == (name != "activations")
+    other = 1 - found.target
+    alone = bench.datapaths.distances(replace(found, target=other), "activations").share[-1]
+    assert len(found.candidates) == 2
+    assert f"With the one other target it is {alone:.0%}." in said
 
 
 def test_a_datapath_in_words_has_its_figures_behind_them(found):

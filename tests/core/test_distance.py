@@ -77,6 +77,12 @@ def level_twin(name, a, b, every):
             dot = sum(x * y for x, y in zip(u, v, strict=True))
             found.append(1 - dot / (reference.norm(u) * reference.norm(v)) if u else np.nan)
         return found
+    if name == "sets":
+        found = []
+        for u, v in zip(together(a.datapath.critical), together(b.datapath.critical), strict=True):
+            first, second = ({i for i, chosen in enumerate(w) if chosen} for w in (u, v))
+            found.append(1 - len(first & second) / len(first | second) if first | second else np.nan)
+        return found
     pairs = list(zip(together(a.datapath.gates), together(b.datapath.gates), strict=True))
     raw = [reference.eq4_distance(u, v) for u, v in pairs]
     return raw if name == "gates-raw" else [d / np.sqrt(len(u)) for d, (u, _) in zip(raw, pairs, strict=True)]
@@ -128,7 +134,7 @@ def test_without_null_targets_there_is_no_null_row(name):
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_the_adversarial_that_is_the_source_or_the_target_is_at_an_end(name):
-    src, tar = trace(1, np.ones(15, bool)), trace(2, np.ones(15, bool))
+    src, tar = trace(1, np.ones(15, bool)), trace(2, np.arange(15) % 2 > 0)
     np.testing.assert_allclose(DISTANCES[name](GRAPH, src, src, tar, []).share, 0, atol=1e-7)
     np.testing.assert_allclose(DISTANCES[name](GRAPH, tar, src, tar, []).share, 1, atol=1e-7)
 
@@ -149,6 +155,14 @@ def test_a_layer_without_critical_maps_has_no_cosine_distance():
     found = by_activations(GRAPH, *(trace(i, critical) for i in range(3)), [trace(3, critical)])
     for d in (found.d1, found.d2, found.d3, found.share, found.null_share[0]):
         assert np.isnan(d).tolist() == [False, True, False]
+
+
+def test_sets_are_apart_by_the_share_of_their_maps_that_only_one_of_them_holds():
+    first, second, empty = (np.zeros(15, bool) for _ in range(3))
+    first[[0, 1, 2, 4]], second[[1, 2, 3, 5]] = True, True
+    found = DISTANCES["sets"](GRAPH, trace(0, first), trace(1, second), trace(2, empty), [])
+    np.testing.assert_allclose(found.d2, [0.5, 1, np.nan])
+    np.testing.assert_allclose(found.d3, [1, 1, np.nan])
 
 
 def test_silent_maps_are_equal_to_silent_ones_and_far_from_any_other():

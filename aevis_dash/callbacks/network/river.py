@@ -1,6 +1,6 @@
 """The station of the network: the river of the chosen triplet, or another picture of its datapaths."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ from aevis_dash import ids
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.network.words import (
     CAUTION,
+    MEASURES,
     Pairs,
     band_of_nulls,
+    beside_other_measures,
+    beside_other_targets,
     course,
     datapath_in_words,
     distances_apart,
@@ -30,6 +33,7 @@ from aevis_dash.domain import (
     AevisError,
     DatapathDistance,
     Role,
+    Stretch,
     unsolved_note,
 )
 from aevis_dash.figures.dots import similarity
@@ -224,8 +228,26 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
     )  # clicks are taken only on the figure of this river
     said = distances_apart(seen)
     if both:
-        said = missing_nulls(found, coming) if found.pending else course(graph, marks, layers)
+        said = missing_nulls(found, coming) if found.pending else _course(bench, found, view, marks, layers)
     return Picture(figure, said, [*note, CAUTION, *_doubt(found)], small_picture(placed, drawn, colours))
+
+
+def _course(
+    bench: Workbench, found: Triplet, view: View, marks: Sequence[Stretch], layers: DatapathDistance
+) -> list[Sentence]:
+    """Sentences on the course of adv's datapath, and on whether other measures and other targets tell the same."""
+    said = course(bench.layers, marks, layers)
+    known = np.flatnonzero(np.isfinite(layers.share))
+    if not known.size:
+        return said
+    last = int(known[-1])
+    ends = {name: float(bench.datapaths.distances(found, name).share[last]) for name in MEASURES}
+    of_targets = bench.datapaths.target_shares(found, view.distance)[:, last]
+    return [
+        *said,
+        *beside_other_targets(of_targets, found.target, found.similarity),
+        *beside_other_measures({name: end for name, end in ends.items() if np.isfinite(end)}, view.distance),
+    ]
 
 
 def _doubt(found: Triplet) -> list[Sentence]:

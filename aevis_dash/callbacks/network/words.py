@@ -13,6 +13,12 @@ Pairs = Mapping[tuple[str, str], np.ndarray]
 """The distances (C,) of two datapaths at every column, by the datapaths' keys."""
 MOST_STRETCHES = 3
 """The number of stretches that are told in words; the longest ones are."""
+MEASURES = {"activations": "activations", "gates": "gates", "sets": "critical sets"}
+"""The distances that are set beside one another, with their words."""
+_ABOUT_MEASURES = (
+    "Activations say what the image does to the signal, gates which maps the prediction needs most, and critical sets "
+    "which maps it cannot do without. They need not agree; where they do not, none of them should be trusted alone."
+)
 CAUTION = Sentence("Critical maps are no proof of a cause; flipping maps back tests whether they are.")
 
 
@@ -84,6 +90,50 @@ def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern])
         return [*leaves, Sentence(near, exact)]
     never = f"adv never joins tar: at the end it is {share:.0%} of the way from src to tar, and {chance}."
     return [*leaves, Sentence(never, exact)]
+
+
+def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sentence]:
+    """A sentence on whether all measures of distance tell the same end of the story; none without another measure.
+
+    Args:
+        shares: the part of the way from src to tar that adv is at the last layer, by each of MEASURES that is defined.
+        shown: the distance that the river shows.
+    """
+    shown = "gates" if shown == "gates-raw" else shown
+    others = {name: value for name, value in shares.items() if name != shown}
+    if not others or shown not in shares:
+        return []
+    listed = ", ".join(f"by {MEASURES[name]} {value:.0%}" for name, value in others.items())
+    said = f"Measured {listed}"
+    if len({value > 0.5 for value in shares.values() if value != 0.5}) < 2:
+        return [Sentence(f"{said}, which agrees.", _ABOUT_MEASURES)]
+    return [Sentence(f"{said}: the measures disagree on which of the two adv ends nearer to.", _ABOUT_MEASURES)]
+
+
+def beside_other_targets(shares: np.ndarray, target: int, similarity: Sequence[float]) -> list[Sentence]:
+    """A sentence on how much the choice among the candidate targets matters; none where there is one candidate.
+
+    Args:
+        shares: the part of the way from src to each of the m candidates that adv is at the last layer, (m,).
+        target: the index of the candidate that is shown.
+        similarity: the similarity of each candidate to adv, m of them.
+    """
+    others = np.delete(shares, target)
+    others = others[np.isfinite(others)]
+    if not others.size:
+        return []
+    low, high = others.min(), others.max()
+    span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
+    first, second = sorted(similarity, reverse=True)[:2]
+    others_named = "the one other target" if len(others) == 1 else f"its {len(others)} other targets"
+    return [
+        Sentence(
+            f"With {others_named} it is {span}.",
+            f"The similarity of the most similar target is {first:.3g}, that of the next {second:.3g}. Where these are "
+            "close the choice of the target means little, and what differs between targets should not be read as a "
+            "finding.",
+        )
+    ]
 
 
 def distances_apart(seen: Pairs) -> list[Sentence]:
