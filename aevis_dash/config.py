@@ -117,7 +117,7 @@ class ExtractionParameters:
     by n, the number of maps, and its distances by sqrt(n), so that lambda and gamma mean the same in any network.
     """
 
-    method: str = field(default="elimination", metadata={"help": "extraction method"})
+    method: str = field(default="needed", metadata={"help": "extraction method"})
     share: float = _parameter(0.0, "share of each layer's maps in the hard set; 0: as few as keep the label", at_most=1)
     hold: float = _parameter(
         0.9,
@@ -127,7 +127,7 @@ class ExtractionParameters:
     )
     coherence: float = _parameter(0.2, "gamma: how much the datapaths already found count", at_most=1000)
     samples: int = _parameter(
-        8, "elimination: points that the ranking averages, one pass each", at_least=1, at_most=1000
+        8, "needed, elimination: points that the ranking averages, one pass each", at_least=1, at_most=1000
     )
     rounds: int = _parameter(10, "elimination: rounds, one pass each", at_most=1000)
     sparsity: float = _parameter(

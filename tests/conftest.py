@@ -131,7 +131,9 @@ def _four_photographs(table: Path) -> list[str]:
 
 
 def shrink(workspace: Workspace, candidates: int = 2, null_targets: int = 1) -> None:
-    """Let a workspace's extractions compare with few images, for speed."""
+    """Let a workspace's extractions compare with few images, by the quickest method, for speed."""
     settings = workspace.settings
-    few = dataclasses.replace(settings.extraction, candidates=candidates, null_targets=null_targets)
+    few = dataclasses.replace(
+        settings.extraction, candidates=candidates, null_targets=null_targets, method="elimination"
+    )
     write_settings(workspace.root, dataclasses.replace(settings, extraction=few))

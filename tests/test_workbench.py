@@ -647,6 +647,16 @@ def test_an_unknown_distance_is_refused(bench, fooled):
         bench.datapaths.distances_between(bench.datapaths.extract(fooled), (), "x")
 
 
+def test_by_default_a_datapath_is_what_the_prediction_needs(bench, fooled):
+    """Eq. 5 is solved, the hard sets keep their labels, and each map's turning effect stands beside its gate."""
+    few = ExtractionParameters(candidates=1, null_targets=0)
+    triplet = bench.datapaths.extract(fooled, wanted=few)
+    assert {path.method for path in triplet.paths} == {"needed"}
+    assert all(path.keeps_hard and not path.unsolved for path in triplet.paths)
+    assert all(path.loss < 0.5 * few.sparsity for path in triplet.paths), "half the maps alone would cost that"
+    assert bench.flips.turning(fooled).effects.shape == triplet.adversarial.gates.shape
+
+
 @pytest.mark.parametrize("name", ["activations", "gates", "gates-raw"])
 def test_distances_of_the_triplet_are_those_between_its_three(bench, fooled, name):
     triplet, levels = bench.datapaths.extract(fooled), ((0, 1, 2), (5,))

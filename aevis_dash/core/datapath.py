@@ -24,6 +24,7 @@ Method = Callable[[Problem, Progress], Found]
 """An extraction method: it takes the problem, tells its progress, and gives the gates that it found."""
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
+        "needed": relaxation.needed,
         "elimination": elimination,
         "constrained": relaxation.constrained,
         "joint": relaxation.joint,
@@ -45,6 +46,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 _SOLVER = frozenset({"sparsity", "iterations", "learning_rate", "hold"})
 USES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
+        "needed": _SOLVER | {"coherence", "samples"},
         "elimination": frozenset({"coherence", "samples", "rounds"}),
         "constrained": _SOLVER | {"coherence"},
         "joint": _SOLVER | {"coherence"},

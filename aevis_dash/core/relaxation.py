@@ -17,10 +17,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from aevis_dash.config import Progress
+from aevis_dash.config import Progress, part_of
+from aevis_dash.core.elimination import against_foils, by_place, cohering
 from aevis_dash.core.hard_sets import smallest_complete
 from aevis_dash.core.optimize import Descent, Objective, root_mean_square, settle, solve
-from aevis_dash.core.problem import Found, Problem, label_logit
+from aevis_dash.core.problem import Found, Problem, label_logit, supported_first
 from aevis_dash.core.ranking import break_ties, first_order
 
 Term = Callable[[Problem, Tensor], Tensor]
@@ -30,6 +31,17 @@ Term = Callable[[Problem, Tensor], Tensor]
 def constrained(problem: Problem, progress: Progress) -> Found:
     """Extract datapaths by the paper's method, the constrained chain of Eq. 5."""
     return _from_ranking(problem, eq5(problem, mean_gate, Problem.coherence), progress)
+
+
+def needed(problem: Problem, progress: Progress) -> Found:
+    """Extract datapaths by the constrained chain of Eq. 5, started from the ranking against the foil.
+
+    The start is the smallest complete set of that ranking (`elimination.against_foils`) that keeps the label and `hold`
+    of its probability. Equal gates follow the ranking.
+    """
+    effect, supports = against_foils(problem, part_of(progress, 0, 0.2))
+    ranking = supported_first(by_place(cohering(problem, effect)), supports)
+    return _descended(problem, eq5(problem, mean_gate, Problem.coherence), ranking, part_of(progress, 0.2, 0.8))
 
 
 def joint(problem: Problem, progress: Progress) -> Found:
@@ -172,7 +184,13 @@ def _has_skips(problem: Problem) -> bool:
 
 
 def _from_ranking(problem: Problem, objective: Objective, progress: Progress, climbs: bool = False) -> Found:
-    order = first_order(problem, label_logit)
+    return _descended(problem, objective, first_order(problem, label_logit), progress, climbs)
+
+
+def _descended(
+    problem: Problem, objective: Objective, order: Tensor, progress: Progress, climbs: bool = False
+) -> Found:
+    """Descend from the smallest complete set of a ranking (R, n); equal gates follow the ranking."""
     start = smallest_complete(problem, order, problem.parameters.hold).to(order.dtype)
     wanted = problem.parameters
     told = lambda step: progress(step / wanted.iterations, "solving for the gates")  # noqa: E731

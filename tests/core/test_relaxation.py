@@ -13,17 +13,18 @@ from aevis_dash import domain
 from aevis_dash.config import ExtractionParameters, silent
 from aevis_dash.core import relaxation
 from aevis_dash.core.datapath import METHODS, distance, extract
+from aevis_dash.core.elimination import against_foils, by_place, cohering
 from aevis_dash.core.hard_sets import smallest_complete
 from aevis_dash.core.measures import jaccard
 from aevis_dash.core.optimize import Descent, Settled
-from aevis_dash.core.problem import label_logit
+from aevis_dash.core.problem import Foil, label_logit, supported_first
 from aevis_dash.core.ranking import first_order
 from aevis_dash.workbench import open_workbench
 
 P = ExtractionParameters()
 FAR = {"learning_rate": 0.1, "sparsity": 0.3}
 """Long steps and a small price, so that the distance between datapaths decides where the gates end."""
-OF_EQ_5 = ("constrained", "joint", "unconstrained", "size-squared")
+OF_EQ_5 = ("needed", "constrained", "joint", "unconstrained", "size-squared")
 
 
 @pytest.fixture
@@ -65,6 +66,10 @@ def predictions(model, image, z):
 def size_term(name, z):
     mean = sum(abs(v) for v in z) / len(z)
     return P.sparsity * mean * (mean if name == "size-squared" else 1)
+
+
+def labels_of(model, images):
+    return [int(hand_wired.logits_twin(model, image).argmax()) for image in images]
 
 
 @torch.no_grad()
@@ -213,12 +218,20 @@ def test_the_whole_descent_of_the_soft_gates_equals_the_twin(seed):
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("seed", [0, 3])
-def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip):
+@pytest.mark.parametrize("name", ["needed", "constrained"])
+def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip, name):
+    """The two methods differ in the ranking that they start from, and by which equal gates are told apart."""
     model, images = hand_wired.random_net(seed, skip=skip), hand_wired.images(seed, 3)
     known = gates(seed, 2)
-    problem = hand_wired.problem(model, images, known)
-    found = METHODS["constrained"](problem, silent)
-    starts = smallest_complete(problem, first_order(problem, label_logit), P.hold)
+    foils = [Foil((label + 1) % 3, image) for label, image in zip(labels_of(model, images), images[::-1], strict=True)]
+    problem = hand_wired.problem(model, images, known, foils=foils)
+    found = METHODS[name](problem, silent)
+    if name == "needed":
+        effect, supports = against_foils(problem, silent)
+        order = supported_first(by_place(cohering(problem, effect)), supports)
+    else:
+        order = first_order(problem, label_logit)
+    starts = smallest_complete(problem, order, P.hold)
 
     def eq5(p, q, z):
         far = sum(torch.linalg.vector_norm(torch.tensor(k) - z) for k in known) / 4
@@ -234,6 +247,10 @@ def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip):
     assert np.median(compared) < 0.01, "rounding may turn a step that hardly lowers the loss into one that does not"
     assert float(found.slack.max()) < domain.FAR
     assert (found.gates - found.soft).abs().max() <= 1e-3
+    for row, soft, ranks in zip(found.gates, found.soft, order, strict=True):
+        closed = (soft == 0).nonzero()[:, 0]
+        assert len(closed) > 2
+        assert row[closed].argsort(descending=True).tolist() == ranks[closed].argsort(descending=True).tolist()
 
 
 def test_joint_solves_all_rows_to_one_answer_where_only_their_distance_counts():
