@@ -951,6 +951,39 @@ class Turning:
 
 
 @dataclass(frozen=True)
+class EdgeSet:
+    """The strongest edges between the maps of two layers, and what they carry (see `core.edges`).
+
+    The *margin* is logit[src's class] - logit[adv's class] on adv.
+
+    Attributes:
+        begin: the channel of the earlier layer where each of e edges begins, (e,), the strongest edge first.
+        end: the channel of the later layer where it ends, (e,).
+        effects: by how much each is estimated to raise the margin, in logits, (e,); all above 0.
+        before: the margin where no edge carries src's activations.
+        carried: the margin where these edges alone do.
+        all_carried: the margin where all edges between the two layers do.
+        chance: the margins where as many random edges do, (c,).
+        by_difference: the margin where as many edges into the same maps do that were chosen without gradients between
+            the layers: those of largest |a_k(src) - a_k(adv)| times the size of the later map's turning effect.
+    """
+
+    begin: np.ndarray
+    end: np.ndarray
+    effects: np.ndarray
+    before: float
+    carried: float
+    all_carried: float
+    chance: np.ndarray
+    by_difference: float
+
+    def kept(self, margin: float | np.ndarray) -> float | np.ndarray:
+        """Give the part of what all edges move that margins stand for, one or (c,); NaN where all move nothing."""
+        whole = self.all_carried - self.before
+        return (margin - self.before) / whole if whole else np.full_like(margin, np.nan, float)
+
+
+@dataclass(frozen=True)
 class Verification:
     """The effect of replacing maps of one layer on the prediction of a run, the receiver's, beside chance (flip-back).
 

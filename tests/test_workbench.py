@@ -12,7 +12,7 @@ import torch
 from conftest import shrink
 from PIL import Image
 
-from aevis_dash.config import AttackParameters
+from aevis_dash.config import AttackParameters, ExtractionParameters
 from aevis_dash.core import attack, datapath, loading, selftest
 from aevis_dash.core.execution import Network
 from aevis_dash.core.selftest import SelfTest

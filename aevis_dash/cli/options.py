@@ -228,6 +228,19 @@ def _trail(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _edges(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--example", metavar="ID", help="default: the one that the page opens on")
+    _allow_large(verb)
+    verb.add_argument("--layer", metavar="NAME", help="where the edges end (default: the last layer)")
+    verb.add_argument(
+        "--from", dest="earlier", metavar="LAYER", help="where they begin (default: the nearest that feeds it)"
+    )
+    verb.add_argument(
+        "--count", type=numbers.count(10_000), default=20, metavar="N", help="how many (default: %(default)s)"
+    )
+
+
 def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
@@ -244,8 +257,8 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="WHAT",
         help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
-        "datapaths or truth: the methods judged; tracing: contributions beside exact effects; page: how fast the page "
-        "answers in a browser",
+        "datapaths or truth: the methods judged; tracing: contributions beside exact effects; edges: what a few edges "
+        "carry; page: how fast the page answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)
@@ -369,6 +382,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
     "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
     "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),
+    "edges": ("find through which maps of a later layer those of an earlier one turn the prediction back", _edges),
     "world": ("make the drawn world's workspace", _world),
     "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
     "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aevis_dash import divergences, make_workspace, method_comparison
+from aevis_dash import divergences, edge_study, make_workspace, method_comparison
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
@@ -18,6 +18,7 @@ from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.core.turning import POINTS
 from aevis_dash.domain import CONTROLS, AevisError
+from aevis_dash.edge_study import compare_edges
 from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.pagespeed import page_speed
@@ -189,6 +190,23 @@ def tracing(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     return Answer(document, f"{len(chosen)} examples, one area each\n\n{table(['way', *LINES], listed)}")
 
 
+def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """How much of an attack a few edges between two layers carry.
+
+    Raises:
+        AevisError: for options that this bench does not have, and where no example is misclassified.
+    """
+    if args.processes or args.scheduler:
+        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    chosen = choose(bench, _sample(args))
+    found = compare_edges(bench, chosen, args.seed, progress)
+    document = _document(bench, [example.id for example in chosen], found)
+    _write(args, document, found, {line: line for line in edge_study.LINES})
+    listed = [[name, *(_interval(of[line]) for line in edge_study.LINES)] for name, of in found.items()]
+    text = f"{len(chosen)} examples, {edge_study.COUNT} edges of each\n\n"
+    return Answer(document, text + table(["edges from", *edge_study.LINES], listed))
+
+
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         "costs": costs,
@@ -197,6 +215,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "datapaths": datapaths,
         "truth": truth,
         "tracing": tracing,
+        "edges": edges,
         "page": page,
     }
 )

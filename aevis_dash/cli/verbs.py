@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aevis_dash import make_workspace
-from aevis_dash.cli import answers, scores, studies, trails, verifications
+from aevis_dash.cli import answers, edges, scores, studies, trails, verifications
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
 from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
@@ -231,7 +231,15 @@ _HERE = (serve, init, check, attack, extract, learn, contribute, verify, world)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         verb.__name__: verb
-        for verb in (*_HERE, scores.score, trails.trail, studies.diverge, studies.evaluate, studies.benchmark)
+        for verb in (
+            *_HERE,
+            scores.score,
+            trails.trail,
+            edges.edges,
+            studies.diverge,
+            studies.evaluate,
+            studies.benchmark,
+        )
     }
 )
 

@@ -11,11 +11,13 @@ import numpy as np
 
 from aevis_dash.config import Progress, silent
 from aevis_dash.core import evaluation, flipback, intervention
+from aevis_dash.core.edges import EdgeBench, strongest_edges
 from aevis_dash.core.turning import turning_effects
 from aevis_dash.domain import (
     REPLACEMENTS,
     AevisError,
     AreaOfInterest,
+    EdgeSet,
     Example,
     FeatureMap,
     Intervention,
@@ -194,6 +196,33 @@ class Flips(Part):
     def stored_turning(self, example_id: str) -> Turning | None:
         """The result of `turning` where it is stored, None otherwise. Nothing is computed."""
         return self.store.get(self._turning_key(self.workspace.example(example_id)), Turning)
+
+    @one_sight()
+    def edges(self, example_id: str, earlier: int, later: int, count: int = 20, progress: Progress = silent) -> EdgeSet:
+        """The strongest edges from the maps of an earlier layer to those of a later one, and what they carry.
+
+        Args:
+            example_id: the ID of the example.
+            earlier: the index of the earlier layer.
+            later: the index of the later layer.
+            count: how many edges are wanted.
+            progress: is told the share of the work that is done.
+
+        Returns:
+            The edges, from the store where they are stored; see `core.edges`.
+
+        Raises:
+            AevisError: where there is nothing to explain, or the earlier layer does not feed the later one.
+        """
+        example = self.workspace.example(example_id)
+        turning = self.layers.part(self.turning(example_id).effects, later)
+        adv, src = (self.workspace.read([name]) for name in (example.adversarial, example.source))
+
+        def compute() -> EdgeSet:
+            return strongest_edges(EdgeBench(self.classifier, adv, src, earlier, later), turning, count, 0, progress)
+
+        images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
+        return self.store.remember(self.key("edges", images=images, layers=[earlier, later, count]), EdgeSet, compute)
 
     def depths(self) -> tuple[int, ...]:
         """The indices of the last layer of every stage, from the input to the output. A stage is an outermost

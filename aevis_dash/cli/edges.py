@@ -1,0 +1,72 @@
+"""The verb `edges`: through which maps of a later layer the maps of an earlier one turn a wrong prediction back."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from aevis_dash.cli.opening import on_workspace
+from aevis_dash.cli.output import Answer, decimals, table
+from aevis_dash.config import Progress
+from aevis_dash.domain import AevisError, EdgeSet, Layer
+from aevis_dash.workbench import Workbench
+
+
+@on_workspace
+def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """Find the strongest edges between two layers, and carry them alone, beside random ones."""
+    example = args.example or bench.workspace.settings.opens_on
+    if not example:
+        raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
+    if args.allow_large:
+        bench.judging.allow_large([example])
+    later = bench.layers.layers[-1] if args.layer is None else bench.layers.find(args.layer)
+    sources = bench.contributions.sources(later.index)
+    if not sources:
+        raise AevisError(f"No layer feeds {later.name!r}, it is the first. Choose a later --layer.")
+    earlier = bench.layers.layers[sources[0]] if args.earlier is None else bench.layers.find(args.earlier)
+    found = bench.flips.edges(example, earlier.index, later.index, args.count, progress)
+    document = _document(bench, example, earlier, later, found)
+    return Answer(document, _text(document))
+
+
+def _document(bench: Workbench, example: str, earlier: Layer, later: Layer, found: EdgeSet) -> dict[str, Any]:
+    change = bench.flips.turning(example).change
+    chance = np.asarray(found.kept(found.chance))
+    return {
+        "example": example,
+        "from": earlier.name,
+        "layer": later.name,
+        "edges": [
+            {"from": int(k), "to": int(m), "effect": float(e), "share": float(e / change)}
+            for k, m, e in zip(found.begin, found.end, found.effects, strict=True)
+        ],
+        "margin": {"before": found.before, "carried": found.carried, "all_carried": found.all_carried},
+        "kept": float(found.kept(found.carried)),
+        "kept_by_difference": float(found.kept(found.by_difference)),
+        "kept_by_random": {
+            "median": float(np.median(chance)) if chance.size else float("nan"),
+            "most": float(chance.max(initial=-np.inf)) if chance.size else float("nan"),
+            "sets": len(chance),
+        },
+    }
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    first = f"{document['example']}: edges from {document['from']} to {document['layer']}"
+    if not document["edges"]:
+        return f"{first}\nNo edge between these layers is estimated to turn the prediction back."
+    rows = [
+        [f"map {each['from']}", f"map {each['to']}", decimals(each["effect"], 3), f"{each['share']:.1%}"]
+        for each in document["edges"]
+    ]
+    margin, random = document["margin"], document["kept_by_random"]
+    return (
+        f"{first}\n{table(['from', 'to', 'effect', 'of the change'], rows)}\n"
+        f"Carried alone, these {len(rows)} edges move the margin from {margin['before']:.2f} to "
+        f"{margin['carried']:.2f}. All edges between the two layers move it to {margin['all_carried']:.2f}, so these "
+        f"keep {document['kept']:.0%}.\nAs many edges by the size of the differences keep "
+        f"{document['kept_by_difference']:.0%}, and as many random ones {random['median']:.0%} (median of "
+        f"{random['sets']}), {random['most']:.0%} at most."
+    )
