@@ -258,7 +258,7 @@ def _benchmark(verb: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
         "datapaths or truth: the methods judged; tracing: contributions beside exact effects; edges: what a few edges "
-        "carry; page: how fast the page answers in a browser",
+        "carry; outlook: detection and repair tried; page: how fast the page answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)

@@ -12,7 +12,7 @@ from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
-from aevis_dash.config import Progress
+from aevis_dash.config import Progress, part_of
 from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
@@ -21,6 +21,7 @@ from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.edge_study import compare_edges
 from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
+from aevis_dash.outlook import REPAIRED, detect, repair
 from aevis_dash.pagespeed import page_speed
 from aevis_dash.paper_evaluation import Question, lines, rows, survey
 from aevis_dash.sample import Sample, choose
@@ -207,6 +208,29 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     return Answer(document, text + table(["edges from", *edge_study.LINES], listed))
 
 
+def outlook(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """Whether datapaths detect adversarials, and whether the maps of a flip-back repair the network.
+
+    Raises:
+        AevisError: for options that this bench does not have, and where no example is misclassified.
+    """
+    if args.processes or args.scheduler:
+        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    chosen = choose(bench, _sample(args))
+    ids = {example.id for example in chosen}
+    judged = [each for each in bench.judging.judged_examples() if each.example.id in ids]
+    detected = detect(bench, judged, args.seed, part_of(progress, 0, 0.3))
+    repaired = repair(bench, chosen, args.seed, part_of(progress, 0.3, 0.7))
+    detectors = {name: {"AUROC": Estimate(of.auroc, of.low, of.high, of.n)} for name, of in detected.items()}
+    document = _document(bench, [example.id for example in chosen], detectors | repaired)
+    _write(args, document, repaired, {line: line for line in REPAIRED})
+    tables = [
+        table(["detector", "AUROC"], [[name, _interval(of["AUROC"])] for name, of in detectors.items()]),
+        table(["defence", *REPAIRED], [[n, *(_interval(of[line]) for line in REPAIRED)] for n, of in repaired.items()]),
+    ]
+    return Answer(document, "\n\n".join([f"{len(chosen)} examples", *tables]))
+
+
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         "costs": costs,
@@ -216,6 +240,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "truth": truth,
         "tracing": tracing,
         "edges": edges,
+        "outlook": outlook,
         "page": page,
     }
 )
