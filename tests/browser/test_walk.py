@@ -433,7 +433,7 @@ BAD_LINKS = {
     "?map=panda": "link cannot be read: its `map` says 'panda'",
     "?layer=relu&maap=3": "The link names no example, and `layer` belongs to an example: it is left out.",
     "?distance=euclid": "no distance 'euclid'",
-    "?method=guess": "no method 'guess'. It is one of: elimination, constrained,",
+    "?method=guess": "no method 'guess'. It is one of: elimination, needed,",
     "?share=0.3": "no share 0.3. It is one of: 0, 0.005, 0.01,",
 }
 

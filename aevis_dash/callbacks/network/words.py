@@ -19,7 +19,7 @@ _ABOUT_MEASURES = (
     "Activations say what the image does to the signal, gates which maps the prediction needs most, and critical sets "
     "which maps it cannot do without. They need not agree; where they do not, none of them should be trusted alone."
 )
-CAUTION = Sentence("Critical maps are no proof of a cause; flipping maps back tests whether they are.")
+CAUTION = Sentence("Critical maps are no proof of a cause; flip-back tests that.")
 
 
 def course(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistance) -> list[Sentence]:
@@ -165,7 +165,8 @@ def band_of_nulls(found: Triplet) -> list[Sentence]:
     count = len(found.nulls)
     if not count:
         return []
-    return [Sentence(f"The faint band is where adv would lie between src and {others_of(count)} in tar's place.")]
+    exact = f"It is where adv would lie between src and {others_of(count)} in tar's place."
+    return [Sentence("The faint band is adv's place if tar were random.", exact)]
 
 
 def others_of(count: int) -> str:
