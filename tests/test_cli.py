@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -573,6 +573,12 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(
     assert [h["map"] for h in told] == [h.map for h in assistant.best_line(hops)]
     assert (told[0]["effect"], told[1]["effect"]["map"]) == (None, told[0]["map"])
     assert found["depths"] == document("verify", filling_world, "--example", example)["layers"]
+    depths = bench.flips.depths()
+    assert len(found["edges"]) == len(depths) - 1
+    for each, (earlier, later) in zip(found["edges"], reversed(list(pairwise(depths))), strict=True):
+        edges = bench.flips.edges(example, earlier, later)
+        assert (each["from"], each["layer"]) == tuple(bench.layers.layers[i].name for i in (earlier, later))
+        assert each["kept"] == pytest.approx(float(edges.kept(edges.carried)))
     text = figure.read_text()
     assert "Plotly.newPlot" in text
     with monkeypatch.context() as without:
@@ -592,6 +598,10 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(
     assert f"and than {told[0]['alike_beaten']} of {DONORS} chosen from other images" in text
     assert f"1. {told[0]['layer']} map {told[0]['map']}: " in out
     assert "Flip-back at every depth" in out
+    last, kept = found["edges"][0], found["edges"][0]["kept"]
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{last['from']} ") and last["layer"] in line]
+    assert f" {kept:.0%} " in line
+    assert f"map {last['edges'][0]['from']} to map {last['edges'][0]['to']}, " in line
     beam = document("trail", filling_world, "--how", "quadratic", "--beam", 1)["hops"]
     assert len({h["layer"] for h in beam}) == len(beam), "one map at each depth"
     assert "There are no 'magic' contributions" in refused("trail", filling_world, "--how", "magic")

@@ -1,7 +1,9 @@
 """The verb `edges`: through which maps of a later layer the maps of an earlier one turn a wrong prediction back."""
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,11 +29,36 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         raise AevisError(f"No layer feeds {later.name!r}, it is the first. Choose a later --layer.")
     earlier = bench.layers.layers[sources[0]] if args.earlier is None else bench.layers.find(args.earlier)
     found = bench.flips.edges(example, earlier.index, later.index, args.count, progress)
-    document = _document(bench, example, earlier, later, found)
+    document = edges_document(bench, example, earlier, later, found)
     return Answer(document, _text(document))
 
 
-def _document(bench: Workbench, example: str, earlier: Layer, later: Layer, found: EdgeSet) -> dict[str, Any]:
+def edges_between_depths(bench: Workbench, example: str, progress: Progress) -> list[dict[str, Any]]:
+    """The strongest edges between the last layers of neighbouring stages, as documents; the last stage comes first."""
+    depths, layers = bench.flips.depths(), bench.layers.layers
+    found = []
+    for i, (earlier, later) in enumerate(reversed(list(pairwise(depths)))):
+        progress(i / len(depths), f"measuring the edges into {layers[later].name}")
+        told = bench.flips.edges(example, earlier, later)
+        found.append(edges_document(bench, example, layers[earlier], layers[later], told))
+    return found
+
+
+def edges_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """What `edges_between_depths` gives, as a table with a line for each pair of layers."""
+    head = ["edges from", "to", "the strongest", "edges", "kept", "by difference", "at random"]
+    rows = []
+    for each in found:
+        first = each["edges"][0] if each["edges"] else None
+        named = f"map {first['from']} to map {first['to']}, {first['share']:.1%}" if first else "none"
+        kept = (each["kept"], each["kept_by_difference"], each["kept_by_random"]["median"])
+        parts = [f"{part:.0%}" if math.isfinite(part) else None for part in kept]
+        rows.append([each["from"], each["layer"], named, len(each["edges"]), *parts])
+    return table(head, rows)
+
+
+def edges_document(bench: Workbench, example: str, earlier: Layer, later: Layer, found: EdgeSet) -> dict[str, Any]:
+    """The edges between two layers, and what they carry beside the controls, as a document."""
     change = bench.flips.turning(example).change
     chance = np.asarray(found.kept(found.chance))
     return {

@@ -10,6 +10,7 @@ import numpy as np
 from aevis_dash import assistant
 from aevis_dash.assistant import Hop
 from aevis_dash.cli import verifications
+from aevis_dash.cli.edges import edges_between_depths, edges_table
 from aevis_dash.cli.opening import on_workspace
 from aevis_dash.cli.output import Answer, check_writable, decimals
 from aevis_dash.config import Progress, part_of
@@ -43,8 +44,9 @@ def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     bench.contributions.check(PREDICTION, bench.flips.depths()[-1], way)
     triplet = bench.datapaths.extract(example, args.target, part_of(progress, 0, 0.3), nulls=False)
     hops = assistant.propose(bench, triplet, way, args.beam, part_of(progress, 0.3, 0.4))
-    flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.3))
-    document = _document(bench, triplet, hops, flips)
+    flips = assistant.whole_flips(bench, example, part_of(progress, 0.7, 0.2))
+    edges = edges_between_depths(bench, example, part_of(progress, 0.9, 0.1))
+    document = _document(bench, triplet, hops, flips) | {"edges": edges}
     if args.figure:
         if not args.no_images:
             bench.learning.features(progress)
@@ -103,7 +105,11 @@ def _text(document: Mapping[str, Any]) -> str:
     depths = verifications.verification_text(
         {"example": "Flip-back at every depth", "replacement": "source", "layers": document["depths"]}
     )
-    return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths])
+    edges = (
+        "Edges between these layers: the strongest one with its estimated part of the margin's change, and how much of "
+        f"what all edges carry these few keep, beside as many others:\n{edges_table(document['edges'])}"
+    )
+    return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths, "", edges])
 
 
 def hop_in_words(hop: Mapping[str, Any]) -> str:
