@@ -22,9 +22,9 @@ from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.image_pair import ImagePair
 from aevis_dash.sample import Sample, choose
+from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
-from aevis_dash.workspace import one_sight
 
 NEVER = "never"
 _VERSION = 5

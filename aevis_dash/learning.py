@@ -20,8 +20,9 @@ from aevis_dash.core.learned import Learner
 from aevis_dash.core.visualisation import visualise
 from aevis_dash.domain import AevisError, Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
 from aevis_dash.image_list import ImageList
+from aevis_dash.sight import one_sight
 from aevis_dash.store import Store, key_of
-from aevis_dash.workspace import Workspace, one_sight
+from aevis_dash.workspace import Workspace
 
 VERSION = 2
 """The version of what is computed here. It is raised when a method's results change for the same parameters."""

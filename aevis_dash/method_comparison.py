@@ -19,9 +19,9 @@ from aevis_dash.domain import CONTROLS, Datapath
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
 from aevis_dash.memory import in_fresh_process, peak_of
 from aevis_dash.sample import Sample, choose
+from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench, open_workbench
-from aevis_dash.workspace import one_sight
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """The shares of each layer's maps in the hard sets at which all methods are compared."""

@@ -40,6 +40,7 @@ from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench import Workbench, open_workbench
 
 SCRIPTS = (
@@ -122,8 +123,19 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.after_request(partial(_name, _serves(bench)))
     if prefix != "/":
         app.server.wsgi_app = _below(prefix, app.server)
+    app.server.wsgi_app = _in_one_sight(app.server.wsgi_app)
     app.server.test_client().get("/_dash-layout")
     return app
+
+
+def _in_one_sight(answer: Callable) -> Callable:
+    """Let a file count as what it was when the answer to a request first looked at it, whichever part of it asks."""
+
+    def answered(environ: dict[str, Any], start: Callable) -> Any:
+        with one_sight():
+            return answer(environ, start)
+
+    return answered
 
 
 def _below(prefix: str, server: Flask) -> Callable:

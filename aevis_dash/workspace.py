@@ -13,10 +13,8 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from glob import glob
 from pathlib import Path
 
@@ -31,46 +29,12 @@ from aevis_dash.images import decode_image, image_size, read_mask, refusing_unre
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
 from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
+from aevis_dash.sight import current_sight
 from aevis_dash.tables import digest_of_table, read_table, read_text, why_unread, write_table, write_text
 from aevis_dash.watching import Watched
 
 _ExampleDigests = tuple[dict[str, Example], tuple[str, ...], tuple[Path, ...], tuple[str, ...], dict[str, str]]
 """The examples, the names of their images, the paths of these, their digests, and the digests by name."""
-
-
-@dataclass
-class _Sight:
-    """The digests that were given since `one_sight` began: of single images, of all normal images, and of the masks."""
-
-    digests: dict[Path, str] = field(default_factory=dict)
-    listed: ImageList | None = None
-    parts: str | None = None
-
-    def digest(self, path: Path) -> str | None:
-        """The digest that was given for an image; None where none was given."""
-        found = self.digests.get(path)
-        return self.listed.digest_at.get(path) if found is None and self.listed is not None else found
-
-
-_sight: ContextVar[_Sight | None] = ContextVar("sight", default=None)
-
-
-@contextmanager
-def one_sight() -> Iterator[None]:
-    """As long as it lasts, an image counts as what it was when its digest was first asked for.
-
-    An image that is then read with another content is refused. So no result is stored under the digest of an image that
-    it was not computed from. It decorates functions that ask for digests and then compute from images; one inside
-    another belongs to the outer one.
-    """
-    if _sight.get() is not None:
-        yield
-        return
-    token = _sight.set(_Sight())
-    try:
-        yield
-    finally:
-        _sight.reset(token)
 
 
 class Workspace:
@@ -171,7 +135,7 @@ class Workspace:
         Within `one_sight` it is the list that was first asked for. Raises AevisError for the first image that cannot be
         read.
         """
-        sight = _sight.get()
+        sight = current_sight()
         if sight is None:
             return self._listed_now()
         if sight.listed is None:
@@ -245,7 +209,7 @@ class Workspace:
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
             write_image(self.root / example.adversarial, image)
-            if (sight := _sight.get()) is not None:
+            if (sight := current_sight()) is not None:
                 sight.digests.pop(self.path(example.adversarial), None)
         self._examples.keep([example for example, _ in made])
 
@@ -277,7 +241,7 @@ class Workspace:
     def _refuse_changed(self, path: Path, digest: str) -> None:
         """Refuse an image whose digest is not the one first given within `one_sight`; note the digest where none was
         given."""
-        sight = _sight.get()
+        sight = current_sight()
         if sight is None:
             return
         known = sight.digest(path)
@@ -337,7 +301,7 @@ class Workspace:
         Within `one_sight` it is the one that was first asked for. With `anew` every mask is looked at again all the
         same.
         """
-        sight = _sight.get()
+        sight = current_sight()
         if sight is None:
             return self._parts_digest_now(anew)
         if sight.parts is None or anew:
@@ -361,7 +325,7 @@ class Workspace:
 
         Raises AevisError where the image cannot be read.
         """
-        path, sight = self.path(name), _sight.get()
+        path, sight = self.path(name), current_sight()
         if sight is not None and path in sight.digests:
             return sight.digests[path]
         digest = self._digest(path)

@@ -671,7 +671,7 @@ def test_one_datapath_for_a_set_of_examples(aevis, document, refused, world):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--method", "guess"], "no method 'guess'. Choose one of: elimination, constrained, "),
+        (["--method", "guess"], "no method 'guess'. Choose one of: needed, elimination, constrained, "),
         (["--share", "-0.1"], "share = -0.1 is too small. It must be at least 0."),
         (["--share", "1.5"], "share = 1.5 is too large. It must be at most 1"),
         (["--share", "nan"], "nan is not a finite number"),

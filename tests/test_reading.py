@@ -15,9 +15,10 @@ from aevis_dash.domain import AevisError, Intervention, Preprocessing
 from aevis_dash.images import png_bytes, read_image, read_mask, write_image
 from aevis_dash.labels import ImageEntry
 from aevis_dash.reading import Digests, read_bytes
+from aevis_dash.sight import once_in_a_sight, one_sight
 from aevis_dash.tables import read_table
 from aevis_dash.workbench import open_workbench
-from aevis_dash.workspace import Workspace, one_sight
+from aevis_dash.workspace import Workspace
 
 INPUT = Preprocessing((16, 16))
 
@@ -258,3 +259,16 @@ def test_the_digest_is_of_the_bytes_that_are_decoded(tmp_path):
     data, digest = Digests().read(tmp_path / "a.png")
     assert data == png_bytes(picture())
     assert digest == Digests().of(tmp_path / "a.png")
+
+
+def test_within_a_sight_something_is_found_once_where_it_stays_as_it_is():
+    asked = []
+
+    def find(value):
+        return once_in_a_sight("it", lambda: asked.append(value) or value, lambda found: found is not None)
+
+    assert [find(1), find(2)] == [1, 2], "every time outside of a sight"
+    with one_sight():
+        assert [find(None), find(3), find(4)] == [None, 3, 3], "what is not settled is looked for again"
+    assert find(5) == 5
+    assert asked == [1, 2, None, 3, 5]

@@ -26,6 +26,7 @@ from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import write_image
+from aevis_dash.sight import current_sight
 from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
@@ -593,3 +594,16 @@ def test_below_a_prefix_all_is_found_whether_a_proxy_takes_it_away_or_not(bench)
     assert client.get("/aevisx").status_code == client.get("/aevis/nothing").status_code == 404
     with pytest.raises(AevisError, match="another --prefix"):
         create_app(bench, prefix="/assets/")
+
+
+def test_a_request_is_one_sight(bench):
+    """All parts of one answer are about the same images; the next request looks at them anew."""
+    app, seen = create_app(bench).server, []
+    for _ in range(2):
+        app.before_request_funcs.setdefault(None, []).append(lambda: seen.append(current_sight()))
+    for _ in range(2):
+        app.test_client().get("/_dash-layout")
+    assert len(seen) == 4
+    assert seen[0] is seen[1] is not None
+    assert seen[2] is seen[3] is not seen[0]
+    assert current_sight() is None

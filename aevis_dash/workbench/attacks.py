@@ -12,9 +12,9 @@ from aevis_dash.core import attack
 from aevis_dash.core.attack import Attacked
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
 from aevis_dash.labels import ImageEntry
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import BATCH, Judging
-from aevis_dash.workspace import one_sight
 
 NAMES = {MI_FGSM: "MI-FGSM", PGD: "PGD"}
 """The names of the attacks for people."""

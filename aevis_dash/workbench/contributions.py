@@ -25,10 +25,10 @@ from aevis_dash.domain import (
     Way,
     area_of_neurons,
 )
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.triplet import Triplet, stand_ins_of
-from aevis_dash.workspace import one_sight
 
 
 class Contributions(Part):

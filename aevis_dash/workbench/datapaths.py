@@ -16,11 +16,11 @@ from aevis_dash.core import datapath
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, Example, Role, so_many
+from aevis_dash.sight import once_in_a_sight, one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.maps import FeatureMaps
 from aevis_dash.workbench.triplet import Plan, Triplet, batches_of, candidates_of, foil_of, nulls_of, triplet_of
-from aevis_dash.workspace import one_sight
 
 KEPT = 64
 """The number of computed distances that stay in memory at most."""
@@ -88,11 +88,15 @@ class Datapaths(Part):
         Raises:
             AevisError: as `plan`, and for an unknown example.
         """
-        wanted = wanted or self.workspace.settings.extraction
-        plan = self.plan(self.workspace.example(example_id), wanted, target)
-        keys = self.path_keys(plan, wanted)
-        found = [self.store.get(key, Datapath) for key in keys]
-        return triplet_of(plan, found, target) if None not in found[: 2 + len(plan.candidates)] else None
+        asked = wanted or self.workspace.settings.extraction
+
+        def find() -> Triplet | None:
+            plan = self.plan(self.workspace.example(example_id), asked, target)
+            found = [self.store.get(key, Datapath) for key in self.path_keys(plan, asked)]
+            return triplet_of(plan, found, target) if None not in found[: 2 + len(plan.candidates)] else None
+
+        whole = lambda found: found is not None and not found.pending  # noqa: E731
+        return once_in_a_sight(("triplet", id(self), example_id, target, asked), find, whole)
 
     @one_sight()
     def extract(

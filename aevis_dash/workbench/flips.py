@@ -25,11 +25,11 @@ from aevis_dash.domain import (
     Verification,
     Way,
 )
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.triplet import Triplet, nulls_of, stand_ins_of
-from aevis_dash.workspace import one_sight
 
 DONORS = 20
 """The number of other clean images whose maps are put into adv in place of src's, as a control of a choice among

@@ -18,10 +18,10 @@ from aevis_dash.core import adversarial_score
 from aevis_dash.core.measures import rank_correlation
 from aevis_dash.domain import AevisError, Example, JudgedExample, Outcome, Perturbation, Prediction, so_many
 from aevis_dash.image_list import ImageList
+from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench.base import VERSIONS, Base, Part
 from aevis_dash.workbench.references import CleanImages, Judgements, References
-from aevis_dash.workspace import one_sight
 
 BATCH = 16
 """The number of images that are classified, or attacked, at once."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from aevis_dash.core import features, receptive
 from aevis_dash.domain import AreaOfInterest, FeatureMap, LearnedFeatures, Role, area_of_neurons
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.triplet import Triplet
-from aevis_dash.workspace import one_sight
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ def test_a_job_for_what_the_page_does_not_offer_is_refused(forged, drawn_world):
 
 def test_an_unknown_method_or_size_is_refused_with_the_choices(drawn_world):
     bench = open_workbench(drawn_world)
-    with pytest.raises(AevisError, match=r"no method 'guess'\. It is one of: elimination, constrained, .*, random\.$"):
+    with pytest.raises(AevisError, match=r"no method 'guess'\. It is one of: elimination, needed, .*, random\.$"):
         check(View(method="guess"), bench)
     for share in (0.3, -1.0, float("nan")):
         with pytest.raises(AevisError, match=r"no share .*It is one of: 0, 0\.005, 0\.01, 0\.02, 0\.05, 0\.1, 0\.2\.$"):

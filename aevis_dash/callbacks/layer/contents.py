@@ -18,8 +18,8 @@ from aevis_dash.figures.theme import Theme
 from aevis_dash.geometry.matrix import laid_out
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import Cell, Treemap
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench import Triplet, Workbench
-from aevis_dash.workspace import one_sight
 
 TOP = 50
 """The number of maps that the choice "top" keeps."""
