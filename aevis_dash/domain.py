@@ -704,11 +704,21 @@ class Pattern(StrEnum):
 
 @dataclass(frozen=True)
 class Stretch:
-    """The layers from `first` to `last`, both included and given by their indices, that show one pattern."""
+    """The layers from `first` to `last`, both included and given by their indices, that show one pattern.
+
+    Attributes:
+        pattern: the pattern.
+        first: the index of the first layer.
+        last: the index of the last layer.
+        after: of a transition, the first layer that lies clearly on the other side; -1 for other patterns.
+        to_target: of a transition, whether that is the target's side.
+    """
 
     pattern: Pattern
     first: int
     last: int
+    after: int = -1
+    to_target: bool = False
 
 
 PREDICTION = FeatureMap(-1, -1)

@@ -436,7 +436,7 @@ def test_extract_lists_the_maps_of_a_layer_with_who_needs_them_and_what_they_tur
             bench.layers.part(values, layer.index) for values in (triplet.path(role).critical, triplet.path(role).gates)
         )
         assert {each["map"] for each in maps if role.short in each["critical"]} == set(np.flatnonzero(critical))
-        assert [each["needed"][role.short] for each in maps] == pytest.approx(
+        assert [each["gates"][role.short] for each in maps] == pytest.approx(
             [float(gates[each["map"]]) for each in maps]
         )
     _, out, _ = aevis(*asked)
@@ -1377,7 +1377,7 @@ def test_a_real_network_from_init_to_contribution(document, photographed, tmp_pa
             "no control does it: at most 5% of random sets do (2% of 15 random",
         ),
         ({"turned": False}, "Maps 1 2 do not turn it."),
-        ({"turned": False, "maps": np.zeros(0, int)}, "Only all of its maps together turn it, which proves nothing."),
+        ({"turned": False, "maps": np.zeros(0, int)}, "but that of all that differ, which proves nothing."),
     ],
 )
 def test_a_flip_back_names_the_control_that_it_fails(drawn_world, changed, said):

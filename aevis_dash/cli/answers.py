@@ -245,7 +245,7 @@ def extraction_text(found: Mapping[str, Any]) -> str:
 def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Turning) -> list[dict[str, Any]]:
     """The maps of a layer that are critical to adv, src or the target, as a document; the largest turning effect first.
 
-    `needed` holds each datapath's gate, and `critical` tells whose hard set the map is in. `turns_back` is the part of
+    `gates` holds each datapath's gate, and `critical` tells whose hard set the map is in. `turns_back` is the part of
     the margin's change that the map turns back.
     """
     part = bench.layers.part
@@ -259,7 +259,7 @@ def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Tur
         {
             "map": int(channel),
             "critical": [name for name, chosen in critical.items() if chosen[channel]],
-            "needed": {name: float(gate[channel]) for name, gate in gates.items()},
+            "gates": {name: float(gate[channel]) for name, gate in gates.items()},
             "turns_back": float(shares[channel]),
             "adv_minus_src": float(difference[channel]),
         }
@@ -274,13 +274,13 @@ def _maps_text(maps: Sequence[Mapping[str, Any]]) -> str:
         [
             each["map"],
             " ".join(each["critical"]),
-            *(decimals(each["needed"][name], 2) for name in names),
+            *(decimals(each["gates"][name], 2) for name in names),
             f"{each['turns_back']:+.1%}",
             decimals(each["adv_minus_src"], 3),
         ]
         for each in maps
     ]
-    head = ["map", "critical to", *(f"needed by {name}" for name in names), "turns back", "adv - src"]
+    head = ["map", "critical to", *(f"gate of {name}" for name in names), "turns back", "adv - src"]
     return table(head, rows)
 
 

@@ -110,9 +110,9 @@ def verification_text(document: Mapping[str, Any]) -> str:
 def _verdict(each: Mapping[str, Any]) -> str:
     found = Verdict(each["verdict"])
     if found is Verdict.WHOLE_LAYER:
-        return "Only all of its maps together turn it, which proves nothing."
+        return "No set of its maps was found that turns it but that of all that differ, which proves nothing."
     if found is Verdict.NO_SET:
-        return "No set of its maps turns it."
+        return "No set of its maps was found that turns it."
     more = f" and {len(each['maps']) - _NAMED} more" if len(each["maps"]) > _NAMED else ""
     single = len(each["maps"]) == 1
     maps = f"Map{'s' * (not single)} {' '.join(map(str, each['maps'][:_NAMED]))}{more}"

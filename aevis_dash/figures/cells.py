@@ -284,7 +284,7 @@ def _hover(channel: int, sets: str, encoding: Encoding) -> str:
     if encoding.contribution is not None:
         lines.append(f"contribution {encoding.contribution[channel]:.1%}")
     if encoding.turning is not None:
-        lines.append(f"turns adv back by {encoding.turning[channel]:+.1%}")
+        lines.append(f"estimated to turn adv back by {encoding.turning[channel]:+.1%}")
     return "<br>".join(lines)
 
 

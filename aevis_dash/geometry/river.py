@@ -142,7 +142,7 @@ def stretches(distance: DatapathDistance, nulls: int = LEAST_NULLS) -> tuple[Str
     ]
     share = _calm(way(distance))
     sides = np.sign(share - 0.5) * (np.abs(share - 0.5) >= SIDE_MARGIN) * apart
-    crossings = [s for s, after in _crossings(sides) if (high if sides[after] > 0 else low)[after]]
+    crossings = [s for s in _crossings(sides) if (high if s.to_target else low)[s.after]]
     left = (1 - 2 * TRIM) * LEAST_CHANGE * scale
     return tuple(
         s
@@ -160,7 +160,7 @@ def _apart(found: Sequence[Stretch]) -> tuple[Stretch, ...]:
         free = [layer for layer in range(stretch.first, stretch.last + 1) if layer not in taken]
         if free:
             last = next((a for a, b in pairwise(free) if b - a > 1), free[-1])
-            kept.append(Stretch(stretch.pattern, free[0], last))
+            kept.append(replace(stretch, first=free[0], last=last))
             taken |= set(range(free[0], last + 1))
     return tuple(sorted(kept, key=lambda stretch: stretch.first))
 
@@ -183,16 +183,20 @@ def _calm(values: np.ndarray) -> np.ndarray:
     return np.nanmean(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
 
 
-def _crossings(sides: np.ndarray) -> list[tuple[Stretch, int]]:
-    """A transition for each two decided layers of opposite sides that follow one another, and the later of the two
-    layers.
+def _crossings(sides: np.ndarray) -> list[Stretch]:
+    """A transition for each two decided layers of opposite sides that follow one another.
 
     Sides are -1 or 1, and 0 for undecided layers.
     """
     decided = np.flatnonzero(sides)
     turns = [(int(a), int(b)) for a, b in pairwise(decided) if sides[a] != sides[b]]
     return [
-        (Stretch(Pattern.TRANSITION, *((before + 1, after - 1) if after - before > 1 else (before, after))), after)
+        Stretch(
+            Pattern.TRANSITION,
+            *((before + 1, after - 1) if after - before > 1 else (before, after)),
+            after,
+            bool(sides[after] > 0),
+        )
         for before, after in turns
     ]
 

@@ -44,7 +44,7 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
     assert "Of the 200 random sets as large, 2% do it; the 2 of largest difference, first by attribution" in text
     assert "first by integrated attribution patching do not." in text
-    assert "needs 9 by difference, 5 by attribution patching and more than all by integrated." in text
+    assert "needs 9 by difference, 5 by attribution patching and none was found by integrated." in text
     assert "they may be the cause at this layer" in text
     alone = changed(maps=np.array([4]))
     assert "1 of 64 maps, put from src into adv, gives panda back" in alone
@@ -77,8 +77,8 @@ def test_sets_that_have_no_map_in_common_are_counted():
     ("alone", "said"),
     [
         ([1.5, 2.0], "Together they move the margin by 3.50; each alone, these moves add up to 3.50."),
-        ([0.5, 1.0], "add up to 1.50, so the network makes up for single ones."),
-        ([-0.5, 0.25], "add up to -0.25, so the network makes up for single ones."),
+        ([0.5, 1.0], "add up to 1.50, so single maps tell little of what they do together."),
+        ([-0.5, 0.25], "add up to -0.25, so single maps tell little of what they do together."),
         ([3.0, 2.0], "add up to 5.00, so they do in part the same."),
     ],
 )
@@ -151,13 +151,16 @@ def test_one_map_is_spoken_of_as_one():
 def test_a_layer_without_such_maps_says_what_all_of_it_does():
     text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=-1.25, whole_turned=False)
     assert text == (
-        "No set of this layer's 64 maps gives panda back: with all of them put from src into adv the margin is -1.25."
+        "No set of this layer's 64 maps was found that gives panda back: with all of them put from src into adv the "
+        "margin is -1.25."
     )
 
 
 def test_a_whole_cut_is_told_apart_from_nothing():
     text = changed(maps=np.zeros(0, int), margins=np.array([-3.0]), turned=False, whole=4.0)
-    assert text.startswith("Only all 64 maps of this layer together give panda back, which proves nothing")
+    assert text.startswith(
+        "No set was found that gives panda back but that of all maps of this layer that differ, which"
+    )
 
 
 def test_chosen_maps_that_do_not_turn_it_are_told_beside_chance():

@@ -213,7 +213,7 @@ def test_the_stretches_are_told_with_the_distances_that_say_so(bench):
         f"The distance between src and adv is {d2[1]:.2g} at {names[1]} and {d2[3]:.2g} at {names[3]}.",
     )
     assert merging == Sentence(
-        f"From {names[5]} on, adv joins tar (merging).",
+        f"From {names[5]} on, adv nears tar (merging).",
         f"The distance between adv and tar is {d3[5]:.2g} at {names[5]} and {d3[6]:.2g} at {names[6]}.",
     )
     assert end.text == (
@@ -223,25 +223,25 @@ def test_the_stretches_are_told_with_the_distances_that_say_so(bench):
     assert f"At {names[-1]} the distance between src and adv is 0.85, that between adv and tar 0.15." in end.exact
     assert "quantile of 20 random images" in end.exact
     many = [Stretch(Pattern.MERGING, i, i + i % 2) for i in range(0, 12, 2)]
-    assert words(say(many)).count("joins") == 3
+    assert words(say(many)).count("nears") == 3
     assert "3 more such stretches" in words(say(many))
     assert "1 more such stretch." in words(say(many[:4]))
-    late, early = (say([Stretch(Pattern.TRANSITION, at, at)])[0] for at in (20, 2))
-    assert late.text == f"From {names[20]} on, adv is nearer to tar than to src (transition)."
-    assert late.exact == f"At {names[21]} adv is {measured.share[21]:.0%} of the way from src to tar."
-    assert early.text == f"From {names[2]} on, adv is nearer to src than to tar (transition)."
+    late, back = (say([Stretch(Pattern.TRANSITION, at, at, at + 1, tar)])[0] for at, tar in ((20, True), (2, False)))
+    assert late.text == f"At {names[21]} adv has become nearer to tar than to src (transition)."
+    assert late.exact.startswith(f"At {names[21]} adv is {measured.share[21]:.0%} of the way from src to tar.")
+    assert back.text == f"At {names[3]} adv has become nearer to src than to tar (transition)."
 
 
 def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
     layers = len(bench.layers)
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.6)
     assert words(say([])) == (
-        "No layer is marked at which adv leaves src. adv never joins tar: at the end it is 57% of the way from src to "
-        "tar, and with random images of other classes in tar's place it is 60% to 60%."
+        "No layer is marked at which adv leaves src. It is not shown that adv joins tar: at the end it is 57% of the way "
+        "from src, and with random images of other classes in tar's place it is 60% to 60%."
     )
     assert "nowhere grows enough" in exact(say([]))
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.4)
-    assert "never joins" not in words(say([])), "it is nearer to tar than random targets have it"
+    assert "not shown" not in words(say([])), "it is nearer to tar than random targets have it"
     assert "No layer is marked at which adv joins tar, but at the end it is 57% of the way" in words(say([]))
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), rows=4)
     assert words(say([])) == (
@@ -257,7 +257,7 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
         (
             {"activations": 0.84, "gates": 0.61, "sets": 0.55},
             "activations",
-            "Measured by gates 61%, by critical sets 55%, which agrees.",
+            "Measured by gates 61%, by critical sets 55%, on the same side of the middle.",
         ),
         (
             {"activations": 0.84, "gates": 0.45, "sets": 0.55},
@@ -265,8 +265,8 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
             "by critical sets 55%: the measures disagree",
         ),
         ({"activations": 0.84, "gates": 0.45, "sets": 0.55}, "gates-raw", "Measured by activations 84%, by critical"),
-        ({"activations": 0.3, "gates": 0.2}, "gates", "Measured by activations 30%, which agrees."),
-        ({"activations": 0.3, "gates": 0.5}, "activations", "Measured by gates 50%, which agrees."),
+        ({"activations": 0.3, "gates": 0.2}, "gates", "Measured by activations 30%, on the same side of the middle."),
+        ({"activations": 0.3, "gates": 0.5}, "activations", "Measured by gates 50%."),
         ({"activations": 0.3}, "activations", ""),
         ({"gates": 0.3, "sets": 0.9}, "activations", ""),
     ],

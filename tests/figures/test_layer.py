@@ -109,7 +109,7 @@ def test_turning_effects_are_bars_at_the_foot_of_the_cells_whose_side_is_the_sig
         found[channel] = side * width / half
     assert found == pytest.approx({0: 1.0, 1: -0.5, 4: 0.25}, abs=1e-3)
     hovers = dict(zip([c[0] for c in trace(figure, "maps").customdata], trace(figure, "maps").hovertext, strict=True))
-    assert hovers[1].endswith("turns adv back by -10.0%")
+    assert hovers[1].endswith("estimated to turn adv back by -10.0%")
     assert "turning" not in [t.name for t in draw(critical, np.zeros(5))[1].data]
     low, small = draw(critical, np.zeros(5), turning=turning[:5], size=(60, 30))
     assert max(trace(small, "turning").y) <= max(cell.rect.height for cell in low.cells) / 5 + 0.01

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aevis_dash.domain import Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch, short_of, so_many
-from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES
+from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES, SIDE_MARGIN
 from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Triplet
 
@@ -16,8 +16,9 @@ MOST_STRETCHES = 3
 MEASURES = {"activations": "activations", "gates": "gates", "sets": "critical sets"}
 """The distances that are set beside one another, with their words."""
 _ABOUT_MEASURES = (
-    "Activations say what the image does to the signal, gates which maps the prediction needs most, and critical sets "
-    "which maps it cannot do without. They need not agree; where they do not, none of them should be trusted alone."
+    "Activations say what the image does to the signal, gates how far open each map is in the small set that was found "
+    "to keep the prediction, and critical sets which maps alone keep it. They need not agree; where they do not, none "
+    "of them should be trusted alone."
 )
 CAUTION = Sentence("Critical maps are no proof of a cause; flip-back tests that.")
 
@@ -48,14 +49,16 @@ def course(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistan
 def _stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) -> Sentence:
     first, last = graph.layers[stretch.first].name, graph.layers[stretch.last].name
     if stretch.pattern is Pattern.TRANSITION:
-        after = min(stretch.last + 1, len(graph) - 1)
-        nearer, other = ("tar", "src") if distance.share[after] > 0.5 else ("src", "tar")
-        where = graph.layers[after].name
-        exact = f"At {where} adv is {distance.share[after]:.0%} of the way from src to tar."
-        return Sentence(f"From {first} on, adv is nearer to {nearer} than to {other} (transition).", exact)
+        nearer, other = ("tar", "src") if stretch.to_target else ("src", "tar")
+        where = graph.layers[stretch.after].name
+        exact = (
+            f"At {where} adv is {distance.share[stretch.after]:.0%} of the way from src to tar. Sides are told after "
+            "smoothing over neighbouring layers."
+        )
+        return Sentence(f"At {where} adv has become nearer to {nearer} than to {other} (transition).", exact)
     words, pair, values = {
         Pattern.DIVERGING: (f"From {first} on, adv leaves src (diverging).", "src and adv", distance.d2),
-        Pattern.MERGING: (f"From {first} on, adv joins tar (merging).", "adv and tar", distance.d3),
+        Pattern.MERGING: (f"From {first} on, adv nears tar (merging).", "adv and tar", distance.d3),
     }[stretch.pattern]
     before, after = values[stretch.first], values[stretch.last]
     return Sentence(words, f"The distance between {pair} is {before:.2g} at {first} and {after:.2g} at {last}.")
@@ -88,7 +91,7 @@ def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern])
         unmarked = "No layer is marked at which adv joins tar, but at the end it is"
         near = f"{unmarked} {share:.0%} of the way from src to tar; {chance}."
         return [*leaves, Sentence(near, exact)]
-    never = f"adv never joins tar: at the end it is {share:.0%} of the way from src to tar, and {chance}."
+    never = f"It is not shown that adv joins tar: at the end it is {share:.0%} of the way from src, and {chance}."
     return [*leaves, Sentence(never, exact)]
 
 
@@ -105,9 +108,11 @@ def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sente
         return []
     listed = ", ".join(f"by {MEASURES[name]} {value:.0%}" for name, value in others.items())
     said = f"Measured {listed}"
-    if len({value > 0.5 for value in shares.values() if value != 0.5}) < 2:
-        return [Sentence(f"{said}, which agrees.", _ABOUT_MEASURES)]
-    return [Sentence(f"{said}: the measures disagree on which of the two adv ends nearer to.", _ABOUT_MEASURES)]
+    clear = [value > 0.5 for value in shares.values() if abs(value - 0.5) >= SIDE_MARGIN]
+    if len(set(clear)) == 2:
+        return [Sentence(f"{said}: the measures disagree on which of the two adv ends nearer to.", _ABOUT_MEASURES)]
+    agree = ", on the same side of the middle" if len(clear) == len(shares) else ""
+    return [Sentence(f"{said}{agree}.", _ABOUT_MEASURES)]
 
 
 def beside_other_targets(shares: np.ndarray, target: int, similarity: Sequence[float]) -> list[Sentence]:

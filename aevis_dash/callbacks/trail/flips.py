@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from aevis_dash.domain import CONTROLS, DISJOINT, Verdict, Verification, others_drawn
 
-MAKES_UP = 1.25
+UNLIKE = 1.25
 """From this ratio on, what maps do together and the sum of what each does alone are said to differ."""
 SHOWN = 24
 """The number of maps of a flip-back that are shown as buttons, at most."""
@@ -38,12 +38,12 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     turns, turn, gone = _turning(found, class_names)
     if found.verdict is Verdict.WHOLE_LAYER:
         return [
-            f"Only all {found.width} maps of this layer together {turn}, which proves nothing: everything "
-            "passes through it."
+            f"No set was found that {turns} but that of all maps of this layer that differ, which proves nothing: "
+            "everything passes through it."
         ]
     if found.verdict is Verdict.NO_SET:
         return [
-            f"No set of this layer's {found.width} maps {turns}: with all of them {swap} the margin is "
+            f"No set of this layer's {found.width} maps was found that {turns}: with all of them {swap} the margin is "
             f"{found.whole:.2f}."
         ]
     turn, do = (turns, "does") if count == 1 else (turn, "do")
@@ -134,16 +134,16 @@ def _together(found: Verification) -> list[str]:
         return []
     apart = float(found.alone.sum())
     said = f"Together they move the margin by {found.joint:.2f}; each alone, these moves add up to {apart:.2f}"
-    if found.joint > MAKES_UP * max(apart, 0.0):
-        return [f"{said}, so the network makes up for single ones."]
-    return [f"{said}, so they do in part the same." if apart > MAKES_UP * found.joint else f"{said}."]
+    if found.joint > UNLIKE * max(apart, 0.0):
+        return [f"{said}, so single maps tell little of what they do together."]
+    return [f"{said}, so they do in part the same." if apart > UNLIKE * found.joint else f"{said}."]
 
 
 def _orders(found: Verification) -> str:
     """A sentence on how many maps it takes by each order that knows of no datapath."""
     by = {"difference": "difference", "patching": "attribution patching", "integrated": "integrated"}
     counts = [
-        f"{count if count >= 0 else 'more than all'} by {by[name]}"
+        f"{count} by {by[name]}" if count >= 0 else f"none was found by {by[name]}"
         for name, count in zip(CONTROLS, found.needed.tolist(), strict=True)
     ]
     return f"Taken simply in an order, it needs {_listed(counts)}."
