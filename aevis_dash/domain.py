@@ -973,7 +973,7 @@ class EdgeSet:
         before: the margin where no edge carries src's activations.
         carried: the margin where these edges alone do.
         all_carried: the margin where all edges between the two layers do.
-        chance: the margins where as many random edges do, (c,).
+        chance: the margins where as many random edges into the same maps do, (c,).
         by_difference: the margin where as many edges into the same maps do that were chosen without gradients between
             the layers: those of largest |a_k(src) - a_k(adv)| times the size of the later map's turning effect.
     """

@@ -1,6 +1,7 @@
 """Detection and repair, tried: against plain runs of the model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from aevis_dash.cli import main
 from aevis_dash.core import attack
 from aevis_dash.core.flipback import stand_in
 from aevis_dash.core.loading import load_model
-from aevis_dash.outlook import AGAIN, BLUR, FLIPPED, PATHS, RANDOM, REPAIRED
+from aevis_dash.outlook import AGAIN, BLUR, FLIPPED, PATHS, PLAIN, RANDOM, REPAIRED
 from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
@@ -83,18 +84,23 @@ def test_every_defence_is_judged_on_other_examples_beside_its_control(bench, exa
     monkeypatch.setattr(outlook, "shares", lambda *given: asked.append(given) or real(*given))
     found = outlook.repair(bench, examples)
     names = [f"{name}, {depth} depth" for name in (FLIPPED, RANDOM) for depth in ("first", "last")]
-    assert set(found) == {*names, BLUR, AGAIN}
+    assert set(found) == {*names, BLUR, AGAIN, PLAIN}
     assert all(list(of) == list(REPAIRED) for of in found.values())
     of_first = [e for _, _, tried in asked[:2] for e in tried]
     assert of_first
     assert all(e.source != examples[0].source for e in of_first)
-    blurred, kept = outlook.blurred_classifier(bench), []
-    for example in examples:
-        source = bench.workspace.read([example.source])
-        again = attack.perturb(blurred, source, bench.workspace.settings.attack)[0].image[None]
-        own = bench.judging.predict([example.source])[0].label
-        kept.append([blurred.predict(image)[0].label == own for image in (again, source)])
-    assert [found[AGAIN][line].mean for line in REPAIRED] == pytest.approx(np.mean(kept, axis=0).tolist())
+    for name, defended in ((AGAIN, outlook.blurred_classifier(bench)), (PLAIN, bench.classifier)):
+        recovered, kept = [], []
+        for example in examples:
+            source = bench.workspace.read([example.source])
+            parameters = replace(bench.workspace.settings.attack, epsilon=example.epsilon)
+            again = attack.perturb(defended, source, parameters)[0].image[None]
+            own = bench.judging.predict([example.source])[0].label
+            right = [defended.predict(image)[0].label == own for image in (again, source)]
+            recovered += right[:1] if right[1] else []
+            kept.append(right[1])
+        assert found[name]["recovered"].mean == pytest.approx(np.mean(recovered))
+        assert found[name]["clean kept"].mean == pytest.approx(np.mean(kept))
     assert found[AGAIN]["recovered"].mean < found[BLUR]["recovered"].mean, "a defence is to be attacked itself"
 
 

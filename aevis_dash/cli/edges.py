@@ -93,7 +93,7 @@ def _text(document: Mapping[str, Any]) -> str:
         f"{first}\n{table(['from', 'to', 'effect', 'of the change'], rows)}\n"
         f"Carried alone, these {len(rows)} edges move the margin from {margin['before']:.2f} to "
         f"{margin['carried']:.2f}. All edges between the two layers move it to {margin['all_carried']:.2f}, so these "
-        f"keep {document['kept']:.0%}.\nAs many edges by the size of the differences keep "
-        f"{document['kept_by_difference']:.0%}, and as many random ones {random['median']:.0%} (median of "
-        f"{random['sets']}), {random['most']:.0%} at most."
+        f"keep {document['kept']:.0%}.\nAs many edges into the same maps, by the size of the difference "
+        f"times the later map's turning effect, keep {document['kept_by_difference']:.0%}, and as many random ones "
+        f"{random['median']:.0%} (median of {random['sets']}), {random['most']:.0%} at most."
     )

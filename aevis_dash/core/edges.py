@@ -142,8 +142,8 @@ def strongest_edges(
         turning: the turning effects of the later layer's maps, (n_later,). Edges are looked at into the THROUGH maps
             that have the largest, of either sign.
         count: how many edges are wanted.
-        seed: of the random edges. These lead from maps of the earlier layer that differ between the images into maps of
-            the later layer with any turning effect.
+        seed: of the random edges. These lead from maps of the earlier layer that differ between the images into the same
+            maps of the later layer.
         progress: is told how far the work is.
     """
     into = np.argsort(-np.abs(turning), kind="stable")[:THROUGH]
@@ -154,12 +154,12 @@ def strongest_edges(
     begin, end = np.unravel_index(flat, effects.shape) if len(flat) else (flat, flat)
     found = [(int(k), int(into[m])) for k, m in zip(begin, end, strict=True)]
     random, differing = np.random.default_rng(seed), np.flatnonzero(bench.difference)
-    ends, products = np.flatnonzero(turning), bench.difference[:, None] * np.abs(turning[into])
+    products = bench.difference[:, None] * np.abs(turning[into])
     beside = np.argsort(-products, axis=None, kind="stable")[: len(found)]
     chance = []
     for _ in range(CHANCE if found else 0):
-        drawn = random.choice(len(differing) * len(ends), min(len(found), len(differing) * len(ends)), replace=False)
-        chance.append(bench.carried([(int(differing[d // len(ends)]), int(ends[d % len(ends)])) for d in drawn]))
+        drawn = random.choice(len(differing) * len(into), min(len(found), len(differing) * len(into)), replace=False)
+        chance.append(bench.carried([(int(differing[d // len(into)]), int(into[d % len(into)])) for d in drawn]))
     return EdgeSet(
         begin=np.array([k for k, _ in found], int),
         end=np.array([m for _, m in found], int),

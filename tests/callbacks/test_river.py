@@ -236,8 +236,8 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
     layers = len(bench.layers)
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.6)
     assert words(say([])) == (
-        "No layer is marked at which adv leaves src. It is not shown that adv joins tar: at the end it is 57% of the way "
-        "from src, and with random images of other classes in tar's place it is 60% to 60%."
+        "No layer is marked at which adv leaves src. It is not shown that adv joins tar: at the end it is 57% of the "
+        "way from src, and with random images of other classes in tar's place it is 60% to 60%."
     )
     assert "nowhere grows enough" in exact(say([]))
     _, say = told(bench, np.full(layers, 0.57), np.full(layers, 0.43), null=0.4)
