@@ -1,7 +1,8 @@
 """The paper's outlook, tried: do datapaths detect adversarials, and do the maps of a flip-back repair the network?
 
-*Detection.* An image is far from the datapaths of its predicted class if its gates differ from their mean. The gates
-are those of the ranking `gradient` (one pass an image), and not of a solved datapath. That distance is set beside the adversarial score (K-density), by how well each tells adversarials from their sources.
+*Detection.* An image is far from the gates of its predicted class if its own differ from their mean. They are those of
+the ranking `gradient` (one pass an image), and not of a solved datapath. That distance is set beside the adversarial
+score (K-density), by how well each tells adversarials from their sources.
 
 *Repair.* The maps that give one adversarial its label back are replaced for good by their mean over clean images. What
 that does to *other* adversarials, and to clean images, is set beside as many random maps, and beside a defence that

@@ -142,8 +142,8 @@ def strongest_edges(
         turning: the turning effects of the later layer's maps, (n_later,). Edges are looked at into the THROUGH maps
             that have the largest, of either sign.
         count: how many edges are wanted.
-        seed: of the random edges. These lead from maps of the earlier layer that differ between the images into the same
-            maps of the later layer.
+        seed: of the random edges. These lead from maps of the earlier layer that differ between the images into the
+            same maps of the later layer.
         progress: is told how far the work is.
     """
     into = np.argsort(-np.abs(turning), kind="stable")[:THROUGH]

@@ -1,4 +1,4 @@
-"""The default extraction method: rank the maps against a foil, then eliminate maps as long as the label holds.
+"""The quick extraction method: rank the maps against a foil, then eliminate maps as long as the label holds.
 
 A *foil* is what the prediction is explained against: adv's source for adv, the adversarial image for src.
 
@@ -26,10 +26,11 @@ keeps the label.
 comes first, maps without effect last. A place has no scale to tune and orders all n maps, so sets of every size come
 from one run.
 
-Why this is the default (`aevis benchmark datapaths` prints the figures): hard sets say their label of almost any image,
-so that keeping the label cannot tell a cause; the effect of patching single maps from src into adv can. Gradient x
-activation of the label's logit hardly agrees with that effect. The effect against the foil does, and the flip-back that
-it ranks takes the fewest maps of all methods. Averaging along the line makes the sets stable.
+Why it ranks against a foil (`aevis benchmark datapaths` prints the figures): hard sets say their label of almost any
+image, so that keeping the label cannot tell a cause; the effect of patching single maps from src into adv can. Gradient
+x activation of the label's logit hardly agrees with that effect. The effect against the foil does, and the flip-back
+that it ranks takes fewer maps than that of the other extraction methods; integrated attribution patching takes as few.
+Averaging along the line makes the sets stable.
 """
 
 import math

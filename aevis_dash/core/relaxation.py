@@ -7,7 +7,7 @@ The size term is divided by n and distances by sqrt(n), so that lambda and gamma
 
 The start is ours, where the paper says nothing. ||p - p(z)||^2 has no gradient at z = 1, and a descent from there lets
 all gates sink together. So the solver starts where there is a gradient: from the smallest complete set of the gradient
-x activation ranking that keeps the label and `hold` of its probability.
+x activation ranking (for `needed`: of the ranking against the foil) that keeps the label and `hold` of its probability.
 
 R is the number of rows, which are the datapaths to find.
 """

@@ -1,7 +1,7 @@
 """Turning effects: how much each feature map of the network turns a wrong prediction back, all maps in a few passes.
 
-The gates of a datapath say which maps a prediction *needs*: without them the label, or its probability, is lost. That
-is another question than which maps *turn* the prediction. Both images need the maps that recognise an animal at all,
+The gates of a datapath say which maps, alone, keep a prediction (they *are needed*, as the page says). That is another
+question than which maps *turn* the prediction. Both images need the maps that recognise an animal at all,
 but what turned a panda into a monkey is only what differs between the two runs. So every map has a second number.
 
 With adv's activation a_k(adv), src's a_k(src) and the margin M = logit[src's class] - logit[adv's class],
