@@ -293,6 +293,7 @@ def test_the_end_of_the_story_is_that_of_all_measures_and_targets(bench, found, 
     for name, words in MEASURES.items():
         end = bench.datapaths.distances(found, name).share[-1]
         assert (f"by {words} {end:.0%}" in said) == (name != "activations")
+    assert f"At the end adv is {bench.datapaths.distances(found, 'activations').share[-1]:.0%} of the way" in said
     other = 1 - found.target
     alone = bench.datapaths.distances(replace(found, target=other), "activations").share[-1]
     assert len(found.candidates) == 2

@@ -53,7 +53,7 @@ from aevis_dash.figures.notice import notice
 from aevis_dash.figures.theme import Theme, theme
 from aevis_dash.geometry.dag import Columns, Group, columns, groups
 from aevis_dash.geometry.focus import closed_groups, interest, quiet
-from aevis_dash.geometry.river import River, even_out, river, stretches
+from aevis_dash.geometry.river import LEAST_NULLS, River, even_out, river, stretches
 from aevis_dash.geometry.strands import even_out as strands_evened
 from aevis_dash.geometry.strands import strands
 from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
@@ -243,6 +243,8 @@ def _course(
     last = int(known[-1])
     ends = {name: float(bench.datapaths.distances(found, name).share[last]) for name in MEASURES}
     of_targets = bench.datapaths.target_shares(found, view.distance)[:, last]
+    if len(layers.null_share) < LEAST_NULLS:  # then nothing else says where adv ends
+        said = [*said, Sentence(f"At the end adv is {layers.share[last]:.0%} of the way from src to tar.")]
     return [
         *said,
         *beside_other_targets(of_targets, found.target, found.similarity),
