@@ -710,7 +710,8 @@ class Stretch:
         pattern: the pattern.
         first: the index of the first layer.
         last: the index of the last layer.
-        after: of a transition, the first layer that lies clearly on the other side; -1 for other patterns.
+        after: of a transition, the first layer that lies on the other side, smoothed and by itself; -1 for other
+            patterns.
         to_target: of a transition, whether that is the target's side.
     """
 
@@ -973,9 +974,9 @@ class EdgeSet:
         before: the margin where no edge carries src's activations.
         carried: the margin where these edges alone do.
         all_carried: the margin where all edges between the two layers do.
-        chance: the margins where as many random edges into the same maps do, (c,).
+        chance: the margins where as many random edges into the same maps do, (c,); none where there are no other edges.
         by_difference: the margin where as many edges into the same maps do that were chosen without gradients between
-            the layers: those of largest |a_k(src) - a_k(adv)| times the size of the later map's turning effect.
+            the layers: those of largest |a_k(src) - a_k(adv)| times the later map's turning effect.
     """
 
     begin: np.ndarray

@@ -10,7 +10,7 @@ import numpy as np
 
 from aevis_dash.config import Progress, silent
 from aevis_dash.core.evaluation import Estimate, bootstrap
-from aevis_dash.domain import EdgeSet, Example
+from aevis_dash.domain import AevisError, EdgeSet, Example
 from aevis_dash.workbench import Workbench
 
 COUNT = 20
@@ -35,8 +35,13 @@ def compare_edges(
         By each of FROM the LINES, with their 95 % bootstrap intervals over examples. "all edges move" is the part of
         the margin's change from adv to src that all edges between the two layers carry. The others are parts of what
         all edges carry, of COUNT edges: the strongest ones, those by the size of the differences, and random ones.
+
+    Raises:
+        AevisError: the network has one stage only.
     """
     random, depths = np.random.default_rng(seed), bench.flips.depths()
+    if len(depths) < 2:
+        raise AevisError("This network has one stage only, so no edges lead from one stage to the next.")
     found: dict[str, list[list[float]]] = {name: [] for name in FROM}
     for i, example in enumerate(examples):
         progress(i / len(examples), f"edges of example {i + 1} of {len(examples)}")
@@ -53,13 +58,13 @@ def compare_edges(
 
 
 def judge(found: EdgeSet, change: float) -> list[float]:
-    """Give the LINES of one set of edges; NaN where there are no edges, or all of them move nothing.
+    """Give the LINES of one set of edges; NaN where there are no edges, no others, or all of them move nothing.
 
     Args:
         found: the edges and what they carry.
         change: the margin on src less that on adv, in logits.
     """
-    if not len(found.begin):
+    if not len(found.begin) or not len(found.chance):
         return [float("nan")] * len(LINES)
     kept = (found.carried, found.by_difference, float(np.median(found.chance)))
     return [(found.all_carried - found.before) / change, *(float(found.kept(margin)) for margin in kept)]

@@ -110,10 +110,12 @@ def repair(
         progress: is told the share of the work that is done.
 
     Returns:
-        By the name of the defence the shares REPAIRED, with 95 % bootstrap intervals over examples.
+        By the name of the defence the shares REPAIRED, with 95 % bootstrap intervals over examples; NaN where there is
+        no other example to try it on.
     """
-    random, found = np.random.default_rng(seed), {}
+    random = np.random.default_rng(seed)
     ends = {"first depth": bench.flips.depths()[0], "last depth": bench.flips.depths()[-1]}
+    found: dict[str, list[list[float]]] = {f"{name}, {depth}": [] for depth in ends for name in (FLIPPED, RANDOM)}
     means = {layer: _mean(bench, layer, random) for layer in ends.values()}
     for i, example in enumerate(examples):
         progress(i / (len(examples) + 1), f"repairing by example {i + 1} of {len(examples)}")
@@ -124,16 +126,16 @@ def repair(
             drawn = random.permutation(bench.layers.layers[layer].channels)[: len(maps)]
             for name, chosen in ((FLIPPED, maps), (RANDOM, drawn)) if len(maps) and tried else ():
                 defence = masked(bench.classifier, layer, chosen, means[layer])
-                found.setdefault(f"{name}, {depth}", []).append(shares(bench, defence, tried))
+                found[f"{name}, {depth}"].append(shares(bench, defence, tried))
     progress(len(examples) / (len(examples) + 1), "attacking the blurred network")
     blurred = blurred_classifier(bench)
     defence: Defence = lambda images: np.array([p.label for p in blurred.predict(images)])  # noqa: E731
     found[BLUR] = [shares(bench, defence, [example]) for example in examples]
     found[AGAIN] = [_attacked_again(bench, blurred, example) for example in examples]
     found[PLAIN] = [_attacked_again(bench, bench.classifier, example) for example in examples]
+    tables = {name: np.array(rows, float).reshape(-1, len(REPAIRED)) for name, rows in found.items()}
     return {
-        name: {line: bootstrap(np.array(rows, float)[:, j], seed) for j, line in enumerate(REPAIRED)}
-        for name, rows in found.items()
+        name: {line: bootstrap(rows[:, j], seed) for j, line in enumerate(REPAIRED)} for name, rows in tables.items()
     }
 
 

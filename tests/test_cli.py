@@ -23,7 +23,7 @@ from PIL import Image
 from aevis_dash import assistant, make_workspace
 from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
-from aevis_dash.cli.answers import extraction_text
+from aevis_dash.cli.answers import LEAST_SHARE, extraction_text
 from aevis_dash.cli.verifications import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
@@ -428,9 +428,12 @@ def test_extract_lists_the_maps_of_a_layer_with_who_needs_them_and_what_they_tur
     asked = ("extract", drawn_world, "--example", example, "--no-features", "--layer", "layer4.1.relu_1")
     triplet, layer = bench.datapaths.triplet(example), bench.layers.find("layer4.1.relu_1")
     maps = document(*asked)["examples"][0]["maps"]
+    assert len({each["map"] for each in maps}) == len(maps)
     shares = bench.layers.part(bench.flips.turning(example).shares, layer.index)
     assert [each["turns_back"] for each in maps] == pytest.approx([float(shares[each["map"]]) for each in maps])
     assert [each["turns_back"] for each in maps] == sorted((float(shares[each["map"]]) for each in maps), reverse=True)
+    turning = {c for c in range(layer.channels) if shares[c] >= LEAST_SHARE}
+    assert {each["map"] for each in maps if not each["critical"]} <= turning <= {each["map"] for each in maps}
     for role in Role:
         critical, gates = (
             bench.layers.part(values, layer.index) for values in (triplet.path(role).critical, triplet.path(role).gates)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aevis_dash.cli import main
-from aevis_dash.domain import EdgeSet
+from aevis_dash.domain import AevisError, EdgeSet
 from aevis_dash.edge_study import COUNT, FROM, LINES, compare_edges, judge
 from aevis_dash.workbench import open_workbench
 
@@ -26,6 +26,8 @@ def test_parts_are_of_what_all_edges_move():
     assert judge(FOUND, 8.0) == pytest.approx([0.5, 0.5, 0.25, 0.125])
     nothing = EdgeSet(**(vars(FOUND) | {"begin": np.zeros(0, int)}))
     assert np.isnan(judge(nothing, 8.0)).all()
+    alone = EdgeSet(**(vars(FOUND) | {"chance": np.zeros(0)}))
+    assert np.isnan(judge(alone, 8.0)).all(), "no control"
 
 
 def test_every_example_is_asked_about_one_stage(filling_world, capsys):
@@ -63,6 +65,13 @@ def test_the_verb_tells_the_edges_of_an_example_and_what_they_carry(filling_worl
     assert told["kept"] == pytest.approx((found.carried - found.before) / (found.all_carried - found.before))
     assert main(["edges", str(filling_world), "--count", "7"]) == 0
     assert f"so these keep {told['kept']:.0%}." in capsys.readouterr().out
+
+
+def test_a_network_of_one_stage_has_no_edges_between_stages(filling_world, monkeypatch):
+    bench = open_workbench(filling_world)
+    monkeypatch.setattr(bench.flips, "depths", lambda: (5,))
+    with pytest.raises(AevisError, match="one stage only"):
+        compare_edges(bench, [])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from aevis_dash.domain import (
 )
 from aevis_dash.workbench import Triplet, Workbench
 
+LEAST_SHARE = 0.01
+"""The part of the margin's change from which on a map is listed that no datapath holds."""
 TOP = 10
 """The number of feature maps that a contribution lists for each role."""
 
@@ -243,7 +245,9 @@ def extraction_text(found: Mapping[str, Any]) -> str:
 
 
 def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Turning) -> list[dict[str, Any]]:
-    """The maps of a layer that are critical to adv, src or the target, as a document; the largest turning effect first.
+    """The maps of a layer that are critical to adv, src or the target, or turn back much (LEAST_SHARE), as a document.
+
+    The largest turning effect comes first.
 
     `gates` holds each datapath's gate, and `critical` tells whose hard set the map is in. `turns_back` is the part of
     the margin's change that the map turns back.
@@ -254,7 +258,7 @@ def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Tur
     gates = {name: part(path.gates, layer.index) for name, path in paths.items()}
     shares = part(turning.shares, layer.index)
     difference = bench.maps.difference(triplet, layer.index, Role.ADVERSARIAL, Role.SOURCE)
-    inside = np.flatnonzero(np.logical_or.reduce(list(critical.values())))
+    inside = np.flatnonzero(np.logical_or.reduce([*critical.values(), shares >= LEAST_SHARE]))
     return [
         {
             "map": int(channel),
@@ -273,7 +277,7 @@ def _maps_text(maps: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
             each["map"],
-            " ".join(each["critical"]),
+            " ".join(each["critical"]) or None,
             *(decimals(each["gates"][name], 2) for name in names),
             f"{each['turns_back']:+.1%}",
             decimals(each["adv_minus_src"], 3),

@@ -23,6 +23,8 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
     if args.allow_large:
         bench.judging.allow_large([example])
+    if len(bench.layers) == 1:
+        raise AevisError("This network has one layer only, so it has no edges.")
     later = bench.layers.layers[-1] if args.layer is None else bench.layers.find(args.layer)
     sources = bench.contributions.sources(later.index)
     if not sources:
@@ -89,11 +91,16 @@ def _text(document: Mapping[str, Any]) -> str:
         for each in document["edges"]
     ]
     margin, random = document["margin"], document["kept_by_random"]
+    them, these = ("this edge moves", "it keeps") if len(rows) == 1 else (f"these {len(rows)} edges move", "these keep")
+    chance = (
+        f"as many random ones {random['median']:.0%} (median of {random['sets']}), {random['most']:.0%} at most."
+        if random["sets"]
+        else "no other edges lead there that could be drawn at random."
+    )
     return (
         f"{first}\n{table(['from', 'to', 'effect', 'of the change'], rows)}\n"
-        f"Carried alone, these {len(rows)} edges move the margin from {margin['before']:.2f} to "
-        f"{margin['carried']:.2f}. All edges between the two layers move it to {margin['all_carried']:.2f}, so these "
-        f"keep {document['kept']:.0%}.\nAs many edges into the same maps, by the size of the difference "
-        f"times the later map's turning effect, keep {document['kept_by_difference']:.0%}, and as many random ones "
-        f"{random['median']:.0%} (median of {random['sets']}), {random['most']:.0%} at most."
+        f"Carried alone, {them} the margin from {margin['before']:.2f} to "
+        f"{margin['carried']:.2f}. All edges between the two layers move it to {margin['all_carried']:.2f}, so "
+        f"{these} {document['kept']:.0%}.\nAs many edges into the same maps, by the size of the difference times the "
+        f"later map's turning effect, keep {document['kept_by_difference']:.0%}, and {chance}"
     )

@@ -181,8 +181,7 @@ def tracing(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     Raises:
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
-    if args.processes or args.scheduler:
-        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    _refuse_foreign_options(args)
     chosen = choose(bench, _sample(args))
     found = compare_ways(bench, chosen, args.seed, progress)
     document = _document(bench, [example.id for example in chosen], found)
@@ -197,8 +196,7 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     Raises:
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
-    if args.processes or args.scheduler:
-        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    _refuse_foreign_options(args)
     chosen = choose(bench, _sample(args))
     found = compare_edges(bench, chosen, args.seed, progress)
     document = _document(bench, [example.id for example in chosen], found)
@@ -214,8 +212,7 @@ def outlook(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     Raises:
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
-    if args.processes or args.scheduler:
-        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    _refuse_foreign_options(args)
     chosen = choose(bench, _sample(args))
     ids = {example.id for example in chosen}
     judged = [each for each in bench.judging.judged_examples() if each.example.id in ids]
@@ -229,6 +226,14 @@ def outlook(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         table(["defence", *REPAIRED], [[n, *(_interval(of[line]) for line in REPAIRED)] for n, of in repaired.items()]),
     ]
     return Answer(document, "\n\n".join([f"{len(chosen)} examples", *tables]))
+
+
+def _refuse_foreign_options(args: argparse.Namespace) -> None:
+    """Refuse the options of other benches, for benches that run in one process and compare no extraction methods."""
+    if args.processes or args.scheduler:
+        raise AevisError("This bench runs in one process. Leave out --processes and --scheduler.")
+    if args.methods:
+        raise AevisError("This bench compares no extraction methods. Leave out --methods.")
 
 
 BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer]] = MappingProxyType(

@@ -105,11 +105,14 @@ def _text(document: Mapping[str, Any]) -> str:
     depths = verifications.verification_text(
         {"example": "Flip-back at every depth", "replacement": "source", "layers": document["depths"]}
     )
-    edges = (
-        "Edges between these layers: the strongest one with its estimated part of the margin's change, and how much of "
-        f"what all edges carry these few keep, beside as many others:\n{edges_table(document['edges'])}"
-    )
-    return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths, "", edges])
+    edges = []
+    if document["edges"]:
+        about = (
+            "Edges between these layers: the strongest one with its estimated part of the margin's change, and how much "
+            "of what all edges carry these few keep, beside as many others:"
+        )
+        edges = ["", about, edges_table(document["edges"])]
+    return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths, *edges])
 
 
 def hop_in_words(hop: Mapping[str, Any]) -> str:

@@ -89,7 +89,7 @@ def verification_text(document: Mapping[str, Any]) -> str:
             *(decimals(float(each["margins"][i]), 2) for i in (0, -1)),
             each["labels"][-1],
             f"{each['random']['turn']:.0%}",
-            f"{each['random']['percentile']:.0%}",
+            f"{each['random']['percentile']:.0%}" if each["random"]["sets"] else None,
             *(each["controls"][name]["needed"] for name in CONTROLS),
             ", ".join(str(size) for size in each["disjoint_sets"]) or None,
             *(None if each[name] is None else decimals(each[name], 2) for name in ("joint_effect", _ALONE)),

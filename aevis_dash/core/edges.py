@@ -154,12 +154,13 @@ def strongest_edges(
     begin, end = np.unravel_index(flat, effects.shape) if len(flat) else (flat, flat)
     found = [(int(k), int(into[m])) for k, m in zip(begin, end, strict=True)]
     random, differing = np.random.default_rng(seed), np.flatnonzero(bench.difference)
-    products = bench.difference[:, None] * np.abs(turning[into])
+    ends = np.unique([m for _, m in found]).astype(int)
+    products = bench.difference[:, None] * turning[ends]
     beside = np.argsort(-products, axis=None, kind="stable")[: len(found)]
     chance = []
-    for _ in range(CHANCE if found else 0):
-        drawn = random.choice(len(differing) * len(into), min(len(found), len(differing) * len(into)), replace=False)
-        chance.append(bench.carried([(int(differing[d // len(into)]), int(into[d % len(into)])) for d in drawn]))
+    for _ in range(CHANCE if len(found) < len(differing) * len(ends) else 0):
+        drawn = random.choice(len(differing) * len(ends), len(found), replace=False)
+        chance.append(bench.carried([(int(differing[d // len(ends)]), int(ends[d % len(ends)])) for d in drawn]))
     return EdgeSet(
         begin=np.array([k for k, _ in found], int),
         end=np.array([m for _, m in found], int),
@@ -168,5 +169,5 @@ def strongest_edges(
         carried=bench.carried(found),
         all_carried=bench.carried_by_all(),
         chance=np.array(chance, np.float32),
-        by_difference=bench.carried([(int(i // len(into)), int(into[i % len(into)])) for i in beside]),
+        by_difference=bench.carried([(int(i // len(ends)), int(ends[i % len(ends)])) for i in beside]),
     )

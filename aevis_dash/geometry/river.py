@@ -140,9 +140,11 @@ def stretches(distance: DatapathDistance, nulls: int = LEAST_NULLS) -> tuple[Str
         for pattern, values in grown.items()
         if (layers := [int(i) for i in _rise(_calm(values), LEAST_CHANGE * scale) if apart[i]]) and high[layers[-1]]
     ]
-    share = _calm(way(distance))
+    plain = way(distance)
+    share = _calm(plain)
     sides = np.sign(share - 0.5) * (np.abs(share - 0.5) >= SIDE_MARGIN) * apart
     crossings = [s for s in _crossings(sides) if (high if s.to_target else low)[s.after]]
+    crossings = [replace(s, after=_first_across(plain, s)) for s in crossings]
     left = (1 - 2 * TRIM) * LEAST_CHANGE * scale
     return tuple(
         s
@@ -199,6 +201,12 @@ def _crossings(sides: np.ndarray) -> list[Stretch]:
         )
         for before, after in turns
     ]
+
+
+def _first_across(plain: np.ndarray, crossing: Stretch) -> int:
+    """The first layer from the crossing's later one on that lies on its side also without smoothing."""
+    across = (plain > 0.5) == crossing.to_target
+    return next((k for k in range(crossing.after, len(plain)) if across[k]), crossing.after)
 
 
 def _rise(calm: np.ndarray, least: float) -> range:

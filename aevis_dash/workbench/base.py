@@ -19,7 +19,7 @@ VERSIONS = {
     "attack": 4,
     "contribution": 5,
     "datapath": 5,
-    "edges": 2,
+    "edges": 3,
     "effects": 4,
     "judgement": 4,
     "maps": 4,

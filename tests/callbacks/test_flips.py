@@ -44,7 +44,7 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     assert "2 of 64 maps, put from src into adv, give panda back (margin -3.00 to 0.50)" in text
     assert "Of the 200 random sets as large, 2% do it; the 2 of largest difference, first by attribution" in text
     assert "first by integrated attribution patching do not." in text
-    assert "needs 9 by difference, 5 by attribution patching and none was found by integrated." in text
+    assert "needs 9 by difference and 5 by attribution patching. No set was found in the order by integrated." in text
     assert "they may be the cause at this layer" in text
     alone = changed(maps=np.array([4]))
     assert "1 of 64 maps, put from src into adv, gives panda back" in alone
@@ -69,7 +69,7 @@ def test_other_sets_that_do_it_too_are_told(others, named):
 
 def test_sets_that_have_no_map_in_common_are_counted():
     text = changed(disjoint=np.array([3, 7, 9]))
-    assert "3 other sets without them, of 3, 7 and 9 maps and none in common, do it too" in text
+    assert "3 other sets without them (of 3, 7 and 9 maps, none in common) do it too" in text
     assert "at least 4 other sets without them" in changed(disjoint=np.array([3, 7, 9, 9]))
 
 

@@ -118,8 +118,36 @@ def test_the_strongest_edges_keep_more_than_random_ones_and_are_told_with_these(
     assert found.kept(found.before) == 0
     assert found.kept(found.all_carried) == 1
     assert found.kept(found.carried) > np.median(found.kept(found.chance))
+    assert set(found.end) <= set(range(5))
+    every = strongest_edges(bench, turning, 1000)
+    assert len(every.begin) == (effects > 0).sum()
     again = strongest_edges(bench, turning, 4)
     np.testing.assert_array_equal(found.chance, again.chance)
+
+
+def test_where_there_are_no_other_edges_none_are_drawn():
+    model, adv, src = pair(4)
+    classifier = hand_wired.classifier(model)
+    bench = EdgeBench(classifier, adv, src, 0, 1)
+    effects, turning = bench.effects(range(5)), np.zeros(5, np.float32)
+    one = int(np.argmax((effects > 0).sum(0)))
+    turning[one] = 1.0
+    found = strongest_edges(bench, turning, 1000)
+    whole = (bench.difference > 0).sum()
+    assert set(found.end) == {one}
+    assert (len(found.chance) == 0) == (len(found.begin) == whole)
+
+
+def test_controls_end_where_the_found_edges_end(monkeypatch):
+    model, adv, src = pair(2)
+    bench, carried = EdgeBench(hand_wired.classifier(model), adv, src, 0, 1), []
+    real = bench.carried
+    monkeypatch.setattr(bench, "carried", lambda edges: carried.append(list(edges)) or real(edges))
+    found = strongest_edges(bench, np.array([0.5, -0.2, 0.3, 0.1, 0.2], np.float32), 3)
+    beside = [edges for edges in carried if edges and set(edges) != set(zip(found.begin, found.end, strict=True))]
+    assert len(beside) >= CHANCE
+    assert all({m for _, m in edges} <= set(found.end.tolist()) for edges in beside)
+    assert all(len(set(edges)) == len(found.begin) for edges in beside)
 
 
 def test_there_are_no_edges_between_equal_images_and_from_a_layer_that_does_not_feed():

@@ -231,5 +231,5 @@ def test_no_bracket_contradicts_the_distances(d):
             assert fill(d.d3, 0.0)[s.first] - fill(d.d3, 0.0)[s.last] >= 0.079 * scale
         if s.pattern is Pattern.TRANSITION:
             assert calm.min() <= 0.5 - SIDE_MARGIN < 0.5 + SIDE_MARGIN <= calm.max()
-            assert (calm[s.after] > 0.5) == s.to_target
-            assert abs(calm[s.after] - 0.5) >= SIDE_MARGIN - 1e-9
+            beyond = (ways[s.last :] > 0.5) == s.to_target
+            assert (ways[s.after] > 0.5) == s.to_target or not beyond.any()

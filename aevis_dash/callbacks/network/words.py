@@ -36,8 +36,10 @@ def course(graph: LayerGraph, found: Sequence[Stretch], distance: DatapathDistan
     if not np.isfinite(distance.d2 + distance.d3).any():
         return [Sentence("The distances of adv to src and tar are undefined at every layer.")]
     if nulls < LEAST_NULLS:
-        known = others_of(nulls) if nulls else "no random image of another class"
-        return [Sentence(f"Nothing is marked: {known} cannot tell a pattern from chance ({LEAST_NULLS} can).")]
+        if not nulls:
+            return [Sentence("Nothing is marked: without random images of other classes chance is not known.")]
+        few = f"{others_of(nulls)} cannot tell a pattern from chance"
+        return [Sentence(f"Nothing is marked: {few} ({LEAST_NULLS} can).")]
     widest = sorted(found, key=lambda s: s.first - s.last)[:MOST_STRETCHES]
     said = [_stretch(graph, stretch, distance) for stretch in found if stretch in widest]
     if len(found) > MOST_STRETCHES:

@@ -122,7 +122,7 @@ def _other_sets(found: Verification) -> tuple[str, str]:
     without = f"without {'it' if len(found.maps) == 1 else 'them'}"
     if len(sizes) > 1:
         least = "at least " if len(sizes) == DISJOINT else ""
-        return f"{least}{len(sizes)} other sets {without}, of {_listed(sizes)} maps and none in common,", "do"
+        return f"{least}{len(sizes)} other sets {without} (of {_listed(sizes)} maps, none in common)", "do"
     return ("one other" if found.others == 1 else f"{found.others} others") + f" {without}", (
         "does" if found.others == 1 else "do"
     )
@@ -142,11 +142,11 @@ def _together(found: Verification) -> list[str]:
 def _orders(found: Verification) -> str:
     """A sentence on how many maps it takes by each order that knows of no datapath."""
     by = {"difference": "difference", "patching": "attribution patching", "integrated": "integrated"}
-    counts = [
-        f"{count} by {by[name]}" if count >= 0 else f"none was found by {by[name]}"
-        for name, count in zip(CONTROLS, found.needed.tolist(), strict=True)
-    ]
-    return f"Taken simply in an order, it needs {_listed(counts)}."
+    needed = dict(zip(CONTROLS, found.needed.tolist(), strict=True))
+    counts = [f"{count} by {by[name]}" for name, count in needed.items() if count >= 0]
+    none = [by[name] for name, count in needed.items() if count < 0]
+    said = [f"Taken simply in an order, it needs {_listed(counts)}."] if counts else []
+    return " ".join([*said, *([f"No set was found in the order by {_listed(none)}."] if none else [])])
 
 
 def _chance(found: Verification, share: str, do: str) -> str:
