@@ -108,8 +108,8 @@ def _text(document: Mapping[str, Any]) -> str:
     edges = []
     if document["edges"]:
         about = (
-            "Edges between these layers: the strongest one with its estimated part of the margin's change, and how much "
-            "of what all edges carry these few keep, beside as many others:"
+            "Edges between these layers: the strongest one with its estimated part of the margin's change, and how "
+            "much of what all edges carry these few keep, beside as many others:"
         )
         edges = ["", about, edges_table(document["edges"])]
     return "\n".join([head, *(told or ["No contributor that differs moves the margin."]), *more, "", depths, *edges])
