@@ -554,7 +554,7 @@ def test_a_set_of_images_has_one_datapath_and_it_is_kept(bench, runs):
 
 def test_an_unknown_method_is_refused(bench, fooled):
     wrong = dataclasses.replace(bench.workspace.settings.extraction, method="guess")
-    with pytest.raises(AevisError, match=r"no method 'guess'\. Choose one of: elimination, "):
+    with pytest.raises(AevisError, match=r"no method 'guess'\. Choose one of: needed, elimination, "):
         bench.datapaths.extract(fooled, wanted=wrong)
 
 
