@@ -136,7 +136,7 @@
   }
 
   // Treemaps and activation maps are laid out in pixels: tell the server how many there are (page.css says how high).
-  let [height, room] = [246, 304];
+  let [height, room] = [236, 304];
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
     height = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--layer-height"), 10) || height;

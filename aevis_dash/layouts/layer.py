@@ -13,7 +13,7 @@ from aevis_dash.figures.theme import graph_config
 from aevis_dash.layouts.graph import waiting_graph
 from aevis_dash.layouts.sentences import Sentence, sentences
 
-HEIGHT = 246
+HEIGHT = 236
 PAIRS = [
     {"label": "adv - src", "value": "adv-src"},
     {"label": "adv - tar", "value": "adv-tar"},
