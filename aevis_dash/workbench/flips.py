@@ -188,8 +188,11 @@ class Flips(Part):
         """
         example = self.workspace.example(example_id)
         self._judging.explainable(example)
-        images = self.workspace.read([example.adversarial, example.source])
-        compute = lambda: turning_effects(self.classifier, images[:1], images[1:], progress=progress)  # noqa: E731
+
+        def compute() -> Turning:
+            adv, src = (self.workspace.read([name]) for name in (example.adversarial, example.source))
+            return turning_effects(self.classifier, adv, src, progress=progress)
+
         return self.store.remember(self._turning_key(example), Turning, compute)
 
     @one_sight()
@@ -215,10 +218,10 @@ class Flips(Part):
             AevisError: where there is nothing to explain, or the earlier layer does not feed the later one.
         """
         example = self.workspace.example(example_id)
-        turning = self.layers.part(self.turning(example_id).effects, later)
-        adv, src = (self.workspace.read([name]) for name in (example.adversarial, example.source))
 
         def compute() -> EdgeSet:
+            turning = self.layers.part(self.turning(example_id).effects, later)
+            adv, src = (self.workspace.read([name]) for name in (example.adversarial, example.source))
             return strongest_edges(EdgeBench(self.classifier, adv, src, earlier, later), turning, count, 0, progress)
 
         images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
