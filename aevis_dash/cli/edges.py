@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash.cli.opening import on_workspace
+from aevis_dash.cli.opening import earlier_layer, example_of, on_workspace
 from aevis_dash.cli.output import Answer, decimals, table
 from aevis_dash.config import Progress
 from aevis_dash.domain import AevisError, EdgeSet, Layer
@@ -18,18 +18,13 @@ from aevis_dash.workbench import Workbench
 @on_workspace
 def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Find the strongest edges between two layers, and carry them alone, beside random ones."""
-    example = args.example or bench.workspace.settings.opens_on
-    if not example:
-        raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
+    example = example_of(bench, args)
     if args.allow_large:
         bench.judging.allow_large([example])
     if len(bench.layers) == 1:
         raise AevisError("This network has one layer only, so it has no edges.")
     later = bench.layers.layers[-1] if args.layer is None else bench.layers.find(args.layer)
-    sources = bench.contributions.sources(later.index)
-    if not sources:
-        raise AevisError(f"No layer feeds {later.name!r}, it is the first. Choose a later --layer.")
-    earlier = bench.layers.layers[sources[0]] if args.earlier is None else bench.layers.find(args.earlier)
+    earlier = earlier_layer(bench, later.index, args.earlier)
     found = bench.flips.edges(example, earlier.index, later.index, args.count, progress)
     document = edges_document(bench, example, earlier, later, found)
     return Answer(document, _text(document))

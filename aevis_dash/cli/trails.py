@@ -11,13 +11,12 @@ from aevis_dash import assistant
 from aevis_dash.assistant import Hop
 from aevis_dash.cli import verifications
 from aevis_dash.cli.edges import edges_between_depths, edges_table
-from aevis_dash.cli.opening import on_workspace
+from aevis_dash.cli.opening import example_of, on_workspace
 from aevis_dash.cli.output import Answer, check_writable, decimals
 from aevis_dash.config import Progress, part_of
 from aevis_dash.domain import (
     CONTROLS,
     PREDICTION,
-    AevisError,
     FeatureMap,
     Role,
     Verification,
@@ -34,9 +33,7 @@ _DIFFERENCE = CONTROLS.index("difference")
 @on_workspace
 def trail(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """The verb `trail`: proposes a way back from an example's prediction, and flips the label back at every depth."""
-    example = args.example or bench.workspace.settings.opens_on
-    if not example:
-        raise AevisError("Say which example: --example ID, as `aevis score` lists them.")
+    example = example_of(bench, args)
     check_writable(args.figure)
     way = Way(args.how, args.foil)
     if args.allow_large:

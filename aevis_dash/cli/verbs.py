@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aevis_dash import make_workspace
 from aevis_dash.cli import answers, edges, scores, studies, trails, verifications
-from aevis_dash.cli.opening import on_workspace, with_warnings
+from aevis_dash.cli.opening import earlier_layer, on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
 from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core.datapath import check_methods
@@ -184,7 +184,7 @@ def contribute(bench: Workbench, args: argparse.Namespace, progress: Progress) -
     needed."""
     _insist(bench, args, [args.example])
     target = _effect(bench, args)
-    earlier, way = _earlier(bench, target, args.earlier), Way(args.how, args.foil)
+    earlier, way = earlier_layer(bench, target.layer, args.earlier), Way(args.how, args.foil)
     bench.contributions.check(target, earlier.index, way)
     area = _area(bench, target, args)
     wanted = _extraction_parameters(bench, args)
@@ -367,17 +367,6 @@ def _most_active(
         name = bench.layers.layers[target.layer].name
         raise AevisError(f"Map {target.channel} of {name!r} does not fire on {on.short} at all. Choose another.")
     return on, most
-
-
-def _earlier(bench: Workbench, target: FeatureMap, name: str | None) -> Layer:
-    """The layer of that name; without a name the nearest layer that feeds the target's."""
-    layers = bench.layers.layers
-    if name is not None:
-        return bench.layers.find(name)
-    sources = bench.contributions.sources(target.layer)
-    if not sources:
-        raise AevisError(f"No layer feeds {layers[target.layer].name!r}, it is the first. Choose a later --layer.")
-    return layers[sources[0]]
 
 
 def _extract_one(
