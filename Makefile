@@ -11,7 +11,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format clean browser scripts
+.PHONY: help run test lint format pictures clean browser scripts
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -31,6 +31,9 @@ lint: $(VENV)/.stamp-test scripts ## check style and types
 format: $(VENV)/.stamp-test ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+pictures: $(VENV)/.stamp-test browser ## draw the pictures of the page in docs/ anew
+	@$(BIN)/python docs/pictures.py
 
 clean: ## remove the environment and everything computed
 	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks dist build *.egg-info

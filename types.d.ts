@@ -24,6 +24,7 @@ interface View {
   method: string | null;
   share: number | null;
   compared: string[];
+  question: string;
   plot: string;
   distance: string;
   gap: string;

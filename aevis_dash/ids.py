@@ -37,6 +37,7 @@ LINK = "link"
 TOUR = "tour"
 TOUR_BUTTON = "tour-button"
 
+DRAWER = "drawer"
 SCORES = "scores"
 RANGE = "score-range"
 MARGINS = "margin-range"
@@ -69,6 +70,11 @@ PICKED_LINE = "picked-line"
 PICKED_TEXT = "picked-text"
 UNPICK = "unpick"
 
+QUESTION = "question"
+STORY = "story"
+STORY_VIEW = "story-view"
+EVIDENCE = "evidence"
+
 TRIPLET = "triplet"
 TARGET = "target"
 METHOD = "method"
@@ -77,6 +83,8 @@ DISTANCE = "distance"
 GAP = "gap"
 PLOT = "plot"
 HOW_PATHS = "how-paths"
+HOW_CELLS = "how-cells"
+LEGEND_PAIR = "legend-pair"
 BESIDE = "compared-with"
 FIND = "find-layer"
 RIVER = "river"
@@ -90,6 +98,7 @@ LAYER_TITLE = "layer-title"
 PAIR = "pair"
 CAUSE_ROLE = "cause-role"
 TREEMAP = "treemap"
+TREEMAP_KEYS = "treemap-keys"
 TREEMAPS = "treemaps"
 SHOWN = "shown-layer"
 SHOWN_NAME = "shown-layer-name"
@@ -168,6 +177,11 @@ def culprit(name: str) -> dict[str, str]:
 def flip(layer: str, channel: int) -> dict[str, str]:
     """The ID of the button of a map that turns the prediction together with others."""
     return {"type": "flip", "index": f"{layer}:{channel}"}
+
+
+def evidence(number: int, layer: str, channel: int | None) -> dict[str, str]:
+    """The ID of the button of a sentence of the story, by its number, and the layer and the map that it speaks of."""
+    return {"type": "evidence", "index": f"{number}:{layer}:{'' if channel is None else channel}"}
 
 
 def winner(layer: str, channel: int) -> dict[str, str]:

@@ -27,6 +27,9 @@ _HOUSEKEEPING = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini", "$R
 SMALLEST, MOST_PIXELS = 8, 50_000_000
 """The least number of pixels of an image's side, and the largest number of pixels of an image."""
 
+DIM = 0.3
+"""The part of its brightness that an image keeps where a feature map is silent (see `spotlight`)."""
+
 
 def read_image(path: Path, wanted: Preprocessing) -> np.ndarray:
     """An image file as an 8-bit RGB image (H, W, 3) at the model's input size, upright.
@@ -153,6 +156,26 @@ def smaller(image: np.ndarray | None, longest: int) -> np.ndarray | None:
     picture = Image.fromarray(image)
     picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
     return np.asarray(picture)
+
+
+def spotlight(image: np.ndarray, activations: np.ndarray, most: float, side: int) -> np.ndarray:
+    """An image that is dark where a feature map is silent, and the brighter the more it fires.
+
+    Args:
+        image: the image, uint8 (h, w, 3).
+        activations: the map's activations, float (H, W). Each neuron lights its cell of a grid over the whole image.
+        most: the activation at which the image has its own brightness.
+        side: the pixels of the picture's longer side.
+
+    Returns:
+        The picture, uint8, in the image's proportions. Pixels have DIM of their brightness where nothing fires.
+    """
+    height, width = (max(1, round(side * extent / max(image.shape[:2]))) for extent in image.shape[:2])
+    small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    part = np.clip(np.nan_to_num(activations.astype(np.float32)) / most if most > 0 else 0 * activations, 0, 1)
+    rows, columns = (np.arange(n) * m // n for n, m in zip((height, width), part.shape, strict=True))
+    light = DIM + (1 - DIM) * part[rows][:, columns, None]
+    return (small * light).astype(np.uint8)
 
 
 def png_bytes(image: np.ndarray) -> bytes:

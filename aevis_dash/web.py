@@ -24,6 +24,7 @@ from aevis_dash.callbacks import (
     network,
     neuron,
     pictures,
+    story,
     trail,
     view,
     warnings,
@@ -112,7 +113,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.before_request(_no_other_page)
     bodies.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
-    for room in (view, warnings, examples, network, layer, neuron, trail):
+    for room in (view, warnings, story, examples, network, layer, neuron, trail):
         room.register(app, bench)
     background.register(app, JobManager(job_folder(), queue or Queue(), background.runs_beside))
     pictures.register(app.server, bench)
@@ -173,7 +174,8 @@ def _with_scripts(app: Dash) -> str:
     folder = f"{app.config.requests_pathname_prefix}_dash-component-suites/dash/dcc"
     places = [f"{folder}/async-{part}.js" for part in _PARTS] + [app.get_asset_url(name) for name in SCRIPTS]
     scripts = "".join(f'<script src="{place}"></script>' for place in places)
-    return app.index_string.replace("{%scripts%}", scripts + "{%scripts%}")
+    page = app.index_string.replace("<html>", '<html lang="en">')
+    return page.replace("{%scripts%}", scripts + "{%scripts%}")
 
 
 def serve(

@@ -89,6 +89,33 @@
     return rects.map(one).join("") || NOWHERE;
   }
 
+  // The next cell in a direction: the nearest one that lies more that way than aside.
+  const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+  function beside(found, map, [across, down]) {
+    const middle = ([left, right, top, bottom]) => [(left + right) / 2, (top + bottom) / 2];
+    const [x, y] = middle(found.get(map));
+    const near = Array.from(found, ([channel, rect]) => {
+      const [dx, dy] = [middle(rect)[0] - x, middle(rect)[1] - y];
+      const [along, aside] = [dx * across + dy * down, Math.abs(dx * down) + Math.abs(dy * across)];
+      return { channel, along, far: along + 2 * aside, aside };
+    }).filter(({ along, aside }) => along > 0.5 && aside <= along);
+    return near.sort((a, b) => a.far - b.far)[0];
+  }
+  document.addEventListener("keydown", (event) => {
+    const gd = document.querySelector("#treemap .js-plotly-plot"), { view } = shown;
+    const focused = document.activeElement && document.activeElement.id === "treemap-keys";
+    if (!focused || !WAYS[event.key] || !gd || !window.dash_clientside.controls.shows(gd, view)) {
+      return;
+    }
+    event.preventDefault();
+    const found = cells(gd), known = found.has(view.map);
+    const next = known ? beside(found, view.map, WAYS[event.key]) : { channel: found.keys().next().value };
+    if (next && next.channel !== undefined) {
+      const { edit, show } = window.dash_clientside.controls;
+      show(edit(view, { map: next.channel }));
+    }
+  });
+
   // Put the frames of the shown map and of the chosen ones where they belong. That is done to the drawing itself, and
   // noted in the figure: Plotly would draw every cell anew.
   function frame(gd) {
@@ -145,7 +172,10 @@
     }
     way = now;
   });
-  add({ "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin") });
+  add({
+    "pin-layer.children": (view) => (view.pinned.includes(view.layer) ? "unpin" : "pin"),
+    "legend-pair.children": (view) => view.pair.replace("-", " - "),
+  });
   also(frames);
   also(mark);
   listening("treemap", heard);

@@ -3,16 +3,17 @@
 (function () {
   const PATHS = ["example", "target", "method", "share"];
   const CELLS = ["pair", "cause", "how", "against", "sort", "keep", "faces"];
-  const LAYER = [...PATHS, "compared", "layer", "pinned", ...CELLS, "steps", "at"];
+  const LAYER = [...PATHS, "question", "compared", "layer", "pinned", ...CELLS, "steps", "at"];
   const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
   const STATIONS = {
     paths: [...PATHS, "compared"],
-    network: [...PATHS, "compared", "plot", "distance", "gap", "folds", "layer", "pinned"],
+    network: [...PATHS, "question", "compared", "plot", "distance", "gap", "folds", "layer", "pinned"],
     layer: LAYER,
     table: LAYER,
     neuron: NEURON,
     area: [...PATHS, "compared", "layer", "area", "on"],
     large: [...NEURON, "area"],
+    story: [...PATHS, "distance", "question", "steps"],
     trail: [...PATHS, "layer", "maps", "replacement", "how", "against", "steps", "at"],
   };
   const nothing = () => window.dash_clientside.no_update;
@@ -45,9 +46,10 @@
   function arrive(view, shown) {
     return answering || left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
   }
+  // A layer or a map that was still missing is added.
   function completes(before, after) {
     const [old, now] = [before, after].map((search) => new URLSearchParams(search));
-    return !old.has("layer") && Array.from(old).every(([name, value]) => now.get(name) === value);
+    return !(old.has("layer") && old.has("map")) && Array.from(old).every(([name, value]) => now.get(name) === value);
   }
   /** @param {View} view @param {Page} page */
   function link(view, page) {
@@ -58,7 +60,35 @@
     }
     document.getElementById("link").textContent = window.location.href;
     copying();
+    reached();
   }
+
+  // The unseen inputs of Dash's dropdowns are hidden from who hears the page, so the keys must not lead to them. The
+  // dropdowns themselves are reached.
+  function reached() {
+    document.querySelectorAll(".dash-dropdown-focus-target").forEach((input) => input.setAttribute("tabindex", "-1"));
+  }
+  document.addEventListener("click", (event) => {
+    const skip = event.target instanceof Element && event.target.closest("[data-skip]");
+    if (skip instanceof HTMLElement) {
+      document.getElementById(skip.dataset.skip).focus();
+    }
+  });
+
+  // In a narrow window the evidence stands in the place of the network and the layer; the graphs then learn their size.
+  const resized = () => window.dispatchEvent(new Event("resize"));
+  document.addEventListener("click", (event) => {
+    const tab = event.target instanceof Element && event.target.closest("[data-tab]");
+    if (tab instanceof HTMLElement) {
+      document.querySelector(".stations").classList.toggle("at-evidence", tab.dataset.tab === "evidence");
+      resized();
+    }
+  });
+  document.addEventListener(
+    "toggle",
+    (event) => event.target instanceof Element && event.target.matches(".drawer") && resized(),
+    true
+  );
 
   // The button that copies the link is a picture for Dash: it gets a name, and the keys.
   function copying() {
@@ -140,7 +170,7 @@
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
     height = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--layer-height"), 10) || height;
-    room = maps && maps.clientWidth > 100 ? maps.clientWidth : room;
+    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, 610) : room; // wider maps would be too high
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
@@ -166,9 +196,10 @@
     "neuron-view": (view, page) => ({ room, ...part("neuron", view, page) }),
     "area-view": (view, page) => part("area", view, page),
     "large-view": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),
+    "story-view": (view, page) => part("story", view, page),
     "trail-view": (view, page) => part("trail", view, page),
   });
-  add({ "chosen-maps.value": (view) => view.maps.join(" ") });
+  add({ "question.value": (view) => view.question, "chosen-maps.value": (view) => view.maps.join(" ") });
   also(link);
   also(news);
   const ours = { arrive, flipped, handOn, land, solved, theme, width, annotate };

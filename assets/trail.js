@@ -47,5 +47,15 @@
     return view && index && of <= view.steps.length ? moves[type](view, number) : window.dash_clientside.no_update;
   }
 
+  // The end of the way, which is where the visitor is, is kept in sight.
+  function end() {
+    const way = document.getElementById("trail");
+    if (!way) {
+      return setTimeout(end, 50);
+    }
+    new MutationObserver(() => (way.scrollLeft = way.scrollWidth)).observe(way, { childList: true });
+  }
+  end();
+
   window.dash_clientside = Object.assign({}, window.dash_clientside, { trail: { ...moves, walk } });
 })();

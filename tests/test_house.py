@@ -5,6 +5,7 @@ import ast
 import importlib.metadata
 import json
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -377,3 +378,9 @@ def test_the_oldest_and_newest_versions_that_are_declared_are_those_that_work():
     assert not allowed[("torchvision",)].contains("0.19.1")
     for (name, *_), versions in allowed.items():
         assert versions.contains(importlib.metadata.version(name)), name
+
+
+def test_the_pictures_of_the_docs_are_as_the_page_is_now():
+    drawn = runpy.run_path(str(ROOT / "docs" / "pictures.py"), run_name="pictures")
+    known = drawn["DRAWN_FROM"].read_text(encoding="utf-8").strip()
+    assert known == drawn["look_of_the_page"](), "the page looks otherwise now: say `make pictures`"

@@ -25,7 +25,7 @@ from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
-from aevis_dash.images import write_image
+from aevis_dash.images import spotlight, write_image
 from aevis_dash.sight import current_sight
 from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
@@ -163,6 +163,18 @@ def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     assert "immutable" in answer.headers["Cache-Control"]
 
 
+def test_an_image_is_lit_where_a_map_fires(client, bench):
+    name, chosen = bench.workspace.examples()[0].adversarial, FeatureMap(20, 1)
+    values = bench.maps.activation_maps(name, 20)[1]
+    answer = client.get("/" + pictures.lit(bench, name, chosen, 2.0))
+    shown = np.asarray(Image.open(io.BytesIO(answer.data)))
+    np.testing.assert_array_equal(shown, spotlight(bench.workspace.read([name])[0], values, 2.0, 128))
+    assert "immutable" in answer.headers["Cache-Control"]
+    for wrong in ("99/0?most=1", "20/9999?most=1", "20/1?most=nan"):
+        assert client.get(f"/lit/{answer.request.path.split('/')[2]}/{wrong}&file={name}").status_code == 404
+    assert client.get("/lit/0/20/1?most=1&file=..%2Fworkspace.toml").status_code == 404
+
+
 OUTSIDE = [
     "0/32/0?file={}",
     "0/0/32?file={}",
@@ -203,6 +215,7 @@ def test_a_picture_with_another_digest_is_not_found(world):
         pictures.difference(bench, example),
         pictures.seen_by(bench, bench.workspace.images[0].file, 20, 0, 0),
         pictures.picture(bench, chosen),
+        pictures.lit(bench, example.adversarial, chosen, 1.0),
     ]
     for address in there:
         assert client.get("/" + address).status_code == 200, address

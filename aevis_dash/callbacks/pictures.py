@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from flask import Flask, Response, abort, request
 
 from aevis_dash.domain import AevisError, Example, FeatureMap
-from aevis_dash.images import png_bytes, smaller
+from aevis_dash.images import png_bytes, smaller, spotlight
 from aevis_dash.workbench import Workbench
 
 _AMPLIFIED = 10
@@ -57,6 +57,11 @@ def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
     return f"patch/{_seen(bench, name)}/{layer}/{row}/{col}?file={quote(name)}"
 
 
+def lit(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> str:
+    """The address of an image of the workspace, lit where a map fires; at the activation `most` it is brightest."""
+    return f"lit/{_seen(bench, name)}/{chosen.layer}/{chosen.channel}?most={most:.4g}&file={quote(name)}"
+
+
 def picture(bench: Workbench, chosen: FeatureMap) -> str:
     """The address of the picture made to fire a map."""
     return f"feature/{_made(bench, chosen)}/{chosen.layer}/{chosen.channel}"
@@ -94,6 +99,15 @@ def register(server: Flask, bench: Workbench) -> None:
         small = lambda: smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
         return _png(small, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
 
+    @server.get("/lit/<digest>/<int:layer>/<int:channel>")
+    def _lit(digest: str, layer: int, channel: int) -> Response:
+        name, most = argument("file"), request.args.get("most", 0.0, type=float)
+        inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
+        if not inside or not np.isfinite(most) or not bench.workspace.names(name):
+            abort(404)
+        shown = lambda: _fired(bench, name, FeatureMap(layer, channel), most)  # noqa: E731
+        return _png(shown, digest, lambda: _seen(bench, name), (digest, layer, channel, most, name))
+
     @server.get("/feature/<digest>/<int:layer>/<int:channel>")
     def _feature(digest: str, layer: int, channel: int) -> Response:
         inside = layer < len(bench.layers) and channel < bench.layers.layers[layer].channels
@@ -119,6 +133,12 @@ def _made(bench: Workbench, chosen: FeatureMap) -> str:
 def _read(bench: Workbench, name: str) -> np.ndarray | None:
     """An image that the tables name; None for any other file."""
     return bench.workspace.read([name])[0] if bench.workspace.names(name) else None
+
+
+def _fired(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> np.ndarray:
+    values = bench.maps.activation_maps(name, chosen.layer)[chosen.channel]
+    grid = values.reshape(1, -1) if values.ndim < 2 else values
+    return spotlight(bench.workspace.read([name])[0], grid, most, _SMALL)
 
 
 def _amplified(bench: Workbench, example_id: str) -> np.ndarray:

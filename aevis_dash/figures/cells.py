@@ -32,7 +32,8 @@ class Encoding:
 
     Attributes:
         difference: the difference of activations of each map, (n_l,), such as acti(adv) - acti(src). The height of the
-            solid fill is |difference| over its largest among the cells, and its tone is the sign.
+            solid fill is |difference| over its largest among the cells. It stands on the cell's foot where the
+            difference is positive, and hangs from its top, in another tone, where it is negative.
         contribution: the parts of the effect, (n_l,), which are the height of the dotted fill over the layer's largest;
             None for no dots.
         turning: the parts of the margin's change that each map turns back, (n_l,), as a bar at the foot of each cell.
@@ -158,6 +159,11 @@ def _lower_part(rect: Rect, part: float) -> Rect:
     return Rect(rect.x, rect.bottom - rect.height * part, rect.width, rect.height * part)
 
 
+def _upper_part(rect: Rect, part: float) -> Rect:
+    """The uppermost `part` of a cell, from 0 to 1."""
+    return Rect(rect.x, rect.y, rect.width, rect.height * min(max(part, 0.0), 1.0))
+
+
 def _solid(cells: Sequence[Cell], encoding: Encoding, faced: Mapping[int, str], theme: Theme) -> dict[str, Any]:
     values = np.nan_to_num(encoding.difference, posinf=0, neginf=0)
     largest = max((abs(float(values[cell.channel])) for cell in cells), default=0.0) or 1.0
@@ -165,7 +171,7 @@ def _solid(cells: Sequence[Cell], encoding: Encoding, faced: Mapping[int, str], 
     tone = {False: (theme.less, fade(theme.less, OVER_FACE)), True: (theme.more, fade(theme.more, OVER_FACE))}
     colours = [tone[part > 0][cell.channel in faced] for cell, part in parts]
     return _bars(
-        [_lower_part(cell.rect, abs(part)) for cell, part in parts],
+        [_lower_part(cell.rect, part) if part > 0 else _upper_part(cell.rect, -part) for cell, part in parts],
         name="difference",
         marker={"color": colours, "line": {"width": 0}},
         hoverinfo="skip",

@@ -16,7 +16,7 @@ from aevis_dash.geometry.curves import smooth, spread
 from aevis_dash.geometry.dag import Columns, Group, boxes
 from aevis_dash.geometry.river import River
 
-HEIGHT = 300
+HEIGHT = 240
 LABEL_ROOM = 168
 SAMPLES = 6
 """The number of points of a curve from one layer to the next."""

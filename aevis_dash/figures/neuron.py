@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from aevis_dash.domain import ROLES, AreaOfInterest, Role, short_of
+from aevis_dash.figures import scale
 from aevis_dash.figures.area import outline
 from aevis_dash.figures.drawing import Coding, Drawing, coding, ticks
 from aevis_dash.figures.theme import CHARACTER, CLEAR, Theme, base_layout, fade, plain, shorten
@@ -15,6 +16,8 @@ TOP = 3
 """The number of neurons that are marked on each map, which are those that fire most."""
 TITLE, BAR = 34, 30
 """The pixels above each map for its two lines, and below all maps for the colour bar and the mode bar."""
+SIDE = 2
+"""The pixels left and right of the maps."""
 _GAP = 6
 _TALLEST = 1.25
 _FADED = 0.75
@@ -130,6 +133,7 @@ def activation_figure(
         layout |= {"uirevision": str(panels[0].values.shape), "selectionrevision": repr(area)}
     layout["annotations"] = [_title(grid, panel) for panel in panels]
     layout["images"] = [_image(number, panel) for number, panel in enumerate(panels) if panel.image]
+    layout["images"].append(_colour_bar(look, highest, grid, layout["coloraxis"]["colorscale"], theme))
     layout["shapes"] = outlines(len(panels), area, theme)
     maps = [_heatmap(number, panel, look, coded) for number, panel in enumerate(panels)]
     marks = [_marks(number, panel, highest, look, theme) for number, panel in enumerate(panels)]
@@ -181,7 +185,7 @@ def _grid(count: int, panels: Sequence[_Panel], room: Room) -> _Grid:
 
 def _frame(grid: _Grid, room: Room, theme: Theme) -> dict[str, Any]:
     frame = {
-        "margin": {"l": 2, "r": 2, "t": TITLE, "b": BAR, "autoexpand": False},
+        "margin": {"l": SIDE, "r": SIDE, "t": TITLE, "b": BAR, "autoexpand": False},
         "dragmode": "zoom" if room.zoom else "select",
         "hovermode": "closest",
         "modebar": {"orientation": "h", "bgcolor": CLEAR, "color": theme.faint, "activecolor": theme.ink},
@@ -199,14 +203,18 @@ def _largest(values: np.ndarray) -> float:
 
 
 def _colours(look: str, highest: float, coded: Coding, theme: Theme) -> dict[str, Any]:
-    scale = {"maps": theme.colorscale, "over": theme.sheer, "difference": theme.diverging}[look]
+    colours = {"maps": theme.colorscale, "over": theme.sheer, "difference": theme.diverging}[look]
+    least = -highest if look == "difference" else 0.0
+    return {"cmin": coded.of(least), "cmax": coded.of(highest), "colorscale": colours, "showscale": False}
+
+
+def _colour_bar(look: str, highest: float, grid: _Grid, colours: Any, theme: Theme) -> dict[str, Any]:
+    """The colour bar below all maps, at the left."""
     title, least = ("difference", -highest) if look == "difference" else ("activation", 0.0)
-    bar = {"orientation": "h", "thickness": 8, "len": 0.6, "lenmode": "fraction", "outlinewidth": 0}
-    bar |= {"x": 0, "xanchor": "left", "xpad": 4, "y": 0, "yanchor": "top", "ypad": 4, "tickfont": {"size": 11}}
-    bar["title"] = {"text": title, "side": "right", "font": {"size": 11, "color": theme.faint}}
-    told = ticks(least, highest)
-    bar |= {"tickvals": [coded.of(tick) for tick in told], "ticktext": [f"{tick:.6g}" for tick in told]}
-    return {"cmin": coded.of(least), "cmax": coded.of(highest), "colorscale": scale, "colorbar": bar}
+    shown = scale.scale_picture(title, ticks(least, highest), (least, highest), colours, theme)
+    size = {"sizex": scale.WIDTH / (grid.width - 2 * SIDE), "sizey": scale.HEIGHT / grid.height, "sizing": "contain"}
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top"}
+    return {"name": "colour bar", "source": shown, **size, **place}
 
 
 def _axis(letter: str, number: int) -> str:

@@ -84,8 +84,8 @@ def _colour_scale(colours: Sequence[str]) -> list[list[float | str]]:
 LIGHT = Theme(
     name="light",
     source="#0072b2",
-    adversarial="#d55e00",
-    target="#008f6b",
+    adversarial="#c24e00",
+    target="#007f5f",
     ink="#1f2730",
     faint="#66707b",
     grid="#d5dae0",

@@ -3,7 +3,7 @@
 A row is one region: the maps that exactly the same datapaths hold critical. Lengths are in pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,12 +60,16 @@ class Matrix:
 
 
 def laid_out(
-    regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None
+    regions: Sequence[Region],
+    width: float,
+    height: float,
+    order: np.ndarray | None = None,
+    first: Collection[frozenset[str]] = (),
 ) -> Treemap | Matrix:
-    """The treemap of the regions where it is legible, else their matrix. The arguments are those of `matrix`."""
+    """The treemap of the regions where it is legible, else their matrix. The arguments are those of `treemap`."""
     if len(regions) > REGIONS:
         return matrix(regions, width, height, order)
-    drawn = treemap(regions, width, height, order)
+    drawn = treemap(regions, width, height, order, first)
     return drawn if drawn.legible else matrix(regions, width, height, order)
 
 

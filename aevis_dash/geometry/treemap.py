@@ -5,7 +5,7 @@ Lengths are in pixels.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, combinations, cycle, pairwise, permutations
@@ -72,6 +72,8 @@ class Cell:
 
 
 Placed = tuple[Region, Rect]
+Layout = tuple[Mapping[str, Rect], tuple[Placed, ...]]
+"""The rectangles of the sets, by their datapaths' keys, and those of the regions."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,13 @@ class Treemap:
         return len(sides) <= REGIONS and min(sides, default=LEAST_REGION) >= LEAST_REGION
 
 
-def treemap(regions: Sequence[Region], width: float, height: float, order: np.ndarray | None = None) -> Treemap:
+def treemap(
+    regions: Sequence[Region],
+    width: float,
+    height: float,
+    order: np.ndarray | None = None,
+    first: Collection[frozenset[str]] = (),
+) -> Treemap:
     """The nested layout of regions that costs least (see `cost`).
 
     A shared region is nested in the largest of its sets (tie: adversarial, then source, target, further ones). Sets and
@@ -120,12 +128,15 @@ def treemap(regions: Sequence[Region], width: float, height: float, order: np.nd
         height: of the whole, in pixels.
         order: a key for each channel of the layer, (n_l,). The cells of a region go from the largest key to the
             smallest, NaN last. None for the order of the regions.
+        first: the regions, by their datapaths, that should be read first. The layout is mirrored, which costs nothing,
+            so that the centre of their maps lies in the left half and in the upper half of the sets.
     """
     filled = tuple(region for region in regions if region.channels)
     shared, alone = (tuple(r for r in filled if bool(r.paths) is inside) for inside in (True, False))
     aside = (min(OUTSIDE, MOST_OUTSIDE * width) if shared else float(width)) if alone else 0.0
     whole = Rect(0.0, 0.0, float(width), float(height))
-    sets, placed = _arrange(shared, Rect(0.0, 0.0, width - aside, whole.height))
+    room = Rect(0.0, 0.0, width - aside, whole.height)
+    sets, placed = _with_first(_arrange(shared, room), room, first)
     placed += tuple((region, Rect(width - aside, 0.0, aside, whole.height)) for region in alone)
     ranked = [(in_rank(region.channels, order), inner(rect)) for region, rect in placed]
     kept = [(channels[: capacity(room)], room) for channels, room in ranked]
@@ -165,7 +176,20 @@ def _astray(region: Region, rect: Rect, sets: Mapping[str, Rect]) -> float:
     return (rect.centre[0] - x) ** 2 + (rect.centre[1] - y) ** 2
 
 
-Layout = tuple[Mapping[str, Rect], tuple[Placed, ...]]
+def _with_first(layout: Layout, whole: Rect, first: Collection[frozenset[str]]) -> Layout:
+    """The layout, mirrored so that the centre of the regions `first` lies in the left half and in the upper half."""
+    sets, placed = layout
+    chosen = [(len(region.channels), *rect.centre) for region, rect in placed if region.paths in first]
+    if not chosen:
+        return layout
+    sizes, across, down = np.array(chosen).T
+    turned = (np.average(across, weights=sizes) > whole.width / 2, np.average(down, weights=sizes) > whole.height / 2)
+
+    def mirrored(rect: Rect) -> Rect:
+        x = whole.width - rect.right if turned[0] else rect.x
+        return Rect(x, whole.height - rect.bottom if turned[1] else rect.y, rect.width, rect.height)
+
+    return {path: mirrored(rect) for path, rect in sets.items()}, tuple((r, mirrored(rect)) for r, rect in placed)
 
 
 @lru_cache(maxsize=128)

@@ -39,16 +39,20 @@ def activations_block() -> html.Div:
         [
             html.Div(
                 [
-                    html.H3("activation maps: draw or click"),
+                    html.H3("where it fires: draw a box or click"),
+                    _looks(ids.LOOK),
                     html.Button("enlarge", id=ids.ENLARGE, n_clicks=0),
                 ],
                 className="looks",
             ),
-            _looks(ids.LOOK),
             _graph(ids.ACTIVATIONS, graph_config("select2d", "lasso2d"), {"height": f"{HEIGHT}px"}),
-            html.Div(id=ids.SEEN, className="seen"),
-            html.Div(id=ids.HOVERED, className="hovered"),
-            _area(),
+            html.Div(
+                [
+                    html.Div(id=ids.SEEN, className="seen"),
+                    html.Div([_area(), html.Div(id=ids.HOVERED, className="hovered")]),
+                ],
+                className="sights",
+            ),
             _larger(),
             dcc.Store(id=ids.FIELDS),
         ]

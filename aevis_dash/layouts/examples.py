@@ -59,38 +59,44 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
     return html.Section(
         [
             html.H2("Examples"),
-            html.Div(sentences([scores.meaning]), className="quiet"),
-            waiting_graph(ids.SCORES, 120),
-            dcc.RangeSlider(
-                id=ids.RANGE,
-                min=scores.low,
-                max=scores.high,
-                value=list(scores.start),
-                step=scores.step,
-                marks=None,
-                allow_direct_input=False,
-                tooltip={"placement": "bottom"},
-            ),
-            html.Div(
+            html.Details(
                 [
-                    html.Span(
-                        "margin",
-                        className="quiet",
-                        title="by how much the class that adv is taken for is ahead of the source's, in logits",
+                    html.Summary("choose", id=ids.DRAWER),
+                    html.Div(sentences([scores.meaning]), className="quiet"),
+                    waiting_graph(ids.SCORES, 120),
+                    dcc.RangeSlider(
+                        id=ids.RANGE,
+                        min=scores.low,
+                        max=scores.high,
+                        value=list(scores.start),
+                        step=scores.step,
+                        marks=None,
+                        allow_direct_input=False,
+                        tooltip={"placement": "bottom"},
                     ),
-                    _margins(*scores.margins),
+                    html.Div(
+                        [
+                            html.Span(
+                                "margin",
+                                className="quiet",
+                                title="by how much the class that adv is taken for is ahead of the source's, in logits",
+                            ),
+                            _margins(*scores.margins),
+                        ],
+                        className="ranged",
+                    ),
+                    html.Div(
+                        [
+                            dcc.Dropdown(_options(classes.sources), id=ids.CLASS_FROM, placeholder="source class"),
+                            dcc.Dropdown(_options(classes.taken_for), id=ids.CLASS_TO, placeholder="taken for"),
+                        ],
+                        className="filters",
+                    ),
+                    dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
+                    divergences_panel(),
                 ],
-                className="ranged",
+                className="drawer",
             ),
-            html.Div(
-                [
-                    dcc.Dropdown(_options(classes.sources), id=ids.CLASS_FROM, placeholder="source class"),
-                    dcc.Dropdown(_options(classes.taken_for), id=ids.CLASS_TO, placeholder="taken for"),
-                ],
-                className="filters",
-            ),
-            dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
-            divergences_panel(),
             narrowing(),
             html.Div(id=ids.COUNT, className="quiet"),
             html.Div(

@@ -48,6 +48,9 @@ _TURNING = (
 )
 _PINNING = "Keep this layer's treemap beside those of other layers (three at most)"
 
+KEYS = "The feature maps of the layer: arrows go from map to map"
+_WIDE = "12rem"
+
 Value = int | float | str
 Row = Sequence[Value]
 """A map in the table: its channel, and then its values."""
@@ -73,10 +76,10 @@ def layer_panel() -> html.Section:
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE, className="title", role="status"),
                     html.Button("pin", id=ids.PIN, className="pin", n_clicks=0, title=_PINNING),
+                    _settings(),
                 ],
                 className="head one-line",
             ),
-            _tools(),
             html.Div(id=ids.WINNERS, className="winners"),
             html.Div(
                 [
@@ -84,7 +87,13 @@ def layer_panel() -> html.Section:
                     html.Div(
                         [
                             html.Div(id=ids.SHOWN_NAME, className="slot-head"),
-                            waiting_graph(ids.TREEMAP, HEIGHT, "select2d", "lasso2d"),
+                            html.Div(
+                                waiting_graph(ids.TREEMAP, HEIGHT, "select2d", "lasso2d"),
+                                id=ids.TREEMAP_KEYS,
+                                tabIndex=0,
+                                role="group",
+                                **{"aria-label": KEYS},  # type: ignore[arg-type]
+                            ),
                         ],
                         id=ids.SHOWN,
                         className="slot",
@@ -93,6 +102,7 @@ def layer_panel() -> html.Section:
                 id=ids.TREEMAPS,
                 className="treemaps",
             ),
+            _legend(),
             html.Details(
                 [
                     html.Summary("table: values, and what each map detects", id=ids.TABLE_SWITCH, n_clicks=0),
@@ -107,30 +117,41 @@ def layer_panel() -> html.Section:
     )
 
 
-def _tools() -> html.Div:
-    """One line, even on the narrowest page, of what fills the cells, their order, which are kept, and their faces."""
-    return html.Div(
-        [
-            html.Label(["■", _choice(ids.PAIR, PAIRS, "adv-src", "6.4rem")], title="solid: difference of activation"),
-            html.Label(
-                [
-                    "⣿",
-                    _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", "5.2rem"),
-                    _choice(ids.AGAINST, AGAINST, "source", "7.6rem"),
-                    _choice(ids.HOW, HOWS, "solved", "6rem"),
-                ],
-                title="dotted: contribution, where the layer was traced to",
-            ),
-            html.Label(
-                [html.Span("▬", title=_TURNING), _choice(ids.SORT, SORTS, "fill", "8.2rem")],
-                title="order of the cells",
-                className="end",
-            ),
-            html.Label(_choice(ids.KEEP, KEEPS, "all", "5.4rem"), title="which maps are shown"),
-            dbc.Checkbox(id=ids.FACES, label="faces", value=True),
-        ],
-        className="head one-line tools",
+def _settings() -> html.Details:
+    """What fills the cells, their order, which are kept, and their faces, folded away behind a word."""
+    choices = [
+        html.Label(["solid fill ", _choice(ids.PAIR, PAIRS, "adv-src", _WIDE)], title="difference of activation"),
+        html.Label(
+            ["contributions on ", _choice(ids.CAUSE_ROLE, CAUSES, "adversarial", _WIDE)],
+            title="dotted fill, where the layer was traced to",
+        ),
+        html.Label(["contributions against ", _choice(ids.AGAINST, AGAINST, "source", _WIDE)]),
+        html.Label(["contributions found ", _choice(ids.HOW, HOWS, "solved", _WIDE)]),
+        html.Label(["order ", _choice(ids.SORT, SORTS, "fill", _WIDE)]),
+        html.Label(["shown ", _choice(ids.KEEP, KEEPS, "all", _WIDE)], title="which maps are shown"),
+        dbc.Checkbox(id=ids.FACES, label="faces", value=True),
+    ]
+    return html.Details(
+        [html.Summary("settings", id=ids.HOW_CELLS), html.Div(choices, className="drop")], className="how"
     )
+
+
+def _legend() -> html.Div:
+    """What the marks of the cells mean, in one line."""
+    marks = [
+        html.Span(
+            [
+                html.Span("▄", className="more"),
+                " more and ",
+                html.Span("▀", className="less"),
+                " less active, ",
+                html.Span("adv - src", id=ids.LEGEND_PAIR),
+            ]
+        ),
+        html.Span("▬ src's map turns adv back ▸ or ◂ away", title=_TURNING),
+        html.Span("⣿ contribution"),
+    ]
+    return html.Div(marks, className="cell-legend")
 
 
 def pinned_layer(layer: str, figure: Any, place: int) -> html.Div:
@@ -200,9 +221,10 @@ def winners(layer: str, found: Sequence[Winner], told: Sequence[Sentence]) -> li
 def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
     return html.Button(
-        [html.Img(src=found.crop, alt=""), html.Span(f"★ map {found.channel}: {part_of_all(found.value)}{place}")],
+        [html.Img(src=found.crop, alt=""), html.Span(f"★ {found.channel}: {part_of_all(found.value)}{place}")],
         id=ids.winner(layer, found.channel),
         className="winner",
+        title=f"Show map {found.channel}",
         n_clicks=0,
     )
 

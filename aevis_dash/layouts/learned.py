@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import dash_bootstrap_components as dbc
-from dash import dcc, html
+from dash import html
 
 from aevis_dash import ids
+from aevis_dash.layouts.radio import radio
 
 _BY = [
     {"label": "activation", "value": "activation"},
@@ -36,19 +37,17 @@ def learned_block() -> html.Div:
         [
             html.Div(
                 [
-                    html.H3("learned features"),
-                    dcc.RadioItems(_BY, "activation", id=ids.BEST, className="two-way", inline=True),
+                    html.H3("what it has learned"),
+                    html.Span(id=ids.LEARNED_NOTE, className="detected"),
+                    html.Span(id=ids.LEARN_TEXT, className="quiet", role="status"),
+                    radio(ids.BEST, "by what the patches are best", _BY, "activation", "two-way"),
                 ],
                 className="learned-head",
                 title=_BY_WHAT,
             ),
-            html.Div(id=ids.LEARNED, className="learned"),
-            html.Div(
-                [html.Span(id=ids.LEARNED_NOTE), html.Span(id=ids.LEARN_TEXT, className="quiet", role="status")],
-                className="learned-words",
-            ),
             html.Div(
                 [
+                    html.Div(id=ids.LEARNED, className="learned"),
                     html.Div(id=ids.PICTURE, className="picture"),
                     dbc.Button(
                         "Visualise",
@@ -60,7 +59,7 @@ def learned_block() -> html.Div:
                         title="Make a picture, from noise, that fires this map as much as it can",
                     ),
                 ],
-                className="visualised",
+                className="patches",
             ),
         ],
         className="learned-block",
@@ -79,4 +78,4 @@ def crops(found: Sequence[Crop], count: int) -> list:
 def picture(address: str | None, words: str) -> list:
     """The picture made for a map, with words beside it; an empty place where there is none."""
     shown = html.Img(src=address, alt="picture made to fire this map") if address else html.Span(className="no-patch")
-    return [shown, html.Span(words)]
+    return [shown, html.Span(words, className="quiet")]

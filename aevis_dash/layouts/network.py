@@ -1,4 +1,4 @@
-"""The station of the network: the triplet in words, and the river."""
+"""The station of the network: the river, and how it is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.domain import Role
 from aevis_dash.figures.network import HEIGHT
 from aevis_dash.layouts.graph import waiting_graph
-from aevis_dash.layouts.sentences import Sentence, sentences
+from aevis_dash.layouts.radio import radio
 
 DISTANCES = [
     {"label": "activations", "value": "activations"},
@@ -19,6 +18,7 @@ DISTANCES = [
 ]
 PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
 FIND = "find a layer or a part"
+_WIDE = "19rem"
 KEYS = "The network: arrows go from layer to layer, Enter opens or closes the group of the layer that is shown"
 
 
@@ -38,18 +38,6 @@ class Methods:
     share: float
 
 
-@dataclass(frozen=True)
-class Member:
-    """What is shown of one image of the triplet. `path` says its datapath in words, None where there is none yet."""
-
-    role: Role
-    image: str
-    label: str
-    confidence: float
-    path: Sentence | None = None
-    warning: str = ""
-
-
 def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.Section:
     """The upper half of the middle column; `findable` are the options of the search."""
     return html.Section(
@@ -57,23 +45,12 @@ def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.
             html.Div(
                 [
                     html.H2("Network"),
-                    dcc.RadioItems(PLOTS, "river", id=ids.PLOT, inline=True, className="switch"),
+                    radio(ids.PLOT, "how the network is drawn", PLOTS, "river", "switch"),
                     html.Label([_hidden_text(FIND), _search(findable)], className="find"),
                     _how(methods),
                 ],
                 className="head one-line",
             ),
-            html.Div(
-                [
-                    html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False)], className="wide"),
-                    html.Label(
-                        ["compare ", dcc.Dropdown(id=ids.BESIDE, multi=True, clearable=False, placeholder="datapaths")],
-                        className="wide",
-                    ),
-                ],
-                className="head one-line",
-            ),
-            html.Div(id=ids.TRIPLET, className="triplet"),
             html.Div(
                 [waiting_graph(ids.RIVER, HEIGHT), html.Div(id=ids.MINIMAP, className="minimap")],
                 id=ids.RIVER_KEYS,
@@ -82,7 +59,7 @@ def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.
                 **{"aria-label": KEYS},  # type: ignore[arg-type]
                 title="",
             ),
-            html.Div(id=ids.RIVER_NOTE, className="quiet", role="status"),
+            html.Div(id=ids.RIVER_NOTE, className="quiet", role="status", tabIndex=0),
         ],
         className="panel network",
     )
@@ -103,12 +80,21 @@ def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:
 
 
 def _how(methods: Methods) -> html.Details:
-    """How datapaths are extracted and compared, folded away behind what is chosen."""
+    """Which datapaths are compared, and how they are extracted and drawn, folded away behind what is chosen."""
     choices = [
-        html.Label(["method ", _choice(ids.METHOD, methods.names, methods.names[0], "14rem")]),
-        html.Label(["size ", _choice(ids.SHARE, _sizes(methods.shares), methods.share, "14rem")]),
-        html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", "14rem")]),
-        html.Label(["river ", _choice(ids.GAP, GAPS, "measured", "14rem")]),
+        html.Label(["target ", dcc.Dropdown(id=ids.TARGET, clearable=False, style={"width": _WIDE})]),
+        html.Label(
+            [
+                "compare ",
+                dcc.Dropdown(
+                    id=ids.BESIDE, multi=True, clearable=False, placeholder="datapaths", style={"width": _WIDE}
+                ),
+            ]
+        ),
+        html.Label(["method ", _choice(ids.METHOD, methods.names, methods.names[0], _WIDE)]),
+        html.Label(["size ", _choice(ids.SHARE, _sizes(methods.shares), methods.share, _WIDE)]),
+        html.Label(["distance by ", _choice(ids.DISTANCE, DISTANCES, "activations", _WIDE)]),
+        html.Label(["river ", _choice(ids.GAP, GAPS, "measured", _WIDE)]),
     ]
     return html.Details([html.Summary("how", id=ids.HOW_PATHS), html.Div(choices, className="drop")], className="how")
 
@@ -117,26 +103,8 @@ def _hidden_text(text: str) -> html.Span:
     return html.Span(text, className="visually-hidden")
 
 
-def triplet(members: Sequence[Member]) -> list[html.Div]:
-    """The source, the adversarial and the target side by side."""
-    return [_member(member) for member in members]
-
-
 def _sizes(shares: Sequence[float]) -> list[dict]:
     return [{"label": f"{100 * s:g} % of each layer" if s else "as few as keep the label", "value": s} for s in shares]
-
-
-def _member(member: Member) -> html.Div:
-    words: list = [
-        html.Span(f"{member.role.short} · {member.label} {member.confidence:.1%}", className=member.role.short),
-        html.Span(sentences([member.path] if member.path else []), className="quiet"),
-    ]
-    if member.warning:
-        words.append(html.Span(member.warning, className="warning"))
-    return html.Div(
-        [html.Img(src=member.image, alt=f"{member.role.value}: {member.label}"), html.Div(words, className="words")],
-        className="member",
-    )
 
 
 def _choice(name: str, options: Sequence, value: str | float, width: str) -> dcc.Dropdown:

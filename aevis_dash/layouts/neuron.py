@@ -1,4 +1,4 @@
-"""The station of the feature map: what it has learned, how it fires, the area of interest, and the way back from it."""
+"""The station of evidence: what a feature map has learned, how it fires, the area of interest, and the way back."""
 
 from collections.abc import Sequence
 
@@ -19,39 +19,43 @@ SWAPS = [
 
 
 def neuron_panel() -> html.Section:
-    """The right column of the page."""
+    """The widest column of the page."""
     return html.Section(
         [
-            html.H2("Feature map"),
-            html.Div(id=ids.NEURON_TITLE, role="status"),
+            html.Div(
+                [html.H2("Evidence"), html.Div(id=ids.NEURON_TITLE, role="status")],
+                className="head one-line evidence-head",
+            ),
             learned_block(),
             activations_block(),
-            html.H3("where does it come from?"),
             html.Div(
                 [
-                    html.Label("trace to the maps of", htmlFor=ids.SOURCE_LAYER),
+                    html.H3("where does it come from?"),
+                    html.Label("to the maps of", htmlFor=ids.SOURCE_LAYER),
                     dcc.Dropdown(id=ids.SOURCE_LAYER, clearable=False),
                     dbc.Button(
                         "Trace contributions",
                         id=ids.TRACE,
                         color="primary",
+                        size="sm",
                         disabled=True,
                         title="Which earlier maps make this map fire; first choose a map",
                     ),
                     dbc.Button(
-                        "What makes the prediction, in this layer?",
+                        "Trace the prediction here",
                         id=ids.TRACE_PREDICTION,
                         color="primary",
                         outline=True,
                         size="sm",
                         disabled=True,
+                        title="Which maps of this layer make the prediction",
                     ),
                 ],
                 className="trace",
             ),
-            html.H3("do maps of this layer cause it?"),
             html.Div(
                 [
+                    html.H3("do maps of this layer cause it?"),
                     html.Label(
                         [
                             html.Span("how the maps are replaced", className="visually-hidden"),
@@ -67,13 +71,16 @@ def neuron_panel() -> html.Section:
                         ],
                         className="maps",
                     ),
-                    dbc.Button("Flip back", id=ids.FLIP, color="primary", outline=True, disabled=True),
-                    html.Div(id=ids.FLIP_TEXT, className="flips"),
+                    dbc.Button("Flip back", id=ids.FLIP, color="primary", size="sm", disabled=True),
                 ],
                 className="trace flips-block",
             ),
+            html.Div(id=ids.FLIP_TEXT, className="flips"),
         ],
         className="panel neuron",
+        id=ids.EVIDENCE,
+        tabIndex=-1,
+        **{"aria-label": "Evidence"},  # type: ignore[arg-type]
     )
 
 

@@ -1,4 +1,4 @@
-"""The page: a bar on top, the examples, the network over the layer, the feature map, and the trail."""
+"""The page: a bar on top, the story, the examples, the network over the layer, the evidence, and the trail."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +12,7 @@ from aevis_dash.layouts.examples import ClassChoices, ScoreRange, examples_panel
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
+from aevis_dash.layouts.story import story_bar
 from aevis_dash.layouts.tour import tour, tour_button
 from aevis_dash.layouts.trail import trail_bar
 from aevis_dash.layouts.warnings import warnings_strip
@@ -43,27 +44,37 @@ def page(
         [
             *_state(),
             dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, **fields}),
+            html.Button("Skip to the evidence", className="skip", **{"data-skip": "evidence"}),  # type: ignore[arg-type]
             _top_bar(workspace, model, scores.note),
             warnings_strip(warnings),
-            trail_bar(),
+            story_bar(),
             tour(),
             html.Main(
                 [
+                    _tabs(),
                     examples_panel(classes, scores),
                     html.Div([network_panel(methods, findable), layer_panel()], className="middle"),
                     neuron_panel(),
                 ],
                 className="stations",
             ),
+            trail_bar(),
         ],
         className="page",
     )
 
 
+def _tabs() -> html.Div:
+    """Where the window is narrow, two buttons: one shows the network with the layer, the other one the evidence."""
+    named = (("middle", "Network and layer"), ("evidence", "Evidence"))
+    buttons = [html.Button(words, className="tab", **{"data-tab": place}) for place, words in named]  # type: ignore[arg-type]
+    return html.Div(buttons, className="tabs")
+
+
 def _state() -> list:
     names = (
         *(ids.VIEW, ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
-        *(ids.TABLE_VIEW, ids.LARGE_VIEW, ids.CHANGES),
+        *(ids.TABLE_VIEW, ids.LARGE_VIEW, ids.STORY_VIEW, ids.CHANGES),
         *(
             ids.CARDS,
             ids.CHOSEN_EXAMPLE,
@@ -104,7 +115,7 @@ def _state() -> list:
 def _top_bar(workspace: str, model: str, note: str) -> html.Header:
     return html.Header(
         [
-            html.Span("AEVis Dash", className="brand"),
+            html.H1("AEVis Dash", className="brand"),
             html.Span([workspace, html.Span(" · ", className="quiet"), model], title="workspace and model"),
             html.Span(note, className="quiet"),
             html.Div([_job(kind) for kind in ids.KINDS], className="jobs", id=ids.JOBS, role="status"),

@@ -1,4 +1,4 @@
-"""A tour of five steps for newcomers: a card beside the station that it explains; assets/tour.js moves it."""
+"""A tour of six steps for newcomers: a card beside the station that it explains; assets/tour.js moves it."""
 
 from dash import html
 
@@ -6,36 +6,42 @@ from aevis_dash import ids
 
 STEPS = (
     (
+        "story",
+        "1. Read the story",
+        "The source (src), its adversarial image (adv) and a normal image of the class that adv is taken for (tar). "
+        "Choose a question; the sentences say what was measured, and an underlined one leads to its evidence.",
+    ),
+    (
         "examples",
-        "1. Choose an example",
-        "Each card is a source and its adversarial image. The slider picks adversarial scores; the line above it says "
-        "what the score tells in this workspace. Click a card.",
+        "2. Choose an example",
+        "Each card is a source and its adversarial image; click one. Under choose, a slider picks adversarial scores, "
+        "and a line says what the score tells in this workspace.",
     ),
     (
         "network",
-        "2. Find where the datapaths part and meet",
-        "The curves are the datapaths of the source (src), the adversarial (adv) and a normal image of the class it is "
-        "taken for (tar). The brackets, and the sentence below, say from which layer adv leaves src and joins tar. "
-        "Click a layer, or look for one, or for a part such as an ear; click a grey bar to open or close a group.",
+        "3. Find where the datapaths part and meet",
+        "The curves are the datapaths of src, adv and tar. The brackets, and the sentence below, say from which layer "
+        "adv leaves src and joins tar. Click a layer, or look for one, or for a part such as an ear; click a grey bar "
+        "to open or close a group.",
     ),
     (
         "layer",
-        "3. See which feature maps differ",
-        "A cell is a feature map, its box the datapaths that need it. The solid fill is how much more (or less) it is "
-        "activated by adv. The bar at its foot is how much src's map, put into adv's run, would turn the prediction "
-        "back (to the right) or farther away (to the left). Maps of adv and tar alone are the suspects. Click one.",
+        "4. See which feature maps differ",
+        "A cell is a feature map, its box the datapaths that need it. The solid fill is how much more (from the foot) "
+        "or less (from the top) it is activated by adv. The bar at its foot is how much src's map, put into adv's run, "
+        "would turn the prediction back (to the right) or farther away (to the left). Click one.",
     ),
     (
         "neuron",
-        "4. Look at the evidence, and ask where it comes from",
+        "5. Look at the evidence, and ask where it comes from",
         "What the map has learned, and where it fires on each image. Draw a box around a bright spot, then "
         "Trace contributions: the layer view shows which earlier maps made it fire on the image that the button names.",
     ),
     (
         "neuron .flips-block",
-        "5. Put it to the test",
+        "6. Put it to the test",
         "Flip back puts maps of src into the adv run. If src's class comes back, and neither random maps nor the "
-        "largest differences do the same, they may be the cause; often they do. All steps are kept above, and in the "
+        "largest differences do the same, they may be the cause; often they do. All steps are kept below, and in the "
         "link.",
     ),
 )

@@ -25,11 +25,35 @@ class Node:
     here: bool
 
 
+@dataclass(frozen=True)
+class Turn:
+    """How far a map alone turns the margin, in parts of what turns the prediction, beside the best random map; and both
+    in words."""
+
+    part: float
+    chance: float
+    words: str
+
+
+@dataclass(frozen=True)
+class TrailStop:
+    """One effect on the way: the number of the step that traced it, None for where the user is now; the effect in
+    words, and what was found; pictures by their addresses, with words; and what flipping it back does, None where that
+    was not tested."""
+
+    number: int | None
+    words: str
+    said: str = ""
+    pictures: Sequence[tuple[str, str]] = ()
+    turn: Turn | None = None
+
+
 def trail_bar() -> html.Nav:
-    """The line of the trail, under the bar on top."""
+    """The trail at the foot of the page."""
     return html.Nav(
         [
             html.Div(id=ids.TRAIL, className="trail"),
+            html.Div(id=ids.HINT, className="hint", role="status"),
             html.Details(
                 [html.Summary("all steps"), html.Div(id=ids.TREE, className="tree")],
                 id=ids.TREE_PANEL,
@@ -43,29 +67,46 @@ def trail_bar() -> html.Nav:
                 outline=True,
                 title="Traces the prediction back through the stages and tests each step by patching",
             ),
-            html.Div(id=ids.HINT, className="hint", role="status"),
             dbc.Alert(id=ids.MESSAGE, color="warning", is_open=False, dismissable=True, className="message"),
         ],
         className="trail-bar",
     )
 
 
-def trail(steps: Sequence[tuple[int, str]], of: int, here: str) -> list:
-    """The steps that led here and the place where the user is now, as buttons, the oldest step first.
+def trail(stops: Sequence[TrailStop], of: int) -> list:
+    """The way from the prediction to where the user is now, as cards in pictures.
 
     Args:
-        steps: the steps, by number and in words.
+        stops: the effects that were traced, from the prediction on; the last one is where the user is now.
         of: the number of all steps of the tree.
-        here: where the user is now, in words.
     """
-    buttons = [
-        html.Button(words, id=ids.step(number, of), className="step", n_clicks=0, title="Go back to here")
-        for number, words in steps
-    ]
     parts: list = []
-    for button in buttons:
-        parts += [button, html.Span("←", className="quiet")]
-    return [*parts, html.Span(here, className="here")] if here else parts
+    for stop in stops:
+        parts += [html.Span("←", className="quiet")] if parts else []
+        parts.append(_stop(stop, of))
+    return parts
+
+
+def _stop(stop: TrailStop, of: int) -> html.Button | html.Span:
+    inside = [
+        *(html.Img(src=address, alt=words, title=words) for address, words in stop.pictures),
+        html.Span(
+            [html.Span(stop.words, className="name"), html.Span(stop.said, className="quiet"), *_bars(stop.turn)],
+            className="stop-words",
+        ),
+    ]
+    if stop.number is None:
+        return html.Span(inside, className="here")
+    return html.Button(inside, id=ids.step(stop.number, of), className="step", n_clicks=0, title="Go back to here")
+
+
+def _bars(turn: Turn | None) -> list[html.Span]:
+    """The bar of a flip-back, with a mark for the best of the random maps beside it."""
+    if turn is None:
+        return []
+    fill = html.Span(className="fill", style={"width": f"{100 * min(max(turn.part, 0), 1):.0f}%"})
+    mark = html.Span(className="mark", style={"left": f"{100 * min(max(turn.chance, 0), 1):.0f}%"})
+    return [html.Span([fill, mark], className="turn", title=turn.words)]
 
 
 def tree(nodes: Sequence[Node]) -> list:

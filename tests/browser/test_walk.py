@@ -42,7 +42,7 @@ def test_from_the_slider_to_the_cause(walker):
     card.click()
     walker.until(lambda: f"example={chosen}" in walker.driver.current_url, "the address names the example")
     walker.until(lambda: walker.text("triplet") != opened, "the triplet changed")
-    walker.until(lambda: walker.text("triplet").count("maps are critical") == 3, "three datapaths extracted by a job")
+    walker.until(lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job")
     walker.drawn("river")
 
     walker.click_bar("river", "layers", 16)
@@ -53,7 +53,7 @@ def test_from_the_slider_to_the_cause(walker):
     walker.click_bar("treemap", "maps", channel)
     walker.says("neuron-title", f"map {channel} of layer3.1.relu_1")
     walker.until(lambda: len(walker.driver.find_elements("css selector", "#learned img")) >= 5, "learned features")
-    walker.drawn("activations")
+    walker.still("activations")
 
     walker.drag_box("activations", 1, (0.1, 0.1), (0.6, 0.6))
     walker.says("area-text", "rows 1 to 4, columns 1 to 4")
@@ -84,17 +84,18 @@ def test_the_page_opens_on_what_was_lost_and_says_why(dash_br, served):
 
 
 def test_the_story_traces_to_winners(walker):
-    """Its map fires, so tracing it names winners, the same ones from the link."""
+    """Its map fires, so tracing it names winners, the same ones from the link, and shows the strongest at once."""
     walker.drawn("activations")
     walker.driver.find_element("id", "area-words").send_keys("rows 2-5, columns 2-5")
     walker.press("trace")
     first = walker.says("winners", "Found by the solver")
     assert "map 0, rows 2-5, columns 2-5" in walker.text("trail"), "what is typed counts for the next click"
     assert "★" in first
-    walker.until(lambda: not walker.text("area-text"), "no map of that layer is shown yet")
-    assert not walker.driver.find_element("id", "trace").is_enabled()
-    walker.click_any(".winner")
     walker.says("area-text", "rows ")
+    strongest = first[first.index("★") :].split()[1].rstrip(":")
+    walker.says("neuron-title", f"map {strongest} of ")
+    another = walker.click_any(".winner", 1).split()[1].rstrip(":")
+    walker.says("neuron-title", f"map {another} of ")
     assert len(walker.driver.find_elements("css selector", "#seen-on-images img")) == 3
     walker.driver.get(walker.driver.current_url)
     walker.drawn("treemap")
@@ -419,6 +420,7 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
 def _move_slider(walker: Walker) -> None:
     """Move the upper end of the scores' slider and wait until all that follows is drawn."""
     before = walker.text("gallery-count")
+    walker.unfold("score-range")
     handle = walker.driver.find_elements("css selector", "#score-range [role=slider]")[1]
     handle.send_keys(*[Keys.ARROW_LEFT] * 5)
     walker.until(lambda: walker.text("gallery-count") not in ("", before), "the slider changes the gallery")

@@ -41,6 +41,10 @@ const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[argumen
 return [box.x, box.y, box.width, box.height];
 """
 
+FOLDED = """
+const inside = arguments[0].closest("details:not([open])");
+return inside && !arguments[0].closest("summary") ? inside.querySelector("summary") : null;
+"""
 CELL = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
 const suffix = arguments[1] ? arguments[1] + 1 : '', x = graph._fullLayout['xaxis' + suffix];
@@ -67,7 +71,7 @@ class Walker:
         raise AssertionError(f"waited {seconds} s in vain for: {what}; {self._said()}")
 
     def _said(self) -> str:
-        return f"page says: {self.text('message')!r}, its jobs: {self.text('jobs')!r}"
+        return f"page says: {self.text('message')!r}, its jobs: {self.text('jobs')!r}, area {self.text('area-text')!r}"
 
     def drawn(self, graph: str) -> None:
         self.until(lambda: self.driver.execute_script(DRAWN, graph), f"{graph} drawn")
@@ -167,6 +171,7 @@ class Walker:
         def pressed() -> bool:
             try:
                 found = self.driver.find_element("id", element)
+                self._unfold(found)
                 if not (found.is_displayed() and found.is_enabled()):
                     return False
                 found.click()
@@ -175,6 +180,15 @@ class Walker:
             return True
 
         self.until(pressed, f"{element} shown and enabled")
+
+    def unfold(self, element: str) -> None:
+        """Open what an element is folded away in."""
+        self._unfold(self.driver.find_element("id", element))
+
+    def _unfold(self, found) -> None:
+        folded = self.driver.execute_script(FOLDED, found)
+        if folded is not None:
+            folded.click()
 
     def click_any(self, selector: str, which: int = 0) -> str:
         """Click one of the elements of a CSS selector, found anew where the page has just drawn it again; its text."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dash import dcc
+from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.callbacks.examples.gallery import FEW, has_margin, in_range, score_meaning, score_range, with_shown
@@ -36,7 +36,8 @@ def test_the_slider_moves_whatever_the_scores_are(drawn_world, monkeypatch, give
     monkeypatch.setattr(bench.judging, "source_scores", lambda examples: [given[0]] * len(examples))
     found = score_range(bench)
     panel = examples_panel(ClassChoices([], []), found).to_plotly_json()["props"]["children"]
-    (slider,) = [part for part in panel if isinstance(part, dcc.RangeSlider)]
+    (drawer,) = [part for part in panel if isinstance(part, html.Details)]
+    (slider,) = [part for part in drawer.children if isinstance(part, dcc.RangeSlider)]
     assert slider.min <= min(given) <= max(given) <= slider.max  # type: ignore[attr-defined]
     assert 100 <= round((slider.max - slider.min) / slider.step) <= 1002  # type: ignore[attr-defined]
     assert all(in_range(e, slider.value) for e in alike)  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def test_each_layer_is_shown_first_with_the_critical_map_that_was_raised_most(be
         critical = np.flatnonzero(bench.layers.part(found.adversarial.critical, layer.index))
         raised = bench.maps.difference(found, layer.index, Role.ADVERSARIAL, Role.SOURCE)
         assert best[layer.index] == max(critical, key=lambda c: raised[c], default=0)
-        there = settle(bench, View(example=found.plan.example.id, layer=layer.name))
+        there = settle(bench, View(example=found.plan.example.id, layer=layer.name, question="became"))
         assert there.map == best[layer.index]
 
 
@@ -304,7 +304,7 @@ def test_a_datapath_in_words_has_its_figures_behind_them(found):
     path = found.adversarial
     told = datapath_in_words(path, "monkey")
     share = path.critical.sum() / path.critical.size
-    assert told.text == f"{share:.0%} of the maps are critical; they alone give monkey {path.p_hard:.0%}"
+    assert told.text == f"{share:.0%} of the maps alone give {path.p_hard:.0%}"
     for figure in (f"{path.critical.sum():,} of {path.critical.size:,} feature maps", f"{share:.1%}"):
         assert figure in told.exact
     assert f"a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}" in told.exact

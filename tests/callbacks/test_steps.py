@@ -1,6 +1,8 @@
 """The tree of steps: branches grow, are walked, annotated and cut, and stand in an address as they were."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevis_dash.assistant import propose
+from aevis_dash.callbacks.trail.stops import stops, turn_of
 from aevis_dash.callbacks.trail.words import crumbs, hint, in_words, nodes
 from aevis_dash.callbacks.view.opening import carried_area
 from aevis_dash.callbacks.view.state import View
@@ -21,7 +24,16 @@ from aevis_dash.callbacks.view.steps import (
     step_from_text,
     steps_of,
 )
-from aevis_dash.domain import PREDICTION, WHOLE_PREDICTION, AevisError, AreaOfInterest, FeatureMap, Way, area_of_neurons
+from aevis_dash.domain import (
+    PREDICTION,
+    WHOLE_PREDICTION,
+    AevisError,
+    AreaOfInterest,
+    FeatureMap,
+    Role,
+    Way,
+    area_of_neurons,
+)
 from aevis_dash.workbench import open_workbench
 
 TREE = (
@@ -134,6 +146,46 @@ def test_the_tree_says_what_came_of_each_step_and_no_more(filling_world):
     assert "does not turn it" in told[3].verdict
     assert found.effect[1] > 0
     assert told[0].verdict.startswith(f"on adv: map {int(found.ranking(1)[0])} ")
+
+
+def test_the_way_is_told_in_pictures_with_what_was_tested(filling_world):
+    bench = open_workbench(filling_world)
+    example = bench.workspace.settings.opens_on
+    triplet = bench.datapaths.extract(example)
+    view = View(example=example, layer="layer1.0.relu", map=4, steps=TREE, at=1)
+    first, second, here = stops(bench, view)
+    assert (first.number, second.number, here.number) == (0, 1, None)
+    assert (first.words, here.words) == ("layer3.0.relu map 1", "layer1.0.relu map 4")
+    lit = [address for address, _ in here.pictures if address.startswith("lit/")]
+    files = [address.partition("file=")[2] for address in lit]
+    assert files == [quote(triplet.image(role)) for role in Role]
+    place = bench.layers.place(bench.layers.feature_map("layer1.0.relu", 4))
+    most = max(float(bench.maps.maxima(triplet.image(role))[place]) for role in Role)
+    assert all(f"?most={most:.4g}&" in address for address in lit), "one scale for the three"
+    tested = bench.flips.verify(example, intervention_of(bench.layers, TREE[3]))
+    (*_, here) = stops(bench, view)
+    assert here.turn == turn_of(tested)
+
+
+def test_how_far_a_map_turns_the_margin_is_told_beside_the_best_other_map():
+    found = SimpleNamespace(margins=np.array([-4.0, -1.0]), chance=np.array([-3.0, -5.0]))
+    turn = turn_of(found)
+    assert (turn.part, turn.chance) == (0.75, 0.25)
+    assert turn.words.endswith("it goes 75% of the way to turning the label; the best of 2 other maps goes 25%.")
+    alone = turn_of(SimpleNamespace(margins=np.array([-4.0, -6.0]), chance=np.zeros(0)))
+    assert (alone.part, alone.chance) == (-0.5, 0.0)
+
+
+def test_the_longest_way_of_a_suggested_trail_is_shown_where_no_step_led_here(filling_world):
+    bench = open_workbench(filling_world)
+    example = bench.workspace.settings.opens_on
+    bench.datapaths.extract(example)
+    view = View(example=example, layer="relu", map=0, steps=TREE, at=-1)
+    assert [(stop.number, stop.words) for stop in stops(bench, view)] == [
+        (0, "layer3.0.relu map 1"),
+        (1, "layer2.0.relu map 2"),
+        (None, "layer1.0.relu map 4"),
+    ]
 
 
 def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_world):

@@ -8,7 +8,14 @@ import pytest
 from dash import no_update
 
 from aevis_dash.callbacks.layer.contents import contents, contribution_to
-from aevis_dash.callbacks.layer.treemap import asked_for, contributions_of, fields, sources_of, traced_winners
+from aevis_dash.callbacks.layer.treemap import (
+    asked_for,
+    contributions_of,
+    fields,
+    sources_of,
+    traced_winners,
+    with_winner,
+)
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import Step
@@ -66,6 +73,16 @@ def test_notes_and_places_in_the_tree_are_no_part_of_what_is_asked():
         steps=(Step("", None, None, "layer1.0.relu"), Step("layer1.0.relu", 3, (0, 0, 2, 2, 1), "relu", parent=0)), at=1
     )
     assert contributions_of(moved) == contributions_of(VIEW)
+
+
+def test_the_strongest_contributor_is_shown_where_no_map_is():
+    traced = VIEW.but(layer=VIEW.traced.source, map=None)
+    change = with_winner(traced, traced, [7, 3])
+    assert change["fields"]["map"] == 7
+    assert with_winner(traced, traced.but(map=2), [7, 3]) is no_update, "a map is shown"
+    assert with_winner(traced, traced, []) is no_update, "nothing contributes"
+    assert with_winner(traced, traced.but(at=-1), [7]) is no_update, "the visitor has left the trail"
+    assert with_winner(traced, traced.but(layer="fc"), [7]) is no_update, "the visitor is at another layer"
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,18 @@ def test_solid_fill_is_the_difference_over_the_largest_shown_and_its_sign_the_to
     assert set(fills) == {0, 1}
 
 
+def test_a_rise_stands_on_the_foot_of_its_cell_and_a_fall_hangs_from_its_top():
+    """So that the sign is told in shape too, for who sees no colours."""
+    layout, figure = draw({Role.SOURCE: np.ones(4, bool)}, np.array([4.0, 2.0, -1.0, 0.0]))
+    bars, cells = trace(figure, "difference"), {cell.channel: cell.rect for cell in layout.cells}
+    for channel, x, base, height in zip((0, 1, 2), bars.x, bars.base, bars.y, strict=True):
+        cell = cells[channel]
+        assert x == pytest.approx(cell.centre[0], abs=0.01)
+        end, edge = (base + height, cell.bottom) if channel < 2 else (base, cell.y)
+        assert end == pytest.approx(edge, abs=0.02)
+    assert bars.y[2] == pytest.approx(cells[2].height / 4, abs=0.02)
+
+
 def test_dotted_fill_is_the_contribution_and_absent_without():
     critical = {Role.SOURCE: np.ones(4, bool)}
     contribution = np.array([0.0, 0.25, 1.0, 0.5])

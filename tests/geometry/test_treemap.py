@@ -228,6 +228,32 @@ def test_a_treemap_is_illegible_with_too_many_or_too_thin_regions():
     assert not treemap(numbered(thin), 600, 270).legible
 
 
+@settings(deadline=None, max_examples=40)
+@given(COUNTS, st.sampled_from(SUBSETS), SIDES, SIDES)
+def test_what_is_read_first_lies_left_and_above_and_the_layout_costs_the_same(counts, wanted, width, height):
+    given_regions = made(counts)
+    plain, turned = (treemap(given_regions, width, height, first=first) for first in ((), (wanted,)))
+    assert cost(turned.sets, turned.regions, width * height) == pytest.approx(
+        cost(plain.sets, plain.regions, width * height)
+    )
+    assert apart([rect for _, rect in turned.regions])
+    for region, rect in turned.regions:
+        before = dict(plain.regions)[region]
+        assert (rect.width, rect.height) == pytest.approx((before.width, before.height))
+        if region.paths == wanted:
+            assert rect.centre[0] <= width / 2 + SLACK
+            assert rect.centre[1] <= height / 2 + SLACK
+    if wanted not in {region.paths for region, _ in plain.regions}:
+        assert turned == plain
+
+
+def test_the_centre_of_several_regions_that_are_read_first_weighs_their_maps():
+    layout = treemap(made([30, 0, 30, 2, 0, 0, 0]), 600, 200, first=[SUBSETS[0], SUBSETS[3]])
+    rects = {region.paths: (len(region.channels), rect) for region, rect in layout.regions}
+    centre = sum(size * rect.centre[0] for size, rect in (rects[SUBSETS[0]], rects[SUBSETS[3]])) / 32
+    assert centre <= 300
+
+
 def test_cost_is_equation_6_and_an_aspect_penalty():
     sets = {Role.SOURCE: Rect(0, 0, 10, 10), Role.TARGET: Rect(10, 0, 10, 10)}
     shared = Region(frozenset(sets), (0,))

@@ -7,7 +7,7 @@ import numpy as np
 
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.datapaths import stored_triplet
-from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.state import BECAME, LOST, View
 from aevis_dash.callbacks.view.steps import Step, cause_of
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role, Way
 from aevis_dash.figures.cells import FACE, Encoding
@@ -26,6 +26,13 @@ TOP = 50
 _NAMED = 5
 """The number of strongest contributors that are named."""
 _ROLE_OF = {role.short: role for role in Role}
+
+
+_FIRST = {
+    LOST: (frozenset({Role.SOURCE}),),
+    BECAME: (frozenset({Role.ADVERSARIAL}), frozenset({Role.ADVERSARIAL, Role.TARGET})),
+}
+"""The maps that are read first for each question, by the datapaths that they are critical to."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def drawing(
     picked: Sequence[int] = (),
 ) -> Drawing:
     """The treemap or the matrix of a layer's contents in `size` pixels."""
-    layout = laid_out(shown.regions, *size, shown.order)
+    layout = laid_out(shown.regions, *size, shown.order, _FIRST[view.question])
     faces = faces_of(bench, shown.layer, layout.cells, view.example) if view.faces == "on" else {}
     first, second = pair_of(view)
     encoding = Encoding(

@@ -12,7 +12,7 @@ from aevis_dash.callbacks.layer.contents import Contents, contents, contribution
 from aevis_dash.callbacks.layer.pinned import height_of, pinned_ones, width_of
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
-from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.state import View, changes
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Contribution, FeatureMap, Role
 from aevis_dash.figures.notice import notice
@@ -41,6 +41,7 @@ def register(app: Dash, bench: Workbench) -> None:
             "sources": Output(ids.SOURCE_LAYER, "options"),
             "source": Output(ids.SOURCE_LAYER, "value"),
             "fields": Output(ids.FIELDS, "data"),
+            "best": Output(ids.CHANGES, "data", allow_duplicate=True),
         },
         inputs={
             "data": Input(ids.LAYER_VIEW, "data"),
@@ -63,7 +64,8 @@ def register(app: Dash, bench: Workbench) -> None:
         def instead(text: str) -> dict[str, Any]:
             """The values of the outputs where a text stands in the treemap's place."""
             figure = notice(text, colours, height_of(data))
-            return {"figure": figure, "title": "", "winners": [], "wanted": no_update, "asked": no_update}
+            none = dict.fromkeys(("wanted", "asked", "best"), no_update)
+            return {"figure": figure, "title": "", "winners": [], **none}
 
         if found is None or view.layer is None:
             text = "No datapaths yet." if found is None else "Click a layer of the river to see its feature maps."
@@ -91,8 +93,22 @@ def register(app: Dash, bench: Workbench) -> None:
             "winners": traced_winners(bench, found, view, traced, shown, state["waiting"]),
             "wanted": state["what"] if state["anew"] else no_update,
             "asked": state,
+            "best": with_winner(view, framed, named),
             **others,
         }
+
+
+def with_winner(view: View, whole: View, named: list[int]) -> Any:
+    """The change of the view that shows the strongest contributor, where a layer was traced to and no map is shown.
+
+    Args:
+        view: the view that the layer is drawn from.
+        whole: the view with its map.
+        named: the channels of the strongest contributors, the strongest first.
+    """
+    if not named or whole.map is not None or whole.traced is None or whole.layer != view.layer:
+        return no_update
+    return changes(whole, whole.edit(map=named[0]))
 
 
 def sources_of(bench: Workbench, layer: str, known: Any) -> dict[str, Any]:

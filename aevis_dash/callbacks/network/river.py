@@ -12,7 +12,6 @@ from aevis_dash import ids
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.network.words import (
     CAUTION,
-    MEASURES,
     Pairs,
     band_of_nulls,
     beside_other_measures,
@@ -20,6 +19,7 @@ from aevis_dash.callbacks.network.words import (
     course,
     datapath_in_words,
     distances_apart,
+    ends_by_measure,
     lost_label,
     missing_nulls,
     others_of,
@@ -27,7 +27,7 @@ from aevis_dash.callbacks.network.words import (
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import triplet_of
 from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
-from aevis_dash.callbacks.view.opening import most_raised
+from aevis_dash.callbacks.view.opening import telling_maps
 from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of, wanted_of
 from aevis_dash.domain import (
     AevisError,
@@ -56,8 +56,9 @@ from aevis_dash.geometry.focus import closed_groups, interest, quiet
 from aevis_dash.geometry.river import LEAST_NULLS, River, even_out, river, stretches
 from aevis_dash.geometry.strands import even_out as strands_evened
 from aevis_dash.geometry.strands import strands
-from aevis_dash.layouts.network import Member, extract_again, minimap, triplet
+from aevis_dash.layouts.network import extract_again, minimap
 from aevis_dash.layouts.sentences import Sentence, sentences
+from aevis_dash.layouts.story import Member, triplet
 from aevis_dash.workbench import Triplet, Workbench
 
 RIVER = {
@@ -212,7 +213,7 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
     names = {key: bench.class_names[found.path_of(n).label] for key, n in members.items()}
     hovers = column_hovers(graph, placed, seen, sizes, distance)
     selected = graph.find(view.layer).index if view.layer else None
-    ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected, most_raised(bench, found))
+    ground = Ground(graph, groups_of(bench), placed, hovers, marks, selected, telling_maps(bench, found, view.question))
     if view.plot == "dots":
         similar = _similar(view.distance, seen)
         figure, drawn, note = dots_figure(ground, similar, names, colours), Drawn({}, names), [_DOTS]
@@ -241,14 +242,13 @@ def _course(
     if not known.size:
         return said
     last = int(known[-1])
-    ends = {name: float(bench.datapaths.distances(found, name).share[last]) for name in MEASURES}
     of_targets = bench.datapaths.target_shares(found, view.distance)[:, last]
     if len(layers.null_share) < LEAST_NULLS:  # then nothing else says where adv ends
         said = [*said, Sentence(f"At the end adv is {layers.share[last]:.0%} of the way from src to tar.")]
     return [
         *said,
         *beside_other_targets(of_targets, found.target, found.similarity),
-        *beside_other_measures({name: end for name, end in ends.items() if np.isfinite(end)}, view.distance),
+        *beside_other_measures(ends_by_measure(bench, found, last), view.distance),
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from aevis_dash.domain import Datapath, DatapathDistance, LayerGraph, Pattern, Role, Stretch, short_of, so_many
 from aevis_dash.geometry.river import LEAST_NULLS, NULL_QUANTILES, SIDE_MARGIN
 from aevis_dash.layouts.sentences import Sentence
-from aevis_dash.workbench import Triplet
+from aevis_dash.workbench import Triplet, Workbench
 
 Pairs = Mapping[tuple[str, str], np.ndarray]
 """The distances (C,) of two datapaths at every column, by the datapaths' keys."""
@@ -68,9 +68,7 @@ def _stretch(graph: LayerGraph, stretch: Stretch, distance: DatapathDistance) ->
 
 def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern]) -> list[Sentence]:
     """Sentences on what adv does nowhere, and on how far from src to tar it is at the last layer, beside chance."""
-    last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
-    low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
-    share = distance.share[last]
+    last, share, low, high = end_beside_chance(distance)
     chance = f"with random images of other classes in tar's place it is {low:.0%} to {high:.0%}"
     exact = (
         f"At {graph.layers[last].name} the distance between src and adv is {distance.d2[last]:.3g}, that between adv "
@@ -97,6 +95,20 @@ def _rest(graph: LayerGraph, distance: DatapathDistance, patterns: set[Pattern])
     return [*leaves, Sentence(never, exact)]
 
 
+def end_beside_chance(distance: DatapathDistance) -> tuple[int, float, float, float]:
+    """The index of the last layer at which chance is known, the part of the way from src to tar that adv is there, and
+    the lower and the upper end of what chance gives (NULL_QUANTILES)."""
+    last = int(np.flatnonzero(np.isfinite(distance.d2 + distance.d3) & np.isfinite(distance.null_share).any(0))[-1])
+    low, high = np.nanquantile(distance.null_share[:, last], NULL_QUANTILES)
+    return last, float(distance.share[last]), float(low), float(high)
+
+
+def ends_by_measure(bench: Workbench, found: Triplet, last: int) -> dict[str, float]:
+    """The part of the way from src to tar that adv is at a layer, by each of MEASURES that is defined there."""
+    ends = {name: float(bench.datapaths.distances(found, name).share[last]) for name in MEASURES}
+    return {name: end for name, end in ends.items() if np.isfinite(end)}
+
+
 def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sentence]:
     """A sentence on whether all measures of distance tell the same end of the story; none without another measure.
 
@@ -110,11 +122,23 @@ def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sente
         return []
     listed = ", ".join(f"by {MEASURES[name]} {value:.0%}" for name, value in others.items())
     said = f"Measured {listed}"
-    clear = [value > 0.5 for value in shares.values() if abs(value - 0.5) >= SIDE_MARGIN]
-    if len(set(clear)) == 2:
+    if disagree(shares):
         return [Sentence(f"{said}: the measures disagree on which of the two adv ends nearer to.", _ABOUT_MEASURES)]
-    agree = ", on the same side of the middle" if len(clear) == len(shares) else ""
+    agree = ", on the same side of the middle" if all(map(_is_clear, shares.values())) else ""
     return [Sentence(f"{said}{agree}.", _ABOUT_MEASURES)]
+
+
+def disagree(shares: Mapping[str, float]) -> bool:
+    """Whether the measures put adv's end clearly on both sides of the middle between src and tar.
+
+    Args:
+        shares: the part of the way from src to tar that adv is, by measure.
+    """
+    return len({share > 0.5 for share in shares.values() if _is_clear(share)}) == 2
+
+
+def _is_clear(share: float) -> bool:
+    return abs(share - 0.5) >= SIDE_MARGIN
 
 
 def beside_other_targets(shares: np.ndarray, target: int, similarity: Sequence[float]) -> list[Sentence]:
@@ -194,7 +218,7 @@ def datapath_in_words(path: Datapath, label: str) -> Sentence:
         f"{label} has a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}. The fewest maps that were "
         f"found to keep {label}, compared across layers: {int(path.core.sum())} (the core)."
     )
-    return Sentence(f"{share:.0%} of the maps are critical; they alone give {label} {path.p_hard:.0%}", exact)
+    return Sentence(f"{share:.0%} of the maps alone give {path.p_hard:.0%}", exact)
 
 
 def lost_label(path: Datapath, label: str) -> str:

@@ -1,4 +1,4 @@
-"""The station of the feature map: all that is said of a map, the trail that led to it, and a flip-back of its layer."""
+"""The station of evidence: all that is said of a map, the trail that led to it, and a flip-back of its layer."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,8 @@ from dash import Dash, Input, Output, State, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks.neuron import activations, learned
 from aevis_dash.callbacks.trail.flips import SHOWN, in_words, question
-from aevis_dash.callbacks.trail.words import crumbs, here, hint, nodes
+from aevis_dash.callbacks.trail.stops import stops
+from aevis_dash.callbacks.trail.words import hint, nodes
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
@@ -42,7 +43,7 @@ MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARN
 
 
 def register(app: Dash, bench: Workbench) -> None:
-    """Add the callbacks of the feature map's station."""
+    """Add the callbacks of the station of evidence."""
 
     @app.callback(
         output={**OUTPUTS, "marks": {part: mark_output(part) for part in PARTS}},
@@ -104,7 +105,7 @@ def describe(bench: Workbench, view: View, colours: Theme, news: frozenset[str],
 
 def _line(bench: Workbench, view: View) -> dict[str, Any]:
     return {
-        "trail": trail(crumbs(view), len(view.steps), here(view)),
+        "trail": trail(stops(bench, view), len(view.steps)),
         "hint": hint(bench, view),
         "trace": "Trace contributions" + (f" on {traced_on(bench, view).short}" if view.map is not None else ""),
     }
@@ -143,6 +144,6 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
         return said
     lost = bench.class_names[firing.found.source.label]
     return (
-        f"{said} · fires less on adv than on src; of all such maps, putting this one back into adv is estimated to "
-        f"speak most for {lost}"
+        f"{said} · of the maps that fire less on adv than on src, putting this one back is estimated to speak most "
+        f"for {lost}"
     )

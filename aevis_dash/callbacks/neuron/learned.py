@@ -17,7 +17,7 @@ FEATURES = {
     "picture": Output(ids.PICTURE, "children"),
     "no_picture": Output(ids.VISUALISE, "disabled"),
 }
-_NO_PICTURE = "no picture was made for this map"
+_NO_PICTURE = ""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -53,7 +53,7 @@ def shown_features(bench: Workbench, view: View) -> dict[str, Any]:
     """The values of FEATURES for a view: the map's patches, its part, and the picture made for it."""
     chosen, places = _chosen(bench, view), bench.workspace.settings.features.patches
     if chosen is None:
-        none = picture(None, "of a chosen map a picture can be made")
+        none = picture(None, "")
         return {"patches": crops([], places), "part": "", "picture": none, "no_picture": True}
     return {
         "patches": crops(best_crops(bench, chosen, view.best, view.example), places),

@@ -79,7 +79,7 @@ def hint(bench: Workbench, view: View) -> str:
 
 
 def _verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
-    return _flip_verdict(bench, view, step, donors) if step.is_flip else _trace_verdict(bench, view, step)
+    return _flip_verdict(bench, view, step, donors) if step.is_flip else traced_words(bench, view, step)
 
 
 def _flip_verdict(bench: Workbench, view: View, step: Step, donors: Sequence[str]) -> str:
@@ -115,7 +115,8 @@ def _is_of_one_map(step: Step) -> bool:
     return step.is_flip and len(step.maps) == 1 and step.replacement == "source"
 
 
-def _trace_verdict(bench: Workbench, view: View, step: Step) -> str:
+def traced_words(bench: Workbench, view: View, step: Step) -> str:
+    """What a trace found, in one line: its two strongest contributors; "" where that is not stored."""
     triplet = stored_triplet(bench, view)
     if triplet is None:
         return ""

@@ -17,6 +17,7 @@ from aevis_dash.callbacks.view.state import (
     PAIRS,
     PLAIN_VIEW,
     PLOTS,
+    QUESTIONS,
     SORTS,
     TEXTS,
     View,
@@ -155,5 +156,13 @@ def _check_step(step: Step, number: int, bench: Workbench) -> None:
 def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
     named = {"method": methods(own), "share": shares(own), "distance": tuple(DISTANCES)}
     named |= {"how": CONTRIBUTIONS, "against": FOILS, "replacement": REPLACEMENTS}
-    named |= {"plot": PLOTS, "sort": SORTS, "keep": KEEPS, "faces": FACES, "look": LOOKS, "best": BESTS}
+    named |= {
+        "question": QUESTIONS,
+        "plot": PLOTS,
+        "sort": SORTS,
+        "keep": KEEPS,
+        "faces": FACES,
+        "look": LOOKS,
+        "best": BESTS,
+    }
     return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role), "on": tuple(Role)}

@@ -24,7 +24,7 @@ CHOICES = {
 `choose`), and the field sets the control."""
 CLEARED = {ids.WHOLE_MAP: "area"}
 """The buttons that clear a field of the view."""
-CONTROLS = (*CHOICES, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS, ids.MARGINS)
+CONTROLS = (*CHOICES, ids.QUESTION, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS, ids.MARGINS)
 """The controls that are set from the view in the browser. An answer of the server would come late and undo a choice."""
 
 
@@ -34,7 +34,7 @@ def register(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("controls", "follow"),
         *(Output(name, "value") for name in CONTROLS),
-        *(Output(name, "children") for name in (ids.HOW_PATHS, ids.PIN)),
+        *(Output(name, "children") for name in (ids.HOW_PATHS, ids.PIN, ids.LEGEND_PAIR)),
         *(Output(name, "disabled") for name in (ids.WHOLE_MAP, ids.ENLARGE)),
         Input(ids.VIEW, "data"),
         Input(ids.THEME, "data"),

@@ -1,12 +1,12 @@
 """Where a view begins: a link is opened, and the layer and the map are found that are worth a look first."""
 
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.view.address import check, checked_view, foreign, from_search, list_names, remainder
 from aevis_dash.callbacks.view.datapaths import stored_triplet
-from aevis_dash.callbacks.view.state import NULLS, View, changes, wanted_of, without_own
+from aevis_dash.callbacks.view.state import LOST, NULLS, QUESTIONS, View, changes, wanted_of, without_own
 from aevis_dash.callbacks.view.steps import Area, area_of, plain_area
 from aevis_dash.domain import DATAPATHS, AevisError, Role, shorten
 from aevis_dash.workbench import Triplet, Workbench
@@ -53,6 +53,19 @@ def register(app: Dash, bench: Workbench) -> None:
 
     @app.callback(
         Output(ids.CHANGES, "data", allow_duplicate=True),
+        Input(ids.QUESTION, "value"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def ask(question, data):
+        """Ask the other question: the shown layer is told anew, with the map that tells most about it."""
+        view = checked_view(data, bench)
+        if question not in QUESTIONS or question == view.question:
+            return no_update
+        return changes(view, settle(bench, view.asking(question)))
+
+    @app.callback(
+        Output(ids.CHANGES, "data", allow_duplicate=True),
         Input(ids.LANDED, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
@@ -76,19 +89,17 @@ def settle(bench: Workbench, view: View) -> View:
     """The view with all that can be told where it has none: the representative target, a layer and a map.
 
     Without a layer it is the one where src and adv part most, with the map that tells most about the class that was
-    lost. In a layer without a map it is the map, critical to adv, whose activation the attack raised most. Compared
-    images that have no datapath beside this example are left out. The view is unchanged where its datapaths are not
-    stored.
+    lost, or else with the one that tells most about the question (`telling_maps`), as in any layer without a map.
+    Compared images that have no datapath beside this example are left out. The view is unchanged where its datapaths
+    are not stored.
     """
     triplet = stored_triplet(bench, view)
     if triplet is None:
         return view
     view = view.but(target=triplet.image(Role.TARGET), compared=_comparable(triplet, view.compared))
-    turning = bench.flips.turning(triplet.plan.example.id)  # the layer's cells show it
+    bench.flips.turning(triplet.plan.example.id)  # the layer's cells show it, and it tells which map was lost
     if view.layer is None:
-        layer = parting_layer(bench, triplet)
-        effects = bench.layers.part(turning.effects, layer)
-        view = view.but(layer=bench.layers.layers[layer].name, map=lost_map(bench, triplet, layer, effects))
+        view = view.but(layer=bench.layers.layers[parting_layer(bench, triplet)].name)
     return view if view.map is not None or view.traced is not None else with_map(bench, triplet, view)
 
 
@@ -160,8 +171,23 @@ def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) ->
 
 
 def with_map(bench: Workbench, triplet: Triplet, view: View) -> View:
-    """The view with the map of its layer that `most_raised` names."""
-    return view.but(map=most_raised(bench, triplet)[bench.layers.find(view.layer or "").index])
+    """The view with the map of its layer that tells most about its question."""
+    return view.but(map=telling_maps(bench, triplet, view.question)[bench.layers.find(view.layer or "").index])
+
+
+def telling_maps(bench: Workbench, triplet: Triplet, question: str) -> list[int]:
+    """For each of the L layers the map that tells most about a question.
+
+    For the lost class it is the layer's `lost_map`. For the new class, in a layer without a lost map, and while the
+    turning effects are not stored, it is the map that `most_raised` names.
+    """
+    raised = most_raised(bench, triplet)
+    found = bench.flips.stored_turning(triplet.plan.example.id) if question == LOST else None
+    if found is None:
+        return raised
+    lower = bench.maps.maxima(triplet.image(Role.SOURCE)) > bench.maps.maxima(triplet.image(Role.ADVERSARIAL))
+    effects = bench.layers.parts(np.where(lower & triplet.source.critical, found.effects, -np.inf))
+    return [int(np.argmax(own)) if own.max() > 0 else other for own, other in zip(effects, raised, strict=True)]
 
 
 def most_raised(bench: Workbench, triplet: Triplet) -> list[int]:

@@ -15,6 +15,7 @@ from aevis_dash.core.datapath import METHODS
 from aevis_dash.domain import AevisError, Way
 
 CHOSEN = (
+    "question",
     "plot",
     "distance",
     "gap",
@@ -36,6 +37,8 @@ LISTS = ("compared", "folds", "pinned")
 FIRST, NULLS, ALL = "first", "nulls", "all"
 """The parts of the datapaths that a job extracts: all but those of the null targets; those of the null targets; or
 both."""
+LOST, BECAME = QUESTIONS = ("lost", "became")
+"""The two questions that the page answers: why adv lost the class of src, and why it became the class of tar."""
 PAIRS = ("adv-src", "adv-tar", "src-tar")
 GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
@@ -58,6 +61,7 @@ class View:
         method: how the datapaths are extracted; None for the workspace's own method.
         share: the size of the hard set; None for the workspace's own.
         compared: the images whose datapaths are compared with adv's; () for the triplet's.
+        question: which question the page answers, one of QUESTIONS.
         plot: how the network is drawn, one of PLOTS.
         distance: the distance of datapaths, one of `core.distance.DISTANCES`.
         gap: whether the river's width shows d1, one of GAPS.
@@ -88,6 +92,7 @@ class View:
     method: str | None = None
     share: float | None = None
     compared: tuple[str, ...] = ()
+    question: str = LOST
     plot: str = "river"
     distance: str = "activations"
     gap: str = "measured"
@@ -124,6 +129,11 @@ class View:
         """
         cleared = {name: FRESH[name] for field in fields for name in BELONGS.get(field, ())}
         return replace(self, **(cleared | fields))
+
+    def asking(self, question: str) -> "View":
+        """This view with another question, with what is shown for it (ASKED) and without a map, an area or a trail's
+        place, which answered the question before."""
+        return self.edit(question=question, map=None, area=None, maps=(), at=-1, **ASKED[question])
 
     def at_example(self, example: str | None) -> "View":
         """This view of another example, without what belongs to the one before.
@@ -168,6 +178,14 @@ class View:
         return self.edit(steps=steps, at=number, layer=step.source, cause=step.on, sort=sort)
 
 
+ASKED = MappingProxyType(
+    {
+        LOST: {"pair": "adv-src", "cause": "adversarial", "against": "source", "sort": "fill", "keep": "all"},
+        BECAME: {"pair": "adv-src", "cause": "adversarial", "against": "zero", "sort": "fill", "keep": "all"},
+    }
+)
+"""How the layer and its contributions are shown for each question. Contributions are found against the source where the
+lost class is asked for, and towards silence, which tells what a map fires on, where the new class is."""
 BELONGS = {
     "example": ("target", "compared", "layer", "map", "area", "on", "maps", "steps", "at"),
     "layer": ("map", "area", "on", "maps"),

@@ -1,0 +1,142 @@
+"""What the results say to each of the two questions, as sentences with their evidence.
+
+No sentence says more than was measured. What was not measured yet, and what the measurements do not tell, is said too.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aevis_dash.callbacks.network.words import end_beside_chance
+from aevis_dash.domain import DatapathDistance, LayerGraph, Pattern, Stretch, Turning, Verification
+from aevis_dash.geometry.river import LEAST_NULLS
+from aevis_dash.layouts.sentences import Sentence
+from aevis_dash.layouts.story import Telling
+
+
+def leaving(graph: LayerGraph, marks: Sequence[Stretch], distance: DatapathDistance, lost: str) -> Telling:
+    """From which layer on adv leaves src.
+
+    Args:
+        graph: the layers of the network.
+        marks: the stretches of layers that show a pattern.
+        distance: the distances of the triplet at every layer.
+        lost: the name of src's class.
+    """
+    unknown = not_marked(distance)
+    if unknown:
+        return Telling(Sentence(f"Where adv leaves {lost} is not marked: {unknown}."))
+    first = next((s for s in marks if s.pattern is Pattern.DIVERGING), None)
+    if first is None:
+        exact = "The distance between src and adv nowhere grows enough, or no more than random images would have it."
+        return Telling(Sentence(f"No layer is marked at which adv leaves {lost}.", exact))
+    name, last = graph.layers[first.first].name, graph.layers[first.last].name
+    exact = (
+        f"The distance between src and adv is {distance.d2[first.first]:.2g} at {name} and "
+        f"{distance.d2[first.last]:.2g} at {last}."
+    )
+    return Telling(Sentence(f"adv leaves {lost} from {name} on.", exact), name)
+
+
+def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: str) -> Telling:
+    """How far from src to tar adv ends, beside chance.
+
+    Args:
+        graph: the layers of the network.
+        distance: the distances of the triplet at every layer.
+        lost: the name of src's class.
+        became: the name of tar's class.
+    """
+    unknown = not_marked(distance)
+    if unknown:
+        return Telling(Sentence(f"Whether adv joins {became} cannot be told: {unknown}."))
+    last, share, low, high = end_beside_chance(distance)
+    name, by_chance = graph.layers[last].name, f"random images in tar's place give {low:.0%} to {high:.0%}"
+    if share > high:
+        return Telling(Sentence(f"At {name} adv is {share:.0%} of the way from {lost} to {became}; {by_chance}."), name)
+    return Telling(
+        Sentence(f"It is not shown that adv joins {became}: at {name} it is {share:.0%} of the way, and {by_chance}."),
+        name,
+    )
+
+
+def not_marked(distance: DatapathDistance) -> str:
+    """Why nothing can be told from chance; "" where it can."""
+    if not np.isfinite(distance.d2 + distance.d3).any():
+        return "the distances are undefined at every layer"
+    nulls = len(distance.null_share)
+    if nulls >= LEAST_NULLS:
+        return ""
+    return f"chance takes {LEAST_NULLS} random images of other classes, and there are {nulls}"
+
+
+def lost_maps(layer: str, before: np.ndarray, now: np.ndarray, lost: str) -> Telling:
+    """How many of the layer's maps that src's prediction needs are not needed on adv.
+
+    Args:
+        layer: the name of the layer.
+        before: which maps are critical to src, bool (n_l,).
+        now: which maps are critical to adv, bool (n_l,).
+        lost: the name of src's class.
+    """
+    count, gone = int(before.sum()), int((before & ~now).sum())
+    exact = f"{count} of {before.size} maps of {layer} are critical to src, {int(now.sum())} to adv."
+    said = f"{gone} of the {count} maps of {layer} that keep {lost} on src are not critical on adv."
+    return Telling(Sentence(said, exact), layer)
+
+
+def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndarray, became: str) -> Telling:
+    """How many of the layer's maps that adv's prediction needs are needed on tar too.
+
+    Args:
+        layer: the name of the layer.
+        now: which maps are critical to adv, bool (n_l,).
+        target: which maps are critical to tar, bool (n_l,).
+        before: which maps are critical to src, bool (n_l,).
+        became: the name of tar's class.
+    """
+    new = now & ~before
+    exact = (
+        f"{int(now.sum())} of {now.size} maps of {layer} are critical to adv, {int(target.sum())} to tar, "
+        f"{int(before.sum())} to src."
+    )
+    said = (
+        f"{int(new.sum())} maps of {layer} are critical on adv and not on src; {int((new & target).sum())} of them "
+        f"keep {became} on tar too."
+    )
+    return Telling(Sentence(said, exact), layer)
+
+
+def turning_back(layer: str, channel: int | None, found: Turning, place: int, lost: str) -> Telling:
+    """What the map that tells most about the lost class is estimated to turn back.
+
+    Args:
+        layer: the name of the layer.
+        channel: the map; None where no map of the layer is estimated to.
+        found: the turning effects.
+        place: the place of the map among all maps of the network.
+        lost: the name of src's class.
+    """
+    if channel is None:
+        return Telling(
+            Sentence(f"No single map that keeps {lost} and fires less on adv is estimated to turn adv back."), layer
+        )
+    exact = f"It is estimated to raise the margin by {found.effects[place]:.2f} of {found.change:.2f} logits."
+    share = found.shares[place]
+    said = f"Map {channel} alone, put from src into adv, is estimated to turn {share:.0%} of the margin back."
+    return Telling(Sentence(said, exact), layer, channel)
+
+
+def raised(layer: str, channel: int, before: float, now: float) -> Telling:
+    """Which map critical to adv the attack raised most, from its activation before to that now."""
+    said = f"Of its critical maps, map {channel} is raised most, from {before:.2g} to {now:.2g}."
+    return Telling(Sentence(said), layer, channel)
+
+
+def tested(layer: str, found: Verification, verdict: str, lost: str) -> Telling:
+    """What the flip-back of a layer found, beside its controls."""
+    said = Sentence(f"Flip-back at {layer}: {verdict}.", f"Whether maps put from src into adv give {lost} back.")
+    return Telling(said, layer, int(found.maps[0]) if len(found.maps) else None)
+
+
+NOT_TESTED = Telling(Sentence("No map was tested yet: press Flip back.", "Critical maps are no proof of a cause."))

@@ -1,0 +1,142 @@
+"""The story says what was measured to the question that is asked, and leads to its evidence."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aevis_dash.callbacks.story import words
+from aevis_dash.callbacks.story.telling import told, why_became, why_lost
+from aevis_dash.callbacks.trail.flips import verdict
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.opening import lost_map, most_raised, parting_layer, settle, telling_maps
+from aevis_dash.callbacks.view.state import ASKED, BECAME, LOST, View
+from aevis_dash.domain import DatapathDistance, Intervention, Pattern, Role, Stretch, Turning
+from aevis_dash.geometry.river import NULL_QUANTILES
+from aevis_dash.workbench import open_workbench
+
+
+@pytest.fixture(scope="module")
+def bench(filling_world):
+    return open_workbench(filling_world)
+
+
+@pytest.fixture(scope="module")
+def found(bench):
+    return stored_triplet(bench, View(example=bench.workspace.settings.opens_on))
+
+
+@pytest.fixture(scope="module")
+def view(bench):
+    return settle(bench, View(example=bench.workspace.settings.opens_on))
+
+
+def distance(end, nulls):
+    """A distance over three layers, at whose end adv is `end` of the way from src to tar; and of so many nulls."""
+    d2, d3 = np.array([0.1, 0.2, end]), np.array([0.1, 0.2, 1 - end])
+    return DatapathDistance(
+        "activations", np.ones(3), d2, d3, np.tile(np.linspace(0.3, 0.5, max(nulls, 1)), (3, 1)).T[:nulls]
+    )
+
+
+def test_an_end_within_chance_is_not_said_to_join(bench):
+    said = lambda end: words.joining(bench.layers, distance(end, 20), "panda", "monkey").told.text  # noqa: E731
+    assert said(0.9).startswith(f"At {bench.layers.layers[2].name} adv is 90% of the way from panda to monkey; random")
+    assert said(0.45).startswith("It is not shown that adv joins monkey: ")
+    low, high = np.quantile(np.linspace(0.3, 0.5, 20), NULL_QUANTILES)
+    assert f"random images in tar's place give {low:.0%} to {high:.0%}" in said(0.45)
+
+
+def test_without_chance_nothing_is_said_to_leave_or_to_join(bench):
+    few = distance(0.9, 4)
+    for telling in (words.leaving(bench.layers, (), few, "panda"), words.joining(bench.layers, few, "panda", "monkey")):
+        assert telling.told.text.endswith("chance takes 20 random images of other classes, and there are 4.")
+        assert telling.layer is None
+
+
+def test_leaving_names_the_first_layer_of_the_diverging_stretch_or_none(bench):
+    marks = (Stretch(Pattern.MERGING, 0, 2), Stretch(Pattern.DIVERGING, 1, 2))
+    telling = words.leaving(bench.layers, marks, distance(0.9, 20), "panda")
+    name = bench.layers.layers[1].name
+    assert (telling.told.text, telling.layer) == (f"adv leaves panda from {name} on.", name)
+    nowhere = words.leaving(bench.layers, marks[:1], distance(0.9, 20), "panda")
+    assert nowhere.told.text == "No layer is marked at which adv leaves panda."
+
+
+def test_the_maps_that_were_lost_and_gained_are_counted(bench):
+    before, now, target = (np.array(bits, bool) for bits in ([1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]))
+    assert words.lost_maps("relu", before, now, "panda").told.text == (
+        "2 of the 3 maps of relu that keep panda on src are not critical on adv."
+    )
+    assert words.gained_maps("relu", now, target, before, "monkey").told.text == (
+        "2 maps of relu are critical on adv and not on src; 1 of them keep monkey on tar too."
+    )
+
+
+def test_the_lost_class_is_told_with_the_map_that_turns_most_and_with_its_test(bench, found, view):
+    answer = list(why_lost(bench, found, view))
+    index = parting_layer(bench, found)
+    turning = bench.flips.stored_turning(found.plan.example.id)
+    share = turning.shares[bench.layers.offsets[index] + view.map]
+    turned = answer[2]
+    assert (turned.layer, turned.map) == (view.layer, view.map)
+    assert f"Map {view.map} alone" in turned.told.text
+    assert f"turn {share:.0%} of the margin back" in turned.told.text
+    result = bench.flips.verify(found.plan.example.id, Intervention(index))
+    last = list(why_lost(bench, found, view))[-1]
+    assert last.told.text == f"Flip-back at {view.layer}: {verdict(result)}."
+    assert last.map == int(result.maps[0])
+
+
+def test_what_was_not_tested_is_said_so(bench, found, view, monkeypatch):
+    monkeypatch.setattr(bench.flips, "find_stored", lambda *_: None)
+    assert list(why_lost(bench, found, view))[-1] == words.NOT_TESTED
+
+
+def test_a_layer_without_a_lost_map_says_so():
+    turning = Turning(np.array([0.5, 1.0]), 4.0)
+    assert words.turning_back("relu", None, turning, 0, "panda").told.text.startswith("No single map that keeps panda")
+    assert "turn 25% of the margin back" in words.turning_back("relu", 7, turning, 1, "panda").told.text
+
+
+def test_the_new_class_is_told_with_the_map_that_was_raised_most(bench, found, view):
+    index = parting_layer(bench, found)
+    best = most_raised(bench, found)[index]
+    place = bench.layers.offsets[index] + best
+    was, is_ = (float(bench.maps.maxima(found.image(role))[place]) for role in (Role.SOURCE, Role.ADVERSARIAL))
+    assert is_ > was
+    texts = [telling.told.text for telling in why_became(bench, found, view.asking(BECAME))]
+    assert f"Of its critical maps, map {best} is raised most, from {was:.2g} to {is_:.2g}." in texts
+
+
+def test_the_questions_name_the_classes_and_sentences_with_evidence_are_buttons(bench, view):
+    answer = told(bench, view)
+    assert [option["label"] for option in answer["questions"]] == ["Why not panda?", "Why monkey?"]
+    buttons = [part for part in answer["told"] if getattr(part, "className", "") == "evidence"]
+    layer, _, channel = buttons[-1].id["index"].partition(":")[2].rpartition(":")
+    assert bench.layers.feature_map(layer, int(channel))
+    assert told(bench, View())["told"] == []
+
+
+def test_asking_the_other_question_shows_its_map_and_its_ways(bench, found, view):
+    other = settle(bench, view.but(at=-1, maps=(1,), area=(0, 0, 1, 1)).asking(BECAME))
+    assert (other.layer, other.maps, other.area) == (view.layer, (), None)
+    index = bench.layers.find(view.layer).index
+    assert other.map == most_raised(bench, found)[index] != view.map
+    assert {name: getattr(other, name) for name in ASKED[BECAME]} == dict(ASKED[BECAME])
+    assert settle(bench, other.asking(LOST)) == view
+
+
+def test_each_layer_has_its_lost_map_or_else_the_one_raised_most(bench, found, monkeypatch):
+    turning = bench.flips.stored_turning(found.plan.example.id)
+    told_by = telling_maps(bench, found, LOST)
+    raised = most_raised(bench, found)
+    lost = [lost_map(bench, found, i, part) for i, part in enumerate(bench.layers.parts(turning.effects))]
+    assert told_by == [other if best is None else best for best, other in zip(lost, raised, strict=True)]
+    assert any(best not in (None, other) for best, other in zip(lost, raised, strict=True))
+    assert telling_maps(bench, found, BECAME) == raised
+    worse = dataclasses.replace(turning, effects=-np.abs(turning.effects))
+    monkeypatch.setattr(bench.flips, "stored_turning", lambda *_: worse)
+    assert telling_maps(bench, found, LOST) == raised, "where no map turns adv back"
+    monkeypatch.setattr(bench.flips, "stored_turning", lambda *_: None)
+    assert telling_maps(bench, found, LOST) == raised, "where nothing is known"
