@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aevis_dash.config import Progress, part_of, silent
+from aevis_dash.config import Progress, counted, part_of, silent
 from aevis_dash.domain import (
     PREDICTION,
     WHOLE_PREDICTION,
@@ -105,7 +105,8 @@ def propose(
     last = [-1]
     depths, donors = bench.flips.depths()[::-1], bench.flips.donors(triplet.plan.example.id)
     for i, layer in enumerate(depths):
-        inner = part_of(progress, i / len(depths), 1 / len(depths))
+        which = f"{counted('depth', i + 1, i + 1, len(depths))}: "
+        inner = part_of(lambda share, what, of=which: progress(share, of + what), i / len(depths), 1 / len(depths))
         tried = [_hops(bench, triplet, hops, parent, layer, way, donors, inner) for parent in last]
         alike = np.max([again for _, again in tried], axis=0)
         kept = [replace(hop, alike=alike) for hop in best([hop for found, _ in tried for hop in found], beam)]

@@ -35,6 +35,18 @@ def part_of(progress: Progress, first: float, size: float) -> Progress:
     return lambda share, what: progress(first + share * size, what)
 
 
+def counted(unit: str, first: int, last: int, of: int) -> str:
+    """Which part of some work is being done, such as "datapath 3 of 12" or "datapaths 3 to 12 of 12".
+
+    Args:
+        unit: what the work consists of.
+        first: the number of the first one that is worked at, from 1.
+        last: the number of the last one that is worked at together with it.
+        of: how many there are in all.
+    """
+    return f"{unit} {first} of {of}" if first == last else f"{unit}s {first} to {last} of {of}"
+
+
 def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_most: float) -> Any:
     """Make a field for a number; its bounds are far beyond what is of use, so that a slip ends in a refusal, not in a
     long run.

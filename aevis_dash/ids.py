@@ -26,6 +26,8 @@ MESSAGE = "message"
 HINT = "hint"
 TRAIL = "trail"
 JOBS = "jobs"
+JOBS_CHIP = "jobs-chip"
+JOBS_SAID = "jobs-said"
 EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION = KINDS = (
     *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation"),
 )
@@ -252,6 +254,26 @@ def job_bar(kind: str) -> str:
 def job_text(kind: str) -> str:
     """The ID of the text that says what a job does."""
     return f"{kind}-text"
+
+
+def job_left(kind: str) -> str:
+    """The ID of the text that says how long a job will still take."""
+    return f"{kind}-left"
+
+
+def job_subject(kind: str) -> str:
+    """The ID of the text that says which example, or which map, a job is about."""
+    return f"{kind}-subject"
+
+
+def job_ended(kind: str) -> str:
+    """The ID of the text that says why a job ended without a result."""
+    return f"{kind}-ended"
+
+
+def go_on(kind: str) -> str:
+    """The ID of the button that begins a job again that ended without a result."""
+    return f"{kind}-go-on"
 
 
 def cancel(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Work that runs in another process, one heavy job at a time: extraction, contribution analysis, learning and others.
+"""Work that runs in another process, one of which computes at a time: extraction, contributions, learning and others.
 
 A job's process is forked from a fork server that has torch and the model loaded and has never started a thread:
 forking a process that has run torch with several threads would hang the child.
@@ -46,6 +46,12 @@ before the first job."""
 PAUSE = 0.15
 """Seconds between two short turns of learning. It is longer than the intervals at which a waiting job tries to get its
 turn."""
+LOOK = 0.05
+"""Seconds between two looks at whether a job still has to pause."""
+WAITS, PAUSES = "waits for another job to end", "pauses, so that other jobs go first"
+"""What a job says while it has not got its turn, and while it is asked to pause."""
+_obeyed: list[Path] = []
+"""The file that this process obeys; none in a process that is no job's."""
 
 
 def start(root: Path, preload: str) -> None:
@@ -123,15 +129,54 @@ def server_process() -> psutil.Process:
     return psutil.Process(int(os.environ[SERVER_VARIABLE]))
 
 
-def _tie_to_server(progress: Progress) -> Progress:
-    """A progress that ends the job when its server is gone, however the server ended."""
+def obey(pauses: Path) -> None:
+    """Let the job of this process pause whenever the file `pauses` is there. The queue makes and removes it."""
+    _obeyed[:] = [pauses]
 
-    def told(share: float, what: str) -> None:
+
+def has_to_pause() -> bool:
+    """Whether the job of this process is asked to pause."""
+    return any(file.exists() for file in _obeyed)
+
+
+class _Teller:
+    """Tells a job's progress. A job whose server is gone, however it ended, ends here; a job that has its turn and is
+    asked to pause gives the turn back here, and waits until it may go on."""
+
+    def __init__(self, progress: Progress):
+        self._progress, self._share = progress, 0.0
+        self.turn: FileLock | None = None
+
+    def __call__(self, share: float, what: str) -> None:
+        self._share = share
+        self.say(what)
+        if self.turn is not None and has_to_pause():
+            self.turn.release()
+            self.take(self.turn)
+            self.say(what)
+
+    def say(self, what: str) -> None:
+        """Tell what the job does, as far as it is."""
         if not server_process().is_running():
             sys.exit("the server is gone, so nobody waits for this job")
-        progress(share, what)
+        self._progress(self._share, what)
 
-    return told
+    def take(self, turn: FileLock) -> None:
+        """Wait until the job need not pause and no other job runs, and take the turn."""
+        while True:
+            while has_to_pause():
+                self.say(PAUSES)
+                again = time.monotonic() + 0.5
+                while has_to_pause() and time.monotonic() < again:
+                    time.sleep(LOOK)
+            try:
+                turn.acquire(timeout=0.5)
+            except Timeout:
+                self.say(WAITS)
+                continue
+            if not has_to_pause():
+                return
+            turn.release()
 
 
 def extract(
@@ -142,7 +187,7 @@ def extract(
     Without `nulls` a visitor waits for the result, and it is found in one turn. Otherwise each batch has a turn of its
     own, so that a visitor's jobs come in between.
     """
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         bench.flips.turning(example)
     if nulls:
@@ -156,7 +201,7 @@ def learn(progress: Progress) -> None:
 
     Where another process is learning already, nothing is done.
     """
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     try:
         with FileLock(_locks(bench) / "learn.lock", timeout=0):
             bench.learning.learn(progress, lambda: _short_turn(bench, progress))
@@ -166,7 +211,7 @@ def learn(progress: Progress) -> None:
 
 def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
     """Make a picture that fires a map; waits for its turn."""
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         return bench.learning.visualise(chosen, progress)
 
@@ -195,7 +240,7 @@ def contribute(
         way: how contributions are found.
         progress: is told the share of the work that is done.
     """
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return bench.contributions.contribute(triplet, effect, area, layer, way, progress)
@@ -203,7 +248,7 @@ def contribute(
 
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
     """Replace maps of a layer, or search for maps that turn the prediction, beside controls; waits for its turn."""
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
         return bench.flips.verify(example, asked)
@@ -221,7 +266,7 @@ def propose(
         way: how contributions are found.
         progress: is told the share of the work that is done.
     """
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return assistant.propose(bench, found, way, progress=progress)
@@ -229,7 +274,7 @@ def propose(
 
 def compare_pairs(progress: Progress) -> None:
     """Compare every misclassified adversarial with its source, for the view of all examples; waits for its turn."""
-    bench, progress = workbench(), _tie_to_server(progress)
+    bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         divergences.listing(bench, progress)
 
@@ -242,7 +287,7 @@ def _locks(bench: Workbench) -> Path:
 
 
 @contextmanager
-def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
+def _short_turn(bench: Workbench, progress: _Teller) -> Iterator[None]:
     """A turn after which a job that waits has the time to take its own."""
     with _turn(bench, progress):
         yield
@@ -250,18 +295,18 @@ def _short_turn(bench: Workbench, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _turn(bench: Workbench, progress: Progress) -> Iterator[None]:
+def _turn(bench: Workbench, progress: _Teller) -> Iterator[None]:
     """Wait until no other job runs, then use all cores. The system frees the lock when the process ends, however it
-    ends."""
+    ends.
+
+    Within it, the job pauses when it is asked to: whenever it tells its progress.
+    """
     lock = FileLock(_locks(bench) / "job.lock")
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            break
-        except Timeout:
-            progress(0.0, "waiting for another job to end")
+    progress.take(lock)
     try:
+        progress.turn = lock
         use_threads(os.cpu_count() or 1)
         yield
     finally:
+        progress.turn = None
         lock.release()

@@ -21,6 +21,7 @@ from aevis_dash.callbacks import (
     examples,
     guard,
     layer,
+    looking,
     network,
     neuron,
     pictures,
@@ -48,7 +49,7 @@ SCRIPTS = (
     "plotly-cartesian.min.js",
     "controls.js",
     *("address.js", "area.js", "page.js", "gallery.js", "network.js", "layer.js", "neuron.js", "trail.js"),
-    *("tour.js", "press.js", "gone.js"),
+    *("jobs.js", "tour.js", "press.js", "gone.js"),
 )
 """The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
 begin."""
@@ -115,7 +116,10 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     for room in (view, warnings, story, examples, network, layer, neuron, trail):
         room.register(app, bench)
-    background.register(app, JobManager(job_folder(), queue or Queue(), background.runs_beside))
+    queue = queue or Queue()
+    looking.register(app.server, queue)
+    subject = partial(background.subject, bench)
+    background.register(app, JobManager(job_folder(), queue, background.manners, subject))
     pictures.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path

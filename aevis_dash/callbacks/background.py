@@ -4,24 +4,28 @@ server."""
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs
-from aevis_dash.callbacks.queueing import Ended
+from aevis_dash.callbacks.progress import Remaining, in_words
+from aevis_dash.callbacks.queueing import LEARNING, LONG, NEEDED, QUICK, Ended, Manners
+from aevis_dash.callbacks.queueing import NULLS as OF_NULLS
 from aevis_dash.callbacks.view.address import check, checked_view
 from aevis_dash.callbacks.view.state import FIRST, NULLS, View, flip_of, from_data, wanted_of
 from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError, Way
+from aevis_dash.workbench import Workbench
 
-SetProgress = Callable[[tuple[float, str]], None]
+SetProgress = Callable[[tuple[float, str, str]], None]
 Answer = dict[str, Any] | NoUpdate
-"""A job's answer: its `result`, where it has one, and a `message` with whether it is `open`; no_update for neither."""
-_FINISHED = (0, "")
+"""A job's answer: its `result`, where it has one; a `message` with whether it is `open`; and why it `ended` without a
+result. no_update for none of them."""
+_FINISHED = (0, "", "", "", "")
 NAMES = {
     ids.EXTRACTION: "The extraction",
     ids.CONTRIBUTIONS: "The contribution analysis",
@@ -32,17 +36,46 @@ NAMES = {
 }
 
 
-def runs_beside(name: str, wanted: object) -> bool:
-    """Whether a job runs beside the queue, because it takes a turn for each of its batches and so makes room for others
-    itself: learning, and the datapaths of null targets.
+def manners(name: str, given: Sequence[Any]) -> Manners:
+    """How a job stands to others: what takes seconds goes before an extraction, and this before what takes minutes.
 
     Args:
         name: the name of the job's function.
-        wanted: what it is given.
+        given: what it is given, without the page.
     """
-    return name == learn_job.__name__ or (
-        name == extract_job.__name__ and isinstance(wanted, dict) and wanted.get("part") == NULLS
-    )
+    wanted = given[0] if given and isinstance(given[0], dict) else {}
+    if name == learn_job.__name__:
+        return Manners(LEARNING)
+    if name == extract_job.__name__:
+        return Manners(OF_NULLS if wanted.get("part") == NULLS else NEEDED, str(wanted.get("example") or ""))
+    exact = name == solve_job.__name__ and wanted.get("how") == "exact"  # it closes every map of a layer alone
+    return Manners(LONG if exact or name in (suggest_job.__name__, compare_job.__name__) else QUICK)
+
+
+def subject(bench: Workbench, name: str, given: Sequence[Any]) -> tuple[str, str]:
+    """What a job is about, for the list of jobs: the classes of its example as the model sees them, and the file.
+
+    Args:
+        bench: the workbench of the workspace.
+        name: the name of the job's function.
+        given: what it is given, without the page.
+
+    Returns:
+        The words, such as "panda → monkey", or "map 3 of layer1.0.relu" for a picture; and what they stand for more
+        exactly. "" for both where the job is about no example, or about one that cannot be read.
+    """
+    asked = next((one for one in given if isinstance(one, dict) and isinstance(one.get("example"), str)), None)
+    if asked is None:
+        return "", ""
+    if name == visualise_job.__name__:
+        return f"map {asked.get('map')} of {asked.get('layer')}", ""
+    try:
+        example = bench.workspace.example(asked["example"])
+        seen = bench.judging.predict([example.source, example.adversarial])
+    except AevisError:  # the job says what is wrong
+        return "", ""
+    exact = f"{example.adversarial}, made from {example.source}"
+    return " → ".join(bench.class_names[one.label] for one in seen), exact
 
 
 def register(app: Dash, manager: Any) -> None:
@@ -59,11 +92,15 @@ def register(app: Dash, manager: Any) -> None:
         app.callback(
             *given,
             State(ids.PAGE, "data"),
-            output={"result": Output(result, "data"), **_message()},
+            output={"result": Output(result, "data"), **_message(), "ended": Output(ids.job_ended(kind), "children")},
             background=True,
             manager=manager,
             running=[*running, (Output(button, "disabled"), True, False)] if button else running,
-            progress=[Output(ids.job_bar(kind), "value"), Output(ids.job_text(kind), "children")],
+            progress=[
+                Output(ids.job_bar(kind), "value"),
+                *(Output(name(kind), "children") for name in (ids.job_text, ids.job_left, ids.job_subject)),
+                Output(ids.job_subject(kind), "title"),
+            ],
             progress_default=list(_FINISHED),
             cancel=[Input(ids.cancel(kind), "n_clicks")],
             interval=150,
@@ -112,8 +149,8 @@ def extract_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> A
         jobs.extract(wanted["example"], asked.target, _wanted(asked), _told(set_progress), nulls=nulls)
     except Exception as error:  # whatever ends a job is told to the user in a sentence
         sentence = _sentence(error, NAMES[ids.EXTRACTION])
-        return {"result": failure(sentence), **message(sentence)}
-    return {"result": {"ready": wanted}, **message()}
+        return _answer(failure(sentence), sentence)
+    return _answer({"ready": wanted})
 
 
 def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Answer:
@@ -131,8 +168,8 @@ def solve_job(set_progress: SetProgress, wanted: dict | None, _page: str) -> Ans
         )
     except Exception as error:  # as above
         sentence = _sentence(error, NAMES[ids.CONTRIBUTIONS])
-        return {"result": failure(sentence), **message(sentence)}
-    return {"result": wanted, **message()}
+        return _answer(failure(sentence), sentence)
+    return _answer(wanted)
 
 
 def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, view_data: dict, _page: str) -> Answer:
@@ -150,8 +187,8 @@ def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, vi
         step = flip_of(view.but(maps=maps_in(graph, view.layer, maps)))
         jobs.verify(view.example, intervention_of(graph, step), _told(set_progress))
     except Exception as error:  # as above
-        return {"result": no_update, **message(_sentence(error, NAMES[ids.FLIP_BACK]))}
-    return {"result": {"example": view.example, "steps": [asdict(step)], "clicks": clicks}, **message()}
+        return _answer(no_update, _sentence(error, NAMES[ids.FLIP_BACK]))
+    return _answer({"example": view.example, "steps": [asdict(step)], "clicks": clicks})
 
 
 def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> Answer:
@@ -165,12 +202,12 @@ def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, 
         way = Way(how, view.against)
         hops = jobs.propose(view.example, view.target, _wanted(view), way, _told(set_progress))
     except Exception as error:  # as above
-        return {"result": no_update, **message(_sentence(error, NAMES[ids.SEARCH]))}
+        return _answer(no_update, _sentence(error, NAMES[ids.SEARCH]))
     if not hops:
         none = "No map that contributes to the prediction moves the margin when src's takes its place."
-        return {"result": no_update, **message(none)}
+        return _answer(no_update, none)
     steps = [asdict(step) for step in steps_of(jobs.workbench().layers, hops)]
-    return {"result": {"example": view.example, "steps": steps, "clicks": clicks}, **message()}
+    return _answer({"example": view.example, "steps": steps, "clicks": clicks})
 
 
 def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> Answer:
@@ -181,8 +218,8 @@ def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> An
     try:
         jobs.compare_pairs(_told(set_progress))
     except Exception as error:  # as above
-        return {"result": no_update, **message(_sentence(error, NAMES[ids.COMPARISON]))}
-    return {"result": clicks, **message()}
+        return _answer(no_update, _sentence(error, NAMES[ids.COMPARISON]))
+    return _answer(clicks)
 
 
 def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | None, _page: str) -> Answer:
@@ -193,8 +230,8 @@ def visualise_job(set_progress: SetProgress, clicks: int | None, shown: dict | N
         chosen = jobs.workbench().layers.feature_map(shown["layer"], shown["map"])
         jobs.visualise(chosen, _told(set_progress))
     except Exception as error:  # as above
-        return {"result": no_update, **message(_sentence(error, NAMES[ids.VISUALISATION]))}
-    return {"result": clicks, **message()}
+        return _answer(no_update, _sentence(error, NAMES[ids.VISUALISATION]))
+    return _answer(clicks)
 
 
 def learn_job(wanted: str | None, _page: str) -> Answer:
@@ -233,11 +270,16 @@ def message(sentence: str = "") -> dict[str, Any]:
     return {"message": sentence, "open": bool(sentence)}
 
 
+def _answer(result: Any, sentence: str = "") -> dict[str, Any]:
+    """A job's answer; the sentence says why there is no result."""
+    return {"result": result, **message(sentence), "ended": sentence}
+
+
 def _ended(error: Exception, kind: str) -> dict[str, Any]:
     """The answer of a job that was refused, or that ended without a result: only the reason."""
     sentence = _why(error, NAMES[kind])
     awaited = kind in (ids.EXTRACTION, ids.CONTRIBUTIONS)  # the page says that they are under way
-    return {"result": failure(sentence) if awaited else no_update, **message(sentence)}
+    return _answer(failure(sentence) if awaited else no_update, sentence)
 
 
 def _why(error: Exception, what: str) -> str:
@@ -256,7 +298,14 @@ def _message() -> dict[str, Output]:
 
 
 def _told(set_progress: SetProgress) -> Progress:
-    return lambda share, what: set_progress((round(100 * share, 1), what))
+    """The progress of a job, which is told in percent, in words, and with the time left."""
+    remaining = Remaining()
+
+    def told(share: float, what: str) -> None:
+        left = in_words(remaining.seconds(share, held=what in (jobs.WAITS, jobs.PAUSES)))
+        set_progress((round(100 * share, 1), what, left))
+
+    return told
 
 
 def _sentence(error: Exception, what: str) -> str:

@@ -7,17 +7,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import diskcache
 import psutil
 from dash import DiskcacheManager
 from filelock import FileLock, Timeout
+from flask import has_request_context, request
 
-from aevis_dash.callbacks.queueing import CANCELLED, DIED, UNKNOWN, Ended, Queue
+from aevis_dash import jobs
+from aevis_dash.callbacks.progress import STARTING, JobLine
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, UNKNOWN, Ended, Manners, Queue
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
 SETTLING = 60
@@ -36,12 +41,20 @@ class JobManager(DiskcacheManager):
     Args:
         cache: through which the server and its jobs exchange progress and results.
         queue: in which jobs wait.
-        beside: tells whether a job runs beside the queue, by the name of its function and its first argument.
+        manners: tells how a job stands to others, by the name of its function and its arguments.
+        subject: tells what a job is about, by the same: in words, and more exactly, for the list of jobs.
     """
 
-    def __init__(self, cache, queue: Queue, beside: Callable[[str, object], bool] = lambda _name, _wanted: False):
+    def __init__(
+        self,
+        cache,
+        queue: Queue,
+        manners: Callable[[str, Sequence], Manners] = lambda _name, _given: Manners(),
+        subject: Callable[[str, Sequence], tuple[str, str]] = lambda _name, _given: ("", ""),
+    ):
         super().__init__(cache)
-        self._queue, self._beside = queue, beside
+        self._queue, self._manners, self._subject = queue, manners, subject
+        self._about: dict[str, tuple[str, str]] = {}
         self._told: dict[str, object] = {}
 
     def build_cache_key(self, fn, args, cache_args_to_ignore, triggered) -> str:
@@ -53,24 +66,36 @@ class JobManager(DiskcacheManager):
 
     def call_job_fn(self, key, job_fn, args, context) -> str:
         """Put a job into the queue, and give its ticket. Raises AevisError where the queue is full."""
-        work = key.rpartition(".")[0]
+        work, name = key.rpartition(".")[0], key.partition(".")[0]
         start = partial(self._start, job_fn, key, args, context)
-        self._queue.ask(key, work, str(args[-1]), start, self._beside(work.partition(".")[0], args[0]))
+        pause = partial(_flag, self.pause_file(key))
+        self._queue.ask(key, work, str(args[-1]), start, self._manners(name, args[:-1]), pause)
+        self._about[key] = self._subject(name, args[:-1])
         return key
 
+    def pause_file(self, key: str) -> Path:
+        """The file that is there while the job of a ticket has to pause (see `jobs.obey`)."""
+        return Path(self.handle.directory) / f"{key}.pause"
+
     def get_progress(self, key):
-        """The progress of a job, or how many jobs come before it, where that is new; None otherwise."""
+        """What the list of jobs shows of a job, as the values of `progress.JobLine`, where that is new; None otherwise.
+
+        A job that waits tells how many others come before it.
+        """
         try:
             job = self._queue.job(key)
         except Ended:
             return None  # the page is told of the end with the result
         before = self._queue.before(job)
-        waiting = (0.0, f"waiting for {before} other job{'s' * (before > 1)} to end")
-        found = waiting if before else self.handle.get(self._make_progress_key(job.key))
+        told: Any = (0.0, f"waits behind {before} other{'s' * (before > 1)}", "")
+        if not before:
+            told = self.handle.get(self._make_progress_key(job.key)) or (0.0, STARTING, "")
+        percent, text, left = told
+        found = JobLine(percent, text, left, *self._about.get(key, ("", "")))
         if found == self._told.get(key):
             return None
         self._told[key] = found
-        return found
+        return tuple(found)
 
     def get_result(self, key, job):
         """The result of a job; UNDEFINED while the job waits or runs. Raises Ended for a job that ended without a
@@ -84,7 +109,8 @@ class JobManager(DiskcacheManager):
                 return result
         except Ended as error:
             found, why = None, str(error)
-        self._told.pop(key, None)
+        for known in (self._told, self._about):
+            known.pop(key, None)
         if self._queue.done(key) and found is not None:
             for entry in (found.key, self._make_progress_key(found.key)):
                 self.clear_cache_entry(entry)
@@ -104,15 +130,31 @@ class JobManager(DiskcacheManager):
         return self._queue.knows(str(job))
 
     def terminate_job(self, job) -> None:
-        """End a job, unless other pages wait for it too."""
-        self._queue.leave(str(job), CANCELLED)
+        """Let a page wait for a job no more: it was cancelled, or the page asks for another one of its kind.
+
+        Dash tells the two apart in the request's address.
+        """
+        replaced = has_request_context() and request.args.getlist("oldJob")
+        self._queue.leave(str(job), ELSEWHERE if replaced else CANCELLED)
 
     def _start(self, job_fn, key, args, context) -> psutil.Process:
         from multiprocess import Process  # type: ignore[attr-defined]
 
-        process = Process(target=job_fn, args=(key, self._make_progress_key(key), args, context))
+        given = (str(self.pause_file(key)), job_fn, key, self._make_progress_key(key), args, context)
+        process = Process(target=_run, args=given)
         process.start()
         return psutil.Process(process.pid)
+
+
+def _run(pauses: str, job_fn: Callable[..., None], *given) -> None:
+    """What a job's process does: the job, which pauses whenever the file `pauses` is there."""
+    jobs.obey(Path(pauses))
+    job_fn(*given)
+
+
+def _flag(file: Path, pauses: bool) -> None:
+    with suppress(OSError):  # a job that cannot be told goes on, and the others wait for it as for any job
+        file.touch() if pauses else file.unlink(missing_ok=True)
 
 
 def job_folder() -> diskcache.Cache:

@@ -1,8 +1,13 @@
-"""The queue of jobs: which job runs, which pages wait for it, and when it is ended.
+"""The queue of jobs: which job computes, which pages wait for it, and when it is ended.
 
-One job runs at a time, since each takes all cores. The others start in the order in which they were asked for. The same
-work asked for twice is one job with two pages that wait for it. Shared jobs, which are learning and the datapaths of
-null targets, make room for others themselves and run beside the queue.
+One job computes at a time, since each takes all cores. The same work asked for twice is one job with two pages that
+wait for it. Every job has a rank. The job of the lowest rank goes first, and jobs of one rank go in the order in which
+they were asked for. A job that is asked for while one of a higher rank runs is started at once, and the other one is
+asked to pause until no job of a lower rank is left. Shared jobs, which are learning and the datapaths of null targets,
+run beside the queue and are asked to pause in the same way.
+
+An extraction whose example no page shows any more is *left*. It then has the rank LEFT, so it goes on only while
+nothing else is to be done. A page that asks for it again gets the job as far as it has come.
 """
 
 import threading
@@ -11,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psutil
+from cachetools import LRUCache
 
 from aevis_dash.domain import AevisError
 
@@ -23,15 +29,31 @@ HOURS = 4.0
 ABANDONED = 180.0
 """The seconds without a question after which a page is taken to be gone. Browsers let a hidden page ask once a
 minute."""
-_LEFT, _LOOK = 0.3, 0.25
+PATIENCE, MOST_LEFT = 600.0, 2
+"""The seconds after which an extraction that was left, and that nobody asked for again, is ended; and the number of
+extractions that may be left at once. The one that was left first is ended first."""
+PAGES = 1000
+"""The number of pages of which the queue knows what they show; of others it takes what they asked for."""
+_AGAIN, _LOOK = 0.3, 0.25
 """The seconds that a job goes on after nobody waits for it, as it may be asked for again at once; and the seconds
 between two looks at the jobs."""
 
+QUICK, NEEDED, LONG, NULLS, LEFT, LEARNING = range(6)
+"""The ranks of jobs. QUICK are those that take seconds: contributions, a flip-back, a picture. NEEDED is the extraction
+of the datapaths without which the page shows nothing. LONG are the search for a trail, the comparison of all pairs, and
+contributions by the exact method. NULLS are the datapaths of null targets. LEFT is an extraction that was left."""
+
 CANCELLED = "was cancelled"
+ELSEWHERE = "was left for another one"
 DIED = "ended without a result (killed, or out of memory)"
 FORGOTTEN = "was ended, because the page did not ask for it for a while"
 UNKNOWN = "is unknown to the server, which was started anew meanwhile"
 Start = Callable[[], psutil.Process]
+Pause = Callable[[bool], None]
+
+
+def never_pause(_pauses: bool) -> None:
+    """The `pause` of a job that cannot pause: nothing happens."""
 
 
 class Ended(Exception):
@@ -48,6 +70,24 @@ class _Waiting:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Manners:
+    """How a job stands to others.
+
+    Attributes:
+        rank: which jobs it goes before, one of QUICK, NEEDED, LONG, NULLS and LEARNING; the lowest goes first.
+        example: the ID of the example whose extraction it is; "" for all other work, which is never left.
+    """
+
+    rank: int = QUICK
+    example: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the job runs beside the queue."""
+        return self.rank in (NULLS, LEARNING)
+
+
 @dataclass
 class Job:
     """A piece of work. It waits (`begun` is None), runs, and ends; then its process is gone.
@@ -56,10 +96,13 @@ class Job:
         work: the name of the work, which is the same for all pages.
         key: the ticket of the page that asked first, under which the result lies.
         start: starts the work, and gives its process.
-        shared: whether it runs beside the queue.
+        pause: tells the work to pause, or with False to go on.
+        manners: how it stands to other jobs.
         pages: the pages that wait for it, by their tickets.
-        begun: when it was started, in seconds; None while it waits.
+        begun: when it was started, in seconds, later by the time for which it was paused; None while it waits.
         left: since when nobody waits for it, in seconds; None where somebody does.
+        kept: whether nobody waits for it because its pages went on to something else, and nobody cancelled it.
+        paused: since when it is asked to pause, in seconds; None where it is not.
         process: its process; None before it is started.
         over: whether it has ended.
     """
@@ -67,10 +110,13 @@ class Job:
     work: str
     key: str
     start: Start
-    shared: bool
+    pause: Pause
+    manners: Manners
     pages: dict[str, _Waiting] = field(default_factory=dict)
     begun: float | None = None
     left: float | None = None
+    kept: bool = False
+    paused: float | None = None
     process: psutil.Process | None = None
     over: bool = False
 
@@ -90,11 +136,20 @@ class Queue:
     def __init__(self, hours: float = HOURS, clock: Callable[[], float] = time.monotonic):
         self._hours, self._clock = hours, clock
         self._jobs: list[Job] = []
+        self._shown: LRUCache[str, tuple[float, str]] = LRUCache(PAGES)
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._keeper: threading.Thread | None = None
         self._closed = False
 
-    def ask(self, ticket: str, work: str, page: str, start: Start, shared: bool = False) -> None:
+    def ask(
+        self,
+        ticket: str,
+        work: str,
+        page: str,
+        start: Start,
+        manners: Manners = Manners(),
+        pause: Pause = never_pause,
+    ) -> None:
         """Let a page wait for a piece of work, which is started in its turn unless it is under way already.
 
         Args:
@@ -102,7 +157,8 @@ class Queue:
             work: the name of the work, which is the same for all pages.
             page: the name of the page.
             start: starts the work, and gives its process.
-            shared: whether the work runs beside the queue.
+            manners: how the work stands to other jobs.
+            pause: tells the work to pause, or with False to go on.
 
         Raises:
             AevisError: where too many jobs run or wait.
@@ -110,14 +166,27 @@ class Queue:
         with self._lock:
             job = next((job for job in self._jobs if job.work == work and not job.over), None)
             if job is None:
-                if not shared:
+                if not manners.shared:
                     self._refuse(page)
-                job = Job(work, ticket, start, shared)
+                job = Job(work, ticket, start, pause, manners)
                 self._jobs.append(job)
-            job.pages[ticket], job.left = _Waiting(page, self._clock()), None
+            job.pages[ticket], job.left, job.kept = _Waiting(page, self._clock()), None, False
             if self._keeper is None and not self._closed:
                 self._keeper = threading.Thread(target=self.keep, name="jobs", daemon=True)
                 self._keeper.start()
+        self._wake.set()
+
+    def look(self, page: str, example: str, at: float) -> None:
+        """Note which example a page shows. An extraction of an example that none of its pages shows is left.
+
+        Args:
+            page: the name of the page.
+            example: the ID of the example; "" where the page shows none, or is closed.
+            at: when the page told this, by its own clock. What comes late is not taken for what is.
+        """
+        with self._lock:
+            if page not in self._shown or at >= self._shown[page][0]:
+                self._shown[page] = (at, example)
         self._wake.set()
 
     def job(self, ticket: str) -> Job:
@@ -139,57 +208,72 @@ class Queue:
     def before(self, job: Job) -> int:
         """The number of jobs that come before a waiting job; 0 for a job that runs or has ended."""
         with self._lock:
-            if job.begun is not None:
+            if job.begun is not None or job not in self._jobs:
                 return 0
-            return sum(not other.over and other.shared == job.shared for other in self._jobs[: self._jobs.index(job)])
+            others = [other for other in self._jobs if not other.over and self._beside(other) == self._beside(job)]
+            return sum(self._turn(other) < self._turn(job) for other in others)
 
     def knows(self, ticket: str) -> bool:
         """Whether the page of a ticket still has to be told how its job ended."""
         return self._find(ticket) is not None
 
     def leave(self, ticket: str, why: str) -> None:
-        """Let a ticket wait no more. Its page is told why when it asks next, and a job that nobody waits for is
-        ended."""
+        """Let a ticket wait no more. Its page is told why when it asks next.
+
+        A job that nobody waits for is ended. Only an extraction that is under way stays as one that was left, where its
+        last page waits no more because it went on ELSEWHERE.
+        """
         with self._lock:
             job = self._find(ticket)
             if job is not None:
                 job.pages[ticket].why = job.pages[ticket].why or why
-                self._note_if_left(job)
+                self._note_if_left(job, kept=why == ELSEWHERE)
 
     def done(self, ticket: str) -> bool:
         """Note that the page of a ticket was told how its job ended.
 
         Returns:
-            Whether it was the last page that waited for the job.
+            Whether it was the last page that waited for the job, and the job is gone.
         """
         with self._lock:
             job = self._find(ticket)
             if job is None:
                 return False
             del job.pages[ticket]
-            if job.watched_by():
+            if job.watched_by() or job.kept:
                 return False
             self._end(job)
             return True
 
     def tend(self) -> None:
-        """End jobs that are abandoned or take too long, and start those whose turn it is."""
+        """End jobs that are abandoned or take too long, ask jobs to pause or to go on, and start those whose turn it
+        is."""
         with self._lock:
             now = self._clock()
             for job in self._jobs:
                 for ticket in [ticket for ticket, one in job.pages.items() if now - one.asked > ABANDONED]:
                     del job.pages[ticket]
                 self._note_if_left(job)
-                if job.left is not None and now - job.left > _LEFT:
+                hours = 0.0 if job.begun is None or job.paused is not None else (now - job.begun) / 3600
+                if job.left is not None and now - job.left > (PATIENCE if job.kept else _AGAIN):
                     self._end(job)
-                elif not job.shared and job.begun is not None and now - job.begun > 3600 * self._hours:
+                elif not job.manners.shared and hours > self._hours:
                     self._stop(job, f"took longer than {self._hours:g} hours and was ended (aevis serve --job-hours)")
                 elif job.process is not None and not _alive(job.process):
                     job.over = True
+            kept = sorted((one for one in self._jobs if one.kept and not one.over), key=_since_when)
+            for job in kept[:-MOST_LEFT]:
+                self._end(job)
+            begun = [job for job in self._jobs if job.begun is not None]
+            told = [job for job in begun if self._pauses(job) != (job.paused is not None)]
+            for job in told:
+                self._note_pause(job, now)
             self._jobs = [job for job in self._jobs if job.pages or not job.over]
             new = [] if self._closed else self._next()
             for job in new:
                 job.begun = now
+        for job in told:
+            job.pause(job.paused is not None)
         for job in new:  # not under the lock: the fork server may be busy, and pages ask meanwhile
             self._begin(job)
 
@@ -209,7 +293,7 @@ class Queue:
             self.tend()
 
     def _refuse(self, page: str) -> None:
-        busy = [job for job in self._jobs if job.watched_by() and not job.over and not job.shared]
+        busy = [job for job in self._jobs if job.watched_by() and not job.over and not job.manners.shared]
         own = sum(job.watched_by(page) for job in busy)
         if own >= MOST_OF_A_PAGE:
             raise AevisError(f"This page has {own} jobs, as many as it may. Wait until one ends, or cancel one.")
@@ -219,18 +303,50 @@ class Queue:
     def _find(self, ticket: str) -> Job | None:
         return next((job for job in self._jobs if ticket in job.pages), None)
 
-    def _note_if_left(self, job: Job) -> None:
+    def _note_if_left(self, job: Job, kept: bool = False) -> None:
         if job.watched_by():
-            job.left = None
+            job.left, job.kept = None, False
         elif job.left is None:
             job.left = self._clock()
+            job.kept = kept and bool(job.manners.example) and job.begun is not None and not job.over
+
+    def _is_left(self, job: Job) -> bool:
+        """Whether it is an extraction of an example that no page shows of those that wait for it."""
+        if not job.manners.example:
+            return False
+        pages = [one.page for one in job.pages.values() if not one.why]
+        return all(page in self._shown and self._shown[page][1] != job.manners.example for page in pages)
+
+    def _rank(self, job: Job) -> int:
+        return LEFT if self._is_left(job) else job.manners.rank
+
+    def _beside(self, job: Job) -> bool:
+        return job.manners.shared and not self._is_left(job)
+
+    def _turn(self, job: Job) -> tuple[int, int]:
+        """By what the jobs are ordered: the rank, and the order in which they were asked for."""
+        beside = self._beside(job)  # these take no turns by rank, as they run at once
+        return (0 if beside else self._rank(job), self._jobs.index(job))
+
+    def _pauses(self, job: Job) -> bool:
+        """Whether a job that runs has to pause, since one of a lower rank waits or runs."""
+        return not job.over and any(not other.over and self._rank(other) < self._rank(job) for other in self._jobs)
+
+    def _note_pause(self, job: Job, now: float) -> None:
+        if job.paused is None or job.begun is None:
+            job.paused = now
+        else:
+            job.begun, job.paused = job.begun + now - job.paused, None
 
     def _next(self) -> list[Job]:
-        waiting = [job for job in self._jobs if job.begun is None and not job.over]
-        busy = any(job.begun is not None and not job.over and not job.shared for job in self._jobs)
-        beside = sum(job.begun is not None and not job.over and job.shared for job in self._jobs)
-        shared = [job for job in waiting if job.shared][: max(0, BESIDE - beside)]
-        return shared + [job for job in waiting if not job.shared and not busy][:1]
+        """The jobs that are to be started now: those beside the queue for which there is room, and the first one of the
+        queue, where none of its rank or of a lower one runs."""
+        running = [job for job in self._jobs if job.begun is not None and not job.over]
+        waiting = sorted((job for job in self._jobs if job.begun is None and not job.over), key=self._turn)
+        room = max(0, BESIDE - sum(map(self._beside, running)))
+        first = [job for job in waiting if not self._beside(job)][:1]
+        blocked = any(not self._beside(one) and self._rank(one) <= self._rank(job) for job in first for one in running)
+        return [job for job in waiting if self._beside(job)][:room] + ([] if blocked else first)
 
     def _begin(self, job: Job) -> None:
         try:
@@ -256,6 +372,10 @@ class Queue:
         job.over = True
         if job.process is not None:
             _kill(job.process)
+
+
+def _since_when(left: Job) -> float:
+    return 0.0 if left.left is None else left.left
 
 
 def _alive(process: psutil.Process) -> bool:

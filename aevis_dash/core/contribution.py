@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aevis_dash.config import ContributionParameters, Progress, silent
+from aevis_dash.config import ContributionParameters, Progress, counted, silent
 from aevis_dash.core import quadratic
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.execution import NetworkPart
@@ -317,7 +317,8 @@ def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
     """Descend from the best start and from all ones, since each of them alone ends in a bad basin of some problems."""
     p, best = problem.parameters, problem.start()
     starts = [best, torch.ones_like(best)]
-    told = lambda step: progress(step / p.iterations / len(starts), "solving Eq. 7")  # noqa: E731
+    steps = p.iterations * len(starts)
+    told = lambda step: progress(step / steps, f"solving Eq. 7, {counted('step', step + 1, step + 1, steps)}")  # noqa: E731
     found = settle(problem.objective, starts, p.iterations, p.learning_rate, p.sparsity, told, climbs=True)
     slack = torch.where(problem.alive, found.slack, torch.zeros_like(found.slack))
     answer = replace(_make_answer(problem, found.gates), loss=float(found.loss[0]), slack=slack)

@@ -71,8 +71,9 @@ def minimap(picture: str) -> list:
 
 
 def extract_again(why: str) -> list:
-    """The reason why there are no datapaths, and a button that begins their extraction again (assets/page.js)."""
-    return [html.Span(why), " ", html.Button("Extract them", id=ids.EXTRACT_AGAIN, className="step")]
+    """The reason why there are no datapaths, and a button by which their extraction goes on (assets/page.js): datapaths
+    that are stored already are not extracted again."""
+    return [html.Span(why), " ", html.Button("Go on", id=ids.EXTRACT_AGAIN, className="step")]
 
 
 def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:

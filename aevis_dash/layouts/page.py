@@ -9,6 +9,7 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.layouts.examples import ClassChoices, ScoreRange, examples_panel
+from aevis_dash.layouts.jobs import jobs_chip
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
 from aevis_dash.layouts.neuron import neuron_panel
@@ -118,38 +119,11 @@ def _top_bar(workspace: str, model: str, note: str) -> html.Header:
             html.H1("AEVis Dash", className="brand"),
             html.Span([workspace, html.Span(" · ", className="quiet"), model], title="workspace and model"),
             html.Span(note, className="quiet"),
-            html.Div([_job(kind) for kind in ids.KINDS], className="jobs", id=ids.JOBS, role="status"),
+            jobs_chip(),
             tour_button(),
             html.Span(id=ids.LINK, hidden=True),
             dcc.Clipboard(id=ids.COPY_LINK, target_id=ids.LINK, title="Copy a link to this view", className="copy"),
             dbc.Switch(id=ids.THEME_SWITCH, label="dark", value=False, persistence=True),
         ],
         className="top",
-    )
-
-
-_JOBS = {
-    ids.EXTRACTION: "Extraction",
-    ids.CONTRIBUTIONS: "Contributions",
-    ids.FLIP_BACK: "Flip-back",
-    ids.SEARCH: "Trail",
-    ids.COMPARISON: "All pairs",
-    ids.VISUALISATION: "Picture",
-}
-
-
-def _job(kind: str) -> html.Div:
-    """A line of the list of jobs, which is shown while the job runs or waits."""
-    name = _JOBS[kind]
-    return html.Div(
-        [
-            html.Span([html.B(name), " ", html.Span(id=ids.job_text(kind))]),
-            dbc.Progress(id=ids.job_bar(kind), value=0, max=100),
-            dbc.Button(
-                "Cancel", id=ids.cancel(kind), size="sm", color="secondary", outline=True, title=f"Cancel: {name}"
-            ),
-        ],
-        id=ids.job(kind),
-        className="job",
-        style={"display": "none"},
     )

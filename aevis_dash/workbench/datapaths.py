@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
-from aevis_dash.config import ExtractionParameters, Progress, Turn, part_of, silent
+from aevis_dash.config import ExtractionParameters, Progress, Turn, counted, part_of, silent
 from aevis_dash.core import datapath
 from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_distance
 from aevis_dash.core.problem import Foil
@@ -139,7 +139,9 @@ class Datapaths(Part):
             inner = part_of(progress, first / count, (last - first) / count)
             given = [path.gates for path in found[:2] if path is not None]
             foils = [foil_of(plan, i) for i in range(first, last)]
-            found += self._extract(names[first:last], keys[first:last], given, wanted, foils, inner, turn)
+            found += self._extract(
+                names[first:last], keys[first:last], given, wanted, foils, inner, turn, (first, count)
+            )
         progress(1.0, f"{so_many(count, 'datapath')} extracted")
         found += [self.store.get(key, Datapath) for key in keys[count:]]
         return triplet_of(plan, found, target)
@@ -304,8 +306,10 @@ class Datapaths(Part):
         foils: Sequence[tuple[int, str]],
         progress: Progress,
         turn: Turn,
+        place: tuple[int, int],
     ) -> list[Datapath]:
         """The datapaths of some images, batch by batch; a batch of which one is missing is solved as a whole again.
+        `place` tells how many datapaths of the example come before them, and how many there are in all.
 
         So the same images are always solved together, however often the work was interrupted. An image's gates differ
         in the fourth digit where other images are solved beside it.
@@ -316,7 +320,8 @@ class Datapaths(Part):
             batch = slice(first, first + step)
             found = [self.store.get(key, Datapath) for key in keys[batch]]
             if None in found:
-                inner = part_of(progress, first / len(keys), len(found) / len(keys))
+                which = counted("datapath", place[0] + first + 1, place[0] + first + len(found), place[1])
+                inner = part_of(_saying(progress, which), first / len(keys), len(found) / len(keys))
                 images, against = self.workspace.read(names[batch]), self._foils(foils[batch])
                 with turn():
                     solved = datapath.extract(self.classifier, images, given, wanted, inner, against)
@@ -329,3 +334,8 @@ class Datapaths(Part):
 
     def _trace(self, name: str, path: Datapath) -> Trace:
         return Trace(path, self._maps.maxima(name))
+
+
+def _saying(progress: Progress, which: str) -> Progress:
+    """The progress, which also says which part of the work it is about."""
+    return lambda share, what: progress(share, f"{which}: {what}")

@@ -478,7 +478,7 @@ def test_jobs_that_are_cancelled_or_killed(dash_br, busy, tmp_path):
         walker.drawn("activations")
         idle = set(_processes(server.process.pid))
         walker.press("trace")
-        walker.says("contributions-text", "waiting for another job to end")
+        walker.job_says("contributions", "waits for another job to end")
         walker.says("winners", "The solved ones are being found")
         assert set(_processes(server.process.pid)) > idle
         walker.press("contributions-cancel")
@@ -515,13 +515,13 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         walker = Walker(dash_br, next(running).url)
         walker.drawn("activations")
         walker.press("trace")
-        walker.says("contributions-text", "waiting for another job to end")
+        walker.job_says("contributions", "waits for another job to end")
         walker.driver.execute_script(CHOOSE, new)
-        walker.says("extraction-text", "waiting for 1 other job to end")
-        walker.says("contributions-text", "waiting for another job to end")
+        walker.job_says("extraction", "waits behind 1 other")
+        walker.job_says("contributions", "waits for another job to end")
         walker.press("extraction-cancel")
         walker.says("river-note", "The extraction was cancelled. What was finished is kept.")
-        walker.says("contributions-text", "waiting for another job to end")
+        walker.job_says("contributions", "waits for another job to end")
         assert not walker.text("extraction-job")
         assert "Extracting" not in walker.driver.page_source
         walker.press("theme-switch")
@@ -530,13 +530,12 @@ def test_each_job_has_its_own_line_and_cancel(dash_br, busy, tmp_path):
         time.sleep(2)  # a job's line is asked for without end, so the page is never idle
         assert "was cancelled" in walker.text("river-note"), "another look at it does not begin it"
         walker.press("extract-again")
-        walker.says("extraction-text", "waiting for 1 other job to end")
+        walker.job_says("extraction", "waits behind 1 other")
         walker.says("river-note", "datapaths to extract")
         lock.release()
         walker.press("contributions-cancel")
-        walker.until(
-            lambda: walker.text("extraction-job") and not walker.text("contributions-job"), "the next one runs"
-        )
+        walker.job_says("extraction", " of ")
+        assert not walker.text("contributions-job"), "the next one runs"
         walker.until(lambda: not walker.text("jobs"), "and ends")
         walker.drawn("activations")
         walker.says("river-note", "The faint band")
@@ -550,7 +549,7 @@ def _ask_again(walker: Walker) -> None:
     walker.choose("how", "quadratic")
     walker.until(lambda: "how=quadratic" in walker.driver.current_url, "the address says how")
     walker.choose("how", "solved")
-    walker.says("contributions-text", "waiting for another job to end")
+    walker.job_says("contributions", "waits for another job to end")
 
 
 def _processes(pid: int) -> list[int]:

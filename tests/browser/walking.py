@@ -94,6 +94,16 @@ class Walker:
         """Wait until an element's text holds `part`; the text."""
         return self.until(lambda: part in self.text(element) and self.text(element), f"{element} says {part!r}")
 
+    def job_says(self, kind: str, part: str) -> str:
+        """Open the list of jobs where it is closed, and wait until the text of a job's line holds `part`; the text."""
+
+        def said() -> str:
+            if not self.driver.find_elements("css selector", "#jobs > details[open]"):
+                self.press("jobs-chip")
+            return self.text(f"{kind}-text")
+
+        return self.until(lambda: part in said() and said(), f"the job {kind} says {part!r}")
+
     def click_at(self, x: float, y: float) -> None:
         self._pointer(x, y).pause(0.1).click().perform()  # the hover that a click needs takes 50 ms
 

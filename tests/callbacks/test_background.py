@@ -11,7 +11,9 @@ from dash import no_update
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import background
-from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.queueing import LEARNING, LONG, NEEDED, NULLS, QUICK, Manners
+from aevis_dash.callbacks.view.state import ALL, FIRST, View
+from aevis_dash.callbacks.view.state import NULLS as PART_OF_NULLS
 from aevis_dash.callbacks.view.steps import Step, step_from_data
 from aevis_dash.core import flipback
 from aevis_dash.domain import Intervention
@@ -132,3 +134,55 @@ def test_nobody_asked(bench, view):
         (background.solve_job, (None,)),
     ):
         assert job(lambda _: None, *given, "page") is no_update
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("flip_job", (1, "", {"example": "a"}), Manners(QUICK)),
+        ("visualise_job", (1, {"example": "a"}), Manners(QUICK)),
+        ("solve_job", ({"example": "a", "how": "solved"},), Manners(QUICK)),
+        ("solve_job", ({"example": "a", "how": "exact"},), Manners(LONG)),
+        ("solve_job", (None,), Manners(QUICK)),
+        ("suggest_job", (1, {"example": "a"}), Manners(LONG)),
+        ("compare_job", (1,), Manners(LONG)),
+        ("learn_job", ("some",), Manners(LEARNING)),
+        ("extract_job", ({"example": "a", "part": FIRST},), Manners(NEEDED, "a")),
+        ("extract_job", ({"example": "a", "part": ALL},), Manners(NEEDED, "a")),
+        ("extract_job", ({"example": "a", "part": PART_OF_NULLS},), Manners(NULLS, "a")),
+        ("extract_job", (None,), Manners(NEEDED)),
+    ],
+)
+def test_a_job_that_takes_seconds_goes_before_one_that_takes_minutes(name, given, expected):
+    assert getattr(background, name).__name__ == name
+    assert background.manners(name, given) == expected
+    assert expected.shared == (expected.rank in (NULLS, LEARNING))
+
+
+def test_the_list_names_the_classes_of_a_jobs_example_and_the_map_of_a_picture(bench, view):
+    example = bench.workspace.example(view.example)
+    seen = bench.judging.predict([example.source, example.adversarial])
+    words = f"{bench.class_names[seen[0].label]} → {bench.class_names[seen[1].label]}"
+    assert words == "panda → monkey"
+    exact = f"{example.adversarial}, made from {example.source}"
+    for name, given in (
+        ("extract_job", ({"example": view.example, "part": FIRST},)),
+        ("flip_job", (1, "3 5", view.to_data())),
+        ("suggest_job", (1, view.to_data())),
+    ):
+        assert background.subject(bench, name, given) == (words, exact)
+    assert background.subject(bench, "visualise_job", (1, view.to_data())) == (f"map 1 of {LAYER}", "")
+    for given in ((1,), (None,), ({"example": "none such"},), ({"example": 7},)):
+        assert background.subject(bench, "extract_job", given) == ("", "")
+
+
+def test_a_job_says_how_far_it_is_and_why_it_ended(bench, view, monkeypatch):
+    told = []
+    done = background.extract_job(told.append, {**view.to_data(), "part": FIRST}, "page")
+    assert (done["ended"], done["message"]) == ("", "")
+    count = 2 + len(bench.datapaths.triplet(view.example).candidates)
+    assert told == [(100.0, f"{count} datapaths extracted", "")]
+    monkeypatch.setattr(jobs, "extract", lambda *_, **__: 1 / 0)
+    failed = background.extract_job(told.append, {**view.to_data(), "part": FIRST}, "page")
+    assert failed["ended"] == failed["message"] != ""
+    assert failed["result"]["failed"] == failed["ended"]

@@ -10,11 +10,13 @@ import diskcache
 import psutil
 import pytest
 from filelock import FileLock
+from flask import Flask
 
 from aevis_dash.callbacks import processes
-from aevis_dash.callbacks.background import runs_beside
+from aevis_dash.callbacks.background import manners
 from aevis_dash.callbacks.processes import JobManager, job_folder
-from aevis_dash.callbacks.queueing import CANCELLED, DIED, Ended, Queue
+from aevis_dash.callbacks.progress import STARTING
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, LONG, NEEDED, Ended, Manners, Queue
 from aevis_dash.callbacks.view.state import ALL, NULLS
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -73,11 +75,12 @@ def test_null_targets_and_learning_run_beside_the_queue_and_everything_else_in_t
 
     queue = Queue()
     with diskcache.Cache(str(tmp_path)) as cache:
-        manager = Named(cache, queue, runs_beside)
+        manager = Named(cache, queue, manners)
         first = manager.ask("extract_job", {"example": "a", "part": NULLS}, "page")
         second = manager.ask("flip_job", 1, {}, "page")
         third = manager.ask("learn_job", {}, "page")
         waits = manager.ask("extract_job", {"example": "another", "part": ALL}, "page")
+        assert queue.before(queue.job(waits)) == 1, "a flip-back takes seconds"
         try:
             for key in (first, second, third):
                 running(manager, key)
@@ -133,11 +136,11 @@ def test_pages_that_ask_the_same_get_the_same_and_no_other(manager):
     one, two, other = ask(manager, {"x": 1}, "one"), ask(manager, {"x": 1}, "two"), ask(manager, {"x": 2}, "two")
     assert len({one, two, other}) == 3
     running(manager, one)
-    manager.handle.set(manager._make_progress_key(one), (40.0, "half"))
-    assert manager.get_progress(one) == (40.0, "half")
+    manager.handle.set(manager._make_progress_key(one), (40.0, "half", "about 10 s left"))
+    assert manager.get_progress(one) == (40.0, "half", "about 10 s left", "", "")
     assert manager.get_progress(one) is None, "it is said once"
-    assert manager.get_progress(two) == (40.0, "half")
-    assert manager.get_progress(other) == (0.0, "waiting for 1 other job to end")
+    assert manager.get_progress(two) == (40.0, "half", "about 10 s left", "", "")
+    assert manager.get_progress(other) == (0.0, "waits behind 1 other", "", "", "")
     manager.handle.set(one, ["x = 1"])
     assert manager.get_result(two, two) == ["x = 1"]
     assert manager.get_result(one, one) == ["x = 1"]
@@ -146,6 +149,69 @@ def test_pages_that_ask_the_same_get_the_same_and_no_other(manager):
     assert two not in manager.made
     again = ask(manager, {"x": 1}, "one")
     assert manager.get_result(again, again) is manager.UNDEFINED, "nobody reads an old result"
+
+
+def test_the_list_says_what_a_job_is_about_and_how_many_come_before_it(tmp_path):
+    told = lambda name, given: (f"{name} of {given[0]['example']}", "a file")  # noqa: E731
+    queue = Queue()
+    with diskcache.Cache(str(tmp_path)) as cache:
+        manager = Manager(cache, queue, lambda _name, _given: Manners(LONG), told)
+        try:
+            first, *others = (ask(manager, {"example": name}, f"page {name}") for name in "abc")
+            running(manager, first)
+            assert manager.get_progress(first) == (0.0, STARTING, "", "extract of a", "a file")
+            assert manager.get_progress(others[0]) == (0.0, "waits behind 1 other", "", "extract of b", "a file")
+            assert manager.get_progress(others[1]) == (0.0, "waits behind 2 others", "", "extract of c", "a file")
+        finally:
+            queue.end()
+            for process in manager.made.values():
+                process.kill()
+                process.wait()
+
+
+def test_a_survey_is_told_to_pause_by_a_file_as_long_as_a_trace_is_there(tmp_path):
+    rank = lambda _name, given: Manners(LONG if given[0] == "survey" else NEEDED)  # noqa: E731
+    queue = Queue()
+    with diskcache.Cache(str(tmp_path)) as cache:
+        manager = Manager(cache, queue, rank)
+        try:
+            survey = ask(manager, "survey", "page")
+            running(manager, survey)
+            assert not manager.pause_file(survey).exists()
+            trace = ask(manager, "trace", "page")
+            process = running(manager, trace)
+            until(manager.pause_file(survey).exists)
+            assert not manager.pause_file(trace).exists()
+            process.kill()
+            process.wait()
+            until(lambda: not manager.pause_file(survey).exists())
+        finally:
+            queue.end()
+            for process in manager.made.values():
+                process.kill()
+                process.wait()
+
+
+def test_an_extraction_that_dash_replaces_by_another_stays_and_one_that_is_cancelled_does_not(tmp_path):
+    """Dash names the jobs that it ends in the request's address: as "oldJob", or as "cancelJob"."""
+    queue = Queue()
+    with diskcache.Cache(str(tmp_path)) as cache:
+        manager = Manager(cache, queue, lambda _name, given: Manners(NEEDED, given[0]))
+        try:
+            for argument, why in (("oldJob", ELSEWHERE), ("cancelJob", CANCELLED)):
+                key = ask(manager, argument, "page")
+                process = running(manager, key)
+                with Flask("test").test_request_context(f"/?{argument}=signed"):
+                    manager.terminate_job(key)
+                with pytest.raises(Ended, match=why):
+                    manager.get_result(key, key)
+                time.sleep(1.0)  # much longer than the queue goes on with what nobody waits for
+                assert (process.poll() is None) == (why == ELSEWHERE)
+        finally:
+            queue.end()
+            for process in manager.made.values():
+                process.kill()
+                process.wait()
 
 
 HOLD = """

@@ -1,4 +1,4 @@
-"""The queue of jobs: first come, first served, within bounds; what nobody waits for, or takes too long, is ended."""
+"""The queue of jobs: the quick ones first, within bounds; what nobody waits for, or takes too long, is ended."""
 
 import os
 import subprocess
@@ -10,7 +10,24 @@ import psutil
 import pytest
 
 from aevis_dash.callbacks import queueing
-from aevis_dash.callbacks.queueing import ABANDONED, CANCELLED, FORGOTTEN, MOST, MOST_OF_A_PAGE, Ended, Queue
+from aevis_dash.callbacks.queueing import (
+    ABANDONED,
+    CANCELLED,
+    ELSEWHERE,
+    FORGOTTEN,
+    LEARNING,
+    LONG,
+    MOST,
+    MOST_LEFT,
+    MOST_OF_A_PAGE,
+    NEEDED,
+    NULLS,
+    PATIENCE,
+    QUICK,
+    Ended,
+    Manners,
+    Queue,
+)
 from aevis_dash.domain import AevisError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -28,6 +45,10 @@ class Started:
 
     def __init__(self):
         self.processes: dict[str, subprocess.Popen] = {}
+        self.told: list[tuple[str, bool]] = []
+
+    def pause_of(self, name):
+        return lambda pauses: self.told.append((name, pauses))
 
     def of(self, name):
         def start():
@@ -66,8 +87,16 @@ def queue(clock, monkeypatch):
     made.end()
 
 
-def ask(queue, started, name, page="page", **given):
-    queue.ask(name, f"work of {name}", page, started.of(name), **given)
+def ask(queue, started, name, page="page", rank=QUICK, example=""):
+    queue.ask(name, f"work of {name}", page, started.of(name), Manners(rank, example), started.pause_of(name))
+
+
+def end(queue, started, name):
+    """Let a job end by itself, and its page be told; then let the next ones begin."""
+    started.finish(name)
+    queue.tend()
+    queue.done(name)
+    queue.tend()
 
 
 def test_jobs_run_one_after_the_other_in_the_order_they_were_asked_for(queue, started):
@@ -88,7 +117,7 @@ def test_jobs_run_one_after_the_other_in_the_order_they_were_asked_for(queue, st
 def test_shared_jobs_run_beside_and_once_for_all(queue, started):
     ask(queue, started, "a")
     for i in range(30):
-        queue.ask(f"learn {i}", "learn", f"page {i}", started.of(f"learn {i}"), shared=True)
+        queue.ask(f"learn {i}", "learn", f"page {i}", started.of(f"learn {i}"), Manners(LEARNING))
     queue.tend()
     assert sorted(started.alive()) == ["a", "learn 0"]
     for i in range(29):
@@ -99,7 +128,7 @@ def test_shared_jobs_run_beside_and_once_for_all(queue, started):
 
 def test_few_shared_jobs_run_at_once_and_the_others_wait(queue, started):
     for name in ("learn", "nulls 1", "nulls 2", "nulls 3"):
-        queue.ask(name, name, f"page of {name}", started.of(name), shared=True)
+        queue.ask(name, name, f"page of {name}", started.of(name), Manners(LEARNING if name == "learn" else NULLS))
     ask(queue, started, "a")
     queue.tend()
     assert sorted(started.alive()) == ["a", "learn", "nulls 1"]
@@ -194,7 +223,7 @@ def test_a_job_whose_page_is_gone_is_ended(queue, started, clock):
 def test_a_job_has_an_end_and_its_page_hears_of_it(queue, started, clock):
     ask(queue, started, "long")
     ask(queue, started, "next")
-    queue.ask("learn", "learn", "page", started.of("learn"), shared=True)
+    queue.ask("learn", "learn", "page", started.of("learn"), Manners(LEARNING))
     queue.tend()
     for _ in range(121):
         clock.now += 60
@@ -276,3 +305,170 @@ def test_sixty_at_once_start_one_process(started, monkeypatch):
         time.sleep(0.01)
     assert most == 1
     queue.end()
+
+
+def test_what_takes_seconds_overtakes_what_takes_minutes(queue, started):
+    """The comparison, the search and the null targets pause until the traces are done, and go on then."""
+    queue.ask("nulls", "nulls", "other", started.of("nulls"), Manners(NULLS, "a"), started.pause_of("nulls"))
+    ask(queue, started, "comparison", rank=LONG)
+    queue.tend()
+    queue.tend()
+    assert sorted(started.alive()) == ["comparison", "nulls"]
+    assert started.told == [("nulls", True)], "as before, null targets come between the turns of other jobs"
+    ask(queue, started, "search", rank=LONG)
+    ask(queue, started, "trace", page="other")
+    ask(queue, started, "flip-back", page="other")
+    assert [queue.before(queue.job(name)) for name in ("search", "trace", "flip-back")] == [3, 0, 1]
+    queue.tend()
+    assert sorted(started.alive()) == ["comparison", "nulls", "trace"]
+    assert started.told == [("nulls", True), ("comparison", True)]
+    assert [queue.before(queue.job(name)) for name in ("search", "trace", "flip-back")] == [3, 0, 1]
+    end(queue, started, "trace")
+    assert sorted(started.alive()) == ["comparison", "flip-back", "nulls"]
+    assert started.told[2:] == [], "it pauses for the next one, too"
+    end(queue, started, "flip-back")
+    assert sorted(started.alive()) == ["comparison", "nulls"]
+    assert started.told[2:] == [("comparison", False)]
+    assert queue.before(queue.job("search")) == 1
+    end(queue, started, "comparison")
+    assert sorted(started.alive()) == ["nulls", "search"]
+    end(queue, started, "search")
+    assert started.told[3:] == [("nulls", False)]
+
+
+def test_an_extraction_goes_before_a_survey_and_after_a_trace(queue, started):
+    """Those that wait start by rank, and within a rank in the order in which they were asked for."""
+    ask(queue, started, "running")
+    queue.tend()
+    ranks = [("survey 1", LONG), ("needed 1", NEEDED), ("survey 2", LONG), ("quick", QUICK), ("needed 2", NEEDED)]
+    for name, rank in ranks:
+        ask(queue, started, name, page=f"page of {name}", rank=rank)
+    order = ["quick", "needed 1", "needed 2", "survey 1", "survey 2"]
+    assert [queue.before(queue.job(name)) for name in order] == [1, 2, 3, 4, 5]
+    end(queue, started, "running")
+    for name in order:
+        assert started.alive() == [name]
+        end(queue, started, name)
+    assert started.told == [], "none of them had to pause"
+
+
+def test_an_extraction_that_was_left_gives_way_and_goes_on_when_the_visitor_comes_back(queue, started):
+    queue.look("page", "a", 1)
+    ask(queue, started, "a", rank=NEEDED, example="a")
+    queue.tend()
+    queue.look("page", "b", 2)
+    queue.look("page", "a", 1)  # what was told before comes late
+    queue.tend()
+    assert (started.alive(), started.told) == (["a"], []), "nothing else is to be done"
+    ask(queue, started, "survey", page="other", rank=LONG)
+    queue.tend()
+    assert sorted(started.alive()) == ["a", "survey"]
+    assert started.told == [("a", True)]
+    queue.look("page", "a", 3)
+    queue.tend()
+    assert started.told[1:] == [("a", False), ("survey", True)] or started.told[1:] == [("survey", True), ("a", False)]
+    queue.look("page", "", 4)  # the page was closed
+    queue.tend()
+    assert dict(started.told[3:]) == {"a": True, "survey": False}
+    end(queue, started, "survey")
+    assert started.told[5:] == [("a", False)]
+    assert started.alive() == ["a"]
+
+
+def test_an_extraction_that_one_of_two_pages_shows_is_not_left(queue, started):
+    for page in ("one", "two"):
+        queue.look(page, "a", 1)
+        queue.ask(page, "work", page, started.of(page), Manners(NEEDED, "a"), started.pause_of(page))
+    queue.tend()
+    queue.look("one", "b", 2)
+    ask(queue, started, "survey", page="one", rank=LONG)
+    queue.tend()
+    assert (started.alive(), started.told) == (["one"], [])
+    queue.look("two", "c", 2)
+    queue.tend()
+    queue.tend()
+    assert sorted(started.alive()) == ["one", "survey"]
+    assert started.told == [("one", True)]
+
+
+def test_the_extraction_of_another_example_takes_the_place_of_one_that_stays_and_is_asked_for_again(
+    queue, started, clock
+):
+    """Dash ends the wait for the first one before it asks for the second. No work is lost, and none is done twice."""
+    ask(queue, started, "a", rank=NEEDED, example="a")
+    queue.tend()
+    queue.leave("a", ELSEWHERE)
+    ask(queue, started, "b", rank=NEEDED, example="b")
+    queue.tend()
+    assert sorted(started.alive()) == ["a", "b"]
+    assert started.told == [("a", True)]
+    with pytest.raises(Ended, match=ELSEWHERE):
+        queue.job("a")
+    assert not queue.done("a"), "the page was told, and the job stays"
+    clock.now += 60
+    queue.job("b")
+    queue.tend()
+    assert sorted(started.alive()) == ["a", "b"]
+    end(queue, started, "b")
+    assert started.told[1:] == [("a", False)], "now there is nothing else to do"
+    queue.ask("again", "work of a", "page", started.of("again"), Manners(NEEDED, "a"))
+    assert queue.job("again").key == "a", "it goes on where it was"
+    clock.now += ABANDONED - 1
+    queue.tend()
+    assert started.alive() == ["a"]
+    queue.leave("again", CANCELLED)
+    clock.now += 1
+    queue.tend()
+    assert started.alive() == [], "a job that is cancelled is ended"
+
+
+def test_what_was_left_and_not_asked_for_again_is_ended(queue, started, clock):
+    names = [f"{i}" for i in range(MOST_LEFT + 1)]
+    for name in names:
+        ask(queue, started, name, rank=NEEDED, example=name)
+        queue.tend()
+        clock.now += 1
+        queue.leave(name, ELSEWHERE)
+    queue.tend()
+    assert sorted(started.alive()) == names[1:], "the one that was left first is ended"
+    clock.now += PATIENCE - 0.5
+    queue.tend()
+    assert sorted(started.alive()) == names[2:]
+    clock.now += 1
+    queue.tend()
+    assert started.alive() == []
+
+
+def test_what_waits_only_or_is_no_extraction_does_not_stay(queue, started, clock):
+    ask(queue, started, "trace")
+    queue.tend()
+    ask(queue, started, "waits", rank=NEEDED, example="a")
+    queue.leave("trace", ELSEWHERE)
+    queue.leave("waits", ELSEWHERE)
+    clock.now += 1
+    queue.tend()
+    assert (started.alive(), list(started.processes)) == ([], ["trace"])
+
+
+def test_the_time_for_which_a_job_pauses_is_not_counted(queue, started, clock):
+    """Here a job may take two hours."""
+
+    def pass_by(seconds, *names):
+        for _ in range(seconds // 100):
+            clock.now += 100
+            for name in names:
+                queue.job(name)
+            queue.tend()
+
+    ask(queue, started, "survey", rank=LONG)
+    queue.tend()
+    pass_by(3600, "survey")
+    ask(queue, started, "trace", page="other")
+    queue.tend()
+    pass_by(6000, "survey", "trace")
+    end(queue, started, "trace")
+    pass_by(3600, "survey")
+    assert started.alive() == ["survey"], "it has worked for two hours"
+    clock.now += 1
+    queue.tend()
+    assert started.alive() == []

@@ -384,7 +384,7 @@ def test_the_river_is_drawn_before_the_datapaths_of_other_classes_and_asks_for_t
         assert words.startswith(
             "Nothing is marked, because the datapaths of 1 random image of another class were not extracted."
         )
-        assert ("extracted. The extraction was cancelled. Extract them Critical maps" in words) == bool(failed)
+        assert ("extracted. The extraction was cancelled. Go on Critical maps" in words) == bool(failed)
         assert "as soon as" not in words
 
 
