@@ -61,7 +61,7 @@
   }
 
   document.addEventListener("click", ({ target }) => {
-    const one = target.closest && target.closest("#whole-set [data-culprit], #whole-set [data-side]");
+    const one = target.closest && target.closest("#culprits [data-culprit], .recurrent-table [data-side]");
     const view = one && shown("view", "data");
     if (!view) {
       return;
