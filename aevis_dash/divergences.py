@@ -27,6 +27,10 @@ from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
 
 NEVER = "never"
+REST = -1
+"""Stands in a matrix of classes for all classes that have no row, or no column, of their own."""
+CLASSES = 25
+"""The number of rows, and of columns, that a matrix of classes has at most."""
 _VERSION = 5
 _LISTING_VERSION = 5
 """The version of stored listings. It is raised when the columns of `rows`, or how they are found, change."""
@@ -69,6 +73,24 @@ class Listing:
     """
 
     rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """How often adversarials of each class are taken for each other class.
+
+    Attributes:
+        sources: the classes of the sources, of most examples first, for the r rows; at the end REST, where there are
+            more classes than rows.
+        taken_for: the classes that the adversarials are taken for, alike, for the c columns.
+        counts: the number of examples, int (r, c).
+        more: how many classes of sources, and how many that are taken for, stand together as REST.
+    """
+
+    sources: tuple[int, ...]
+    taken_for: tuple[int, ...]
+    counts: np.ndarray
+    more: tuple[int, int]
 
 
 def divergences(
@@ -214,6 +236,30 @@ def those(
     ]
 
 
+def confusions(pairs: Sequence[tuple[int, int]], most: int = CLASSES) -> Confusions:
+    """Count the examples by the class of their source and the class that they are taken for.
+
+    Args:
+        pairs: for every example the class of its source and the class of its adversarial.
+        most: the number of rows, and of columns, at most.
+    """
+    sides = [_frequent([pair[side] for pair in pairs], most) for side in (0, 1)]
+    counts = np.zeros([len(named) for named, _ in sides], int)
+    for pair in pairs:
+        row, column = (
+            named.index(label if label in named else REST) for label, (named, _) in zip(pair, sides, strict=True)
+        )
+        counts[row, column] += 1
+    (sources, more_sources), (taken_for, more_taken) = sides
+    return Confusions(tuple(sources), tuple(taken_for), counts, (more_sources, more_taken))
+
+
+def class_pairs(bench: Workbench, examples: Sequence[Example]) -> list[tuple[int, int]]:
+    """For every example the class that its source is predicted as, and the class that it is taken for."""
+    said = bench.judging.predict([name for e in examples for name in (e.source, e.adversarial)])
+    return [(source.label, adversarial.label) for source, adversarial in zip(said[::2], said[1::2], strict=True)]
+
+
 def map_name(bench: Workbench, flat: int) -> str:
     """The name LAYER:CHANNEL of a map, given by its place among all n maps of the network."""
     layer = int(np.searchsorted(bench.layers.offsets, flat, side="right")) - 1
@@ -223,6 +269,15 @@ def map_name(bench: Workbench, flat: int) -> str:
 def misclassified(bench: Workbench) -> list[Example]:
     """The misclassified examples of the workspace, which the listing is of."""
     return [judged.example for judged in bench.judging.judged_examples() if judged.misclassified]
+
+
+def _frequent(labels: Sequence[int], most: int) -> tuple[list[int], int]:
+    """The classes of most examples first, REST last where there are more than `most`, and how many REST are."""
+    counted = Counter(labels)
+    order = sorted(counted, key=lambda label: (-counted[label], label))
+    if len(order) <= most:
+        return order, 0
+    return [*order[: most - 1], REST], len(order) - most + 1
 
 
 def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:

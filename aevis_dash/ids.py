@@ -59,7 +59,14 @@ WENT = "went"
 ARRIVED = "arrived"
 AREA_DRAWN = "area-drawn"
 MAPS_DRAWN = "maps-drawn"
-DIVERGENCES_PANEL = "divergences-panel"
+WHOLE_SET = "whole-set"
+WHOLE_SET_TITLE = "whole-set-title"
+CONFUSIONS = "confusions"
+CONFUSIONS_NOTE = "confusions-note"
+CONFUSED = "confused-classes"
+RECURRENT_VIEW = "recurrent-view"
+RECURRENT = "recurrent"
+RECURRENT_NOTE = "recurrent-note"
 DIVERGENCES_NOTE = "divergences-note"
 BAND = "divergences-band"
 BY = "divergences-by"
@@ -169,11 +176,6 @@ SUGGESTED = "suggested"
 HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED)
 """Stores of what a job ended with. The job writes it beside (`job_end`), and the browser hands it on, because Dash lets
 no callback that listens to a job's output run while the job does."""
-
-
-def culprit(name: str) -> dict[str, str]:
-    """The ID of the button of a map that recurs where adversarials leave their sources, by its name LAYER:CHANNEL."""
-    return {"type": "culprit", "index": name}
 
 
 def flip(layer: str, channel: int) -> dict[str, str]:

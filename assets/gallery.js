@@ -86,13 +86,6 @@
     }
   });
 
-  // What the comparison of all pairs depends on; nothing while it is closed, for then it need not be drawn.
-  function asked(clicks, band, by, picked, compared, examples, theme) {
-    const open = (clicks || 0) % 2 === 1;
-    const given = { band, by, picked: picked ?? null, compared: compared ?? null, examples, theme }; // JSON has null
-    return open ? given : window.dash_clientside.no_update;
-  }
-
   // The range of margins is a field of the view; all of them are none, as on a new page.
   const { add, edit, show, shown } = window.dash_clientside.controls;
   const all = () => ["min", "max"].map((end) => shown("margin-range", end));
@@ -108,5 +101,5 @@
 
   follow();
   window.dash_clientside.controls.also(mark);
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, asked, margins } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, margins } });
 })();

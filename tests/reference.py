@@ -1,5 +1,6 @@
 """Slow twins of the core, written from the paper's formulas with loops over numpy; they use nothing of the project."""
 
+import itertools
 import math
 
 import numpy as np
@@ -505,3 +506,42 @@ def strands_objective(places, distances, adv, smoothness, nearness):
                 if adv is not None and adv not in (i, j) and apart[adv][i] < apart[adv][j]:
                     total += nearness * max(0.0, abs(row[i] - row[adv]) - abs(row[j] - row[adv])) ** 2
     return total
+
+
+def expected_recurrence(could, chosen, sizes):
+    """In how many examples each map is drawn on average, by every way of drawing as many of each layer: (E, n)."""
+    found, first = [], 0
+    for size in sizes:
+        total = [0.0] * size
+        for open_, taken in zip(could[:, first : first + size], chosen[:, first : first + size], strict=True):
+            ways = list(itertools.combinations([m for m in range(size) if open_[m]], sum(bool(t) for t in taken)))
+            for m in range(size):
+                total[m] += sum(m in way for way in ways) / len(ways)
+        found += total
+        first += size
+    return found
+
+
+def recurrence_above(could, chosen, sizes):
+    """For k = 0, ..., E the sum over all maps of the probability of being drawn in more than k examples."""
+    above, first = [0.0] * (len(could) + 1), 0
+    for size in sizes:
+        ways = [
+            list(itertools.combinations([m for m in range(size) if open_[m]], sum(bool(t) for t in taken)))
+            for open_, taken in zip(could[:, first : first + size], chosen[:, first : first + size], strict=True)
+        ]
+        for m in range(size):
+            shares = [sum(m in way for way in of) / len(of) for of in ways]
+            above = [total + part for total, part in zip(above, more_than(shares), strict=True)]
+        first += size
+    return above
+
+
+def more_than(chances):
+    """P(c > k) for k = 0, ..., E of the number c of successes, by all 2^E outcomes of E draws."""
+    above = [0.0] * (len(chances) + 1)
+    for outcome in itertools.product((0, 1), repeat=len(chances)):
+        weight = math.prod(p if hit else 1 - p for p, hit in zip(chances, outcome, strict=True))
+        for k in range(sum(outcome)):
+            above[k] += weight
+    return above

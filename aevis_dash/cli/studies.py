@@ -7,11 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aevis_dash import divergences, edge_study, make_workspace, method_comparison
+from aevis_dash import divergences, edge_study, make_workspace, method_comparison, recurrence
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
+from aevis_dash.cli.recurring import confusions_document, confusions_text, recurring_document, recurring_text
 from aevis_dash.config import Progress, part_of
 from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
@@ -134,13 +135,17 @@ def evaluate(bench: Workbench, args: argparse.Namespace, progress: Progress) -> 
 
 @on_workspace
 def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
-    """The verb `diverge`: where the adversarials of a workspace leave their sources, and which maps recur as
-    culprits."""
+    """The verb `diverge`: where the adversarials of a workspace leave their sources, which class is taken for which,
+    and which maps recur: as culprits, and as gained or lost ones where datapaths are stored."""
     _check_files(args)
     found = divergences.divergences(bench, _sample(args), args.method, progress)
     listed = divergences.rows(bench, found)
     counted = divergences.by_layer(bench, listed, args.band, args.by)
     recurring = [{"map": name, "pairs": count} for name, count in divergences.culprits(listed, args.band)]
+    confused = confusions_document(divergences.class_pairs(bench, found.examples), bench.class_names)
+    own = bench.workspace.settings.extraction
+    wanted = method_comparison.method_of(bench, args.method) if args.method else own
+    changed = recurrence.recurring(bench, found.examples, wanted)
     if args.csv:
         _as_csv(args.csv, listed)
     heads = ["layer", *counted[0]["pairs"], "(innocent)"]
@@ -152,8 +157,11 @@ def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         "(innocent): where as many of the band's own images leave the band of the others.",
         "The maps that differ most beyond the band where pairs leave it:",
         table(["map", "pairs"], [list(row.values()) for row in recurring[:_CULPRITS]]),
+        confusions_text(confused),
+        recurring_text(changed, wanted.method),
     ]
-    return Answer({"pairs": listed, "by_layer": counted, "culprits": recurring}, "\n\n".join(words))
+    document = {"pairs": listed, "by_layer": counted, "culprits": recurring, "confusions": confused}
+    return Answer(document | {"recurring": recurring_document(changed)}, "\n\n".join(words))
 
 
 def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:

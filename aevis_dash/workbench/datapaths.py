@@ -20,7 +20,16 @@ from aevis_dash.sight import once_in_a_sight, one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.maps import FeatureMaps
-from aevis_dash.workbench.triplet import Plan, Triplet, batches_of, candidates_of, foil_of, nulls_of, triplet_of
+from aevis_dash.workbench.triplet import (
+    PathPair,
+    Plan,
+    Triplet,
+    batches_of,
+    candidates_of,
+    foil_of,
+    nulls_of,
+    triplet_of,
+)
 
 KEPT = 64
 """The number of computed distances that stay in memory at most."""
@@ -171,6 +180,31 @@ class Datapaths(Part):
         key = self.key("datapath", images=hashes, parameters=datapath.used_parameters(wanted))
         compute = lambda: datapath.extract_set(self.classifier, self.workspace.read(names), [], wanted, progress)  # noqa: E731
         return self.store.remember(key, Datapath, compute)
+
+    @one_sight()
+    def stored_pair(self, example: Example, wanted: ExtractionParameters | None = None) -> PathPair | None:
+        """The datapaths of adv and src, and those of the null targets, where they are stored; nothing is extracted.
+
+        Args:
+            example: the source and its adversarial.
+            wanted: the extraction parameters; None for the workspace's.
+
+        Returns:
+            None where the datapath of adv or of src is not stored, or where the example has nothing to explain. The
+            datapaths of the nulls are given only where all of them are stored.
+        """
+        wanted = wanted or self.workspace.settings.extraction
+        try:
+            plan = self.plan(example, wanted)
+        except AevisError:
+            return None
+        keys = self.path_keys(plan, wanted)
+        adversarial, source = (self.store.get(key, Datapath) for key in keys[:2])
+        if adversarial is None or source is None:
+            return None
+        nulls = [self.store.get(key, Datapath) for key in keys[2 + len(plan.candidates) :]]
+        stored = tuple(path for path in nulls if path is not None)
+        return PathPair(adversarial, source, stored if len(stored) == len(nulls) else ())
 
     def is_ready(self, example: Example) -> bool:
         """Whether all datapaths of an example, the nulls' too, are stored as the workspace's own parameters give

@@ -124,6 +124,21 @@ class Triplet:
         return (self.adversarial, self.source, *self.candidates, *self.nulls)
 
 
+@dataclass(frozen=True)
+class PathPair:
+    """The datapaths of an example's adversarial and source, without those of its targets.
+
+    Attributes:
+        adversarial: the datapath of adv.
+        source: the datapath of src.
+        nulls: the datapaths of the plan's nulls; all of them, or none where some are still to be extracted.
+    """
+
+    adversarial: Datapath
+    source: Datapath
+    nulls: tuple[Datapath, ...]
+
+
 def candidates_of(clean: CleanImages, example: Example, label: int) -> tuple[str, ...]:
     """The file names of the clean images that are predicted as `label`, of highest confidence first, without the
     source."""

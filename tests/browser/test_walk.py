@@ -16,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from aevis_dash.workbench import open_workbench
 
 pytestmark = pytest.mark.browser
+SLIDE = "dash_clientside.set_props('score-range', {value: [-9, 1]})"
 CHOOSE = "dash_clientside.set_props('chosen-example', {data: {example: arguments[0], at: Date.now()}})"
 
 
@@ -359,10 +360,10 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     """A job compares all pairs; a click on a bar, then on a map that recurs, narrows the gallery."""
     walker.drawn("scores")
     everything = walker.says("gallery-count", "of 120 examples")
-    walker.driver.find_element("css selector", "#divergences-panel summary").click()
+    walker.press("divergences-switch")
     walker.press("compare-pairs")
     walker.says("divergences-note", "pairs, by the layer where")
-    walker.drawn("divergences")
+    walker.still("divergences")
     figure = walker.driver.execute_script(BARS, "divergences")
     assert sorted(name for name, _, _ in figure) == ["3", "5", "8"], "by perturbation"
     name, layer, pairs = max(
@@ -372,6 +373,7 @@ def test_the_whole_set_is_compared_and_a_bar_lists_its_examples(walker):
     walker.click_bar("divergences", name, layer[0])
     walker.says("picked-text", f"leave at {layer[0]} · perturbation {name}")
     walker.says("gallery-count", f"{pairs} of 120 examples")
+    walker.press("divergences-switch")
     walker.choose("divergences-by", "source class")
     walker.says("gallery-count", everything)
 
@@ -390,13 +392,15 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
     try:
         walker = Walker(dash_br, next(running).url)
         walker.drawn("scores")
-        walker.says("gallery-count", "of 120 examples")
-        walker.driver.find_element("css selector", "#divergences-panel summary").click()
+        everything = walker.says("gallery-count", "of 120 examples")
+        walker.press("divergences-switch")
         walker.press("compare-pairs")
         walker.says("divergences-note", "pairs, by the layer where")
         walker.drawn("divergences")
         walker.driver.execute_script(MARK, "divergences")
-        _move_slider(walker)
+        walker.driver.execute_script(SLIDE)
+        walker.until(lambda: walker.text("gallery-count") not in ("", everything), "the slider changes the gallery")
+        walker.idle("the page follows", after=500)
         assert walker.driver.execute_script(MARKED, "divergences"), "it is as it was drawn before"
 
         walker.click_any("#culprits .culprit")
@@ -406,6 +410,7 @@ def test_the_whole_set_is_drawn_anew_when_the_examples_change_only(dash_br, serv
         table.write_text("".join(rows[:-40]))
         _move_slider(walker)
         walker.says("picked-text", "the examples changed: compare all pairs again")
+        walker.press("divergences-switch")
         walker.says("divergences-note", "Compares every misclassified pair")
         walker.press("compare-pairs")
         walker.says("divergences-note", "pairs, by the layer where")

@@ -5,8 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aevis_dash.figures.divergences import GROUPS, OTHERS, colours_of, divergence_figure, largest
+from aevis_dash.figures.divergences import (
+    GROUPS,
+    HEIGHT,
+    OTHERS,
+    SMALL,
+    WIDTH,
+    colours_of,
+    divergence_figure,
+    largest,
+    tick_names,
+)
 from aevis_dash.figures.theme import LIGHT
+from aevis_dash.geometry.dag import Group
 
 LAYERS = ("relu", "layer1.0.relu", "never")
 NONE = np.zeros(3)
@@ -60,3 +71,29 @@ def test_what_innocent_pictures_do_stands_beside_within_the_axis():
     assert figure.data[-1].name == "innocent"
     assert list(figure.data[-1].y) == [0.5, 7.25, 0]
     assert figure.layout.yaxis.range[1] > 7.25
+
+
+STAGES = (Group("layer1", 1, 2, 0, ""), Group("layer2#2", 3, 3, 0, ""))
+DEEP = ("relu", "layer1.0.relu", "layer1.1.relu", "layer2.relu", "never")
+
+
+def test_layers_are_named_below_and_stages_above():
+    figure = divergence_figure(DEEP, ["a"], np.ones((1, 5), int), np.zeros(5), None, LIGHT, STAGES)
+    assert list(figure.layout.xaxis.ticktext) == ["relu", "0.relu", "1.relu", "relu", "never"]
+    assert list(figure.layout.xaxis.tickvals) == [0, 1, 2, 3, 4]
+    named = {note.text: note.x for note in figure.layout.annotations}
+    assert named == {"layer1": 1.5, "layer2#2": 3}
+    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(0.5, 2.5)], "every second stage has a ground"
+    assert [c[0] for c in figure.data[0].customdata] == list(DEEP), "a click still names the layer whole"
+
+
+def test_of_many_layers_as_many_are_named_as_have_room():
+    few, many = ([f"layer{i // 9}.{i % 9}.relu_{i}" for i in range(count)] for count in (60, 400))
+    assert all(tick_names(few, ()))
+    named = [place for place, name in enumerate(tick_names(many, ())) if name]
+    assert len(named) * (SMALL + 2) <= WIDTH + 2 * SMALL + 4
+    assert named[-1] == 399
+    upright = divergence_figure(few, ["a"], np.ones((1, 60), int), np.zeros(60), None, LIGHT).layout
+    assert upright.xaxis.tickangle == -90
+    assert upright.height - upright.margin.b == HEIGHT, "names take no room from the bars"
+    assert divergence_figure(LAYERS, ["a"], np.ones((1, 3), int), NONE, None, LIGHT).layout.xaxis.tickangle == 0
