@@ -204,7 +204,7 @@ def learn(progress: Progress) -> None:
     bench, progress = workbench(), _Teller(progress)
     try:
         with FileLock(_locks(bench) / "learn.lock", timeout=0):
-            bench.learning.learn(progress, lambda: _short_turn(bench, progress))
+            bench.naming.learn(progress, lambda: _short_turn(bench, progress))
     except Timeout:
         progress(0.0, "another job is at it")
 

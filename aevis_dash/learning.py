@@ -17,6 +17,7 @@ from aevis_dash.config import Progress, Turn, VisualisationParameters, part_of, 
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.dissection import Dissection
 from aevis_dash.core.learned import Learner
+from aevis_dash.core.names import THRESHOLDS, NameKind
 from aevis_dash.core.visualisation import visualise
 from aevis_dash.domain import AevisError, Example, FeatureMap, LearnedFeatures, LearnedIndex, Visualisation
 from aevis_dash.image_list import ImageList
@@ -33,7 +34,7 @@ BATCH, CHECKPOINT = 8, 64
 """The number of images that are seen at once, and the number between two checkpoints."""
 DISSECTED = 120
 """The number of images with known parts that are looked at, at most."""
-NAMED = 0.04
+NAMED = THRESHOLDS[NameKind.PART]
 """The overlap from which a map is named after a part. In the drawn world chance gives less than that for every part."""
 
 
@@ -153,17 +154,24 @@ class Learning:
             chosen: the map.
             example_id: the ID of the example; None to leave nothing out.
         """
-        example = None if example_id is None else self.workspace.example(example_id)
-        without, images = self._under_study(example), found.image[self._classifier.layers.place(chosen)].tolist()
+        without, images = self.under_study(example_id), found.image[self._classifier.layers.place(chosen)].tolist()
         kept = [rank for rank, image in enumerate(images) if image >= 0 and image not in without]
         return kept[: self.workspace.settings.features.patches]
 
-    def _under_study(self, example: Example | None) -> frozenset[int]:
+    def under_study(self, example_id: str | None) -> frozenset[int]:
         """The places, in the table of images, of an example's source and the source's adversarials, under whatever
-        name."""
-        if example is None:
+        name; none without an example.
+
+        What maps have learned is told of an example without these images.
+        """
+        if example_id is None:
             return frozenset()
-        order, workspace, known = self._order(), self.workspace, self._studied
+        example, order, workspace, known = (
+            self.workspace.example(example_id),
+            self._order(),
+            self.workspace,
+            self._studied,
+        )
         if known is None or known[0] is not order or known[1] != example:
             others = (other.adversarial for other in workspace.examples() if other.source == example.source)
             names = [name for name in (example.source, example.adversarial, *others) if workspace.path(name).is_file()]
@@ -171,6 +179,30 @@ class Learning:
             same = (place for name in names for place in places.get(workspace.image_hash(name), ()))
             known = self._studied = (order, example, frozenset(same))
         return known[2]
+
+    @property
+    def key(self) -> str:
+        """The store's key of the index of all images, which is another where an image, their order or the model is."""
+        order = self._order()
+        return self._index_key(order, len(order.places))
+
+    def whole_index(self) -> LearnedIndex | None:
+        """The index of all images; None where not all are seen yet, and where there are no images."""
+        found = self.index()
+        return found if found is not None and found.seen == len(self._order().places) else None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class that each image of the table is labelled with, int (N,); -1 for those without a label."""
+        return np.array([-1 if e.label is None else e.label for e in self.workspace.image_list().entries], int)
+
+    def read(self, places: Sequence[int]) -> np.ndarray:
+        """The images at some places of the table, 8 bit, (B, H, W, 3).
+
+        Raises:
+            AevisError: where an image cannot be read.
+        """
+        return self._read(self._order(), places)
 
     def part_names(self) -> tuple[str, ...] | None:
         """The part that each of the n maps detects best, with the overlap, such as "ear 0.41".

@@ -3,7 +3,7 @@
 (function () {
   let several = false;
   let resized = null;
-  let waited = false;
+  let known = null;
   const NOWHERE = "M0,0Z";
   const shown = { view: null };
 
@@ -153,12 +153,12 @@
     frame(gd);
   }
 
-  // Learned features were completed while the page was open: the faces can be drawn.
+  // Learned features, or the names of maps, were completed while the page was open: faces and names can be drawn.
   function complete(seen) {
-    const done = Boolean(seen && seen[1]);
-    const news = done && waited;
-    waited = waited || Boolean(seen && !done);
-    return news ? true : window.dash_clientside.no_update;
+    const done = seen ? Number(Boolean(seen[1])) + Number(Boolean(seen[2])) : 0;
+    const news = known !== null && done > known;
+    known = seen ? done : known;
+    return news ? done : window.dash_clientside.no_update;
   }
 
   const { add, also, listening } = window.dash_clientside.controls;

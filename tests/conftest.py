@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from aevis_dash import learning, make_workspace
+from aevis_dash import learning, make_workspace, naming
 from aevis_dash.cli import main
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
@@ -29,9 +29,10 @@ hypothesis.settings.load_profile("patient")
 
 @pytest.fixture(scope="session", autouse=True)
 def few_dissected() -> Iterator[None]:
-    """Which parts maps detect is told by 8 images, for speed."""
+    """Which parts maps detect is told by 8 images, and classes are looked at in the last block alone, for speed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "DISSECTED", 8)
+        patch.setattr(naming, "FEW", 2.0)
         yield
 
 

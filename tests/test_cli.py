@@ -23,7 +23,8 @@ from PIL import Image
 from aevis_dash import assistant, make_workspace
 from aevis_dash.callbacks.trail import flips
 from aevis_dash.cli import main, make_parser, output, trails
-from aevis_dash.cli.answers import LEAST_SHARE, extraction_text
+from aevis_dash.cli.answers import extraction_text
+from aevis_dash.cli.layer_maps import LEAST_SHARE
 from aevis_dash.cli.verifications import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
@@ -599,7 +600,7 @@ def test_trail_tells_what_the_assistant_found_and_flips_every_depth(
     again = f"moves the margin less for {told[0]['alike_beaten']} of {DONORS} images"
     assert again in out.splitlines()[1]
     assert f"and than {told[0]['alike_beaten']} of {DONORS} chosen from other images" in text
-    assert f"1. {told[0]['layer']} map {told[0]['map']}: " in out
+    assert f"1. {told[0]['layer']} map {told[0]['map']}" in out
     assert "Flip-back at every depth" in out
     last, kept = found["edges"][0], found["edges"][0]["kept"]
     (line,) = [line for line in out.splitlines() if line.startswith(f"{last['from']} ") and last["layer"] in line]

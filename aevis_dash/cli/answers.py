@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from aevis_dash import pairs
+from aevis_dash.cli.layer_maps import maps_text
+from aevis_dash.cli.names import facts_of, told_names
 from aevis_dash.cli.output import decimals, table
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.domain import (
@@ -14,19 +14,16 @@ from aevis_dash.domain import (
     Contribution,
     Datapath,
     Example,
+    FeatureMap,
     JudgedExample,
-    Layer,
     LearnedIndex,
     Outcome,
     Perturbation,
     Role,
-    Turning,
     unsolved_note,
 )
 from aevis_dash.workbench import Triplet, Workbench
 
-LEAST_SHARE = 0.01
-"""The part of the margin's change from which on a map is listed that no datapath holds."""
 TOP = 10
 """The number of feature maps that a contribution lists for each role."""
 
@@ -132,7 +129,8 @@ def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict
     """What is known of the learned features, as a document.
 
     It says from how many images they are, how often the sets by activation and by relevance begin with the same image,
-    and how many maps are named after parts; `named_after_parts` is None where no parts are known.
+    and how many maps have a clear name, of any kind and after parts; `named_after_parts` is None where no parts are
+    known.
 
     Args:
         bench: the workbench of the workspace.
@@ -147,7 +145,9 @@ def learned_facts(bench: Workbench, index: LearnedIndex, seconds: float) -> dict
         "feature_maps": bench.layers.n_maps,
         "firing_maps": int((fires >= 0).sum()),
         "same_first_image_by_relevance": float((fires == speaks)[both].mean()) if both.any() else float("nan"),
+        "named": sum(bool(own) for i in range(len(bench.layers)) for own in bench.naming.of_layer(i).names),
         "named_after_parts": None if names is None else sum(map(bool, names)),
+        "layers_looked_at_for_classes": bench.naming.layers_looked_at,
         "seconds": seconds,
     }
 
@@ -239,53 +239,9 @@ def extraction_text(found: Mapping[str, Any]) -> str:
     costs = f"{found['passes']:.1f} passes, {found['seconds']:.2f} s"
     count = found["unsolved"]
     doubt = f"\n{unsolved_note(f'{count} of {len(rows)} datapaths', 'Eq. 5')}" if count else ""
-    maps = f"\n\n{_maps_text(found['maps'])}" if "maps" in found else ""
+    maps = f"\n\n{maps_text(found['maps'])}" if "maps" in found else ""
     first = f"{found['example']}: target {found['target']}, {_asked_text(found)}, {costs}"
     return f"{first}\n{table(head, rows)}{doubt}{maps}"
-
-
-def maps_of_layer(bench: Workbench, triplet: Triplet, layer: Layer, turning: Turning) -> list[dict[str, Any]]:
-    """The maps of a layer that are critical to adv, src or the target, or turn back much (LEAST_SHARE), as a document.
-
-    The largest turning effect comes first.
-
-    `gates` holds each datapath's gate, and `critical` tells whose hard set the map is in. `turns_back` is the part of
-    the margin's change that the map turns back.
-    """
-    part = bench.layers.part
-    paths = {role.short: triplet.path(role) for role in Role}
-    critical = {name: part(path.critical, layer.index) for name, path in paths.items()}
-    gates = {name: part(path.gates, layer.index) for name, path in paths.items()}
-    shares = part(turning.shares, layer.index)
-    difference = bench.maps.difference(triplet, layer.index, Role.ADVERSARIAL, Role.SOURCE)
-    inside = np.flatnonzero(np.logical_or.reduce([*critical.values(), shares >= LEAST_SHARE]))
-    return [
-        {
-            "map": int(channel),
-            "critical": [name for name, chosen in critical.items() if chosen[channel]],
-            "gates": {name: float(gate[channel]) for name, gate in gates.items()},
-            "turns_back": float(shares[channel]),
-            "adv_minus_src": float(difference[channel]),
-        }
-        for channel in inside[np.argsort(-shares[inside], kind="stable")]
-    ]
-
-
-def _maps_text(maps: Sequence[Mapping[str, Any]]) -> str:
-    """What `maps_of_layer` gives, as a table."""
-    names = [role.short for role in Role]
-    rows = [
-        [
-            each["map"],
-            " ".join(each["critical"]) or None,
-            *(decimals(each["gates"][name], 2) for name in names),
-            f"{each['turns_back']:+.1%}",
-            decimals(each["adv_minus_src"], 3),
-        ]
-        for each in maps
-    ]
-    head = ["map", "critical to", *(f"gate of {name}" for name in names), "turns back", "adv - src"]
-    return table(head, rows)
 
 
 def _datapath_row(path: Mapping[str, Any], target: str) -> list[Any]:
@@ -327,11 +283,11 @@ def contribution(
         "loss": found.loss,
         "falling": found.falling,
         "unsolved": found.unsolved,
-        "roles": [_row(found, i, role) for i, role in enumerate(Role)],
+        "roles": [_row(bench, triplet.plan.example.id, found, i, role) for i, role in enumerate(Role)],
     }
 
 
-def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
+def _row(bench: Workbench, example: str, found: Contribution, i: int, role: Role) -> dict[str, Any]:
     maps, strength = [int(m) for m in found.ranking(i)[:TOP]], found.strength(i)
     return {
         "role": str(role),
@@ -341,6 +297,7 @@ def _row(found: Contribution, i: int, role: Role) -> dict[str, Any]:
         "slack": found.slack[i],
         "maps": [
             {"map": m, "contribution": strength[m], "gate": found.values[i, m], "share": found.share[i, m]}
+            | facts_of(bench, FeatureMap(found.layer, m), example)
             for m in maps
         ],
     }
@@ -381,6 +338,7 @@ def contribution_text(document: Mapping[str, Any]) -> str:
             f"{_FOIL_TEXTS.get(document['foil'], 'against ' + document['foil'])}: "
             f"{document['passes']:.1f} passes, {document['seconds']:.2f} s",
             table(head, ranks),
+            *told_names(document["from"], [ranked for role in roles for ranked in role["maps"]]),
             *notes,
             *([_STILL_FALLING] if document["unsolved"] else []),
         ]

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from aevis_dash.cli import numbers
+from aevis_dash.cli.study_options import benchmark, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, Role
 
@@ -241,6 +242,16 @@ def _edges(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _names(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument("--for", dest="for_class", metavar="CLASS", help="maps that speak for this class")
+    verb.add_argument("--against", metavar="CLASS", help="maps that speak against this class")
+    verb.add_argument("--images-of", metavar="CLASS", help="maps that fire most on images of this class")
+    verb.add_argument("--part", metavar="NAME", help="maps that detect this part, where parts are known")
+    verb.add_argument("--layer", metavar="NAME", help="only the maps of this layer")
+    verb.add_argument("--example", metavar="ID", help="beside this example: its own images name no map")
+
+
 def _world(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
     verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
@@ -249,86 +260,6 @@ def _world(verb: argparse.ArgumentParser) -> None:
         "--drawings", type=numbers.count(100_000), default=8000, help="to train on (default: %(default)s)"
     )
     verb.add_argument("--epochs", type=numbers.count(1000), default=3, help="default: %(default)s")
-
-
-def _benchmark(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "what",
-        nargs="?",
-        metavar="WHAT",
-        help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
-        "datapaths or truth: the methods judged; tracing: contributions beside exact effects; edges: what a few edges "
-        "carry; outlook: detection and repair tried; page: how fast the page answers in a browser",
-    )
-    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
-    _study(verb)
-    verb.add_argument(
-        "--repeats", type=numbers.count(1000), default=12, metavar="N", help="how many of them for stability too"
-    )
-    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the methods side by side into this file")
-    verb.add_argument(
-        "--clicks", type=numbers.count(10_000), default=60, metavar="N", help="page: of each kind (default: 60)"
-    )
-    verb.add_argument(
-        "--minutes",
-        type=numbers.minutes,
-        default=0,
-        metavar="M",
-        help="page: how long to click on while memory is looked at",
-    )
-    verb.add_argument(
-        "--images",
-        type=numbers.count(100_000),
-        default=0,
-        metavar="N",
-        help="page: also compare the clicks with those in the drawn world enlarged to N normal images, such as 10000",
-    )
-
-
-def _evaluate(verb: argparse.ArgumentParser) -> None:
-    _check(verb)
-    _study(verb)
-    verb.add_argument(
-        "--targets", type=numbers.count(1000), default=5, metavar="N", help="at most for an example, and as many nulls"
-    )
-    verb.add_argument(
-        "--r", type=numbers.count(1000), default=8, metavar="N", help="Eq. 10: steps of growth (default: %(default)s)"
-    )
-    verb.add_argument("--granularity", default="block", help="layer, block or stage (default: %(default)s)")
-    verb.add_argument("--norm", default="l2", help="l2 as printed, width or cosine (default: %(default)s)")
-
-
-def _diverge(verb: argparse.ArgumentParser) -> None:
-    _check(verb)
-    _study(verb, methods=False, examples=None)
-    verb.add_argument("--method", metavar="NAME", help="on the critical maps by that extraction (default: on all maps)")
-    verb.add_argument(
-        "--band",
-        choices=("class", "noise"),
-        default="class",
-        help="other clean images of src's class, or noise of the attack's size (default: %(default)s)",
-    )
-    verb.add_argument(
-        "--by",
-        choices=("attack", "perturbation", "source", "adversarial"),
-        default="attack",
-        help="what the counts are split by (default: %(default)s)",
-    )
-
-
-def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | None = 60) -> None:
-    """The options that all runs over a whole workspace have in common."""
-    if methods:
-        verb.add_argument("--methods", nargs="+", metavar="NAME", help="extraction methods (default: all)")
-    usual = "all" if examples is None else examples
-    verb.add_argument(
-        "--examples", type=numbers.count(1_000_000), default=examples, metavar="N", help=f"at random (default: {usual})"
-    )
-    verb.add_argument("--seed", type=numbers.seed, default=0, help="of every draw (default: %(default)s)")
-    verb.add_argument("--weakest", action="store_true", help="of each source only the smallest that succeeds")
-    verb.add_argument("--processes", type=numbers.count(1024), metavar="N", help="default: one for each core")
-    verb.add_argument("--scheduler", metavar="ADDRESS", help="of a dask cluster, such as tcp://host:8786")
-    verb.add_argument("--csv", type=Path, metavar="FILE", help="write what was measured into this table")
 
 
 def _allow_large(verb: argparse.ArgumentParser) -> None:
@@ -378,13 +309,17 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
-    "learn": ("find the reference patches that every feature map fires most on, and the parts it detects", _learn),
+    "learn": ("find the reference patches that every feature map fires most on, and names for the maps", _learn),
+    "names": ("find maps by what they are named after, such as those that speak for a class", _names),
     "contribute": ("find which earlier feature maps make a feature map fire", _contribute),
     "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
     "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),
     "edges": ("find through which maps of a later layer those of an earlier one turn the prediction back", _edges),
     "world": ("make the drawn world's workspace", _world),
-    "diverge": ("find where the adversarials of a workspace leave their sources", _diverge),
-    "evaluate": ("score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null", _evaluate),
-    "benchmark": ("measure what the analysis costs, or how good each extraction method is", _benchmark),
+    "diverge": ("find where the adversarials of a workspace leave their sources", diverge),
+    "evaluate": (
+        "score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null",
+        evaluate,
+    ),
+    "benchmark": ("measure what the analysis costs, or how good each extraction method is", benchmark),
 }

@@ -10,6 +10,7 @@ from typing import Any
 from aevis_dash import divergences, edge_study, make_workspace, method_comparison, recurrence
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
+from aevis_dash.cli import name_studies
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
 from aevis_dash.cli.recurring import confusions_document, confusions_text, recurring_document, recurring_text
@@ -236,6 +237,14 @@ def outlook(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     return Answer(document, "\n\n".join([f"{len(chosen)} examples", *tables]))
 
 
+def names(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
+    """How far the names of feature maps hold on images that did not name them."""
+    answer, listed = name_studies.names(bench, args, progress)
+    if args.csv:
+        _as_csv(args.csv, listed)
+    return answer
+
+
 def _refuse_foreign_options(args: argparse.Namespace) -> None:
     """Refuse the options of other benches, for benches that run in one process and compare no extraction methods."""
     if args.processes or args.scheduler:
@@ -254,6 +263,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "tracing": tracing,
         "edges": edges,
         "outlook": outlook,
+        "names": names,
         "page": page,
     }
 )

@@ -11,6 +11,7 @@ from aevis_dash import assistant
 from aevis_dash.assistant import Hop
 from aevis_dash.cli import verifications
 from aevis_dash.cli.edges import edges_between_depths, edges_table
+from aevis_dash.cli.names import facts_of, in_brief
 from aevis_dash.cli.opening import example_of, on_workspace
 from aevis_dash.cli.output import Answer, check_writable, decimals
 from aevis_dash.config import Progress, part_of
@@ -59,12 +60,12 @@ def _document(bench: Workbench, triplet: Triplet, hops: Sequence[Hop], flips: Se
         "target": triplet.image(Role.TARGET),
         "labels": {str(role): name for role, name in names.items()},
         "probabilities": {str(role): triplet.path(role).p_full for role in Role},
-        "hops": [_hop(bench, hop) | {"told": hop in line} for hop in hops],
+        "hops": [_hop(bench, hop, triplet.plan.example.id) | {"told": hop in line} for hop in hops],
         "depths": verifications.verification(bench, triplet.plan.example.id, "source", flips)["layers"],
     }
 
 
-def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
+def _hop(bench: Workbench, hop: Hop, example: str | None = None) -> dict[str, Any]:
     layers = bench.layers.layers
     return {
         "parent": hop.parent,
@@ -73,6 +74,7 @@ def _hop(bench: Workbench, hop: Hop) -> dict[str, Any]:
         else {"layer": layers[hop.effect.layer].name, "map": hop.effect.channel, "neurons": hop.area.neurons},
         "layer": layers[hop.layer].name,
         "map": hop.map,
+        **facts_of(bench, FeatureMap(hop.layer, hop.map), example),
         "share": hop.share,
         "unexplained": hop.unexplained,
         "effect_on_source": hop.on_source,
@@ -126,9 +128,10 @@ def hop_in_words(hop: Mapping[str, Any]) -> str:
     notes = [] if math.isnan(hop["unexplained"]) else [f"{hop['unexplained']:.0%} unexplained"]
     notes += [_on_source(hop["effect_on_source"])] if effect else []
     said = f" ({'; '.join(notes)})" if notes else ""
+    named = f", which {in_brief(hop)}" if hop["names"] else ""
     largest = "it is itself the one" if hop["same_map"] else f"{decimals(hop['largest_difference'], 2)} by the one"
     return (
-        f"{hop['layer']} map {hop['map']}: {part}{said}. "
+        f"{hop['layer']} map {hop['map']}{named}: {part}{said}. "
         f"Put from src into adv it alone moves the margin from {decimals(hop['margin_before'], 2)} to "
         f"{decimals(hop['margin'], 2)}, more than {hop['beaten']} of {others_drawn(hop['randoms'])}; {largest} of "
         f"largest difference. {_alike_in_words(hop)}"

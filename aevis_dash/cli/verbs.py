@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aevis_dash import make_workspace
-from aevis_dash.cli import answers, edges, scores, studies, trails, verifications
+from aevis_dash.cli import answers, edges, names, scores, studies, trails, verifications
+from aevis_dash.cli.layer_maps import maps_of_layer
 from aevis_dash.cli.opening import earlier_layer, on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
 from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
@@ -158,7 +159,7 @@ def learn(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     """Complete the learned features of every map, and make a picture for a map where the options name one."""
     chosen = _map_to_draw(bench, args)
     begun = time.perf_counter()
-    index = bench.learning.learn(progress)
+    index = bench.naming.learn(progress)
     document = answers.learned_facts(bench, index, round(time.perf_counter() - begun, 1))
     if chosen is not None:
         made = bench.learning.visualise(chosen, progress)
@@ -236,6 +237,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
             scores.score,
             trails.trail,
             edges.edges,
+            names.names,
             studies.diverge,
             studies.evaluate,
             studies.benchmark,
@@ -385,7 +387,7 @@ def _extract_one(
     try:
         found = bench.datapaths.extract(example, target, progress, wanted)
         turning = bench.flips.turning(example)
-        of_layer = {} if layer is None else {"maps": answers.maps_of_layer(bench, found, layer, turning)}
+        of_layer = {} if layer is None else {"maps": maps_of_layer(bench, found, layer, turning)}
         return answers.extraction(bench, found, wanted) | of_layer
     except AevisError as error:
         if must:

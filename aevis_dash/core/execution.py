@@ -7,7 +7,7 @@ Notation: B images, K classes, n maps of the network, n_l maps of a layer. Activ
 stand for the positions: (H_l, W_l) in a layer of images, none after a linear layer.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -307,9 +307,7 @@ class NetworkPart:
         Returns:
             What runs of this part on these images start from.
         """
-        with torch.no_grad():
-            border = self._network._values(x, self._border | {self._site})
-        return PartState(x, border, self._network._channels_first(border.pop(self._site), self._first))
+        return prepare_parts([self], x)[0]
 
     def run(self, state: PartState, value: Tensor, rows: Tensor | None = None) -> Tensor:
         """Run the part with given activations at its first layer.
@@ -366,3 +364,26 @@ class NetworkPart:
 
 def _has_rows(value: Any, count: int) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0 and len(value) == count
+
+
+def prepare_parts(parts: Sequence[NetworkPart], x: Tensor) -> list[PartState]:
+    """Run images once, without gradients, for several parts of one network; see `NetworkPart.prepare`.
+
+    Args:
+        parts: the parts, at least one.
+        x: normalised images, (B, 3, H, W).
+
+    Returns:
+        What runs of each part on these images start from, in the order of the parts.
+    """
+    network = parts[0]._network
+    with torch.no_grad():
+        values = network._values(x, set().union(*(part._border | {part._site} for part in parts)))
+    return [
+        PartState(
+            x,
+            {node: values[node] for node in part._border},
+            network._channels_first(values[part._site], part._first),
+        )
+        for part in parts
+    ]

@@ -43,8 +43,9 @@ class Encoding:
         marked: the channels with a star.
         picked: the channels in a dotted frame.
         pair: the words for the difference, such as "adv - src".
-        labels: a name by channel, which stands in the cell where there is room, and in the hover.
+        labels: a short name by channel, which stands in the cell where there is room.
         faces: the address of a picture by channel.
+        names: what is said of a map in the hover, by channel.
     """
 
     difference: np.ndarray
@@ -56,6 +57,7 @@ class Encoding:
     pair: str = "difference"
     labels: Mapping[int, str] = field(default_factory=dict)
     faces: Mapping[int, str] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 def cells_drawing(
@@ -284,8 +286,8 @@ def _text(cell: Cell, labels: Mapping[int, str]) -> str:
 
 def _hover(channel: int, sets: str, encoding: Encoding) -> str:
     lines = [f"map {channel} · {sets}"]
-    if encoding.labels.get(channel):
-        lines.append(plain(encoding.labels[channel]))
+    if encoding.names.get(channel):
+        lines.append(plain(encoding.names[channel]))
     lines.append(f"{encoding.pair} {encoding.difference[channel]:+.3g}")
     if encoding.contribution is not None:
         lines.append(f"contribution {encoding.contribution[channel]:.1%}")

@@ -8,12 +8,14 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.domain import Role
+from aevis_dash.domain import Role, shorten
 from aevis_dash.figures.theme import graph_config
 from aevis_dash.layouts.graph import waiting_graph
 from aevis_dash.layouts.sentences import Sentence, sentences
 
 HEIGHT = 236
+NAME_LENGTH = 44
+"""The most characters of a map's name that stand in a button; the button's title has all of it."""
 PAIRS = [
     {"label": "adv - src", "value": "adv-src"},
     {"label": "adv - tar", "value": "adv-tar"},
@@ -58,12 +60,14 @@ Row = Sequence[Value]
 
 @dataclass(frozen=True)
 class Winner:
-    """One of the strongest contributors: its part of the effect, its best patch, and whether a datapath holds it."""
+    """One of the strongest contributors: its part of the effect, its best patch, whether a datapath holds it, and its
+    first clear name in words, "" where it has none."""
 
     channel: int
     value: float
     crop: str
     critical: bool
+    name: str = ""
 
 
 def layer_panel() -> html.Section:
@@ -105,7 +109,7 @@ def layer_panel() -> html.Section:
             _legend(),
             html.Details(
                 [
-                    html.Summary("table: values, and what each map detects", id=ids.TABLE_SWITCH, n_clicks=0),
+                    html.Summary("table: values, and what each map is named after", id=ids.TABLE_SWITCH, n_clicks=0),
                     html.Div(id=ids.TABLE),
                     html.Button("CSV of all", id=ids.CSV, className="pin", n_clicks=0),
                     dcc.Download(id=ids.CSV_FILE),
@@ -220,11 +224,13 @@ def winners(layer: str, found: Sequence[Winner], told: Sequence[Sentence]) -> li
 
 def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
+    named = f" · {shorten(found.name, NAME_LENGTH)}" if found.name else ""
+    words = f"★ {found.channel}: {part_of_all(found.value)}{place}{named}"
     return html.Button(
-        [html.Img(src=found.crop, alt=""), html.Span(f"★ {found.channel}: {part_of_all(found.value)}{place}")],
+        [html.Img(src=found.crop, alt=""), html.Span(words)],
         id=ids.winner(layer, found.channel),
         className="winner",
-        title=f"Show map {found.channel}",
+        title=f"map {found.channel} {found.name}".strip(),
         n_clicks=0,
     )
 

@@ -53,7 +53,7 @@ def enlarged(bench: Workbench, count: int, progress: Progress) -> Path:
         _copy(small, root, count, part_of(progress, 0, 0.3))
     large = open_workbench(root)
     large.judging.references(part_of(progress, 0.3, 0.3))
-    large.learning.learn(part_of(progress, 0.6, 0.3))
+    large.naming.learn(part_of(progress, 0.6, 0.3))
     opening = large.opening(large.judging.judged_examples())
     if opening is None:
         raise AevisError(f"{root} has no misclassified example, so there is nothing to click on. Attack some images.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aevis_dash.domain import JudgedExample
 from aevis_dash.learning import Learning
+from aevis_dash.naming import Naming
 from aevis_dash.workbench.attacks import Attacks
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
@@ -41,6 +42,7 @@ class Workbench(Part):
         self.contributions = Contributions(base, self.judging)
         self.flips = Flips(base, self.judging, self.contributions)
         self._learning: Learning | None = None
+        self._naming: tuple[Learning, Naming] | None = None
 
     @property
     def learning(self) -> Learning:
@@ -49,6 +51,14 @@ class Workbench(Part):
         if self._learning is None or self._learning.store is not self.store:
             self._learning = Learning(self.workspace, self.store, self.classifier)
         return self._learning
+
+    @property
+    def naming(self) -> Naming:
+        """The names of the maps: the classes that they speak for and against, what fires them, and their parts."""
+        learning, known = self.learning, self._naming
+        if known is None or known[0] is not learning:
+            known = self._naming = (learning, Naming(self.workspace, self.store, self.classifier, learning))
+        return known[1]
 
     @property
     def warnings(self) -> tuple[str, ...]:

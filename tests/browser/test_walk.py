@@ -43,7 +43,9 @@ def test_from_the_slider_to_the_cause(walker):
     card.click()
     walker.until(lambda: f"example={chosen}" in walker.driver.current_url, "the address names the example")
     walker.until(lambda: walker.text("triplet") != opened, "the triplet changed")
-    walker.until(lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job")
+    walker.until(
+        lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job"
+    )
     walker.drawn("river")
 
     walker.click_bar("river", "layers", 16)
@@ -323,10 +325,14 @@ def test_another_method_is_another_river(walker):
 
     walker.choose("method", "gradient")
     walker.until(lambda: "method=gradient" in walker.driver.current_url, "the address names the method")
-    walker.until(lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job")
+    walker.until(
+        lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job"
+    )
     walker.choose("share", "5 % of each layer")
     walker.until(lambda: "share=0.05" in walker.driver.current_url, "the address names the size")
-    walker.until(lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job")
+    walker.until(
+        lambda: walker.text("triplet").count("of the maps alone give") == 3, "three datapaths extracted by a job"
+    )
     rounded = "6% of the maps alone"
     walker.until(lambda: walker.text("triplet").count(rounded) == 3, "5 % of each layer, and no map cut in two")
     walker.until(lambda: walker.drawing("river") != own, "the river is another")

@@ -91,7 +91,7 @@ def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):
     [
         (0, False, "looking at the first of 10,000 images …"),
         (640, False, "learned from 640 of 10,000 images …"),
-        (10000, False, "learned from 10,000 images; naming parts …"),
+        (10000, False, "learned from 10,000 images; naming maps …"),
         (10000, True, "learned from 10,000 images"),
     ],
 )

@@ -197,12 +197,13 @@ def test_faces_stand_in_large_cells_only_and_fills_let_them_through():
     assert not plain.layout.images
 
 
-def test_a_name_is_written_where_it_fits_and_always_in_the_hover():
-    labels = {0: "ear <b> 0.41"}
-    wide = trace(draw({Role.SOURCE: np.ones(6, bool)}, np.ones(6), labels=labels)[1], "maps")
-    narrow = trace(draw({Role.SOURCE: np.ones(100, bool)}, np.ones(100), labels=labels)[1], "maps")
+def test_a_label_is_written_where_it_fits_and_all_names_in_the_hover():
+    told = {"labels": {0: "ear <b> 0.41"}, "names": {0: "speaks for <b> (0.90); detects ear (0.41)"}}
+    wide = trace(draw({Role.SOURCE: np.ones(6, bool)}, np.ones(6), **told)[1], "maps")
+    narrow = trace(draw({Role.SOURCE: np.ones(100, bool)}, np.ones(100), **told)[1], "maps")
     assert (wide.text[0], narrow.text[0]) == ("0 ear &lt;b&gt; 0.41", "0")
-    assert all("ear &lt;b&gt; 0.41" in figure.hovertext[0] for figure in (wide, narrow))
+    assert all("<br>speaks for &lt;b&gt; (0.90); detects ear (0.41)<br>" in f.hovertext[0] for f in (wide, narrow))
+    assert all("speaks" not in figure.hovertext[1] for figure in (wide, narrow))
 
 
 def test_the_hover_names_the_sets_and_both_values():

@@ -9,6 +9,7 @@ from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import BECAME, LOST, View
 from aevis_dash.callbacks.view.steps import Step, cause_of
+from aevis_dash.core.names import NameKind
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role, Way
 from aevis_dash.figures.cells import FACE, Encoding
 from aevis_dash.figures.drawing import Drawing
@@ -18,6 +19,7 @@ from aevis_dash.figures.theme import Theme
 from aevis_dash.geometry.matrix import laid_out
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import Cell, Treemap
+from aevis_dash.naming import LayerNames
 from aevis_dash.sight import one_sight
 from aevis_dash.workbench import Triplet, Workbench
 
@@ -154,6 +156,7 @@ def drawing(
     layout = laid_out(shown.regions, *size, shown.order, _FIRST[view.question])
     faces = faces_of(bench, shown.layer, layout.cells, view.example) if view.faces == "on" else {}
     first, second = pair_of(view)
+    names = names_of(bench, shown.layer, view.example)
     encoding = Encoding(
         shown.difference,
         shown.contribution,
@@ -162,8 +165,9 @@ def drawing(
         marked,
         picked,
         f"{first.short} - {second.short}",
-        names_of(bench, shown.layer),
+        parts_of(names),
         faces,
+        said_of(names),
     )
     if isinstance(layout, Treemap):
         return treemap_figure(layout, encoding, theme)
@@ -194,11 +198,25 @@ def faces_of(bench: Workbench, layer: Layer, cells: Sequence[Cell], example: str
     return {channel: address for channel, address in faces.items() if address}
 
 
-def names_of(bench: Workbench, layer: Layer) -> dict[int, str]:
-    """The part that each map of the layer detects, by channel, where parts are known."""
-    names = bench.learning.part_names()
-    start = bench.layers.offsets[layer.index]
-    return {c: names[start + c] for c in range(layer.channels) if names[start + c]} if names is not None else {}
+def names_of(bench: Workbench, layer: Layer, example: str | None) -> LayerNames:
+    """The names of a layer's maps beside an example, as far as they are stored."""
+    return bench.naming.of_layer(layer.index, example)
+
+
+def said_of(names: LayerNames) -> dict[int, str]:
+    """What is said of each map of a layer, by channel; nothing of maps whose names are not known yet."""
+    said = {channel: names.said(channel) for channel in range(len(names.names))}
+    return {channel: words for channel, words in said.items() if words}
+
+
+def parts_of(names: LayerNames) -> dict[int, str]:
+    """The part that each map of a layer detects, with the overlap, by channel, where parts are known."""
+    return {
+        channel: f"{name.name} {name.score:.2f}"
+        for channel, own in enumerate(names.names)
+        for name in own
+        if name.kind is NameKind.PART
+    }
 
 
 def winners_of(bench: Workbench, view: View) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, names_of, pair_of
+from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, names_of, pair_of, said_of
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
@@ -84,8 +84,8 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
     columns = ("map", "sets", *(short_of(key) for key in shown.members), f"{first.short} - {second.short}")
     columns += ("contribution",) if shown.contribution is not None else ()
     columns += ("turns back",) if shown.turning is not None else ()
-    names = names_of(bench, shown.layer)
-    columns += ("part",) if names else ()
+    names = said_of(names_of(bench, shown.layer, view.example))
+    columns += ("name",) if names else ()
     return columns, _rows(bench, shown, names)
 
 
@@ -94,9 +94,9 @@ def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]
     activations = [bench.layers.part(bench.maps.maxima(image), shown.layer.index) for image in shown.members.values()]
     further = [values for values in (shown.contribution, shown.turning) if values is not None]
     columns = [*activations, shown.difference, *further]
-    parts = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
+    named = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
     channels = sorted(sets, key=lambda channel: -shown.order[channel])
-    return [[c, sets[c], *(float(values[c]) for values in columns), *parts(c)] for c in channels]
+    return [[c, sets[c], *(float(values[c]) for values in columns), *named(c)] for c in channels]
 
 
 def order_of(columns: Sequence[str], order: dict[str, Any] | None) -> tuple[str, bool]:
@@ -121,7 +121,7 @@ def order_after(before: dict[str, Any] | None, column: str) -> dict[str, Any]:
     """
     if before and before["column"] == column:
         return {"column": column, "up": not before["up"]}
-    return {"column": column, "up": column in ("map", "sets", "part")}
+    return {"column": column, "up": column in ("map", "sets", "name")}
 
 
 def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:

@@ -8,7 +8,15 @@ from dash import Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
-from aevis_dash.callbacks.layer.contents import Contents, contents, contribution_to, drawing, more_than_all, strongest
+from aevis_dash.callbacks.layer.contents import (
+    Contents,
+    contents,
+    contribution_to,
+    drawing,
+    more_than_all,
+    names_of,
+    strongest,
+)
 from aevis_dash.callbacks.layer.pinned import height_of, pinned_ones, width_of
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
@@ -190,12 +198,14 @@ def traced_winners(
         if traced.is_of_difference:
             nothing = f"No map of {step.source} makes {effect} on the {role} image differ from {foil}."
         return winners(step.source, [], [Sentence(nothing), *how])
+    names = names_of(bench, shown.layer, view.example)
     strong = [
         Winner(
             c,
             float(values[c]),
             pictures.first_crop(bench, FeatureMap(shown.layer.index, c), view.example),
             bool(shown.critical[c]),
+            names.brief(c),
         )
         for c in named
     ]

@@ -64,7 +64,7 @@ def register(app: Dash, bench: Workbench) -> None:
         sent."""
         page = data or {}
         marks = {
-            MAP: mark(data, ready),
+            MAP: mark(data, ready, bool(seen and seen[2])),
             AREA: mark(area, ready, page.get("map") is None),
             FEATURES: mark(data, ready, seen, made),
             TRAIL: mark(steps, ready, flipped),
@@ -138,8 +138,11 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
     if firing is None:
         return ""
     layer, channel = firing.layer, firing.channel
+    names = bench.naming.of_layer(layer.index, firing.found.plan.example.id)
+    name = names.brief(channel) or names.said(channel)
+    named = f" · {name}" if name else ""
     roles = [r.short for r in Role if bench.layers.part(firing.found.path(r).critical, layer.index)[channel]]
-    said = f"map {channel} of {layer.name} · critical to {', '.join(roles) or 'none of the three'}"
+    said = f"map {channel} of {layer.name}{named} · critical to {', '.join(roles) or 'none of the three'}"
     if not is_lost_map(bench, firing.found, layer.index, channel):
         return said
     lost = bench.class_names[firing.found.source.label]

@@ -7,6 +7,7 @@ from dash import Dash, Input, Output, State, no_update
 from aevis_dash import ids
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.view.state import View
+from aevis_dash.core.names import NameKind
 from aevis_dash.domain import AevisError, FeatureMap
 from aevis_dash.layouts.learned import Crop, crops, picture
 from aevis_dash.workbench import Workbench
@@ -35,16 +36,17 @@ def register(app: Dash, bench: Workbench) -> None:
         },
     )
     def look(ticks, before, page):
-        """Say how far the index is. The first look of a page starts the job that completes it, where it is not
-        complete."""
+        """Say how far the index and the names are. The first look of a page starts the job that completes them, where
+        they are not complete."""
         try:
-            seen, complete = _seen(bench), bench.learning.complete
+            seen, complete = _seen(bench), bench.naming.complete
+            known = [seen, complete or bench.learning.complete, complete]
         except AevisError as error:
             return {"text": str(error), "ended": True, "seen": no_update, "wanted": no_update}
         return {
             "text": in_words(seen, bench.learning.total, complete),
             "ended": complete,
-            "seen": no_update if [seen, complete] == before else [seen, complete],
+            "seen": no_update if known == before else known,
             "wanted": no_update if ticks or complete else page,
         }
 
@@ -57,7 +59,7 @@ def shown_features(bench: Workbench, view: View) -> dict[str, Any]:
         return {"patches": crops([], places), "part": "", "picture": none, "no_picture": True}
     return {
         "patches": crops(best_crops(bench, chosen, view.best, view.example), places),
-        "part": _detected(bench, chosen),
+        "part": "; ".join(filter(None, [_detected(bench, chosen), *_named(bench, chosen, view.example)])),
         **_picture(bench, chosen, view.example),
     }
 
@@ -92,7 +94,7 @@ def in_words(seen: int, total: int, complete: bool) -> str:
         return f"looking at the first of {total:,} images …"
     if seen < total:
         return f"learned from {seen:,} of {total:,} images …"
-    return f"learned from {total:,} images" if complete else f"learned from {total:,} images; naming parts …"
+    return f"learned from {total:,} images" if complete else f"learned from {total:,} images; naming maps …"
 
 
 def _chosen(bench: Workbench, view: View) -> FeatureMap | None:
@@ -112,6 +114,12 @@ def _detected(bench: Workbench, chosen: FeatureMap) -> str:
         return ""
     name = names[bench.layers.place(chosen)]
     return f"detects: {name}" if name else "detects no known part"
+
+
+def _named(bench: Workbench, chosen: FeatureMap, example: str | None) -> list[str]:
+    """The names of a map after classes and images, in words."""
+    names = bench.naming.of_layer(chosen.layer, example).names[chosen.channel]
+    return [str(name) for name in names if name.kind is not NameKind.PART]
 
 
 def _best_value(bench: Workbench, chosen: FeatureMap, example: str | None) -> float | None:

@@ -1,0 +1,106 @@
+"""The names of maps on the page: in the hover, the title, the winners' buttons and the table, from the store alone."""
+
+import shutil
+
+import pytest
+
+from aevis_dash.callbacks.layer.contents import contents, contribution_to, drawing, names_of, parts_of, said_of
+from aevis_dash.callbacks.layer.table import table_of
+from aevis_dash.callbacks.layer.treemap import traced_winners
+from aevis_dash.callbacks.neuron.answer import FEATURES, MAP, describe
+from aevis_dash.callbacks.view.datapaths import stored_triplet
+from aevis_dash.callbacks.view.state import View
+from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
+from aevis_dash.core.closing import Closer
+from aevis_dash.core.names import NameKind
+from aevis_dash.figures.theme import LIGHT, plain
+from aevis_dash.layouts.layer import NAME_LENGTH, Winner, winners
+from aevis_dash.workbench import open_workbench
+
+LAYER = "layer4.2.relu"
+
+
+@pytest.fixture(scope="module")
+def root(drawn_world, tmp_path_factory):
+    made = shutil.copytree(drawn_world, tmp_path_factory.mktemp("page") / "world")
+    open_workbench(made).naming.learn()
+    return made
+
+
+@pytest.fixture
+def bench(root, monkeypatch):
+    """The workbench of a page, on which no click may close a map."""
+    monkeypatch.setattr(Closer, "__init__", lambda *_: 1 / 0)
+    return open_workbench(root)
+
+
+@pytest.fixture
+def view(bench):
+    return View(example=bench.workspace.settings.opens_on, layer=LAYER)
+
+
+def told(bench, view):
+    return bench.naming.of_layer(bench.layers.find(view.layer).index, view.example)
+
+
+def test_the_hover_of_a_cell_says_all_names_and_the_cell_itself_the_part(bench, view):
+    found, layer = stored_triplet(bench, view), bench.layers.find(LAYER)
+    shown, names = contents(bench, found, view, layer, None), told(bench, view)
+    figure = drawing(bench, shown, view, LIGHT, (900, 600), None)
+    cells = next(trace for trace in figure["data"] if trace["name"] == "maps")
+    met = set()
+    for (channel,), hover in zip(cells["customdata"], cells["hovertext"], strict=True):
+        assert hover.split("<br>")[1] == plain(names.said(channel))
+        met.add(names.said(channel).split(" ")[0])
+    assert {"speaks", "detects"} & met
+    parts = parts_of(names_of(bench, layer, view.example))
+    every = bench.learning.part_names()[bench.layers.offsets[layer.index] :][: layer.channels]
+    assert parts == {channel: said for channel, said in enumerate(every) if said}
+
+
+def test_the_table_has_a_column_of_names(bench, view):
+    columns, rows = table_of(bench, view)
+    assert columns[-1] == "name"
+    assert [row[-1] for row in rows] == [told(bench, view).said(row[0]) for row in rows]
+
+
+def test_the_title_of_the_station_names_the_map(bench, view):
+    names = told(bench, view)
+    channel = next(c for c, own in enumerate(names.names) if len(own) > 1)
+    title = describe(bench, view.edit(map=channel), LIGHT, frozenset([MAP]))["title"]
+    assert title.startswith(f"map {channel} of {LAYER} · {names.brief(channel)} · critical to ")
+    note = describe(bench, view.edit(map=channel), LIGHT, frozenset([FEATURES]))["part"]
+    assert note.startswith("detects")
+    assert all(str(name) in note for name in names.names[channel] if name.kind is not NameKind.PART)
+
+
+def test_the_buttons_of_the_winners_have_the_first_name(bench, view):
+    found, layer = stored_triplet(bench, view), bench.layers.find(LAYER)
+    at = view.but(map=None, how="quadratic").after(Step(THE_PREDICTION, None, source=LAYER))
+    traced = contribution_to(bench, found, at.traced, at.way)
+    shown = contents(bench, found, at, layer, traced)
+    _, *buttons = traced_winners(bench, found, at, traced, shown, False)
+    names = told(bench, view)
+    assert len(buttons) == 5
+    for button in buttons:
+        channel = int(button.children[1].children.split("map ")[1].split(":")[0])
+        assert button.title == names.brief(channel)
+        assert button.title[:20] in button.children[1].children
+
+
+def test_a_long_name_is_cut_in_the_button_and_whole_in_its_title():
+    name = "speaks for " + "x" * 80
+    _, button = winners("relu", [Winner(3, 0.5, "", True, name)], [])
+    assert button.title == name
+    assert len(button.children[1].children) < NAME_LENGTH + 20
+    _, bare = winners("relu", [Winner(3, 0.5, "", True)], [])
+    assert bare.children[1].children == "★ map 3: 50%"
+
+
+def test_before_there_are_names_nothing_is_said(world):
+    bench = open_workbench(world)
+    view = View(example=bench.workspace.settings.opens_on, layer=LAYER)
+    assert said_of(names_of(bench, bench.layers.find(LAYER), view.example)) == {}
+    assert "name" not in table_of(bench, view)[0]
+    title = describe(bench, view.edit(map=3), LIGHT, frozenset([MAP]))["title"]
+    assert title.startswith(f"map 3 of {LAYER} · critical to ")
