@@ -108,8 +108,9 @@
       return;
     }
     event.preventDefault();
-    const found = cells(gd), known = found.has(view.map);
-    const next = known ? beside(found, view.map, WAYS[event.key]) : { channel: found.keys().next().value };
+    const found = cells(gd);
+    const first = { channel: found.keys().next().value };
+    const next = found.has(view.map) ? beside(found, view.map, WAYS[event.key]) : first;
     if (next && next.channel !== undefined) {
       const { edit, show } = window.dash_clientside.controls;
       show(edit(view, { map: next.channel }));

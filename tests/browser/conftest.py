@@ -15,6 +15,9 @@ from conftest import once_per_run
 from dash.testing.browser import Browser
 from selenium.webdriver.chrome.options import Options
 
+from aevis_dash import learning, naming
+from aevis_dash.learning import DISSECTED
+from aevis_dash.naming import FEW
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 
@@ -82,7 +85,8 @@ def dash_br(chromium: Browser) -> Browser:
 
 @pytest.fixture(scope="session")
 def browsed_world(drawn_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small drawn world with attacks of three strengths, so that its scores spread; to be copied."""
+    """The small drawn world with attacks of three strengths, so that its scores spread, and with all that is
+    learned from it; to be copied."""
 
     def make(root: Path) -> None:
         shutil.copytree(drawn_world, root)
@@ -91,6 +95,10 @@ def browsed_world(drawn_world: Path, tmp_path_factory: pytest.TempPathFactory) -
             parameters = replace(bench.workspace.settings.attack, epsilon=epsilon)
             bench.attacks.attack(bench.workspace.images[:30], parameters=parameters)
         bench.judging.judged_examples()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(learning, "DISSECTED", DISSECTED)
+            patch.setattr(naming, "FEW", FEW)
+            bench.naming.learn()  # else every server would, beside its tests
 
     return once_per_run(tmp_path_factory, "browsed-world", make)
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from browser.walking import WHERE_BAR, Walker
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from walking import WHERE_BAR, Walker
+
+pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 RUN = """

@@ -40,9 +40,7 @@ def test_the_end_of_an_extraction_asks_each_station_once(walker):
     opened = walker.text("triplet")
     walker.click_any("#gallery .card-button:not(.chosen):not(.failed)", 1)
     walker.until(lambda: walker.text("triplet") != opened, "another example is shown")
-    walker.until(
-        lambda: walker.text("triplet").count("maps are critical") == 3, "its datapaths were extracted by a job"
-    )
+    walker.until(lambda: walker.text("triplet").count("maps alone give") == 3, "its datapaths were extracted by a job")
     walker.drawn("activations")
     walker.until(lambda: "layer=" in walker.driver.current_url, "it has a layer")
     walker.idle("all is drawn", after=1000)

@@ -1,4 +1,4 @@
-"""Five walks through the three stations, on the drawn world and on photographs that a ResNet-18 was attacked with."""
+"""Six walks through the three stations, on the drawn world and on photographs that a ResNet-18 was attacked with."""
 
 import csv
 from pathlib import Path
@@ -50,6 +50,32 @@ def test_from_the_river_to_a_neuron_and_back_by_the_link(walker):
     walker.driver.get(address)
     assert walker.says("area-text", "rows 0 to 0") == area
     assert f"map {channel} of {name}" in walker.text("neuron-title")
+    assert walker.complaints() == []
+
+
+EVIDENCE = "return Array.from(document.querySelectorAll('#story .evidence')).map((one) => JSON.parse(one.id).index)"
+
+
+def test_both_questions_are_answered_with_their_evidence(walker):
+    """Each has its map and its sentences; a sentence leads to what it speaks of; the link keeps the question."""
+    walker.says("story", " that keep ")
+    lost, shown = walker.text("story"), walker.text("neuron-title")
+    walker.click_any("#question .form-check:nth-child(2) input")
+    walker.says("story", "critical on adv and not on src")
+    walker.until(lambda: "question=became" in walker.driver.current_url, "the question in the address")
+    assert walker.text("story") != lost
+    told = [place.partition(":")[2].rpartition(":") for place in walker.driver.execute_script(EVIDENCE)]
+    number, (layer, _, channel) = next((i, place) for i, place in enumerate(told) if place[2])
+    walker.until(lambda: walker.text("neuron-title") != shown, "the map of that question")
+    _, elsewhere = another_layer(walker)
+    walker.choose("find-layer", elsewhere)
+    walker.says("layer-title", elsewhere)
+    walker.click_any("#story .evidence", number)
+    walker.says("neuron-title", f"map {channel} of {layer}")
+    walker.driver.get(walker.driver.current_url)
+    walker.says("story", "critical on adv and not on src")
+    walker.click_any("#question .form-check:nth-child(1) input")
+    walker.until(lambda: walker.text("story") == lost, "the first question again")
     assert walker.complaints() == []
 
 

@@ -224,7 +224,10 @@ def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
 
     walker.driver.find_element("css selector", "#look input:checked").send_keys(Keys.ARROW_RIGHT)
     walker.until(lambda: "look=over" in walker.driver.current_url, "over the image, by an arrow key")
-    pictures = "return document.querySelectorAll(`#${arguments[0]} .imagelayer image:not([href^='data:'])`).length"
+    pictures = """
+    const all = Array.from(document.querySelectorAll(`#${arguments[0]} .imagelayer image`));
+    return all.filter((one) => !one.getAttribute("xlink:href").startsWith("data:image/svg")).length; // the colour bar
+    """
     walker.until(lambda: walker.driver.execute_script(pictures, "activations") == 3, "the images below the maps")
     walker.driver.find_element("id", "enlarge").send_keys(Keys.ENTER)
     walker.says("large-title", "map 0 of layer3.2.relu")

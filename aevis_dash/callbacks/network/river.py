@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -224,9 +224,9 @@ def picture_of(bench: Workbench, found: Triplet, view: View, colours: Theme, com
         drawn, faithful = _strands(bench, found, view, seen, names)
         note = [faithful]
         figure = river_figure(ground, drawn, colours)
-    figure.update_layout(
-        meta={**figure.layout.meta, **{name: getattr(view, name) for name in OF}}
-    )  # clicks are taken only on the figure of this river
+    meta = cast(dict[str, Any], figure.layout["meta"])
+    of = {name: getattr(view, name) for name in OF}
+    figure.update_layout(meta=meta | of)  # clicks are taken only on the figure of this river
     said = distances_apart(seen)
     if both:
         said = missing_nulls(found, coming) if found.pending else _course(bench, found, view, marks, layers)

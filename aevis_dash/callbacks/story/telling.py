@@ -84,7 +84,8 @@ def why_lost(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
     turning = bench.flips.stored_turning(found.plan.example.id)
     if turning is not None:
         best = lost_map(bench, found, index, bench.layers.part(turning.effects, index))
-        yield words.turning_back(layer, best, turning, bench.layers.offsets[index] + (best or 0), lost)
+        name = "" if best is None else _name(bench, found, index, best)
+        yield words.turning_back(layer, best, turning, bench.layers.offsets[index] + (best or 0), lost, name)
     yield from _tested(bench, found, view, index, lost)
 
 
@@ -101,12 +102,17 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     place = bench.layers.offsets[index] + best
     was, is_ = (float(bench.maps.maxima(found.image(role))[place]) for role in (Role.SOURCE, Role.ADVERSARIAL))
     if is_ > was:
-        yield words.raised(layer, best, was, is_)
+        yield words.raised(layer, best, was, is_, _name(bench, found, index, best))
     known = np.flatnonzero(np.isfinite(distance.share))
     if known.size:
         ends = ends_by_measure(bench, found, int(known[-1]))
         if disagree(ends):
             yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
+
+
+def _name(bench: Workbench, found: Triplet, index: int, channel: int) -> str:
+    """The first clear name of a map beside the example, as far as it is stored; "" for none."""
+    return bench.naming.of_layer(index, found.plan.example.id).brief(channel)
 
 
 def _tested(bench: Workbench, found: Triplet, view: View, index: int, lost: str) -> Iterator[Telling]:

@@ -107,7 +107,7 @@ def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndar
     return Telling(Sentence(said, exact), layer)
 
 
-def turning_back(layer: str, channel: int | None, found: Turning, place: int, lost: str) -> Telling:
+def turning_back(layer: str, channel: int | None, found: Turning, place: int, lost: str, name: str = "") -> Telling:
     """What the map that tells most about the lost class is estimated to turn back.
 
     Args:
@@ -116,6 +116,7 @@ def turning_back(layer: str, channel: int | None, found: Turning, place: int, lo
         found: the turning effects.
         place: the place of the map among all maps of the network.
         lost: the name of src's class.
+        name: the name of the map; "" for none.
     """
     if channel is None:
         return Telling(
@@ -123,14 +124,19 @@ def turning_back(layer: str, channel: int | None, found: Turning, place: int, lo
         )
     exact = f"It is estimated to raise the margin by {found.effects[place]:.2f} of {found.change:.2f} logits."
     share = found.shares[place]
-    said = f"Map {channel} alone, put from src into adv, is estimated to turn {share:.0%} of the margin back."
+    which = f"Map {channel}{_named(name)} alone"
+    said = f"{which}, put from src into adv, is estimated to turn {share:.0%} of the margin back."
     return Telling(Sentence(said, exact), layer, channel)
 
 
-def raised(layer: str, channel: int, before: float, now: float) -> Telling:
-    """Which map critical to adv the attack raised most, from its activation before to that now."""
-    said = f"Of its critical maps, map {channel} is raised most, from {before:.2g} to {now:.2g}."
+def raised(layer: str, channel: int, before: float, now: float, name: str = "") -> Telling:
+    """Which map critical to adv, of that name, the attack raised most, from its activation before to that now."""
+    said = f"Of its critical maps, map {channel}{_named(name)} is raised most, from {before:.2g} to {now:.2g}."
     return Telling(Sentence(said), layer, channel)
+
+
+def _named(name: str) -> str:
+    return f" ({name})" if name else ""
 
 
 def tested(layer: str, found: Verification, verdict: str, lost: str) -> Telling:
