@@ -75,6 +75,19 @@
     }
   });
 
+  // What is folded away behind a word closes at a click elsewhere, and by Escape. The lists of its dropdowns, which
+  // stand at the end of the page, belong to it.
+  const folded = () => Array.from(document.querySelectorAll(".how[open]"));
+  document.addEventListener("pointerdown", ({ target }) => {
+    const list = target instanceof Element && target.closest("[data-radix-popper-content-wrapper]");
+    folded().forEach((one) => list || one.contains(/** @type {Node} */ (target)) || one.removeAttribute("open"));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !document.querySelector(".dash-dropdown-content")) {
+      folded().forEach((one) => one.removeAttribute("open"));
+    }
+  });
+
   // In a narrow window the evidence stands in the place of the network and the layer; the graphs then learn their size.
   const resized = () => window.dispatchEvent(new Event("resize"));
   document.addEventListener("click", (event) => {
@@ -170,7 +183,7 @@
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
     height = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--layer-height"), 10) || height;
-    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, 610) : room; // wider maps would be too high
+    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, 570) : room; // wider maps would be too high
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 

@@ -38,8 +38,6 @@ def learned_block() -> html.Div:
             html.Div(
                 [
                     html.H3("what it has learned"),
-                    html.Span(id=ids.LEARNED_NOTE, className="detected"),
-                    html.Span(id=ids.LEARN_TEXT, className="quiet", role="status"),
                     radio(ids.BEST, "by what the patches are best", _BY, "activation", "two-way"),
                 ],
                 className="learned-head",
@@ -60,6 +58,13 @@ def learned_block() -> html.Div:
                     ),
                 ],
                 className="patches",
+            ),
+            html.Div(
+                [
+                    html.Span(id=ids.LEARNED_NOTE, className="detected"),
+                    html.Span(id=ids.LEARN_TEXT, className="quiet", role="status"),
+                ],
+                className="learned-words",
             ),
         ],
         className="learned-block",

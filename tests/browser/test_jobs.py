@@ -19,7 +19,6 @@ pytestmark = pytest.mark.browser
 
 CHOOSE = "dash_clientside.set_props('chosen-example', {data: {example: arguments[0], at: Date.now()}})"
 OPEN = "return document.querySelector('#jobs > details').open"
-COMPARE = "document.getElementById('compare-pairs').click()"
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,15 @@ class Busy:
         """Choose an example, as a click on its card does."""
         self.walker.driver.execute_script(CHOOSE, name)
         self.walker.until(lambda: f"example={name}" in self.walker.driver.current_url, f"{name} is chosen")
+
+    def compare(self) -> None:
+        """Let all pairs be compared, from their dialog."""
+        self.walker.press("divergences-switch")
+        self.walker.press("compare-pairs")
+        self.walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+        self.walker.until(
+            lambda: not self.walker.driver.find_elements("css selector", ".modal"), "the dialog is closed"
+        )
 
     def chip_says(self, pattern: str) -> str:
         """Wait until the chip's text fits a pattern; the text."""
@@ -97,7 +105,7 @@ def test_the_chip_says_what_runs_and_opens_the_list(busy):
     walker.until(lambda: walker.text("jobs") == "", "no job, no chip")
     assert not walker.driver.execute_script(OPEN)
     busy.lock.acquire()
-    walker.driver.execute_script(COMPARE)
+    busy.compare()
     walker.job_says("comparison", jobs.WAITS)
     assert "The extraction was cancelled. What was finished is kept." in walker.text("jobs")
     walker.press("extraction-go-on")
@@ -121,7 +129,7 @@ def test_an_extraction_that_was_left_gives_way_and_goes_on_by_itself(busy):
     busy.choose(first)
     walker.job_says("extraction", jobs.WAITS)
     busy.choose(busy.bench.workspace.settings.opens_on)
-    walker.driver.execute_script(COMPARE)
+    busy.compare()
     walker.job_says("extraction", jobs.PAUSES)
     walker.job_says("comparison", jobs.WAITS)
     busy.chip_says(rf"2 jobs · {busy.classes(first)}")

@@ -214,7 +214,11 @@ def test_an_answer_that_comes_late_undoes_no_click(walker):
 def test_the_newer_of_two_choices_stays(walker):
     """A choice and a click on a map right after it; a key that is on its way while another layer is clicked."""
     channel = slowed(walker)
-    walker.driver.find_element("id", "layer-faces").click()
+    walker.press("layer-faces")
+    walker.driver.find_element("css selector", ".layer h2").click()
+    walker.until(
+        lambda: not walker.driver.find_element("id", "layer-faces").is_displayed(), "a click elsewhere closes it"
+    )
     walker.click_bar("treemap", "maps", channel)
     address(walker, f"map={channel}")
     address(walker, "faces=off")

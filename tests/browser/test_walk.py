@@ -629,8 +629,8 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
     assert walker.driver.execute_script(WIDER) == [], "no column scrolls sideways"
 
     walker.press("tour-button")
-    walker.says("tour", "Choose an example")
-    for title in ("part and meet", "differ", "evidence", "to the test"):
+    walker.says("tour", "Read the story")
+    for title in ("Choose an example", "part and meet", "differ", "evidence", "to the test"):
         walker.click_any("[data-tour=next]")
         walker.says("tour", title)
     walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)

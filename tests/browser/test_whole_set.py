@@ -144,6 +144,7 @@ def test_a_map_lists_the_examples_in_which_it_recurs(walker, bench):
 
 
 def test_the_dialog_is_reached_and_left_by_keys(walker):
+    walker.unfold("divergences-switch")
     walker.driver.execute_script("document.getElementById('divergences-switch').focus()")
     ActionChains(walker.driver).send_keys(Keys.ENTER).perform()
     walker.still("confusions")

@@ -81,7 +81,7 @@ def test_the_lost_class_is_told_with_the_map_that_turns_most_and_with_its_test(b
     turned = answer[2]
     assert (turned.layer, turned.map) == (view.layer, view.map)
     name = bench.naming.of_layer(index, found.plan.example.id).brief(view.map)
-    assert turned.told.text.startswith(f"Map {view.map}{f' ({name})' if name else ''} alone, put from src")
+    assert turned.told.text.startswith(f"Map {view.map}{f', which {name},' if name else ''} alone, put from src")
     assert f"turn {share:.0%} of the margin back" in turned.told.text
     result = bench.flips.verify(found.plan.example.id, Intervention(index))
     last = list(why_lost(bench, found, view))[-1]
@@ -99,7 +99,7 @@ def test_a_layer_without_a_lost_map_says_so():
     assert words.turning_back("relu", None, turning, 0, "panda").told.text.startswith("No single map that keeps panda")
     assert "turn 25% of the margin back" in words.turning_back("relu", 7, turning, 1, "panda").told.text
     named = words.turning_back("relu", 7, turning, 1, "panda", "speaks for panda (0.98)").told.text
-    assert named.startswith("Map 7 (speaks for panda (0.98)) alone")
+    assert named.startswith("Map 7, which speaks for panda (0.98), alone")
 
 
 def test_the_new_class_is_told_with_the_map_that_was_raised_most(bench, found, view):

@@ -136,7 +136,7 @@ def raised(layer: str, channel: int, before: float, now: float, name: str = "") 
 
 
 def _named(name: str) -> str:
-    return f" ({name})" if name else ""
+    return f", which {name}," if name else ""
 
 
 def tested(layer: str, found: Verification, verdict: str, lost: str) -> Telling:
