@@ -23,7 +23,7 @@
       return;
     }
     const [station, inner] = steps()[step].dataset.place.split(" ");
-    const panel = document.querySelector(".panel." + station);
+    const panel = document.querySelector("section." + station);
     const target = (inner && panel.querySelector(inner)) || panel;
     target.classList.add("toured");
     panel.scrollTop = 0;

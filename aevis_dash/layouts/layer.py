@@ -224,10 +224,10 @@ def winners(layer: str, found: Sequence[Winner], told: Sequence[Sentence]) -> li
 
 def _winner(layer: str, found: Winner) -> html.Button:
     place = "" if found.critical else " · in no datapath"
-    named = f" · {shorten(found.name, NAME_LENGTH)}" if found.name else ""
-    words = f"★ {found.channel}: {part_of_all(found.value)}{place}{named}"
+    words = [html.Span(f"★ {found.channel}: {part_of_all(found.value)}{place}")]
+    words += [html.Span(shorten(found.name, NAME_LENGTH), className="quiet")] if found.name else []
     return html.Button(
-        [html.Img(src=found.crop, alt=""), html.Span(words)],
+        [html.Img(src=found.crop, alt=""), html.Span(words, className="winner-words")],
         id=ids.winner(layer, found.channel),
         className="winner",
         title=f"map {found.channel} {found.name}".strip(),

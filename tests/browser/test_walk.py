@@ -226,7 +226,8 @@ def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
     walker.until(lambda: "look=over" in walker.driver.current_url, "over the image, by an arrow key")
     pictures = """
     const all = Array.from(document.querySelectorAll(`#${arguments[0]} .imagelayer image`));
-    return all.filter((one) => !one.getAttribute("xlink:href").startsWith("data:image/svg")).length; // the colour bar
+    const addresses = all.map((one) => one.href.baseVal).filter(Boolean);
+    return addresses.filter((address) => !address.startsWith("data:image/svg")).length; // without the colour bar
     """
     walker.until(lambda: walker.driver.execute_script(pictures, "activations") == 3, "the images below the maps")
     walker.driver.find_element("id", "enlarge").send_keys(Keys.ENTER)
