@@ -60,7 +60,7 @@ def test_both_questions_are_answered_with_their_evidence(walker):
     """Each has its map and its sentences; a sentence leads to what it speaks of; the link keeps the question."""
     walker.says("story", " that keep ")
     lost, shown = walker.text("story"), walker.text("neuron-title")
-    walker.click_any("#question .form-check:nth-child(2) input")
+    walker.click_any("#question .form-check:nth-child(2) label")
     walker.says("story", "critical on adv and not on src")
     walker.until(lambda: "question=became" in walker.driver.current_url, "the question in the address")
     assert walker.text("story") != lost
@@ -74,7 +74,7 @@ def test_both_questions_are_answered_with_their_evidence(walker):
     walker.says("neuron-title", f"map {channel} of {layer}")
     walker.driver.get(walker.driver.current_url)
     walker.says("story", "critical on adv and not on src")
-    walker.click_any("#question .form-check:nth-child(1) input")
+    walker.click_any("#question .form-check:nth-child(1) label")
     walker.until(lambda: walker.text("story") == lost, "the first question again")
     assert walker.complaints() == []
 
