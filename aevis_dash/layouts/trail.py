@@ -39,13 +39,14 @@ class Turn:
 class TrailStop:
     """One effect on the way: the number of the step that traced it, None for where the user is now; the effect in
     words, and what was found; pictures by their addresses, with words; and what flipping it back does, None where that
-    was not tested."""
+    was not tested. `linked` says whether it is traced from the effect before it."""
 
     number: int | None
     words: str
     said: str = ""
     pictures: Sequence[tuple[str, str]] = ()
     turn: Turn | None = None
+    linked: bool = True
 
 
 def trail_bar() -> html.Nav:
@@ -82,7 +83,7 @@ def trail(stops: Sequence[TrailStop], of: int) -> list:
     """
     parts: list = []
     for stop in stops:
-        parts += [html.Span("←", className="quiet")] if parts else []
+        parts += [html.Span("←" if stop.linked else "·", className="quiet")] if parts else []
         parts.append(_stop(stop, of))
     return parts
 

@@ -108,7 +108,9 @@ def test_the_story_traces_to_winners(walker):
     walker.choose("how", "exact (slow)")
     walker.says("winners", "Found by exchanging each map alone")
     walker.press("trace-prediction")
-    walker.says("winners", "make most of how the margin of 'monkey' over 'panda' on the adversarial image differs")
+    walker.says(
+        "winners", "contribute most to how the margin of 'monkey' over 'panda' on the adversarial image differs"
+    )
     assert walker.complaints() == []
 
 
@@ -298,7 +300,9 @@ def test_a_trail_is_suggested(walker):
     assert any(words in said for words in ("other maps", "turns it, "))
     walker.click_any(".node .step")
     walker.says("layer-title", "layer4.2.relu_1 ")
-    walker.says("winners", "make most of how the margin of 'monkey' over 'panda' on the adversarial image differs")
+    walker.says(
+        "winners", "contribute most to how the margin of 'monkey' over 'panda' on the adversarial image differs"
+    )
     walker.driver.execute_script("document.querySelector('.node > button:last-child').click()")
     walker.until(lambda: not walker.driver.find_elements("css selector", ".node"), "the branch is gone")
     assert walker.complaints() == []

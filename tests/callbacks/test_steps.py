@@ -164,7 +164,9 @@ def test_the_way_is_told_in_pictures_with_what_was_tested(filling_world):
     assert all(f"?most={most:.4g}&" in address for address in lit), "one scale for the three"
     tested = bench.flips.verify(example, intervention_of(bench.layers, TREE[3]))
     (*_, here) = stops(bench, view)
-    assert here.turn == turn_of(tested)
+    assert (here.turn, here.linked) == (turn_of(tested), True)
+    (*_, elsewhere) = stops(bench, view.but(layer="layer2.0.relu"))
+    assert (elsewhere.linked, elsewhere.pictures) == (False, ()), "no step leads there"
 
 
 def test_how_far_a_map_turns_the_margin_is_told_beside_the_best_other_map():

@@ -1,6 +1,7 @@
 """The story says what was measured to the question that is asked, and leads to its evidence."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from aevis_dash.callbacks.trail.flips import verdict
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import lost_map, most_raised, parting_layer, settle, telling_maps
 from aevis_dash.callbacks.view.state import ASKED, BECAME, LOST, View
+from aevis_dash.core.names import MapName, NameKind
 from aevis_dash.domain import DatapathDistance, Intervention, Pattern, Role, Stretch, Turning
 from aevis_dash.geometry.river import NULL_QUANTILES
+from aevis_dash.naming import LayerNames
 from aevis_dash.workbench import open_workbench
 
 
@@ -66,10 +69,10 @@ def test_leaving_names_the_first_layer_of_the_diverging_stretch_or_none(bench):
 def test_the_maps_that_were_lost_and_gained_are_counted(bench):
     before, now, target = (np.array(bits, bool) for bits in ([1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]))
     assert words.lost_maps("relu", before, now, "panda").told.text == (
-        "2 of the 3 maps of relu that keep panda on src are not critical on adv."
+        "2 of the 3 maps of relu that keep panda on src are not critical on adv (about 1 by chance)."
     )
     assert words.gained_maps("relu", now, target, before, "monkey").told.text == (
-        "2 maps of relu are critical on adv and not on src; 1 of them keep monkey on tar too."
+        "2 maps of relu are critical on adv and not on src; 1 of them keep monkey on tar too (about 1 by chance)."
     )
 
 
@@ -80,13 +83,56 @@ def test_the_lost_class_is_told_with_the_map_that_turns_most_and_with_its_test(b
     share = turning.shares[bench.layers.offsets[index] + view.map]
     turned = answer[2]
     assert (turned.layer, turned.map) == (view.layer, view.map)
-    name = bench.naming.of_layer(index, found.plan.example.id).brief(view.map)
-    assert turned.told.text.startswith(f"Map {view.map}{f', which {name},' if name else ''} alone, put from src")
+    assert re.match(f"Map {view.map}(, which .*,)? alone, put from src", turned.told.text)
+    most = int(np.argmax(bench.layers.part(turning.effects, index)))
+    assert (most == view.map) != any(telling.told.text.startswith("Of all its maps, ") for telling in answer)
     assert f"turn {share:.0%} of the margin back" in turned.told.text
     result = bench.flips.verify(found.plan.example.id, Intervention(index))
     last = list(why_lost(bench, found, view))[-1]
     assert last.told.text == f"Flip-back at {view.layer}: {verdict(result)}."
     assert last.map == int(result.maps[0])
+
+
+def test_another_map_that_turns_more_back_is_told_too(bench, found, view, monkeypatch):
+    """The lost map fires less on adv; one that adv raised may do more."""
+    index = parting_layer(bench, found)
+    turning = bench.flips.stored_turning(found.plan.example.id)
+    higher = bench.maps.difference(found, index, Role.ADVERSARIAL, Role.SOURCE)
+    best = int(higher.argmax())
+    effects = turning.effects.copy()
+    bench.layers.part(effects, index)[best] = effects.max() + 1
+    more = dataclasses.replace(turning, effects=effects)
+    monkeypatch.setattr(bench.flips, "stored_turning", lambda *_: more)
+    (said,) = [t for t in why_lost(bench, found, view) if t.told.text.startswith("Of all its maps, map")]
+    share = (effects.max()) / turning.change
+    assert said.map == best
+    assert said.told.text.endswith(f" turns most back: {share:.0%}; adv raised it.")
+
+
+def test_what_speaks_for_another_class_is_no_name_in_the_story(bench, found, view, monkeypatch):
+    names = [MapName(NameKind.FOR, "bicycle", 1.0), MapName(NameKind.IMAGES, "monkey", 0.8)]
+    width = bench.layers.find(view.layer).channels
+    monkeypatch.setattr(bench.naming, "of_layer", lambda *_: LayerNames((tuple(names),) * width, True))
+    texts = [telling.told.text for telling in why_became(bench, found, view.asking(BECAME))]
+    assert any(f", which {names[1]}, is raised most" in text for text in texts)
+    names.insert(0, MapName(NameKind.FOR, bench.class_names[found.adversarial.label], 0.9))
+    monkeypatch.setattr(bench.naming, "of_layer", lambda *_: LayerNames((tuple(names),) * width, True))
+    texts = [telling.told.text for telling in why_became(bench, found, view.asking(BECAME))]
+    assert any(f", which {names[0]}, is raised most" in text for text in texts)
+
+
+def test_a_solver_that_did_not_settle_is_said_first(bench, found, view, monkeypatch):
+    bad = dataclasses.replace(found, source=dataclasses.replace(found.source, slack=1e9))
+    monkeypatch.setattr("aevis_dash.callbacks.story.telling.stored_triplet", lambda *_: bad)
+    first = told(bench, view)["told"][0]
+    assert "the solver of 1 of the 3 datapaths did not settle" in str(first)
+    monkeypatch.setattr("aevis_dash.callbacks.story.telling.stored_triplet", lambda *_: found)
+    assert "the solver" not in str(told(bench, view)["told"])
+
+
+def test_datapaths_that_are_coming_are_not_said_to_be_none(bench):
+    said = words.joining(bench.layers, distance(0.9, 0), "panda", "monkey", 20).told.text
+    assert said.endswith("the datapaths of 20 random images of other classes, which tell chance, are not there yet.")
 
 
 def test_what_was_not_tested_is_said_so(bench, found, view, monkeypatch):

@@ -172,7 +172,9 @@ def test_what_makes_the_difference_is_told_with_the_other_image(bench, view):
         ("target", adv, src, "source"),
     ):
         sentence, named = told(role, traced)
-        assert sentence.startswith(f"These maps of {name} make most of how the margin of {own!r} over {rival!r} on ")
+        assert sentence.startswith(
+            f"Of the maps of {name} these contribute most to how the margin of {own!r} over {rival!r} on "
+        )
         assert f" on the {role} image differs from the {other} image" in sentence
         assert named
     nothing = told("adversarial", replace(traced, values=traced.values * 0))[0]

@@ -212,7 +212,10 @@ def traced_winners(
     more = more_than_all(values[named])
     words = f"These maps of {step.source} contribute most to {effect} on the {role} image{more}."
     if traced.is_of_difference:
-        words = f"These maps of {step.source} make most of how {effect} on the {role} image differs from {foil}{more}."
+        words = (
+            f"Of the maps of {step.source} these contribute most to how {effect} on the {role} image differs from "
+            f"{foil}{more}."
+        )
     return winners(step.source, strong, [Sentence(words), *how])
 
 

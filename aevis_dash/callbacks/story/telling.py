@@ -14,6 +14,7 @@ from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import at_layer, lost_map, parting_layer, telling_maps
 from aevis_dash.callbacks.view.state import BECAME, LOST, View, changes
+from aevis_dash.core.names import NameKind
 from aevis_dash.domain import AevisError, Intervention, Role
 from aevis_dash.geometry.river import stretches
 from aevis_dash.layouts.story import QUESTIONS, Telling, questions, story
@@ -60,7 +61,7 @@ def told(bench: Workbench, view: View) -> dict[str, Any]:
         return {"told": [], "questions": _questions(bench, view)}
     lost, became = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.ADVERSARIAL))
     answer = why_lost(bench, found, view) if view.question == LOST else why_became(bench, found, view)
-    return {"told": story(list(answer)), "questions": questions(lost, became)}
+    return {"told": story([*_doubt(found), *answer]), "questions": questions(lost, became)}
 
 
 def _questions(bench: Workbench, view: View) -> list[dict[str, str]]:
@@ -76,16 +77,21 @@ def why_lost(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
     """What the results say to why src's class was lost, at the layer where src and adv lie farthest apart."""
     lost = bench.class_names[found.source.label]
     distance = bench.datapaths.distances(found, view.distance)
-    yield words.leaving(bench.layers, stretches(distance), distance, lost)
+    yield words.leaving(bench.layers, stretches(distance), distance, lost, found.pending)
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
     before, now = (bench.layers.part(found.path(r).critical, index) for r in (Role.SOURCE, Role.ADVERSARIAL))
     yield words.lost_maps(layer, before, now, lost)
     turning = bench.flips.stored_turning(found.plan.example.id)
     if turning is not None:
-        best = lost_map(bench, found, index, bench.layers.part(turning.effects, index))
-        name = "" if best is None else _name(bench, found, index, best)
-        yield words.turning_back(layer, best, turning, bench.layers.offsets[index] + (best or 0), lost, name)
+        effects, offset = bench.layers.part(turning.effects, index), bench.layers.offsets[index]
+        best, most = lost_map(bench, found, index, effects), int(np.argmax(effects))
+        name = "" if best is None else _name(bench, found, index, best, lost)
+        yield words.turning_back(layer, best, turning, offset + (best or 0), lost, name)
+        if most != best and effects[most] > 0:
+            higher = bench.maps.difference(found, index, Role.ADVERSARIAL, Role.SOURCE)[most] > 0
+            named = _name(bench, found, index, most, lost)
+            yield words.turns_most(layer, most, float(turning.shares[offset + most]), bool(higher), named)
     yield from _tested(bench, found, view, index, lost)
 
 
@@ -93,7 +99,7 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     """What the results say to why adv became tar's class, at the layer where src and adv lie farthest apart."""
     lost, became = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.TARGET))
     distance = bench.datapaths.distances(found, view.distance)
-    yield words.joining(bench.layers, distance, lost, became)
+    yield words.joining(bench.layers, distance, lost, became, found.pending)
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
     before, now, target = (bench.layers.part(found.path(role).critical, index) for role in Role)
@@ -102,7 +108,7 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     place = bench.layers.offsets[index] + best
     was, is_ = (float(bench.maps.maxima(found.image(role))[place]) for role in (Role.SOURCE, Role.ADVERSARIAL))
     if is_ > was:
-        yield words.raised(layer, best, was, is_, _name(bench, found, index, best))
+        yield words.raised(layer, best, was, is_, _name(bench, found, index, best, became))
     known = np.flatnonzero(np.isfinite(distance.share))
     if known.size:
         ends = ends_by_measure(bench, found, int(known[-1]))
@@ -110,9 +116,24 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
             yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
 
 
-def _name(bench: Workbench, found: Triplet, index: int, channel: int) -> str:
-    """The first clear name of a map beside the example, as far as it is stored; "" for none."""
-    return bench.naming.of_layer(index, found.plan.example.id).brief(channel)
+def _name(bench: Workbench, found: Triplet, index: int, channel: int, label: str) -> str:
+    """The name of a map beside the example that tells most about a class, as far as it is stored; "" for none.
+
+    That it speaks for the class itself comes first, then what it sees. That it speaks for another class stands in its
+    title, and would only lead astray here.
+    """
+    names = bench.naming.of_layer(index, found.plan.example.id).names[channel]
+    asked = [name for name in names if name.kind is NameKind.FOR and name.name == label]
+    seen = [name for name in names if name.kind in (NameKind.IMAGES, NameKind.PART)]
+    return next(map(str, asked + seen), "")
+
+
+def _doubt(found: Triplet) -> Iterator[Telling]:
+    """A sentence where the solver of some of the triplet's datapaths did not settle."""
+    paths = [found.path(role) for role in Role]
+    count = sum(path.unsolved for path in paths)
+    if count:
+        yield words.unsolved(count, len(paths))
 
 
 def _tested(bench: Workbench, found: Triplet, view: View, index: int, lost: str) -> Iterator[Telling]:

@@ -14,7 +14,9 @@ from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.layouts.story import Telling
 
 
-def leaving(graph: LayerGraph, marks: Sequence[Stretch], distance: DatapathDistance, lost: str) -> Telling:
+def leaving(
+    graph: LayerGraph, marks: Sequence[Stretch], distance: DatapathDistance, lost: str, pending: int = 0
+) -> Telling:
     """From which layer on adv leaves src.
 
     Args:
@@ -22,8 +24,9 @@ def leaving(graph: LayerGraph, marks: Sequence[Stretch], distance: DatapathDista
         marks: the stretches of layers that show a pattern.
         distance: the distances of the triplet at every layer.
         lost: the name of src's class.
+        pending: the number of null targets without a datapath.
     """
-    unknown = not_marked(distance)
+    unknown = not_marked(distance, pending)
     if unknown:
         return Telling(Sentence(f"Where adv leaves {lost} is not marked: {unknown}."))
     first = next((s for s in marks if s.pattern is Pattern.DIVERGING), None)
@@ -38,7 +41,7 @@ def leaving(graph: LayerGraph, marks: Sequence[Stretch], distance: DatapathDista
     return Telling(Sentence(f"adv leaves {lost} from {name} on.", exact), name)
 
 
-def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: str) -> Telling:
+def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: str, pending: int = 0) -> Telling:
     """How far from src to tar adv ends, beside chance.
 
     Args:
@@ -46,8 +49,9 @@ def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: st
         distance: the distances of the triplet at every layer.
         lost: the name of src's class.
         became: the name of tar's class.
+        pending: the number of null targets without a datapath.
     """
-    unknown = not_marked(distance)
+    unknown = not_marked(distance, pending)
     if unknown:
         return Telling(Sentence(f"Whether adv joins {became} cannot be told: {unknown}."))
     last, share, low, high = end_beside_chance(distance)
@@ -60,18 +64,21 @@ def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: st
     )
 
 
-def not_marked(distance: DatapathDistance) -> str:
-    """Why nothing can be told from chance; "" where it can."""
+def not_marked(distance: DatapathDistance, pending: int = 0) -> str:
+    """Why nothing can be told from chance; "" where it can. `pending` null targets have no datapath yet."""
     if not np.isfinite(distance.d2 + distance.d3).any():
         return "the distances are undefined at every layer"
     nulls = len(distance.null_share)
     if nulls >= LEAST_NULLS:
         return ""
+    if pending:
+        return f"the datapaths of {pending} random images of other classes, which tell chance, are not there yet"
     return f"chance takes {LEAST_NULLS} random images of other classes, and there are {nulls}"
 
 
 def lost_maps(layer: str, before: np.ndarray, now: np.ndarray, lost: str) -> Telling:
-    """How many of the layer's maps that src's prediction needs are not needed on adv.
+    """How many of the layer's maps that src's prediction needs are not needed on adv, and how many that would be if
+    adv's critical maps were drawn at random.
 
     Args:
         layer: the name of the layer.
@@ -81,12 +88,17 @@ def lost_maps(layer: str, before: np.ndarray, now: np.ndarray, lost: str) -> Tel
     """
     count, gone = int(before.sum()), int((before & ~now).sum())
     exact = f"{count} of {before.size} maps of {layer} are critical to src, {int(now.sum())} to adv."
-    said = f"{gone} of the {count} maps of {layer} that keep {lost} on src are not critical on adv."
+    chance = count * (1 - now.mean())
+    said = (
+        f"{gone} of the {count} maps of {layer} that keep {lost} on src are not critical on adv (about {chance:.0f} by "
+        "chance)."
+    )
     return Telling(Sentence(said, exact), layer)
 
 
 def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndarray, became: str) -> Telling:
-    """How many of the layer's maps that adv's prediction needs are needed on tar too.
+    """How many of the layer's maps that adv's prediction needs and src's does not are needed on tar too, and how many
+    that would be if tar's critical maps were drawn at random.
 
     Args:
         layer: the name of the layer.
@@ -102,7 +114,7 @@ def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndar
     )
     said = (
         f"{int(new.sum())} maps of {layer} are critical on adv and not on src; {int((new & target).sum())} of them "
-        f"keep {became} on tar too."
+        f"keep {became} on tar too (about {new.sum() * target.mean():.0f} by chance)."
     )
     return Telling(Sentence(said, exact), layer)
 
@@ -127,6 +139,30 @@ def turning_back(layer: str, channel: int | None, found: Turning, place: int, lo
     which = f"Map {channel}{_named(name)} alone"
     said = f"{which}, put from src into adv, is estimated to turn {share:.0%} of the margin back."
     return Telling(Sentence(said, exact), layer, channel)
+
+
+def turns_most(layer: str, channel: int, share: float, now_higher: bool, name: str = "") -> Telling:
+    """Which map of the layer turns most back, where that is not the map that `turning_back` tells of.
+
+    Args:
+        layer: the name of the layer.
+        channel: the map.
+        share: the part of the margin's change that it is estimated to turn back.
+        now_higher: whether it fires more on adv than on src.
+        name: the name of the map; "" for none.
+    """
+    how = "raised" if now_higher else "lowered"
+    return Telling(
+        Sentence(f"Of all its maps, map {channel}{_named(name)} turns most back: {share:.0%}; adv {how} it."),
+        layer,
+        channel,
+    )
+
+
+def unsolved(count: int, of: int) -> Telling:
+    """Of how many datapaths the solver did not settle, so that what is said of critical maps holds little."""
+    said = f"Trust the critical maps little: the solver of {count} of the {of} datapaths did not settle."
+    return Telling(Sentence(said, "Their gates are no solution of Eq. 5 of the paper."))
 
 
 def raised(layer: str, channel: int, before: float, now: float, name: str = "") -> Telling:

@@ -21,9 +21,10 @@ def stops(bench: Workbench, view: View) -> list[TrailStop]:
     on_the_way = [_stop(bench, view, found, number, words) for number, words in crumbs(view)]
     if not here(view):
         return on_the_way
-    seen = _seen(bench, found, view.layer, view.map)
-    turn = _turn(bench, view, view.layer or "", view.map)
-    return [*on_the_way, TrailStop(None, here(view), "", seen if on_the_way else (), turn if on_the_way else None)]
+    if view.traced is None:  # the user has gone elsewhere, where no step leads
+        return [*on_the_way, TrailStop(None, here(view), linked=False)]
+    seen, turn = _seen(bench, found, view.layer, view.map), _turn(bench, view, view.layer or "", view.map)
+    return [*on_the_way, TrailStop(None, here(view), "", seen, turn)]
 
 
 def _longest(bench: Workbench, view: View, found: Triplet | None) -> list[TrailStop]:
