@@ -7,6 +7,7 @@ import dash_bootstrap_components as dbc
 from dash import dcc, html
 
 from aevis_dash import ids
+from aevis_dash.domain import Role
 
 NOTE = 200
 """The number of characters of a note at most. A link with 200 steps of such notes still passes through a web server."""
@@ -90,7 +91,10 @@ def trail(stops: Sequence[TrailStop], of: int) -> list:
 
 def _stop(stop: TrailStop, of: int) -> html.Button | html.Span:
     inside = [
-        *(html.Img(src=address, alt=words, title=words) for address, words in stop.pictures),
+        *(
+            html.Img(src=address, alt=words, title=words, className=kind)
+            for (address, words), kind in zip(stop.pictures, _kinds(len(stop.pictures)), strict=True)
+        ),
         html.Span(
             [html.Span(stop.words, className="name"), html.Span(stop.said, className="quiet"), *_bars(stop.turn)],
             className="stop-words",
@@ -99,6 +103,12 @@ def _stop(stop: TrailStop, of: int) -> html.Button | html.Span:
     if stop.number is None:
         return html.Span(inside, className="here")
     return html.Button(inside, id=ids.step(stop.number, of), className="step", n_clicks=0, title="Go back to here")
+
+
+def _kinds(count: int) -> list[str]:
+    """The classes of a stop's pictures: those of the three images, after the patch where there is one."""
+    images = [role.short for role in Role]
+    return ["patch", *images][-count:] if count else []
 
 
 def _bars(turn: Turn | None) -> list[html.Span]:
