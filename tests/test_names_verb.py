@@ -122,9 +122,9 @@ def test_names_stand_beside_the_numbers_of_maps(root, document, capsys):
     assert f"{told['layer']} map {told['map']}, which {brief}: " in capsys.readouterr().out
 
 
-def test_where_no_names_are_stored_the_numbers_stand_alone(filling_world, capsys):
-    example = open_workbench(filling_world).workspace.settings.opens_on
-    said = ["extract", str(filling_world), "--example", example, "--layer", "layer1.1.relu", "--no-features", "--json"]
+def test_where_no_names_are_stored_the_numbers_stand_alone(world, capsys):
+    example = open_workbench(world).workspace.settings.opens_on
+    said = ["extract", str(world), "--example", example, "--layer", "layer1.1.relu", "--no-features", "--json"]
     assert main(said) == 0
     maps = json.loads(capsys.readouterr().out)["examples"][0]["maps"]
     assert {(each["name"], len(each["names"])) for each in maps} == {(None, 0)}

@@ -143,7 +143,7 @@ def test_an_image_that_cannot_be_read_is_said(bench):
 def test_the_picture_is_made_by_a_job_and_served(bench):
     name = bench.layers.layers[20].name
     done = background.visualise_job(lambda _: None, 3, {"layer": name, "map": 7, "best": "activation"}, "page")
-    assert done == {"result": 3, "message": "", "open": False}
+    assert done == {"result": 3, "message": "", "open": False, "ended": ""}
     assert bench.learning.stored_visualisation(CHOSEN) is not None
     answer = background.visualise_job(lambda _: None, 4, {"layer": name, "map": 9999}, "page")
     assert answer["open"]

@@ -83,18 +83,19 @@ def test_the_buttons_of_the_winners_have_the_first_name(bench, view):
     names = told(bench, view)
     assert len(buttons) == 5
     for button in buttons:
-        channel = int(button.children[1].children.split("map ")[1].split(":")[0])
-        assert button.title == names.brief(channel)
-        assert button.title[:20] in button.children[1].children
+        number, *named = button.children[1].children
+        channel = int(number.children.split("★ ")[1].split(":")[0])
+        assert button.title == f"map {channel} {names.brief(channel)}".strip()
+        assert [words.children[:20] for words in named] == [names.brief(channel)[:20]]
 
 
 def test_a_long_name_is_cut_in_the_button_and_whole_in_its_title():
     name = "speaks for " + "x" * 80
     _, button = winners("relu", [Winner(3, 0.5, "", True, name)], [])
-    assert button.title == name
-    assert len(button.children[1].children) < NAME_LENGTH + 20
+    assert button.title == f"map 3 {name}"
+    assert len(button.children[1].children[1].children) <= NAME_LENGTH + 1  # with the mark of the cut
     _, bare = winners("relu", [Winner(3, 0.5, "", True)], [])
-    assert bare.children[1].children == "★ map 3: 50%"
+    assert [words.children for words in bare.children[1].children] == ["★ 3: 50%"]
 
 
 def test_before_there_are_names_nothing_is_said(world):
