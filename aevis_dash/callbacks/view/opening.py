@@ -158,10 +158,15 @@ def lost_map(bench: Workbench, triplet: Triplet, layer: int, effects: np.ndarray
         layer: the index of the layer.
         effects: by how much each map moves the margin, (n_l,); see `Flips.turning`.
     """
-    higher = bench.maps.difference(triplet, layer, Role.SOURCE, Role.ADVERSARIAL) > 0
-    telling = np.where(higher & bench.layers.part(triplet.source.critical, layer), effects, -np.inf)
+    telling = np.where(bench.layers.part(_may_be_lost(bench, triplet), layer), effects, -np.inf)
     best = int(np.argmax(telling))
     return best if telling[best] > 0 else None
+
+
+def _may_be_lost(bench: Workbench, triplet: Triplet) -> np.ndarray:
+    """Which maps are critical to src and fire less on adv than on src, bool (n,)."""
+    lower = bench.maps.maxima(triplet.image(Role.SOURCE)) > bench.maps.maxima(triplet.image(Role.ADVERSARIAL))
+    return lower & triplet.source.critical
 
 
 def is_lost_map(bench: Workbench, triplet: Triplet, layer: int, channel: int) -> bool:
@@ -185,8 +190,7 @@ def telling_maps(bench: Workbench, triplet: Triplet, question: str) -> list[int]
     found = bench.flips.stored_turning(triplet.plan.example.id) if question == LOST else None
     if found is None:
         return raised
-    lower = bench.maps.maxima(triplet.image(Role.SOURCE)) > bench.maps.maxima(triplet.image(Role.ADVERSARIAL))
-    effects = bench.layers.parts(np.where(lower & triplet.source.critical, found.effects, -np.inf))
+    effects = bench.layers.parts(np.where(_may_be_lost(bench, triplet), found.effects, -np.inf))
     return [int(np.argmax(own)) if own.max() > 0 else other for own, other in zip(effects, raised, strict=True)]
 
 
