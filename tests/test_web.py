@@ -25,7 +25,7 @@ from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
-from aevis_dash.images import spotlight, write_image
+from aevis_dash.images import DIM, spotlight, write_image
 from aevis_dash.sight import current_sight
 from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, Packed, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
@@ -161,6 +161,17 @@ def test_a_patch_is_what_a_neuron_sees_of_a_normal_image(client, bench):
     whole = bench.workspace.read([name])[0]
     np.testing.assert_array_equal(picture, whole[field.top : field.bottom, field.left : field.right])
     assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_a_picture_is_the_brighter_the_more_a_map_fires():
+    """Each neuron lights its quarter; silence and less leave DIM of the brightness, `most` and more leave all of it."""
+    lit = spotlight(np.full((4, 4, 3), 200, np.uint8), np.array([[0.0, 1.0], [2.0, -3.0]]), 2.0, 4)
+    half = DIM + (1 - DIM) / 2
+    expected = np.kron([[DIM, half], [1.0, DIM]], np.ones((2, 2)))[..., None] * [200, 200, 200]
+    np.testing.assert_allclose(lit, expected, atol=1)
+    dark = spotlight(np.full((2, 4, 3), 200, np.uint8), np.ones((1, 1)), 0.0, 8)
+    assert dark.shape == (4, 8, 3), "in the image's proportions"
+    np.testing.assert_allclose(dark, 200 * DIM, atol=1)
 
 
 def test_an_image_is_lit_where_a_map_fires(client, bench):
