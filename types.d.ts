@@ -48,6 +48,7 @@ interface View {
   steps: Step[];
   at: number;
   margins: number[] | null;
+  scores: number[] | null;
 }
 
 /** What an answer changes of the view (`changes` of callbacks/view/state.py). */
@@ -67,6 +68,7 @@ interface Own {
   fresh: Partial<View>;
   plain: Partial<View>;
   choices: Record<string, string>;
+  scores: number[];
 }
 
 /** Properties of components by "id.property", which the view does not hold. */

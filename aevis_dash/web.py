@@ -49,7 +49,7 @@ SCRIPTS = (
     "plotly-cartesian.min.js",
     "controls.js",
     *("address.js", "area.js", "page.js", "gallery.js", "divergences.js", "network.js", "layer.js", "neuron.js"),
-    *("trail.js", "jobs.js", "tour.js", "press.js", "gone.js"),
+    *("trail.js", "jobs.js", "tour.js", "split.js", "press.js", "gone.js"),
 )
 """The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
 begin."""

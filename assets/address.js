@@ -2,6 +2,7 @@
 // The view as the query part of an address: what callbacks/view/address.py reads (`from_search`).
 (function () {
   const LISTS = ["compared", "folds", "pinned"];
+  const SPANS = ["margins", "scores"];
   const quoted = (text) => encodeURIComponent(text).replace(/~/g, "%7E");
 
   // The ends of an area, and the chosen places as the bits of a hexadecimal number.
@@ -26,7 +27,7 @@
     ["example", "target", "method", "share", "layer", "map"].forEach((name) => (fields[name] = view[name]));
     fields.area = areaText(view.area);
     fields.maps = view.maps.join(",");
-    fields.margins = (view.margins || []).join(",");
+    SPANS.forEach((name) => (fields[name] = (view[name] || []).join(",")));
     fields.steps = view.steps.map(stepText).join("~");
     LISTS.forEach((name) => (fields[name] = view[name].map(quoted).join("~")));
     Object.keys(plain).forEach((name) => (fields[name] = view[name] === plain[name] ? "" : view[name]));

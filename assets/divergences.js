@@ -47,12 +47,12 @@
   function choose(classes, low, high, view) {
     const nothing = window.dash_clientside.no_update;
     if (!classes) {
-      return [nothing, nothing, nothing, nothing, nothing];
+      return [nothing, nothing, nothing, nothing];
     }
-    if (view && view.margins) {
-      show(edit(view, { margins: null }));
+    if (view) {
+      show(edit(view, { margins: null, scores: [low, high] }));
     }
-    return [classes.from, classes.to, true, [low, high], null];
+    return [classes.from, classes.to, true, null];
   }
 
   // The gallery is no longer narrowed to what was picked, as what was picked may not be there any more.

@@ -27,7 +27,8 @@
       { className: found.fooled ? "card-button" : "card-button failed", title: found.id },
       element("img", { loading: "lazy", src: found.source, alt: `source, ${found.labels[0]}` }),
       stack,
-      element("span", { className: "words" }, ...lines)
+      element("span", { className: "words" }, ...lines),
+      element("span", { className: "ready-mark", textContent: "ready", title: "Its datapaths are extracted." })
     );
     made.dataset.example = found.id;
     return made;
@@ -86,20 +87,54 @@
     }
   });
 
-  // The range of margins is a field of the view; all of them are none, as on a new page.
-  const { add, edit, show, shown } = window.dash_clientside.controls;
-  const all = () => ["min", "max"].map((end) => shown("margin-range", end));
-  /** @param {number[]} chosen @param {View | null} view */
-  function margins(chosen, view) {
+  // The ranges of scores and of margins are fields of the view; those of a new page are none.
+  const { add, edit, listening, show, shown } = window.dash_clientside.controls;
+  const fresh = {
+    margins: () => ["min", "max"].map((end) => shown("margin-range", end)),
+    scores: () => shown("own-extraction", "data").scores,
+  };
+  /** @param {number[]} scores @param {number[]} margins @param {View | null} view */
+  function ranges(scores, margins, view) {
     const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-    const wanted = alike(chosen, all()) ? null : chosen;
-    if (view && chosen && !alike(wanted, view.margins ?? null)) {
-      show(edit(view, { margins: wanted }));
+    const wanted = {};
+    Object.entries({ scores, margins }).forEach(([name, chosen]) => {
+      const field = chosen && alike(chosen, fresh[name]()) ? null : chosen;
+      if (view && chosen && !alike(field, view[name] ?? null)) {
+        wanted[name] = field;
+      }
+    });
+    if (view && Object.keys(wanted).length) {
+      show(edit(view, wanted));
     }
   }
-  add({ "margin-range.value": (/** @type {View} */ view) => view.margins || all() });
+  add({
+    "margin-range.value": (/** @type {View} */ view) => view.margins || fresh.margins(),
+    "score-range.value": (/** @type {View} */ view) => view.scores || fresh.scores(),
+  });
+
+  // A range that is drawn across the histogram is that of the slider below it, which has steps.
+  listening("scores", (graph) =>
+    graph.on("plotly_selected", (/** @type {{range?: {x: number[]}}} */ drawn) => {
+      if (drawn && drawn.range) {
+        const [low, high, step] = ["min", "max", "step"].map((name) => shown("score-range", name));
+        const snap = (x) => Math.min(Math.max(low + Math.round((x - low) / step) * step, low), high);
+        const ends = drawn.range.x.map((x) => Number(snap(x).toPrecision(10))).sort((a, b) => a - b);
+        window.dash_clientside.set_props("score-range", { value: ends });
+      }
+    })
+  );
+
+  // The cards of examples whose datapaths are stored.
+  /** @param {string[] | null} names */
+  function ready(names) {
+    document.querySelectorAll("#gallery [data-example]").forEach((one) => {
+      if (one instanceof HTMLElement) {
+        one.classList.toggle("ready", (names || []).includes(one.dataset.example || ""));
+      }
+    });
+  }
 
   follow();
   window.dash_clientside.controls.also(mark);
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, margins } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { gallery: { draw, ranges, ready } });
 })();

@@ -51,7 +51,7 @@
   function words(view, page) {
     const part = share(view, page);
     const size = part ? +(100 * part).toFixed(4) + " % of each layer" : "fewest maps";
-    return method(view, page) + " · " + size + " · " + view.distance;
+    return "settings: " + method(view, page) + " · " + size + " · " + view.distance;
   }
 
   function drag(event) {

@@ -44,6 +44,7 @@
   // answer changed meanwhile is of the one that was left.
   /** @param {View} view @param {View | null} shown */
   function arrive(view, shown) {
+    offered = new URLSearchParams(window.location.search).has("example") ? null : view.example;
     return answering || left === null || left === JSON.stringify(shown ?? null) ? view : nothing();
   }
   // A layer or a map that was still missing is added.
@@ -128,6 +129,17 @@
     }
   }
 
+  // An example that the page has chosen itself, without being told to, is offered to be extracted where it is not: that
+  // may take minutes. The button that is offered begins it, as a choice of the visitor's does.
+  /** @type {string | null} */
+  let offered = null;
+  document.addEventListener("click", ({ target }) => {
+    if (target instanceof Element && target.closest("#extract-now")) {
+      offered = null;
+      window.dash_clientside.controls.show(window.dash_clientside.controls.shown("view", "data"));
+    }
+  });
+
   // The button that stands where an extraction failed begins it again: the network is drawn as before it.
   document.addEventListener("click", (event) => {
     if (event.target.closest && event.target.closest("#extract-again")) {
@@ -203,7 +215,7 @@
   const { add, also, draw } = window.dash_clientside.controls;
   draw({
     "paths-view": (view, page) => part("paths", view, page),
-    "network-view": (view, page) => part("network", view, page),
+    "network-view": (view, page) => ({ offered: offered === view.example, ...part("network", view, page) }),
     "layer-view": (view, page) => ({ width: page["layer-width.data"], height, ...part("layer", view, page) }),
     "table-view": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
     "neuron-view": (view, page) => ({ room, ...part("neuron", view, page) }),

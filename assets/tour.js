@@ -10,7 +10,8 @@
     const room = window.innerWidth - box.right > own.width + gap;
     const left = room ? box.right + gap : box.left > own.width + gap ? box.left - own.width - gap : box.left + gap;
     card().style.left = Math.min(Math.max(left, gap), window.innerWidth - own.width - gap) + "px";
-    card().style.top = Math.min(Math.max(box.top, gap), window.innerHeight - own.height - gap) + "px";
+    const top = room || box.left > own.width + gap ? box.top : box.bottom + gap; // below what is as wide as the page
+    card().style.top = Math.min(Math.max(top, gap), window.innerHeight - own.height - gap) + "px";
   }
 
   function show(step) {

@@ -10,6 +10,7 @@ from pathlib import Path
 from aevis_dash.make_workspace import make_embedded_world
 from aevis_dash.pagespeed.chromium import open_browser, serve
 from aevis_dash.pagespeed.visitor import Visitor
+from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import Workspace
 
 DOCS = Path(__file__).resolve().parent
@@ -34,6 +35,9 @@ def draw(folder: Path) -> None:
     """Draw every picture of the page on a copy of the drawn world."""
     world = shutil.copytree(make_embedded_world(), folder / "drawn-world")
     example = Workspace(world).settings.opens_on
+    bench = open_workbench(world)
+    bench.datapaths.extract(example)
+    bench.naming.learn()  # so that no picture depends on how much was learned when it was taken
     with serve(world) as (address, _), open_browser() as driver:
         driver.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",

@@ -89,6 +89,8 @@ def register(app: Dash, manager: Any) -> None:
     def add(job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "") -> None:
         """Add a job whose result goes to the store `result`. The `button` that begins the job is off while it runs."""
         running = [(Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})]
+        if kind == ids.FLIP_BACK:
+            running.append((Output(ids.FLIPPING, "style"), {"display": "inline"}, {"display": "none"}))
         app.callback(
             *given,
             State(ids.PAGE, "data"),

@@ -61,6 +61,19 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
 """The parameters on which a method's gates depend; the gates of a method that is not named depend on none."""
 
 
+HARD_SET, FIXED = 10, 40
+"""The passes that finding the hard set takes at most, and those that a datapath takes by a method whose number of steps
+is no parameter."""
+
+
+def most_passes(wanted: ExtractionParameters) -> int:
+    """Give the number of passes, each a run with its gradient, that a datapath takes at most: one for each point,
+    round and step of its method, and those of finding its hard set."""
+    named = USES.get(wanted.method, frozenset())
+    steps = sum(getattr(wanted, name) for name in ("samples", "rounds", "iterations") if name in named)
+    return HARD_SET + steps if steps else FIXED
+
+
 def used_parameters(wanted: ExtractionParameters) -> dict[str, float | int | str]:
     """Give the parameters that a datapath depends on: those of its method, and those of the size of its hard set.
 

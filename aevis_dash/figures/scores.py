@@ -71,7 +71,8 @@ def _layout(low: float, high: float, highest: int, theme: Theme) -> dict[str, An
         "margin": {"l": SIDE, "r": SIDE, "t": 18, "b": 18},
         "barmode": "overlay",
         "bargap": 0,
-        "dragmode": False,
+        "dragmode": "select",
+        "selectdirection": "h",
         "hovermode": "closest",
         "xaxis": {
             "range": [low, high],
@@ -93,6 +94,8 @@ def _bars(role: Role, edges: np.ndarray, heights: np.ndarray, theme: Theme) -> g
         width=np.diff(edges),
         marker={"color": fade(theme.role(role), 0.6), "line": {"width": 0}},
         hovertemplate=f"%{{y}} {role.value} images with a score near %{{x:.3g}}<extra></extra>",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
     )
 
 

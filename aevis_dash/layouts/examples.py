@@ -11,6 +11,15 @@ from aevis_dash.layouts.divergences import divergences_panel, narrowing
 from aevis_dash.layouts.graph import waiting_graph
 from aevis_dash.layouts.sentences import Sentence, sentences
 
+ORDERS = [
+    {"label": "medium scores", "value": "medium"},
+    {"label": "low scores", "value": "low"},
+    {"label": "high scores", "value": "high"},
+    {"label": "small margins", "value": "close"},
+    {"label": "large margins", "value": "far"},
+]
+"""The options of the order in which examples are listed."""
+
 
 @dataclass(frozen=True)
 class ScoreRange:
@@ -93,6 +102,10 @@ def examples_panel(classes: ClassChoices, scores: ScoreRange) -> html.Section:
                         className="filters",
                     ),
                     dbc.Switch(id=ids.ONLY_MISCLASSIFIED, label="misclassified only", value=True),
+                    html.Label(
+                        ["first ", dcc.Dropdown(ORDERS, "medium", id=ids.ORDER, clearable=False, searchable=False)],
+                        className="ranged",
+                    ),
                     divergences_panel(),
                 ],
                 className="drawer",

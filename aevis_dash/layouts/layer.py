@@ -31,7 +31,7 @@ AGAINST = [
     {"label": "firing", "value": "zero"},
     {"label": "beside mean", "value": "mean"},
 ]
-CAUSES = [{"label": f"to {role.short}", "value": role.value} for role in Role]
+CAUSES = [{"label": role.short, "value": role.value} for role in Role]
 SORTS = [
     {"label": "by difference", "value": "fill"},
     {"label": "by contribution", "value": "contribution"},
@@ -50,6 +50,10 @@ _TURNING = (
 )
 _PINNING = "Keep this layer's treemap beside those of other layers (three at most)"
 
+_IN_NONE = (
+    ". It contributes, and yet stands in no set: none of the datapaths needs it, for example because other maps can do "
+    "the same."
+)
 KEYS = "The feature maps of the layer: arrows go from map to map"
 _WIDE = "12rem"
 
@@ -230,7 +234,7 @@ def _winner(layer: str, found: Winner) -> html.Button:
         [html.Img(src=found.crop, alt=""), html.Span(words, className="winner-words")],
         id=ids.winner(layer, found.channel),
         className="winner",
-        title=f"map {found.channel} {found.name}".strip(),
+        title=f"map {found.channel} {found.name}".strip() + ("" if found.critical else _IN_NONE),
         n_clicks=0,
     )
 

@@ -76,6 +76,11 @@ def extract_again(why: str) -> list:
     return [html.Span(why), " ", html.Button("Go on", id=ids.EXTRACT_AGAIN, className="step")]
 
 
+def extract_now(cost: str) -> list:
+    """What extracting the datapaths of an example costs, and a button that begins it (assets/page.js)."""
+    return [html.Span(cost), " ", html.Button("Extract", id=ids.EXTRACT_NOW, className="step")]
+
+
 def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:
     return dcc.Dropdown(list(findable), id=ids.FIND, placeholder=FIND, searchable=True, optionHeight=28)
 

@@ -72,6 +72,13 @@ def neuron_panel() -> html.Section:
                         className="maps",
                     ),
                     dbc.Button("Flip back", id=ids.FLIP, color="primary", size="sm", disabled=True),
+                    html.Span(
+                        "being tested … (jobs, at the top, tells how far it is)",
+                        id=ids.FLIPPING,
+                        className="quiet flipping",
+                        role="status",
+                        style={"display": "none"},
+                    ),
                 ],
                 className="trace flips-block",
             ),

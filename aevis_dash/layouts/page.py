@@ -44,7 +44,7 @@ def page(
     return html.Div(
         [
             *_state(),
-            dcc.Store(id=ids.OWN, data={"method": methods.names[0], "share": methods.share, **fields}),
+            dcc.Store(id=ids.OWN, data=_own(methods, scores) | dict(fields)),
             html.Button("Skip to the evidence", className="skip", **{"data-skip": "evidence"}),  # type: ignore[arg-type]
             _top_bar(workspace, model, scores.note),
             warnings_strip(warnings),
@@ -55,6 +55,7 @@ def page(
                     _tabs(),
                     examples_panel(classes, scores),
                     html.Div([network_panel(methods, findable), layer_panel()], className="middle"),
+                    _splitter(),
                     neuron_panel(),
                 ],
                 className="stations",
@@ -65,11 +66,23 @@ def page(
     )
 
 
+def _own(methods: Methods, scores: ScoreRange) -> dict[str, Any]:
+    """What the view of a new page is: the workspace's own method, size of the hard set, and range of scores."""
+    return {"method": methods.names[0], "share": methods.share, "scores": list(scores.start)}
+
+
 def _tabs() -> html.Div:
     """Where the window is narrow, two buttons: one shows the network with the layer, the other one the evidence."""
     named = (("middle", "Network and layer"), ("evidence", "Evidence"))
     buttons = [html.Button(words, className="tab", **{"data-tab": place}) for place, words in named]  # type: ignore[arg-type]
     return html.Div(buttons, className="tabs")
+
+
+def _splitter() -> html.Div:
+    """The bar between the middle column and the evidence, which assets/split.js moves."""
+    names = {"aria-label": "width of the evidence", "aria-orientation": "vertical"}
+    hint = "Drag it, or use the arrow keys; a double click puts it back"
+    return html.Div(id=ids.SPLITTER, className="splitter", role="separator", tabIndex=0, title=hint, **names)  # type: ignore[arg-type]
 
 
 def _state() -> list:
@@ -78,6 +91,7 @@ def _state() -> list:
         *(ids.TABLE_VIEW, ids.LARGE_VIEW, ids.STORY_VIEW, ids.CHANGES),
         *(
             ids.CARDS,
+            ids.READY_CARDS,
             ids.CHOSEN_EXAMPLE,
             ids.EXAMPLES,
             ids.COMPARED,

@@ -76,6 +76,7 @@ VIEWS = st.builds(
     faces=st.sampled_from(["on", "off"]),
     on=st.sampled_from(["", "source", "target"]),
     margins=st.none() | st.tuples(st.floats(-9, 9), st.floats(9, 99)),
+    scores=st.none() | st.tuples(st.floats(-9, 9), st.floats(9, 99)),
 ).map(grown)
 
 

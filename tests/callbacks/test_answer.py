@@ -11,7 +11,10 @@ from aevis_dash.figures.theme import LIGHT
 from aevis_dash.workbench import open_workbench
 
 MAPS, AREAS, LINE = {"title", "no_trace", "figure", "height"}, {"area", "seen", "row"}, {"trail", "hint", "trace"}
-LEARNED, STEPS = {"patches", "part", "picture", "no_picture"}, {"tree", "flip", "no_flip", "no_prediction"}
+LEARNED, STEPS = (
+    {"patches", "part", "picture", "no_picture"},
+    {"tree", "flip", "no_flip", "flip_button", "no_prediction"},
+)
 
 
 @pytest.fixture(scope="module")

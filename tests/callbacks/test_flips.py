@@ -55,6 +55,16 @@ def test_figures_are_said_and_a_cause_only_where_no_others_do_it():
     assert "The first 24:" in changed(maps=np.arange(25), turned=False)
 
 
+def test_that_a_linear_head_adds_maps_up_is_no_finding():
+    """Together the maps of FOUND move the margin by 3.5."""
+    said = lambda alone, at_end: " ".join(  # noqa: E731
+        in_words(Verification(**(vars(FOUND) | {"alone": np.array(alone)})), NAMES, at_end)
+    )
+    assert "add up to 3.50. That they are the same is no finding: behind its last layer" in said([1.5, 2.0], True)
+    assert "no finding" not in said([1.5, 2.0], False)
+    assert "no finding" not in said([1.5, 2.1], True)
+
+
 @pytest.mark.parametrize(("others", "named"), [(1, "one other"), (17, "17 others")])
 def test_other_sets_that_do_it_too_are_told(others, named):
     text = changed(disjoint=np.array([others]), controls_turned=LARGEST)

@@ -7,10 +7,18 @@ import pytest
 from dash import dcc, html
 
 from aevis_dash import ids
-from aevis_dash.callbacks.examples.gallery import FEW, has_margin, in_range, score_meaning, score_range, with_shown
+from aevis_dash.callbacks.examples.gallery import (
+    FEW,
+    has_margin,
+    in_order_of,
+    in_range,
+    score_meaning,
+    score_range,
+    with_shown,
+)
 from aevis_dash.config import ScoreParameters
 from aevis_dash.figures.scores import bounds
-from aevis_dash.layouts.examples import ClassChoices, examples_panel
+from aevis_dash.layouts.examples import ORDERS, ClassChoices, examples_panel
 from aevis_dash.settings import write_settings
 from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
@@ -58,6 +66,43 @@ def test_the_slider_has_the_range_of_the_examples_as_they_are_now(world):
     end = f'"max":{bounds(np.array([e.score for e in judged]))[1]},'
     assert end not in before
     assert end in layout()
+
+
+def test_examples_are_listed_in_the_order_that_is_chosen(drawn_world):
+    judged = open_workbench(drawn_world).judging.judged_examples()
+    odd = [replace(judged[0], score=float("nan")), *judged[1:]]
+    order = lambda name: in_order_of(odd, name, 2.0)  # noqa: E731
+    scores = {name: [e.score for e in order(name)] for name in ("medium", "low", "high")}
+    assert all(np.isnan(found[-1]) and not np.isnan(found[:-1]).any() for found in scores.values())
+    assert scores["low"][:-1] == sorted(scores["low"][:-1]) == scores["high"][-2::-1]
+    far = [abs(score - 2.0) for score in scores["medium"][:-1]]
+    assert far == sorted(far)
+    margins = [e.margin.value for e in order("close")]
+    assert margins == sorted(margins) == [e.margin.value for e in order("far")][::-1]
+    assert {option["value"] for option in ORDERS} == {*scores, "close", "far"}
+
+
+def test_cards_of_extracted_examples_are_marked(drawn_world):
+    """The drawn world's story is extracted; the other examples are not."""
+    bench = open_workbench(drawn_world)
+    app = create_app(bench)
+    judged = [e.example.id for e in bench.judging.judged_examples()]
+    story = bench.workspace.settings.opens_on
+    body = {
+        "output": f"{ids.READY_CARDS}.data",
+        "outputs": {"id": ids.READY_CARDS, "property": "data"},
+        "inputs": [
+            {"id": ids.CARDS, "property": "data", "value": [{"id": name} for name in judged]},
+            {"id": ids.READY, "property": "data", "value": None},
+            {"id": ids.NULLS_READY, "property": "data", "value": None},
+        ],
+        "changedPropIds": [f"{ids.CARDS}.data"],
+    }
+    answer = app.server.test_client().post("/_dash-update-component", json=body).get_json()
+    marked = answer["response"][ids.READY_CARDS]["data"]
+    assert story in marked
+    assert marked == [name for name in judged if bench.datapaths.is_ready(bench.workspace.example(name))]
+    assert len(marked) < len(judged)
 
 
 def test_the_example_that_a_link_opens_is_among_the_cards(drawn_world):

@@ -1,6 +1,7 @@
 """Clicks and keys on the network lead where they say; what is compared is drawn, as faithfully as is said."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from aevis_dash.callbacks.network.words import (
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import carried_area, most_raised, settle
 from aevis_dash.callbacks.view.state import View
+from aevis_dash.core.datapath import FIXED
 from aevis_dash.domain import DatapathDistance, Pattern, Role, Stretch
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.layouts.sentences import Sentence
@@ -409,7 +411,7 @@ def test_a_river_beside_one_of_them_waits_for_all(bench, view, found, without_nu
     assert answer["wanted"]["part"] == network.ALL
     assert "Extracting" in answer["figure"].layout.annotations[0].text
     count = 2 + len(found.plan.candidates)
-    assert answer["note"].startswith(f"{count + 1} datapaths to extract; they are kept")
+    assert re.match(rf"{count + 1} datapaths to extract: at most about \d+ s on this machine\. They", answer["note"])
     assert settle(bench, beside) == beside, "what the link names is not forgotten meanwhile"
     assert network.draw(bench, view.to_data())["wanted"]["part"] == network.NULLS
 
@@ -419,9 +421,30 @@ def test_what_is_extracted_before_the_river_is_told(bench, view, found):
     count = 2 + len(found.plan.candidates)
     for method, told in (
         ("gradient", f"{count} datapaths to extract, and then"),
-        ("joint", f"{count + 1} datapaths to extract;"),
+        ("joint", f"{count + 1} datapaths to extract:"),
     ):
         assert network.draw(bench, view.but(method=method).to_data())["note"].startswith(told)
+
+
+def test_an_example_that_nobody_asked_for_is_offered_with_what_it_costs(bench, view, found, monkeypatch):
+    """Opening a new workspace does not begin work of minutes, unless the workspace itself says what the page opens
+    on."""
+    missing = view.but(method="gradient").to_data()
+    assert network.draw(bench, missing | {"offered": True})["wanted"]["example"] == view.example, "opens_on asks for it"
+    monkeypatch.setattr(bench.workspace, "settings", replace(bench.workspace.settings, opens_on=""))
+    monkeypatch.setattr(bench.classifier, "seconds_of_pass", 0.5)
+    offered = network.draw(bench, missing | {"offered": True})
+    assert offered["wanted"] is no_update
+    assert "not extracted" in offered["figure"].layout.annotations[0].text
+    count = 2 + len(found.plan.candidates)
+    first, then = count * 0.5 * FIXED, len(found.plan.nulls) * 0.5 * FIXED
+    assert f"at most {in_time(first)} and {in_time(then)} on this machine" in read(offered["note"][0])
+    assert offered["note"][-1].id == ids.EXTRACT_NOW
+    assert network.draw(bench, missing | {"offered": False})["wanted"]["example"] == view.example
+
+
+def in_time(seconds):
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
 
 
 def test_another_river_is_drawn_at_once_and_one_that_opens_moves(bench, view):

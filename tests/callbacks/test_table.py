@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aevis_dash.callbacks.layer.contents import contents
-from aevis_dash.callbacks.layer.table import csv_of, in_order_of, order_after, order_of, table_of
+from aevis_dash.callbacks.layer.table import CONTRIBUTION, TURNS, csv_of, in_order_of, order_after, order_of, table_of
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.domain import Role
@@ -40,8 +40,8 @@ def test_rows_are_the_maps_of_the_treemap_with_their_values(bench, view):
         assert row[5] == pytest.approx(row[3] - row[2], abs=1e-5)
     effects = bench.layers.part(bench.flips.turning(view.example).shares, layer.index)
     columns, rows = table_of(bench, view.but(keep="shared"))
-    at = columns.index("turns back")
-    assert [row[at] for row in rows] == [float(effects[row[0]]) for row in rows]
+    at = columns.index(TURNS)
+    assert [row[at] for row in rows] == [pytest.approx(100 * float(effects[row[0]])) for row in rows]
     falls = [abs(row[5]) for row in rows]
     assert falls == sorted(falls, reverse=True)
 
@@ -61,7 +61,7 @@ def test_a_column_sorts_both_ways_and_keeps_the_order_of_equals():
     assert [row[0] for row in in_order_of(COLUMNS, ROWS, order_after(first, "sets"))] == [3, 2, 1]
     assert [row[0] for row in in_order_of(COLUMNS, ROWS, order_after(first, "adv - src"))] == [2, 3, 1]
     assert in_order_of(COLUMNS, ROWS, None) == ROWS
-    gone = {"column": "contribution", "up": True}
+    gone = {"column": CONTRIBUTION, "up": True}
     assert in_order_of(COLUMNS, ROWS, gone) == ROWS
     assert order_of(COLUMNS, gone) == ("", False)
 

@@ -63,6 +63,7 @@ FULL = View(
     ),
     at=1,
     margins=(-0.5, 3.25),
+    scores=(-1.5, 6.0),
 )
 
 
@@ -72,7 +73,7 @@ ADDRESS = (
     "0:layer1.0.relu:0::relu::::source~-1::::layer3.0.relu:::~2:layer3.0.relu::::7,2:mean:"
     "&compared=panda%25200.png~monkey%2520%257E1.png&folds=layer1~layer2.0&pinned=relu&plot=dots&distance=gates&gap=equal"
     "&pair=src-tar&cause=source&how=exact&sort=channel&keep=shared&faces=off&look=over&best=relevance&replacement=zero&on=target&at=1"
-    "&margins=-0.5,3.25"
+    "&margins=-0.5,3.25&scores=-1.5,6"
 )
 """A link that someone has kept: it must be read for as long as there are links."""
 
@@ -160,6 +161,7 @@ LEAKED = ("int()", "float", "unpack", "literal", "base 16", "range")
         ("?area=1,2,3,4,-5", "its `area` says '1,2,3,4,-5', where an area of four"),
         ("?area=1,2,3,4,5,6", "its `area` says '1,2,3,4,5,6', where an area of four"),
         ("?margins=1,b", "its `margins` says '1,b', where two numbers with a comma"),
+        ("?scores=,3", "its `scores` says ',3', where two numbers with a comma"),
         ("?steps=only:two", "its `steps` says 'only:two', where a step of eight or nine parts"),
         ("?steps=-1:::::::~", "its `steps` says '', where a step of eight or nine parts"),
         ("?steps=x:relu:1:::::", "its `steps` says 'x', where a whole number"),
@@ -316,6 +318,7 @@ CIRCLE = {"layer": "relu", "map": 1, "source": "relu", "parent": 0}
         *({"share": 5}, {"share": "0.1"}, {"share": -0.1}, {"share": True}, {"share": float("nan")}),
         *({"margins": [1]}, {"margins": [2, 1]}, {"margins": ["1", "2"]}, {"margins": [True, 2]}, {"margins": 3}),
         *({"margins": [float("nan"), 1]}, {"margins": [0, float("inf")]}, {"margins": [0, 1, 2]}),
+        *({"scores": [1]}, {"scores": [2, 1]}, {"scores": "12"}, {"scores": [float("nan"), 1]}),
         *({"example": ["x"]}, {"layer": 3}, {"sort": None}, {"how": "x" * 2000}, {"folds": ["a"] * 2000}),
     ],
 )

@@ -15,7 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath, ranking
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.datapath import METHODS, datapaths, distance, extract, extract_set, representative, used_parameters
+from aevis_dash.core.datapath import (
+    METHODS,
+    datapaths,
+    distance,
+    extract,
+    extract_set,
+    most_passes,
+    representative,
+    used_parameters,
+)
 from aevis_dash.core.problem import NO_RIVAL, Foil, Found
 from aevis_dash.domain import AevisError
 
@@ -194,7 +203,7 @@ def test_passes_are_those_that_run(method):
     assert [path.passes for path in paths] == pytest.approx([seen.forward / 3 / 3 + seen.backward / 2 * 2 / 3] * 3)
     first, rest = (extract(c, part, [], ExtractionParameters(method=method)) for part in (images[:1], images[1:]))
     alone = next(first).passes
-    assert alone <= MOST_SETTLING
+    assert alone <= min(MOST_SETTLING, most_passes(ExtractionParameters(method=method)))
     assert alone == pytest.approx(next(rest).passes) or method in SETTLING, "of an image, however many go together"
 
 
@@ -210,6 +219,7 @@ def test_elimination_costs_at_most_25_passes():
         )
     assert [path.passes for path in paths] == pytest.approx([seen.forward / 20 / 3 + seen.backward / 19 * 2 / 3])
     assert paths[0].passes <= 25 + 1e-9
+    assert paths[0].passes <= most_passes(ExtractionParameters(method="elimination"))
 
 
 @METHOD

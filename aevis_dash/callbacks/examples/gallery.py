@@ -1,5 +1,6 @@
 """The gallery of examples, which follows the slider of scores and the filters."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -12,7 +13,7 @@ from aevis_dash.config import DIRECTION, FEATURES
 from aevis_dash.domain import JudgedExample, so_many
 from aevis_dash.figures.scores import bounds, score_figure
 from aevis_dash.figures.theme import theme
-from aevis_dash.layouts.examples import Card, ClassChoices, ScoreRange
+from aevis_dash.layouts.examples import ORDERS, Card, ClassChoices, ScoreRange
 from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.workbench import Workbench
 
@@ -44,6 +45,7 @@ def register(app: Dash, bench: Workbench) -> None:
                 "class_from": Input(ids.CLASS_FROM, "value"),
                 "class_to": Input(ids.CLASS_TO, "value"),
             },
+            "order": Input(ids.ORDER, "value"),
             "picked": Input(ids.PICKED, "data"),
             "_compared": Input(ids.COMPARED, "data"),
             "colours": Input(ids.THEME, "data"),
@@ -51,10 +53,11 @@ def register(app: Dash, bench: Workbench) -> None:
         },
         state={"known": State(ids.EXAMPLES, "data"), "view": State(ids.VIEW, "data")},
     )
-    def show_examples(between, margins, filters, picked, _compared, colours, arrived, known, view):
+    def show_examples(between, margins, filters, order, picked, _compared, colours, arrived, known, view):
         """Draw the gallery. The example that a link opens is among the cards, whatever the slider and the filters
         say."""
         judged, among = bench.judging.judged_examples(), narrow(bench, picked)
+        first = next((option for option in ORDERS if option["value"] == order), ORDERS[0])
         chosen = [
             e
             for e in judged
@@ -64,11 +67,11 @@ def register(app: Dash, bench: Workbench) -> None:
             and filters["class_from"] in (None, e.source.label)
             and filters["class_to"] in (None, e.adversarial.label)
         ]
-        chosen.sort(key=lambda e: abs(e.score - sum(between) / 2) if np.isfinite(e.score) else np.inf)
+        chosen = in_order_of(chosen, first["value"], sum(between) / 2)
         figure = score_figure(*scores(bench, judged), tuple(between), theme(colours == "dark"))
         here = (arrived if ctx.triggered_id == ids.ARRIVED else view) or arrived or {}
         cards = [_card(bench, e) for e in with_shown(chosen[:SHOWN], judged, here.get("example"))]
-        count = _count(len(chosen), len(judged), among is not None)
+        count = _count(len(chosen), len(judged), among is not None, first["label"])
         count += "; first the shown one, which is not among them" if len(cards) > len(chosen[:SHOWN]) else ""
         digest = bench.judging.examples_digest()
         return {
@@ -77,6 +80,37 @@ def register(app: Dash, bench: Workbench) -> None:
             "scores": figure,
             "digest": no_update if digest == known else digest,
         }
+
+    @app.callback(
+        Output(ids.READY_CARDS, "data"),
+        Input(ids.CARDS, "data"),
+        Input(ids.READY, "data"),
+        Input(ids.NULLS_READY, "data"),
+        prevent_initial_call=True,
+    )
+    def mark_ready(cards, _ready, _nulls):
+        """Say which of the cards are of examples whose datapaths are stored. It is asked apart from the cards, which
+        need not wait for it."""
+        examples = [bench.workspace.example(card["id"]) for card in cards or ()]
+        return [example.id for example in examples if bench.datapaths.is_ready(example)]
+
+
+def in_order_of(examples: list[JudgedExample], order: str, middle: float) -> list[JudgedExample]:
+    """The examples in the order in which they are listed. Those without a score come last in orders by scores.
+
+    Args:
+        examples: the examples.
+        order: one of ORDERS of `layouts/examples.py`.
+        middle: the middle of the range of scores, from which "medium" counts.
+    """
+    keys: dict[str, Callable[[JudgedExample], float]] = {
+        "medium": lambda e: abs(e.score - middle),
+        "low": lambda e: e.score,
+        "high": lambda e: -e.score,
+        "close": lambda e: e.margin.value,
+        "far": lambda e: -e.margin.value,
+    }
+    return sorted(examples, key=lambda e: key if np.isfinite(key := keys[order](e)) else np.inf)
 
 
 def with_shown(cards: list[JudgedExample], judged: list[JudgedExample], example: str | None) -> list[JudgedExample]:
@@ -96,7 +130,8 @@ def score_range(bench: Workbench) -> ScoreRange:
     start = tuple(float(v) for v in np.quantile(fooled, (0.25, 0.75))) if len(fooled) >= FEW else (low, high)
     auroc = bench.judging.auroc(judged)
     by = bench.judging.score_by
-    note = so_many(len(judged), "example") + (f", score by {by}: AUROC {auroc:.2f}" if np.isfinite(auroc) else "")
+    told = len(fooled) >= FEW and np.isfinite(auroc)  # of fewer examples an AUROC tells nothing
+    note = so_many(len(judged), "example") + (f", score by {by}: AUROC {auroc:.2f}" if told else "")
     meaning = score_meaning(len(fooled), auroc, bench.judging.score_follows_size(judged), by)
     margins = bounds(np.array([e.margin.value for e in judged]))
     return ScoreRange(low, high, step, (start[0], start[1]), note, meaning, margins)
@@ -184,12 +219,12 @@ def _score(score: float) -> str:
     return f"score {score:.2f}" if np.isfinite(score) else "no score (no clean image of that class)"
 
 
-def _count(chosen: int, all_: int, picked: bool) -> str:
+def _count(chosen: int, all_: int, picked: bool, first: str) -> str:
     if all_ == 0:
         return "No examples yet: make some with `aevis attack WORKSPACE`, then reload."
     if chosen == 0 and picked:
         return f"None of {all_} examples: widen the filters, or show all again."
     if chosen == 0:
         return f"None of {all_} examples: widen the slider or the filters."
-    more = f", the {SHOWN} nearest the middle shown" if chosen > SHOWN else ""
+    more = f", the first {SHOWN} by {first} shown" if chosen > SHOWN else ""
     return f"{chosen} of {all_} examples{more}"

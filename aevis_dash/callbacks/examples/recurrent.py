@@ -67,7 +67,6 @@ def register(app: Dash, bench: Workbench) -> None:
         Output(ids.CLASS_FROM, "value"),
         Output(ids.CLASS_TO, "value"),
         Output(ids.ONLY_MISCLASSIFIED, "value"),
-        Output(ids.RANGE, "value"),
         Output(ids.PICKED, "data", allow_duplicate=True),
         Input(ids.CONFUSED, "data"),
         State(ids.RANGE, "min"),

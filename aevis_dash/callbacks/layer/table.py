@@ -15,6 +15,9 @@ from aevis_dash.figures.cells import together
 from aevis_dash.layouts.layer import Row, table
 from aevis_dash.workbench import Workbench
 
+CONTRIBUTION, TURNS = "% of the traced effect", "% of the margin turned back"
+"""The columns of parts of a whole, in percent: of the effect that was traced to this layer, and of how far the margin
+of adv is to go back to that of src."""
 ROWS = 200
 """The number of rows that are shown at most. The CSV has all rows."""
 
@@ -82,8 +85,8 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
         return ("map",), []
     first, second = pair_of(view)
     columns = ("map", "sets", *(short_of(key) for key in shown.members), f"{first.short} - {second.short}")
-    columns += ("contribution",) if shown.contribution is not None else ()
-    columns += ("turns back",) if shown.turning is not None else ()
+    columns += (CONTRIBUTION,) if shown.contribution is not None else ()
+    columns += (TURNS,) if shown.turning is not None else ()
     names = said_of(names_of(bench, shown.layer, view.example))
     columns += ("name",) if names else ()
     return columns, _rows(bench, shown, names)
@@ -92,7 +95,7 @@ def table_of(bench: Workbench, view: View) -> tuple[tuple[str, ...], list[Row]]:
 def _rows(bench: Workbench, shown: Contents, names: dict[int, str]) -> list[Row]:
     sets = {channel: together(region.paths) for region in shown.regions for channel in region.channels}
     activations = [bench.layers.part(bench.maps.maxima(image), shown.layer.index) for image in shown.members.values()]
-    further = [values for values in (shown.contribution, shown.turning) if values is not None]
+    further = [100 * values for values in (shown.contribution, shown.turning) if values is not None]
     columns = [*activations, shown.difference, *further]
     named = (lambda channel: [names.get(channel, "")]) if names else (lambda _: [])
     channels = sorted(sets, key=lambda channel: -shown.order[channel])

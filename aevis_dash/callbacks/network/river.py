@@ -29,6 +29,7 @@ from aevis_dash.callbacks.view.datapaths import triplet_of
 from aevis_dash.callbacks.view.marks import mark, mark_output, mark_state
 from aevis_dash.callbacks.view.opening import telling_maps
 from aevis_dash.callbacks.view.state import ALL, FIRST, NULLS, View, datapaths_of, wanted_of
+from aevis_dash.core.datapath import most_passes
 from aevis_dash.domain import (
     AevisError,
     DatapathDistance,
@@ -56,7 +57,7 @@ from aevis_dash.geometry.focus import closed_groups, interest, quiet
 from aevis_dash.geometry.river import LEAST_NULLS, River, even_out, river, stretches
 from aevis_dash.geometry.strands import even_out as strands_evened
 from aevis_dash.geometry.strands import strands
-from aevis_dash.layouts.network import extract_again, minimap
+from aevis_dash.layouts.network import extract_again, extract_now, minimap
 from aevis_dash.layouts.sentences import Sentence, sentences
 from aevis_dash.layouts.story import Member, triplet
 from aevis_dash.workbench import Triplet, Workbench
@@ -81,6 +82,8 @@ OF = ("example", "method", "share")
 `shows`)."""
 _DOTS = Sentence("Each dot is a layer. Its height says how similar adv's datapath is to another's; 1 is the same.")
 _NONE = "The datapaths of this example are not extracted."
+_LONG = 90
+"""The number of seconds from which a duration is told in minutes."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -146,6 +149,9 @@ def draw(
     if found is None and FIRST in landed:
         changed = "The workspace changed while its datapaths were extracted. Reload the page to try again."
         return _nothing(changed, "", [], colours)
+    offered = (data or {}).get("offered") and view.example != bench.workspace.settings.opens_on
+    if found is None and offered:
+        return _nothing(_NONE, extract_now(_cost(bench, view)), _members_of_plan(bench, view), colours)
     if found is None:
         words, planned = _cost(bench, view), _members_of_plan(bench, view)
         wanted = datapaths_of(view) | {"part": ALL if view.compared else FIRST}
@@ -321,14 +327,21 @@ def _beside(bench: Workbench, found: Triplet) -> list[dict[str, str]]:
 
 
 def _cost(bench: Workbench, view: View) -> str:
-    """A sentence on what has to be extracted before the river can be drawn, and what after that."""
+    """A sentence on what has to be extracted before the river can be drawn, and what after that, and how long both
+    take at most."""
     wanted = wanted_of(view, bench.workspace.settings.extraction)
     plan = bench.datapaths.plan(bench.workspace.example(view.example or ""), wanted)
     count, nulls = 2 + len(plan.candidates), len(plan.nulls)
     if view.compared or wanted.method == "joint":  # then all are extracted at once
         count, nulls = count + nulls, 0
     more = f", and then those of {others_of(nulls)}" if nulls else ""
-    return f"{count} datapaths to extract{more}; they are kept for the next time."
+    seconds = most_passes(wanted) * bench.classifier.seconds_of_pass
+    left = f"at most {_duration(count * seconds)}" + (f" and {_duration(nulls * seconds)}" if nulls else "")
+    return f"{count} datapaths to extract{more}: {left} on this machine. They are kept for the next time."
+
+
+def _duration(seconds: float) -> str:
+    return f"about {max(1, round(seconds))} s" if seconds < _LONG else f"about {round(seconds / 60)} min"
 
 
 def _members(bench: Workbench, found: Triplet) -> list[Member]:

@@ -36,10 +36,13 @@ OUTPUTS = {
     "tree": Output(ids.TREE, "children"),
     "flip": Output(ids.FLIP_TEXT, "children"),
     "no_flip": Output(ids.FLIP, "disabled"),
+    "flip_button": Output(ids.FLIP, "children"),
     "no_prediction": Output(ids.TRACE_PREDICTION, "disabled"),
 }
 MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARNED, ids.TREE)
 """The parts of the answer, each named after one of its components."""
+_FLIP, _FLIPPED = "Flip back", "Flipped back: see below"
+"""The words of the button before and after the flip-back that it asks for was made a step of the trail."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
@@ -115,14 +118,15 @@ def _flip(bench: Workbench, view: View) -> dict[str, Any]:
     """What is stored of the flip-back that the view asks for. Where it is no step of the trail yet, the button makes it
     one."""
     if view.example is None or view.layer is None or stored_triplet(bench, view) is None:
-        return {"flip": [], "no_flip": True, "no_prediction": True}
+        return {"flip": [], "no_flip": True, "flip_button": _FLIP, "no_prediction": True}
     found = bench.flips.find_stored(view.example, intervention_of(bench.layers, flip_of(view)))
     if found is None:
         asked = flips([question(view.maps, view.replacement)], view.layer, [], None)
-        return {"flip": asked, "no_flip": False, "no_prediction": False}
+        return {"flip": asked, "no_flip": False, "flip_button": _FLIP, "no_prediction": False}
     kept = any(step.is_flip and replace(step, parent=-1, map=None, note="") == _bare(view) for step in view.steps)
-    words = flips(in_words(found, bench.class_names), view.layer, found.maps.tolist()[:SHOWN], view.map)
-    return {"flip": words, "no_flip": kept, "no_prediction": False}
+    at_end = bench.layers.find(view.layer).index == len(bench.layers) - 1
+    words = flips(in_words(found, bench.class_names, at_end), view.layer, found.maps.tolist()[:SHOWN], view.map)
+    return {"flip": words, "no_flip": kept, "flip_button": _FLIPPED if kept else _FLIP, "no_prediction": False}
 
 
 def _bare(view: View) -> Step:

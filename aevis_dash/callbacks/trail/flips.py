@@ -6,6 +6,8 @@ from aevis_dash.domain import CONTROLS, DISJOINT, Verdict, Verification, others_
 
 UNLIKE = 1.25
 """From this ratio on, what maps do together and the sum of what each does alone are said to differ."""
+ADDS_UP = 0.005
+"""The largest difference between both, as a share of the joint move, at which maps are said to add up."""
 SHOWN = 24
 """The number of maps of a flip-back that are shown as buttons, at most."""
 _SWAPS = {
@@ -31,9 +33,15 @@ def question(maps: Sequence[int], replacement: str) -> str:
     return f"{asked}, {_SWAPS[replacement]}, turn the prediction?"
 
 
-def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
+def in_words(found: Verification, class_names: Sequence[str], at_end: bool = False) -> list[str]:
     """What a flip-back found, in sentences. The verdict comes last, and then what the buttons below are, if not all
-    maps."""
+    maps.
+
+    Args:
+        found: the flip-back.
+        class_names: the names of the classes.
+        at_end: whether the maps are those of the network's last layer.
+    """
     count, swap = len(found.maps), _SWAPS[found.replacement]
     turns, turn, gone = _turning(found, class_names)
     if found.verdict is Verdict.WHOLE_LAYER:
@@ -58,7 +66,7 @@ def in_words(found: Verification, class_names: Sequence[str]) -> list[str]:
     return [
         f"{count} of {found.width} maps, {swap}, {turn} ({margins}).",
         f"{_chance(found, f'{found.chance_turned:.0%}', 'do it')}; {_controls(found, _does_it)}.",
-        *_together(found),
+        *_together(found, at_end),
         _orders(found),
         _proof(found),
         *first,
@@ -128,12 +136,17 @@ def _other_sets(found: Verification) -> tuple[str, str]:
     )
 
 
-def _together(found: Verification) -> list[str]:
-    """A sentence on what the maps do together beside what each does alone; none for a single map."""
+def _together(found: Verification, at_end: bool) -> list[str]:
+    """A sentence on what the maps do together beside what each does alone; none for a single map.
+
+    Where both are the same at the network's end, the network behind it only adds the maps up, as a linear head does.
+    """
     if len(found.maps) < 2:
         return []
     apart = float(found.alone.sum())
     said = f"Together they move the margin by {found.joint:.2f}; each alone, these moves add up to {apart:.2f}"
+    if at_end and abs(found.joint - apart) <= ADDS_UP * abs(found.joint):
+        return [f"{said}. That they are the same is no finding: behind its last layer this network only adds maps up."]
     if found.joint > UNLIKE * max(apart, 0.0):
         return [f"{said}, so single maps tell little of what they do together."]
     return [f"{said}, so they do in part the same." if apart > UNLIKE * found.joint else f"{said}."]

@@ -19,6 +19,7 @@ from aevis_dash.callbacks.view.state import (
     PLOTS,
     QUESTIONS,
     SORTS,
+    SPANS,
     TEXTS,
     View,
     from_data,
@@ -48,7 +49,7 @@ def from_search(search: str) -> View:
     named |= {k: [unquote(text) for text in fields[k].split("~")] for k in LISTS if k in fields}
     named |= {k: received.read_number(fields[k], k) for k in ("map", "at") if k in fields}
     named |= {"share": _share(fields["share"])} if "share" in fields else {}
-    named |= {"margins": received.read_span(fields["margins"], "margins")} if "margins" in fields else {}
+    named |= {name: received.read_span(fields[name], name) for name in SPANS if name in fields}
     named |= {
         "area": area_from_text(fields.get("area", "")),
         "maps": received.read_numbers(fields.get("maps", ""), "maps"),

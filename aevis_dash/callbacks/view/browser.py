@@ -24,7 +24,7 @@ CHOICES = {
 `choose`), and the field sets the control."""
 CLEARED = {ids.WHOLE_MAP: "area"}
 """The buttons that clear a field of the view."""
-CONTROLS = (*CHOICES, ids.QUESTION, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS, ids.MARGINS)
+CONTROLS = (*CHOICES, ids.QUESTION, ids.METHOD, ids.SHARE, ids.MAPS, ids.AREA_WORDS, ids.RANGE, ids.MARGINS)
 """The controls that are set from the view in the browser. An answer of the server would come late and undo a choice."""
 
 
@@ -55,7 +55,8 @@ def register(app: Dash) -> None:
         prevent_initial_call=True,
     )
     app.clientside_callback(
-        ClientsideFunction("gallery", "margins"),
+        ClientsideFunction("gallery", "ranges"),
+        Input(ids.RANGE, "value"),
         Input(ids.MARGINS, "value"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
@@ -71,3 +72,4 @@ def register(app: Dash) -> None:
     )
     app.clientside_callback(ClientsideFunction("aevis", "width"), Output(ids.WIDTH, "data"), Input(ids.PAGE, "data"))
     app.clientside_callback(ClientsideFunction("gallery", "draw"), Input(ids.CARDS, "data"), State(ids.VIEW, "data"))
+    app.clientside_callback(ClientsideFunction("gallery", "ready"), Input(ids.READY_CARDS, "data"))

@@ -34,6 +34,8 @@ CHOSEN = (
 TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
 LISTS = ("compared", "folds", "pinned")
 """The fields that hold several names."""
+SPANS = ("margins", "scores")
+"""The fields that hold the two ends of a range of examples; None for the range of a new page."""
 FIRST, NULLS, ALL = "first", "nulls", "all"
 """The parts of the datapaths that a job extracts: all but those of the null targets; those of the null targets; or
 both."""
@@ -85,6 +87,8 @@ class View:
         steps: the trail, a tree of steps.
         at: the number of the step that led here; -1 for none.
         margins: the lower and the upper end of the margins of the examples that are listed; None for all.
+        scores: the lower and the upper end of their adversarial scores; None for the range that a new page begins
+            with.
     """
 
     example: str | None = None
@@ -116,6 +120,7 @@ class View:
     steps: tuple[Step, ...] = ()
     at: int = -1
     margins: tuple[float, float] | None = None
+    scores: tuple[float, float] | None = None
 
     def but(self, **changes: Any) -> "View":
         """This view with some fields changed and all others as they are."""
@@ -214,7 +219,7 @@ def from_data(data: Mapping[str, Any] | None) -> View:
         known["share"] = received.share(known["share"], "share")
     if known.get("map") is not None:
         known["map"] = received.number(known["map"], "map")
-    known["margins"] = received.span(known.get("margins"), "margins")
+    known |= {name: received.span(known.get(name), name) for name in SPANS}
     known["area"] = received.area(known.get("area"), "area")
     known |= {name: received.texts(known.get(name, ()), name) for name in LISTS}
     known["maps"] = received.numbers(known.get("maps", ()), "maps")
