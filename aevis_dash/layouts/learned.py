@@ -38,6 +38,7 @@ def learned_block() -> html.Div:
             html.Div(
                 [
                     html.H3("what it has learned"),
+                    html.Span(id=ids.LEARN_TEXT, className="quiet", role="status"),
                     radio(ids.BEST, "by what the patches are best", _BY, "activation", "two-way"),
                 ],
                 className="learned-head",
@@ -59,13 +60,7 @@ def learned_block() -> html.Div:
                 ],
                 className="patches",
             ),
-            html.Div(
-                [
-                    html.Span(id=ids.LEARNED_NOTE, className="detected"),
-                    html.Span(id=ids.LEARN_TEXT, className="quiet", role="status"),
-                ],
-                className="learned-words",
-            ),
+            html.Div(id=ids.LEARNED_NOTE, className="detected"),
         ],
         className="learned-block",
     )
