@@ -9,6 +9,7 @@ from aevis_dash.callbacks.view import received
 from aevis_dash.callbacks.view.state import (
     BELONGS,
     BESTS,
+    CELLS,
     FACES,
     GAPS,
     KEEPS,
@@ -161,6 +162,7 @@ def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
         "plot": PLOTS,
         "sort": SORTS,
         "keep": KEEPS,
+        "cells": CELLS,
         "faces": FACES,
         "look": LOOKS,
         "best": BESTS,
