@@ -39,6 +39,7 @@ interface View {
   against: string;
   sort: string;
   keep: string;
+  cells: string;
   faces: string;
   look: string;
   best: string;

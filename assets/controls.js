@@ -195,6 +195,7 @@
     }
   }
 
-  const controls = { add, draw, also, choose, edit, follow, merge, merged, pressed, show, shows, shown, listening };
+  const about = { add, draw, also, show, shows, shown, tell, listening };
+  const controls = { ...about, choose, edit, follow, merge, merged, pressed };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { controls });
 })();

@@ -39,11 +39,18 @@
     return window.dash_clientside.controls.edit(view, { pinned });
   }
 
-  // A click on a cell shows the map; with the shift or the control key it chooses the map, or drops it.
+  // A click on a cell shows the map; with the shift or the control key it chooses the map, or drops it. A click on the
+  // place of the maps without a cell gives every map one.
   function clicked(event, gd) {
     const point = event.points && event.points[0];
     const { view } = shown, { edit, show, shows } = window.dash_clientside.controls;
-    if (!point || !point.customdata || !shows(gd, view)) {
+    if (!point || !shows(gd, view)) {
+      return;
+    }
+    if (point.data && point.data.name === "rest") {
+      show(edit(view, { cells: "all" }));
+    }
+    if (!point.customdata) {
       return;
     }
     const map = point.customdata[0];
@@ -89,17 +96,24 @@
     return rects.map(one).join("") || NOWHERE;
   }
 
-  // The next cell in a direction: the nearest one that lies more that way than aside.
+  // The next cell in a direction: the nearest one of those that stand beside this one that way, however narrow it is;
+  // where there is none, the nearest one that lies more that way than aside.
   const WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
   function beside(found, map, [across, down]) {
     const middle = ([left, right, top, bottom]) => [(left + right) / 2, (top + bottom) / 2];
-    const [x, y] = middle(found.get(map));
+    const own = found.get(map), [x, y] = middle(own);
+    const overlap = (a, b, from) => Math.min(a[from + 1], b[from + 1]) - Math.max(a[from], b[from]);
     const near = Array.from(found, ([channel, rect]) => {
       const [dx, dy] = [middle(rect)[0] - x, middle(rect)[1] - y];
       const [along, aside] = [dx * across + dy * down, Math.abs(dx * down) + Math.abs(dy * across)];
-      return { channel, along, far: along + 2 * aside, aside };
-    }).filter(({ along, aside }) => along > 0.5 && aside <= along);
-    return near.sort((a, b) => a.far - b.far)[0];
+      const [ahead, level] = across ? [0, 2] : [2, 0];
+      const next = overlap(own, rect, ahead) < 0.5 && overlap(own, rect, level) > 0.5;
+      return { channel, along, far: along + 2 * aside, aside, next, gap: -overlap(own, rect, ahead) };
+    }).filter(({ along, aside, next }) => along > 0.5 && (next || aside <= along));
+    const first = near.filter(({ next }) => next).sort((a, b) => a.gap - b.gap || a.aside - b.aside);
+    const least = first.length ? first[0].gap + 8 : 0;
+    const close = first.filter(({ gap }) => gap <= least).sort((a, b) => a.aside - b.aside);
+    return close[0] || near.sort((a, b) => a.far - b.far)[0];
   }
   document.addEventListener("keydown", (event) => {
     const gd = document.querySelector("#treemap .js-plotly-plot"), { view } = shown;
@@ -138,6 +152,48 @@
     });
   }
 
+  // Maps that were chosen elsewhere while they had no cell. The layer is drawn anew for them: it gives a cell to every
+  // map that is chosen then (`hidden` of callbacks/layer/contents.py).
+  let called = [];
+  /** @param {View} view @returns {number[]} */
+  function calls(view) {
+    const gd = document.querySelector("#treemap .js-plotly-plot");
+    const current = gd && window.dash_clientside.controls.shows(gd, view);
+    const hidden = (current && gd.layout.meta.hidden) || [];
+    const chosen = [view.map, ...view.maps];
+    if (!current) {
+      called = [];
+    } else if (chosen.some((map) => hidden.includes(map) && !called.includes(map))) {
+      called = chosen.filter((map) => hidden.includes(map) || called.includes(map));
+    }
+    return called;
+  }
+
+  // How high the treemaps are: what the window leaves beside all else in their column. A place is kept for the winners
+  // as soon as a layer is traced to, so that it is drawn once. In a low window the column scrolls.
+  const [LOWEST, HIGHEST, EDGES] = [140, 620, 4];
+  let height = 236;
+  /** @param {View} view @returns {number} */
+  function fit(view) {
+    const parts = [".middle", ".network", ".layer", "#treemaps", "#layer-table"];
+    const [column, network, layer, treemaps, table] = parts.map((one) => document.querySelector(one));
+    const step = view.steps[view.at];
+    layer.classList.toggle("traced", Boolean(step && step.source && step.source === view.layer));
+    const head = view.pinned.some((name) => name !== view.layer) ? 22 : 0;
+    const others = layer.offsetHeight - treemaps.offsetHeight - table.offsetHeight;
+    const room = column.clientHeight - network.offsetHeight - parseFloat(getComputedStyle(column).rowGap) - others;
+    if (column.clientHeight) {
+      height = Math.min(Math.max(10 * Math.floor((room - head - EDGES) / 10), LOWEST), HIGHEST);
+      document.documentElement.style.setProperty("--layer-height", `${height + EDGES}px`);
+    }
+    return height;
+  }
+  let fitting = null;
+  const grown = new ResizeObserver(() => {
+    clearTimeout(fitting);
+    fitting = setTimeout(() => shown.view && window.dash_clientside.controls.tell(shown.view), 150);
+  });
+
   // The view may have other maps.
   function frames(view) {
     shown.view = view;
@@ -147,12 +203,24 @@
     }
   }
 
-  // Listen to clicks, and look at the frames after each drawing.
+  // Listen to clicks, and look at the frames after each drawing, and for maps that were chosen while it was on its way.
   function heard(gd) {
-    gd.on("plotly_afterplot", () => frame(gd));
+    gd.on("plotly_afterplot", () => {
+      frame(gd);
+      const before = called;
+      if (shown.view && calls(shown.view) !== before && called.length) {
+        window.dash_clientside.controls.tell(shown.view);
+      }
+    });
     gd.on("plotly_click", (event) => clicked(event, gd));
     frame(gd);
+    [".middle", ".network"].forEach((one) => grown.observe(document.querySelector(one)));
   }
+  document.addEventListener("click", (event) => {
+    if (event.target.id === "fewer-cells" && shown.view) {
+      window.dash_clientside.controls.show(window.dash_clientside.controls.edit(shown.view, { cells: "few" }));
+    }
+  });
 
   // Learned features, or the names of maps, were completed while the page was open: faces and names can be drawn.
   function complete(seen) {
@@ -179,7 +247,8 @@
   });
   also(frames);
   also(mark);
+  also((view) => (document.getElementById("fewer-cells").hidden = view.cells === "few"));
   listening("treemap", heard);
-  const ours = { chooseMap, drawn, pin, complete, mark: (_table, view) => mark(view) };
+  const ours = { calls, chooseMap, complete, drawn, fit, pin, mark: (_table, view) => mark(view) };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { aevisLayer: ours });
 })();

@@ -2,7 +2,7 @@
 // What the page does without the server; called from callbacks/view/browser.py and callbacks/view/opening.py.
 (function () {
   const PATHS = ["example", "target", "method", "share"];
-  const CELLS = ["pair", "cause", "how", "against", "sort", "keep", "faces"];
+  const CELLS = ["pair", "cause", "how", "against", "sort", "keep", "cells", "faces"];
   const LAYER = [...PATHS, "question", "compared", "layer", "pinned", ...CELLS, "steps", "at"];
   const NEURON = [...PATHS, "compared", "layer", "map", "look", "best"];
   const STATIONS = {
@@ -190,12 +190,11 @@
     return name;
   }
 
-  // Treemaps and activation maps are laid out in pixels: tell the server how many there are (page.css says how high).
-  let [height, room] = [236, 304];
+  // Treemaps and activation maps are laid out in pixels: tell the server how many there are (layer.js says how high).
+  let room = 304;
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
-    height = parseInt(getComputedStyle(document.documentElement).getPropertyValue("--layer-height"), 10) || height;
-    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, 570) : room; // wider maps would be too high
+    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, window.innerHeight < 960 ? 540 : 570) : room; // else too high
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
@@ -215,8 +214,12 @@
   const { add, also, draw } = window.dash_clientside.controls;
   draw({
     "paths-view": (view, page) => part("paths", view, page),
-    "network-view": (view, page) => ({ offered: offered === view.example, ...part("network", view, page) }),
-    "layer-view": (view, page) => ({ width: page["layer-width.data"], height, ...part("layer", view, page) }),
+    "network-view": (view, page) => ({ offered: offered !== null && offered === view.example, ...part("network", view, page) }),
+    "layer-view": (view, page) => {
+      const { calls, fit } = window.dash_clientside.aevisLayer;
+      const size = { width: page["layer-width.data"], height: fit(view) };
+      return { ...size, called: calls(view), ...part("layer", view, page) };
+    },
     "table-view": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
     "neuron-view": (view, page) => ({ room, ...part("neuron", view, page) }),
     "area-view": (view, page) => part("area", view, page),

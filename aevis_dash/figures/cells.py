@@ -8,12 +8,12 @@ import numpy as np
 
 from aevis_dash.domain import Region, in_order, short_of
 from aevis_dash.figures.drawing import Drawing
-from aevis_dash.figures.theme import CHARACTER, CLEAR, TEXT_SIZE, Theme, bare_axis, base_layout, fade, plain
-from aevis_dash.geometry.treemap import Cell, Rect
+from aevis_dash.figures.theme import CLEAR, TEXT_SIZE, Theme, bare_axis, base_layout, fade, plain
+from aevis_dash.geometry.cells import LOW, Cell, Rect, Remainder
 
 EDGE = 2
-NUMBER_WIDTH, NUMBER_HEIGHT = 24, 20
-"""The width and the height in pixels of the smallest cell that shows the number of its channel."""
+DIGIT, BESIDE = 6.4, 4.0
+"""The width in pixels of a digit in a cell, in the widest of the usual fonts, and the room around a number."""
 FACE = 28
 """The side in pixels of the smallest cell that shows its learned feature as a face."""
 SMALL = 14
@@ -61,11 +61,18 @@ class Encoding:
 
 
 def cells_drawing(
-    cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme, width: float, height: float
+    cells: Sequence[Cell],
+    regions: Sequence[Region],
+    encoding: Encoding,
+    theme: Theme,
+    width: float,
+    height: float,
+    rests: Sequence[tuple[Region, Remainder]] = (),
 ) -> Drawing:
     """The cells as plotly.js reads them, at one pixel of the screen for each pixel of the layout.
 
-    Hover, click and selection meet the one trace "maps", whose customdata is [channel].
+    Hover, click and selection meet the one trace "maps", whose customdata is [channel]. Where regions show their first
+    maps only, hover and click meet the trace "rest" too, which has no customdata.
 
     Args:
         cells: the rectangles of the maps.
@@ -74,6 +81,7 @@ def cells_drawing(
         theme: the colours.
         width: of the whole, in pixels.
         height: of the whole, in pixels.
+        rests: the regions with maps that have no cell, and the places that stand for these.
     """
     faced = faced_cells(cells, encoding)
     data = [_solid(cells, encoding, faced, theme)]
@@ -81,7 +89,9 @@ def cells_drawing(
         data.append(_contribution_bars(cells, np.nan_to_num(encoding.contribution), theme))
     if encoding.turning is not None:
         data.append(_turning_bars(cells, encoding.turning, theme))
-    data += [_stars(cells, frozenset(encoding.marked), theme), _maps(cells, regions, encoding, theme)]
+    data.append(_stars(cells, frozenset(encoding.marked), theme))
+    data += [_rest(rests, theme)] if rests else []
+    data.append(_maps(cells, regions, encoding, theme))
     images = [_face(cell.rect, faced[cell.channel]) for cell in cells if cell.channel in faced]
     frames = [_frames(cells, encoding.picked, theme, "picked", 2, "dot")]
     frames.append(_frames(cells, [encoding.selected], theme, "selected", 3, "solid"))
@@ -110,6 +120,11 @@ def small_text(text: str, x: float, y: float, colour: str) -> dict[str, Any]:
 def together(paths: Sequence[str] | frozenset[str]) -> str:
     """The words for the maps that some datapaths share: "src ∩ adv"; "in no datapath" for none."""
     return " ∩ ".join(short_of(path) for path in in_order(paths)) or "in no datapath"
+
+
+def number_width(channels: int) -> float:
+    """The width in pixels of a cell in which the number of any of so many channels fits."""
+    return len(str(max(channels - 1, 0))) * DIGIT + BESIDE
 
 
 def _layout(theme: Theme, width: float, height: float) -> dict[str, Any]:
@@ -253,7 +268,7 @@ def _stars(cells: Sequence[Cell], marked: frozenset[int], theme: Theme) -> dict[
 
 def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, theme: Theme) -> dict[str, Any]:
     """The outlines of the cells, on top of everything, which take hover, click and selection."""
-    names = {channel: together(region.paths) for region in regions for channel in region.channels}
+    names = {channel: _set_of(region) for region in regions for channel in region.channels}
     edges = {"width": 0.5, "color": fade(theme.faint, 0.4)} if _small(cells) else {"width": 1}
     return _bars(
         [cell.rect for cell in cells],
@@ -263,6 +278,34 @@ def _maps(cells: Sequence[Cell], regions: Sequence[Region], encoding: Encoding, 
         hovertext=[_hover(cell.channel, names.get(cell.channel, ""), encoding) for cell in cells],
         hovertemplate="%{hovertext}<extra></extra>",
         **_texts([_text(cell, encoding.labels) for cell in cells], bool(encoding.faces), theme),
+    )
+
+
+def _set_of(region: Region) -> str:
+    """The words for the sets of a region and the number of its maps."""
+    count = len(region.channels)
+    return f"{together(region.paths)} ({count} {'maps' if count > 1 else 'map'})"
+
+
+def _rest(rests: Sequence[tuple[Region, Remainder]], theme: Theme) -> dict[str, Any]:
+    """The places that stand for the maps without a cell, each with the number of these."""
+    texts = [f"+{rest.count}" for _, rest in rests]
+    fitting = [(rest.rect.width - BESIDE) / len(text) for text, (_, rest) in zip(texts, rests, strict=True)]
+    sizes = [round(min(TEXT_SIZE, (TEXT_SIZE - 2) * each / DIGIT), 1) for each in fitting]
+    return _bars(
+        [rest.rect for _, rest in rests],
+        name="rest",
+        marker={"color": fade(theme.faint, 0.12), "line": {"color": fade(theme.faint, 0.55), "width": 1}},
+        text=texts,
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        constraintext="none",
+        insidetextfont={"color": theme.ink, "size": sizes},
+        hovertext=[
+            f"{rest.count} more of {_set_of(region)}<br>click to show all maps of the layer" for region, rest in rests
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
     )
 
 
@@ -276,12 +319,14 @@ def _texts(texts: Sequence[str], faces: bool, theme: Theme) -> dict[str, Any]:
 
 
 def _text(cell: Cell, labels: Mapping[int, str]) -> str:
-    """The number of the channel where it fits, and the map's name where that fits too."""
-    if cell.rect.width < NUMBER_WIDTH or cell.rect.height < NUMBER_HEIGHT:
+    """The number of the channel where it fits, and the map's name where that fits too; "" where neither does."""
+    if cell.rect.height < LOW:
         return ""
+    fitting = int((cell.rect.width - BESIDE) / DIGIT + 1e-6)
     whole = f"{cell.channel} {labels[cell.channel]}" if labels.get(cell.channel) else ""
-    fits = bool(whole) and len(whole) * CHARACTER * (TEXT_SIZE - 2) / TEXT_SIZE + 6 <= cell.rect.width
-    return plain(whole) if fits else str(cell.channel)
+    if whole and len(whole) <= fitting:
+        return plain(whole)
+    return str(cell.channel) if len(str(cell.channel)) <= fitting else ""
 
 
 def _hover(channel: int, sets: str, encoding: Encoding) -> str:

@@ -6,7 +6,8 @@ from aevis_dash.domain import Region
 from aevis_dash.figures.cells import Encoding, box, cells_drawing, small_text, together
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.theme import CHARACTER, Theme, fade
-from aevis_dash.geometry.treemap import STRIP, Treemap, has_label
+from aevis_dash.geometry.cells import STRIP, has_label
+from aevis_dash.geometry.treemap import Treemap
 
 NOTHING = "No feature map to show here: none of this layer is critical for any of these predictions, or none is kept."
 
@@ -14,7 +15,8 @@ NOTHING = "No feature map to show here: none of this layer is critical for any o
 def treemap_figure(treemap: Treemap, encoding: Encoding, theme: Theme) -> Drawing:
     """A layer's critical maps as nested rectangles, as plotly.js reads them (see `cells_drawing`)."""
     regions = [region for region, _ in treemap.regions]
-    drawing = cells_drawing(treemap.cells, regions, encoding, theme, treemap.width, treemap.height)
+    rests = [(region, rest) for region, rest in zip(regions, treemap.rests, strict=True) if rest is not None]
+    drawing = cells_drawing(treemap.cells, regions, encoding, theme, treemap.width, treemap.height, rests)
     if not treemap.cells:
         return empty(drawing, theme)
     shapes = [*_backgrounds(treemap, theme), *_set_frames(treemap, theme), *drawing["layout"]["shapes"]]
@@ -57,5 +59,5 @@ def _label(region: Region, smaller: int, room: float) -> str:
     more = f" +{smaller} smaller" if smaller else ""
     short = f" +{smaller}" if smaller else ""
     choices = (f"{names}{alone} · {count}{more}", f"{names} · {count}{more}", f"{names} · {count}{short}")
-    choices += (names if not smaller else "", f"{count}{short}")
+    choices += (f"{names.replace(' ', '')} · {count}{short}", names if not smaller else "", f"{count}{short}")
     return next((text for text in choices if text and len(text) * CHARACTER <= room), "")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aevis_dash.domain import Region, in_order
-from aevis_dash.geometry.treemap import LEAST_CELL, REGIONS, Cell, Rect, Treemap, in_rank, treemap
+from aevis_dash.geometry.cells import LEAST_CELL, Cell, Few, Rect, in_rank
+from aevis_dash.geometry.treemap import REGIONS, Treemap, treemap
 
 HEADER, ROW = 16.0, 14.0
 """The height of the line of names, and the least height of a row, in pixels."""
@@ -65,11 +66,13 @@ def laid_out(
     height: float,
     order: np.ndarray | None = None,
     first: Collection[frozenset[str]] = (),
+    few: Few | None = None,
 ) -> Treemap | Matrix:
-    """The treemap of the regions where it is legible, else their matrix. The arguments are those of `treemap`."""
+    """The treemap of the regions where it is legible, else their matrix, which has cells for all maps. The arguments
+    are those of `treemap`."""
     if len(regions) > REGIONS:
         return matrix(regions, width, height, order)
-    drawn = treemap(regions, width, height, order, first)
+    drawn = treemap(regions, width, height, order, first, few)
     return drawn if drawn.legible else matrix(regions, width, height, order)
 
 

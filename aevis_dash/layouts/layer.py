@@ -44,10 +44,12 @@ KEEPS = [
     {"label": "shared", "value": "shared"},
     {"label": "top 50", "value": "top"},
 ]
+CELLS = [{"label": "12 per set", "value": "few"}, {"label": "all", "value": "all"}]
 _TURNING = (
     "bar at the foot: how much src's map, put into adv's run, is estimated to turn the prediction back (to the right) "
     "or farther away (to the left)"
 )
+_FEWER = "Draw only the first 12 maps of each set again"
 _PINNING = "Keep this layer's treemap beside those of other layers (three at most)"
 
 _IN_NONE = (
@@ -83,6 +85,7 @@ def layer_panel() -> html.Section:
                 [
                     html.H2("Layer"),
                     html.Span(id=ids.LAYER_TITLE, className="title", role="status"),
+                    html.Button("12 per set", id=ids.FEWER_CELLS, className="pin", hidden=True, title=_FEWER),
                     html.Button("pin", id=ids.PIN, className="pin", n_clicks=0, title=_PINNING),
                     _settings(),
                 ],
@@ -137,6 +140,10 @@ def _settings() -> html.Details:
         html.Label(["contributions found ", _choice(ids.HOW, HOWS, "solved", _WIDE)]),
         html.Label(["order ", _choice(ids.SORT, SORTS, "fill", _WIDE)]),
         html.Label(["shown ", _choice(ids.KEEP, KEEPS, "all", _WIDE)], title="which maps are shown"),
+        html.Label(
+            ["cells ", _choice(ids.CELLS, CELLS, "few", _WIDE)],
+            title="the first 12 maps of each set in their order, or all of them with areas in exact proportion",
+        ),
         dbc.Checkbox(id=ids.FACES, label="faces", value=True),
     ]
     return html.Details(

@@ -21,6 +21,8 @@ const of = (values) => (values === undefined ? 0 : typeof values === "number" ? 
 const y = graph._fullLayout.yaxis.d2p(of(trace.base) + of(trace.y) / 2);
 return [box.x + size.l + x, box.y + size.t + y];
 """
+HIDDEN = "return document.querySelector('#treemap .js-plotly-plot').layout.meta.hidden"
+"""The shown layer's maps that have no cell."""
 CHANNELS = """
 const graph = document.querySelector('#' + arguments[0] + ' .js-plotly-plot');
 return graph.data.find((t) => t.name === arguments[1]).customdata.map((c) => c[0]);

@@ -22,7 +22,7 @@ from aevis_dash.callbacks.view.state import View
 from aevis_dash.callbacks.view.steps import THE_PREDICTION, Step
 from aevis_dash.domain import AevisError, Role, Way
 from aevis_dash.figures.theme import LIGHT
-from aevis_dash.geometry.treemap import Cell, Rect
+from aevis_dash.geometry.cells import Cell, Rect
 from aevis_dash.watching import Watched
 from aevis_dash.workbench import open_workbench
 
@@ -163,13 +163,37 @@ def test_parts_of_more_than_all_are_explained():
 
 def test_what_is_drawn(bench, found, view):
     """Every kept map once; the chosen ones framed; a matrix for many datapaths; what plotly knows."""
-    what = shown(bench, found, view)
+    what, view = shown(bench, found, view), view.but(cells="all")
     figure = go.Figure(drawing(bench, what, view, LIGHT, (600, 270), 5, picked=(5,)))
+    assert figure.layout.meta["hidden"] == []
     channels = sorted(c for region in what.regions for c in region.channels)
     assert sorted(row[0] for row in figure.data[-1].customdata) == channels
     assert all("adv - src" in text for text in figure.data[-1].hovertext)
     thin = go.Figure(drawing(bench, what, view, LIGHT, (30, 20), None))
     assert "datapaths" in [trace.name for trace in thin.data]
+
+
+def test_what_is_selected_marked_or_picked_has_a_cell_and_what_has_none_is_named(bench, found, view):
+    what = shown(bench, found, view)
+    cells = lambda figure: [row[0] for row in figure.data[-1].customdata]  # noqa: E731
+    plain = go.Figure(drawing(bench, what, view, LIGHT, (600, 270), None))
+    hidden = plain.layout.meta["hidden"]
+    channels = sorted(c for region in what.regions for c in region.channels)
+    assert sorted((*cells(plain), *hidden)) == channels
+    for region in what.regions:
+        ranked = sorted(region.channels, key=lambda c: -abs(what.difference[c]))
+        first = ranked if len(ranked) <= 13 else ranked[:12]
+        assert [c for c in cells(plain) if c in region.channels] == first
+    selected, marked, picked = hidden[0], hidden[1], hidden[-1]
+    chosen = go.Figure(drawing(bench, what, view, LIGHT, (600, 270), selected, (marked,), (picked,)))
+    assert {selected, marked, picked} <= set(cells(chosen))
+    assert len(cells(chosen)) == len(cells(plain)), "they take the places of the last ones"
+    assert not {selected, marked, picked} & set(chosen.layout.meta["hidden"])
+    by_channel = shown(bench, found, view.but(sort="channel"))
+    other = cells(go.Figure(drawing(bench, by_channel, view, LIGHT, (600, 270), None)))
+    large = max(what.regions, key=lambda region: len(region.channels))
+    assert len(large.channels) > 13
+    assert [c for c in other if c in large.channels] == list(large.channels)[:12]
 
 
 def test_faces_are_learned_features_and_only_where_there_are_some(bench, found, view, monkeypatch):

@@ -49,6 +49,7 @@ FULL = View(
     how="exact",
     sort="channel",
     keep="shared",
+    cells="all",
     faces="off",
     look="over",
     best="relevance",
@@ -72,7 +73,7 @@ ADDRESS = (
     "&area=0,1,4,5&maps=3,1&steps=-1:layer2.0.relu:5:1,1,3,4,25:layer1.0.relu:::ear%2520%257E%2520or%253A%2520not%253F~"
     "0:layer1.0.relu:0::relu::::source~-1::::layer3.0.relu:::~2:layer3.0.relu::::7,2:mean:"
     "&compared=panda%25200.png~monkey%2520%257E1.png&folds=layer1~layer2.0&pinned=relu&plot=dots&distance=gates&gap=equal"
-    "&pair=src-tar&cause=source&how=exact&sort=channel&keep=shared&faces=off&look=over&best=relevance&replacement=zero&on=target&at=1"
+    "&pair=src-tar&cause=source&how=exact&sort=channel&keep=shared&cells=all&faces=off&look=over&best=relevance&replacement=zero&on=target&at=1"
     "&margins=-0.5,3.25&scores=-1.5,6"
 )
 """A link that someone has kept: it must be read for as long as there are links."""

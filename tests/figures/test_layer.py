@@ -6,20 +6,23 @@ import numpy as np
 import orjson
 import plotly.graph_objects as go
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aevis_dash.domain import ROLES, Region, Role, further
-from aevis_dash.figures.cells import BAR, FACE, NOWHERE, Encoding
+from aevis_dash.figures.cells import BAR, FACE, NOWHERE, Encoding, number_width
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
 from aevis_dash.figures.theme import CLEAR, DARK, LIGHT
+from aevis_dash.geometry.cells import Few
 from aevis_dash.geometry.matrix import matrix
 from aevis_dash.geometry.sets import regions
 from aevis_dash.geometry.treemap import treemap
 
 
-def draw(critical, difference, contribution=None, theme=LIGHT, size=(600, 300), **encoded):
+def draw(critical, difference, contribution=None, theme=LIGHT, size=(600, 300), few=None, **encoded):
     """The layout, and the drawing as plotly understands it, which also refuses what it does not know."""
-    layout = treemap(regions(critical), *size)
+    layout = treemap(regions(critical), *size, few=few)
     return layout, go.Figure(treemap_figure(layout, Encoding(difference, contribution, **encoded), theme))
 
 
@@ -210,8 +213,8 @@ def test_the_hover_names_the_sets_and_both_values():
     critical = {Role.SOURCE: np.ones(2, bool), "target 2": np.array([1, 0], bool)}
     _, figure = draw(critical, np.array([1.5, -2.0]), np.array([0.25, 0.0]), pair="adv - src")
     assert set(trace(figure, "maps").hovertext) == {
-        "map 0 · src ∩ tar 2<br>adv - src +1.5<br>contribution 25.0%",
-        "map 1 · src<br>adv - src -2<br>contribution 0.0%",
+        "map 0 · src ∩ tar 2 (1 map)<br>adv - src +1.5<br>contribution 25.0%",
+        "map 1 · src (1 map)<br>adv - src -2<br>contribution 0.0%",
     }
 
 
@@ -228,6 +231,45 @@ def test_numbers_are_written_in_large_cells_only():
     many = trace(draw({Role.SOURCE: np.ones(900, bool)}, np.ones(900))[1], "maps")
     assert list(few.text) == ["0", "1", "2", "3", "4", "5"]
     assert many.text is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 3000), st.floats(60, 700), st.floats(30, 400), st.booleans())
+def test_no_number_is_wider_than_its_cell(count, width, height, few):
+    """Measured by its digits, each as wide as in the widest of the usual fonts."""
+    layout, figure = draw(
+        {Role.SOURCE: np.ones(count, bool)}, np.ones(count), size=(width, height), few=Few() if few else None
+    )
+    cells = {cell.channel: cell.rect for cell in layout.cells}
+    maps = trace(figure, "maps")
+    for (channel,), text in zip(maps.customdata, maps.text or [""] * len(maps.x), strict=True):
+        assert text in ("", str(channel))
+        assert len(text) * 6.4 < cells[channel].width
+        assert bool(text) == (len(str(channel)) * 6.4 + 4 <= cells[channel].width and cells[channel].height >= 20)
+
+
+def test_the_number_of_any_of_the_layers_maps_fits_in_a_cell_of_that_width():
+    assert number_width(10) == pytest.approx(6.4 + 4)
+    assert number_width(1000) == pytest.approx(3 * 6.4 + 4)
+    assert number_width(1001) == pytest.approx(4 * 6.4 + 4)
+
+
+def test_the_place_of_the_other_maps_says_how_many_and_what_a_click_does():
+    critical = {Role.SOURCE: np.arange(200) < 163, Role.TARGET: np.arange(200) >= 190}
+    layout, figure = draw(critical, np.ones(200), few=Few())
+    rest = trace(figure, "rest")
+    assert list(rest.text) == ["+151"]
+    assert rest.customdata is None
+    assert list(rest.hovertext) == ["151 more of src (163 maps)<br>click to show all maps of the layer"]
+    (own,) = [each for each in layout.rests if each is not None]
+    assert (rest.x[0], rest.base[0], rest.width[0], rest.y[0]) == pytest.approx(
+        (own.rect.centre[0], own.rect.y, own.rect.width, own.rect.height), abs=0.01
+    )
+    assert len("+151") * 6.4 * rest.insidetextfont.size[0] / 10 < own.rect.width
+    assert [t.name for t in figure.data][-2:] == ["rest", "maps"]
+    assert {a.text for a in figure.layout.annotations} == {"src only · 163", "tar only · 10"}, "the exact numbers"
+    assert trace(figure, "maps").hovertext[0].startswith("map 0 · src (163 maps)<br>")
+    assert "rest" not in [t.name for t in draw(critical, np.ones(200))[1].data], "there is a cell for every map"
 
 
 def test_nothing_critical_is_said_in_a_sentence():

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.domain import ROLES, Region, Role, further
+from aevis_dash.geometry.cells import LEAST_CELL
 from aevis_dash.geometry.matrix import HEADER, ROW, Matrix, laid_out, matrix
-from aevis_dash.geometry.treemap import LEAST_CELL, Treemap
+from aevis_dash.geometry.treemap import Treemap
 
 SLACK = 1e-6
 EIGHT = (*ROLES, *(further(number) for number in range(2, 7)))

@@ -4,26 +4,17 @@ from itertools import combinations, pairwise, permutations, product
 
 import numpy as np
 import pytest
+from geometry.rectangles import apart, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.domain import ROLES, Region, Role, further
+from aevis_dash.geometry.cells import LEAST_CELL, LOW, Few, Rect, capacity, inner
+from aevis_dash.geometry.enlarging import LEAST_HEIGHT, LEAST_WIDTH
+from aevis_dash.geometry.nesting import climb, cost, nesting
 from aevis_dash.geometry.sets import regions
-from aevis_dash.geometry.treemap import (
-    LEAST_CELL,
-    MOST_OUTSIDE,
-    OUTSIDE,
-    REGIONS,
-    Rect,
-    capacity,
-    climb,
-    cost,
-    grid,
-    inner,
-    nesting,
-    squarify,
-    treemap,
-)
+from aevis_dash.geometry.tiling import slices, squarify
+from aevis_dash.geometry.treemap import MOST_OUTSIDE, OUTSIDE, REGIONS, treemap
 
 SLACK = 1e-6
 SUBSETS = [frozenset(group) for size in (1, 2, 3) for group in combinations(ROLES, size)]
@@ -41,37 +32,6 @@ def made(counts):
 
 COUNTS = st.lists(st.integers(0, 40) | st.just(0), min_size=7, max_size=7)
 SIDES = st.floats(40, 900)
-
-
-def inside(a, b):
-    return a.x >= b.x - SLACK and a.y >= b.y - SLACK and a.right <= b.right + SLACK and a.bottom <= b.bottom + SLACK
-
-
-def overlap(a, b):
-    across = min(a.right, b.right) - max(a.x, b.x)
-    down = min(a.bottom, b.bottom) - max(a.y, b.y)
-    return max(across, 0) * max(down, 0)
-
-
-def apart(rects):
-    return all(overlap(a, b) < 1e-3 for a, b in combinations(rects, 2))
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.floats(0.5, 50), min_size=1, max_size=9), SIDES, SIDES, st.booleans())
-def test_squarify_tiles_in_proportion(sizes, width, height, tall):
-    whole = Rect(3.0, 5.0, width, height)
-    rects = squarify(sizes, whole, tall)
-    np.testing.assert_allclose([r.area for r in rects], np.array(sizes) * whole.area / sum(sizes), rtol=1e-6)
-    assert all(inside(r, whole) for r in rects)
-    assert apart(rects)
-
-
-def test_squarify_keeps_the_order_given_and_starts_as_told():
-    column = squarify([1, 1, 6], Rect(0, 0, 100, 100), True)
-    assert [round(r.x) for r in column] == [0, 0, 25]
-    row = squarify([1, 1, 6], Rect(0, 0, 100, 100), False)
-    assert [round(r.y) for r in row] == [0, 0, 25]
 
 
 @settings(deadline=None, max_examples=40)
@@ -291,13 +251,114 @@ def test_nothing_critical_is_an_empty_treemap():
     assert (drawn.width, drawn.height) == (100, 50)
 
 
+ALWAYS = st.lists(st.integers(0, 280), max_size=6, unique=True).map(tuple)
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 500), SIDES, SIDES)
-def test_grid_has_room_for_all_and_no_empty_row(count, width, height):
-    across, down = grid(count, Rect(0, 0, width, height))
-    assert across * (down - 1) < count <= across * down
+@given(COUNTS, ALWAYS, SIDES, SIDES, st.randoms(use_true_random=False))
+def test_first_maps_have_cells_and_a_place_stands_for_the_others(counts, always, width, height, random):
+    """Every cell lies in its region and apart from the others, the numbers add up, and the order is kept."""
+    order = np.array(random.sample(range(281), 281), float)
+    drawn = treemap(made(counts), width, height, order, few=Few(always=always))
+    rank = {channel: place for place, channel in enumerate(np.argsort(-order).tolist())}
+    cells = {cell.channel: cell.rect for cell in drawn.cells}
+    assert len(cells) == len(drawn.cells)
+    assert list(drawn.smaller) == [0] * len(drawn.regions)
+    for (region, rect), rest in zip(drawn.regions, drawn.rests, strict=True):
+        mine = [channel for channel in cells if channel in region.channels]
+        assert len(mine) + (rest.count if rest else 0) == len(region.channels)
+        assert mine == sorted(mine, key=rank.__getitem__), "cells stand in the order"
+        own = [*(cells[channel] for channel in mine), *([rest.rect] if rest else [])]
+        assert all(inside(each, inner(rect)) and each.width > 0 and each.height > 0 for each in own)
+        assert apart(own)
+        chosen = set(always) & set(region.channels)
+        if len(chosen) < capacity(inner(rect)):
+            assert chosen <= set(mine), "what is selected, marked or picked is drawn"
+        others = [channel for channel in mine if channel not in chosen]
+        left = [channel for channel in region.channels if channel not in cells and channel not in chosen]
+        assert max((rank[channel] for channel in others), default=-1) < min((rank[c] for c in left), default=999)
 
 
-def test_grid_is_near_square():
-    assert grid(100, Rect(0, 0, 100, 100)) == (10, 10)
-    assert grid(40, Rect(0, 0, 100, 10)) == (20, 2)
+@settings(deadline=None, max_examples=60)
+@given(COUNTS, st.floats(40, 900), st.floats(40, 900))
+def test_enlarged_regions_tile_their_sets_and_grow_with_their_maps(counts, width, height):
+    given_regions = made(counts)
+    drawn = treemap(given_regions, width, height, few=Few())
+    assert {region for region, _ in drawn.regions} == set(given_regions)
+    assert apart([rect for _, rect in drawn.regions])
+    home, rects = nesting(given_regions), dict(drawn.regions)
+    assert set(home) == set(drawn.sets)
+    for path, regions_inside in home.items():
+        assert all(inside(rects[region], drawn.sets[path]) for region in regions_inside)
+        area = sum(rects[region].area for region in regions_inside)
+        assert area == pytest.approx(drawn.sets[path].area, rel=1e-6)
+    assert sum(rect.area for rect in drawn.sets.values()) == pytest.approx(width * height if home else 0, rel=1e-6)
+    by_size = sorted((len(region.channels), rect.area) for region, rect in drawn.regions)
+    assert all(a[1] <= b[1] * (1 + 1e-9) for a, b in pairwise(by_size) if a[0] < b[0])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 2000) | st.just(0), min_size=7, max_size=7), st.floats(480, 900), st.floats(170, 600))
+def test_every_region_has_room_for_its_name_and_a_row_of_cells(counts, width, height):
+    drawn = treemap(made(counts), width, height, few=Few())
+    assert all(rect.width >= LEAST_WIDTH - 0.1 and rect.height >= LEAST_HEIGHT - 0.1 for _, rect in drawn.regions)
+    assert all(cell.rect.width >= Few.width - 0.1 and cell.rect.height >= LOW - 0.1 for cell in drawn.cells)
+
+
+def test_small_sets_are_raised_only_as_far_as_needed_and_the_others_share_in_proportion():
+    """By hand: in 600 x 240 pixels the sets of 300 and 600 maps are large enough, and the one of 1 map is not."""
+    drawn = treemap(made([300, 600, 1, 0, 0, 0, 0]), 600, 240, few=Few())
+    area = {len(region.channels): rect.area for region, rect in drawn.regions}
+    assert area[600] / area[300] == pytest.approx(2)
+    assert 120 * LEAST_HEIGHT <= area[1] <= 3 * 120 * LEAST_HEIGHT
+    exact = treemap(made([30, 60, 20, 0, 0, 0, 0]), 600, 240, few=Few())
+    sizes = {len(region.channels): rect.area for region, rect in exact.regions}
+    assert sizes == pytest.approx({n: 600 * 240 * n / 110 for n in (30, 60, 20)}), "all are large enough as they are"
+
+
+@settings(deadline=None, max_examples=20)
+@given(MANY)
+def test_enlarged_regions_of_eight_sets_are_nested_too(sizes):
+    given_regions = numbered(sizes)
+    drawn = treemap(given_regions, 600, 270, few=Few())
+    assert {region for region, _ in drawn.regions} == set(given_regions)
+    assert apart([rect for _, rect in drawn.regions])
+    home, rects = nesting(given_regions), dict(drawn.regions)
+    assert all(inside(rects[r], drawn.sets[path]) for path, inside_set in home.items() for r in inside_set)
+
+
+@settings(deadline=None, max_examples=25)
+@given(COUNTS, st.sampled_from(SUBSETS))
+def test_enlarged_regions_that_are_read_first_lie_left_and_above(counts, wanted):
+    for region, rect in treemap(made(counts), 600, 240, first=(wanted,), few=Few()).regions:
+        if region.paths == wanted:
+            assert rect.centre[0] <= 300 + SLACK
+            assert rect.centre[1] <= 120 + SLACK
+
+
+def every_cut(items, size, rect):
+    """Slowly: all ways to cut items, in every order, into strips beside one another, as columns and as rows."""
+    for order, cuts in product(permutations(items), product((False, True), repeat=len(items) - 1)):
+        starts = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(items)]
+        strips = [[size(item) for item in order[a:b]] for a, b in pairwise(starts)]
+        for columns in (False, True):
+            bands = slices(rect, [sum(strip) for strip in strips], not columns)
+            parts = [slices(band, strip, columns) for band, strip in zip(bands, strips, strict=True)]
+            yield list(zip(order, (one for part in parts for one in part), strict=True))
+
+
+@settings(deadline=None, max_examples=4)
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=3), st.floats(500, 800))
+def test_no_enlarged_layout_costs_less_than_the_chosen_one(counts, width):
+    """Eq. 6 decides among the layouts in which every region is large enough; slowly, for what src and adv share."""
+    given_regions, whole = made([counts[0], counts[1], 0, counts[2], 0, 0, 0]), Rect(0, 0, width, 150)
+    drawn = treemap(given_regions, width, 150, few=Few())
+    area = {region: rect.area for region, rect in drawn.regions}
+    home, costs = nesting(given_regions), []
+    for outer in every_cut(tuple(home), lambda path: sum(area[region] for region in home[path]), whole):
+        sets = dict(outer)
+        for chosen in product(*(every_cut(home[path], area.__getitem__, sets[path]) for path in sets)):
+            placed = [each for part in chosen for each in part]
+            if all(rect.width >= LEAST_WIDTH and rect.height >= LEAST_HEIGHT for _, rect in placed):
+                costs.append(cost(sets, placed, whole.area))
+    assert cost(drawn.sets, drawn.regions, whole.area) == pytest.approx(min(costs))

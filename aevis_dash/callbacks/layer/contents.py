@@ -11,14 +11,15 @@ from aevis_dash.callbacks.view.state import BECAME, LOST, View
 from aevis_dash.callbacks.view.steps import Step, cause_of
 from aevis_dash.core.names import NameKind
 from aevis_dash.domain import Contribution, FeatureMap, Layer, Region, Role, Way
-from aevis_dash.figures.cells import FACE, Encoding
+from aevis_dash.figures.cells import FACE, Encoding, number_width
 from aevis_dash.figures.drawing import Drawing
 from aevis_dash.figures.layer import treemap_figure
 from aevis_dash.figures.matrix import matrix_figure
 from aevis_dash.figures.theme import Theme
+from aevis_dash.geometry.cells import Cell, Few
 from aevis_dash.geometry.matrix import laid_out
 from aevis_dash.geometry.sets import regions
-from aevis_dash.geometry.treemap import Cell, Treemap
+from aevis_dash.geometry.treemap import Treemap
 from aevis_dash.naming import LayerNames
 from aevis_dash.sight import one_sight
 from aevis_dash.workbench import Triplet, Workbench
@@ -152,8 +153,13 @@ def drawing(
     marked: Sequence[int] = (),
     picked: Sequence[int] = (),
 ) -> Drawing:
-    """The treemap or the matrix of a layer's contents in `size` pixels."""
-    layout = laid_out(shown.regions, *size, shown.order, _FIRST[view.question])
+    """The treemap or the matrix of a layer's contents in `size` pixels.
+
+    The figure's `meta` names the `hidden` maps: those that would have a cell if they were selected, marked or picked.
+    """
+    always = tuple(channel for channel in (selected, *marked, *picked) if channel is not None)
+    few = Few(width=max(Few.width, number_width(shown.layer.channels)), always=always) if view.cells == "few" else None
+    layout = laid_out(shown.regions, *size, shown.order, _FIRST[view.question], few)
     faces = faces_of(bench, shown.layer, layout.cells, view.example) if view.faces == "on" else {}
     first, second = pair_of(view)
     names = names_of(bench, shown.layer, view.example)
@@ -170,8 +176,13 @@ def drawing(
         said_of(names),
     )
     if isinstance(layout, Treemap):
-        return treemap_figure(layout, encoding, theme)
-    return matrix_figure(layout, encoding, theme)
+        figure = treemap_figure(layout, encoding, theme)
+    else:
+        figure = matrix_figure(layout, encoding, theme)
+    drawn = {cell.channel for cell in layout.cells}
+    few_drawn = isinstance(layout, Treemap) and any(layout.rests)
+    hidden = [c for region in shown.regions for c in region.channels if c not in drawn] if few_drawn else []
+    return figure | {"layout": figure["layout"] | {"meta": {"hidden": hidden}}}
 
 
 def strongest(values: np.ndarray | None) -> list[int]:

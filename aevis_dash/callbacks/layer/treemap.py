@@ -89,10 +89,8 @@ def register(app: Dash, bench: Workbench) -> None:
         named, framed = strongest(shown.contribution), checked_view(whole, bench)
         size = (width_of(data, view), height_of(data))
         figure = drawing(bench, shown, view, colours, size, framed.map, named, framed.maps)
-        figure["layout"]["meta"] = {
-            "example": view.example,
-            "layer": view.layer,
-        }  # assets/layer.js takes clicks only on the figure of this layer
+        # assets/layer.js takes clicks only on the figure of this layer.
+        figure["layout"]["meta"] |= {"example": view.example, "layer": view.layer}
         ended = any(by["prop_id"] == f"{ids.SOLVED}.data" for by in ctx.triggered)
         state = asked_for(view, traced, before, solved, ended and "failed" in (solved or {}))
         return {

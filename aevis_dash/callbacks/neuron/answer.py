@@ -150,7 +150,4 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
     if not is_lost_map(bench, firing.found, layer.index, channel):
         return said
     lost = bench.class_names[firing.found.source.label]
-    return (
-        f"{said} · of the maps that fire less on adv than on src, putting this one back is estimated to speak most "
-        f"for {lost}"
-    )
+    return f"{said} · of the maps that fire less on adv, the one estimated to speak most for {lost}"

@@ -9,6 +9,7 @@ from aevis_dash.callbacks.view import received
 from aevis_dash.callbacks.view.state import (
     BELONGS,
     BESTS,
+    CELLS,
     FACES,
     GAPS,
     KEEPS,
@@ -162,6 +163,7 @@ def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
         "plot": PLOTS,
         "sort": SORTS,
         "keep": KEEPS,
+        "cells": CELLS,
         "faces": FACES,
         "look": LOOKS,
         "best": BESTS,

@@ -14,6 +14,7 @@ CHOICES = {
     ids.AGAINST: "against",
     ids.SORT: "sort",
     ids.KEEP: "keep",
+    ids.CELLS: "cells",
     ids.FACES: "faces",
     ids.REPLACEMENT: "replacement",
     ids.BEST: "best",

@@ -25,6 +25,7 @@ CHOSEN = (
     "against",
     "sort",
     "keep",
+    "cells",
     "faces",
     "look",
     "best",
@@ -46,6 +47,7 @@ GAPS = ("measured", "equal")
 PLOTS = ("river", "dots")
 SORTS = ("fill", "contribution", "turning", "channel")
 KEEPS = ("all", "src", "adv", "tar", "shared", "top")
+CELLS = ("few", "all")
 FACES = ("on", "off")
 LOOKS = ("maps", "over", "difference")
 BESTS = ("activation", "relevance")
@@ -77,7 +79,8 @@ class View:
         how: the method that contributions are found by, one of CONTRIBUTIONS.
         against: the foil that maps are moved towards when contributions are found, one of FOILS.
         sort: the order of the cells, one of SORTS.
-        keep: which maps have cells, one of KEEPS.
+        keep: which maps are shown, one of KEEPS.
+        cells: whether only the first maps of each set have cells, one of CELLS.
         faces: whether cells show learned features, one of FACES.
         look: how activations are shown, one of LOOKS.
         best: the measure by which patches are best, one of BESTS.
@@ -111,6 +114,7 @@ class View:
     against: str = "source"
     sort: str = "fill"
     keep: str = "all"
+    cells: str = "few"
     faces: str = "on"
     look: str = "maps"
     best: str = "activation"
