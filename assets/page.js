@@ -194,7 +194,8 @@
   let room = 304;
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
-    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, window.innerHeight < 960 ? 540 : 570) : room; // else too high
+    const most = window.innerHeight < 960 ? 540 : 570; // wider maps would be too high
+    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, most) : room;
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
@@ -214,7 +215,9 @@
   const { add, also, draw } = window.dash_clientside.controls;
   draw({
     "paths-view": (view, page) => part("paths", view, page),
-    "network-view": (view, page) => ({ offered: offered !== null && offered === view.example, ...part("network", view, page) }),
+    "network-view": (view, page) => {
+      return { offered: offered !== null && offered === view.example, ...part("network", view, page) };
+    },
     "layer-view": (view, page) => {
       const { calls, fit } = window.dash_clientside.aevisLayer;
       const size = { width: page["layer-width.data"], height: fit(view) };
