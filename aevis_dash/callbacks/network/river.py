@@ -105,10 +105,16 @@ def register(app: Dash, bench: Workbench) -> None:
         by = {changed["prop_id"].split(".")[0] for changed in ctx.triggered}
         landed = {part for part, store in ((FIRST, ids.READY), (NULLS, ids.NULLS_READY)) if store in by}
         answer = draw(bench, data, landed if ready or nulls else set(), failure(ready, data))
+        answer["figure"].update_layout(height=height_of(data))
         now = mark(chosen, ready, nulls)
         if now == before:
             return answer | dict.fromkeys((*PATHS, "mark"), no_update)
         return answer | {"figure": without_motion(answer["figure"]), "mark": now}
+
+
+def height_of(data: dict[str, Any] | None) -> int:
+    """The height of the river in pixels, as the page says it: more in a high window."""
+    return min(max(int((data or {}).get("height") or HEIGHT), HEIGHT), 2 * HEIGHT)
 
 
 def without_motion(figure: go.Figure) -> Drawing:
