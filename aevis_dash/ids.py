@@ -29,8 +29,8 @@ TRAIL = "trail"
 JOBS = "jobs"
 JOBS_CHIP = "jobs-chip"
 JOBS_SAID = "jobs-said"
-EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION = KINDS = (
-    *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation"),
+EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION, EDGES = KINDS = (
+    *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation", "edge-search"),
 )
 """The kinds of jobs. A page runs at most one job of each kind."""
 EXTRACT_NOW = "extract-now"
@@ -176,11 +176,16 @@ FLIP_KEPT = "flip-kept"
 FLIPPING = "flipping"
 FLIP_TEXT = "flip-text"
 
+FIND_EDGES = "find-connections"
+EDGES_FOUND = "connections-found"
+EDGES_FOLD = "connections-fold"
+EDGE_TEXT = "connections-text"
+
 TREE = "tree"
 TREE_PANEL = "tree-panel"
 SUGGEST = "suggest"
 SUGGESTED = "suggested"
-HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED)
+HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED, EDGES_FOUND)
 """Stores of what a job ended with. The job writes it beside (`job_end`), and the browser hands it on, because Dash lets
 no callback that listens to a job's output run while the job does."""
 
@@ -193,6 +198,12 @@ def flip(layer: str, channel: int) -> dict[str, str]:
 def evidence(number: int, layer: str, channel: int | None) -> dict[str, str]:
     """The ID of the button of a sentence of the story, by its number, and the layer and the map that it speaks of."""
     return {"type": "evidence", "index": f"{number}:{layer}:{'' if channel is None else channel}"}
+
+
+def connection(earlier: str, begin: int, end: int) -> dict[str, str]:
+    """The ID of the button of a connection. It leads to the map where it begins, as a sentence of the story does to
+    its map."""
+    return {"type": "evidence", "index": f"{end}>{begin}:{earlier}:{begin}"}
 
 
 def winner(layer: str, channel: int) -> dict[str, str]:

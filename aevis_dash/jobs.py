@@ -29,6 +29,7 @@ from aevis_dash.domain import (
     AevisError,
     AreaOfInterest,
     Contribution,
+    EdgeSet,
     FeatureMap,
     Intervention,
     Verification,
@@ -252,6 +253,13 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
     with _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
         return bench.flips.verify(example, asked)
+
+
+def connect(example: str, earlier: int, later: int, progress: Progress) -> EdgeSet:
+    """Find the strongest connections between the maps of two layers, beside controls; waits for its turn."""
+    bench, progress = workbench(), _Teller(progress)
+    with _turn(bench, progress):
+        return bench.flips.edges(example, earlier, later, progress=progress)
 
 
 def propose(

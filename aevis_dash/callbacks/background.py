@@ -33,6 +33,7 @@ NAMES = {
     ids.SEARCH: "The search for a trail",
     ids.COMPARISON: "The comparison of the pairs",
     ids.VISUALISATION: "The visualisation",
+    ids.EDGES: "The search for connections",
 }
 
 
@@ -119,6 +120,8 @@ def register(app: Dash, manager: Any) -> None:
     add(compare_job, ids.COMPARISON, ids.job_end(ids.COMPARED), Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)
     picturing = (Input(ids.VISUALISE, "n_clicks"), State(ids.NEURON_VIEW, "data"))
     add(visualise_job, ids.VISUALISATION, ids.job_end(ids.VISUALISED), *picturing, button=ids.VISUALISE)
+    joining = (Input(ids.FIND_EDGES, "n_clicks"), State(ids.SOURCE_LAYER, "value"), State(ids.VIEW, "data"))
+    add(edge_job, ids.EDGES, ids.job_end(ids.EDGES_FOUND), *joining)
     app.callback(
         Input(ids.LEARN, "data"),
         State(ids.PAGE, "data"),
@@ -191,6 +194,20 @@ def flip_job(set_progress: SetProgress, clicks: int | None, maps: str | None, vi
     except Exception as error:  # as above
         return _answer(no_update, _sentence(error, NAMES[ids.FLIP_BACK]))
     return _answer({"example": view.example, "steps": [asdict(step)], "clicks": clicks})
+
+
+def edge_job(set_progress: SetProgress, clicks: int | None, source: str | None, view_data: dict, _page: str) -> Answer:
+    """Find the strongest connections from the maps of an earlier layer to those of the shown one."""
+    view = from_data(view_data)
+    if not clicks or view.example is None or view.layer is None or not source:
+        return no_update
+    try:
+        check(view, jobs.workbench())
+        earlier, later = (jobs.workbench().layers.find(name).index for name in (source, view.layer))
+        jobs.connect(view.example, earlier, later, _told(set_progress))
+    except Exception as error:  # as above
+        return _answer(no_update, _sentence(error, NAMES[ids.EDGES]))
+    return _answer(clicks)
 
 
 def suggest_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> Answer:

@@ -46,6 +46,7 @@ class Encoding:
         labels: a short name by channel, which stands in the cell where there is room.
         faces: the address of a picture by channel.
         names: what is said of a map in the hover, by channel.
+        links: what the hover says of its connections, by channel.
     """
 
     difference: np.ndarray
@@ -58,6 +59,7 @@ class Encoding:
     labels: Mapping[int, str] = field(default_factory=dict)
     faces: Mapping[int, str] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    links: Mapping[int, str] = field(default_factory=dict)
 
 
 def cells_drawing(
@@ -338,6 +340,8 @@ def _hover(channel: int, sets: str, encoding: Encoding) -> str:
         lines.append(f"contribution {encoding.contribution[channel]:.1%}")
     if encoding.turning is not None:
         lines.append(f"estimated to turn adv back by {encoding.turning[channel]:+.1%}")
+    if encoding.links.get(channel):
+        lines.append(encoding.links[channel])
     return "<br>".join(lines)
 
 

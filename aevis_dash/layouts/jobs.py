@@ -12,6 +12,7 @@ NAMES = {
     ids.SEARCH: "Trail",
     ids.COMPARISON: "All pairs",
     ids.VISUALISATION: "Picture",
+    ids.EDGES: "Connections",
 }
 """What the list calls the kinds of jobs."""
 RESUMED = (ids.EXTRACTION, ids.COMPARISON)

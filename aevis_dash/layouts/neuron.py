@@ -7,6 +7,7 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.layouts.activations import activations_block
+from aevis_dash.layouts.connections import connections_block
 from aevis_dash.layouts.learned import learned_block
 
 SWAPS = [
@@ -83,6 +84,7 @@ def neuron_panel() -> html.Section:
                 className="trace flips-block",
             ),
             html.Div(id=ids.FLIP_TEXT, className="flips"),
+            connections_block(),
         ],
         className="panel neuron",
         id=ids.EVIDENCE,

@@ -113,7 +113,8 @@ def _state() -> list:
             ids.SOLVED,
             ids.ASKED,
         ),
-        *(ids.FLIPPED, ids.FLIP_KEPT, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.FACES_READY),
+        *(ids.FLIPPED, ids.FLIP_KEPT, ids.SUGGESTED, ids.LEARN, ids.SEEN_SO_FAR, ids.VISUALISED, ids.EDGES_FOUND),
+        ids.FACES_READY,
         *(ids.RIVER_ASKED, ids.RIVER_ANSWERED, ids.TABLE_ORDER),
         *(ids.job_end(store) for store in ids.HANDED_ON),
     )

@@ -224,8 +224,16 @@ class Flips(Part):
             adv, src = (self.workspace.read([name]) for name in (example.adversarial, example.source))
             return strongest_edges(EdgeBench(self.classifier, adv, src, earlier, later), turning, count, 0, progress)
 
+        return self.store.remember(self._edges_key(example, earlier, later, count), EdgeSet, compute)
+
+    @one_sight()
+    def find_stored_edges(self, example_id: str, earlier: int, later: int, count: int = 20) -> EdgeSet | None:
+        """The result of `edges` where it is stored, None otherwise. Nothing is computed."""
+        return self.store.get(self._edges_key(self.workspace.example(example_id), earlier, later, count), EdgeSet)
+
+    def _edges_key(self, example: Example, earlier: int, later: int, count: int) -> str:
         images = [self.workspace.image_hash(name) for name in (example.source, example.adversarial)]
-        return self.store.remember(self.key("edges", images=images, layers=[earlier, later, count]), EdgeSet, compute)
+        return self.key("edges", images=images, layers=[earlier, later, count])
 
     def depths(self) -> tuple[int, ...]:
         """The indices of the last layer of every stage, from the input to the output. A stage is an outermost

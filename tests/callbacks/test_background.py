@@ -132,6 +132,8 @@ def test_nobody_asked(bench, view):
         (background.flip_job, (None, "", view.to_data())),
         (background.suggest_job, (None, view.to_data())),
         (background.solve_job, (None,)),
+        (background.edge_job, (None, "layer3.0.relu", view.to_data())),
+        (background.edge_job, (1, None, view.to_data())),
     ):
         assert job(lambda _: None, *given, "page") is no_update
 
@@ -141,6 +143,7 @@ def test_nobody_asked(bench, view):
     [
         ("flip_job", (1, "", {"example": "a"}), Manners(QUICK)),
         ("visualise_job", (1, {"example": "a"}), Manners(QUICK)),
+        ("edge_job", (1, "relu", {"example": "a"}), Manners(QUICK)),
         ("solve_job", ({"example": "a", "how": "solved"},), Manners(QUICK)),
         ("solve_job", ({"example": "a", "how": "exact"},), Manners(LONG)),
         ("solve_job", (None,), Manners(QUICK)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks.layer.links import links_of
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import BECAME, LOST, View
 from aevis_dash.callbacks.view.steps import Step, cause_of
@@ -174,6 +175,7 @@ def drawing(
         parts_of(names),
         faces,
         said_of(names),
+        links_of(bench, view.example, shown.layer),
     )
     if isinstance(layout, Treemap):
         figure = treemap_figure(layout, encoding, theme)

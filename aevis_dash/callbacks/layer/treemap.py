@@ -56,6 +56,7 @@ def register(app: Dash, bench: Workbench) -> None:
             "_ready": Input(ids.READY, "data"),
             "solved": Input(ids.SOLVED, "data"),
             "_faces": Input(ids.FACES_READY, "data"),
+            "_edges": Input(ids.EDGES_FOUND, "data"),
         },
         state={
             "before": State(ids.ASKED, "data"),
@@ -64,7 +65,7 @@ def register(app: Dash, bench: Workbench) -> None:
         },
         prevent_initial_call=True,
     )
-    def show_layer(data, _ready, solved, _faces, before, known, whole):
+    def show_layer(data, _ready, solved, _faces, _edges, before, known, whole):
         """Draw the shown layer. The browser itself moves the frames of chosen maps, and asks nothing for that."""
         view, colours = checked_view(data, bench), theme((data or {}).get("theme") == "dark")
         found = stored_triplet(bench, view)
