@@ -38,6 +38,7 @@ COPY_LINK = "copy-link"
 LINK = "link"
 TOUR = "tour"
 TOUR_BUTTON = "tour-button"
+GLOSSARY = "glossary"
 
 DRAWER = "drawer"
 SCORES = "scores"
