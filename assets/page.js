@@ -182,7 +182,8 @@
   let room = 304;
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
-    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, 570) : room; // wider maps would be too high
+    const most = window.innerHeight < 960 ? 510 : 570; // wider maps would be too high
+    room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, most) : room;
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
 
