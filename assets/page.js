@@ -217,6 +217,8 @@
     "trail-view": (view, page) => part("trail", view, page),
   });
   add({ "question.value": (view) => view.question, "chosen-maps.value": (view) => view.maps.join(" ") });
+  // The trail's pictures have their room as soon as there are some, so that nothing above moves when they come.
+  also((view) => document.querySelector(".trail-bar").classList.toggle("walked", view.at >= 0));
   also(link);
   also(news);
   const ours = { arrive, flipped, handOn, land, solved, theme, width, annotate };

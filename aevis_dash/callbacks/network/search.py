@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aevis_dash.domain import LayerGraph
+from aevis_dash.sight import one_sight
 from aevis_dash.workbench import Workbench
 
 BEST = 3
@@ -35,6 +36,7 @@ def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[Option]:
             yield {"label": f"{part} {overlap:.2f} · map {channel} of {layer}", "value": f"{layer}:{channel}"}
 
 
+@one_sight()
 def found(bench: Workbench, typed: str, example: str | None) -> list[Option]:
     """The options for what is typed: the layers, and then the maps of all layers, that have all of its words.
 
