@@ -40,6 +40,7 @@ COPY_LINK = "copy-link"
 LINK = "link"
 TOUR = "tour"
 TOUR_BUTTON = "tour-button"
+GLOSSARY = "glossary"
 
 DRAWER = "drawer"
 SCORES = "scores"

@@ -32,7 +32,7 @@ from aevis_dash.callbacks import (
 )
 from aevis_dash.callbacks.examples.gallery import classes, score_range
 from aevis_dash.callbacks.guard import Guard
-from aevis_dash.callbacks.network.clicks import findable
+from aevis_dash.callbacks.network.search import findable
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.callbacks.view.browser import CHOICES, CLEARED

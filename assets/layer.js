@@ -170,7 +170,7 @@
   }
 
   // How high the treemaps are: what the window leaves beside all else in their column. A place is kept for the winners
-  // as soon as a layer is traced to, so that it is drawn once. In a low window the column scrolls.
+  // as soon as a layer is traced to, so that it is drawn once. In a low window the column scrolls, to what was traced.
   const [LOWEST, HIGHEST, EDGES] = [140, 620, 4];
   let height = 236;
   /** @param {View} view @returns {number} */
@@ -178,13 +178,16 @@
     const parts = [".middle", ".network", ".layer", "#treemaps", "#layer-table"];
     const [column, network, layer, treemaps, table] = parts.map((one) => document.querySelector(one));
     const step = view.steps[view.at];
-    layer.classList.toggle("traced", Boolean(step && step.source && step.source === view.layer));
+    const traced = Boolean(step && step.source && step.source === view.layer);
+    const before = layer.classList.contains("traced");
+    layer.classList.toggle("traced", traced);
     const head = view.pinned.some((name) => name !== view.layer) ? 22 : 0;
     const others = layer.offsetHeight - treemaps.offsetHeight - table.offsetHeight;
     const room = column.clientHeight - network.offsetHeight - parseFloat(getComputedStyle(column).rowGap) - others;
     if (column.clientHeight) {
       height = Math.min(Math.max(10 * Math.floor((room - head - EDGES) / 10), LOWEST), HIGHEST);
       document.documentElement.style.setProperty("--layer-height", `${height + EDGES}px`);
+      column.scrollTop = traced && !before ? column.scrollHeight : column.scrollTop;
     }
     return height;
   }

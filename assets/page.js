@@ -194,7 +194,7 @@
   let room = 304;
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
-    const most = 540 + Math.max(3 * (window.innerHeight - 930), 0); // wider maps would be too high
+    const most = 510 + Math.max(3 * (window.innerHeight - 930), 0); // wider maps would be too high
     room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, most) : room;
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
@@ -232,6 +232,8 @@
     "trail-view": (view, page) => part("trail", view, page),
   });
   add({ "question.value": (view) => view.question, "chosen-maps.value": (view) => view.maps.join(" ") });
+  // The trail's pictures have their room as soon as there are some, so that nothing above moves when they come.
+  also((view) => document.querySelector(".trail-bar").classList.toggle("walked", view.at >= 0));
   also(link);
   also(news);
   const ours = { arrive, flipped, handOn, land, solved, theme, width, annotate };

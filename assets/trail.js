@@ -57,9 +57,5 @@
   }
   end();
 
-  // The trail's pictures have their room as soon as there are some, so that nothing above moves when they come.
-  window.dash_clientside.controls.also((view) => {
-    document.querySelector(".trail-bar").classList.toggle("walked", view.at >= 0);
-  });
   window.dash_clientside = Object.assign({}, window.dash_clientside, { trail: { ...moves, walk } });
 })();

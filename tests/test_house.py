@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from aevis_dash.cli import make_parser
+from aevis_dash.glossary import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(p for folder in ("aevis_dash", "tests", "assets") for p in (ROOT / folder).rglob("*.*"))
@@ -266,6 +267,13 @@ def test_the_docs_are_wrapped():
         if len(line) > 120 and not line.startswith(("|", "!["))
     ]
     assert long == []
+
+
+def test_the_docs_explain_words_as_the_page_does():
+    """The list in docs/using.md is made by `aevis_dash.glossary.as_markdown`, whose text the page shows too."""
+    text = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^## The words\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    assert words[words.index("- **") :].strip() == as_markdown()
 
 
 def test_the_readme_is_short_and_leads_to_all_docs():

@@ -17,7 +17,7 @@ DISTANCES = [
     {"label": "critical sets", "value": "sets"},
 ]
 PLOTS = [{"label": "river", "value": "river"}, {"label": "dots", "value": "dots"}]
-FIND = "find a layer or a part"
+FIND, FIND_SHORT = "find a layer by its name, or maps by what they are named after", "find layer, map"
 _WIDE = "19rem"
 KEYS = "The network: arrows go from layer to layer, Enter opens or closes the group of the layer that is shown"
 
@@ -46,7 +46,7 @@ def network_panel(methods: Methods, findable: Sequence[dict[str, str]]) -> html.
                 [
                     html.H2("Network"),
                     radio(ids.PLOT, "how the network is drawn", PLOTS, "river", "switch"),
-                    html.Label([_hidden_text(FIND), _search(findable)], className="find"),
+                    html.Label([_hidden_text(FIND), _search(findable)], className="find", title=FIND),
                     _how(methods),
                 ],
                 className="head one-line",
@@ -82,7 +82,7 @@ def extract_now(cost: str) -> list:
 
 
 def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:
-    return dcc.Dropdown(list(findable), id=ids.FIND, placeholder=FIND, searchable=True, optionHeight=28)
+    return dcc.Dropdown(list(findable), id=ids.FIND, placeholder=FIND_SHORT, searchable=True, optionHeight=28)
 
 
 def _how(methods: Methods) -> html.Details:

@@ -9,6 +9,7 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.layouts.examples import ClassChoices, ScoreRange, examples_panel
+from aevis_dash.layouts.glossary import glossary
 from aevis_dash.layouts.jobs import jobs_chip
 from aevis_dash.layouts.layer import layer_panel
 from aevis_dash.layouts.network import Methods, network_panel
@@ -135,6 +136,7 @@ def _top_bar(workspace: str, model: str, note: str) -> html.Header:
             html.Span([workspace, html.Span(" · ", className="quiet"), model], title="workspace and model"),
             html.Span(note, className="quiet"),
             jobs_chip(),
+            glossary(),
             tour_button(),
             html.Span(id=ids.LINK, hidden=True),
             dcc.Clipboard(id=ids.COPY_LINK, target_id=ids.LINK, title="Copy a link to this view", className="copy"),

@@ -21,7 +21,7 @@ STEPS = (
         "network",
         "3. Find where the datapaths part and meet",
         "The curves are the datapaths of src, adv and tar. The brackets, and the sentence below, say from which layer "
-        "adv leaves src and joins tar. Click a layer, or look for one, or for a part such as an ear; click a grey bar "
+        "adv leaves src and joins tar. Click a layer, or look for one, or for maps by their names; click a grey bar "
         "to open or close a group.",
     ),
     (

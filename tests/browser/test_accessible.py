@@ -33,6 +33,8 @@ def test_axe_finds_nothing_serious(served, dash_br, dark):
     walker.idle("all is drawn", 500)
     walker.driver.execute_script(AXE.read_text(encoding="utf-8"))
     assert walker.driver.execute_async_script(RUN) == []
+    walker.press("glossary")
+    assert walker.driver.execute_async_script(RUN) == [], "the words of the page"
     assert walker.complaints() == []
 
 

@@ -82,8 +82,9 @@ def test_a_map_without_a_cell_gets_one_where_it_is_chosen_elsewhere(walker):
 FITS = """
 const middle = document.querySelector('.middle'), last = document.querySelector('.layer-table').getBoundingClientRect();
 const graph = document.querySelector('#treemap .js-plotly-plot'), own = graph.getBoundingClientRect();
-return [middle.scrollHeight - middle.clientHeight, Math.max(last.bottom - window.innerHeight, 0),
-  Math.abs(graph.layout.yaxis.range[0] + 4 - own.height)];
+const evidence = document.querySelector('.neuron');
+return [middle.scrollHeight - middle.clientHeight, evidence.scrollHeight - evidence.clientHeight > 2,
+  Math.max(last.bottom - window.innerHeight, 0), Math.abs(graph.layout.yaxis.range[0] + 4 - own.height)];
 """
 
 
@@ -92,13 +93,13 @@ def test_the_layer_fits_into_the_window_with_and_without_what_was_traced(walker)
     size = {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     walker.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        walker.until(lambda: walker.driver.execute_script(FITS) == [0, 0, 0], "it fits")
+        walker.until(lambda: walker.driver.execute_script(FITS) == [0, False, 0, 0], "it fits")
         walker.driver.execute_script(ASKED)
         walker.press("trace-prediction")
         walker.says("winners", "contribute most")
         walker.says("winners", "Found by the solver")
         walker.idle("all follows", after=700)
-        assert walker.driver.execute_script(FITS) == [0, 0, 0]
+        assert walker.driver.execute_script(FITS) == [0, False, 0, 0]
         assert walker.driver.execute_script("return window.layers") == 2, "at once, and when it is solved"
     finally:
         walker.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

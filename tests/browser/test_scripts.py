@@ -427,7 +427,8 @@ def test_a_step_that_was_drawn_before_another_was_taken_out_is_not_meant(dash_br
 STATIONS = f"""
 let stations = null;
 const none = () => null;
-window.dash_clientside = {{controls: {{add: none, also: none, draw: (functions) => (stations = functions)}}}};
+const controls = {{add: none, also: none, draw: (functions) => (stations = functions)}};
+window.dash_clientside = {{controls, aevisLayer: {{calls: () => [], fit: () => 300}}}};
 {ASSETS.joinpath("page.js").read_text(encoding="utf-8")}
 const views = arguments[0], page = {{"theme.data": "light", "layer-width.data": 760, "layer-table-switch.n_clicks": 1}};
 const drawn = views.map((view) => Object.entries(stations).map(([id, part]) => [id, JSON.stringify(part(view, page))]));

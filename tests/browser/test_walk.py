@@ -281,11 +281,31 @@ def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
     walker.press("find-layer")
     walker.driver.switch_to.active_element.send_keys("ear")
     names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS)]  # noqa: E731
-    walker.until(lambda: names() and all(name.startswith("ear 0.") for name in names()), "ears alone")
+    walker.until(lambda: names() and all(name.startswith("detects ear (0.") for name in names()), "ears alone")
     place = walker.click_any(OPTIONS).split(" · map ")[1]
     channel, layer = place.split(" of ")
     walker.says("neuron-title", f"map {channel} of {layer}")
     walker.says("learned-note", "detects: ear 0.")
+    assert f"layer={layer}&map={channel}" in walker.driver.current_url
+    assert walker.complaints() == []
+
+
+def test_a_map_is_found_by_what_it_is_named_after_with_the_keys_alone(walker):
+    walker.drawn("activations")
+    walker.press("find-layer")
+    walker.driver.switch_to.active_element.send_keys("that speak for panda")
+    names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS) if " · map " in o.text]  # noqa: E731
+    walker.until(lambda: names() and all("speaks for panda (" in name for name in names()), "maps of all layers", 30)
+    assert len({name.split(" of ")[-1] for name in names()}) > 1
+    walker.idle("what is offered for all that was typed", after=500)
+    channel, layer = names()[0].split(" · map ")[1].split(" of ")
+    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    walker.until(
+        lambda: walker.driver.switch_to.active_element.get_attribute("value") == f"{layer}:{channel}", "first", 30
+    )
+    walker.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    walker.says("neuron-title", f"map {channel} of {layer} · ")
+    assert "speaks for panda" in walker.says("learned-note", "speaks for")
     assert f"layer={layer}&map={channel}" in walker.driver.current_url
     assert walker.complaints() == []
 

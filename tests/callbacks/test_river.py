@@ -10,8 +10,9 @@ from dash import no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.network import river as network
-from aevis_dash.callbacks.network.clicks import compared_in, findable, follow, innermost, targets_of
+from aevis_dash.callbacks.network.clicks import compared_in, follow, innermost, targets_of
 from aevis_dash.callbacks.network.river import picture_of, placed_of
+from aevis_dash.callbacks.network.search import findable
 from aevis_dash.callbacks.network.words import (
     MEASURES,
     beside_other_measures,
@@ -310,7 +311,14 @@ def test_a_datapath_in_words_has_its_figures_behind_them(found):
     for figure in (f"{path.critical.sum():,} of {path.critical.size:,} feature maps", f"{share:.1%}"):
         assert figure in told.exact
     assert f"a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}" in told.exact
-    assert f"compared across layers: {path.core.sum()} (the core)" in told.exact
+    core = int(path.core.sum())
+    few = "1 map is enough by itself" if core == 1 else f"{core} maps are enough by themselves"
+    assert f"Where they may come from any layers, {few} to keep monkey the prediction" in told.exact
+    assert told.exact.endswith("(the core).")
+    one = replace(path, core=np.arange(path.core.size) < 1)
+    assert ", 1 map is enough by itself to keep monkey" in datapath_in_words(one, "monkey").exact
+    some = replace(path, core=np.arange(path.core.size) < 3)
+    assert ", 3 maps are enough by themselves to keep monkey" in datapath_in_words(some, "monkey").exact
     assert lost_label(path, "monkey") == ""
     failed = replace(path, kept=0)
     assert lost_label(failed, "monkey").endswith("the prediction is no longer monkey.")

@@ -1,34 +1,37 @@
 """Clicks on the network that need the server: for the layer, for open groups, and for the datapaths that are
 compared."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.network.river import groups_of, placed_of
+from aevis_dash.callbacks.network.search import found
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import at_layer, settle
 from aevis_dash.callbacks.view.state import View, changes, without_own
-from aevis_dash.domain import DATAPATHS, LayerGraph, Role
+from aevis_dash.domain import DATAPATHS, Role
 from aevis_dash.geometry.dag import Columns, Group
 from aevis_dash.geometry.focus import toggle
 from aevis_dash.workbench import Triplet, Workbench
-
-BEST = 3
-"""The number of maps, at most, that are named for a part in the search."""
 
 
 def register(app: Dash, bench: Workbench) -> None:
     """Add the callbacks that change the network's part of the view."""
     own = bench.workspace.settings.extraction
 
-    @app.callback(Output(ids.FIND, "options"), Input(ids.FACES_READY, "data"), prevent_initial_call=True)
-    def name_parts(_ready):
-        return findable(bench)
+    @app.callback(
+        Output(ids.FIND, "options"),
+        Input(ids.FIND, "search_value"),
+        Input(ids.FACES_READY, "data"),
+        State(ids.VIEW, "data"),
+        prevent_initial_call=True,
+    )
+    def look_for(typed, _ready, data):
+        """Offer what has the words that are typed so far, with names that were learned meanwhile."""
+        return found(bench, typed or "", checked_view(data, bench).example)
 
     @app.callback(
         Input(ids.RIVER_ASKED, "data"),
@@ -79,24 +82,6 @@ def targets_of(bench: Workbench, view: View) -> tuple[str, ...]:
     """The file names of the images that may be the view's target; none where the datapaths are not stored."""
     triplet = stored_triplet(bench, view)
     return tuple(triplet.plan.candidates) if triplet is not None else ()
-
-
-def findable(bench: Workbench) -> list[dict[str, str]]:
-    """The options of the search: the layers, and where parts are known, the maps that detect each of them best."""
-    layers = [{"label": layer.name, "value": layer.name} for layer in bench.layers.layers]
-    return [*layers, *_detectors(bench.layers, bench.learning.part_names() or ())]
-
-
-def _detectors(graph: LayerGraph, names: Sequence[str]) -> Iterator[dict[str, str]]:
-    by_part = defaultdict(list)
-    for layer in graph.layers:
-        for channel, said in enumerate(names[graph.offsets[layer.index] :][: layer.channels]):
-            if said:
-                part, overlap = said.rsplit(" ", 1)
-                by_part[part].append((float(overlap), layer.name, channel))
-    for part, found in sorted(by_part.items()):
-        for overlap, layer, channel in sorted(found, reverse=True)[:BEST]:
-            yield {"label": f"{part} {overlap:.2f} · map {channel} of {layer}", "value": f"{layer}:{channel}"}
 
 
 def follow(bench: Workbench, triplet: Triplet, view: View, by: str, what: Any) -> View:

@@ -212,11 +212,13 @@ def datapath_in_words(path: Datapath, label: str) -> Sentence:
         path: the datapath.
         label: the name of the class that it explains.
     """
-    share, total = path.size / path.gates.size, path.gates.size
+    share, total, core = path.size / path.gates.size, path.gates.size, int(path.core.sum())
+    few = "1 map is enough by itself" if core == 1 else f"{core:,} maps are enough by themselves"
     exact = (
         f"{path.size:,} of {total:,} feature maps are critical, {share:.1%} (the hard set). With all others closed, "
-        f"{label} has a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}. The fewest maps that were "
-        f"found to keep {label}, compared across layers: {int(path.core.sum())} (the core)."
+        f"{label} has a probability of {path.p_hard:.1%}; with all open, {path.p_full:.1%}. Where they may come from "
+        f"any layers, {few} to keep {label} the prediction, with whatever probability: the smallest such set that was "
+        f"found (the core)."
     )
     return Sentence(f"{share:.0%} of the maps alone give {path.p_hard:.0%}", exact)
 
