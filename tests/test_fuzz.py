@@ -200,7 +200,9 @@ def plain_model(settings: Mapping[str, Any], root: Path) -> torch.nn.Module:
     path = root / settings["model"].get("weights", "")
     if path.is_file():
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        state = state.get("state_dict", state)
+        for key in ("state_dict", "model", "state_dict"):
+            state = state.get(key, state)
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return model.float().eval()
 

@@ -28,6 +28,7 @@ class Classifier:
         model: the model, in eval mode.
         preprocessing: how an image becomes the model's input.
         class_names: the name of each class, in the order of the model's outputs.
+        made_with: what else the model was made with, such as its arguments, which the fingerprint then depends on.
 
     Attributes:
         network: the traced model, which can be run with gates.
@@ -39,7 +40,7 @@ class Classifier:
             or it does not give a row of finite float32 logits for each image, one for each class name.
     """
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, class_names: Sequence[str]):
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, class_names: Sequence[str], made_with: str = ""):
         _refuse_training_mode(model)
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
@@ -52,7 +53,7 @@ class Classifier:
         self._flattened = self.head is not seen and heads.flattens(self.head, seen)
         if self.head is Head.PROBABILITIES:
             traced.shapes.update(dict.fromkeys(heads.take_logarithm(traced.module), outputs[:1].shape))
-        self.fingerprint = _fingerprint(self)
+        self.fingerprint = _fingerprint(self, made_with)
 
     @property
     def layers(self) -> LayerGraph:
@@ -176,8 +177,8 @@ def _refuse_training_mode(model: nn.Module) -> None:
         )
 
 
-def _fingerprint(classifier: Classifier) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(classifier: Classifier, made_with: str) -> str:
+    digest = hashlib.sha256(made_with.encode())
     module = classifier.network.traced.module
     digest.update(module.code.encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
