@@ -59,6 +59,21 @@ class Split(nn.Module):
         return self.fc(self.features(x).mean((2, 3)))
 
 
+class Heads(nn.Module):
+    """A network with attention between its positions, whose number of heads shows in neither graph nor weights."""
+
+    def __init__(self, heads: int = 1):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 4, stride=8), nn.ReLU()
+        self.mix = nn.MultiheadAttention(4, heads, batch_first=True)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        """Give the logits."""
+        seen = self.act(self.conv(x)).flatten(2).transpose(1, 2)
+        return self.fc(self.mix(seen, seen, seen, need_weights=False)[0].mean(1))
+
+
 def plain(classes: int = 5, width: int = 4, bias=True):
     """Make a network of a width."""
     model = Net(classes, width)
@@ -107,6 +122,11 @@ def on_meta():
     """Make a network whose weights hold no numbers yet."""
     with torch.device("meta"):
         return Net()
+
+
+def halved():
+    """Make a network in half precision."""
+    return Net().half()
 
 
 class Makers:

@@ -18,7 +18,7 @@ _BOOKKEEPING = ("num_batches_tracked", "total_ops", "total_params")
 _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """The names under which wrappers of torch hold the module that they wrap."""
 _NORMALISER = re.compile(r"(?:\w*_)?(mean|mu|std|sigma)")
-_AVERAGE = re.compile(r"ema|averaged?|avg|swa|shadow|teacher|encoder_k|momentum", re.IGNORECASE)
+_AVERAGE = re.compile(r"(^|[._])(ema|averaged?|avg|swa|shadow|teacher|momentum|encoder_k)([._]|$)", re.IGNORECASE)
 """The words by which the average of a model's weights over the training is known."""
 
 

@@ -173,6 +173,22 @@ def test_two_networks_behind_prefixes_of_one_dict_are_chosen_too(saved):
     check_same(load(path, weights_key="module.encoder_k"), key)
 
 
+def test_an_average_inside_the_dict_of_the_weights_is_another_set(saved):
+    """Its names begin as the weights' do, with nothing, and are no parts of the network."""
+    plain, average = trained(), trained(seed=8)
+    path = saved({"net": prefixed(average, "ema.") | plain.state_dict()})
+    check_same(load(path), plain)
+    assert "net was taken, because it is no average" in said(load(path))
+    check_same(load(path, weights_key="net.ema"), average)
+    check_same(load(path, weights_key="net"), plain)
+
+
+@pytest.mark.parametrize("name", ["semantic", "schema", "demand"])
+def test_a_word_that_holds_ema_is_no_average(saved, name):
+    path = saved({name: trained().state_dict(), "other": trained(seed=8).state_dict()})
+    check_same(load(path), trained())
+
+
 def test_a_key_that_does_not_fit_is_refused_by_its_own_misfit(saved):
     path = saved({"good": trained().state_dict(), "bad": trained(width=6).state_dict()})
     check_same(load(path), trained())
@@ -391,3 +407,4 @@ def test_weights_are_put_in_as_float32_whatever_the_file_and_the_model_hold(save
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half.items()})
     check_same(loaded, model)
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    check_same(load(saved(trained().state_dict()), "loading_nets:halved"), trained())
