@@ -1,5 +1,6 @@
 """Putting the weights of a file into a model: all of them or none, and in words what was taken, or why nothing fits."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +139,12 @@ def _load(model: nn.Module, fit: Fit, weights: Weights) -> None:
     given = {name: _as_numbers(name, tensor, fit, weights) for name, tensor in fit.tensors.items()}
     left = [name for name, _ in model.named_parameters(remove_duplicate=False) if name not in given]
     on_meta = any(tensor.is_meta for tensor in fit.needs.tensors.values())
+    state = OrderedDict(given)
+    versions = getattr(model.state_dict(), "_metadata", {}) | fit.versions
+    vars(state)["_metadata"] = versions
     try:
-        model.load_state_dict(given, strict=False, assign=on_meta)
-    except RuntimeError as error:
+        model.load_state_dict(state, strict=False, assign=on_meta)
+    except Exception as error:  # A module's own way of loading may raise anything.
         raise AevisError(
             f"The weights in {weights.path} cannot be put into {weights.source}: {reason_of(error)}."
         ) from error

@@ -22,12 +22,23 @@ _AVERAGE = re.compile(r"(^|[._])(ema|averaged?|avg|swa|shadow|teacher|momentum|e
 """The words by which the average of a model's weights over the training is known."""
 
 
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""What torchvision's published weights of DenseNet call otherwise than its DenseNet does; it takes the dot out too."""
+
+
 @dataclass(frozen=True)
 class State:
-    """A dict of a file that holds tensors: the keys of the dicts around it, and its tensors by their names there."""
+    """A dict of a file that holds tensors.
+
+    Attributes:
+        path: the keys of the dicts around it.
+        tensors: its tensors by their names there.
+        versions: what torch.save wrote of the versions of the modules, by the modules' names.
+    """
 
     path: tuple[str, ...]
     tensors: Mapping[str, Tensor]
+    versions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,14 @@ class Fit:
         return {name: self.state.tensors[key] for name, key in self.keys.items()}
 
     @property
+    def versions(self) -> dict[str, Any]:
+        """What the file says of the versions of the model's modules, by the model's names of them."""
+        home = self.prefix.removesuffix(".")
+        inside = {name: value for name, value in self.state.versions.items() if f"{name}.".startswith(self.prefix)}
+        own = self.own.removesuffix(".")
+        return {".".join(filter(None, (own, name[len(home) :].strip(".")))): value for name, value in inside.items()}
+
+    @property
     def missing(self) -> list[str]:
         """The model's names that are not in the file."""
         return [name for name in self.needs.tensors if name not in self.keys]
@@ -145,9 +164,14 @@ def states_in(tree: Any, path: tuple[str, ...] = ()) -> Iterator[State]:
     """Find the dicts of a file's contents that hold tensors under names, other than the states of optimizers."""
     if not isinstance(tree, Mapping) or is_optimizer(tree) or len(path) > DEEPEST:
         return
-    tensors = {key: value for key, value in tree.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    tensors = {
+        _OLD_DENSENET.sub(r"\1\2", key): value
+        for key, value in tree.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     if tensors:
-        yield State(path, tensors)
+        versions = getattr(tree, "_metadata", None)
+        yield State(path, tensors, versions if isinstance(versions, Mapping) else {})
     for key, value in tree.items():
         if isinstance(key, str):
             yield from states_in(value, (*path, key))

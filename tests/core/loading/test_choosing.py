@@ -1,14 +1,23 @@
 """Which tensors of a file become a model's weights. The right answer is what torch alone says of the same weights."""
 
+import re
+import sys
 import textwrap
+from collections import OrderedDict
+from pathlib import Path
+from types import ModuleType
 
+import loading_nets
 import pytest
 import torch
+import torchvision
 from loading_nets import Net, Split, Tied, split
 from safetensors.torch import save_file, save_model
 from torch import nn
 
 from aevis_dash.core import loading
+from aevis_dash.core.loading.choosing import Weights, put_into
+from aevis_dash.core.loading.weight_files import FileContents
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 
 X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -173,6 +182,63 @@ def test_two_networks_behind_prefixes_of_one_dict_are_chosen_too(saved):
     check_same(load(path, weights_key="module.encoder_k"), key)
 
 
+class Versioned(Net):
+    """A network that loads only weights of its own version."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if metadata.get("version") != 2:
+            raise ValueError("another version")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "a.b."])
+@pytest.mark.parametrize("write", [torch.save, save_file])
+def test_modules_that_load_by_version_are_told_the_files_or_their_own(tmp_path, monkeypatch, prefix, write):
+    """As MNASNet of torchvision, which refuses weights without a version."""
+    monkeypatch.setattr(loading_nets, "Versioned", Versioned, raising=False)
+    model = trained(Versioned)
+    state = OrderedDict(prefixed(model, prefix))
+    state._metadata = {prefix.rstrip("."): {"version": 2}}
+    write(state, tmp_path / "w.pt")
+    check_same(load(tmp_path / "w.pt", "loading_nets:Versioned"), model)
+
+
+def test_a_file_of_another_version_is_read_as_its_module_reads_it(saved, monkeypatch):
+    seen = []
+
+    class Seeing(Net):
+        _version = 2
+
+        def _load_from_state_dict(self, state, prefix, metadata, *rest):
+            seen.append(metadata.get("version"))
+            super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    monkeypatch.setattr(loading_nets, "Seeing", Seeing, raising=False)
+    monkeypatch.setattr(loading_nets, "AroundSeeing", lambda: nn.Sequential(Seeing()), raising=False)
+    state = OrderedDict(prefixed(trained(), "module.net."))
+    state._metadata = {"": {"version": 7}, "module": {"version": 6}, "module.net": {"version": 1}}
+    path = saved({"model": state})
+    load(path, "loading_nets:Seeing")
+    load(path, "loading_nets:AroundSeeing")
+    assert seen == [1, 1]
+
+
+def test_the_old_names_of_densenet_are_known(saved):
+    model = torchvision.models.DenseNet(4, (1, 1), 8).eval()
+    old = {re.sub(r"(denselayer1\.(norm|conv))(\d)", r"\1.\3", key): value for key, value in model.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    taken = put_into(
+        fresh := torchvision.models.DenseNet(4, (1, 1), 8).eval(),
+        Weights(Path("w.pt"), FileContents(old), "", "torchvision:densenet121"),
+    )
+    assert taken.notes == ()
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(fresh(x), model(x), rtol=0, atol=0)
+
+
 def test_an_average_inside_the_dict_of_the_weights_is_another_set(saved):
     """Its names begin as the weights' do, with nothing, and are no parts of the network."""
     plain, average = trained(), trained(seed=8)
@@ -288,9 +354,6 @@ def refusal_of_hiding(saved):
         def state_dict(self, *args, **kwargs):
             return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k != "hidden"}
 
-    import sys
-    from types import ModuleType
-
     home = ModuleType("test_choosing_hiding")
     vars(home)["make"] = Hiding
     sys.modules[home.__name__] = home
@@ -390,8 +453,6 @@ def test_a_misfit_names_the_first_of_them_with_both_shapes_and_a_cause(saved, st
 
 
 def test_a_refusal_is_as_short_for_a_large_network(saved):
-    import torchvision
-
     state = torchvision.models.resnet50(num_classes=10).state_dict()
     assert "in the file and " in refusal(
         saved({"model": prefixed(torch.nn.Module(), ""), "net": state}), "torchvision:resnet18"
