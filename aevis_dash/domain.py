@@ -196,12 +196,19 @@ class ModelSpec:
             the factory itself loads.
         weights_key: which of the file's sets of weights is taken, such as "model_ema"; empty for the first that fits.
         model_args: the arguments that the model is made with, as "width=3 act=relu" or as JSON.
+        leaf: the modules that are kept whole when the model is traced, with blanks between them.
     """
 
     source: str
     weights: str = ""
     weights_key: str = ""
     model_args: str = ""
+    leaf: str = ""
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The modules that are kept whole when the model is traced."""
+        return tuple(self.leaf.split())
 
     @property
     def file(self) -> str:

@@ -86,7 +86,7 @@ def init_workspace(
     loaded = loading.load_model(spec)
     names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
     labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
-    selftest.examine(loaded.model, Classifier(loaded.model, chosen, names))
+    selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
     loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
         if taken.exists() and not (root / "workspace.toml").exists():

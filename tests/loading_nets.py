@@ -74,6 +74,36 @@ class Heads(nn.Module):
         return self.fc(self.mix(seen, seen, seen, need_weights=False)[0].mean(1))
 
 
+class Choosy(nn.Module):
+    """Branch on the image, and write over what it is given."""
+
+    def __init__(self, factor: float = 1.0):
+        super().__init__()
+        self.factor = factor
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        """Mix the maps."""
+        if x.sum() > 1e9:
+            return x
+        x.mul_(self.factor)
+        return torch.tanh(self.mix(x))
+
+
+class Branched(nn.Module):
+    """A network with a module that torch.fx cannot trace."""
+
+    def __init__(self, factor: float = 1.0):
+        super().__init__()
+        self.conv, self.act, self.last = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ReLU()
+        self.parts = nn.Sequential(Choosy(factor))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        """Give the logits."""
+        return self.fc(self.last(self.parts(self.act(self.conv(x)))).mean((2, 3)))
+
+
 def plain(classes: int = 5, width: int = 4, bias=True):
     """Make a network of a width."""
     model = Net(classes, width)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from loading_nets import Heads, Net
+from loading_nets import Branched, Heads, Net
 
 from aevis_dash.cli import main
 from aevis_dash.images import write_image
@@ -93,6 +93,7 @@ def test_a_python_file_its_arguments_and_a_key_are_kept_and_work_from_another_fo
         "weights": f"{place}/w.pt",
         "weights_key": "model_ema",
         "model_args": "classes=3 width=6",
+        "leaf": "",
     }
     (place / "elsewhere").mkdir()
     monkeypatch.chdir(place / "elsewhere")
@@ -169,6 +170,31 @@ def test_a_fine_tuned_library_model_has_its_own_classes(place, aevis):
     status, refused = aevis(*init("four", *made, "--classes", "four.txt"))
     assert status == 2
     assert "The model gives 3 outputs but there are 4 class names" in refused["error"]
+
+
+def test_a_module_that_is_kept_whole_is_kept_so_in_workspace_toml(place, aevis):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = Branched(0.5).eval()
+    model.fc.bias.data = torch.tensor([-2.0, 0.0, 2.0])  # Outputs from 0 to 1 would be taken for probabilities.
+    torch.save(model.state_dict(), "w.pt")
+    made = [
+        "--classes",
+        "names.txt",
+        "--model",
+        "loading_nets:Branched",
+        "--weights",
+        "w.pt",
+        "--model-args",
+        "factor=0.5",
+    ]
+    status, refused = aevis(*init("lab", *made))
+    assert status == 2
+    assert refused["error"].endswith("which then has no maps: --leaf parts.0.")
+    told(aevis, *init("lab", *made, "--leaf", "parts.0", "Linear"))
+    assert tomllib.loads((place / "lab" / "workspace.toml").read_text())["model"]["leaf"] == "parts.0 Linear"
+    check_answers("lab", model)
+    assert told(aevis, "check", "lab")["without_a_gate"] == "Choosy (parts.0)"
 
 
 def test_a_normaliser_in_the_file_is_warned_of_until_the_preprocessing_has_it(place, aevis):

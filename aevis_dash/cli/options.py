@@ -56,6 +56,13 @@ def _init(verb: argparse.ArgumentParser) -> None:
         help="which of the file's sets of weights is taken, such as model_ema (default: the first that fits and is no "
         "average)",
     )
+    verb.add_argument(
+        "--leaf",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
+    )
     verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
     verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
     verb.add_argument(

@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and a folder of images."""
-    model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args))
+    model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
     preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
     made = make_workspace.init_workspace(
         root=args.workspace,

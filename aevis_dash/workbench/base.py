@@ -62,7 +62,7 @@ class Base:
         self._loaded = loading.load_model(spec)
         model = self._loaded.model.to(loading.device())
         preprocessing, names = self.workspace.settings.preprocessing, self.workspace.class_names
-        found = Classifier(model, preprocessing, names, loading.made_with(spec))
+        found = Classifier(model, preprocessing, names, spec.leaves, loading.made_with(spec))
         key = key_of("selftest", selftest.VERSION, model=found.fingerprint, device=found.device.type)
 
         def tested() -> SelfTest:
