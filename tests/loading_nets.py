@@ -104,6 +104,23 @@ class Branched(nn.Module):
         return self.fc(self.last(self.parts(self.act(self.conv(x)))).mean((2, 3)))
 
 
+def doubled_if_dark(x):
+    """Branch on the image."""
+    return x * 2 if x.mean() < 1e9 else x
+
+
+class Calling(nn.Module):
+    """A network with a function that torch.fx cannot trace."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        """Give the logits."""
+        return self.fc(self.act(doubled_if_dark(self.conv(x))).mean((2, 3)))
+
+
 def plain(classes: int = 5, width: int = 4, bias=True):
     """Make a network of a width."""
     model = Net(classes, width)

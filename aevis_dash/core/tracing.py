@@ -69,9 +69,8 @@ def refuse_wrapped(model: nn.Module) -> None:
 class _Tracer(NodePathTracer):
     """A tracer that keeps chosen modules whole, and remembers in which module it could not go on."""
 
-    def __init__(self, leaves: frozenset[str]):
-        classes, functions = _never_traced()
-        super().__init__(leaf_modules=classes, autowrap_functions=functions)
+    def __init__(self, leaves: frozenset[str], functions: Sequence[Callable[..., Any]] = ()):
+        super().__init__(autowrap_functions=tuple(functions))
         self._leaves = leaves
         self.failed_in = ""
 
@@ -144,11 +143,7 @@ def pure_graph(
     Raises:
         AevisError: torch.fx cannot trace the model; the message names the line.
     """
-    tracer = _Tracer(leaves_in(model, leaves))
-    try:
-        graph = tracer.trace(model)
-    except (Exception, SystemExit) as error:
-        raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
+    tracer, graph = _trace(model, leaves_in(model, leaves))
     modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
     root: dict[str, Any] = dict(modules)
     kept: dict[str, None] = {}
@@ -163,6 +158,36 @@ def pure_graph(
     used = {node.target for node in graph.nodes if node.op in ("call_module", "get_attr")}
     module = fx.GraphModule({k: v for k, v in root.items() if k in used}, graph).eval()
     return module, dict(tracer.node_to_qualname), tuple(kept)
+
+
+def _trace(model: nn.Module, leaves: frozenset[str]) -> tuple[_Tracer, fx.Graph]:
+    """Trace a model; what timm says cannot be traced is kept whole only where tracing fails, as much of it can be."""
+    tracer = _Tracer(leaves)
+    try:
+        return tracer, tracer.trace(model)
+    except (Exception, SystemExit) as error:
+        classes, functions = _never_traced()
+        if not (classes or functions):
+            raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
+    while True:
+        tracer = _Tracer(leaves, functions)
+        try:
+            return tracer, tracer.trace(model)
+        except (Exception, SystemExit) as error:
+            more = _around(model, tracer.failed_in, classes) - leaves
+            if not more:
+                raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
+            leaves |= more
+
+
+def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -> frozenset[str]:
+    """The modules of the nearest of some classes that a module is, or stands in."""
+    words = name.split(".") if name else []
+    for count in range(len(words), 0, -1):
+        module = model.get_submodule(".".join(words[:count]))
+        if isinstance(module, classes):
+            return frozenset(other for other, each in model.named_modules() if type(each) is type(module))
+    return frozenset()
 
 
 def _give_copies(node: fx.Node) -> None:

@@ -3,9 +3,11 @@
 import sys
 from types import SimpleNamespace
 
+import loading_nets
 import pytest
 import torch
 from loading_nets import Branched, Choosy
+from torch import nn
 
 from aevis_dash.core import selftest
 from aevis_dash.core.classifier import Classifier
@@ -66,7 +68,46 @@ def test_numbers_inside_a_kept_module_are_part_of_the_fingerprint():
     assert prints[0] == prints[2] != prints[1]
 
 
-def test_what_timm_says_cannot_be_traced_is_kept_whole(monkeypatch):
-    features = SimpleNamespace(get_notrace_modules=lambda: [Choosy], get_notrace_functions=list)
+@pytest.mark.parametrize(
+    ("classes", "kept"), [([Choosy], ("parts.0",)), ([nn.Sequential], ("parts",)), ([Choosy, nn.ReLU], ("parts.0",))]
+)
+def test_what_timm_says_cannot_be_traced_is_kept_whole_where_tracing_fails(monkeypatch, classes, kept):
+    features = SimpleNamespace(get_notrace_modules=lambda: classes, get_notrace_functions=list)
     monkeypatch.setitem(sys.modules, "timm.models._features_fx", features)
-    assert classifier(made(), ()).network.traced.kept == ("parts.0",)
+    model = made()
+    found = classifier(model, ())
+    assert found.network.traced.kept == kept
+    assert [layer.name for layer in found.layers.layers] == ["act", "last"]
+    with torch.no_grad():
+        torch.testing.assert_close(found.network.logits(X), model(X))
+
+
+def test_what_timm_says_cannot_be_traced_is_traced_where_it_can_be(monkeypatch):
+    """As most of its batch norms with an activation, whose maps would be lost."""
+    features = SimpleNamespace(get_notrace_modules=lambda: [nn.Sequential], get_notrace_functions=list)
+    monkeypatch.setitem(sys.modules, "timm.models._features_fx", features)
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU()), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    found = classifier(model.eval(), ())
+    assert found.network.traced.kept == ()
+    assert [layer.name for layer in found.layers.layers] == ["0.1", "1"]
+
+
+def test_a_function_that_timm_says_cannot_be_traced_is_called_as_it_is(monkeypatch):
+    features = SimpleNamespace(get_notrace_modules=list, get_notrace_functions=lambda: [loading_nets.doubled_if_dark])
+    monkeypatch.setitem(sys.modules, "timm.models._features_fx", features)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = loading_nets.Calling().eval()
+    found = classifier(model, ())
+    assert found.network.traced.kept == ()
+    with torch.no_grad():
+        torch.testing.assert_close(found.network.logits(X), model(X))
+
+
+def test_timm_with_nothing_for_it_changes_no_refusal(monkeypatch):
+    features = SimpleNamespace(get_notrace_modules=lambda: [nn.ReLU], get_notrace_functions=list)
+    monkeypatch.setitem(sys.modules, "timm.models._features_fx", features)
+    with pytest.raises(AevisError, match=r"\(if x\.sum\(\) > 1e9:\).*--leaf parts\.0\.$"):
+        trace_model(made(), (8, 8))
