@@ -168,7 +168,7 @@ def _peak_of_solving(root: str, names: list[str], target: FeatureMap) -> float:
 def _peak_of_training(root: str, names: list[str]) -> float:
     bench = open_workbench(Path(root))
     x = bench.classifier.inputs(bench.workspace.read(names))
-    model = loading.load_model(bench.workspace.model).requires_grad_(True)
+    model = loading.load_model(bench.workspace.model).model.requires_grad_(True)
 
     def step() -> None:
         with torch.enable_grad():

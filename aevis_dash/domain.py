@@ -190,14 +190,31 @@ class ModelSpec:
     """The source of a model and of its weights.
 
     Attributes:
-        source: `torchvision:NAME`, `timm:NAME` or `module:factory`, where the factory is a function that makes the
-            model.
+        source: `torchvision:NAME`, `timm:NAME`, `module:factory` or `FILE.py:factory`, where the factory is a function
+            or a class that makes the model, or the model itself.
         weights: a weights file, or a name that the model's library knows ("IMAGENET1K_V2"); empty for the weights that
             the factory itself loads.
+        weights_key: which of the file's sets of weights is taken, such as "model_ema"; empty for the first that fits.
+        model_args: the arguments that the model is made with, as "width=3 act=relu" or as JSON.
+        leaf: the modules that are kept whole when the model is traced, with blanks between them.
     """
 
     source: str
     weights: str = ""
+    weights_key: str = ""
+    model_args: str = ""
+    leaf: str = ""
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The modules that are kept whole when the model is traced."""
+        return tuple(self.leaf.split())
+
+    @property
+    def file(self) -> str:
+        """The Python file that the source names; "" where it names a library or a module."""
+        file, _, name = self.source.rpartition(":")
+        return file if name and file.endswith(".py") else ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_se
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.opening import medium
-from aevis_dash.workspace import Workspace, create
+from aevis_dash.workspace import Workspace, create, with_absolute_paths, with_paths_from
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD
@@ -45,11 +45,13 @@ class Founded:
         workspace: the workspace.
         labelled: where its labels come from, and what did not match.
         left_out: for each image that was left out because it cannot be read, a sentence that says why.
+        notes: what was done to load the model and is no matter of course, and where class names come from.
     """
 
     workspace: Workspace
     labelled: Labelled
     left_out: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def init_workspace(
@@ -78,19 +80,20 @@ def init_workspace(
         AevisError: for a model, an image or a label that cannot be used, and where a workspace or one of its files is
             there already.
     """
-    spec = replace(model, weights=_absolute(model.weights))
+    spec = with_absolute_paths(model)
     names = read_class_names(classes) if classes else _standard_names(spec)
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
-    labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
     loaded = loading.load_model(spec)
-    selftest.examine(loaded, Classifier(loaded, chosen, names))
-    loading.refuse_random(spec, loaded)
+    names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
+    labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
+    selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
+    loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
         if taken.exists() and not (root / "workspace.toml").exists():
             raise AevisError(f"{taken} is there already, and the workspace would replace it. Choose another folder.")
     good, refused = _readable(images, labelled.images, chosen, skip_unreadable, progress)
-    settings = WorkspaceSettings(spec, chosen, str(images.resolve()))
-    return Founded(create(root, settings, names, good), labelled, refused)
+    settings = WorkspaceSettings(with_paths_from(root, spec), chosen, str(images.resolve()))
+    return Founded(create(root, settings, names, good), labelled, refused, (*loaded.notes, *numbered))
 
 
 def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
@@ -180,6 +183,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
+        **({"loading": "; ".join(bench.base.loaded.notes)} if bench.base.loaded.notes else {}),
         "fingerprint": bench.classifier.fingerprint,
         "layers": len(bench.layers),
         "feature_maps": bench.layers.n_maps,
@@ -391,7 +395,3 @@ def _readable(
     if not good:
         raise AevisError(f"None of the {len(entries)} images in {folder} can be used. The first: {refused[0]}")
     return good, refused
-
-
-def _absolute(weights: str) -> str:
-    return str(Path(weights).resolve()) if weights and Path(weights).is_file() else weights

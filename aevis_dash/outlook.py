@@ -172,9 +172,9 @@ def masked(classifier: Classifier, layer: int, maps: np.ndarray, mean: Tensor) -
 
 def blurred_classifier(bench: Workbench) -> Classifier:
     """Make the workspace's classifier behind a mean of 3 x 3 pixels; at the border the nearest pixels are repeated."""
-    model = loading.load_model(bench.workspace.model).to(loading.device())
+    model = loading.load_model(bench.workspace.model).model.to(loading.device())
     whole = nn.Sequential(_Blur(), model).eval()
-    return Classifier(whole, bench.workspace.settings.preprocessing, bench.class_names)
+    return Classifier(whole, bench.workspace.settings.preprocessing, bench.class_names, bench.workspace.model.leaves)
 
 
 class _Blur(nn.Module):

@@ -14,7 +14,7 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from glob import glob
 from pathlib import Path
 
@@ -91,10 +91,15 @@ class Workspace:
 
     @property
     def model(self) -> ModelSpec:
-        """The model's source and weights; weights that are a file of the workspace are given as that file's path."""
-        weights = self.settings.model.weights
-        local = self.root / weights
-        return ModelSpec(self.settings.model.source, str(local) if weights and os.path.isfile(local) else weights)
+        """The model's source and weights; those that are files of the workspace are given as these files' paths."""
+        spec = self.settings.model
+        here = {
+            path: str(self.root / path)
+            for path in (spec.file, spec.weights)
+            if path and os.path.isfile(self.root / path)
+        }
+        source = here.get(spec.file, spec.file) + spec.source.removeprefix(spec.file)
+        return replace(spec, source=source, weights=here.get(spec.weights, spec.weights))
 
     @property
     def images(self) -> tuple[ImageEntry, ...]:
@@ -361,3 +366,21 @@ def create(
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)
     return Workspace(root)
+
+
+def with_absolute_paths(model: ModelSpec) -> ModelSpec:
+    """The spec with the whole paths of its files, so that they are found from any folder."""
+    weights = str(Path(model.weights).resolve()) if model.weights and Path(model.weights).is_file() else model.weights
+    file = str(Path(model.file).resolve()) if model.file else ""
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def with_paths_from(root: Path, model: ModelSpec) -> ModelSpec:
+    """The spec with the paths of those files that lie in a workspace's folder from there, so that it can be moved."""
+    weights, file = (_from_folder(root, path) for path in (model.weights, model.file))
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def _from_folder(root: Path, path: str) -> str:
+    inside = path and Path(path).is_file() and Path(path).is_relative_to(root.resolve())
+    return str(Path(path).relative_to(root.resolve())) if inside else path

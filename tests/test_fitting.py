@@ -118,7 +118,7 @@ def test_weights_in_a_file_are_given_the_pixels_that_torchvisions_own_model_give
     """GoogLeNet's weights want another range of pixels, into which torchvision's model brings them itself."""
     own = torchvision.models.googlenet(init_weights=False, transform_input=True).eval()
     torch.save(own.state_dict(), tmp_path / "googlenet.pt")
-    loaded = loading.load_model(ModelSpec("torchvision:googlenet", str(tmp_path / "googlenet.pt")))
+    loaded = loading.load_model(ModelSpec("torchvision:googlenet", str(tmp_path / "googlenet.pt"))).model
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), own(x))

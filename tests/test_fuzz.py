@@ -199,8 +199,10 @@ def plain_model(settings: Mapping[str, Any], root: Path) -> torch.nn.Module:
     model = getattr(importlib.import_module(module), name)()
     path = root / settings["model"].get("weights", "")
     if path.is_file():
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        state = state.get("state_dict", state)
+        state = load_file(path) if path.read_bytes()[8:9] == b"{" else torch.load(path, weights_only=True)
+        for key in ("state_dict", "model", "state_dict"):
+            state = state.get(key, state)
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return model.float().eval()
 

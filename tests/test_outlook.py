@@ -74,7 +74,7 @@ def test_the_blur_is_the_mean_of_nine_pixels(bench, examples):
     blurred = np.mean([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0)
     x = bench.classifier.normalise(torch.from_numpy(blurred.transpose(2, 0, 1) / 255).float()[None])
     with torch.no_grad():
-        wanted = load_model(bench.workspace.model)(x).softmax(1)[0].numpy()
+        wanted = load_model(bench.workspace.model).model(x).softmax(1)[0].numpy()
     found = outlook.blurred_classifier(bench).predict(image)[0]
     np.testing.assert_allclose(found.probabilities, wanted, atol=1e-4)
 

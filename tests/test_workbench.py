@@ -107,7 +107,7 @@ def test_a_model_is_tested_once_and_its_doubts_stay(world, monkeypatch):
 
 def test_a_model_that_is_random_is_refused_whatever_is_asked(world, monkeypatch):
     load = loading.load_model
-    monkeypatch.setattr(loading, "load_model", lambda spec: torch.nn.Sequential(Noise(), load(spec)).eval())
+    monkeypatch.setattr(loading, "load_model", lambda spec: noisy(load(spec)))
     name = open_workbench(world).workspace.images[0].file
     for ask in (
         lambda b: b.judging.predict([name]),
@@ -119,6 +119,10 @@ def test_a_model_that_is_random_is_refused_whatever_is_asked(world, monkeypatch)
         for _ in range(2):
             with pytest.raises(AevisError, match=r"from call to call in evaluation.* first at .*\(randn_like\)"):
                 ask(bench)
+
+
+def noisy(loaded):
+    return replace(loaded, model=torch.nn.Sequential(Noise(), loaded.model).eval())
 
 
 class Noise(torch.nn.Module):

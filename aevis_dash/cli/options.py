@@ -40,8 +40,29 @@ def _serve(verb: argparse.ArgumentParser) -> None:
 
 def _init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
-    verb.add_argument("--model", required=True, help="torchvision:NAME, timm:NAME or module:factory")
+    verb.add_argument("--model", required=True, help="torchvision:NAME, timm:NAME, module:factory or FILE.py:factory")
+    verb.add_argument(
+        "--model-args",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the arguments that the model is made with, or one JSON object of them",
+    )
     verb.add_argument("--weights", default="", help="a file of tensors, or a name that the model's library knows")
+    verb.add_argument(
+        "--weights-key",
+        default="",
+        metavar="KEY",
+        help="which of the file's sets of weights is taken, such as model_ema (default: the first that fits and is no "
+        "average)",
+    )
+    verb.add_argument(
+        "--leaf",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
+    )
     verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
     verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
     verb.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +49,7 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and a folder of images."""
-    model = ModelSpec(args.model, args.weights)
+    model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
     preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
     made = make_workspace.init_workspace(
         root=args.workspace,
@@ -64,6 +65,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
     facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
+        **({"loading": "; ".join(made.notes)} if made.notes else {}),
         "classes": len(workspace.class_names),
         "preprocessing": preprocessing.in_words,
         "preprocessing_is": whose,
@@ -77,9 +79,8 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
 
     def answer(bench: Workbench) -> Answer:
         doubts = make_workspace.first_doubts(bench, progress)
-        then = "".join(f"\n\n{doubt}" for doubt in doubts)
-        then += f"\n\n{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
-        return Answer({**facts, "left_out": made.left_out}, text + then, doubts)
+        after = f"{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
+        return Answer({**facts, "left_out": made.left_out}, "\n\n".join((text, *doubts, after)), doubts)
 
     return with_warnings(Workbench(workspace), answer)
 

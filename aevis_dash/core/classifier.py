@@ -30,6 +30,8 @@ class Classifier:
         model: the model, in eval mode.
         preprocessing: how an image becomes the model's input.
         class_names: the name of each class, in the order of the model's outputs.
+        leaves: the modules that are kept whole when the model is traced.
+        made_with: what else the model was made with, such as its arguments, which the fingerprint then depends on.
 
     Attributes:
         network: the traced model, which can be run with gates.
@@ -41,12 +43,19 @@ class Classifier:
             or it does not give a row of finite float32 logits for each image, one for each class name.
     """
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, class_names: Sequence[str]):
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        class_names: Sequence[str],
+        leaves: Sequence[str] = (),
+        made_with: str = "",
+    ):
         _refuse_training_mode(model)
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
         _refuse_no_numbers(model)
-        traced = trace_model(model, preprocessing.input_size)
+        traced = trace_model(model, preprocessing.input_size, leaves)
         self.network = Network(traced)
         outputs = self._checked_outputs()
         seen = heads.recognise(outputs)
@@ -54,7 +63,7 @@ class Classifier:
         self._flattened = self.head is not seen and heads.flattens(self.head, seen)
         if self.head is Head.PROBABILITIES:
             traced.shapes.update(dict.fromkeys(heads.take_logarithm(traced.module), outputs[:1].shape))
-        self.fingerprint = _fingerprint(self)
+        self.fingerprint = _fingerprint(self, made_with)
 
     @property
     def layers(self) -> LayerGraph:
@@ -192,11 +201,13 @@ def _refuse_training_mode(model: nn.Module) -> None:
         )
 
 
-def _fingerprint(classifier: Classifier) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(classifier: Classifier, made_with: str) -> str:
+    digest = hashlib.sha256(made_with.encode())
     module = classifier.network.traced.module
     digest.update(module.code.encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
+    for name in classifier.network.traced.kept:
+        digest.update(_inside(name, module.get_submodule(name)).encode())
     made = classifier.network.traced.made
     if made:  # Another version may know others, and results name layers by their number.
         digest.update(json.dumps([node.name for node in made]).encode())
@@ -210,6 +221,20 @@ def _fingerprint(classifier: Classifier) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _inside(name: str, kept: nn.Module) -> str:
+    """Describe a module that is kept whole by what its results depend on beside its weights."""
+    plain = (bool, int, float, str, tuple, list)
+    parts = [
+        (own, type(part).__module__, type(part).__qualname__, repr(sorted(_plain_attributes(part, plain).items())))
+        for own, part in kept.named_modules()
+    ]
+    return json.dumps([name, parts])
+
+
+def _plain_attributes(module: nn.Module, plain: tuple[type, ...]) -> dict[str, str]:
+    return {key: repr(value) for key, value in vars(module).items() if isinstance(value, plain) and key[0] != "_"}
 
 
 def _describe(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -5,26 +5,19 @@ follows, a non-negative gate on the sum and one on the activation are the same g
 three times gives three layers; hooks on modules would see only one.
 """
 
-import copy
 import operator
-import re
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.jit import ScriptModule
-from torch.optim.swa_utils import AveragedModel
-from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.activations import Activations
 from aevis_dash.core.bending import find_bends
 from aevis_dash.core.heads import Head, cut
+from aevis_dash.core.tracing import pure_graph, refuse_wrapped
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
 SUMS = frozenset({operator.add, torch.add})
@@ -33,13 +26,6 @@ _BLANK = frozenset(
     {torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like, "new_zeros", "new_ones", "new_full"}
 )
 """The functions that take only the shape of the tensor that they are given."""
-_OUT_OF_PLACE: dict[Any, Any] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
-"""The operators that write over their first operand, each with the one that gives a new tensor in its place."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +45,7 @@ class TracedModel:
         head: what the model itself makes of the logits at its end.
         made: the sites that were known as activations by what they compute, not by name.
         inside: the nodes that these sites consist of.
+        kept: the names of the modules that were kept whole though they are the author's own.
     """
 
     module: fx.GraphModule
@@ -71,6 +58,7 @@ class TracedModel:
     head: Head = Head.LOGITS
     made: tuple[fx.Node, ...] = ()
     inside: frozenset[fx.Node] = frozenset()
+    kept: tuple[str, ...] = ()
 
     @cached_property
     def ungated(self) -> tuple[fx.Node, ...]:
@@ -97,19 +85,20 @@ class TracedModel:
         return type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
 
 
-def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
+def trace_model(model: nn.Module, input_size: tuple[int, int], leaves: Sequence[str] = ()) -> TracedModel:
     """Trace a model with torch.fx and find its layers.
 
     Args:
         model: the model, in eval mode.
         input_size: the (height, width) of its images in pixels.
+        leaves: the modules that are kept whole, by their names in the model, the ends of these, or their classes.
 
     Raises:
         AevisError: torch.fx cannot trace the model (the message names the line), the model cannot take such images, or
             it has no layer to put gates on.
     """
-    _refuse_wrapped(model)
-    module, names = _pure_graph(model)
+    refuse_wrapped(model)
+    module, names, kept = pure_graph(model, leaves)
     shapes = _shapes_or_refusal(model, module, input_size)
     head = cut(module, shapes)
     carried = _find_image_nodes(module, shapes)
@@ -133,133 +122,11 @@ def trace_model(model: nn.Module, input_size: tuple[int, int]) -> TracedModel:
     graph = LayerGraph(layers, _edges(sites))
     made = tuple(site for site in sites if found.is_whole(site))
     inside = frozenset(found.inside)
-    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside)
-
-
-_INNER: tuple[tuple[Callable[[nn.Module], bool], str, str], ...] = (
-    (
-        lambda module: isinstance(module, ScriptModule),
-        "is compiled TorchScript, which torch.fx cannot see into",
-        "Hand over the module it was made from",
-    ),
-    (
-        lambda module: hasattr(module, "_orig_mod"),
-        "was wrapped by torch.compile",
-        "Hand over the module that was compiled, `._orig_mod`",
-    ),
-    (
-        lambda module: isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel),
-        "spreads a module over several devices",
-        "Hand over the module inside, `.module`",
-    ),
-    (
-        lambda module: isinstance(module, AveragedModel),
-        "averages the weights of a module",
-        "Hand over the module inside, `.module`",
-    ),
-)
-"""The wrappers that hide a module's layers from torch.fx: how each is known, what it is, and what to hand over
-instead."""
-
-
-def _refuse_wrapped(model: nn.Module) -> None:
-    """Raise AevisError for a model that is in a wrapper that torch.fx cannot trace, or that holds such a wrapper."""
-    for name, module in model.named_modules():
-        for is_kind, what, remedy in _INNER:
-            if is_kind(module):
-                where = f"the module {name!r}" if name else "the model"
-                raise AevisError(
-                    f"{type(model).__name__} cannot be traced: {where}, of the class {type(module).__name__}, "
-                    f"{what}, so its layers cannot be found. {remedy}."
-                )
+    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside, kept)
 
 
 def _join_names(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
     return ", ".join(names.get(node, node.name) for node in nodes)
-
-
-def _pure_graph(model: nn.Module) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
-    tracer = NodePathTracer()
-    try:
-        graph = tracer.trace(model)
-    except (Exception, SystemExit) as error:
-        raise AevisError(_untraceable(model, error)) from error
-    modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
-    root: dict[str, Any] = dict(modules)
-    for node in graph.nodes:
-        if _make_pure(node, model):
-            _use_result(node)
-        if node.op == "get_attr":
-            root[node.target] = operator.attrgetter(node.target)(model)
-    used = {node.target for node in graph.nodes if node.op in ("call_module", "get_attr")}
-    module = fx.GraphModule({k: v for k, v in root.items() if k in used}, graph).eval()
-    return module, dict(tracer.node_to_qualname)
-
-
-def _without_inplace(module: nn.Module) -> nn.Module:
-    """Give the module itself, or a shallow copy that shares everything but works out of place."""
-    if not getattr(module, "inplace", False):
-        return module
-    twin = copy.copy(module)
-    twin.inplace = False  # type: ignore[assignment]
-    return twin
-
-
-def _make_pure(node: fx.Node, model: nn.Module) -> bool:
-    """Make the node work out of place; say whether it worked in place before."""
-    target, kwargs = node.target, node.kwargs
-    if node.op == "call_module":
-        return bool(getattr(model.get_submodule(str(target)), "inplace", False))
-    if node.op == "call_function":
-        node.target = _out_of_place(target)
-    if node.op == "call_method" and isinstance(target, str) and re.fullmatch(r"[a-z]\w*[^_]_", target):
-        node.target = target[:-1]
-    if kwargs.get("inplace") is True:
-        node.kwargs = {**kwargs, "inplace": False}
-    return node.target != target or node.kwargs != kwargs
-
-
-def _out_of_place(function: Any) -> Any:
-    if function in _OUT_OF_PLACE:
-        return _OUT_OF_PLACE[function]
-    name = getattr(function, "__name__", "")
-    written = name.endswith("_") and any(getattr(home, name, None) is function for home in (torch, nn.functional))
-    return getattr(torch, name[:-1], None) or getattr(nn.functional, name[:-1], function) if written else function
-
-
-def _use_result(node: fx.Node) -> None:
-    """Let every later reader of the tensor that `node` wrote over read the node's result; the write may be a bare
-    statement.
-    """
-    order = {other: i for i, other in enumerate(node.graph.nodes)}
-    written = node.args[0] if node.args else None
-    if isinstance(written, fx.Node):
-        for user in [u for u in written.users if order[u] > order[node]]:
-            user.replace_input_with(written, node)
-
-
-def _untraceable(model: nn.Module, error: BaseException) -> str:
-    where = _frame_in_user_code(error.__traceback__)
-    if isinstance(error, SystemExit):
-        return f"{type(model).__name__} cannot be run{where}: {reason_of(error)}. Let its forward return or raise."
-    return (
-        f"torch.fx cannot trace {type(model).__name__}{where}: {reason_of(error)}. "
-        "Rewrite that line without branching on tensor values, or wrap it in a function marked with torch.fx.wrap."
-    )
-
-
-def _frame_in_user_code(trace: TracebackType | None) -> str:
-    ours = Path(__file__).parts[-3]
-    frames = [
-        frame
-        for frame in traceback.extract_tb(trace)
-        if not any(part in ("torch", "fx", ours) for part in Path(frame.filename).parts[:-1])
-        and Path(frame.filename).name != "feature_extraction.py"
-    ]
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f" at {last.filename}, line {last.lineno} ({last.line})"
 
 
 def _is_residual_sum(node: fx.Node, carried: set[fx.Node]) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.loading import Loaded
 from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import LayerGraph
 from aevis_dash.store import Store, key_of
@@ -57,12 +58,15 @@ class Base:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        model = loading.load_model(self.workspace.model).to(loading.device())
-        found = Classifier(model, self.workspace.settings.preprocessing, self.workspace.class_names)
+        spec = self.workspace.model
+        self._loaded = loading.load_model(spec)
+        model = self._loaded.model.to(loading.device())
+        preprocessing, names = self.workspace.settings.preprocessing, self.workspace.class_names
+        found = Classifier(model, preprocessing, names, spec.leaves, loading.made_with(spec))
         key = key_of("selftest", selftest.VERSION, model=found.fingerprint, device=found.device.type)
 
         def tested() -> SelfTest:
-            loading.refuse_random(self.workspace.model, model)
+            loading.refuse_random(spec, model)
             return selftest.examine(model, found)
 
         self._tested = self.store.remember(key, SelfTest, tested)
@@ -77,6 +81,16 @@ class Base:
         """
         _ = self.classifier
         return self._tested
+
+    @property
+    def loaded(self) -> Loaded:
+        """The model as it was loaded, with what is to be said about that; loads it where it is not loaded yet.
+
+        Raises:
+            AevisError: as for `classifier`.
+        """
+        _ = self.classifier
+        return self._loaded
 
     def key(self, kind: str, **parts: object) -> str:
         """The store's key of a result that the classifier computes.

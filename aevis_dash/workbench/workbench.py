@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from aevis_dash.core import loading
 from aevis_dash.domain import JudgedExample
 from aevis_dash.learning import Learning
 from aevis_dash.naming import Naming
@@ -67,6 +68,7 @@ class Workbench(Part):
         The command line prints them and adds them to its documents. The page shows each as long as it holds.
         """
         own = self.classifier.warnings + self.base.tested.warnings + self.store.warnings
+        own += loading.doubted_normaliser(self.base.loaded, self.workspace.settings.preprocessing)
         return own + self.workspace.warnings + self.judging.warnings()
 
     def opening(self, examples: Sequence[JudgedExample]) -> JudgedExample | None:
