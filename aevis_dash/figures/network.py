@@ -221,8 +221,11 @@ def _selection(placed: Columns, layer: int | None, theme: Theme) -> go.Bar:
 
 
 def _brackets(placed: Columns, stretches: Sequence[Stretch], theme: Theme) -> list[go.Scatter]:
-    """A bracket over each stretch, and the names of as many as find room near their stretches, the widest first."""
-    spans = [placed.span(s.first, s.last) for s in stretches]
+    """A bracket over each stretch, and the names of as many as find room near their stretches, the widest first.
+
+    That of a transition ends at the layer from which adv is on the other side, which the words name.
+    """
+    spans = [placed.span(s.first, max(s.last, s.after)) for s in stretches]
     xs = [x for left, right in spans for x in (left, left, right, right, np.nan)]
     ys = [BOX + 0.03, BRACKET, BRACKET, BOX + 0.03, np.nan] * len(spans)
     lines = go.Scatter(

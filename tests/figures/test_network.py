@@ -112,6 +112,15 @@ def test_curves_stretches_and_groups_are_labelled_where_they_are(net, names):
     assert len(bracket.x) == 5 * len(net.ground(net.distance(20)).stretches)
 
 
+def test_the_bracket_of_a_transition_ends_at_the_layer_that_the_words_name(net):
+    ground = net.ground(net.distance(60))
+    moved = replace(ground, stretches=[Stretch(Pattern.TRANSITION, 20, 22, after=25, to_target=True)])
+    figure = river_figure(moved, drawn_river(river(net.distance(60)), {}), LIGHT)
+    left, right = ground.placed.span(20, 25)
+    ends = np.array(trace(figure, "brackets").x[:4], float)
+    assert ends == pytest.approx([left, left, right, right], abs=1e-3)
+
+
 def test_of_many_stretches_as_many_are_named_as_find_room(net):
     ground = net.ground(net.distance(60))
     many = [Stretch(Pattern.TRANSITION, i, i) for i in range(0, 60, 2)]
