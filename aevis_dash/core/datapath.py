@@ -61,7 +61,7 @@ USES: Mapping[str, frozenset[str]] = MappingProxyType(
 """The parameters on which a method's gates depend; the gates of a method that is not named depend on none."""
 
 
-HARD_SET, FIXED = 10, 40
+HARD_SET, FIXED = 16, 40
 """The passes that finding the hard set takes at most, and those that a datapath takes by a method whose number of steps
 is no parameter."""
 

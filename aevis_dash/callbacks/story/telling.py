@@ -12,8 +12,8 @@ from aevis_dash.callbacks.story import words
 from aevis_dash.callbacks.trail.flips import verdict
 from aevis_dash.callbacks.view.address import checked_view
 from aevis_dash.callbacks.view.datapaths import stored_triplet
-from aevis_dash.callbacks.view.opening import at_layer, lost_map, parting_layer, telling_maps
-from aevis_dash.callbacks.view.state import BECAME, LOST, View, changes
+from aevis_dash.callbacks.view.opening import at_layer, lost_map, most_raised, parting_layer
+from aevis_dash.callbacks.view.state import LOST, View, changes
 from aevis_dash.core.names import NameKind
 from aevis_dash.domain import AevisError, Intervention, Role
 from aevis_dash.geometry.river import stretches
@@ -104,7 +104,7 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     layer = bench.layers.layers[index].name
     before, now, target = (bench.layers.part(found.path(role).critical, index) for role in Role)
     yield words.gained_maps(layer, now, target, before, became)
-    best = telling_maps(bench, found, BECAME)[index]
+    best = most_raised(bench, found)[index]
     place = bench.layers.offsets[index] + best
     was, is_ = (float(bench.maps.maxima(found.image(role))[place]) for role in (Role.SOURCE, Role.ADVERSARIAL))
     if is_ > was:
