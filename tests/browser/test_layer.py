@@ -1,7 +1,7 @@
 """The layer's station in the browser: maps are chosen, layers stand side by side, the table is the treemap's."""
 
 import pytest
-from browser.walking import HIDDEN, MARK, MARKED, Walker
+from browser.walking import HIDDEN, MARK, MARKED, SLOW, Walker
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
@@ -165,15 +165,6 @@ def test_two_clicks_in_a_breath_are_both_shown(walker):
     walker.driver.execute_script(STALE, third)
     assert f"map={first}" in walker.driver.current_url
     assert walker.complaints() == []
-
-
-SLOW = """
-const ask = window.fetch;
-window.fetch = (address, ...rest) => {
-  const slow = rest[0] && ['view-changes.data@', 'arrived.data'].some((name) => String(rest[0].body).includes(name));
-  return ask(address, ...rest).then((answer) => new Promise((done) => setTimeout(() => done(answer), slow ? 1500 : 0)));
-};
-"""
 
 
 def slowed(walker: Walker) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from browser.conftest import serve
-from browser.walking import BARS, MARK, MARKED, OPTIONS, Walker
+from browser.walking import BARS, MARK, MARKED, OPTIONS, SLOW, Walker
 from filelock import FileLock
 from selenium.webdriver.common.keys import Keys
 
@@ -291,7 +291,10 @@ def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
 
 
 def test_a_map_is_found_by_what_it_is_named_after_with_the_keys_alone(walker):
+    """Also where the answer that shows it comes after the one that offers all layers again."""
     walker.drawn("activations")
+    walker.idle("the page is there")
+    walker.driver.execute_script(SLOW)
     walker.press("find-layer")
     walker.driver.switch_to.active_element.send_keys("that speak for panda")
     names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS) if " · map " in o.text]  # noqa: E731

@@ -21,6 +21,14 @@ const of = (values) => (values === undefined ? 0 : typeof values === "number" ? 
 const y = graph._fullLayout.yaxis.d2p(of(trace.base) + of(trace.y) / 2);
 return [box.x + size.l + x, box.y + size.t + y];
 """
+SLOW = """
+const ask = window.fetch;
+window.fetch = (address, ...rest) => {
+  const slow = rest[0] && ['view-changes.data@', 'arrived.data'].some((name) => String(rest[0].body).includes(name));
+  return ask(address, ...rest).then((answer) => new Promise((done) => setTimeout(() => done(answer), slow ? 1500 : 0)));
+};
+"""
+"""Holds back answers of the server that change the view."""
 HIDDEN = "return document.querySelector('#treemap .js-plotly-plot').layout.meta.hidden"
 """The shown layer's maps that have no cell."""
 CHANNELS = """

@@ -25,13 +25,18 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         Output(ids.FIND, "options"),
         Input(ids.FIND, "search_value"),
+        Input(ids.FIND, "value"),
         Input(ids.FACES_READY, "data"),
         State(ids.VIEW, "data"),
         prevent_initial_call=True,
     )
-    def look_for(typed, _ready, data):
-        """Offer what has the words that are typed so far, with names that were learned meanwhile."""
-        return found(bench, typed or "", checked_view(data, bench).example)
+    def look_for(typed, chosen, _ready, data):
+        """Offer what has the words that are typed so far, with names that were learned meanwhile.
+
+        What is chosen stays among the options until it is shown (`go` then takes it away): Dash would take it away
+        itself, and drop the answer that shows it.
+        """
+        return found(bench, typed or "", checked_view(data, bench).example) if chosen is None else no_update
 
     @app.callback(
         Input(ids.RIVER_ASKED, "data"),
