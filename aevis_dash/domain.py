@@ -931,6 +931,7 @@ class Verdict(StrEnum):
     CONTROL = "a control does it too"
     OTHERS = "other maps do it too"
     TOO_FEW = "too few controls"
+    SAME = "no control does it, but those by patching are the same maps"
     ALONE = "no control does it"
 
 
@@ -1115,7 +1116,10 @@ class Verification:
             return Verdict.NOT_TURNED
         if self.rivals:
             return Verdict.OTHERS if self.rivals == ("others",) else Verdict.CONTROL
-        return Verdict.TOO_FEW if self.too_few else Verdict.ALONE
+        if self.too_few:
+            return Verdict.TOO_FEW
+        both = self.controls_same[[CONTROLS.index(name) for name in ("patching", "integrated")]]
+        return Verdict.SAME if len(self.maps) > 1 and both.all() else Verdict.ALONE
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,9 @@ GLOSSARY: dict[str, str] = {
         "Where adv would run in the river if the target were an image of a random other class, which is chance: "
         "from the tenth to the nine tenths of the null targets. What lies inside of it says nothing."
     ),
+    "diverging": "The stretch of layers in which the distance between src and adv rises most, beyond chance.",
+    "merging": "The stretch of layers in which the distance between adv and tar falls most, beyond chance.",
+    "transition": "The layers at which adv passes from src's side of the river to tar's, or back, beyond chance.",
     "logit": ("The number that the network gives a class, before all classes' numbers are turned into probabilities."),
     "margin": (
         "The logit of the source's class less the logit of the class that adv is taken for. It is negative on "
@@ -63,6 +66,11 @@ GLOSSARY: dict[str, str] = {
     "turning effect": (
         "How much src's map, put into adv's run, is estimated to turn the prediction back to the source's class: "
         "as a part of the margin's change from adv to src. Flip-back is the test of it."
+    ),
+    "attribution patching": (
+        "An estimate, by gradients, of what every single map would turn back if it were taken from the other image; "
+        "integrated attribution patching averages it over points between the two images. It knows of no datapath, so "
+        "its first maps are a control of a flip-back."
     ),
     "flip-back": (
         "A test: the activations of chosen maps are put from src's run into adv's run, and all that follows is "
@@ -74,6 +82,11 @@ GLOSSARY: dict[str, str] = {
     "contribution": (
         "The part of an effect, such as that an area fires or a class is predicted, that a map of an earlier "
         "layer makes: its gate times its share. The five strongest contributors are called winners."
+    ),
+    "winner": "One of the maps that contribute most to what was traced; it has a star.",
+    "relevance": (
+        "Where a map speaks most for the class that the network predicts: its activation times the gradient of that "
+        "class's logit."
     ),
     "foil": (
         "What an image is compared with. When contributions are found the maps are moved towards it: by default "

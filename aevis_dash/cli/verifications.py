@@ -130,12 +130,13 @@ def _verdict(each: Mapping[str, Any]) -> str:
     are = "is" if single and len(themselves) == 1 else "are"
     same = f" {_sentence(themselves)} {are} {these}, and so no control." if themselves else ""
     by_order = "no set by another order does, " if len(themselves) < len(CONTROLS) else ""
+    alone = f"{Verdict.ALONE}: at most {RARE:.0%} of random sets do ({chance}), {by_order}and no set of the others was"
     said = {
         Verdict.CONTROL: f"but so {_do(each)} {', '.join(names[name] for name in each['also_turn'])}",
         Verdict.OTHERS: f"and no control does; but so {_do(each)} {names['others']}",
         Verdict.TOO_FEW: f"but {chance} do, too few to tell",
-        Verdict.ALONE: f"and {found}: at most {RARE:.0%} of random sets do ({chance}), "
-        f"{by_order}and no set of the others was found to",
+        Verdict.SAME: f"and {alone} found to; that these maps are the cause stays open",
+        Verdict.ALONE: f"and {alone} found to",
     }[found]
     return f"{maps} {'turns' if single else 'turn'} it, {said}.{same}"
 

@@ -40,9 +40,9 @@ STEPS = (
     (
         "neuron .flips-block",
         "6. Put it to the test",
-        "Flip back puts maps of src into the adv run. If src's class comes back, and neither random maps nor the "
-        "largest differences do the same, they may be the cause; often they do. All steps are kept below, and in the "
-        "link.",
+        "Flip back puts maps of src into the adv run. If src's class comes back, and no control does the same (random "
+        "maps, the largest differences, the first by attribution patching, other maps of the layer), they may be the "
+        "cause; often a control does it too. All steps are kept below, and in the link.",
     ),
 )
 """The steps of the tour: the class of the station on the page, a title, and the words."""

@@ -80,7 +80,7 @@ def test_from_the_slider_to_the_cause(walker):
 
 def test_the_page_opens_on_what_was_lost_and_says_why(dash_br, served):
     walker = Walker(dash_br, served.url)
-    walker.says("neuron-title", "the one estimated to speak most for panda")
+    walker.says("neuron-title", "the one that is estimated to bring panda back most")
     walker.drawn("activations")
     walker.until(lambda: walker.text("trace") == "Trace contributions on src", "it is traced where it fires")
     assert walker.complaints() == []

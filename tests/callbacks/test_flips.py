@@ -108,6 +108,14 @@ def test_maps_are_no_control_of_themselves():
     assert "the one of largest difference is this same map, and so no control; the one first by" in short
 
 
+def test_where_both_orders_by_patching_are_the_maps_themselves_the_cause_stays_open():
+    same = {"controls_turned": ~LARGEST, "controls_same": ~LARGEST}
+    text = changed(**same)
+    assert "may be the cause" not in text
+    assert "the cause stays open" in text
+    assert verdict(Verification(**(vars(FOUND) | same))).endswith("but those by patching are the same maps")
+
+
 def test_no_random_set_is_no_comparison():
     none = {"chance": np.zeros(0), "chance_turned": 0.0}
     for maps in (np.arange(2), np.arange(1)):

@@ -70,7 +70,7 @@ def test_the_page_says_why_that_map_is_shown_and_of_no_other(bench, found, monke
     view = settle(bench, View(example=found.plan.example.id))
     layer = bench.layers.find(view.layer).index
     title = describe(bench, view, LIGHT, frozenset({MAP}))["title"]
-    assert title.endswith("the one estimated to speak most for panda")
+    assert title.endswith("the one that is estimated to bring panda back most")
     other = next(c for c in range(bench.layers.layers[layer].channels) if c != view.map)
     assert "speak most" not in describe(bench, view.but(map=other), LIGHT, frozenset({MAP}))["title"]
     monkeypatch.setattr(bench.flips, "stored_turning", lambda _: None)

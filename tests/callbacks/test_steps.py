@@ -199,8 +199,9 @@ def test_a_proposed_map_stands_beside_the_choice_that_other_images_give(filling_
     flips = [node.verdict for node in sorted(nodes(bench, view), key=lambda n: n.number) if steps[node.number].is_flip]
     assert len(flips) == len(hops) > 0
     for said, hop in zip(flips, hops, strict=True):
-        less = sum(gain < hop.gain for gain in hop.alike)
-        assert said.endswith(f"put from another clean image moves it less for {less} of {len(hop.alike)} images")
+        as_much = sum(gain >= hop.gain for gain in hop.alike)
+        images = f"{len(hop.alike)} other clean images in src's place"
+        assert said.endswith(f"chosen alike with {images}, the map moves it at least as much for {as_much}")
     other = next(m for m in range(bench.layers.layers[hops[0].layer].channels) if m not in {hop.map for hop in hops})
     by_hand = replace(steps[1], maps=(other,), parent=-1)
     bench.flips.verify(view.example, intervention_of(bench.layers, by_hand))

@@ -44,7 +44,8 @@ def distance(end, nulls):
 
 def test_an_end_within_chance_is_not_said_to_join(bench):
     said = lambda end: words.joining(bench.layers, distance(end, 20), "panda", "monkey").told.text  # noqa: E731
-    assert said(0.9).startswith(f"At {bench.layers.layers[2].name} adv is 90% of the way from panda to monkey; random")
+    assert said(0.9).startswith(f"At {bench.layers.layers[2].name} adv is 90% of the way from panda to monkey by")
+    assert "to monkey by activations; random images" in said(0.9)
     assert said(0.45).startswith("It is not shown that adv joins monkey: ")
     low, high = np.quantile(np.linspace(0.3, 0.5, 20), NULL_QUANTILES)
     assert f"random images in tar's place give {low:.0%} to {high:.0%}" in said(0.45)
@@ -69,11 +70,33 @@ def test_leaving_names_the_first_layer_of_the_diverging_stretch_or_none(bench):
 def test_the_maps_that_were_lost_and_gained_are_counted(bench):
     before, now, target = (np.array(bits, bool) for bits in ([1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]))
     assert words.lost_maps("relu", before, now, "panda").told.text == (
-        "2 of the 3 maps of relu that keep panda on src are not critical on adv (about 1 by chance)."
+        "2 of the 3 maps of relu that keep panda on src are not critical on adv, no more than chance gives (about 1)."
     )
     assert words.gained_maps("relu", now, target, before, "monkey").told.text == (
-        "2 maps of relu are critical on adv and not on src; 1 of them keep monkey on tar too (about 1 by chance)."
+        "2 maps of relu are critical on adv and not on src; 1 of them keep monkey on tar too, no more than chance "
+        "gives (about 1)."
     )
+
+
+def test_a_count_is_more_than_chance_where_a_draw_seldom_gives_as_many():
+    """Of 40 maps 20 are critical to src, and 20 to adv. If none is shared, a draw of 20 among the other 20 is all but
+    impossible; of 11 that are lost a random draw gives as many in 38 % of cases."""
+    src = np.arange(40) < 20
+    said = lambda adv: words.lost_maps("relu", src, adv, "panda").told.text  # noqa: E731
+    assert said(~src).endswith(
+        "20 of the 20 maps of relu that keep panda on src are not critical on adv, more than chance gives (about 10)."
+    )
+    mixed = np.roll(src, 11)
+    assert (src & ~mixed).sum() == 11
+    assert said(mixed).endswith(
+        "11 of the 20 maps of relu that keep panda on src are not critical on adv, no more than "
+        "chance gives (about 10)."
+    )
+    draws = np.random.default_rng(0).permuted(np.tile(~src, (20000, 1)), axis=1)[:, :20].sum(1)
+    assert 0.3 < (draws >= 11).mean() < 0.45
+    assert (draws >= 14).mean() < words.RARE < (draws >= 13).mean()
+    assert "no more" in said(np.roll(src, 13))
+    assert "no more" not in said(np.roll(src, 14))
 
 
 def test_the_lost_class_is_told_with_the_map_that_turns_most_and_with_its_test(bench, found, view):
@@ -81,16 +104,31 @@ def test_the_lost_class_is_told_with_the_map_that_turns_most_and_with_its_test(b
     index = parting_layer(bench, found)
     turning = bench.flips.stored_turning(found.plan.example.id)
     share = turning.shares[bench.layers.offsets[index] + view.map]
-    turned = answer[2]
+    (turned,) = [telling for telling in answer if telling.told.text.startswith(f"Map {view.map}")]
     assert (turned.layer, turned.map) == (view.layer, view.map)
     assert re.match(f"Map {view.map}(, which .*,)? alone, put from src", turned.told.text)
     most = int(np.argmax(bench.layers.part(turning.effects, index)))
     assert (most == view.map) != any(telling.told.text.startswith("Of all its maps, ") for telling in answer)
-    assert f"turn {share:.0%} of the margin back" in turned.told.text
+    assert f"turn back {share:.0%} of what the attack changed" in turned.told.text
     result = bench.flips.verify(found.plan.example.id, Intervention(index))
-    last = list(why_lost(bench, found, view))[-1]
-    assert last.told.text == f"Flip-back at {view.layer}: {verdict(result)}."
-    assert last.map == int(result.maps[0])
+    tested = list(why_lost(bench, found, view))[1]
+    assert tested.told.text == f"Tested at {view.layer}, maps put from src into adv: {verdict(result)}."
+    assert tested.map == int(result.maps[0])
+
+
+def test_the_new_class_is_told_with_its_own_test(bench, found, view):
+    """Maps of src in adv say nothing of why adv became what it is; maps of adv in src do."""
+    asked = view.asking(BECAME)
+    assert asked.replacement == "adversarial"
+    assert asked.asking(LOST).replacement == "source"
+    index = parting_layer(bench, found)
+    bench.flips.verify(found.plan.example.id, Intervention(index))
+    before = [telling.told.text for telling in why_became(bench, found, asked)]
+    assert not any(text.startswith("Tested") for text in before)
+    assert words.NOT_TESTED.told.text in before
+    result = bench.flips.verify(found.plan.example.id, Intervention(index, replacement="adversarial"))
+    after = [telling.told.text for telling in why_became(bench, found, asked)]
+    assert f"Tested at {view.layer}, maps put from adv into src: {verdict(result)}." in after
 
 
 def test_another_map_that_turns_more_back_is_told_too(bench, found, view, monkeypatch):
@@ -121,11 +159,13 @@ def test_what_speaks_for_another_class_is_no_name_in_the_story(bench, found, vie
     assert any(f", which {names[0]}, is raised most" in text for text in texts)
 
 
-def test_a_solver_that_did_not_settle_is_said_first(bench, found, view, monkeypatch):
+def test_a_solver_that_did_not_settle_is_said_before_the_critical_maps_are_counted(bench, found, view, monkeypatch):
     bad = dataclasses.replace(found, source=dataclasses.replace(found.source, slack=1e9))
     monkeypatch.setattr("aevis_dash.callbacks.story.telling.stored_triplet", lambda *_: bad)
-    first = told(bench, view)["told"][0]
-    assert "the solver of 1 of the 3 datapaths did not settle" in str(first)
+    texts = [str(part) for part in told(bench, view)["told"]]
+    (doubt,) = [i for i, text in enumerate(texts) if "the solver of 1 of the 3 datapaths did not settle" in text]
+    (count,) = [i for i, text in enumerate(texts) if "that keep panda on src are not critical" in text]
+    assert doubt < count
     monkeypatch.setattr("aevis_dash.callbacks.story.telling.stored_triplet", lambda *_: found)
     assert "the solver" not in str(told(bench, view)["told"])
 
@@ -137,13 +177,13 @@ def test_datapaths_that_are_coming_are_not_said_to_be_none(bench):
 
 def test_what_was_not_tested_is_said_so(bench, found, view, monkeypatch):
     monkeypatch.setattr(bench.flips, "find_stored", lambda *_: None)
-    assert list(why_lost(bench, found, view))[-1] == words.NOT_TESTED
+    assert list(why_lost(bench, found, view))[1] == words.NOT_TESTED
 
 
 def test_a_layer_without_a_lost_map_says_so():
     turning = Turning(np.array([0.5, 1.0]), 4.0)
     assert words.turning_back("relu", None, turning, 0, "panda").told.text.startswith("No single map that keeps panda")
-    assert "turn 25% of the margin back" in words.turning_back("relu", 7, turning, 1, "panda").told.text
+    assert "turn back 25% of what the attack changed" in words.turning_back("relu", 7, turning, 1, "panda").told.text
     named = words.turning_back("relu", 7, turning, 1, "panda", "speaks for panda (0.98)").told.text
     assert named.startswith("Map 7, which speaks for panda (0.98), alone")
 
@@ -163,8 +203,9 @@ def test_the_questions_name_the_classes_and_sentences_with_evidence_are_buttons(
     answer = told(bench, view)
     assert [option["label"] for option in answer["questions"]] == ["Why not panda?", "Why monkey?"]
     buttons = [part for part in answer["told"] if getattr(part, "className", "") == "evidence"]
-    layer, _, channel = buttons[-1].id["index"].partition(":")[2].rpartition(":")
-    assert bench.layers.feature_map(layer, int(channel))
+    places = [button.id["index"].partition(":")[2].rpartition(":") for button in buttons]
+    named = [bench.layers.feature_map(layer, int(channel)) for layer, _, channel in places if channel]
+    assert named
     assert told(bench, View())["told"] == []
 
 

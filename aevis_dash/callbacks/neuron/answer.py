@@ -41,7 +41,7 @@ OUTPUTS = {
 }
 MAP, AREA, FEATURES, TRAIL = PARTS = (ids.NEURON_TITLE, ids.AREA_TEXT, ids.LEARNED, ids.TREE)
 """The parts of the answer, each named after one of its components."""
-_FLIP, _FLIPPED = "Flip back", "Flipped back: see below"
+_FLIP, _FLIPPED = "Flip back", "Tested: see below"
 """The words of the button before and after the flip-back that it asks for was made a step of the trail."""
 
 
@@ -58,11 +58,12 @@ def register(app: Dash, bench: Workbench) -> None:
             "seen": Input(ids.SEEN_SO_FAR, "data"),
             "made": Input(ids.VISUALISED, "data"),
             "flipped": Input(ids.FLIP_KEPT, "data"),
+            "solved": Input(ids.SOLVED, "data"),
         },
         state={"whole": State(ids.VIEW, "data"), "before": {part: mark_state(part) for part in PARTS}},
         prevent_initial_call=True,
     )
-    def show_neuron(data, area, steps, ready, seen, made, flipped, whole, before):
+    def show_neuron(data, area, steps, ready, seen, made, flipped, solved, whole, before):
         """Say all that there is to say of a map, in the one answer to a click. Only the parts that are news are
         sent."""
         page = data or {}
@@ -70,7 +71,7 @@ def register(app: Dash, bench: Workbench) -> None:
             MAP: mark(data, ready, bool(seen and seen[2])),
             AREA: mark(area, ready, page.get("map") is None),
             FEATURES: mark(data, ready, seen, made),
-            TRAIL: mark(steps, ready, flipped),
+            TRAIL: mark(steps, ready, flipped, solved),
         }
         news = frozenset(part for part in PARTS if marks[part] != before[part])
         room = replace(COLUMN, width=int(page.get("room") or COLUMN.width))
@@ -150,4 +151,4 @@ def _title(bench: Workbench, firing: activations.Firing | None) -> str:
     if not is_lost_map(bench, firing.found, layer.index, channel):
         return said
     lost = bench.class_names[firing.found.source.label]
-    return f"{said} · of the maps that fire less on adv, the one estimated to speak most for {lost}"
+    return f"{said} · of the maps that fire less on adv, the one that is estimated to bring {lost} back most"

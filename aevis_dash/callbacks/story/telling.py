@@ -61,7 +61,7 @@ def told(bench: Workbench, view: View) -> dict[str, Any]:
         return {"told": [], "questions": _questions(bench, view)}
     lost, became = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.ADVERSARIAL))
     answer = why_lost(bench, found, view) if view.question == LOST else why_became(bench, found, view)
-    return {"told": story([*_doubt(found), *answer]), "questions": questions(lost, became)}
+    return {"told": story(list(answer)), "questions": questions(lost, became)}
 
 
 def _questions(bench: Workbench, view: View) -> list[dict[str, str]]:
@@ -80,8 +80,7 @@ def why_lost(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
     yield words.leaving(bench.layers, stretches(distance), distance, lost, found.pending)
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
-    before, now = (bench.layers.part(found.path(r).critical, index) for r in (Role.SOURCE, Role.ADVERSARIAL))
-    yield words.lost_maps(layer, before, now, lost)
+    yield from _tested(bench, found, view, index, "source", lost)
     turning = bench.flips.stored_turning(found.plan.example.id)
     if turning is not None:
         effects, offset = bench.layers.part(turning.effects, index), bench.layers.offsets[index]
@@ -92,7 +91,9 @@ def why_lost(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
             higher = bench.maps.difference(found, index, Role.ADVERSARIAL, Role.SOURCE)[most] > 0
             named = _name(bench, found, index, most, lost)
             yield words.turns_most(layer, most, float(turning.shares[offset + most]), bool(higher), named)
-    yield from _tested(bench, found, view, index, lost)
+    yield from _doubt(found)
+    before, now = (bench.layers.part(found.path(r).critical, index) for r in (Role.SOURCE, Role.ADVERSARIAL))
+    yield words.lost_maps(layer, before, now, lost)
 
 
 def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
@@ -100,8 +101,15 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     lost, became = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.TARGET))
     distance = bench.datapaths.distances(found, view.distance)
     yield words.joining(bench.layers, distance, lost, became, found.pending)
+    known = np.flatnonzero(np.isfinite(distance.share))
+    if known.size:
+        ends = ends_by_measure(bench, found, int(known[-1]))
+        if disagree(ends):
+            yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
+    yield from _tested(bench, found, view, index, "adversarial", became)
+    yield from _doubt(found)
     before, now, target = (bench.layers.part(found.path(role).critical, index) for role in Role)
     yield words.gained_maps(layer, now, target, before, became)
     best = most_raised(bench, found)[index]
@@ -109,11 +117,6 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     was, is_ = (float(bench.maps.maxima(found.image(role))[place]) for role in (Role.SOURCE, Role.ADVERSARIAL))
     if is_ > was:
         yield words.raised(layer, best, was, is_, _name(bench, found, index, best, became))
-    known = np.flatnonzero(np.isfinite(distance.share))
-    if known.size:
-        ends = ends_by_measure(bench, found, int(known[-1]))
-        if disagree(ends):
-            yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
 
 
 def _name(bench: Workbench, found: Triplet, index: int, channel: int, label: str) -> str:
@@ -136,15 +139,27 @@ def _doubt(found: Triplet) -> Iterator[Telling]:
         yield words.unsolved(count, len(paths))
 
 
-def _tested(bench: Workbench, found: Triplet, view: View, index: int, lost: str) -> Iterator[Telling]:
-    """What the stored flip-back of a layer found: of this layer, else of the latest layer that has one."""
+def _tested(
+    bench: Workbench, found: Triplet, view: View, index: int, replacement: str, label: str
+) -> Iterator[Telling]:
+    """What the stored flip-back of a layer found: of this layer, else of the latest layer that has one.
+
+    Args:
+        bench: the workbench of the workspace.
+        found: the example's datapaths.
+        view: the view, whose trail has flip-backs.
+        index: the index of the layer.
+        replacement: whose maps are put into the other's run: "source", or "adversarial" where the new class is asked
+            for.
+        label: the name of the class that they are to give.
+    """
     flipped = [bench.layers.find(step.layer).index for step in view.steps if step.is_flip]
     for layer in dict.fromkeys([index, *sorted({*flipped, *bench.flips.depths()}, reverse=True)]):
         try:
-            result = bench.flips.find_stored(found.plan.example.id, Intervention(layer))
+            result = bench.flips.find_stored(found.plan.example.id, Intervention(layer, replacement=replacement))
         except AevisError:  # where nothing is to be explained, there is no flip-back
             return
         if result is not None:
-            yield words.tested(bench.layers.layers[layer].name, result, verdict(result), lost)
+            yield words.tested(bench.layers.layers[layer].name, result, verdict(result), label)
             return
     yield words.NOT_TESTED

@@ -6,12 +6,16 @@ No sentence says more than was measured. What was not measured yet, and what the
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from aevis_dash.callbacks.network.words import end_beside_chance
 from aevis_dash.domain import DatapathDistance, LayerGraph, Pattern, Stretch, Turning, Verification
 from aevis_dash.geometry.river import LEAST_NULLS
 from aevis_dash.layouts.sentences import Sentence
 from aevis_dash.layouts.story import Telling
+
+RARE = 0.05
+"""The probability by chance up to which a count of maps is said to be more than chance gives."""
 
 
 def leaving(
@@ -56,10 +60,14 @@ def joining(graph: LayerGraph, distance: DatapathDistance, lost: str, became: st
         return Telling(Sentence(f"Whether adv joins {became} cannot be told: {unknown}."))
     last, share, low, high = end_beside_chance(distance)
     name, by_chance = graph.layers[last].name, f"random images in tar's place give {low:.0%} to {high:.0%}"
+    by = f"by {distance.name}"
     if share > high:
-        return Telling(Sentence(f"At {name} adv is {share:.0%} of the way from {lost} to {became}; {by_chance}."), name)
+        way = f"{share:.0%} of the way from {lost} to {became} {by}"
+        return Telling(Sentence(f"At {name} adv is {way}; {by_chance}."), name)
     return Telling(
-        Sentence(f"It is not shown that adv joins {became}: at {name} it is {share:.0%} of the way, and {by_chance}."),
+        Sentence(
+            f"It is not shown that adv joins {became}: at {name} it is {share:.0%} of the way {by}, and {by_chance}."
+        ),
         name,
     )
 
@@ -88,12 +96,17 @@ def lost_maps(layer: str, before: np.ndarray, now: np.ndarray, lost: str) -> Tel
     """
     count, gone = int(before.sum()), int((before & ~now).sum())
     exact = f"{count} of {before.size} maps of {layer} are critical to src, {int(now.sum())} to adv."
-    chance = count * (1 - now.mean())
-    said = (
-        f"{gone} of the {count} maps of {layer} that keep {lost} on src are not critical on adv (about {chance:.0f} by "
-        "chance)."
-    )
+    beside = _beside_chance(gone, before.size, before.size - int(now.sum()), count)
+    said = f"{gone} of the {count} maps of {layer} that keep {lost} on src are not critical on adv, {beside}."
     return Telling(Sentence(said, exact), layer)
+
+
+def _beside_chance(count: int, width: int, marked: int, drawn: int) -> str:
+    """Whether a count is more than chance gives: that of the `marked` ones among `drawn` of `width` maps, where a
+    hypergeometric draw gives as many in at most 5 % of cases."""
+    mean = drawn * marked / width
+    more = drawn > 0 and hypergeom.sf(count - 1, width, marked, drawn) <= RARE
+    return f"{'more than' if more else 'no more than'} chance gives (about {mean:.0f})"
 
 
 def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndarray, became: str) -> Telling:
@@ -112,9 +125,10 @@ def gained_maps(layer: str, now: np.ndarray, target: np.ndarray, before: np.ndar
         f"{int(now.sum())} of {now.size} maps of {layer} are critical to adv, {int(target.sum())} to tar, "
         f"{int(before.sum())} to src."
     )
+    shared = int((new & target).sum())
     said = (
-        f"{int(new.sum())} maps of {layer} are critical on adv and not on src; {int((new & target).sum())} of them "
-        f"keep {became} on tar too (about {new.sum() * target.mean():.0f} by chance)."
+        f"{int(new.sum())} maps of {layer} are critical on adv and not on src; {shared} of them keep {became} on tar "
+        f"too, {_beside_chance(shared, now.size, int(target.sum()), int(new.sum()))}."
     )
     return Telling(Sentence(said, exact), layer)
 
@@ -137,7 +151,7 @@ def turning_back(layer: str, channel: int | None, found: Turning, place: int, lo
     exact = f"It is estimated to raise the margin by {found.effects[place]:.2f} of {found.change:.2f} logits."
     share = found.shares[place]
     which = f"Map {channel}{_named(name)} alone"
-    said = f"{which}, put from src into adv, is estimated to turn {share:.0%} of the margin back."
+    said = f"{which}, put from src into adv, is estimated to turn back {share:.0%} of what the attack changed."
     return Telling(Sentence(said, exact), layer, channel)
 
 
@@ -175,9 +189,10 @@ def _named(name: str) -> str:
     return f", which {name}," if name else ""
 
 
-def tested(layer: str, found: Verification, verdict: str, lost: str) -> Telling:
-    """What the flip-back of a layer found, beside its controls."""
-    said = Sentence(f"Flip-back at {layer}: {verdict}.", f"Whether maps put from src into adv give {lost} back.")
+def tested(layer: str, found: Verification, verdict: str, label: str) -> Telling:
+    """What the flip-back of a layer found, beside its controls; `label` is the class that the maps are to give."""
+    way = "from src into adv" if found.replacement == "source" else "from adv into src"
+    said = Sentence(f"Tested at {layer}, maps put {way}: {verdict}.", f"Whether they give {label}.")
     return Telling(said, layer, int(found.maps[0]) if len(found.maps) else None)
 
 

@@ -107,6 +107,11 @@ def _proof(found: Verification) -> str:
         return (
             f"No set of the other maps was found to do it; too few random sets were drawn to tell {them} from chance."
         )
+    if found.verdict is Verdict.SAME:
+        return (
+            "No set of the other maps was found to do it. But both orders by attribution patching begin with these "
+            "same maps, so it is not shown that maps chosen without a datapath would not do: the cause stays open."
+        )
     return f"No set of the other maps was found to do it, so {they} may be the cause at this layer."
 
 

@@ -14,11 +14,14 @@ from aevis_dash.layouts.trail import Node
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.flips import Choice
 
+_SWAPPED = {"adversarial": ", adv into src", "zero": " to zero", "mean": " to the mean", "resample": ", another image"}
+"""What a flip-back put in place of the maps, where it is not what src has."""
+
 
 def in_words(step: Step) -> str:
     """What a step asks, as a short text."""
     if step.is_flip:
-        return f"flip {_maps(step.maps)} of {step.layer}"
+        return f"flip {_maps(step.maps)} of {step.layer}{_SWAPPED.get(step.replacement, '')}"
     if _is_of_prediction(step):
         return "the prediction"
     return f"{step.layer} map {step.map}{_area(step.area)}"
@@ -70,6 +73,8 @@ def hint(bench: Workbench, view: View) -> str:
         return "Next: click the layer where adv turns from src to tar."
     if view.map is None:
         return "Next: click a feature map in the treemap; the fullest changed most."
+    if not bench.contributions.sources(bench.layers.find(view.layer).index):
+        return "This is the first layer: nothing before it can be traced. Flip its maps back to test them."
     if any(step.is_flip and step.layer == view.layer for step in view.steps):
         return f"Next: trace what makes map {view.map} fire, or flip an earlier layer back; all steps are kept."
     if view.area is None and bench.layers.find(view.layer).height > 1:
@@ -101,9 +106,9 @@ def _chosen_alike(bench: Workbench, view: View, step: Step, found: Verification,
     alike = next((found for found in known if found is not None), None)
     if alike is None or not len(alike):
         return ""
-    less = int((alike < found.margins[-1] - found.margins[0]).sum())
-    images = so_many(len(alike), "image")
-    return f"; the best such contributor put from another clean image moves it less for {less} of {images}"
+    as_much = int((alike >= found.margins[-1] - found.margins[0]).sum())
+    images = so_many(len(alike), "other clean image")
+    return f"; chosen alike with {images} in src's place, the map moves it at least as much for {as_much}"
 
 
 def _ways(view: View) -> tuple[Way, ...]:

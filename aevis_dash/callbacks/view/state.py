@@ -187,14 +187,16 @@ class View:
         return self.edit(steps=steps, at=number, layer=step.source, cause=step.on, sort=sort)
 
 
+_PLAINLY = {"pair": "adv-src", "cause": "adversarial", "sort": "fill", "keep": "all"}
 ASKED = MappingProxyType(
     {
-        LOST: {"pair": "adv-src", "cause": "adversarial", "against": "source", "sort": "fill", "keep": "all"},
-        BECAME: {"pair": "adv-src", "cause": "adversarial", "against": "zero", "sort": "fill", "keep": "all"},
+        LOST: _PLAINLY | {"against": "source", "replacement": "source"},
+        BECAME: _PLAINLY | {"against": "zero", "replacement": "adversarial"},
     }
 )
 """How the layer and its contributions are shown for each question. Contributions are found against the source where the
-lost class is asked for, and towards silence, which tells what a map fires on, where the new class is."""
+lost class is asked for, and towards silence, which tells what a map fires on, where the new class is. A flip-back puts
+maps of src into adv for the lost class, and maps of adv into src for the new one."""
 BELONGS = {
     "example": ("target", "compared", "layer", "map", "area", "on", "maps", "steps", "at"),
     "layer": ("map", "area", "on", "maps"),
