@@ -23,8 +23,8 @@ import numpy as np
 from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.example_table import ExampleTable
-from aevis_dash.files import part_prefix, sweep
-from aevis_dash.image_list import ImageList, places
+from aevis_dash.files import part_prefix, sweep, write_file
+from aevis_dash.image_list import ImageList, add_entries, places
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
@@ -205,15 +205,26 @@ class Workspace:
             f"There is no example {example_id!r} in {self._examples.path}. `aevis score WORKSPACE` lists what there is."
         )
 
-    def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
-        """Write adversarial images (H, W, 3) and add the rows of their examples to the table, or replace rows of the
-        same ID.
+    def add_images(self, made: Sequence[tuple[ImageEntry, np.ndarray]]) -> None:
+        """Write normal images (H, W, 3) into the folder of images, and add their rows to the table where it has none
+        of them."""
+        for entry, image in made:
+            write_image(self.path(entry.file), image)
+        add_entries(self.root / "images.csv", [entry for entry, _ in made])
+
+    def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray | bytes]]) -> None:
+        """Write adversarial images (H, W, 3), or files as they are, and add the rows of their examples to the table, or
+        replace rows of the same ID.
 
         Rows keep their order, and columns that are not the project's keep their values.
         """
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
-            write_image(self.root / example.adversarial, image)
+            path = self.root / example.adversarial
+            if isinstance(image, bytes):
+                write_file(path, image)
+            else:
+                write_image(path, image)
             if (sight := current_sight()) is not None:
                 sight.digests.pop(self.path(example.adversarial), None)
         self._examples.keep([example for example, _ in made])

@@ -94,6 +94,50 @@ def _init(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
 
 
+def _import(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument(
+        "--adversarials",
+        required=True,
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="a batch of images (.npy, .npz, .pt, .safetensors), or a folder of files named as their sources",
+    )
+    verb.add_argument(
+        "--of",
+        type=Path,
+        metavar="LIST",
+        help="their sources, which are images of the workspace: a text with a file a line, or a CSV, in the same order",
+    )
+    verb.add_argument(
+        "--sources",
+        type=Path,
+        metavar="FILE",
+        help="their sources as a batch, which are added to the workspace (default: those in the same file)",
+    )
+    verb.add_argument(
+        "--labels", type=Path, metavar="FILE", help="the sources' classes, an array or a CSV in the same order"
+    )
+    verb.add_argument("--key", metavar="NAME", help="which array of the file holds the adversarials")
+    verb.add_argument("--sources-key", metavar="NAME", help="which array holds the sources")
+    _reading(verb)
+    verb.add_argument("--attack", metavar="TEXT", help="what made them, such as 'AutoAttack 8/255'")
+    verb.add_argument(
+        "--epsilon", type=numbers.epsilon, metavar="N", help="the largest change it was allowed, in grey levels of 255"
+    )
+
+
+def _reading(verb: argparse.ArgumentParser) -> None:
+    """How arrays of images are read where they do not tell."""
+    verb.add_argument("--layout", choices=("NHWC", "NCHW"), help="the order of an array's axes, where both can be")
+    verb.add_argument(
+        "--array-range",
+        type=numbers.many(2),
+        metavar="LO,HI",
+        help="the values of black and of white in an array; say --array-range=-1,1",
+    )
+
+
 def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path)
 
@@ -326,6 +370,7 @@ _Options = Callable[[argparse.ArgumentParser], None]
 GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", _serve),
     "init": ("make a workspace of a model and a folder of images", _init),
+    "import": ("make examples of adversarial images of other tools, from arrays or a folder", _import),
     "check": ("read everything a workspace refers to and run its model", _check),
     "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
