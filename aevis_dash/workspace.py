@@ -28,7 +28,7 @@ from aevis_dash.image_list import ImageList, add_entries, places
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
-from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
+from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, refuse_workspace, write_settings
 from aevis_dash.sight import current_sight
 from aevis_dash.tables import digest_of_table, read_table, read_text, why_unread, write_table, write_text
 from aevis_dash.watching import Watched
@@ -370,8 +370,7 @@ def create(
 ) -> Workspace:
     """Write a new workspace into a folder, and open it. Raises AevisError where the folder already holds a
     workspace."""
-    if (root / "workspace.toml").exists():
-        raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
+    refuse_workspace(root)
     refuse_names(images, root / settings.images)
     write_text(root / "classes.txt", "".join(f"{name}\n" for name in class_names))
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))

@@ -11,6 +11,7 @@ from PIL import Image
 from aevis_dash.cli import main
 from aevis_dash.core.image_batch import ArrayReading, as_batch
 from aevis_dash.images import write_image
+from aevis_dash.make_workspace import WORLD_WEIGHTS
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workbench.imports import Origin
 from aevis_dash.workspace import Workspace
@@ -254,3 +255,94 @@ def test_a_table_of_examples_that_cannot_be_read_is_refused_before_sources_are_w
     before = everything(world)
     assert run("import", world, "--adversarials", tmp_path / "b.npz")[0] == 2
     assert everything(world) == before
+
+
+# A new workspace from a batch
+
+
+@pytest.fixture
+def init(world, tmp_path, run):
+    """Makes a workspace `new` of the drawn world's network and the images of a file."""
+
+    def command(name, *argv):
+        model = ["--model", "aevis_dash.world.network:drawn_world_resnet", "--weights", world / WORLD_WEIGHTS]
+        how = Workspace(world).settings.preprocessing
+        numbers = [f"--mean={','.join(map(str, how.mean))}", f"--std={','.join(map(str, how.std))}"]
+        classes = ["--classes", world / "classes.txt", "--input-size", 64]
+        return run("init", tmp_path / "new", *model, *numbers, *classes, "--images", tmp_path / name, *argv)
+
+    return command
+
+
+def test_a_workspace_is_made_of_a_batch(world, given, init, tmp_path):
+    _, sources, adversarials = given
+    labels = logits(world, sources / 255).argmax(1)
+    np.savez(tmp_path / "batch.npz", x=np.moveaxis(sources, -1, 1) / np.float32(255), x_adv=adversarials, y=labels)
+    status, document = init("batch.npz")
+    assert status == 0
+    assert document["images_read_as"] == "x of batch.npz: 5 images, read as N x 3 x H x W, float32, 0 to 1"
+    assert document["labels_from"] == "y of batch.npz"
+    assert (document["images"], document["labelled"], document["taken_as_they_are"]) == (5, 5, 5)
+    (tmp_path / "new").rename(tmp_path / "moved")
+    workspace = Workspace(tmp_path / "moved")
+    assert [e.label for e in workspace.images] == labels.tolist()
+    assert [e.file for e in workspace.images] == [f"{i:05d}.png" for i in range(5)]
+    for entry, image in zip(workspace.images, sources, strict=True):
+        assert np.array_equal(pixels_of(tmp_path / "moved" / "images" / entry.file), image)
+    judged = open_workbench(tmp_path / "moved").judging.predict([e.file for e in workspace.images])
+    assert [p.label for p in judged] == labels.tolist()
+
+
+def test_images_of_a_batch_may_have_another_size_and_a_table_of_labels(world, given, init, tmp_path):
+    large = np.repeat(np.repeat(given[1], 2, axis=1), 2, axis=2)
+    np.save(tmp_path / "large.npy", large)
+    (tmp_path / "y.csv").write_text("label\npanda\n1\n\n3\n4\n")
+    status, _ = init("large.npy", "--labels", tmp_path / "y.csv")
+    assert status == 2
+    (tmp_path / "y.csv").write_text("label,n\npanda,0\n1,1\n,2\n3,3\n4,4\n")
+    status, document = init("large.npy", "--labels", tmp_path / "y.csv", "--fit", "squeeze")
+    assert (status, document["labelled"], document["taken_as_they_are"]) == (0, 4, 0)
+    workspace = Workspace(tmp_path / "new")
+    assert [e.label for e in workspace.images] == [workspace.class_names.index("panda"), 1, None, 3, 4]
+    assert pixels_of(tmp_path / "new" / "images" / "00002.png").shape == (128, 128, 3)
+    assert workspace.read(["00002.png"]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "words"),
+    [
+        (np.zeros((2, 3, 64, 3)), [], "--layout NHWC or --layout NCHW"),
+        (np.linspace(-2, 2, 2 * 64 * 64 * 3).reshape(2, 64, 64, 3), [], "normalised"),
+        (np.full((2, 64, 64, 3), np.nan), [], "NaN"),
+        (np.array([{}], dtype=object), [], "Python objects"),
+        (np.full((2, 64, 64, 3), 100), ["--key", "x_adv"], "has no array 'x_adv'"),
+        (np.full((2, 9, 4096, 3), 100), ["--resize-size", 4096], "too many"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_makes_no_workspace(init, tmp_path, array, options, words):
+    np.savez(tmp_path / "bad.npz", x=array)
+    status, document = init("bad.npz", *options)
+    assert status == 2
+    assert words in document["error"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_batch_replaces_no_image_and_goes_on_from_its_own(given, init, tmp_path):
+    np.save(tmp_path / "b.npy", given[1])
+    write_image(tmp_path / "new" / "images" / "00003.png", 255 - given[1][3])
+    before = everything(tmp_path / "new")
+    status, document = init("b.npy")
+    assert status == 2
+    assert "00003.png is there already" in document["error"]
+    assert everything(tmp_path / "new") == before
+    write_image(tmp_path / "new" / "images" / "00003.png", given[1][3])
+    assert init("b.npy")[0] == 0
+    whole = everything(tmp_path / "new")
+    np.save(tmp_path / "b.npy", 255 - given[1])
+    assert "already holds a workspace" in init("b.npy")[1]["error"]
+    assert everything(tmp_path / "new") == whole
+
+
+def test_options_of_arrays_are_refused_for_a_folder(world, init, tmp_path):
+    (tmp_path / "folder").symlink_to(world / "images")
+    assert "are about a file of arrays" in init("folder", "--layout", "NCHW")[1]["error"]

@@ -9,12 +9,13 @@ from aevis_dash import make_workspace
 from aevis_dash.cli.opening import with_warnings
 from aevis_dash.cli.output import Answer, facts_text, pairs
 from aevis_dash.config import Progress
+from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.domain import ModelSpec, Preprocessing
 from aevis_dash.workbench import Workbench
 
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Make a workspace of a model and a folder of images."""
+    """Make a workspace of a model and normal images."""
     model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
     preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
     made = make_workspace.init_workspace(
@@ -26,6 +27,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         preprocessing=preprocessing,
         skip_unreadable=args.skip_unreadable,
         progress=progress,
+        reading=ArrayReading(args.key, args.layout, args.array_range),
     )
     workspace = made.workspace
     facts = {
@@ -36,6 +38,7 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         "preprocessing": preprocessing.in_words,
         "preprocessing_is": whose,
         "images": len(workspace.images),
+        **({"images_read_as": made.read_as} if made.read_as else {}),
         "taken_as_they_are": workspace.at_input_size([entry.file for entry in workspace.images]),
         "labelled": sum(entry.label is not None for entry in workspace.images),
         "labels_from": made.labelled.read_from,

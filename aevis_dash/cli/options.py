@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from aevis_dash.cli import numbers
+from aevis_dash.cli.array_options import array_reading, import_adversarials
 from aevis_dash.cli.study_options import benchmark, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, Role
@@ -63,8 +64,20 @@ def _init(verb: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
     )
-    verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
-    verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
+    verb.add_argument(
+        "--images",
+        required=True,
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="the normal images, or a batch of them (.npy, .npz, .pt, .safetensors)",
+    )
+    verb.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="a table of file and class, or for a batch an array; default: sub-folder names, or the batch's own file",
+    )
+    array_reading(verb)
     verb.add_argument(
         "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
     )
@@ -92,50 +105,6 @@ def _init(verb: argparse.ArgumentParser) -> None:
         help="how they are scaled (default: as the model's library does, else bilinear)",
     )
     verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
-
-
-def _import(verb: argparse.ArgumentParser) -> None:
-    _check(verb)
-    verb.add_argument(
-        "--adversarials",
-        required=True,
-        type=Path,
-        metavar="FILE|FOLDER",
-        help="a batch of images (.npy, .npz, .pt, .safetensors), or a folder of files named as their sources",
-    )
-    verb.add_argument(
-        "--of",
-        type=Path,
-        metavar="LIST",
-        help="their sources, which are images of the workspace: a text with a file a line, or a CSV, in the same order",
-    )
-    verb.add_argument(
-        "--sources",
-        type=Path,
-        metavar="FILE",
-        help="their sources as a batch, which are added to the workspace (default: those in the same file)",
-    )
-    verb.add_argument(
-        "--labels", type=Path, metavar="FILE", help="the sources' classes, an array or a CSV in the same order"
-    )
-    verb.add_argument("--key", metavar="NAME", help="which array of the file holds the adversarials")
-    verb.add_argument("--sources-key", metavar="NAME", help="which array holds the sources")
-    _reading(verb)
-    verb.add_argument("--attack", metavar="TEXT", help="what made them, such as 'AutoAttack 8/255'")
-    verb.add_argument(
-        "--epsilon", type=numbers.epsilon, metavar="N", help="the largest change it was allowed, in grey levels of 255"
-    )
-
-
-def _reading(verb: argparse.ArgumentParser) -> None:
-    """How arrays of images are read where they do not tell."""
-    verb.add_argument("--layout", choices=("NHWC", "NCHW"), help="the order of an array's axes, where both can be")
-    verb.add_argument(
-        "--array-range",
-        type=numbers.many(2),
-        metavar="LO,HI",
-        help="the values of black and of white in an array; say --array-range=-1,1",
-    )
 
 
 def _check(verb: argparse.ArgumentParser) -> None:
@@ -369,8 +338,8 @@ _Options = Callable[[argparse.ArgumentParser], None]
 
 GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", _serve),
-    "init": ("make a workspace of a model and a folder of images", _init),
-    "import": ("make examples of adversarial images of other tools, from arrays or a folder", _import),
+    "init": ("make a workspace of a model and normal images", _init),
+    "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
     "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
