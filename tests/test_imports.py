@@ -172,6 +172,17 @@ def test_sources_may_lie_in_another_file(world, given, tmp_path, run):
     assert np.array_equal(Workspace(world).read(e.adversarial for e in Workspace(world).examples()[-5:]), adversarials)
 
 
+def test_sources_in_another_order_are_warned_of(world, given, tmp_path, run):
+    _, sources, adversarials = given
+    np.savez(tmp_path / "b.npz", x=sources, x_adv=np.roll(adversarials, 1, axis=0))
+    status, document = run("import", world, "--adversarials", tmp_path / "b.npz")
+    assert (status, document["successful"]) == (0, 0)
+    assert any("None of the 5 imported images is its source" in warning for warning in document["warnings"])
+    np.savez(tmp_path / "b.npz", x=sources, x_adv=adversarials)
+    status, document = run("import", world, "--adversarials", tmp_path / "b.npz")
+    assert not any("None of the" in warning for warning in document["warnings"])
+
+
 def test_a_folder_is_paired_by_stem(world, given, tmp_path, run):
     names, adversarials = zip(*sorted(zip(given[0], given[2], strict=True), key=lambda pair: pair[0]), strict=True)
     for attack in ("fgsm", "pgd"):
@@ -203,6 +214,8 @@ def test_refusals_are_short_and_write_nothing(world, given, tmp_path, run):
     np.savez(tmp_path / "normal.npz", x=sources, x_adv=adversarials / 64 - 2)
     np.savez(tmp_path / "labels.npz", x=sources, x_adv=adversarials, y=np.arange(4))
     np.savez(tmp_path / "class.npz", x=sources, x_adv=adversarials, y=np.arange(5) + 6)
+    np.savez(tmp_path / "same.npz", x=sources, x_adv=sources)
+    (tmp_path / "own").symlink_to(world / "images")
     (tmp_path / "of.txt").write_text("\n".join(names))
     (tmp_path / "short.txt").write_text("\n".join(names[:3]))
     (tmp_path / "wrong.txt").write_text("\n".join([*names[:4], "elephant.png"]))
@@ -236,6 +249,8 @@ def test_refusals_are_short_and_write_nothing(world, given, tmp_path, run):
         ("good.npz holds no sources", "good.npz", "--sources", "good.npz"),
         ("has no array 'z'", "good.npz", "--of", "of.txt", "--key", "z"),
         ("There is no file", "missing.npz", "--of", "of.txt"),
+        ("x_adv of same.npz and x of same.npz are the same images", "same.npz"),
+        ("holds the workspace's own normal images", "own"),
         ("No file in .*folder has the name of an image", "folder"),
         ("cannot be read .*not an image", "broken"),
         ("--of is about arrays", "folder", "--of", "of.txt"),

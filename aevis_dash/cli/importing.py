@@ -1,6 +1,7 @@
 """The verb `import`: adversarial images that other tools made become examples of the workspace."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from aevis_dash.config import Progress
 from aevis_dash.core.array_files import ADVERSARIALS, SOURCES, names_sources, read_arrays
 from aevis_dash.core.array_labels import labels_of_batch
 from aevis_dash.core.image_batch import ArrayReading, read_batch
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Outcome
 from aevis_dash.labels import count_names
 from aevis_dash.tables import is_unprintable
 from aevis_dash.workbench import Workbench
@@ -47,16 +48,23 @@ def import_adversarials(bench: Workbench, args: argparse.Namespace, progress: Pr
         ["example", "source", "adversarial", "success", "L∞", "margin", "why not"],
         [answers.attack_row(outcome) for outcome in outcomes],
     )
-    return Answer({**facts, "examples": outcomes}, f"{text}\n\n{pairs(shown)}", _doubts(made, lost))
+    return Answer({**facts, "examples": outcomes}, f"{text}\n\n{pairs(shown)}", _doubts(outcomes, lost))
 
 
-def _doubts(made: Imported, lost: int) -> tuple[str, ...]:
-    if not lost:
-        return ()
-    return (
-        f"{lost} of {len(made.examples)} attacks succeed on the array's numbers and are lost when their images are "
-        "rounded to 8 bits. They are marked in examples.csv.",
-    )
+def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int) -> tuple[str, ...]:
+    """Sentences about what makes the imported examples doubtful as a whole."""
+    said = []
+    if len(outcomes) > 1 and all(outcome["outcome"] == Outcome.NO_PAIR for outcome in outcomes):
+        said.append(
+            f"None of the {len(outcomes)} imported images is its source plus a small perturbation. Look whether the "
+            "sources have the order of the adversarials; if not, take the new rows out of examples.csv and images.csv."
+        )
+    if lost:
+        said.append(
+            f"{lost} of {len(outcomes)} attacks succeed on the array's numbers and are lost when their images are "
+            "rounded to 8 bits. They are marked in examples.csv."
+        )
+    return tuple(said)
 
 
 def _folder(bench: Workbench, args: argparse.Namespace, origin: Origin, progress: Progress) -> Imported:

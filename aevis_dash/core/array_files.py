@@ -1,6 +1,7 @@
 """Files of arrays that other tools write (.npy, .npz, .pt, .safetensors), read without running code that they hold."""
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         if head.startswith(b"\x93NUMPY"):
             found = {"": np.load(path, mmap_mode="r", allow_pickle=False)}
-        elif path.suffix.lower() == ".npz":
+        elif path.suffix.lower() == ".npz" or _is_npz(path):
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in archive.files}
         elif path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
@@ -65,6 +66,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not found:
         raise AevisError(f"{path} holds no array. Save the arrays under their names, such as x and x_adv.")
     return found
+
+
+def _is_npz(path: Path) -> bool:
+    """Whether a file is numpy's archive, whatever it is called."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -117,7 +117,7 @@ def as_batch(array: np.ndarray, name: str, reading: ArrayReading) -> ImageBatch:
     words = f"{name}: {len(ordered)} images, read as " + " x ".join(
         str(channels) if axis == "C" else axis for axis in layout
     )
-    return ImageBatch(name, ordered, span, f"{words}, {array.dtype}, {span[0]:g} to {span[1]:g}")
+    return ImageBatch(name, ordered, span, f"{words}, {array.dtype.name}, {span[0]:g} to {span[1]:g}")
 
 
 def _layout(array: np.ndarray, name: str) -> str:
@@ -182,7 +182,7 @@ def _span(dtype: np.dtype, least: float, most: float, name: str) -> tuple[float,
 
 def _refuse_outside(span: tuple[float, float], least: float, most: float, name: str) -> None:
     low, high = span
-    if not low < high:
+    if not (low < high and np.isfinite(high - low)):
         raise AevisError(f"--array-range {low:g},{high:g} is no range. Give the value of black, then that of white.")
     slip = _SLIP * (high - low)
     if least < low - slip or most > high + slip:

@@ -97,6 +97,8 @@ class Imports(Part):
         """
         self._refuse_misfits(adversarials, len(sources), "sources")
         self._refuse_misfits(sources, len(labels), "labels")
+        if sources.span == adversarials.span and np.array_equal(sources.array, adversarials.array):
+            raise AevisError(f"{adversarials.name} and {sources.name} are the same images. Give the attacked ones.")
         self.workspace.examples()  # tables that cannot be rewritten are refused before an image is written
         known = {entry.file for entry in self.workspace.images}
         digest, predicted, changed = hashlib.sha256(), [], 0
@@ -242,6 +244,8 @@ class Imports(Part):
                     "folder of the same name as its source's."
                 )
             if fitting:
+                if (folder / name).resolve() == self.workspace.path(fitting[0]).resolve():
+                    raise AevisError(f"{folder} holds the workspace's own normal images. Give the attacked ones.")
                 paired.append((name, entries[fitting[0]]))
             else:
                 lost.append(name)

@@ -83,6 +83,8 @@ UNIT = IMAGES.astype(np.float32) / 255
         (IMAGES.astype(np.uint16) * 257, PLAIN, "not surely grey levels"),
         (UNIT, ArrayReading(span=(0, 0.5)), r"outside of the range 0 to 0\.5"),
         (UNIT, ArrayReading(span=(1, 0)), "is no range"),
+        (UNIT, ArrayReading(span=(float("-inf"), float("inf"))), "is no range"),
+        (UNIT, ArrayReading(span=(float("nan"), 1)), "is no range"),
         (np.concatenate([UNIT[:1], UNIT[1:] * 255]), PLAIN, "mixes two ranges: the largest value of image 0"),
         (np.where(np.arange(4)[:, None, None, None] == 2, np.nan, UNIT), PLAIN, "NaN.*1 of its 4 images, .*image 2"),
         (np.where(UNIT > 0.9, np.inf, UNIT), PLAIN, "NaN or infinite values in 4 of its 4"),
@@ -110,6 +112,11 @@ def test_files_of_every_kind_are_read(tmp_path, suffix):
     batch = read_batch(path, ADVERSARIALS, PLAIN)
     assert np.array_equal(batch.images(0, 4), IMAGES)
     assert batch.name == (path.name if suffix == "npy" else f"x_adv of {path.name}")
+
+
+def test_an_archive_of_numpy_is_known_by_what_it_holds(tmp_path):
+    written(tmp_path / "b.npz", x=UNIT.astype(">f8")).rename(tmp_path / "b.npy")
+    assert read_batch(tmp_path / "b.npy", SOURCES, PLAIN).words.endswith("read as N x H x W x 3, float64, 0 to 1")
 
 
 def test_a_tensor_alone_and_half_precision_are_read(tmp_path):
