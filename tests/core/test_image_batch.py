@@ -46,6 +46,17 @@ def test_layout_and_range_are_recognised_and_said(array, layout, span, words):
     assert as_batch(array, "x", ArrayReading(layout=layout)).words == batch.words
 
 
+def test_numbers_between_grey_levels_are_stored_as_the_nearer_and_kept_as_given():
+    array = np.full((1, 8, 8, 3), 200.0)
+    array[0, 0, :4, 0] = (0.4, 0.6, 99.51, 254.7)
+    for scale in (1, 255):
+        batch = as_batch(array / scale, "x", PLAIN)
+        assert batch.images(0, 1)[0, 0, :4, 0].tolist() == [0, 1, 100, 255]
+        assert np.allclose(batch.pixels(0, 1), array / 255, atol=1e-7)
+    over = as_batch(np.array([-5e-5, 1 + 5e-5] * 96).reshape(1, 8, 8, 3), "x", PLAIN)
+    assert (over.pixels(0, 1).min(), over.pixels(0, 1).max()) == (0, 1)
+
+
 def test_grey_images_get_three_equal_channels():
     grey = IMAGES[..., :1]
     assert np.array_equal(as_batch(grey, "x", PLAIN).images(0, 4), np.repeat(grey, 3, axis=3))
