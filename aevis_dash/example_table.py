@@ -3,20 +3,15 @@
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from aevis_dash.domain import AevisError, Example
 from aevis_dash.reading import Digests
-from aevis_dash.tables import Table, digest_of_table, read_table, write_table
+from aevis_dash.tables import Table, digest_of_table, editing, read_table, write_table
 
-PATIENCE = 60
-"""Seconds to wait for another process that is writing the table, which takes a fraction of a second."""
 _NEEDED = ("id", "source", "adversarial")
 _COLUMNS = tuple(field.name for field in fields(Example))
 _YES, _NO = "yes", "no"
@@ -70,7 +65,7 @@ class ExampleTable:
         Raises:
             AevisError: where the table cannot be read, or another process has been writing it for PATIENCE seconds.
         """
-        with self._editing():
+        with editing(self.path):
             table = self._read()
             rows: dict[str, dict[str, Any]] = {row["id"]: dict(row) for _, row in table.rows}
             for example in examples:
@@ -80,24 +75,10 @@ class ExampleTable:
     def allow_large(self, example_ids: Collection[str]) -> None:
         """Note in the table that the user insists on these examples (`Example.allow_large`). Raises AevisError as
         `keep`."""
-        with self._editing():
+        with editing(self.path):
             table = self._read()
             rows = [row | {"allow_large": _YES} if row["id"] in example_ids else row for _, row in table.rows]
             self._write(table, rows)
-
-    @contextmanager
-    def _editing(self) -> Iterator[None]:
-        """Hold the lock of the table, so that no other process changes it between reading and writing, and no row is
-        lost."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        try:
-            with FileLock(lock, timeout=PATIENCE):
-                yield
-        except Timeout as error:
-            raise AevisError(
-                f"Another command has been writing {self.path} for {PATIENCE} seconds. Wait for it "
-                "or end it, and say the same command again: the images made so far are kept."
-            ) from error
 
     def _read(self) -> Table:
         """The table as it is now. A table is refused where an ID is empty or stands twice."""

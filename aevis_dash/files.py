@@ -59,6 +59,11 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
         raise
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Write the bytes of a file so that it is there whole or not at all; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(data))
+
+
 def check_place(path: Path) -> Path:
     """The path at which a file of that name is written, after all links are followed.
 

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 from aevis_dash.labels import ImageEntry
+from aevis_dash.tables import editing, read_table, write_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,3 +57,15 @@ class ImageList:
 def places(entries: Sequence[ImageEntry]) -> dict[str, int]:
     """The place of every image in the table, counted from 0, by its name."""
     return {entry.file: place for place, entry in enumerate(entries)}
+
+
+def add_entries(path: Path, entries: Sequence[ImageEntry]) -> None:
+    """Add rows to the table images.csv. Images that have a row keep it, and foreign columns keep their values.
+
+    Raises AevisError where the table cannot be read, or another process has been writing it for long.
+    """
+    with editing(path):
+        table = read_table(path, ("file", "label"))
+        known = {row["file"] for _, row in table.rows}
+        new = [asdict(entry) for entry in entries if entry.file not in known]
+        write_table(path, table.columns, [*(row for _, row in table.rows), *new])

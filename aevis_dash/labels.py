@@ -14,8 +14,9 @@ from aevis_dash.tables import is_unprintable, read_table
 
 OWN_FOLDER = "adversarial/"
 """The folder of a workspace's own adversarial images. No folder of normal images may hold a folder of that name."""
-_FILE = ("file", "filename", "image", "image_id", "id")
-_LABEL = ("label", "class", "true_label", "synset", "wnid")
+FILE_COLUMNS = ("file", "filename", "image", "image_id", "id")
+LABEL_COLUMNS = ("label", "class", "true_label", "synset", "wnid")
+"""The columns of other people's tables that name an image, and those that name its class."""
 _NAMED = 3
 
 
@@ -181,9 +182,9 @@ def _unlabelled_folders(images: Sequence[ImageEntry]) -> tuple[str, ...]:
 
 
 def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[str], classes: Classes) -> Labelled:
-    table = read_table(path, (), (*_FILE, *_LABEL))
-    key, value = (_first_of(wanted, table.columns, path) for wanted in (_FILE, _LABEL))
-    places, lost, said = _Places(images, folder.resolve().name), [], {}
+    table = read_table(path, (), (*FILE_COLUMNS, *LABEL_COLUMNS))
+    key, value = (column_of(wanted, table.columns, path) for wanted in (FILE_COLUMNS, LABEL_COLUMNS))
+    places, lost, said = Places(images, folder.resolve().name), [], {}
     for line, row in table.rows:
         where = f"{path}, line {line}"
         found = places.find(row[key])
@@ -206,7 +207,7 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
             f"No image in {folder} has a row in {path}: images are called {images[0]!r}, rows {called!r}. "
             "The table needs the file's name, with or without its suffix."
         )
-    elsewhere = _Places(others, folder.resolve().name)
+    elsewhere = Places(others, folder.resolve().name)
     unread = [name for row in lost for name in elsewhere.find(row)]
     entries = tuple(ImageEntry(name, said[name][0]) for name in images if name in said)
     return Labelled(
@@ -219,7 +220,7 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
     )
 
 
-class _Places:
+class Places:
     """Files by the texts that a table may call them: by path or name, with or without suffix, in other case, or from
     above."""
 
@@ -255,7 +256,8 @@ def _ways(names: Sequence[str], fold: _Fold) -> Iterator[tuple[_Fold, Mapping[st
             yield fold, dict(way), not ends
 
 
-def _first_of(wanted: Sequence[str], columns: Sequence[str], path: Path) -> str:
+def column_of(wanted: Sequence[str], columns: Sequence[str], path: Path) -> str:
+    """The first of the wanted columns that a table has. Raises AevisError where it has none of them."""
     for name in wanted:
         if name in columns:
             return name

@@ -15,11 +15,13 @@ from aevis_dash.config import AttackParameters, Progress, embedded_workspace, pa
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.datapath import check_methods
+from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
-from aevis_dash.images import read_image, write_image
-from aevis_dash.labels import ImageEntry, Labelled, find_images, unmatched_now
-from aevis_dash.settings import WorkspaceSettings, check_preprocessing, write_settings
+from aevis_dash.images import write_image
+from aevis_dash.labels import ImageEntry, Labelled, unmatched_now
+from aevis_dash.new_images import find_new_images
+from aevis_dash.settings import WorkspaceSettings, check_preprocessing, refuse_workspace, write_settings
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.opening import medium
@@ -46,12 +48,14 @@ class Founded:
         labelled: where its labels come from, and what did not match.
         left_out: for each image that was left out because it cannot be read, a sentence that says why.
         notes: what was done to load the model and is no matter of course, and where class names come from.
+        read_as: how the array of the images was read, in words; empty where they come from a folder.
     """
 
     workspace: Workspace
     labelled: Labelled
     left_out: list[str]
     notes: tuple[str, ...] = ()
+    read_as: str = ""
 
 
 def init_workspace(
@@ -63,18 +67,20 @@ def init_workspace(
     preprocessing: Preprocessing | None = None,
     skip_unreadable: bool = False,
     progress: Progress = silent,
+    reading: ArrayReading | None = None,
 ) -> Founded:
-    """Make a workspace of a model and a folder of images. Nothing is written unless the model and the images are good.
+    """Make a workspace of a model and normal images. Nothing is written unless the model and the images are good.
 
     Args:
         root: the folder of the new workspace.
         model: where the model and its weights come from.
-        images: the folder of the normal images.
-        labels: a table of labels; None to read the labels from the names of folders.
+        images: the folder of the normal images, or a file of arrays whose images are written into the workspace.
+        labels: a table of labels, or an array; None for the names of folders, or the labels beside the array.
         classes: a file of class names; None for those that the model's library publishes.
         preprocessing: how an image becomes the model's input; None for what the library publishes.
         skip_unreadable: whether images that cannot be read are left out; otherwise the first one is an error.
         progress: is told the share of the images that are read.
+        reading: how the array is read where it does not tell.
 
     Raises:
         AevisError: for a model, an image or a label that cannot be used, and where a workspace or one of its files is
@@ -85,15 +91,18 @@ def init_workspace(
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
     loaded = loading.load_model(spec)
     names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
-    labelled = find_images(images, labels, Classes(names), [classes] if classes else [])
+    found = find_new_images(images, labels, Classes(names), [classes] if classes else [], reading)
     selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
     loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
         if taken.exists() and not (root / "workspace.toml").exists():
             raise AevisError(f"{taken} is there already, and the workspace would replace it. Choose another folder.")
-    good, refused = _readable(images, labelled.images, chosen, skip_unreadable, progress)
-    settings = WorkspaceSettings(with_paths_from(root, spec), chosen, str(images.resolve()))
-    return Founded(create(root, settings, names, good), labelled, refused, (*loaded.notes, *numbered))
+    good, refused = found.readable(chosen, skip_unreadable, progress)
+    refuse_workspace(root)
+    found.write(root, progress)
+    settings = WorkspaceSettings(with_paths_from(root, spec), chosen, found.folder)
+    made = create(root, settings, names, good)
+    return Founded(made, found.labelled, refused, (*loaded.notes, *numbered), found.read_as)
 
 
 def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
@@ -373,25 +382,3 @@ def _standard_names(spec: ModelSpec) -> tuple[str, ...]:
     if names is None:
         raise AevisError(f"The class names of {spec.source} are not known. Give --classes FILE, one name a line.")
     return names
-
-
-def _readable(
-    folder: Path,
-    entries: tuple[ImageEntry, ...],
-    preprocessing: Preprocessing,
-    skip_unreadable: bool,
-    progress: Progress,
-) -> tuple[list[ImageEntry], list[str]]:
-    good, refused = [], []
-    for i, entry in enumerate(entries):
-        progress(i / len(entries), f"reading image {i + 1} of {len(entries)}")
-        try:
-            read_image(folder / entry.file, preprocessing)
-            good.append(entry)
-        except AevisError as error:
-            if not skip_unreadable:
-                raise AevisError(f"{error} (Or leave out such images with --skip-unreadable.)") from error
-            refused.append(str(error))
-    if not good:
-        raise AevisError(f"None of the {len(entries)} images in {folder} can be used. The first: {refused[0]}")
-    return good, refused

@@ -111,6 +111,12 @@ def read_settings(root: Path) -> WorkspaceSettings:
     )
 
 
+def refuse_workspace(root: Path) -> None:
+    """Raise AevisError where a folder holds a workspace already."""
+    if (root / "workspace.toml").exists():
+        raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
+
+
 def write_settings(root: Path, settings: WorkspaceSettings) -> None:
     """Write the settings to the workspace.toml of a folder, in place of what is there."""
     write_text(root / "workspace.toml", tomli_w.dumps(_as_toml(settings)))

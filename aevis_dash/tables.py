@@ -5,15 +5,19 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import write_atomically
 from aevis_dash.reading import Digests
 
+PATIENCE = 60
+"""Seconds to wait for another process that is writing the table, which takes a fraction of a second."""
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR = re.compile(r"""\A"?sep=.?"?[,;\t|]*(?=\r|\n|\Z)""", re.IGNORECASE)
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -93,6 +97,23 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     """
     lines = [columns, *([row.get(column) for column in columns] for row in rows)]
     write_text(path, "".join(f"{','.join(map(_quote, values))}\n" for values in lines))
+
+
+@contextmanager
+def editing(path: Path) -> Iterator[None]:
+    """Hold the lock of a table, so that no other process changes it between reading and writing, and no row is lost.
+
+    Raises AevisError where another process has held it for PATIENCE seconds.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=PATIENCE):
+            yield
+    except Timeout as error:
+        raise AevisError(
+            f"Another command has been writing {path} for {PATIENCE} seconds. Wait for it "
+            "or end it, and say the same command again: the images made so far are kept."
+        ) from error
 
 
 def read_text(path: Path) -> str:

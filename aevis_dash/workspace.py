@@ -23,12 +23,12 @@ import numpy as np
 from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.example_table import ExampleTable
-from aevis_dash.files import part_prefix, sweep
-from aevis_dash.image_list import ImageList, places
+from aevis_dash.files import part_prefix, sweep, write_file
+from aevis_dash.image_list import ImageList, add_entries, places
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
 from aevis_dash.reading import Digests
-from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, write_settings
+from aevis_dash.settings import WorkspaceSettings, doubted_scale, read_settings, refuse_workspace, write_settings
 from aevis_dash.sight import current_sight
 from aevis_dash.tables import digest_of_table, read_table, read_text, why_unread, write_table, write_text
 from aevis_dash.watching import Watched
@@ -205,15 +205,26 @@ class Workspace:
             f"There is no example {example_id!r} in {self._examples.path}. `aevis score WORKSPACE` lists what there is."
         )
 
-    def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray]]) -> None:
-        """Write adversarial images (H, W, 3) and add the rows of their examples to the table, or replace rows of the
-        same ID.
+    def add_images(self, made: Sequence[tuple[ImageEntry, np.ndarray]]) -> None:
+        """Write normal images (H, W, 3) into the folder of images, and add their rows to the table where it has none
+        of them."""
+        for entry, image in made:
+            write_image(self.path(entry.file), image)
+        add_entries(self.root / "images.csv", [entry for entry, _ in made])
+
+    def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray | bytes]]) -> None:
+        """Write adversarial images (H, W, 3), or files as they are, and add the rows of their examples to the table, or
+        replace rows of the same ID.
 
         Rows keep their order, and columns that are not the project's keep their values.
         """
         self.examples()  # a table that cannot be rewritten is refused before an image is
         for example, image in made:
-            write_image(self.root / example.adversarial, image)
+            path = self.root / example.adversarial
+            if isinstance(image, bytes):
+                write_file(path, image)
+            else:
+                write_image(path, image)
             if (sight := current_sight()) is not None:
                 sight.digests.pop(self.path(example.adversarial), None)
         self._examples.keep([example for example, _ in made])
@@ -359,8 +370,7 @@ def create(
 ) -> Workspace:
     """Write a new workspace into a folder, and open it. Raises AevisError where the folder already holds a
     workspace."""
-    if (root / "workspace.toml").exists():
-        raise AevisError(f"{root} already holds a workspace. Choose another folder, or delete workspace.toml first.")
+    refuse_workspace(root)
     refuse_names(images, root / settings.images)
     write_text(root / "classes.txt", "".join(f"{name}\n" for name in class_names))
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))

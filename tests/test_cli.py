@@ -105,7 +105,7 @@ def everything(root):
 def test_alone_it_helps(aevis):
     status, out, _ = aevis()
     assert status == 0
-    verbs = "serve init check attack score extract contribute verify trail world diverge evaluate benchmark"
+    verbs = "serve init import check attack score extract contribute verify trail world diverge evaluate benchmark"
     for verb in verbs.split():
         assert f"\n    {verb}" in out
 

@@ -189,7 +189,7 @@ def test_two_processes_that_keep_adversarials_at_once_lose_no_row(workspace):
 
 
 def test_a_writer_that_never_ends_is_said(workspace, monkeypatch):
-    monkeypatch.setattr("aevis_dash.example_table.PATIENCE", 0.1)
+    monkeypatch.setattr("aevis_dash.tables.PATIENCE", 0.1)
     with FileLock(workspace.root / ".examples.csv.lock"), pytest.raises(AevisError, match="Another command has been"):
         workspace.keep_adversarials([(example(), picture(5))])
     workspace.keep_adversarials([(example(), picture(5))])

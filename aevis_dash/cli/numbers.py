@@ -59,6 +59,17 @@ def epsilons(text: str) -> tuple[float, ...]:
     return values
 
 
+def epsilon(text: str) -> float:
+    """One length in grey levels of 255, from 0.01 to 255."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.01 <= value <= 255:
+        raise argparse.ArgumentTypeError(f"{text!r} is no epsilon; give a number from 0.01 to 255")
+    return value
+
+
 def minutes(text: str) -> float:
     """A time in minutes, from 0 to MOST_MINUTES."""
     try:

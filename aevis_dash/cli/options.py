@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from aevis_dash.cli import numbers
+from aevis_dash.cli.array_options import array_reading, import_adversarials
 from aevis_dash.cli.study_options import benchmark, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, Role
@@ -63,8 +64,20 @@ def _init(verb: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
     )
-    verb.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="the normal images")
-    verb.add_argument("--labels", type=Path, metavar="CSV", help="a table of file and class; default: sub-folder names")
+    verb.add_argument(
+        "--images",
+        required=True,
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="the normal images, or a batch of them (.npy, .npz, .pt, .safetensors)",
+    )
+    verb.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="a table of file and class, or for a batch an array; default: sub-folder names, or the batch's own file",
+    )
+    array_reading(verb)
     verb.add_argument(
         "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
     )
@@ -325,7 +338,8 @@ _Options = Callable[[argparse.ArgumentParser], None]
 
 GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", _serve),
-    "init": ("make a workspace of a model and a folder of images", _init),
+    "init": ("make a workspace of a model and normal images", _init),
+    "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
     "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +10,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from aevis_dash import make_workspace
-from aevis_dash.cli import answers, edges, names, scores, studies, trails, verifications
+from aevis_dash.cli import answers, edges, importing, making, names, scores, studies, trails, verifications
 from aevis_dash.cli.layer_maps import maps_of_layer
-from aevis_dash.cli.opening import earlier_layer, on_workspace, with_warnings
+from aevis_dash.cli.opening import earlier_layer, on_workspace
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
 from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
 from aevis_dash.core.datapath import check_methods
@@ -25,8 +24,6 @@ from aevis_dash.domain import (
     FeatureMap,
     Intervention,
     Layer,
-    ModelSpec,
-    Preprocessing,
     Role,
     Way,
 )
@@ -45,44 +42,6 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         warnings = serve_page(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours)
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
-
-
-def init(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Make a workspace of a model and a folder of images."""
-    model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
-    preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
-    made = make_workspace.init_workspace(
-        root=args.workspace,
-        model=model,
-        images=args.images,
-        labels=args.labels,
-        classes=args.classes,
-        preprocessing=preprocessing,
-        skip_unreadable=args.skip_unreadable,
-        progress=progress,
-    )
-    workspace = made.workspace
-    facts = {
-        "workspace": str(workspace.root),
-        "model": workspace.settings.model.source,
-        **({"loading": "; ".join(made.notes)} if made.notes else {}),
-        "classes": len(workspace.class_names),
-        "preprocessing": preprocessing.in_words,
-        "preprocessing_is": whose,
-        "images": len(workspace.images),
-        "taken_as_they_are": workspace.at_input_size([entry.file for entry in workspace.images]),
-        "labelled": sum(entry.label is not None for entry in workspace.images),
-        "labels_from": made.labelled.read_from,
-        **made.labelled.unmatched,
-    }
-    text = "\n".join([facts_text(facts), *(f"left out: {sentence}" for sentence in made.left_out)])
-
-    def answer(bench: Workbench) -> Answer:
-        doubts = make_workspace.first_doubts(bench, progress)
-        after = f"{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
-        return Answer({**facts, "left_out": made.left_out}, "\n\n".join((text, *doubts, after)), doubts)
-
-    return with_warnings(Workbench(workspace), answer)
 
 
 @on_workspace
@@ -218,31 +177,25 @@ def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     return Answer(document, verifications.verification_text(document))
 
 
-def world(args: argparse.Namespace, progress: Progress) -> Answer:
-    """Make the drawn world's workspace, with the shipped network or one trained anew."""
-    facts: dict[str, Any] = {"workspace": str(args.workspace)}
-    if args.train:
-        facts |= make_workspace.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
-    workspace = make_workspace.make_world(args.workspace, progress)
-    facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
-    text = f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}"
-    return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))
-
-
-_HERE = (serve, init, check, attack, extract, learn, contribute, verify, world)
+_HERE = (serve, check, attack, extract, learn, contribute, verify)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
-        verb.__name__: verb
-        for verb in (
-            *_HERE,
-            scores.score,
-            trails.trail,
-            edges.edges,
-            names.names,
-            studies.diverge,
-            studies.evaluate,
-            studies.benchmark,
-        )
+        "import": importing.import_adversarials,
+        **{
+            verb.__name__: verb
+            for verb in (
+                *_HERE,
+                making.init,
+                making.world,
+                scores.score,
+                trails.trail,
+                edges.edges,
+                names.names,
+                studies.diverge,
+                studies.evaluate,
+                studies.benchmark,
+            )
+        },
     }
 )
 
@@ -256,12 +209,6 @@ def _insist(bench: Workbench, args: argparse.Namespace, example_ids: Sequence[st
         raise AevisError("--allow-large needs to know what is meant. Name the examples with --example.")
     if args.allow_large and example_ids:
         bench.judging.allow_large(example_ids)
-
-
-def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of the preprocessing that the options give."""
-    given = {field.name: getattr(args, field.name) for field in fields(Preprocessing)}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _entries(bench: Workbench, files: Sequence[str] | None, class_name: str | None) -> list[ImageEntry]:

@@ -121,6 +121,13 @@ class Classifier:
             ]
         return [Prediction(row) for chunk in chunks for row in chunk]
 
+    def predict_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """The predicted class, int (B,), of each image whose pixels are float32 (B, H, W, 3) from 0 to 1, not rounded
+        to 8 bits."""
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).movedim(-1, 1)
+        with torch.no_grad():
+            return self.network.logits(self.normalise(tensor)).argmax(1).cpu().numpy()
+
     @cached_property
     def seconds_of_pass(self) -> float:
         """The seconds that a run of one image and its gradient take on this machine, measured once.

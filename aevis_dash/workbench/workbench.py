@@ -12,6 +12,7 @@ from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
 from aevis_dash.workbench.datapaths import Datapaths
 from aevis_dash.workbench.flips import Flips
+from aevis_dash.workbench.imports import Imports
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.maps import FeatureMaps
 from aevis_dash.workbench.opening import by_nearness_to_medium
@@ -27,6 +28,7 @@ class Workbench(Part):
     Attributes:
         judging: predictions, adversarial scores, and which pairs are attacks.
         attacks: attacks on normal images.
+        imports: adversarial images of other tools become examples.
         maps: activations and receptive fields of feature maps.
         datapaths: extraction of datapaths, and the distances between them.
         contributions: which earlier maps made an area, or the prediction, what it is.
@@ -38,6 +40,7 @@ class Workbench(Part):
         super().__init__(base)
         self.judging = Judging(base)
         self.attacks = Attacks(base, self.judging)
+        self.imports = Imports(base, self.judging)
         self.maps = FeatureMaps(base)
         self.datapaths = Datapaths(base, self.judging, self.maps)
         self.contributions = Contributions(base, self.judging)

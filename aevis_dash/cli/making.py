@@ -1,0 +1,71 @@
+"""The verbs that make workspaces: `init`, of a model and images, and `world`, the drawn one."""
+
+import argparse
+import shlex
+from dataclasses import fields
+from typing import Any
+
+from aevis_dash import make_workspace
+from aevis_dash.cli.opening import with_warnings
+from aevis_dash.cli.output import Answer, facts_text, pairs
+from aevis_dash.config import Progress
+from aevis_dash.core.image_batch import ArrayReading
+from aevis_dash.domain import ModelSpec, Preprocessing
+from aevis_dash.workbench import Workbench
+
+
+def init(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Make a workspace of a model and normal images."""
+    model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
+    preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
+    made = make_workspace.init_workspace(
+        root=args.workspace,
+        model=model,
+        images=args.images,
+        labels=args.labels,
+        classes=args.classes,
+        preprocessing=preprocessing,
+        skip_unreadable=args.skip_unreadable,
+        progress=progress,
+        reading=ArrayReading(args.key, args.layout, args.array_range),
+    )
+    workspace = made.workspace
+    facts = {
+        "workspace": str(workspace.root),
+        "model": workspace.settings.model.source,
+        **({"loading": "; ".join(made.notes)} if made.notes else {}),
+        "classes": len(workspace.class_names),
+        "preprocessing": preprocessing.in_words,
+        "preprocessing_is": whose,
+        "images": len(workspace.images),
+        **({"images_read_as": made.read_as} if made.read_as else {}),
+        "taken_as_they_are": workspace.at_input_size([entry.file for entry in workspace.images]),
+        "labelled": sum(entry.label is not None for entry in workspace.images),
+        "labels_from": made.labelled.read_from,
+        **made.labelled.unmatched,
+    }
+    text = "\n".join([facts_text(facts), *(f"left out: {sentence}" for sentence in made.left_out)])
+
+    def answer(bench: Workbench) -> Answer:
+        doubts = make_workspace.first_doubts(bench, progress)
+        after = f"{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
+        return Answer({**facts, "left_out": made.left_out}, "\n\n".join((text, *doubts, after)), doubts)
+
+    return with_warnings(Workbench(workspace), answer)
+
+
+def world(args: argparse.Namespace, progress: Progress) -> Answer:
+    """Make the drawn world's workspace, with the shipped network or one trained anew."""
+    facts: dict[str, Any] = {"workspace": str(args.workspace)}
+    if args.train:
+        facts |= make_workspace.train_world(args.workspace, args.seed, args.drawings, args.epochs, progress)
+    workspace = make_workspace.make_world(args.workspace, progress)
+    facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
+    text = f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}"
+    return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))
+
+
+def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of the preprocessing that the options give."""
+    given = {field.name: getattr(args, field.name) for field in fields(Preprocessing)}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,128 @@
+"""The normal images of a new workspace: those of a folder, or of a batch in a file of arrays, which become PNGs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from aevis_dash.classes import Classes
+from aevis_dash.config import Progress
+from aevis_dash.core.array_files import SOURCES, SUFFIXES
+from aevis_dash.core.array_labels import labels_of_batch
+from aevis_dash.core.image_batch import ArrayReading, ImageBatch, read_batch
+from aevis_dash.domain import AevisError, Preprocessing
+from aevis_dash.images import decode_image, png_bytes, read_image, write_image
+from aevis_dash.labels import ImageEntry, Labelled, find_images
+
+FOLDER = "images"
+"""The folder inside a workspace into which the images of a batch are written."""
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """The normal images of a workspace that is about to be made.
+
+    Attributes:
+        place: the folder that holds them, or the file of arrays.
+        labelled: the images with their labels, and what did not match.
+        batch: the images themselves, where they come from an array.
+    """
+
+    place: Path
+    labelled: Labelled
+    batch: ImageBatch | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder of the images, as workspace.toml names it."""
+        return FOLDER if self.batch else str(self.place.resolve())
+
+    @property
+    def read_as(self) -> str:
+        """How the array was read, in words; empty for a folder."""
+        return self.batch.words if self.batch else ""
+
+    def readable(
+        self, preprocessing: Preprocessing, skip_unreadable: bool, progress: Progress
+    ) -> tuple[list[ImageEntry], list[str]]:
+        """The images that can be read, and for each other one a sentence that says why not.
+
+        Raises AevisError for the first that cannot be read, unless such are skipped, and where none can be.
+        """
+        entries = self.labelled.images
+        if self.batch is not None:  # all of them are of one size
+            decode_image(png_bytes(self.batch.images(0, 1)[0]), self.place, preprocessing)
+            return list(entries), []
+        good, refused = [], []
+        for i, entry in enumerate(entries):
+            progress(i / len(entries), f"reading image {i + 1} of {len(entries)}")
+            try:
+                read_image(self.place / entry.file, preprocessing)
+                good.append(entry)
+            except AevisError as error:
+                if not skip_unreadable:
+                    raise AevisError(f"{error} (Or leave out such images with --skip-unreadable.)") from error
+                refused.append(str(error))
+        if not good:
+            raise AevisError(f"None of the {len(entries)} images in {self.place} can be used. The first: {refused[0]}")
+        return good, refused
+
+    def write(self, root: Path, progress: Progress) -> None:
+        """Write the images of a batch into the workspace's folder. Those of a folder stay where they are.
+
+        Raises AevisError, before anything is written, where another image would be replaced.
+        """
+        if self.batch is None:
+            return
+        places = [root / FOLDER / entry.file for entry in self.labelled.images]
+        for i, place in enumerate(places):
+            if place.exists() and not _holds(place, self.batch.images(i, i + 1)[0]):
+                raise AevisError(
+                    f"{place} is there already, and the workspace would replace it. Choose another folder."
+                )
+        for i, place in enumerate(places):
+            progress(i / len(places), f"writing image {i + 1} of {len(places)}")
+            write_image(place, self.batch.images(i, i + 1)[0])
+
+
+def find_new_images(
+    images: Path,
+    labels: Path | None,
+    classes: Classes,
+    beside: Sequence[Path] = (),
+    reading: ArrayReading | None = None,
+) -> NewImages:
+    """The normal images of a new workspace, with their labels; nothing is written.
+
+    Args:
+        images: a folder of images, or a file of arrays with a batch of them.
+        labels: a table of labels or, for a batch, also an array; None for what the folders or the file itself say.
+        classes: the classes that labels name.
+        beside: files that belong to the workspace and are no images.
+        reading: what the user says of the array.
+
+    Raises:
+        AevisError: for images or labels that cannot be read.
+    """
+    asked = reading or ArrayReading()
+    if images.is_dir() or images.suffix.lower() not in SUFFIXES:
+        if asked != ArrayReading():
+            raise AevisError(
+                f"--key, --layout and --array-range are about a file of arrays, and {images} is none. Leave them out."
+            )
+        return NewImages(images, find_images(images, labels, classes, beside))
+    batch = read_batch(images, SOURCES, asked)
+    found, whose = labels_of_batch(images, labels, len(batch), classes)
+    entries = tuple(ImageEntry(f"{i:05d}.png", label) for i, label in enumerate(found))
+    return NewImages(images, Labelled(entries, whose), batch)
+
+
+def _holds(path: Path, image: np.ndarray) -> bool:
+    """Whether a file holds this very image, as one does that an interrupted run wrote."""
+    try:
+        with Image.open(path) as found:
+            return np.array_equal(np.asarray(found), image)
+    except (OSError, UnidentifiedImageError, ValueError):
+        return False

@@ -1,0 +1,314 @@
+"""Adversarial images that other tools made, as arrays or as a folder of files, become examples of the workspace."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from aevis_dash.config import Progress, part_of, silent
+from aevis_dash.core.image_batch import ImageBatch
+from aevis_dash.domain import AevisError, Example
+from aevis_dash.images import Files, decode_image, files_in, image_bytes
+from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
+from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
+from aevis_dash.workbench.base import Base, Part
+from aevis_dash.workbench.judging import BATCH, Judging
+
+_TABLES = (".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the user says of imported adversarials.
+
+    Attributes:
+        attack: what made them, in words.
+        epsilon: the largest change that the attack was allowed, in grey levels of 255; None where it is not said.
+    """
+
+    attack: str
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The outcome of an import.
+
+    Attributes:
+        examples: the examples that were added, or were there already, each once.
+        sources_added: the normal images that were added.
+        facts: what else is to be said, by name.
+    """
+
+    examples: tuple[Example, ...]
+    sources_added: tuple[str, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Imports(Part):
+    """`bench.imports`: makes examples of adversarial images of other tools. On a refusal nothing is written."""
+
+    def __init__(self, base: Base, judging: Judging):
+        super().__init__(base)
+        self._judging = judging
+
+    def of_workspace(
+        self, adversarials: ImageBatch, sources: Sequence[str], origin: Origin, progress: Progress = silent
+    ) -> Imported:
+        """Import adversarials whose sources are images of the workspace.
+
+        Args:
+            adversarials: the images, as large as the model's input.
+            sources: the file of each image's source, as in images.csv.
+            origin: what the user says of them.
+            progress: is told the share of the work that is done.
+
+        Raises:
+            AevisError: for images of another number or size, and for sources or tables that cannot be read.
+        """
+        self._refuse_misfits(adversarials, len(sources), "sources")
+        predicted = np.array([found.label for found in self._judging.predict(sources)])
+        labels = {entry.file: entry.label for entry in self.workspace.images}
+        entries = [ImageEntry(name, labels[name]) for name in sources]
+        return self._keep(adversarials, entries, predicted, origin, progress)
+
+    def with_sources(
+        self,
+        adversarials: ImageBatch,
+        sources: ImageBatch,
+        labels: Sequence[int | None],
+        origin: Origin,
+        progress: Progress = silent,
+    ) -> Imported:
+        """Import adversarials together with their sources, which become normal images of the workspace.
+
+        Args:
+            adversarials: the images, as large as the model's input.
+            sources: the source of each, in the same order.
+            labels: the class of each source; None where it is unknown.
+            origin: what the user says of them.
+            progress: is told the share of the work that is done.
+
+        Raises:
+            AevisError: for images of another number or size, and for tables that cannot be read.
+        """
+        self._refuse_misfits(adversarials, len(sources), "sources")
+        self._refuse_misfits(sources, len(labels), "labels")
+        if sources.span == adversarials.span and np.array_equal(sources.array, adversarials.array):
+            raise AevisError(f"{adversarials.name} and {sources.name} are the same images. Give the attacked ones.")
+        self.workspace.examples()  # tables that cannot be rewritten are refused before an image is written
+        known = {entry.file for entry in self.workspace.images}
+        digest, predicted, changed = hashlib.sha256(), [], 0
+        for first in range(0, len(sources), BATCH):
+            progress(0.3 * first / len(sources), f"classifying source {first + 1} of {len(sources)}")
+            images = sources.images(first, first + BATCH)
+            digest.update(images.tobytes())
+            stored = np.array([found.label for found in self.classifier.predict(images)])
+            given = self.classifier.predict_pixels(sources.pixels(first, first + BATCH))
+            predicted.append(stored)
+            changed += int((given != stored).sum())
+        folder = f"{_short(sources.name)}-{digest.hexdigest()[:6]}"
+        entries = [ImageEntry(f"{folder}/{i:04d}.png", label) for i, label in enumerate(labels)]
+
+        def write_sources() -> None:
+            for first in range(0, len(entries), BATCH):
+                chunk = entries[first : first + BATCH]
+                self.workspace.add_images(list(zip(chunk, sources.images(first, first + BATCH), strict=True)))
+
+        made = self._keep(
+            adversarials, entries, np.concatenate(predicted), origin, part_of(progress, 0.3, 0.7), write_sources
+        )
+        added = tuple(entry.file for entry in entries if entry.file not in known)
+        return Imported(made.examples, added, {**made.facts, "sources_relabelled_by_rounding": changed})
+
+    def folder(self, folder: Path, origin: Origin, progress: Progress = silent) -> Imported:
+        """Import the image files of a folder, each as an adversarial of the workspace's image of the same stem.
+
+        Files are copied as they are, because what another tool saved in a lossy form stays marked as lossy. Several
+        files, in folders of several attacks, may have one source.
+
+        Raises:
+            AevisError: where no file has the stem of an image, one has the stem of two, or one cannot be read.
+        """
+        found = files_in(folder)
+        self.workspace.examples()
+        paired, lost = self._pair(folder, found)
+        made: dict[str, Example] = {}
+        known = {example.id: example for example in self.workspace.examples()}
+        files: dict[str, str] = {}
+        for i, (name, source) in enumerate(paired):
+            progress(0.5 * i / len(paired), f"reading image {i + 1} of {len(paired)}")
+            data = image_bytes(folder / name)
+            decode_image(data, folder / name, self.workspace.settings.preprocessing)
+            suffix = PurePosixPath(name).suffix.lower()
+            example = _example(source, data, folder.resolve().name, suffix, origin, None, known)
+            made[example.id], files[example.id] = example, name
+        everything = list(made.values())
+        for first in range(0, len(everything), BATCH):
+            progress(0.5 + 0.5 * first / len(everything), f"keeping image {first + 1} of {len(everything)}")
+            chunk = everything[first : first + BATCH]
+            self.workspace.keep_adversarials([(each, image_bytes(folder / files[each.id])) for each in chunk])
+        examples = tuple(self.workspace.example(example_id) for example_id in made)
+        return Imported(examples, facts={"files_without_source": lost})
+
+    def sources_in(self, path: Path) -> list[str]:
+        """The files of the workspace's images that a list names, in its order.
+
+        Args:
+            path: a text with a file a line, or a CSV table with a column of files. Images are named by their path,
+                name or stem.
+
+        Raises:
+            AevisError: where the list cannot be read, or names no image of the workspace or more than one.
+        """
+        names = [entry.file for entry in self.workspace.images]
+        places, found = Places(names, Path(self.workspace.settings.images).name), []
+        for line, text in _listed(path):
+            fitting = places.find(text)
+            if len(fitting) != 1:
+                why = f"may be {fitting[0]!r} or {fitting[1]!r}" if fitting else "is no image of images.csv"
+                such = f", such as {names[0]!r}" if names else ""
+                raise AevisError(f"{path}, line {line}: {text!r} {why}. Name images as in images.csv{such}.")
+            found.append(fitting[0])
+        return found
+
+    def _refuse_misfits(self, batch: ImageBatch, count: int, others: str) -> None:
+        wanted = self.workspace.settings.preprocessing.input_size
+        if len(batch) != count:
+            raise AevisError(
+                f"{batch.name} has {len(batch)} images, and there are {count} {others}. Give one for each, in the same "
+                "order."
+            )
+        if batch.size != wanted:
+            raise AevisError(
+                f"{batch.name} has images of {batch.size[0]} x {batch.size[1]} pixels, and the model's input has "
+                f"{wanted[0]} x {wanted[1]}. Give the images as the network got them, before any normalisation."
+            )
+
+    def _keep(
+        self,
+        adversarials: ImageBatch,
+        entries: Sequence[ImageEntry],
+        predicted: np.ndarray,
+        origin: Origin,
+        progress: Progress,
+        before_writing: Callable[[], None] | None = None,
+    ) -> Imported:
+        """Judge adversarials as given and as stored, then write them.
+
+        Args:
+            adversarials: the images.
+            entries: the source of each.
+            predicted: the class that each source is predicted as, (N,).
+            origin: what the user says of them.
+            progress: is told the share of the work that is done.
+            before_writing: is called when all images are judged and nothing is written yet.
+        """
+        known = {example.id: example for example in self.workspace.examples()}
+        made: dict[str, tuple[Example, int]] = {}
+        changed = 0
+        for first in range(0, len(adversarials), BATCH):
+            progress(0.6 * first / len(adversarials), f"classifying adversarial {first + 1} of {len(adversarials)}")
+            images = adversarials.images(first, first + BATCH)
+            given = self.classifier.predict_pixels(adversarials.pixels(first, first + BATCH))
+            stored = np.array([found.label for found in self.classifier.predict(images)])
+            changed += int((given != stored).sum())
+            for i, image in enumerate(images):
+                own = predicted[first + i]
+                lost = None if adversarials.is_rounded else bool(given[i] != own and stored[i] == own)
+                example = _example(entries[first + i], image.tobytes(), adversarials.name, ".png", origin, lost, known)
+                made[example.id] = (example, first + i)
+        if before_writing is not None:
+            before_writing()
+        everything = list(made.values())
+        for first in range(0, len(everything), BATCH):
+            progress(0.6 + 0.4 * first / len(everything), f"keeping image {first + 1} of {len(everything)}")
+            chunk = everything[first : first + BATCH]
+            self.workspace.keep_adversarials([(each, adversarials.images(i, i + 1)[0]) for each, i in chunk])
+        examples = tuple(self.workspace.example(example_id) for example_id in made)
+        return Imported(examples, facts={"relabelled_by_rounding": changed})
+
+    def _pair(self, folder: Path, found: Files) -> tuple[list[tuple[str, ImageEntry]], list[str]]:
+        """The files of a folder that have the stem of an image, each with that image; and the others."""
+        entries = {entry.file: entry for entry in self.workspace.images}
+        places = Places(list(entries), Path(self.workspace.settings.images).name)
+        paired, lost = [], []
+        for name in found.images:
+            fitting = next(filter(None, map(places.find, _ways_to_call(name))), ())
+            if len(fitting) > 1:
+                raise AevisError(
+                    f"The file {name!r} in {folder} may belong to {fitting[0]!r} or {fitting[1]!r}. Put it into a "
+                    "folder of the same name as its source's."
+                )
+            if fitting:
+                if (folder / name).resolve() == self.workspace.path(fitting[0]).resolve():
+                    raise AevisError(f"{folder} holds the workspace's own normal images. Give the attacked ones.")
+                paired.append((name, entries[fitting[0]]))
+            else:
+                lost.append(name)
+        if not paired:
+            such = next(iter(entries), "(none)")
+            raise AevisError(
+                f"No file in {folder} has the name of an image of images.csv: files are called {lost[0]!r}, images "
+                f"{such!r}. Call each adversarial as its source."
+            )
+        return paired, lost
+
+
+def _ways_to_call(name: str) -> list[str]:
+    """The texts by which a file's source may be found: its path, or the end of it, with and without the suffix."""
+    parts = name.split("/")
+    ends = ["/".join(parts[i:]) for i in range(len(parts))]
+    return [text for end in ends for text in (end, end.rpartition(".")[0])]
+
+
+def _listed(path: Path) -> list[tuple[int, str]]:
+    """The names that a list of files holds, each with its line."""
+    if path.suffix.lower() in _TABLES:
+        table = read_table(path, (), FILE_COLUMNS)
+        column = column_of(FILE_COLUMNS, table.columns, path)
+        return [(line, row[column]) for line, row in table.rows]
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AevisError(
+            f"The list {path} cannot be read ({why_unread(error)}). Give a text with the file of an image a line."
+        ) from error
+    return [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
+
+
+def _example(
+    source: ImageEntry,
+    data: bytes,
+    name: str,
+    suffix: str,
+    origin: Origin,
+    lost: bool | None,
+    known: Mapping[str, Example],
+) -> Example:
+    """The example of one imported image. Its ID names the source, where it is from, and a digest of what it holds."""
+    stem = PurePosixPath(source.file).with_suffix("").as_posix().replace("/", "_")
+    digest = hashlib.sha256(f"{source.file}\0".encode() + data).hexdigest()[:8]
+    own = f"{stem}-{_short(name)}-{digest}"
+    insisted = own in known and known[own].allow_large
+    return Example(
+        own,
+        source.file,
+        f"adversarial/{own}{suffix}",
+        source.label,
+        origin.attack,
+        None,
+        origin.epsilon,
+        insisted,
+        lost,
+    )
+
+
+def _short(name: str) -> str:
+    """A name as a part of file names."""
+    text = "".join("" if is_unprintable(character) else character for character in name.rpartition(" of ")[2])
+    stem = re.sub(r"\.(npy|npz|pt|pth|safetensors)$", "", text, flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:40] or "import"

@@ -1,0 +1,363 @@
+"""Adversarials of other tools, as arrays and as folders, become examples whose pixels and predictions are right."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from aevis_dash.cli import main
+from aevis_dash.core.image_batch import ArrayReading, as_batch
+from aevis_dash.images import write_image
+from aevis_dash.make_workspace import WORLD_WEIGHTS
+from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench.imports import Origin
+from aevis_dash.workspace import Workspace
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command with --json; gives its status and its document."""
+
+    def command(*argv):
+        capsys.readouterr()
+        status = main([*map(str, argv), "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    return command
+
+
+@pytest.fixture
+def given(world):
+    """Sources and adversarials of the drawn world, 8-bit (5, 64, 64, 3), whose attacks succeeded, with their names."""
+    bench = open_workbench(world)
+    chosen = [each.example for each in bench.judging.judged_examples() if each.misclassified][:5]
+    sources, adversarials = [e.source for e in chosen], [e.adversarial for e in chosen]
+    return sources, bench.workspace.read(sources), bench.workspace.read(adversarials)
+
+
+def everything(root):
+    """Every file of a workspace but its results, with its bytes."""
+    return {
+        p: p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and "cache" not in p.relative_to(root).parts and p.suffix != ".lock"
+    }
+
+
+def logits(root, pixels):
+    """What the workspace's network, run by plain torch, gives for pixels (B, H, W, 3) from 0 to 1."""
+    bench = open_workbench(root)
+    model, how = bench.base.loaded.model, bench.workspace.settings.preprocessing
+    x = torch.from_numpy(np.asarray(pixels, np.float32)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return model((x - torch.tensor(how.mean).view(1, 3, 1, 1)) / torch.tensor(how.std).view(1, 3, 1, 1)).numpy()
+
+
+def pixels_of(path):
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float, channels first"])
+def test_adversarials_of_workspace_images(world, given, tmp_path, run, kind):
+    names, _, adversarials = given
+    array = adversarials if kind == "uint8" else np.moveaxis(adversarials / np.float32(255), -1, 1)
+    np.savez(tmp_path / "other.npz", x_adv=array)
+    (tmp_path / "of.txt").write_text("".join(f"{name}\n" for name in names))
+    before = Workspace(world).examples()
+    argv = ("import", world, "--adversarials", tmp_path / "other.npz", "--of", tmp_path / "of.txt")
+    status, document = run(*argv, "--attack", "AutoAttack 8/255")
+    assert status == 0
+    shape = "N x H x W x 3, uint8, 0 to 255" if kind == "uint8" else "N x 3 x H x W, float32, 0 to 1"
+    assert document["adversarials"] == f"x_adv of other.npz: 5 images, read as {shape}"
+    assert (document["imported"], document["successful"], document["lost_in_8_bits"]) == (5, 5, 0)
+    workspace = Workspace(world)
+    made = workspace.examples()[len(before) :]
+    assert [e.source for e in made] == names
+    assert all(e.adversarial == f"adversarial/{e.id}.png" for e in made)
+    assert {(e.attack, e.epsilon) for e in made} == {("AutoAttack 8/255", 8.0)}
+    assert {e.lost_in_8_bits for e in made} == {None if kind == "uint8" else False}
+    assert [e.true_label for e in made] == [{i.file: i.label for i in workspace.images}[name] for name in names]
+    for example, image in zip(made, adversarials, strict=True):
+        assert np.array_equal(pixels_of(world / example.adversarial), image)
+    wanted = logits(world, adversarials / 255).argmax(1)
+    assert [e["adversarial"] for e in document["examples"]] == [workspace.class_names[i] for i in wanted]
+    once = everything(world)
+    assert run(*argv, "--attack", "AutoAttack 8/255")[1]["imported"] == 5
+    assert everything(world) == once
+
+
+def test_what_the_user_insisted_on_stays_when_it_is_imported_again(world, given):
+    names, _, adversarials = given
+    bench, batch = open_workbench(world), as_batch(adversarials, "a.npy", ArrayReading())
+    made = bench.imports.of_workspace(batch, names, Origin("mine"))
+    with (world / "examples.csv").open() as file:
+        text = file.read()
+    row = next(line for line in text.splitlines() if line.startswith(made.examples[0].id))
+    (world / "examples.csv").write_text(text.replace(row, row.replace(",no,", ",yes,")))
+    again = open_workbench(world).imports.of_workspace(batch, names, Origin("mine", 8.0))
+    assert [(e.allow_large, e.epsilon) for e in again.examples[:2]] == [(True, 8.0), (False, 8.0)]
+
+
+def test_an_attack_that_rounding_undoes_is_counted_and_marked(world, given, tmp_path, run):
+    """Between source and adversarial lie numbers that are taken for another class, and whose 8 bits are not."""
+    names, sources, adversarials = given
+    bench = open_workbench(world)
+    own = logits(world, sources / 255).argmax(1)
+    found = None
+    for i in range(len(names)):
+        low, high = 0.0, 1.0  # of the way from the source; the border lies between them
+        for _ in range(30):
+            middle = (low + high) / 2
+            between = ((1 - middle) * sources[i] + middle * adversarials[i].astype(np.float32)) / 255
+            label = logits(world, between[None])[0].argmax()
+            low, high = (middle, high) if label == own[i] else (low, middle)
+        at = (((1 - high) * sources[i] + high * adversarials[i]) / 255).astype(np.float32)
+        rounded = np.rint(at * 255)
+        if (
+            logits(world, rounded[None] / 255)[0].argmax() == own[i]
+            and bench.classifier.predict_pixels(at[None])[0] != own[i]
+        ):
+            found = (i, at)
+            break
+    assert found is not None
+    i, at = found
+    np.save(tmp_path / "weak.npy", np.stack([at, adversarials[i].astype(np.float32) / 255]))
+    (tmp_path / "of.csv").write_text(f"number,file\n1,{names[i]}\n2,{names[i]}\n")
+    status, document = run("import", world, "--adversarials", tmp_path / "weak.npy", "--of", tmp_path / "of.csv")
+    assert status == 0
+    assert (document["lost_in_8_bits"], document["relabelled_by_rounding"], document["imported"]) == (1, 1, 2)
+    assert any("1 of 2 attacks succeed on the array's numbers and are lost" in w for w in document["warnings"])
+    assert document["examples"][0]["outcome"] == "lost in 8 bits"
+    made = Workspace(world).examples()[-2:]
+    assert [e.lost_in_8_bits for e in made] == [True, False]
+
+
+def test_sources_of_their_own_become_normal_images(world, given, tmp_path, run):
+    _, sources, adversarials = given
+    torch.save(
+        {"clean_inputs": torch.from_numpy(sources), "adv_inputs": torch.from_numpy(adversarials)}, tmp_path / "b.pt"
+    )
+    labels = logits(world, sources / 255).argmax(1)
+    np.save(tmp_path / "y.npy", labels)
+    before = Workspace(world).images
+    argv = ("import", world, "--adversarials", tmp_path / "b.pt", "--labels", tmp_path / "y.npy")
+    status, document = run(*argv)
+    assert status == 0
+    assert document["sources"] == "clean_inputs of b.pt: 5 images, read as N x H x W x 3, uint8, 0 to 255"
+    assert document["labels_from"] == "y.npy"
+    assert (document["imported"], document["sources_added"], document["successful"]) == (5, 5, 5)
+    workspace = Workspace(world)
+    assert workspace.images[: len(before)] == before
+    new = workspace.images[len(before) :]
+    assert [e.label for e in new] == labels.tolist()
+    for entry, image in zip(new, sources, strict=True):
+        assert np.array_equal(pixels_of(workspace.path(entry.file)), image)
+    assert [e.source for e in workspace.examples()[-5:]] == [e.file for e in new]
+    once = everything(world)
+    assert run(*argv)[1]["sources_added"] == 0
+    assert everything(world) == once
+
+
+def test_sources_may_lie_in_another_file(world, given, tmp_path, run):
+    _, sources, adversarials = given
+    np.save(tmp_path / "adv.npy", np.moveaxis(adversarials, -1, 1).astype(np.float32))
+    np.savez(tmp_path / "clean.npz", images=sources / 255, labels=np.arange(5))
+    status, document = run("import", world, "--adversarials", tmp_path / "adv.npy", "--sources", tmp_path / "clean.npz")
+    assert status == 0
+    assert document["labels_from"] == "labels of clean.npz"
+    assert [e.label for e in Workspace(world).images[-5:]] == [0, 1, 2, 3, 4]
+    assert np.array_equal(Workspace(world).read(e.adversarial for e in Workspace(world).examples()[-5:]), adversarials)
+
+
+def test_sources_in_another_order_are_warned_of(world, given, tmp_path, run):
+    _, sources, adversarials = given
+    np.savez(tmp_path / "b.npz", x=sources, x_adv=np.roll(adversarials, 1, axis=0))
+    status, document = run("import", world, "--adversarials", tmp_path / "b.npz")
+    assert (status, document["successful"]) == (0, 0)
+    assert any("None of the 5 imported images is its source" in warning for warning in document["warnings"])
+    np.savez(tmp_path / "b.npz", x=sources, x_adv=adversarials)
+    status, document = run("import", world, "--adversarials", tmp_path / "b.npz")
+    assert not any("None of the" in warning for warning in document["warnings"])
+
+
+def test_a_folder_is_paired_by_stem(world, given, tmp_path, run):
+    names, adversarials = zip(*sorted(zip(given[0], given[2], strict=True), key=lambda pair: pair[0]), strict=True)
+    for attack in ("fgsm", "pgd"):
+        for name, image in zip(names, adversarials, strict=True):
+            write_image(tmp_path / "made" / attack / name, image if attack == "pgd" else 255 - image)
+    write_image(tmp_path / "made" / "nobody.png", adversarials[0])
+    Image.fromarray(adversarials[0]).save(tmp_path / "made" / names[0].replace("png", "jpg"), quality=100)
+    status, document = run("import", world, "--adversarials", tmp_path / "made", "--epsilon", 8)
+    assert status == 0
+    assert document["imported"] == 11
+    assert document["files_without_source"] == {"count": 1, "such_as": ["nobody.png"]}
+    made = Workspace(world).examples()[-11:]
+    jpeg, inverted, kept = made[0], made[1:6], made[6:]
+    assert (jpeg.source, jpeg.adversarial.rpartition(".")[2]) == (names[0], "jpg")
+    assert [e.source for e in kept] == [e.source for e in inverted] == list(names)
+    assert {(e.attack, e.epsilon, e.lost_in_8_bits) for e in made} == {("imported from made", 8.0, None)}
+    assert np.array_equal(Workspace(world).read(e.adversarial for e in kept), adversarials)
+    assert [e["outcome"] for e in document["examples"][6:]] == ["misclassified"] * 5
+    assert {e["outcome"] for e in document["examples"][1:6]} == {"not an attack on its source"}
+
+
+def test_refusals_are_short_and_write_nothing(world, given, tmp_path, run):
+    names, sources, adversarials = given
+    np.savez(tmp_path / "good.npz", x_adv=adversarials)
+    np.savez(tmp_path / "four.npz", x=sources[:4], x_adv=adversarials)
+    np.savez(tmp_path / "small.npz", x=sources[:, :32, :32], x_adv=adversarials[:, :32, :32])
+    np.savez(tmp_path / "small_sources.npz", x=sources[:, :32, :32], x_adv=adversarials)
+    np.savez(tmp_path / "nan.npz", x=sources, x_adv=np.where(sources > 200, np.nan, sources / 255))
+    np.savez(tmp_path / "normal.npz", x=sources, x_adv=adversarials / 64 - 2)
+    np.savez(tmp_path / "labels.npz", x=sources, x_adv=adversarials, y=np.arange(4))
+    np.savez(tmp_path / "class.npz", x=sources, x_adv=adversarials, y=np.arange(5) + 6)
+    np.savez(tmp_path / "same.npz", x=sources, x_adv=sources)
+    (tmp_path / "own").symlink_to(world / "images")
+    (tmp_path / "of.txt").write_text("\n".join(names))
+    (tmp_path / "short.txt").write_text("\n".join(names[:3]))
+    (tmp_path / "wrong.txt").write_text("\n".join([*names[:4], "elephant.png"]))
+    (tmp_path / "folder").mkdir()
+    write_image(tmp_path / "folder" / "nobody.png", adversarials[0])
+    (tmp_path / "broken").mkdir()
+    write_image(tmp_path / "broken" / names[0], adversarials[0])
+    (tmp_path / "broken" / names[1]).write_bytes(b"no image")
+    before = everything(world)
+    for words, name, *options in [
+        ("Say what the adversarials were made of: --of LIST", "good.npz"),
+        ("x of four.npz has 4 images|has 5 images, and there are 4 sources", "four.npz"),
+        ("has 5 images, and there are 3 sources", "good.npz", "--of", "short.txt"),
+        ("line 5: 'elephant.png' is no image of images.csv", "good.npz", "--of", "wrong.txt"),
+        ("cannot be read", "good.npz", "--of", "missing.txt"),
+        ("32 x 32 pixels, and the model's input has 64 x 64", "small.npz"),
+        ("x of small_sources.npz has images of 32 x 32", "small_sources.npz"),
+        ("holds NaN or infinite values", "nan.npz"),
+        ("may be normalised", "normal.npz"),
+        ("has 4 labels, and there are 5 images", "labels.npz"),
+        ("holds 10, and the classes count from 0 to 9", "class.npz"),
+        ("Leave out --labels, or --of", "good.npz", "--of", "of.txt", "--labels", "labels.npz"),
+        (
+            "cannot be both the adversarials and their sources",
+            "good.npz",
+            "--sources",
+            "good.npz",
+            "--sources-key",
+            "x_adv",
+        ),
+        ("good.npz holds no sources", "good.npz", "--sources", "good.npz"),
+        ("has no array 'z'", "good.npz", "--of", "of.txt", "--key", "z"),
+        ("There is no file", "missing.npz", "--of", "of.txt"),
+        ("x_adv of same.npz and x of same.npz are the same images", "same.npz"),
+        ("holds the workspace's own normal images", "own"),
+        ("No file in .*folder has the name of an image", "folder"),
+        ("cannot be read .*not an image", "broken"),
+        ("--of is about arrays", "folder", "--of", "of.txt"),
+    ]:
+        paths = [tmp_path / o if o.endswith(("npz", "txt")) else o for o in options]
+        status, document = run("import", world, "--adversarials", tmp_path / name, *paths)
+        assert status == 2, name
+        assert len(document["error"]) < 450
+        assert re.search(words, document["error"]), document["error"]
+        assert everything(world) == before, name
+
+
+def test_a_table_of_examples_that_cannot_be_read_is_refused_before_sources_are_written(world, given, tmp_path, run):
+    _, sources, adversarials = given
+    np.savez(tmp_path / "b.npz", x=sources, x_adv=adversarials)
+    (world / "examples.csv").write_text("id,source\n")
+    before = everything(world)
+    assert run("import", world, "--adversarials", tmp_path / "b.npz")[0] == 2
+    assert everything(world) == before
+
+
+# A new workspace from a batch
+
+
+@pytest.fixture
+def init(world, tmp_path, run):
+    """Makes a workspace `new` of the drawn world's network and the images of a file."""
+
+    def command(name, *argv):
+        model = ["--model", "aevis_dash.world.network:drawn_world_resnet", "--weights", world / WORLD_WEIGHTS]
+        how = Workspace(world).settings.preprocessing
+        numbers = [f"--mean={','.join(map(str, how.mean))}", f"--std={','.join(map(str, how.std))}"]
+        classes = ["--classes", world / "classes.txt", "--input-size", 64]
+        return run("init", tmp_path / "new", *model, *numbers, *classes, "--images", tmp_path / name, *argv)
+
+    return command
+
+
+def test_a_workspace_is_made_of_a_batch(world, given, init, tmp_path):
+    _, sources, adversarials = given
+    labels = logits(world, sources / 255).argmax(1)
+    np.savez(tmp_path / "batch.npz", x=np.moveaxis(sources, -1, 1) / np.float32(255), x_adv=adversarials, y=labels)
+    status, document = init("batch.npz")
+    assert status == 0
+    assert document["images_read_as"] == "x of batch.npz: 5 images, read as N x 3 x H x W, float32, 0 to 1"
+    assert document["labels_from"] == "y of batch.npz"
+    assert (document["images"], document["labelled"], document["taken_as_they_are"]) == (5, 5, 5)
+    (tmp_path / "new").rename(tmp_path / "moved")
+    workspace = Workspace(tmp_path / "moved")
+    assert [e.label for e in workspace.images] == labels.tolist()
+    assert [e.file for e in workspace.images] == [f"{i:05d}.png" for i in range(5)]
+    for entry, image in zip(workspace.images, sources, strict=True):
+        assert np.array_equal(pixels_of(tmp_path / "moved" / "images" / entry.file), image)
+    judged = open_workbench(tmp_path / "moved").judging.predict([e.file for e in workspace.images])
+    assert [p.label for p in judged] == labels.tolist()
+
+
+def test_images_of_a_batch_may_have_another_size_and_a_table_of_labels(world, given, init, tmp_path):
+    large = np.repeat(np.repeat(given[1], 2, axis=1), 2, axis=2)
+    np.save(tmp_path / "large.npy", large)
+    (tmp_path / "y.csv").write_text("label\npanda\n1\n\n3\n4\n")
+    status, _ = init("large.npy", "--labels", tmp_path / "y.csv")
+    assert status == 2
+    (tmp_path / "y.csv").write_text("label,n\npanda,0\n1,1\n,2\n3,3\n4,4\n")
+    status, document = init("large.npy", "--labels", tmp_path / "y.csv", "--fit", "squeeze")
+    assert (status, document["labelled"], document["taken_as_they_are"]) == (0, 4, 0)
+    workspace = Workspace(tmp_path / "new")
+    assert [e.label for e in workspace.images] == [workspace.class_names.index("panda"), 1, None, 3, 4]
+    assert pixels_of(tmp_path / "new" / "images" / "00002.png").shape == (128, 128, 3)
+    assert workspace.read(["00002.png"]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "words"),
+    [
+        (np.zeros((2, 3, 64, 3)), [], "--layout NHWC or --layout NCHW"),
+        (np.linspace(-2, 2, 2 * 64 * 64 * 3).reshape(2, 64, 64, 3), [], "normalised"),
+        (np.full((2, 64, 64, 3), np.nan), [], "NaN"),
+        (np.array([{}], dtype=object), [], "Python objects"),
+        (np.full((2, 64, 64, 3), 100), ["--key", "x_adv"], "has no array 'x_adv'"),
+        (np.full((2, 9, 4096, 3), 100), ["--resize-size", 4096], "too many"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_makes_no_workspace(init, tmp_path, array, options, words):
+    np.savez(tmp_path / "bad.npz", x=array)
+    status, document = init("bad.npz", *options)
+    assert status == 2
+    assert words in document["error"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_batch_replaces_no_image_and_goes_on_from_its_own(given, init, tmp_path):
+    np.save(tmp_path / "b.npy", given[1])
+    write_image(tmp_path / "new" / "images" / "00003.png", 255 - given[1][3])
+    before = everything(tmp_path / "new")
+    status, document = init("b.npy")
+    assert status == 2
+    assert "00003.png is there already" in document["error"]
+    assert everything(tmp_path / "new") == before
+    write_image(tmp_path / "new" / "images" / "00003.png", given[1][3])
+    assert init("b.npy")[0] == 0
+    whole = everything(tmp_path / "new")
+    np.save(tmp_path / "b.npy", 255 - given[1])
+    assert "already holds a workspace" in init("b.npy")[1]["error"]
+    assert everything(tmp_path / "new") == whole
+
+
+def test_options_of_arrays_are_refused_for_a_folder(world, init, tmp_path):
+    (tmp_path / "folder").symlink_to(world / "images")
+    assert "are about a file of arrays" in init("folder", "--layout", "NCHW")[1]["error"]
