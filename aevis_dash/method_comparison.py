@@ -379,10 +379,9 @@ def _yardstick(bench: Workbench, example_id: str) -> Yardstick:
 
 def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
     rod, pair = yardstick(bench, example_id), ImagePair(bench, example_id)
-    found = [pair.strengths(int(layer)) for layer in rod.layers]
-    turning = pair.turning()
-    orders = [[strengths[i] for strengths in found] for i in range(len(CONTROLS))]
-    orders.append([bench.layers.part(turning, int(layer)) for layer in rod.layers])
+    found, turning = [pair.strengths(int(layer)) for layer in rod.layers], pair.turning()
+    estimated = [bench.layers.part(turning, int(layer)) for layer in rod.layers]
+    orders = [*([strengths[i] for strengths in found] for i in range(len(CONTROLS))), estimated]
     agreement = np.array(
         [
             [

@@ -388,6 +388,13 @@ def test_the_oldest_and_newest_versions_that_are_declared_are_those_that_work():
         assert versions.contains(importlib.metadata.version(name)), name
 
 
+def test_no_module_has_more_than_400_lines_but_that_of_the_domain():
+    sizes = {
+        path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "aevis_dash").rglob("*.py")
+    }
+    assert {name for name, size in sizes.items() if size > 400} == {"domain.py"}
+
+
 def test_the_pictures_of_the_docs_are_as_the_page_is_now():
     drawn = runpy.run_path(str(ROOT / "docs" / "pictures.py"), run_name="pictures")
     known = drawn["DRAWN_FROM"].read_text(encoding="utf-8").strip()

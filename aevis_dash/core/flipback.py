@@ -8,10 +8,8 @@ predicted as anything but `before`, and the margin is the best other logit minus
 Sets of maps are bool arrays with one entry for each of the n_l maps of the layer.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.intervention import BATCH, Exchange, best_first, control_strengths
+from aevis_dash.core.random_sets import random_sets
 from aevis_dash.domain import CONTROLS, DISJOINT, AevisError, Intervention, Verification
 
 ANY = -1
@@ -27,9 +26,6 @@ _CARRIED = "Replacing all of a layer always carries the other prediction over"
 _ABLATED = "Without any of its own signal no prediction stands"
 GROWTH = 0.25
 """The share of the set's size by which a search adds maps at once."""
-_FEW = 4
-"""All possible random sets are listed and drawn from the list where there are at most this times as many as asked
-for."""
 EXACT = 64
 """The size up to which sets are thinned by trying every map; larger sets are thinned by the slopes."""
 
@@ -362,43 +358,6 @@ def _without(chosen: np.ndarray, channels: np.ndarray) -> np.ndarray:
 
 def _set_of(width: int, channels: np.ndarray) -> np.ndarray:
     return np.isin(np.arange(width), channels)
-
-
-def random_sets(differ: np.ndarray, order: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw the random sets that stand beside a set of maps.
-
-    Args:
-        differ: which maps differ between the two runs, bool (n_l,); only these are drawn.
-        order: the channels of the set, (k,).
-        count: how many random sets are wanted.
-        seed: the seed of the drawing.
-
-    Returns:
-        Sets of k maps, bool (c, n_l), each once and none the set itself. There are `count` of them, or all sets that
-        there are where these are fewer.
-    """
-    if not len(order):
-        return np.zeros((0, len(differ)), bool)
-    random, among, size = np.random.default_rng(seed), np.flatnonzero(differ), len(order)
-    if size == 1:
-        others = random.permutation(np.setdiff1d(among, order))[:count]
-        return others[:, None] == np.arange(len(differ))
-    own = tuple(sorted(order.tolist()))
-    if math.comb(len(among), size) <= _FEW * count:
-        every = [each for each in combinations(among.tolist(), size) if each != own]
-        return _as_sets([every[i] for i in random.permutation(len(every))[:count]], len(differ))
-    drawn: dict[tuple[int, ...], None] = {}
-    while len(drawn) < count:
-        each = tuple(sorted(random.permutation(among)[:size].tolist()))
-        drawn |= {each: None} if each != own else {}
-    return _as_sets(list(drawn), len(differ))
-
-
-def _as_sets(channels: Sequence[tuple[int, ...]], n_maps: int) -> np.ndarray:
-    sets = np.zeros((len(channels), n_maps), bool)
-    for row, chosen in zip(sets, channels, strict=True):
-        row[list(chosen)] = True
-    return sets
 
 
 def _check_maps(classifier: Classifier, layer: int, maps: Sequence[int]) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 
 from aevis_dash.core import flipback
 from aevis_dash.core.flipback import ANY, Bench, FlipQuestion, smallest, thin, verify
+from aevis_dash.core.random_sets import random_sets
 from aevis_dash.domain import DISJOINT, AevisError, Intervention, Verdict, Verification
 
 WIDTHS = (5, 6, 5)
@@ -325,35 +326,35 @@ def test_chance_is_counted_and_random_maps_are_of_those_that_differ():
 
 def test_beside_a_single_map_stand_others_each_once():
     differ = np.arange(50) % 5 > 0
-    sets = flipback.random_sets(differ, np.array([7]), 20, 3)
+    sets = random_sets(differ, np.array([7]), 20, 3)
     drawn_maps = sets.argmax(1)
     assert (sets.sum(1) == 1).all()
     assert len(set(drawn_maps.tolist())) == 20
     assert differ[drawn_maps].all()
     assert 7 not in drawn_maps
-    every = flipback.random_sets(differ, np.array([7]), 200, 3).argmax(1)
+    every = random_sets(differ, np.array([7]), 200, 3).argmax(1)
     assert sorted(every.tolist()) == [i for i in np.flatnonzero(differ) if i != 7]
-    assert len(flipback.random_sets(differ, np.array([7, 8]), 60, 3)) == 60
-    assert not len(flipback.random_sets(differ, np.array([], int), 60, 3))
+    assert len(random_sets(differ, np.array([7, 8]), 60, 3)) == 60
+    assert not len(random_sets(differ, np.array([], int), 60, 3))
 
 
 def test_beside_a_set_stand_other_sets_each_once():
     """The set itself is no control of itself: among all 20 sets of 3 of 6 maps it would be 5 % that turn the label."""
     differ = np.array([True] * 6 + [False] * 2)
     own = np.array([5, 1, 2])
-    every = flipback.random_sets(differ, own, 200, 3)
+    every = random_sets(differ, own, 200, 3)
     found = {tuple(np.flatnonzero(each)) for each in every}
     assert len(every) == len(found) == 19
     assert found == {each for each in combinations(range(6), 3) if each != (1, 2, 5)}
-    few = flipback.random_sets(differ, own, 10, 3)
+    few = random_sets(differ, own, 10, 3)
     assert {tuple(np.flatnonzero(each)) for each in few} < found
     assert len({tuple(np.flatnonzero(each)) for each in few}) == len(few) == 10
-    assert few.tolist() != flipback.random_sets(differ, own, 10, 4).tolist()
+    assert few.tolist() != random_sets(differ, own, 10, 4).tolist()
     wide = np.ones(64, bool)
-    many = flipback.random_sets(wide, np.array([3, 4]), 200, 3)
+    many = random_sets(wide, np.array([3, 4]), 200, 3)
     assert len({tuple(np.flatnonzero(each)) for each in many} - {(3, 4)}) == len(many) == 200
     assert (many.sum(1) == 2).all()
-    assert flipback.random_sets(differ, np.arange(6), 200, 3).shape == (0, 8), "there is no other set as large"
+    assert random_sets(differ, np.arange(6), 200, 3).shape == (0, 8), "there is no other set as large"
 
 
 def test_an_activation_may_be_the_donor():
