@@ -57,6 +57,15 @@ GLOSSARY: dict[str, str] = {
     "diverging": "The stretch of layers in which the distance between src and adv rises most, beyond chance.",
     "merging": "The stretch of layers in which the distance between adv and tar falls most, beyond chance.",
     "transition": "The layers at which adv passes from src's side of the river to tar's, or back, beyond chance.",
+    "speaks for": (
+        "A map speaks for the class whose logit falls most when the map is closed on the five images that fire it "
+        "most. The number is 1 where that class falls most on each of them. It says nothing of the shown images, where "
+        "the map may do something else. A map speaks against the class whose logit rises most."
+    ),
+    "detects": (
+        "The part of the drawn or marked objects on which a map fires most; the number is the overlap of both, from 0 "
+        "to 1."
+    ),
     "logit": ("The number that the network gives a class, before all classes' numbers are turned into probabilities."),
     "margin": (
         "The logit of the source's class less the logit of the class that adv is taken for. It is negative on "

@@ -194,7 +194,7 @@
   let room = 304;
   function width() {
     const [place, maps] = ["treemaps", "activations"].map((id) => document.getElementById(id));
-    const most = 510 + Math.max(3 * (window.innerHeight - 930), 0); // wider maps would be too high
+    const most = 492 + Math.max(3 * (window.innerHeight - 930), 0); // wider maps would be too high
     room = maps && maps.clientWidth > 100 ? Math.min(maps.clientWidth, most) : room;
     return place && place.clientWidth > 100 ? Math.round(place.clientWidth / 10) * 10 : 760;
   }
@@ -216,7 +216,7 @@
   draw({
     "paths-view": (view, page) => part("paths", view, page),
     "network-view": (view, page) => {
-      const height = document.getElementById("river").clientHeight; // network.css says how high
+      const height = document.getElementById("river")?.clientHeight; // network.css says how high
       return { height, offered: offered !== null && offered === view.example, ...part("network", view, page) };
     },
     "layer-view": (view, page) => {

@@ -66,7 +66,7 @@ def neuron_panel() -> html.Section:
                     html.Label("maps to replace", htmlFor=ids.MAPS, className="visually-hidden"),
                     html.Div(
                         [
-                            dcc.Input(id=ids.MAPS, placeholder="empty: the smallest set", debounce=True, type="text"),
+                            dcc.Input(id=ids.MAPS, placeholder="empty: search", debounce=True, type="text"),
                             dbc.Button("+ this", id=ids.ADD_MAP, size="sm", color="secondary", outline=True),
                             dbc.Button("winners", id=ids.TAKE_WINNERS, size="sm", color="secondary", outline=True),
                         ],
