@@ -216,7 +216,7 @@
   draw({
     "paths-view": (view, page) => part("paths", view, page),
     "network-view": (view, page) => {
-      const height = document.getElementById("river")?.clientHeight; // network.css says how high
+      const height = window.innerHeight >= 1200 ? 360 : window.innerHeight >= 1000 ? 280 : 240; // as in network.css
       return { height, offered: offered !== null && offered === view.example, ...part("network", view, page) };
     },
     "layer-view": (view, page) => {
