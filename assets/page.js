@@ -213,10 +213,14 @@
 
   window.dash_clientside = Object.assign({}, window.dash_clientside);
   const { add, also, draw } = window.dash_clientside.controls;
+  // Whether what is folded away behind a word stands open: nothing is asked of the server for it before.
+  /** @param {string} word @param {Page} page */
+  const unfolded = (word, page) => (page[`${word}.n_clicks`] || 0) % 2 === 1;
   draw({
     "paths-view": (view, page) => part("paths", view, page),
     "network-view": (view, page) => {
-      const height = window.innerHeight >= 1200 ? 360 : window.innerHeight >= 1000 ? 280 : 240; // as in network.css
+      const style = getComputedStyle(document.documentElement);
+      const height = parseInt(style.getPropertyValue("--river-height"), 10) || null;
       return { height, offered: offered !== null && offered === view.example, ...part("network", view, page) };
     },
     "layer-view": (view, page) => {
@@ -224,7 +228,8 @@
       const size = { width: page["layer-width.data"], height: fit(view) };
       return { ...size, called: calls(view), ...part("layer", view, page) };
     },
-    "table-view": (view, page) => ((page["layer-table-switch.n_clicks"] || 0) % 2 ? part("table", view, page) : null),
+    "table-view": (view, page) => (unfolded("layer-table-switch", page) ? part("table", view, page) : null),
+    "connections-view": (view, page) => (unfolded("connections-fold", page) ? part("neuron", view, page) : null),
     "neuron-view": (view, page) => ({ room, ...part("neuron", view, page) }),
     "area-view": (view, page) => part("area", view, page),
     "large-view": (view, page) => (page["large.is_open"] ? part("large", view, page) : null),

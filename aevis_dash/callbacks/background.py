@@ -87,18 +87,25 @@ def register(app: Dash, manager: Any) -> None:
         manager: starts the jobs and fetches their results (`processes.JobManager`).
     """
 
-    def add(job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "") -> None:
-        """Add a job whose result goes to the store `result`. The `button` that begins the job is off while it runs."""
-        running = [(Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})]
-        if kind == ids.FLIP_BACK:
-            running.append((Output(ids.FLIPPING, "style"), {"display": "inline"}, {"display": "none"}))
+    def add(
+        job: Callable[..., Answer], kind: str, result: str, *given: Input | State, button: str = "", sign: str = ""
+    ) -> None:
+        """Add a job whose result goes to the store `result`. The `button` that begins the job is off while it runs, and
+        the `sign`, a text beside such a button, is shown."""
+        running: list[tuple[Output, Any, Any]] = [
+            (Output(ids.job(kind), "style"), {"display": "flex"}, {"display": "none"})
+        ]
+        if button:
+            running.append((Output(button, "disabled"), True, False))
+        if sign:
+            running.append((Output(sign, "style"), {"display": "inline"}, {"display": "none"}))
         app.callback(
             *given,
             State(ids.PAGE, "data"),
             output={"result": Output(result, "data"), **_message(), "ended": Output(ids.job_ended(kind), "children")},
             background=True,
             manager=manager,
-            running=[*running, (Output(button, "disabled"), True, False)] if button else running,
+            running=running,
             progress=[
                 Output(ids.job_bar(kind), "value"),
                 *(Output(name(kind), "children") for name in (ids.job_text, ids.job_left, ids.job_subject)),
@@ -114,7 +121,7 @@ def register(app: Dash, manager: Any) -> None:
     add(extract_job, ids.EXTRACTION, ids.DONE, Input(ids.WANTED, "data"))
     add(solve_job, ids.CONTRIBUTIONS, ids.SOLVE_DONE, Input(ids.SOLVE, "data"))
     flipping = (Input(ids.FLIP, "n_clicks"), State(ids.MAPS, "value"), State(ids.VIEW, "data"))
-    add(flip_job, ids.FLIP_BACK, ids.job_end(ids.FLIPPED), *flipping)
+    add(flip_job, ids.FLIP_BACK, ids.job_end(ids.FLIPPED), *flipping, sign=ids.FLIPPING)
     suggesting = (Input(ids.SUGGEST, "n_clicks"), State(ids.VIEW, "data"))
     add(suggest_job, ids.SEARCH, ids.job_end(ids.SUGGESTED), *suggesting, button=ids.SUGGEST)
     add(compare_job, ids.COMPARISON, ids.job_end(ids.COMPARED), Input(ids.COMPARE, "n_clicks"), button=ids.COMPARE)

@@ -24,7 +24,7 @@ def connections_block() -> html.Details:
     """The button that asks for the connections, and what was found."""
     return html.Details(
         [
-            html.Summary("how are maps connected?", id=ids.EDGES_FOLD),
+            html.Summary("how are maps connected?", id=ids.EDGES_FOLD, n_clicks=0),
             html.Div(
                 [
                     dbc.Button(
@@ -36,7 +36,7 @@ def connections_block() -> html.Details:
                         disabled=True,
                         title="From the maps of the layer that stands under 'where does it come from?'",
                     ),
-                    html.Div(id=ids.EDGE_TEXT, className="edge-text", role="status"),
+                    html.Div(id=ids.EDGE_TEXT, role="status"),
                 ],
                 className="edges",
             ),

@@ -73,12 +73,16 @@ def minimap(picture: str) -> list:
 def extract_again(why: str) -> list:
     """The reason why there are no datapaths, and a button by which their extraction goes on (assets/page.js): datapaths
     that are stored already are not extracted again."""
-    return [html.Span(why), " ", html.Button("Go on", id=ids.EXTRACT_AGAIN, className="step")]
+    return _with_button(why, "Go on", ids.EXTRACT_AGAIN)
 
 
 def extract_now(cost: str) -> list:
     """What extracting the datapaths of an example costs, and a button that begins it (assets/page.js)."""
-    return [html.Span(cost), " ", html.Button("Extract", id=ids.EXTRACT_NOW, className="step")]
+    return _with_button(cost, "Extract", ids.EXTRACT_NOW)
+
+
+def _with_button(sentence: str, words: str, name: str) -> list:
+    return [html.Span(sentence), " ", html.Button(words, id=name, className="step")]
 
 
 def _search(findable: Sequence[dict[str, str]]) -> dcc.Dropdown:

@@ -76,7 +76,7 @@ def neuron_panel() -> html.Section:
                     html.Span(
                         "being tested … (jobs, at the top, tells how far it is)",
                         id=ids.FLIPPING,
-                        className="quiet flipping",
+                        className="quiet",
                         role="status",
                         style={"display": "none"},
                     ),

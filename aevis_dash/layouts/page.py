@@ -89,7 +89,7 @@ def _splitter() -> html.Div:
 def _state() -> list:
     names = (
         *(ids.VIEW, ids.PATHS_VIEW, ids.NETWORK_VIEW, ids.LAYER_VIEW, ids.NEURON_VIEW, ids.AREA_VIEW, ids.TRAIL_VIEW),
-        *(ids.TABLE_VIEW, ids.LARGE_VIEW, ids.STORY_VIEW, ids.CHANGES),
+        *(ids.TABLE_VIEW, ids.EDGES_VIEW, ids.LARGE_VIEW, ids.STORY_VIEW, ids.CHANGES),
         *(
             ids.CARDS,
             ids.READY_CARDS,

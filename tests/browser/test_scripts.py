@@ -447,3 +447,10 @@ return drawn[0].filter(([id, data], i) => data !== drawn[1][i][1]).map(([id]) =>
 def test_what_is_drawn_anew_of_a_change(dash_br, change, anew):
     """A note in the trail draws nothing but the trail."""
     assert dash_br.driver.execute_script(STATIONS, [plain(HERE), plain(HERE.but(**change))]) == anew
+
+
+def test_connections_are_asked_for_while_they_are_unfolded(dash_br):
+    unfolded = STATIONS.replace('"layer-table-switch.n_clicks": 1', '"connections-fold.n_clicks": 1')
+    assert unfolded != STATIONS
+    another = [plain(HERE), plain(HERE.but(map=5))]
+    assert dash_br.driver.execute_script(unfolded, another) == ["connections-view", "neuron-view"]

@@ -7,7 +7,7 @@ also stands in the hover of the treemap's cells (`callbacks/layer/links.py`).
 import math
 
 import numpy as np
-from dash import Dash, Input, Output, State
+from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
 from aevis_dash.callbacks.view.address import checked_view
@@ -28,7 +28,7 @@ def register(app: Dash, bench: Workbench) -> None:
     @app.callback(
         output={"told": Output(ids.EDGE_TEXT, "children"), "done": Output(ids.FIND_EDGES, "disabled")},
         inputs={
-            "data": Input(ids.NEURON_VIEW, "data"),
+            "data": Input(ids.EDGES_VIEW, "data"),
             "source": Input(ids.SOURCE_LAYER, "value"),
             "_ready": Input(ids.READY, "data"),
             "_found": Input(ids.EDGES_FOUND, "data"),
@@ -37,7 +37,10 @@ def register(app: Dash, bench: Workbench) -> None:
         prevent_initial_call=True,
     )
     def show_connections(data, source, _ready, _found, whole):
-        """Tell the stored connections between the chosen earlier layer and the shown one."""
+        """Tell the stored connections between the chosen earlier layer and the shown one. While they are folded away
+        there is nothing to tell."""
+        if not data:
+            return {"told": no_update, "done": no_update}
         return told(bench, checked_view(whole, bench), source)
 
 

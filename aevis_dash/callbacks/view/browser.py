@@ -41,6 +41,7 @@ def register(app: Dash) -> None:
         Input(ids.THEME, "data"),
         Input(ids.WIDTH, "data"),
         Input(ids.TABLE_SWITCH, "n_clicks"),
+        Input(ids.EDGES_FOLD, "n_clicks"),
         Input(ids.LARGE, "is_open"),
         Input(ids.WHOLE_SET, "is_open"),
         State(ids.OWN, "data"),
