@@ -119,6 +119,8 @@ def short_of(path: str) -> str:
     return " ".join([role_of(path).short, *path.split(" ")[1:]])
 
 
+MOST_CHANNELS = 64
+"""The most channels of an image."""
 FITS = ("squeeze", "crop", "pad")
 """The ways in which an image of another size is made to fit the model's input; `Preprocessing` explains them."""
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -136,8 +138,9 @@ class Preprocessing:
 
     Attributes:
         input_size: the (height, width) of the model's input, in pixels.
-        mean: the number that is subtracted from the red, green and blue channel, in units of `value_range`.
-        std: the number by which each of these channels is divided after that.
+        mean: the number that is subtracted from each channel, in units of `value_range`: of red, green and blue, of the
+            grey levels alone, or of all channels of an image that has more.
+        std: the number by which each channel is divided after that.
         value_range: the lowest and the highest value of a pixel before mean and std are applied.
         fit: one of FITS. "squeeze" scales an image to exactly `resize_size`; "crop" scales it until it just covers
             `resize_size`, "pad" until it just fits into `resize_size`, both keeping its proportions.
@@ -146,12 +149,22 @@ class Preprocessing:
     """
 
     input_size: tuple[int, int]
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     value_range: tuple[float, float] = (0.0, 1.0)
     fit: str = "squeeze"
     resize_size: tuple[int, int] | None = None
     interpolation: str = "bilinear"
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of the model's input: 3 of colours, 1 of grey levels, or any other."""
+        return len(self.mean)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The (channels, height, width) of the model's input."""
+        return (self.channels, *self.input_size)
 
     @property
     def scaled_to(self) -> tuple[int, int]:
@@ -160,9 +173,9 @@ class Preprocessing:
 
     @property
     def border(self) -> tuple[int, ...]:
-        """The 8-bit colour (red, green, blue) of borders; by "pad" it is the nearest to what the model sees as 0."""
+        """The 8-bit value of each channel on borders; by "pad" it is the nearest to what the model sees as 0."""
         if self.fit != "pad":
-            return (0, 0, 0)
+            return (0,) * self.channels
         low, high = self.value_range
         return tuple(min(max(round(255 * (mean - low) / (high - low)), 0), 255) for mean in self.mean)
 

@@ -1,13 +1,25 @@
 """How an image is brought to the model's input size: to the pixel as torchvision's and timm's transforms do it."""
 
+import numpy as np
 from PIL import Image
 
 from aevis_dash.domain import Preprocessing
 
 
 def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """An RGB image at the model's input size. An image that has that size already is returned as it is."""
-    return _fit(image, wanted, Image.Resampling[wanted.interpolation.upper()], wanted.border)
+    """A coloured or grey image at the model's input size, where that has as many channels. An image that has that size
+    already is returned as it is."""
+    border = wanted.border if wanted.channels > 1 else wanted.border[0]
+    return _fit(image, wanted, Image.Resampling[wanted.interpolation.upper()], border)
+
+
+def fit_bands(bands: np.ndarray, wanted: Preprocessing) -> np.ndarray:
+    """An 8-bit image (H, W, C) of any number of channels at the model's input size; each channel is fitted as `fit`
+    does with a grey image."""
+    by = Image.Resampling[wanted.interpolation.upper()]
+    pictures = (Image.fromarray(np.ascontiguousarray(bands[..., i])) for i in range(bands.shape[2]))
+    fitted = (_fit(picture, wanted, by, border) for picture, border in zip(pictures, wanted.border, strict=True))
+    return np.stack([np.asarray(picture) for picture in fitted], axis=2)
 
 
 def fit_mask(mask: Image.Image, wanted: Preprocessing) -> Image.Image:

@@ -76,7 +76,9 @@ def count_names(names: Sequence[str]) -> dict[str, int | list[str]]:
     return {"count": len(names), "such_as": [_printable(name) for name in names[:_NAMED]]}
 
 
-def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = ()) -> Labelled:
+def find_images(
+    folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = (), channels: int = 3
+) -> Labelled:
     """The images of a folder, with labels from a table or, without one, from folders that are named as classes.
 
     A table has one column with the file's path, name or stem (file, filename, image, image_id or id) and one with its
@@ -89,12 +91,13 @@ def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Seq
         labels: the table of the labels, or None.
         classes: the classes that labels name.
         beside: files that belong to the workspace and are no images; they are not listed among the other files.
+        channels: the number of channels of the model's input; see `images.files_in`.
 
     Raises:
         AevisError: for rows or folders that can be read in two ways, for a table of which no row names an image, and
             for names that no table can hold.
     """
-    found = files_in(folder)
+    found = files_in(folder, channels)
     ours = {os.path.realpath(path) for path in (*beside, *([labels] if labels else []))}
     others = tuple(name for name in found.others if os.path.realpath(folder / name) not in ours)
     if labels is None:
@@ -107,9 +110,9 @@ def find_images(folder: Path, labels: Path | None, classes: Classes, beside: Seq
     return replace(result, hidden_images=found.hidden)
 
 
-def unmatched_now(folder: Path, images: Sequence[ImageEntry]) -> Labelled:
+def unmatched_now(folder: Path, images: Sequence[ImageEntry], channels: int = 3) -> Labelled:
     """What a folder holds beside the images of a workspace's table; labels are taken as the table has them."""
-    found, listed = files_in(folder), {entry.file for entry in images}
+    found, listed = files_in(folder, channels), {entry.file for entry in images}
     beside = tuple(name for name in found.images if name not in listed)
     unlabelled = _unlabelled_folders(images)
     return Labelled(

@@ -121,8 +121,10 @@ def _other_sources(workspace: Workspace, example: Example, adversarial: np.ndarr
 
 
 def _centre(image: np.ndarray, share: float) -> np.ndarray:
-    """The centre of an image (H, W, 3), which holds that share of each side, as large as the whole."""
+    """The centre of an image (H, W, C), which holds that share of each side, as large as the whole."""
     height, width, _ = image.shape
     down, right = height * (1 - share) / 2, width * (1 - share) / 2
     box = (right, down, width - right, height - down)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box))
+    bands = (Image.fromarray(np.ascontiguousarray(image[..., i])) for i in range(image.shape[2]))
+    size, by = (width, height), Image.Resampling.BILINEAR
+    return np.stack([np.asarray(band.resize(size, by, box)) for band in bands], axis=2)

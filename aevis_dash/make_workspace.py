@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,12 @@ from aevis_dash.files import write_atomically
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry, Labelled, unmatched_now
 from aevis_dash.new_images import find_new_images
-from aevis_dash.settings import WorkspaceSettings, check_preprocessing, refuse_workspace, write_settings
+from aevis_dash.new_preprocessing import choose_preprocessing
+from aevis_dash.settings import (
+    WorkspaceSettings,
+    refuse_workspace,
+    write_settings,
+)
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.opening import medium
@@ -91,7 +95,7 @@ def init_workspace(
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
     loaded = loading.load_model(spec)
     names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
-    found = find_new_images(images, labels, Classes(names), [classes] if classes else [], reading)
+    found = find_new_images(images, labels, Classes(names), [classes] if classes else [], reading, chosen.channels)
     selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
     loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
@@ -103,45 +107,6 @@ def init_workspace(
     settings = WorkspaceSettings(with_paths_from(root, spec), chosen, found.folder)
     made = create(root, settings, names, good)
     return Founded(made, found.labelled, refused, (*loaded.notes, *numbered), found.read_as)
-
-
-def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
-    """The preprocessing of a new workspace: what is given, over what the model's library publishes.
-
-    A model of one's own is cropped where nothing is said, because most classifiers are trained and tested so, and
-    squeezing changes every shape. With another input size than the library's, its share of the image is kept. With
-    another fit, images are scaled straight to the input size.
-
-    Args:
-        model: where the model comes from.
-        given: fields of Preprocessing by name.
-
-    Returns:
-        The preprocessing, and where it comes from, in words.
-
-    Raises:
-        AevisError: where the input size is not known, or the preprocessing cannot be done.
-    """
-    published, given = loading.standard_preprocessing(model), dict(given)
-    if published is None:
-        if "input_size" not in given:
-            raise AevisError(
-                f"Nothing is known of the input of {model.source}. Give --input-size, and --mean and --std."
-            )
-        words = "as given" if "fit" in given else "assumed; say --fit squeeze, crop or pad as the model was trained"
-        chosen = Preprocessing(**{"fit": "crop", **given})
-    else:
-        known, words = published
-        if given:
-            words += f"; as given: {', '.join(given)}"
-        if given.get("fit", known.fit) != known.fit:
-            given.setdefault("resize_size", None)
-        elif "input_size" in given:
-            sides = zip(known.scaled_to, given["input_size"], known.input_size, strict=True)
-            given.setdefault("resize_size", tuple(scaled * new // old for scaled, new, old in sides))
-        chosen = replace(known, **given)
-    check_preprocessing(chosen, "The preprocessing asked for")
-    return chosen, words
 
 
 @dataclass(frozen=True)
@@ -189,6 +154,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
     predicted = [int(np.argmax(j.probabilities)) for j in judged[: len(names)]]
     labelled = [(e.label, p) for e, p in zip(workspace.images, predicted, strict=True) if e.label is not None]
     fooled = sum(example.misclassified for example in bench.judging.judged_examples())
+    channels = workspace.settings.preprocessing.channels
     facts = {
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
@@ -205,7 +171,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "examples": len(examples),
         "misclassified_examples": fooled,
         "images_with_parts": _with_parts(workspace),
-        **unmatched_now(workspace.root / workspace.settings.images, workspace.images).unmatched,
+        **unmatched_now(workspace.root / workspace.settings.images, workspace.images, channels).unmatched,
     }
     facts |= label_doubts.agreement(labelled)
     return Checked(facts, (*label_doubts.doubts(facts, labelled), *_opening_doubt(bench)))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from aevis_dash.classes import Classes
 from aevis_dash.config import Progress
@@ -13,7 +12,7 @@ from aevis_dash.core.array_files import SOURCES, SUFFIXES
 from aevis_dash.core.array_labels import labels_of_batch
 from aevis_dash.core.image_batch import ArrayReading, ImageBatch, read_batch
 from aevis_dash.domain import AevisError, Preprocessing
-from aevis_dash.images import decode_image, png_bytes, read_image, write_image
+from aevis_dash.images import decode_image, encode_image, image_suffix, read_image, write_image
 from aevis_dash.labels import ImageEntry, Labelled, find_images
 
 FOLDER = "images"
@@ -53,7 +52,8 @@ class NewImages:
         """
         entries = self.labelled.images
         if self.batch is not None:  # all of them are of one size
-            decode_image(png_bytes(self.batch.images(0, 1)[0]), self.place, preprocessing)
+            image = self.batch.images(0, 1)[0]
+            decode_image(encode_image(image), self.place.with_suffix(image_suffix(image.shape[2])), preprocessing)
             return list(entries), []
         good, refused = [], []
         for i, entry in enumerate(entries):
@@ -93,6 +93,7 @@ def find_new_images(
     classes: Classes,
     beside: Sequence[Path] = (),
     reading: ArrayReading | None = None,
+    channels: int = 3,
 ) -> NewImages:
     """The normal images of a new workspace, with their labels; nothing is written.
 
@@ -102,6 +103,7 @@ def find_new_images(
         classes: the classes that labels name.
         beside: files that belong to the workspace and are no images.
         reading: what the user says of the array.
+        channels: the number of channels of the model's input.
 
     Raises:
         AevisError: for images or labels that cannot be read.
@@ -112,17 +114,16 @@ def find_new_images(
             raise AevisError(
                 f"--key, --layout and --array-range are about a file of arrays, and {images} is none. Leave them out."
             )
-        return NewImages(images, find_images(images, labels, classes, beside))
-    batch = read_batch(images, SOURCES, asked)
+        return NewImages(images, find_images(images, labels, classes, beside, channels))
+    batch = read_batch(images, SOURCES, asked, channels)
     found, whose = labels_of_batch(images, labels, len(batch), classes)
-    entries = tuple(ImageEntry(f"{i:05d}.png", label) for i, label in enumerate(found))
+    entries = tuple(ImageEntry(f"{i:05d}{image_suffix(channels)}", label) for i, label in enumerate(found))
     return NewImages(images, Labelled(entries, whose), batch)
 
 
 def _holds(path: Path, image: np.ndarray) -> bool:
     """Whether a file holds this very image, as one does that an interrupted run wrote."""
     try:
-        with Image.open(path) as found:
-            return np.array_equal(np.asarray(found), image)
-    except (OSError, UnidentifiedImageError, ValueError):
+        return path.read_bytes() == encode_image(image)
+    except OSError:
         return False

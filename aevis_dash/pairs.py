@@ -16,7 +16,7 @@ NEAR = 2
 
 
 def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
-    """Measure how an adversarial differs from its source, two 8-bit images (H, W, 3) as the model sees them."""
+    """Measure how an adversarial differs from its source, two 8-bit images (H, W, C) as the model sees them."""
     change = adversarial.astype(int) - source
     changed = float((change != 0).any(-1).mean())
     moved = [np.roll(source, way, axis) for way in (-NEAR, NEAR) for axis in (0, 1)]
@@ -31,15 +31,17 @@ def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
 
 
 def has_swapped_channels(source: np.ndarray, adversarial: np.ndarray) -> bool:
-    """Whether two 8-bit images (H, W, 3) are a pair only when the colour channels of one are put into another order.
+    """Whether two 8-bit images (H, W, C) are a pair only when the colour channels of one are put into another order.
 
-    That happens where a file was saved as B, G, R instead of R, G, B.
+    That happens where a file was saved as B, G, R instead of R, G, B. Of more than three channels only the reversed
+    order is tried.
     """
 
-    def is_small(order: tuple[int, ...]) -> bool:
-        return int(np.abs(adversarial[..., order].astype(int) - source).max()) <= LARGE
+    def is_small(order: Sequence[int]) -> bool:
+        return int(np.abs(adversarial[..., list(order)].astype(int) - source).max()) <= LARGE
 
-    first, *others = permutations(range(source.shape[-1]))
+    count = source.shape[-1]
+    first, *others = permutations(range(count)) if count <= 3 else (range(count), range(count)[::-1])
     return not is_small(first) and any(is_small(order) for order in others)
 
 
@@ -51,7 +53,7 @@ def edges_kept(source: np.ndarray, other: np.ndarray) -> float:
     For a source without any edge it is the share of its pixels that are equal.
 
     Args:
-        source: 8-bit image (H, W, 3), whose edges are looked for.
+        source: 8-bit image (H, W, C), whose edges are looked for.
         other: 8-bit image of the same shape.
     """
     (along, down), (other_along, other_down) = _gradients(source), _gradients(other)

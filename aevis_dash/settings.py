@@ -17,7 +17,7 @@ from aevis_dash.config import (
     FeatureParameters,
     ScoreParameters,
 )
-from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
+from aevis_dash.domain import FITS, INTERPOLATIONS, MOST_CHANNELS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.reading import read_bytes
 from aevis_dash.tables import why_unread, write_text
 
@@ -209,6 +209,11 @@ def check_preprocessing(chosen: Preprocessing, where: str) -> None:
         raise AevisError(f"{where}: input_size and resize_size need lengths from 1 to {LONGEST_SIDE}. Mend them.")
     if not all(math.isfinite(number) for number in (*chosen.mean, *chosen.std, *chosen.value_range)):
         raise AevisError(f"{where}: mean, std and value_range need finite numbers. Mend them.")
+    if not 1 <= len(chosen.mean) == len(chosen.std) <= MOST_CHANNELS:
+        raise AevisError(
+            f"{where}: mean has {len(chosen.mean)} numbers and std {len(chosen.std)}. Give each a number for every "
+            f"channel of the model's input: three for colours, one for grey levels, {MOST_CHANNELS} at most."
+        )
     if min(chosen.std) <= 0:
         raise AevisError(f"{where}: std needs numbers above 0, not {list(chosen.std)}. Mend it.")
     if chosen.value_range[0] == chosen.value_range[1]:
@@ -253,17 +258,30 @@ def doubted_scale(chosen: Preprocessing) -> str:
     )
 
 
+def filled_channels(given: Mapping[str, Any], channels: int | None = None) -> dict[str, Any]:
+    """The mean of 0 and the std of 1 for a preprocessing that lacks one of them or both.
+
+    Args:
+        given: the fields that are known, by name.
+        channels: the number of channels; None for as many as the other field has, or three.
+    """
+    known = [len(given[name]) for name in ("mean", "std") if name in given]
+    count = channels or (known[0] if known else 3)
+    return {name: (value,) * count for name, value in (("mean", 0.0), ("std", 1.0)) if name not in given}
+
+
 def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
     refuse_unknown(table, [f.name for f in fields(Preprocessing)], "parameter", f"{path}, [preprocessing]")
     if "input_size" not in table:
         raise AevisError(f"{path}, [preprocessing]: the parameter 'input_size' is missing. Add a line with it.")
     try:
-        chosen = Preprocessing(**{name: _preprocessing_value(name, value) for name, value in table.items()})
+        given = {name: _preprocessing_value(name, value) for name, value in table.items()}
+        chosen = Preprocessing(**(given | filled_channels(given)))
     except (TypeError, ValueError, OverflowError) as error:
         raise AevisError(
-            f"{path}, [preprocessing]: {error}. It takes input_size = [height, width], mean and std with three "
-            "numbers each, value_range = [low, high], and how images are fitted: fit, resize_size = [height, width], "
-            "interpolation."
+            f"{path}, [preprocessing]: {error}. It takes input_size = [height, width], mean and std with a "
+            "number for each channel, value_range = [low, high], and how images are fitted: fit, "
+            "resize_size = [height, width], interpolation."
         ) from error
     check_preprocessing(chosen, f"{path}, [preprocessing]")
     return chosen
@@ -272,9 +290,9 @@ def _preprocessing(table: Mapping[str, Any], path: Path) -> Preprocessing:
 def _preprocessing_value(name: str, value: Any) -> Any:
     if name in ("fit", "interpolation"):
         return _as_type(str, value)
-    length = 3 if name in ("mean", "std") else 2
-    if not isinstance(value, list) or len(value) != length:
-        raise ValueError(f"{name} needs {length} numbers, not {value!r}")
+    length = None if name in ("mean", "std") else 2
+    if not isinstance(value, list) or not value or length not in (None, len(value)):
+        raise ValueError(f"{name} needs {length or 'some'} numbers, not {value!r}")
     return tuple(_as_type(int if name in ("input_size", "resize_size") else float, v) for v in value)
 
 

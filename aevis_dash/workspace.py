@@ -243,10 +243,11 @@ class Workspace:
         return known
 
     def read(self, names: Iterable[str]) -> np.ndarray:
-        """Images as 8-bit RGB, uint8 (B, H, W, 3), at the model's input size; B may be 0. Raises AevisError as
+        """8-bit images, uint8 (B, H, W, C), at the model's input size; B may be 0. Raises AevisError as
         `read_image`."""
         images = [self._image(self.path(name)) for name in names]
-        return np.stack(images) if images else np.zeros((0, *self.settings.preprocessing.input_size, 3), np.uint8)
+        wanted = self.settings.preprocessing
+        return np.stack(images) if images else np.zeros((0, *wanted.input_size, wanted.channels), np.uint8)
 
     def _image(self, path: Path) -> np.ndarray:
         with refusing_unreadable(path):
@@ -270,7 +271,8 @@ class Workspace:
     def at_input_size(self, names: Iterable[str]) -> int:
         """How many of the images have the model's input size already, and so are taken as they are."""
         height, width = self.settings.preprocessing.input_size
-        return sum(image_size(self.path(name)) == (width, height) for name in names)
+        channels = self.settings.preprocessing.channels
+        return sum(image_size(self.path(name), channels) == (width, height) for name in names)
 
     @property
     def parts(self) -> tuple[str, ...]:

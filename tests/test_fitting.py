@@ -21,6 +21,7 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import FITS, INTERPOLATIONS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.images import image_size, read_image, read_mask, write_image
 from aevis_dash.labels import ImageEntry
+from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.settings import WorkspaceSettings, read_settings
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workspace import create
@@ -321,7 +322,7 @@ def test_what_is_given_goes_over_what_the_library_publishes():
     spec = ModelSpec("torchvision:resnet50", "IMAGENET1K_V2")
 
     def chosen(**given):
-        found, _ = make_workspace.choose_preprocessing(spec, given)
+        found, _ = choose_preprocessing(spec, given)
         return found.input_size, found.fit, found.scaled_to, found.interpolation
 
     assert chosen() == ((224, 224), "crop", (232, 232), "bilinear")
@@ -334,12 +335,10 @@ def test_what_is_given_goes_over_what_the_library_publishes():
 
 
 def test_a_model_of_ones_own_is_cropped_and_that_is_said():
-    found, words = make_workspace.choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64)})
+    found, words = choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64)})
     assert (found.fit, found.scaled_to) == ("crop", (64, 64))
     assert words == "assumed; say --fit squeeze, crop or pad as the model was trained"
-    found, words = make_workspace.choose_preprocessing(
-        ModelSpec("somewhere:make"), {"input_size": (64, 64), "fit": "pad"}
-    )
+    found, words = choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64), "fit": "pad"})
     assert (found.fit, words) == ("pad", "as given")
 
 

@@ -154,7 +154,7 @@ def test_a_byte_order_mark_is_no_part_of_a_text(workspace, file):
 def test_a_failed_write_of_an_adversarial_keeps_the_table(workspace):
     workspace.keep_adversarials([(example(), picture(5))])
     before = (workspace.root / "examples.csv").read_bytes()
-    with pytest.raises(TypeError, match="Cannot handle this data type"):
+    with pytest.raises(TypeError, match="8-bit numbers, not float64"):
         workspace.keep_adversarials([(example("new"), np.zeros((2, 2, 7)))])
     assert (workspace.root / "examples.csv").read_bytes() == before
     assert [path.name for path in (workspace.root / "adversarial").iterdir()] == ["cat-mifgsm.png"]
@@ -306,7 +306,7 @@ def test_fractions_beside_grey_levels_are_warned_of(workspace):
         ("workspace.toml", "steps = 3", "steps = inf", r"\[attack\]: inf is not a finite number"),
         ("workspace.toml", "    16,", "    inf,", r"\[preprocessing\]: inf is not a finite number"),
         ("workspace.toml", "    16,", "    0,", r"\[preprocessing\]: input_size and resize_size need lengths from 1"),
-        ("workspace.toml", "    0.2,\n", "", r"\[preprocessing\]: mean needs 3 numbers"),
+        ("workspace.toml", "    0.2,\n", "", r"\[preprocessing\]: mean has 2 numbers and std 3"),
         (
             "workspace.toml",
             "input_size",

@@ -81,7 +81,8 @@ def _arrays(
     bench: Workbench, args: argparse.Namespace, origin: Origin, progress: Progress
 ) -> tuple[Imported, dict[str, str]]:
     path: Path = args.adversarials
-    adversarials = read_batch(path, ADVERSARIALS, ArrayReading(args.key, args.layout, args.array_range))
+    channels = bench.workspace.settings.preprocessing.channels
+    adversarials = read_batch(path, ADVERSARIALS, ArrayReading(args.key, args.layout, args.array_range), channels)
     read_as = {"adversarials": adversarials.words}
     if args.of is not None:
         given = [name for name in ("sources", "sources_key", "labels") if getattr(args, name) is not None]
@@ -98,7 +99,7 @@ def _arrays(
             "FILE, an array of their own."
         )
     file: Path = path if beside else args.sources
-    sources = read_batch(file, SOURCES, ArrayReading(args.sources_key, args.layout, args.array_range))
+    sources = read_batch(file, SOURCES, ArrayReading(args.sources_key, args.layout, args.array_range), channels)
     if file.resolve() == path.resolve() and sources.name == adversarials.name:
         raise AevisError(f"{sources.name} cannot be both the adversarials and their sources. Name the sources.")
     labels, whose = labels_of_batch(file, args.labels, len(sources), bench.workspace.classes)

@@ -11,13 +11,14 @@ from aevis_dash.cli.output import Answer, facts_text, pairs
 from aevis_dash.config import Progress
 from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.domain import ModelSpec, Preprocessing
+from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.workbench import Workbench
 
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and normal images."""
     model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
-    preprocessing, whose = make_workspace.choose_preprocessing(model, _given_preprocessing(args))
+    preprocessing, whose = choose_preprocessing(model, _given_preprocessing(args))
     made = make_workspace.init_workspace(
         root=args.workspace,
         model=model,
@@ -67,5 +68,6 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
 
 def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of the preprocessing that the options give."""
-    given = {field.name: getattr(args, field.name) for field in fields(Preprocessing)}
+    names = [field.name for field in fields(Preprocessing)] + ["channels"]
+    given = {name: getattr(args, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}

@@ -106,16 +106,17 @@ def between(text: str, least: int, most: int, otherwise: str) -> int:
     return number
 
 
-def many(count: int, kind: Callable[[str], Any] = float) -> Callable[[str], tuple[Any, ...]]:
-    """A parser of exactly `count` numbers with commas between them, each of which `kind` parses."""
+def many(count: int | None = None, kind: Callable[[str], Any] = float) -> Callable[[str], tuple[Any, ...]]:
+    """A parser of exactly `count` numbers with commas between them, each of which `kind` parses; None for any number of
+    them."""
 
     def parse(text: str) -> tuple[Any, ...]:
         try:
             values = tuple(kind(part) for part in text.split(","))
         except ValueError:
             values = ()
-        if len(values) != count:
-            raise argparse.ArgumentTypeError(f"{text!r} are not {count} numbers with commas between them")
+        if not values or count not in (None, len(values)):
+            raise argparse.ArgumentTypeError(f"{text!r} are not {count or 'any'} numbers with commas between them")
         return values
 
     return parse

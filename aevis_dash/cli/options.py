@@ -9,7 +9,7 @@ from aevis_dash.cli import numbers
 from aevis_dash.cli.array_options import array_reading, import_adversarials
 from aevis_dash.cli.study_options import benchmark, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
-from aevis_dash.domain import FITS, INTERPOLATIONS, Role
+from aevis_dash.domain import FITS, INTERPOLATIONS, MOST_CHANNELS, Role
 
 
 def _serve(verb: argparse.ArgumentParser) -> None:
@@ -82,8 +82,14 @@ def _init(verb: argparse.ArgumentParser) -> None:
         "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
     )
     verb.add_argument("--input-size", type=numbers.size, metavar="N|HxW", help="the model's input in pixels")
-    verb.add_argument("--mean", type=numbers.many(3), metavar="A,B,C", help="subtracted from each channel")
-    verb.add_argument("--std", type=numbers.many(3), metavar="A,B,C", help="what each channel is divided by")
+    verb.add_argument("--mean", type=numbers.many(), metavar="A,B,C", help="subtracted from each channel")
+    verb.add_argument("--std", type=numbers.many(), metavar="A,B,C", help="what each channel is divided by")
+    verb.add_argument(
+        "--channels",
+        type=numbers.count(MOST_CHANNELS),
+        metavar="N",
+        help="of the model's input where neither --mean nor --std is given: 1 for grey levels (default: 3)",
+    )
     verb.add_argument(
         "--value-range", type=numbers.many(2), metavar="LO,HI", help="of the pixels; say --value-range=-1,1"
     )

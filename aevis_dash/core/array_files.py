@@ -107,7 +107,8 @@ def choose_array(path: Path, arrays: Mapping[str, np.ndarray], what: str, key: s
 
     Args:
         path: the file, for error messages.
-        arrays: its arrays of any shape (...) by name. Images are those of four axes, labels those of one or two.
+        arrays: its arrays of any shape (...) by name. Images are those of four axes or, where there is none, of three,
+            which are grey. Labels are those of one or two.
         what: ADVERSARIALS, SOURCES or LABELS.
         key: the array's name where the user gave it.
 
@@ -118,8 +119,7 @@ def choose_array(path: Path, arrays: Mapping[str, np.ndarray], what: str, key: s
         if key not in arrays:
             raise AevisError(f"{path} has no array {key!r}. It holds {_listed(arrays)}.")
         return key
-    axes = (1, 2) if what == LABELS else (4,)
-    fitting = [name for name, array in arrays.items() if array.ndim in axes]
+    fitting = [name for name, array in arrays.items() if array.ndim in ((1, 2) if what == LABELS else _axes(arrays))]
     others = {word for other, words in _NAMES.items() if other != what for word in words.split()}
     left = [name for name in fitting if _plain(name) not in others]
     named = [name for name in left if _plain(name) in _NAMES[what].split()]
@@ -128,10 +128,19 @@ def choose_array(path: Path, arrays: Mapping[str, np.ndarray], what: str, key: s
     chosen = named or left
     if len(chosen) == 1:
         return chosen[0]
-    axes_in_words = "one axis" if what == LABELS else "four axes (images, height, width and channels in some order)"
+    axes_in_words = (
+        "one axis"
+        if what == LABELS
+        else ("four axes (images, height, width and channels in some order), or three of grey images,")
+    )
     if not chosen:
         raise AevisError(f"{path} holds no {what}: an array of {axes_in_words} is needed. It holds {_listed(arrays)}.")
     raise AevisError(f"{path} holds several arrays that may be the {what}: {_listed(arrays)}. {_CHOOSE[what]}")
+
+
+def _axes(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """How many axes the batches of images in a file have: four, or three where all of them are grey."""
+    return (4,) if any(array.ndim == 4 for array in arrays.values()) else (3,)
 
 
 _CHOOSE = {
@@ -144,7 +153,7 @@ _CHOOSE = {
 def names_sources(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether one array of a file, of any shape (...), is called as the sources of its adversarials are."""
     known = f"{_NAMES[SOURCES]} {_ANY_IMAGES}".split()
-    called = [name for name, array in arrays.items() if array.ndim == 4]
+    called = [name for name, array in arrays.items() if array.ndim in _axes(arrays)]
     return len(called) > 1 and any(_plain(name) in known for name in called)
 
 

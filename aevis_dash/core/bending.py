@@ -34,7 +34,7 @@ _ROUNDING = 1e-3
 
 
 def find_bends(
-    module: fx.GraphModule, carried: set[fx.Node], size: tuple[int, int], gated: Collection[fx.Node] = ()
+    module: fx.GraphModule, carried: set[fx.Node], shape: tuple[int, int, int], gated: Collection[fx.Node] = ()
 ) -> tuple[fx.Node, ...]:
     """Find the operations on the image that are neither straight nor pooling and have no gate.
 
@@ -43,7 +43,7 @@ def find_bends(
     Args:
         module: the traced graph with its modules.
         carried: the nodes to look at, which are made of the image.
-        size: the (height, width) of the image in pixels.
+        shape: the (channels, height, width) of the image.
         gated: nodes that are left out of the answer, because a gate is on them.
 
     Returns:
@@ -52,7 +52,7 @@ def find_bends(
     device = next(iter(module.parameters()), torch.zeros(())).device
     with torch.no_grad():
         trial = _Trial(module, carried, gated)
-        trial.run(torch.zeros(1, 3, *size, device=device))
+        trial.run(torch.zeros(1, *shape, device=device))
     return tuple(trial.bent)
 
 

@@ -55,7 +55,7 @@ class Classifier:
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
         _refuse_no_numbers(model)
-        traced = trace_model(model, preprocessing.input_size, leaves)
+        traced = trace_model(model, preprocessing.input_size, leaves, preprocessing.channels)
         self.network = Network(traced)
         outputs = self._checked_outputs()
         seen = heads.recognise(outputs)
@@ -91,8 +91,10 @@ class Classifier:
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn pixels (B, 3, H, W) from 0 to 1 into the model's input, of the same shape; gradients pass through."""
         low, high = self.preprocessing.value_range
-        mean = pixels.new_tensor(self.preprocessing.mean).reshape(1, 3, 1, 1)
-        std = pixels.new_tensor(self.preprocessing.std).reshape(1, 3, 1, 1)
+        mean, std = (
+            pixels.new_tensor(numbers).reshape(1, -1, 1, 1)
+            for numbers in (self.preprocessing.mean, self.preprocessing.std)
+        )
         return (pixels * (high - low) + low - mean) / std
 
     def pixels(self, images: np.ndarray) -> Tensor:
@@ -134,7 +136,7 @@ class Classifier:
 
         The first of three runs is left out, as it also waits for memory, and the shorter one of the others counts.
         """
-        image = self.inputs(np.full((1, *self.preprocessing.input_size, 3), 128, np.uint8)).requires_grad_()
+        image = self.inputs(self._grey()).requires_grad_()
         taken = []
         for _ in range(3):
             begun = time.perf_counter()
@@ -142,12 +144,15 @@ class Classifier:
             taken.append(time.perf_counter() - begun)
         return min(taken[1:])
 
+    def _grey(self) -> np.ndarray:
+        """A plain grey image, uint8 (1, H, W, C)."""
+        return np.full((1, *self.preprocessing.input_size, self.preprocessing.channels), 128, np.uint8)
+
     def _checked_outputs(self) -> Tensor:
         """Give the outputs (B, K) for a grey image and a few of coloured squares; raise AevisError where they are no
         logits.
         """
-        grey = np.full((1, *self.preprocessing.input_size, 3), 128, np.uint8)
-        images = np.concatenate([grey, probe_images(self.preprocessing.input_size)])
+        images = np.concatenate([self._grey(), probe_images(self.preprocessing.input_shape)])
         with torch.no_grad():
             try:
                 logits = self.network.logits(self.inputs(images))

@@ -109,7 +109,7 @@ def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int
         The source with noise, uint8 (count, H, W, 3).
     """
     random = np.random.default_rng(seed)
-    perturbation = (adversarial.astype(int) - source).reshape(-1, 3)
+    perturbation = (adversarial.astype(int) - source).reshape(-1, source.shape[-1])
     moved = [random.permutation(perturbation) * random.choice([-1, 1], perturbation.shape) for _ in range(count)]
     return np.stack([np.clip(source + m.reshape(source.shape), 0, 255) for m in moved]).astype(np.uint8)
 

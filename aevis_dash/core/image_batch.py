@@ -43,15 +43,17 @@ class ImageBatch:
 
     Attributes:
         name: the array in words, for messages.
-        array: its values, (N, H, W, C), with C one or three.
+        array: its values, (N, H, W, C).
         span: the values of black and of white.
         words: says how the array was read.
+        channels: the number of channels of the model's input. It is C, or 3 for grey images.
     """
 
     name: str
     array: np.ndarray
     span: tuple[float, float]
     words: str
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.array)
@@ -67,24 +69,25 @@ class ImageBatch:
         return self.array.dtype.kind in "iu"
 
     def pixels(self, first: int, last: int) -> np.ndarray:
-        """The images from `first` up to `last` as given, float32 (B, H, W, 3) from 0 to 1; grey ones in three equal
-        channels."""
+        """The images from `first` up to `last` as given, float32 (B, H, W, C) from 0 to 1; grey ones in three equal
+        channels where the model's input has three."""
         low, high = self.span
         part = (self.array[first:last].astype(np.float64) - low) / (high - low)
-        return np.repeat(part, 3 // part.shape[3], axis=3).clip(0, 1).astype(np.float32)
+        return np.repeat(part, self.channels // part.shape[3], axis=3).clip(0, 1).astype(np.float32)
 
     def images(self, first: int, last: int) -> np.ndarray:
-        """The same images as they are stored, uint8 (B, H, W, 3)."""
+        """The same images as they are stored, uint8 (B, H, W, C)."""
         return np.rint(self.pixels(first, last) * 255).astype(np.uint8)
 
 
-def read_batch(path: Path, what: str, reading: ArrayReading) -> ImageBatch:
+def read_batch(path: Path, what: str, reading: ArrayReading, channels: int = 3) -> ImageBatch:
     """Read a batch of images from a file of arrays.
 
     Args:
         path: the file, of numpy, torch or safetensors.
         what: what the images are, `array_files.ADVERSARIALS` or `SOURCES`.
         reading: what the user says of the array.
+        channels: the number of channels of the model's input.
 
     Raises:
         AevisError: where the file or the array cannot be read, holds values that are no numbers, or can be read in two
@@ -92,18 +95,36 @@ def read_batch(path: Path, what: str, reading: ArrayReading) -> ImageBatch:
     """
     arrays = read_arrays(path)
     key = choose_array(path, arrays, what, reading.key)
-    return as_batch(arrays[key], in_words(path, key), reading)
+    return as_batch(arrays[key], in_words(path, key), reading, channels)
 
 
-def as_batch(array: np.ndarray, name: str, reading: ArrayReading) -> ImageBatch:
-    """Take an array (N, H, W, C) or (N, C, H, W) as a batch of images; raises AevisError as `read_batch`."""
+def as_batch(array: np.ndarray, name: str, reading: ArrayReading, channels: int = 3) -> ImageBatch:
+    """Take an array (N, H, W, C), (N, C, H, W) or, of grey images, (N, H, W) as a batch of images.
+
+    Args:
+        array: the array.
+        name: the array in words, for messages.
+        reading: what the user says of it.
+        channels: the number of channels of the model's input.
+
+    Raises:
+        AevisError: as `read_batch`.
+    """
     if array.dtype.kind not in "iuf":
         raise AevisError(f"{name} holds values of type {array.dtype}, which are no pixels. Save them as float32.")
-    layout = reading.layout or _layout(array, name)
-    channels = array.shape[-1 if layout == "NHWC" else 1] if array.ndim == 4 else 0
-    if channels not in (1, 3):
-        raise AevisError(f"{name} has the shape {_shape(array)}, which is no {layout} of 1 or 3 channels.")
-    ordered = array if layout == "NHWC" else np.moveaxis(array, 1, -1)
+    possible = (1, 3) if channels == 3 else (channels,)
+    flat = array.ndim == 3 and 1 in possible and reading.layout is None
+    if flat and array.shape[2] in (1, 3):
+        raise AevisError(
+            f"{name} has the shape {_shape(array)}, which looks like a single image. Save a batch, with the images "
+            "along the first axis."
+        )
+    taken = array[..., None] if flat else array
+    layout = "NHWC" if flat else reading.layout or _layout(taken, name, possible)
+    found = taken.shape[-1 if layout == "NHWC" else 1] if taken.ndim == 4 else 0
+    if found not in possible:
+        raise AevisError(f"{name} has the shape {_shape(array)}, which is no {layout} of {_or(possible)}.")
+    ordered = taken if layout == "NHWC" else np.moveaxis(taken, 1, -1)
     if not len(ordered):
         raise AevisError(f"{name} holds no image: its shape is {_shape(array)}.")
     if min(ordered.shape[1:3]) < SMALLEST:
@@ -115,15 +136,15 @@ def as_batch(array: np.ndarray, name: str, reading: ArrayReading) -> ImageBatch:
     span = reading.span or _span(ordered.dtype, least, most, name)
     _refuse_outside(span, least, most, name)
     words = f"{name}: {len(ordered)} images, read as " + " x ".join(
-        str(channels) if axis == "C" else axis for axis in layout
+        str(found) if axis == "C" else axis for axis in (layout[:-1] if flat else layout)
     )
-    return ImageBatch(name, ordered, span, f"{words}, {array.dtype.name}, {span[0]:g} to {span[1]:g}")
+    return ImageBatch(name, ordered, span, f"{words}, {array.dtype.name}, {span[0]:g} to {span[1]:g}", channels)
 
 
-def _layout(array: np.ndarray, name: str) -> str:
+def _layout(array: np.ndarray, name: str, channels: tuple[int, ...]) -> str:
     """The order of a batch's axes, where only one of them can hold channels."""
     if array.ndim == 4:
-        possible = [layout for layout in LAYOUTS if array.shape[-1 if layout == "NHWC" else 1] in (1, 3)]
+        possible = [layout for layout in LAYOUTS if array.shape[-1 if layout == "NHWC" else 1] in channels]
         if len(possible) == 1:
             return possible[0]
         if possible:
@@ -133,8 +154,12 @@ def _layout(array: np.ndarray, name: str) -> str:
             )
     raise AevisError(
         f"{name} has the shape {_shape(array)}. A batch of images has four axes, N x H x W x C or N x C x H x W, with "
-        "1 or 3 channels."
+        f"{_or(channels)}."
     )
+
+
+def _or(channels: tuple[int, ...]) -> str:
+    return f"{' or '.join(map(str, channels))} channel{'s' if channels[-1] > 1 else ''}"
 
 
 def _extremes(ordered: np.ndarray, name: str) -> tuple[float, float]:

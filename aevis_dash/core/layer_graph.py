@@ -41,6 +41,7 @@ class TracedModel:
         axes: the dimension of each site's output along which its channels run, (L,).
         shapes: the shape of every tensor in the graph for one image.
         input_size: the (height, width) of the image in pixels.
+        channels: the number of channels of the image.
         names: where in the model each node is called.
         head: what the model itself makes of the logits at its end.
         made: the sites that were known as activations by what they compute, not by name.
@@ -59,11 +60,14 @@ class TracedModel:
     made: tuple[fx.Node, ...] = ()
     inside: frozenset[fx.Node] = frozenset()
     kept: tuple[str, ...] = ()
+    channels: int = 3
 
     @cached_property
     def ungated(self) -> tuple[fx.Node, ...]:
         """The operations on the image that bend its numbers and have no gate; every operation is run to find them."""
-        return find_bends(self.module, _on_the_way(self.module), self.input_size, {*self.sites, *self.inside})
+        return find_bends(
+            self.module, _on_the_way(self.module), (self.channels, *self.input_size), {*self.sites, *self.inside}
+        )
 
     def describe(self, node: fx.Node) -> str:
         """Describe a node for people: where in the model it is called, and what is called there."""
@@ -85,13 +89,16 @@ class TracedModel:
         return type(called).__name__ if isinstance(called, nn.Module) else getattr(called, "__name__", str(called))
 
 
-def trace_model(model: nn.Module, input_size: tuple[int, int], leaves: Sequence[str] = ()) -> TracedModel:
+def trace_model(
+    model: nn.Module, input_size: tuple[int, int], leaves: Sequence[str] = (), channels: int = 3
+) -> TracedModel:
     """Trace a model with torch.fx and find its layers.
 
     Args:
         model: the model, in eval mode.
         input_size: the (height, width) of its images in pixels.
         leaves: the modules that are kept whole, by their names in the model, the ends of these, or their classes.
+        channels: the number of channels of its images.
 
     Raises:
         AevisError: torch.fx cannot trace the model (the message names the line), the model cannot take such images, or
@@ -99,12 +106,13 @@ def trace_model(model: nn.Module, input_size: tuple[int, int], leaves: Sequence[
     """
     refuse_wrapped(model)
     module, names, kept = pure_graph(model, leaves)
-    shapes = _shapes_or_refusal(model, module, input_size)
+    shape = (channels, *input_size)
+    shapes = _shapes_or_refusal(model, module, shape)
     head = cut(module, shapes)
     carried = _find_image_nodes(module, shapes)
     found = Activations(module, carried)
     sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
-    if not sites and (ungated := find_bends(module, _on_the_way(module), input_size)):
+    if not sites and (ungated := find_bends(module, _on_the_way(module), shape)):
         raise AevisError(
             f"{type(model).__name__} has no layer to put gates on: its functions ({_join_names(ungated, names)}) "
             "cannot be gated here. Put an activation of torch.nn that works on every number by itself, such as "
@@ -115,14 +123,14 @@ def trace_model(model: nn.Module, input_size: tuple[int, int], leaves: Sequence[
             f"{type(model).__name__} has no activation function and no residual sum that torch.fx can see, "
             "so there is no feature map to put a gate on. Call them as modules or functions of torch.nn."
         )
-    axes = _channel_axes(module, sites, input_size, shapes)
+    axes = _channel_axes(module, sites, shape, shapes)
     layers = tuple(
         _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
     )
     graph = LayerGraph(layers, _edges(sites))
     made = tuple(site for site in sites if found.is_whole(site))
     inside = frozenset(found.inside)
-    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside, kept)
+    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside, kept, channels)
 
 
 def _join_names(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:
@@ -164,19 +172,27 @@ def _on_the_way(module: fx.GraphModule) -> set[fx.Node]:
 
 
 def _shapes_or_refusal(
-    model: nn.Module, module: fx.GraphModule, input_size: tuple[int, int]
+    model: nn.Module, module: fx.GraphModule, shape: tuple[int, int, int]
 ) -> dict[fx.Node, torch.Size]:
     try:
-        return _shapes(module, input_size)
+        return _shapes(module, shape)
     except (Exception, SystemExit) as error:  # The model's own operations may raise anything.
+        channels, height, width = shape
+        image = "an RGB image" if channels == 3 else f"an image of {channels} channel{'s' if channels > 1 else ''}"
+        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        remedy = (
+            f"Its first convolution takes {first.in_channels}: say --channels {first.in_channels}, or give --mean and "
+            f"--std with {first.in_channels} number{'s' if first.in_channels > 1 else ''} each."
+            if first is not None and first.in_channels != channels
+            else "Mend the input size (--input-size, or workspace.toml), or the number of channels (--channels, or "
+            "as many numbers in mean and std of workspace.toml)."
+        )
         raise AevisError(
-            f"{type(model).__name__} cannot take an RGB image of {input_size[0]} x {input_size[1]} pixels: "
-            f"{reason_of(error)}. Mend the input size (--input-size, or workspace.toml); the model must take "
-            "three channels."
+            f"{type(model).__name__} cannot take {image} of {height} x {width} pixels: {reason_of(error)}. {remedy}"
         ) from error
 
 
-def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node, torch.Size]:
+def _shapes(module: fx.GraphModule, shape: tuple[int, int, int]) -> dict[fx.Node, torch.Size]:
     """Run one image of zeros through the graph and give the shape of every tensor in it."""
     shapes: dict[fx.Node, torch.Size] = {}
 
@@ -189,19 +205,19 @@ def _shapes(module: fx.GraphModule, input_size: tuple[int, int]) -> dict[fx.Node
 
     device = next(iter(module.parameters()), torch.zeros(())).device
     with torch.no_grad():
-        Shapes(module).run(torch.zeros(1, 3, *input_size, device=device))
+        Shapes(module).run(torch.zeros(1, *shape, device=device))
     return shapes
 
 
 def _channel_axes(
-    module: fx.GraphModule, sites: list[fx.Node], size: tuple[int, int], shapes: dict[fx.Node, torch.Size]
+    module: fx.GraphModule, sites: list[fx.Node], shape: tuple[int, int, int], shapes: dict[fx.Node, torch.Size]
 ) -> tuple[int, ...]:
     """Find the dimension of each site's channels: the first one that does not grow with the image.
 
     Where a model accepts one image size only, tokens (rank 3) are taken as channels-last, all else as channels-first.
     """
     try:
-        larger = _shapes(module, (size[0] + 64, size[1] + 64))
+        larger = _shapes(module, (shape[0], shape[1] + 64, shape[2] + 64))
     except (Exception, SystemExit):  # Whatever is raised, the model refuses the larger image.
         larger = {}
     return tuple(_channel_axis(shapes[site], larger.get(site)) for site in sites)

@@ -176,7 +176,9 @@ class Problem:
     def contrast(self) -> Contrast:
         """Set the images beside their foils; it takes two forward runs."""
         has = torch.tensor([foil.image is not None for foil in self.foils], device=self.x.device)
-        pictures = [np.zeros((*self.x.shape[2:], 3), np.uint8) if f.image is None else f.image for f in self.foils]
+        pictures = [
+            np.zeros((*self.x.shape[2:], self.x.shape[1]), np.uint8) if f.image is None else f.image for f in self.foils
+        ]
         here = has.reshape(-1, 1, 1, 1)
         foils = torch.where(here, self.classifier.inputs(np.stack(pictures)), self.x)
         layers = range(len(self.network.layers))

@@ -74,7 +74,7 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
             graph; or the logits have no gradient.
     """
     name, traced, gives = type(model).__name__, classifier.network.traced, GIVES[classifier.head]
-    x = classifier.inputs(probe_images(classifier.preprocessing.input_size))
+    x = classifier.inputs(probe_images(classifier.preprocessing.input_shape))
     scale = _Scale(_TOLERANCE.get(x.device.type, _TOLERANCE_ELSEWHERE))
     with torch.no_grad(), _draws_taken_back(x.device) as drawn:
         own = [_outputs(model, x) for _ in range(2)]

@@ -2,7 +2,7 @@
 
 The method is that of Olah, Mordvintsev and Schubert, "Feature visualization" (Distill 2017). Gradient ascent changes
 the picture's Fourier coefficients, scaled so that every frequency has the same energy at first. Its colours are
-decorrelated as in natural images, and it is moved at random by some pixels in each step.
+decorrelated as in natural images where it has three channels, and it is moved at random by some pixels in each step.
 
 Such a picture shows what suffices to fire the map, not what fires it in the data: the patches do that.
 """
@@ -44,8 +44,8 @@ def visualise(
     """
     wanted = parameters or VisualisationParameters()
     chance = torch.Generator().manual_seed(wanted.seed)
-    height, width = classifier.preprocessing.input_size
-    spectrum = _START * torch.randn(3, height, width // 2 + 1, 2, generator=chance)
+    channels, height, width = classifier.preprocessing.input_shape
+    spectrum = _START * torch.randn(channels, height, width // 2 + 1, 2, generator=chance)
     spectrum = spectrum.to(classifier.device).requires_grad_()
     solver = torch.optim.AdamW([spectrum], lr=wanted.learning_rate, weight_decay=wanted.decay)
     for step in range(wanted.steps):
@@ -63,11 +63,13 @@ def visualise(
 
 
 def _picture(spectrum: Tensor, height: int, width: int) -> Tensor:
-    """Make a picture (3, H, W) from 0 to 1 of Fourier coefficients (3, H, W // 2 + 1, 2)."""
+    """Make a picture (C, H, W) from 0 to 1 of Fourier coefficients (C, H, W // 2 + 1, 2)."""
     down = torch.fft.fftfreq(height, device=spectrum.device)[:, None]
     across = torch.fft.rfftfreq(width, device=spectrum.device)
     frequency = torch.hypot(down, across).clamp_min(1 / max(height, width))
     scaled = torch.view_as_complex(spectrum) / frequency * np.sqrt(height * width)
     waves = torch.fft.irfft2(scaled, s=(height, width)) / 4
+    if len(waves) != len(_COLOURS):
+        return waves.sigmoid()
     colours = _COLOURS / _COLOURS.norm(dim=0).max()
     return torch.einsum("cd,dhw->chw", colours.to(waves), waves).sigmoid()

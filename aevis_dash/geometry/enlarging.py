@@ -30,6 +30,9 @@ def enlarged(regions: tuple[Region, ...], whole: Rect) -> Layout:
     The areas are in proportion to the numbers of maps, but for small regions, which get a least area. It is raised step
     by step until there is a layout in which every region is as large as it should be; of those with that least area the
     cheapest counts. Where there is none even with equal areas, the layout is taken in which regions lack least of it.
+
+    Regions of three sets lack nothing in a rectangle at least five times as wide or as high as a region should be. In a
+    smaller one they may lack a part where one set holds four regions and another one a single region.
     """
     home = nesting(regions)
     if not home:

@@ -11,6 +11,7 @@ from aevis_dash.config import MI_FGSM, PGD, AttackParameters, Progress, part_of,
 from aevis_dash.core import attack
 from aevis_dash.core.attack import Attacked
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
+from aevis_dash.images import image_suffix
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
@@ -169,7 +170,8 @@ class Attacks(Part):
         name = f"{stem}-{plan.short}{towards}-{made_from.removeprefix('attack-')[:6]}"
         used = plan.series[-1]
         words = self._words(plan, used, target)
-        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target, used.bound)
+        suffix = image_suffix(self.workspace.settings.preprocessing.channels)
+        return Example(name, entry.file, f"adversarial/{name}{suffix}", entry.label, words, target, used.bound)
 
     def _words(self, plan: _Plan, used: AttackParameters, target: int | None, found: Attacked | None = None) -> str:
         towards = "" if target is None else f", towards {self.class_names[target]}"

@@ -11,7 +11,7 @@ import numpy as np
 from aevis_dash.config import Progress, part_of, silent
 from aevis_dash.core.image_batch import ImageBatch
 from aevis_dash.domain import AevisError, Example
-from aevis_dash.images import Files, decode_image, files_in, image_bytes
+from aevis_dash.images import Files, decode_image, files_in, image_bytes, image_suffix
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
 from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
 from aevis_dash.workbench.base import Base, Part
@@ -111,7 +111,8 @@ class Imports(Part):
             predicted.append(stored)
             changed += int((given != stored).sum())
         folder = f"{_short(sources.name)}-{digest.hexdigest()[:6]}"
-        entries = [ImageEntry(f"{folder}/{i:04d}.png", label) for i, label in enumerate(labels)]
+        suffix = image_suffix(sources.array.shape[3])
+        entries = [ImageEntry(f"{folder}/{i:04d}{suffix}", label) for i, label in enumerate(labels)]
 
         def write_sources() -> None:
             for first in range(0, len(entries), BATCH):
@@ -133,7 +134,7 @@ class Imports(Part):
         Raises:
             AevisError: where no file has the stem of an image, one has the stem of two, or one cannot be read.
         """
-        found = files_in(folder)
+        found = files_in(folder, self.workspace.settings.preprocessing.channels)
         self.workspace.examples()
         paired, lost = self._pair(folder, found)
         made: dict[str, Example] = {}
@@ -219,7 +220,8 @@ class Imports(Part):
             for i, image in enumerate(images):
                 own = predicted[first + i]
                 lost = None if adversarials.is_rounded else bool(given[i] != own and stored[i] == own)
-                example = _example(entries[first + i], image.tobytes(), adversarials.name, ".png", origin, lost, known)
+                suffix = image_suffix(image.shape[2])
+                example = _example(entries[first + i], image.tobytes(), adversarials.name, suffix, origin, lost, known)
                 made[example.id] = (example, first + i)
         if before_writing is not None:
             before_writing()

@@ -79,7 +79,8 @@ UNIT = IMAGES.astype(np.float32) / 255
     ("array", "reading", "words"),
     [
         (UNIT[:, :3], PLAIN, r"4 x 3 x 12 x 3, where the second axis or the last.*--layout NHWC or --layout NCHW"),
-        (UNIT[0], PLAIN, r"10 x 12 x 3\. A batch of images has four axes"),
+        (UNIT[0], PLAIN, "10 x 12 x 3, which looks like a single image"),
+        (UNIT[0, 0], PLAIN, r"12 x 3\. A batch of images has four axes"),
         (UNIT[..., :2], PLAIN, "has four axes.*with 1 or 3 channels"),
         (UNIT, ArrayReading(layout="NCHW"), "which is no NCHW of 1 or 3 channels"),
         (UNIT[:0], PLAIN, "holds no image"),

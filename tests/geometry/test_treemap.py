@@ -5,7 +5,7 @@ from itertools import combinations, pairwise, permutations, product
 import numpy as np
 import pytest
 from geometry.rectangles import apart, inside
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.domain import ROLES, Region, Role, further
@@ -299,10 +299,20 @@ def test_enlarged_regions_tile_their_sets_and_grow_with_their_maps(counts, width
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 2000) | st.just(0), min_size=7, max_size=7), st.floats(480, 900), st.floats(170, 600))
+@example([1, 0, 1, 0, 1, 1, 1], 600.0, 170.0)
+@example([1, 0, 1, 0, 1, 1, 1], 480.0, 205.0)
 def test_every_region_has_room_for_its_name_and_a_row_of_cells(counts, width, height):
+    assume(width >= 5 * LEAST_WIDTH or height >= 5 * LEAST_HEIGHT)
     drawn = treemap(made(counts), width, height, few=Few())
     assert all(rect.width >= LEAST_WIDTH - 0.1 and rect.height >= LEAST_HEIGHT - 0.1 for _, rect in drawn.regions)
     assert all(cell.rect.width >= Few.width - 0.1 and cell.rect.height >= LOW - 0.1 for cell in drawn.cells)
+
+
+def test_a_region_alone_in_its_set_lacks_little_where_not_all_have_room():
+    """One region beside a set of four has a fifth of the area, which is a column of 96 or a row of 34 pixels."""
+    drawn = treemap(made([1, 0, 1, 0, 1, 1, 1]), 480, 170, few=Few())
+    short = [rect for _, rect in drawn.regions if rect.width < LEAST_WIDTH or rect.height < LEAST_HEIGHT]
+    assert [(round(rect.width), round(rect.height)) for rect in short] == [(480, 34)]
 
 
 def test_small_sets_are_raised_only_as_far_as_needed_and_the_others_share_in_proportion():

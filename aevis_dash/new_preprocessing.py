@@ -1,0 +1,58 @@
+"""The preprocessing of a new workspace: what the user says, over what the model's library publishes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aevis_dash.core import loading
+from aevis_dash.domain import AevisError, ModelSpec, Preprocessing, so_many
+from aevis_dash.settings import check_preprocessing, filled_channels
+
+
+def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
+    """The preprocessing of a new workspace: what is given, over what the model's library publishes.
+
+    A model of one's own is cropped where nothing is said, because most classifiers are trained and tested so, and
+    squeezing changes every shape. With another input size than the library's, its share of the image is kept. With
+    another fit, images are scaled straight to the input size.
+
+    Args:
+        model: where the model comes from.
+        given: fields of Preprocessing by name, and `channels`, the number of channels where neither mean nor std is
+            given.
+
+    Returns:
+        The preprocessing, and where it comes from, in words.
+
+    Raises:
+        AevisError: where the input size is not known, or the preprocessing cannot be done.
+    """
+    published, given = loading.standard_preprocessing(model), dict(given)
+    channels = given.pop("channels", None)
+    if published is None:
+        given |= filled_channels(given, channels)
+    elif channels not in (None, published[0].channels) and not {"mean", "std"} <= set(given):
+        raise AevisError(
+            f"{model.source} is published for images of {published[0].channels} channels, so nothing is known of its "
+            f"mean and std for {channels}. Give --mean and --std with {so_many(channels, 'number')} each."
+        )
+    if published is None:
+        if "input_size" not in given:
+            raise AevisError(
+                f"Nothing is known of the input of {model.source}. Give --input-size, and --mean and --std."
+            )
+        words = "as given" if "fit" in given else "assumed; say --fit squeeze, crop or pad as the model was trained"
+        chosen = Preprocessing(**{"fit": "crop", **given})
+        words += f"; images of {so_many(chosen.channels, 'channel')}" if chosen.channels != 3 else ""
+    else:
+        known, words = published
+        if given:
+            words += f"; as given: {', '.join(given)}"
+        if given.get("fit", known.fit) != known.fit:
+            given.setdefault("resize_size", None)
+        elif "input_size" in given:
+            sides = zip(known.scaled_to, given["input_size"], known.input_size, strict=True)
+            given.setdefault("resize_size", tuple(scaled * new // old for scaled, new, old in sides))
+        chosen = replace(known, **given)
+    check_preprocessing(chosen, "The preprocessing asked for")
+    return chosen, words
