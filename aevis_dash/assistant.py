@@ -156,7 +156,7 @@ def changed_area(bench: Workbench, triplet: Triplet, chosen: FeatureMap, foil: s
     they are the neurons that it lowered most. None where adv changed no neuron so.
     """
     maps = [bench.maps.activation_maps(triplet.image(role), chosen.layer)[chosen.channel] for role in Role]
-    more = (maps[_ADV] - maps[_SRC]).reshape(-1, maps[0].shape[-1] if maps[0].ndim else 1)
+    more = np.nan_to_num(maps[_ADV] - maps[_SRC])  # places without a neuron have not changed
     if foil != "zero" and -more.min() > more.max():
         more = -more
     most = np.argsort(-more.ravel(), kind="stable")[: min(MOST, max(1, round(CHANGED * more.size)))]

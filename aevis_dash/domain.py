@@ -241,6 +241,11 @@ class Layer:
         channels: n_l, the number of the layer's feature maps.
         height: the rows of neurons of each map; 1 for a layer without positions, such as one after a linear layer.
         width: the columns of neurons of each map; 1 for a layer without positions.
+        special: the number of a transformer's tokens that stand for no place of the image, such as the class token.
+            They are the first neurons of the first row, whose other places are empty; the patches begin in the second
+            row. 0 where every neuron stands for a place.
+        on_image: whether the rows and columns lie on the image as its own pixels do. They do not where positions are
+            windows of an image and places in them, for example, or where a graph does not tell how tokens lie.
     """
 
     index: int
@@ -249,6 +254,42 @@ class Layer:
     channels: int
     height: int
     width: int
+    special: int = 0
+    on_image: bool = True
+
+    @property
+    def neurons(self) -> int:
+        """The number N of neurons of each map, without the empty places of the first row."""
+        return self.height * self.width - (self.width - self.special if self.special else 0)
+
+    @property
+    def places(self) -> np.ndarray:
+        """The place of each neuron in the grid, counted row by row from 0, int (N,)."""
+        neurons = np.arange(self.neurons)
+        return neurons + (self.width - self.special) * (neurons >= self.special) if self.special else neurons
+
+    def on_grid(self, values: np.ndarray) -> np.ndarray:
+        """Values of all neurons of some maps, (m, ...) with N values each, on the grid: (m, H, W), NaN at empty
+        places."""
+        flat = values.reshape(len(values), -1)
+        if not self.special:
+            return flat.reshape(-1, self.height, self.width)
+        grid = np.full((len(flat), self.height * self.width), np.nan, values.dtype)
+        grid[:, self.places] = flat
+        return grid.reshape(-1, self.height, self.width)
+
+    @property
+    def neurons_in_words(self) -> str:
+        """The neurons of each map in words, such as "7 x 7 neurons"."""
+        if not self.special:
+            return f"{self.height} x {self.width} neurons"
+        above = "the class token" if self.special == 1 else f"{self.special} special tokens"
+        return f"{self.height - 1} x {self.width} patches, and {above} above them"
+
+    @property
+    def first_row(self) -> int:
+        """The first row whose neurons stand for places of the image."""
+        return 1 if self.special else 0
 
 
 @dataclass(frozen=True, order=True)
@@ -776,6 +817,12 @@ class AreaOfInterest:
     bottom: int
     right: int
     picked: tuple[int, ...] = ()
+
+    def inside(self, layer: Layer) -> np.ndarray:
+        """The chosen neurons among all N of a map of the area's layer, bool (N,); empty places are no neurons."""
+        grid = np.zeros((layer.height, layer.width), bool)
+        grid[self.top : self.bottom, self.left : self.right] = self.chosen
+        return grid.ravel()[layer.places]
 
     @property
     def neurons(self) -> int:

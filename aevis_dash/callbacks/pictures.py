@@ -137,8 +137,8 @@ def _read(bench: Workbench, name: str) -> np.ndarray | None:
 
 def _fired(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> np.ndarray:
     values = bench.maps.activation_maps(name, chosen.layer)[chosen.channel]
-    grid = values.reshape(1, -1) if values.ndim < 2 else values
-    return spotlight(bench.workspace.read([name])[0], grid, most, _SMALL)
+    at_places = values[bench.layers.layers[chosen.layer].first_row :]
+    return spotlight(bench.workspace.read([name])[0], at_places, most, _SMALL)
 
 
 def _amplified(bench: Workbench, example_id: str) -> np.ndarray:

@@ -204,7 +204,6 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
         ranks = bench.learning.ranks(learned, chosen, triplet.plan.example.id)
         crops = [bench.maps.crop(learned, chosen, rank) for rank in ranks]
     maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
-    maps = {role: values.reshape(1, -1) if values.ndim < 2 else values for role, values in maps.items()}
     found = [crop for crop in crops if crop is not None]
     return Stop(_words(bench, hop), found, maps, assistant.changed_area(bench, triplet, chosen, hop.foil))
 

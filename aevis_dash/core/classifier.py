@@ -220,6 +220,9 @@ def _fingerprint(classifier: Classifier, made_with: str) -> str:
     digest.update("".join(repr(m) for m in module.children()).encode())
     for name in classifier.network.traced.kept:
         digest.update(_inside(name, module.get_submodule(name)).encode())
+    if any(axis != 1 for axis in classifier.network.traced.axes):  # how channels and places are found may change
+        places = [(layer.channels, layer.height, layer.width, layer.special) for layer in classifier.layers.layers]
+        digest.update(json.dumps(places).encode())
     made = classifier.network.traced.made
     if made:  # Another version may know others, and results name layers by their number.
         digest.update(json.dumps([node.name for node in made]).encode())

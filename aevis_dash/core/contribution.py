@@ -182,14 +182,18 @@ class ContributionProblem:
         self._state = self._part.prepare(classifier.inputs(images))
         self.mask = None
         if target != PREDICTION:
-            self.mask = neurons_that_feed(classifier.network.traced, area, layer).to(classifier.device)
+            feeding = neurons_that_feed(classifier.network.traced, area, layer)
+            place = classifier.layers.layers[layer]
+            if place.special:
+                feeding = feeding.flatten()[torch.from_numpy(place.places)]
+            self.mask = feeding.to(classifier.device)
         moved = self._state.start if foil is None else self._state.start - foil.activation
         self._moved = moved if self.mask is None else moved * self.mask.to(moved.dtype)
         ones = moved.new_ones(moved.shape[:2])
         with torch.no_grad():
             whole = self._run(ones)
             labels = whole.flatten(1).argmax(1)
-            self._read = _neurons(target.channel, area)
+            self._read = _neurons(target.channel, area.inside(classifier.layers.layers[target.layer]))
             if target == PREDICTION:
                 self._read = _logit(labels, labels if foil is None else foil.labels)
             self._wanted = self._read(whole)
@@ -358,14 +362,12 @@ _METHODS: dict[str, Callable[[ContributionProblem, Progress], _Answer]] = {
 }
 
 
-def _neurons(channel: int, area: AreaOfInterest) -> Read:
-    """Read f (m, neurons), the chosen neurons of a map, from activations (m, n_l, ...)."""
-    cells, chosen = np.s_[area.top : area.bottom, area.left : area.right], torch.from_numpy(area.chosen)
+def _neurons(channel: int, chosen: np.ndarray) -> Read:
+    """Read f (m, neurons), the chosen neurons (N,) of a map, from activations (m, n_l, ...)."""
+    places = torch.from_numpy(np.flatnonzero(chosen))
 
     def read(value: Tensor, _rows: Tensor | slice = slice(None)) -> Tensor:
-        of_the_map = value[:, channel]
-        grid = of_the_map.reshape(len(value), 1, -1) if of_the_map.dim() < 3 else of_the_map
-        return grid[(slice(None), *cells)][:, chosen.to(value.device)]
+        return value[:, channel].reshape(len(value), -1)[:, places.to(value.device)]
 
     return read
 

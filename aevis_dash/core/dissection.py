@@ -42,7 +42,7 @@ class Dissection:
         self._sizes = torch.zeros(parts, dtype=torch.int64)
 
     def see(self, images: np.ndarray, numbers: np.ndarray) -> None:
-        """Take in some pictures.
+        """Take in some pictures. Maps of layers that do not lie on the image detect no part.
 
         Args:
             images: 8-bit images, (B, H, W, 3).
@@ -53,7 +53,10 @@ class Dissection:
 
         def look(layer: int, value: Tensor) -> Tensor:
             shape = self._classifier.layers.layers[layer]
-            grids = value.reshape(len(value), shape.channels, shape.height, shape.width).cpu()
+            if not shape.on_image:
+                return value
+            at_places = value.reshape(len(value), shape.channels, -1)[:, :, shape.special :].cpu()
+            grids = at_places.reshape(len(value), shape.channels, -1, shape.width)
             for first in range(0, shape.channels, _MAPS):
                 self._count(layer, first, grids[:, first : first + _MAPS], where)
             return value

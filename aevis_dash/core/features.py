@@ -15,13 +15,14 @@ def activation_maps(classifier: Classifier, images: np.ndarray, layer: int) -> n
         layer: the index of the layer.
 
     Returns:
-        The activations, float16 to keep them small, (B, n_l, H_l, W_l); they are clipped to 65,504 either way.
+        The activations, float16 to keep them small, (B, n_l, H_l, W_l); they are clipped to 65,504 either
+        way. Empty places of a layer of tokens are NaN.
     """
-    shape = classifier.layers.layers[layer]
+    place = classifier.layers.layers[layer]
     with torch.no_grad():
         value = classifier.network.activation(classifier.inputs(images), layer)
-    grid = value.reshape(len(value), shape.channels, shape.height, shape.width)
-    return grid.clamp(-65504, 65504).cpu().numpy().astype(np.float16)
+    kept = value.clamp(-65504, 65504).cpu().numpy().astype(np.float16)
+    return place.on_grid(kept.reshape(-1, place.neurons)).reshape(len(value), place.channels, place.height, place.width)
 
 
 def maximum_activations(classifier: Classifier, images: np.ndarray, batch: int = 16) -> np.ndarray:

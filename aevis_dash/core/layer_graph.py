@@ -17,6 +17,7 @@ from torch import fx, nn
 from aevis_dash.core.activations import Activations
 from aevis_dash.core.bending import find_bends
 from aevis_dash.core.heads import Head, cut
+from aevis_dash.core.tokens import TokenGrid, token_grid
 from aevis_dash.core.tracing import pure_graph, refuse_wrapped
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
@@ -26,6 +27,10 @@ _BLANK = frozenset(
     {torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like, "new_zeros", "new_ones", "new_full"}
 )
 """The functions that take only the shape of the tensor that they are given."""
+
+
+_ROUNDED = 2
+"""By how many rows a grid may differ from the image's proportions, because strides and borders are rounded."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def trace_model(
     head = cut(module, shapes)
     carried = _find_image_nodes(module, shapes)
     found = Activations(module, carried)
-    sites = [node for node in module.graph.nodes if _is_site(node, found, carried)]
+    sites = [node for node in module.graph.nodes if _is_site(node, found, carried, shapes)]
     if not sites and (ungated := find_bends(module, _on_the_way(module), shape)):
         raise AevisError(
             f"{type(model).__name__} has no layer to put gates on: its functions ({_join_names(ungated, names)}) "
@@ -125,7 +130,8 @@ def trace_model(
         )
     axes = _channel_axes(module, sites, shape, shapes)
     layers = tuple(
-        _layer(i, names[site], shapes[site], axis) for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
+        _layer(i, names[site], shapes[site], axis, _grid_of(module, site, shapes), input_size)
+        for i, (site, axis) in enumerate(zip(sites, axes, strict=True))
     )
     graph = LayerGraph(layers, _edges(sites))
     made = tuple(site for site in sites if found.is_whole(site))
@@ -143,8 +149,8 @@ def _is_residual_sum(node: fx.Node, carried: set[fx.Node]) -> bool:
     return is_sum and len(terms) == 2 and all(t in carried for t in terms)
 
 
-def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node]) -> bool:
-    if node not in carried or node in found.inside:
+def _is_site(node: fx.Node, found: Activations, carried: set[fx.Node], shapes: dict[fx.Node, torch.Size]) -> bool:
+    if node not in carried or node in found.inside or shapes[node][0] != 1:  # windows of the image as further images
         return False
     return found.is_activation(node) or (_is_residual_sum(node, carried) and not found.feeds_one_alone(node))
 
@@ -214,29 +220,100 @@ def _channel_axes(
 ) -> tuple[int, ...]:
     """Find the dimension of each site's channels: the first one that does not grow with the image.
 
-    Where a model accepts one image size only, tokens (rank 3) are taken as channels-last, all else as channels-first.
+    Where a model accepts one image size only, tokens (rank 3) are taken as channels-last. Of four dimensions it is the
+    one that the nearest layer with weights takes for its channels: the last one for a linear layer or a layer norm, the
+    first for a convolution, and the first where nothing tells.
     """
     try:
         larger = _shapes(module, (shape[0], shape[1] + 64, shape[2] + 64))
     except (Exception, SystemExit):  # Whatever is raised, the model refuses the larger image.
         larger = {}
-    return tuple(_channel_axis(shapes[site], larger.get(site)) for site in sites)
+    return tuple(_channel_axis(module, site, shapes, larger.get(site)) for site in sites)
 
 
-def _channel_axis(shape: torch.Size, larger: torch.Size | None) -> int:
+def _channel_axis(
+    module: fx.GraphModule, site: fx.Node, shapes: dict[fx.Node, torch.Size], larger: torch.Size | None
+) -> int:
+    shape = shapes[site]
     if larger is not None and len(larger) == len(shape):
         fixed = [axis for axis in range(1, len(shape)) if shape[axis] == larger[axis]]
         if fixed:
             return fixed[0]
-    return 2 if len(shape) == 3 else 1
+    if len(shape) < 4:
+        return len(shape) - 1
+    known = (_is_last(module, site, shapes, step) for step in (_inputs, _users))
+    return len(shape) - 1 if next((found for found in known if found is not None), False) else 1
 
 
-def _layer(index: int, name: str, shape: torch.Size, axis: int) -> Layer:
+def _inputs(node: fx.Node) -> list[fx.Node]:
+    return node.all_input_nodes
+
+
+def _users(node: fx.Node) -> list[fx.Node]:
+    return list(node.users)
+
+
+def _is_last(
+    module: fx.GraphModule,
+    site: fx.Node,
+    shapes: dict[fx.Node, torch.Size],
+    step: Callable[[fx.Node], list[fx.Node]],
+) -> bool | None:
+    """Tell whether the nearest layer with weights, in one direction, takes the site's last dimension for its channels;
+    None where an operation in between may have moved them."""
+    last, count = shapes[site][-1], shapes[site].numel()
+    seen, queue = {site}, step(site)
+    while queue:
+        node = queue.pop(0)
+        if node in seen:
+            continue
+        seen.add(node)
+        called = module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
+        if isinstance(called, nn.Linear | nn.LayerNorm) or called in _LAST:
+            return True
+        if isinstance(called, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm):
+            return False
+        shape = shapes.get(node, torch.Size(()))
+        if shape.numel() == count and shape[-1:] == (last,) and called not in _MOVES:
+            queue.extend(step(node))
+    return None
+
+
+_MOVES = frozenset({"permute", "transpose", "movedim", "moveaxis", "swapaxes", "swapdims", "flip"}) | {
+    torch.permute,
+    torch.transpose,
+    torch.movedim,
+    torch.swapaxes,
+}
+"""The operations that may move the channels to another dimension."""
+_LAST = (nn.functional.linear, nn.functional.layer_norm, torch.layer_norm)
+"""The functions that take the last dimension for the channels."""
+
+
+def _grid_of(module: fx.GraphModule, site: fx.Node, shapes: dict[fx.Node, torch.Size]) -> TokenGrid | None:
+    needed = ancestors(site)
+    return token_grid(module, [node for node in module.graph.nodes if node in needed], shapes)
+
+
+def _layer(
+    index: int, name: str, shape: torch.Size, axis: int, grid: TokenGrid | None, input_size: tuple[int, int]
+) -> Layer:
     rest = [size for i, size in enumerate(shape) if i not in (0, axis)]
     height, width = (*rest, 1, 1)[:2] if len(rest) != 1 else (1, rest[0])
+    special = 0
+    if axis == 2 and grid is not None:
+        special, height, width = grid.special, grid.rows + (1 if grid.special else 0), grid.columns
     parts = name.split(".")[:-1]
     group = tuple(".".join(parts[: i + 1]) for i in range(len(parts)))
-    return Layer(index, name, group, int(shape[axis]), int(height), int(width))
+    on_image = _lies_on(height - (special > 0), width, input_size)
+    return Layer(index, name, group, int(shape[axis]), int(height), int(width), special, on_image)
+
+
+def _lies_on(height: int, width: int, input_size: tuple[int, int]) -> bool:
+    """Tell whether a grid has the image's proportions, but for the rounding of strides; a single neuron has them."""
+    return height * width == 1 or abs(height - width * input_size[0] / input_size[1]) <= _ROUNDED * max(
+        1, input_size[0] / input_size[1]
+    )
 
 
 def _edges(sites: list[fx.Node]) -> tuple[tuple[int, int], ...]:

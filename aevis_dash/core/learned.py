@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.domain import LayerGraph, LearnedFeatures, LearnedIndex
+from aevis_dash.domain import Layer, LayerGraph, LearnedFeatures, LearnedIndex
 
 Peaks = tuple[Tensor, Tensor]
 """The largest value over positions of each of n maps on B images, (B, n), and its flat position, (B, n)."""
@@ -73,8 +73,9 @@ def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
     speaks: dict[int, Peaks] = {}
 
     def look(layer: int, value: Tensor) -> Tensor:
-        fires[layer] = _peak(value.detach())
-        return _Watched.apply(value, lambda product: speaks.update({layer: _peak(product)}))  # type: ignore[return-value]
+        place = classifier.layers.layers[layer]
+        fires[layer] = _peak(value.detach(), place)
+        return _Watched.apply(value, lambda product: speaks.update({layer: _peak(product, place)}))  # type: ignore[return-value]
 
     with torch.enable_grad():
         pixels = classifier.inputs(images).requires_grad_()
@@ -139,9 +140,11 @@ def _widths(graph: LayerGraph) -> Tensor:
     return torch.tensor([layer.width for layer in graph.layers], dtype=torch.int32).repeat_interleave(channels)
 
 
-def _peak(value: Tensor) -> Peaks:
+def _peak(value: Tensor, layer: Layer) -> Peaks:
+    """The largest value (B, n_l) of each map of a layer, and its place in the layer's grid, counted row by row."""
     found = value.reshape(*value.shape[:2], -1).max(2)
-    return found.values, found.indices
+    places = torch.from_numpy(layer.places).to(value.device)
+    return found.values, places[found.indices] if layer.special else found.indices
 
 
 def _join(by_layer: dict[int, Any]) -> Peaks:

@@ -25,11 +25,19 @@ _FADED = 0.75
 
 @dataclass(frozen=True)
 class Shown:
-    """One compared image: its activations of the map (H, W), the name of its class, and its address."""
+    """One compared image.
+
+    Attributes:
+        values: its activations of the map, (H, W); NaN at places without a neuron.
+        name: the name of its class.
+        image: the address of its picture; "" where the map does not lie on it.
+        top: the first row of the map that lies on the picture.
+    """
 
     values: np.ndarray
     name: str
     image: str = ""
+    top: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ LARGE = Room(1080, 640, zoom=True)
 @dataclass(frozen=True)
 class _Panel:
     """One map of the figure. `place` is its number among all images, `path` its key; `title` and `colour` stand above
-    it."""
+    it; the image lies below it from the row `top` on."""
 
     place: int
     path: str
@@ -59,6 +67,7 @@ class _Panel:
     colour: str
     values: np.ndarray
     image: str
+    top: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,6 +158,7 @@ def _maps(shown: Mapping[str, Shown], look: str, theme: Theme) -> list[_Panel]:
             theme.path(path),
             np.asarray(one.values, float),
             one.image if look == "over" else "",
+            one.top,
         )
         for place, (path, one) in enumerate(shown.items())
     ]
@@ -291,9 +301,10 @@ def _title(grid: _Grid, panel: _Panel) -> dict[str, Any]:
 
 
 def _image(number: int, panel: _Panel) -> dict[str, Any]:
-    """The image under its map, as large as the map."""
+    """The image under its map, as large as the map without the rows above the image."""
     height, width = panel.values.shape
-    size = {"x": -0.5, "y": -0.5, "sizex": width, "sizey": height, "xanchor": "left", "yanchor": "top"}
+    size = {"x": -0.5, "y": panel.top - 0.5, "sizex": width, "sizey": height - panel.top}
+    size |= {"xanchor": "left", "yanchor": "top"}
     axes = {"xref": _axis("x", number), "yref": _axis("y", number)}
     return {"source": panel.image, "sizing": "stretch", "layer": "below", "opacity": _FADED, **size, **axes}
 

@@ -54,6 +54,11 @@ class Contributions(Part):
                 f"The area of interest is empty or lies outside layer {layer.name!r}, which has {layer.height} rows "
                 f"and {layer.width} columns. Draw it anew."
             )
+        if not area.inside(layer).any():
+            raise AevisError(
+                f"The area of interest has no neuron of layer {layer.name!r}: the first row holds {layer.special} "
+                "special tokens, such as the class token, and nothing else. Draw it anew."
+            )
         places = (area.bottom - area.top) * (area.right - area.left)
         if list(area.picked) != sorted(set(area.picked)) or not all(0 <= p < places for p in area.picked):
             raise AevisError(f"The chosen neurons are no places of a rectangle of {places}. Choose them anew.")

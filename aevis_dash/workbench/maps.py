@@ -53,7 +53,8 @@ class FeatureMaps(Part):
 
     @one_sight()
     def activation_maps(self, name: str, layer: int) -> np.ndarray:
-        """The activation maps of a layer on an image, float16 (n_l, H_l, W_l).
+        """The activation maps of a layer on an image, float16 (n_l, H_l, W_l), NaN at places without a
+        neuron.
 
         Args:
             name: the file name of the image, as the tables give it.
@@ -112,11 +113,10 @@ class FeatureMaps(Part):
             Their area, or None where no neuron of the map fires on the image.
         """
         values = self.activation_maps(name, chosen.layer)[chosen.channel]
-        grid = values.reshape(1, -1) if values.ndim < 2 else values
-        order = np.argsort(-grid.ravel(), kind="stable")[:count]
-        firing = np.zeros(grid.size, bool)
-        firing[order[grid.ravel()[order] > 0]] = True
-        return area_of_neurons(chosen.layer, firing.reshape(grid.shape))
+        order = np.argsort(-values.ravel(), kind="stable")[:count]
+        firing = np.zeros(values.size, bool)
+        firing[order[values.ravel()[order] > 0]] = True
+        return area_of_neurons(chosen.layer, firing.reshape(values.shape))
 
     def receptive_field(self, area: AreaOfInterest) -> AreaOfInterest:
         """The rectangle of input pixels that can move an area of interest, as an area whose `layer` is -1."""

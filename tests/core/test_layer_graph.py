@@ -143,7 +143,7 @@ class FixedSize(ChannelsLast):
 
 @pytest.mark.parametrize(
     ("model", "axis", "extent"),
-    [(ChannelsLast(False), 3, (8, 8)), (ChannelsLast(True), 2, (1, 64)), (FixedSize(), 2, (1, 64))],
+    [(ChannelsLast(False), 3, (8, 8)), (ChannelsLast(True), 2, (8, 8)), (FixedSize(), 2, (8, 8))],
     ids=["map", "tokens", "fixed size"],
 )
 def test_channels_last(model, axis, extent):

@@ -140,7 +140,7 @@ def _title(shown: Contents) -> str:
     layer = shown.layer
     return (
         f"{layer.name} · {int(shown.critical.sum())} of {layer.channels} maps are critical · "
-        f"{layer.height} x {layer.width} neurons each"
+        f"{layer.neurons_in_words} each"
     )
 
 

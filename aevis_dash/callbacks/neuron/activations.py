@@ -152,8 +152,10 @@ def _members(found: Triplet, view: View) -> dict[str, str]:
 
 def _shown(bench: Workbench, firing: Firing, image: str) -> Shown:
     values = bench.maps.activation_maps(image, firing.layer.index)[firing.channel]
-    grid = values.reshape(1, -1) if values.ndim < 2 else values
-    return Shown(grid, _class_of(bench, firing, image), pictures.image(bench, image))
+    layer = firing.layer
+    return Shown(
+        values, _class_of(bench, firing, image), pictures.image(bench, image) if layer.on_image else "", layer.first_row
+    )
 
 
 def _class_of(bench: Workbench, firing: Firing, image: str) -> str:
@@ -180,7 +182,7 @@ def area_words(bench: Workbench, firing: Firing) -> str:
     """The area of interest in words, and how much of the image it sees."""
     area, layer = firing.area, firing.layer
     if area is None:
-        return f"area of interest: the whole map, {layer.height} x {layer.width} neurons"
+        return f"area of interest: the whole map, {layer.neurons_in_words}"
     field = bench.maps.receptive_field(area)
     some = f"{area.neurons} neurons in " if area.picked else ""
     return (

@@ -60,6 +60,8 @@ def _seen(
 
 
 def _lit(bench: Workbench, found: Triplet, chosen: FeatureMap) -> tuple[tuple[str, str], ...]:
+    if not bench.layers.layers[chosen.layer].on_image:
+        return tuple((pictures.thumbnail(bench, found.image(role)), role.short) for role in Role)
     place = bench.layers.place(chosen)
     highest = {role: float(bench.maps.maxima(found.image(role))[place]) for role in Role}
     most = max(highest.values())
