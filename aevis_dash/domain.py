@@ -198,13 +198,18 @@ def _in_words(size: tuple[int, int]) -> str:
     return f"{width} x {height}"
 
 
+IN_MEMORY = "memory:"
+"""How the source of a model begins that no file or library gives."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """The source of a model and of its weights.
 
     Attributes:
         source: `torchvision:NAME`, `timm:NAME`, `module:factory` or `FILE.py:factory`, where the factory is a function
-            or a class that makes the model, or the model itself.
+            or a class that makes the model, or the model itself; or `memory:CLASS`, a model that Python code hands over
+            each time it opens the workspace.
         weights: a weights file, or a name that the model's library knows ("IMAGENET1K_V2"); empty for the weights that
             the factory itself loads.
         weights_key: which of the file's sets of weights is taken, such as "model_ema"; empty for the first that fits.
@@ -217,6 +222,11 @@ class ModelSpec:
     weights_key: str = ""
     model_args: str = ""
     leaf: str = ""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the model is handed over by Python code and cannot be loaded."""
+        return self.source.startswith(IN_MEMORY)
 
     @property
     def leaves(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.core.image_batch import ArrayReading
+from aevis_dash.core.loading import Model
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.images import write_image
@@ -65,39 +67,45 @@ class Founded:
 def init_workspace(
     root: Path,
     model: ModelSpec,
-    images: Path,
-    labels: Path | None = None,
-    classes: Path | None = None,
+    images: Path | np.ndarray,
+    labels: Path | Sequence[int | str | None] | None = None,
+    classes: Path | Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     skip_unreadable: bool = False,
     progress: Progress = silent,
     reading: ArrayReading | None = None,
+    given: Model | None = None,
 ) -> Founded:
     """Make a workspace of a model and normal images. Nothing is written unless the model and the images are good.
 
     Args:
         root: the folder of the new workspace.
         model: where the model and its weights come from.
-        images: the folder of the normal images, or a file of arrays whose images are written into the workspace.
-        labels: a table of labels, or an array; None for the names of folders, or the labels beside the array.
-        classes: a file of class names; None for those that the model's library publishes.
+        images: the folder of the normal images; or a file of arrays, or an array, whose images are written into the
+            workspace.
+        labels: a table of labels, or an array; None for the names of folders, or the labels beside the array. With an
+            array of images it is their classes, by name or index.
+        classes: the class names, or a file of them; None for those that the model's library publishes.
         preprocessing: how an image becomes the model's input; None for what the library publishes.
         skip_unreadable: whether images that cannot be read are left out; otherwise the first one is an error.
         progress: is told the share of the images that are read.
         reading: how the array is read where it does not tell.
+        given: the model itself, where it is in memory.
 
     Raises:
         AevisError: for a model, an image or a label that cannot be used, and where a workspace or one of its files is
             there already.
     """
     spec = with_absolute_paths(model)
-    names = read_class_names(classes) if classes else _standard_names(spec)
+    names = read_class_names(classes) if isinstance(classes, Path) else tuple(classes or _standard_names(spec))
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
-    loaded = loading.load_model(spec)
+    loaded = loading.load_model(spec) if given is None else loading.given_model(spec, given)
     names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
-    found = find_new_images(images, labels, Classes(names), [classes] if classes else [], reading, chosen.channels)
+    beside = [classes] if isinstance(classes, Path) else []
+    found = find_new_images(images, labels, Classes(names), beside, reading, chosen.channels)
     selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
-    loading.refuse_random(spec, loaded.model)
+    if given is None:
+        loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
         if taken.exists() and not (root / "workspace.toml").exists():
             raise AevisError(f"{taken} is there already, and the workspace would replace it. Choose another folder.")

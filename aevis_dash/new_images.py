@@ -10,7 +10,7 @@ from aevis_dash.classes import Classes
 from aevis_dash.config import Progress
 from aevis_dash.core.array_files import SOURCES, SUFFIXES
 from aevis_dash.core.array_labels import labels_of_batch
-from aevis_dash.core.image_batch import ArrayReading, ImageBatch, read_batch
+from aevis_dash.core.image_batch import ArrayReading, ImageBatch, as_batch, read_batch
 from aevis_dash.domain import AevisError, Preprocessing
 from aevis_dash.images import decode_image, encode_image, image_suffix, read_image, write_image
 from aevis_dash.labels import ImageEntry, Labelled, find_images
@@ -88,8 +88,8 @@ class NewImages:
 
 
 def find_new_images(
-    images: Path,
-    labels: Path | None,
+    images: Path | np.ndarray,
+    labels: Path | Sequence[int | str | None] | None,
     classes: Classes,
     beside: Sequence[Path] = (),
     reading: ArrayReading | None = None,
@@ -98,8 +98,9 @@ def find_new_images(
     """The normal images of a new workspace, with their labels; nothing is written.
 
     Args:
-        images: a folder of images, or a file of arrays with a batch of them.
-        labels: a table of labels or, for a batch, also an array; None for what the folders or the file itself say.
+        images: a folder of images, a file of arrays with a batch of them, or the batch itself.
+        labels: a table of labels or, for a file of arrays, also an array; None for what the folders or the file itself
+            say. For a batch that is given itself, the class of each image by name or index.
         classes: the classes that labels name.
         beside: files that belong to the workspace and are no images.
         reading: what the user says of the array.
@@ -109,6 +110,12 @@ def find_new_images(
         AevisError: for images or labels that cannot be read.
     """
     asked = reading or ArrayReading()
+    if isinstance(images, np.ndarray):
+        batch = as_batch(images, "The array of images", asked, channels)
+        entries = _entries(_given_labels(labels, len(batch), classes), channels)
+        return NewImages(Path("array"), Labelled(entries, "the labels that were given"), batch)
+    if not (labels is None or isinstance(labels, Path)):
+        raise AevisError("Labels are given one by one for an array of images. For files give a table of them.")
     if images.is_dir() or images.suffix.lower() not in SUFFIXES:
         if asked != ArrayReading():
             raise AevisError(
@@ -117,8 +124,24 @@ def find_new_images(
         return NewImages(images, find_images(images, labels, classes, beside, channels))
     batch = read_batch(images, SOURCES, asked, channels)
     found, whose = labels_of_batch(images, labels, len(batch), classes)
-    entries = tuple(ImageEntry(f"{i:05d}{image_suffix(channels)}", label) for i, label in enumerate(found))
-    return NewImages(images, Labelled(entries, whose), batch)
+    return NewImages(images, Labelled(_entries(found, channels), whose), batch)
+
+
+def _entries(labels: Sequence[int | None], channels: int) -> tuple[ImageEntry, ...]:
+    return tuple(ImageEntry(f"{i:05d}{image_suffix(channels)}", label) for i, label in enumerate(labels))
+
+
+def _given_labels(
+    labels: Path | Sequence[int | str | None] | None, count: int, classes: Classes
+) -> Sequence[int | None]:
+    """The class index of each of `count` images, of labels that name it or give it."""
+    given = [None] * count if labels is None else labels
+    if isinstance(given, Path) or len(given) != count:
+        raise AevisError(f"There are {count} images in the array. Give one label for each, in the same order.")
+    return [
+        None if label is None else classes.label(str(label), f"label {i}, counted from 0")
+        for i, label in enumerate(given)
+    ]
 
 
 def _holds(path: Path, image: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.loading import Loaded
+from aevis_dash.core.loading import Loaded, Model
 from aevis_dash.core.selftest import SelfTest
 from aevis_dash.domain import LayerGraph
 from aevis_dash.store import Store, key_of
@@ -39,10 +39,11 @@ class Base:
 
     Args:
         workspace: the open workspace; the store is its `cache` folder.
+        model: the model, where Python code hands it over; None to load the one that the workspace names.
     """
 
-    def __init__(self, workspace: Workspace):
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, model: Model | None = None):
+        self.workspace, self._given = workspace, model
         self.store = Store(workspace.cache)
         self._loading = threading.Lock()
 
@@ -59,14 +60,15 @@ class Base:
     @cached_property
     def _classifier(self) -> Classifier:
         spec = self.workspace.model
-        self._loaded = loading.load_model(spec)
+        self._loaded = loading.load_model(spec) if self._given is None else loading.given_model(spec, self._given)
         model = self._loaded.model.to(loading.device())
         preprocessing, names = self.workspace.settings.preprocessing, self.workspace.class_names
         found = Classifier(model, preprocessing, names, spec.leaves, loading.made_with(spec))
         key = key_of("selftest", selftest.VERSION, model=found.fingerprint, device=found.device.type)
 
         def tested() -> SelfTest:
-            loading.refuse_random(spec, model)
+            if self._given is None:
+                loading.refuse_random(spec, model)
             return selftest.examine(model, found)
 
         self._tested = self.store.remember(key, SelfTest, tested)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aevis_dash.core import loading
+from aevis_dash.core.loading import Model
 from aevis_dash.domain import JudgedExample
 from aevis_dash.learning import Learning
 from aevis_dash.naming import Naming
@@ -35,8 +36,8 @@ class Workbench(Part):
         flips: replacing maps in a run, and what that does to the prediction.
     """
 
-    def __init__(self, workspace: Workspace):
-        base = Base(workspace)
+    def __init__(self, workspace: Workspace, model: Model | None = None):
+        base = Base(workspace, model)
         super().__init__(base)
         self.judging = Judging(base)
         self.attacks = Attacks(base, self.judging)
@@ -89,13 +90,17 @@ class Workbench(Part):
         return next((e for e in near[:READY] if self.datapaths.is_ready(e.example)), near[0] if near else None)
 
 
-def open_workbench(root: Path) -> Workbench:
+def open_workbench(root: Path, model: Model | None = None) -> Workbench:
     """Open the workspace in a folder and give its workbench; unfinished files that killed processes left are removed.
+
+    Args:
+        root: the folder of the workspace.
+        model: the model, where Python code hands it over; None to load the one that the workspace names.
 
     Raises:
         AevisError: where the workspace's settings, classes or tables cannot be read.
     """
-    bench = Workbench(Workspace(root))
+    bench = Workbench(Workspace(root), model)
     bench.workspace.sweep()
     bench.store.sweep()
     return bench

@@ -32,14 +32,16 @@ from aevis_dash.core.loading.factories import (
 from aevis_dash.core.loading.published import names_or_numbers, standard_class_names, standard_preprocessing
 from aevis_dash.core.loading.state_dicts import Normaliser
 from aevis_dash.core.loading.weight_files import read_weights
-from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec, Preprocessing
 
 __all__ = [
     "Loaded",
+    "Model",
     "device",
     "device_name",
     "digests_of",
     "doubted_normaliser",
+    "given_model",
     "load_model",
     "made_with",
     "names_or_numbers",
@@ -48,6 +50,10 @@ __all__ = [
     "standard_class_names",
     "standard_preprocessing",
 ]
+
+
+Model = nn.Module
+"""A network as its author wrote it, for code that does not import torch."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,12 @@ def load_model(spec: ModelSpec) -> Loaded:
         AevisError: there is no such model or no such weights, they do not fit one another, or the model cannot be put
             into eval mode; the message says which.
     """
+    if spec.in_memory:
+        raise AevisError(
+            f"The workspace was made of a model in memory ({spec.source.removeprefix(IN_MEMORY)}), which no command "
+            "can load. Open it from Python, aevis_dash.open_workspace(folder, model=model), "
+            "or make it anew with --model."
+        )
     source, _ = source_and_name(spec)
     _refuse_unmet_weights(source, spec)
     if not (spec.weights and is_file_name(spec.weights)):
@@ -100,6 +112,16 @@ def load_model(spec: ModelSpec) -> Loaded:
         taken = put_into(model.float(), weights)
         more = (f"the model was made for {classes} classes, as the file's last layer has so many",)
     return _finished(spec, Loaded(model, (*_of_wrappers(wrappers), *taken.notes, *more), taken.normaliser, classes))
+
+
+def given_model(spec: ModelSpec, model: nn.Module) -> Loaded:
+    """Take a model that Python code hands over; it is put into eval mode and float32.
+
+    Raises:
+        AevisError: the model stays in training mode.
+    """
+    inner, notes = unwrapped(model)
+    return _finished(spec, Loaded(inner, _of_wrappers(notes)))
 
 
 def _own_number(spec: ModelSpec, source: str) -> int | None:

@@ -1,0 +1,195 @@
+"""AEVis Dash from Python, such as in a notebook: `import aevis_dash` gives these five functions.
+
+A workbench answers every question of the page and the command line by its parts, such as `bench.attacks.attack`,
+`bench.datapaths.extract`, `bench.contributions.contribute` and `bench.flips.verify`. The figures are those of the page,
+as Plotly figures, which notebooks show.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from aevis_dash import make_workspace
+from aevis_dash.callbacks.layer.contents import contents, contribution_to, drawing, strongest
+from aevis_dash.callbacks.network.river import picture_of
+from aevis_dash.callbacks.neuron.activations import firing_of, firings
+from aevis_dash.callbacks.view.address import check, from_search
+from aevis_dash.callbacks.view.opening import comparable, settle
+from aevis_dash.callbacks.view.state import View, from_data, wanted_of, without_own
+from aevis_dash.core.image_batch import ArrayReading
+from aevis_dash.core.loading import Model
+from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec
+from aevis_dash.figures.neuron import Room, activation_figure
+from aevis_dash.figures.theme import LIGHT
+from aevis_dash.new_preprocessing import choose_preprocessing
+from aevis_dash.workbench import Triplet, Workbench, open_workbench
+
+WIDTH, HEIGHT = 900, 420
+"""The pixels of the figures of a layer and of a map."""
+
+
+def open_workspace(folder: str | Path, model: Model | None = None) -> Workbench:
+    """Open a workspace.
+
+    Args:
+        folder: the folder of the workspace.
+        model: the model, where the workspace was made of one in memory; it is put into eval mode. None to load the one
+            that the workspace names.
+
+    Returns:
+        Its workbench.
+
+    Raises:
+        AevisError: the workspace or its model cannot be read, or a model in memory is needed and not given.
+    """
+    root = Path(folder)
+    bench = open_workbench(root, model)
+    if model is not None and not bench.workspace.settings.model.in_memory:
+        raise AevisError(
+            f"{root} names its model, {bench.workspace.settings.model.source}. Open it without a model, or make "
+            "another workspace of the model in memory."
+        )
+    _ = bench.classifier
+    return bench
+
+
+def init_workspace(
+    folder: str | Path,
+    model: Model | str,
+    images: np.ndarray | str | Path,
+    labels: Sequence[int | str | None] | str | Path | None = None,
+    *,
+    classes: Sequence[str] | str | Path | None = None,
+    weights: str = "",
+    leaf: Sequence[str] = (),
+    layout: str | None = None,
+    span: tuple[float, float] | None = None,
+    **preprocessing: Any,
+) -> Workbench:
+    """Make a workspace of a model and normal images, as `aevis init` does.
+
+    Args:
+        folder: the folder of the new workspace. Results are kept in it; results of another model are never taken for
+            those of this one.
+        model: the model itself, or where it comes from, such as "torchvision:resnet50".
+        images: a batch of images, (N, H, W, C) or (N, C, H, W), from 0 to 1 or from 0 to 255; or a folder of images, or
+            a file of arrays.
+        labels: the class of each image of a batch, by name or index, None where it is unknown; or a file of labels.
+        classes: the class names in the order of the model's outputs, or a file of them; None for those that the model's
+            library publishes.
+        weights: a file of weights, or a name that the model's library knows, for a model that is named.
+        leaf: the modules that are kept whole when the model is traced.
+        layout: "NHWC" or "NCHW" for a batch, where both can be.
+        span: the values of black and of white in a batch; None to tell them from the values.
+        preprocessing: how an image becomes the model's input, as `input_size`, `mean`, `std`, `value_range`, `fit`,
+            `resize_size` and `interpolation`. For a model in memory and a batch `input_size` may be left out: it is
+            that of the batch.
+
+    Returns:
+        The workbench of the new workspace.
+
+    Raises:
+        AevisError: the model, an image or a label cannot be used, or there is a workspace already.
+    """
+    given, root = dict(preprocessing), Path(folder)
+    named = isinstance(model, str)
+    spec = ModelSpec(
+        model if isinstance(model, str) else IN_MEMORY + type(model).__name__, weights, leaf=" ".join(leaf)
+    )
+    if not named and isinstance(images, np.ndarray) and images.ndim == 4:
+        given.setdefault("input_size", images.shape[1:3] if images.shape[3] <= images.shape[1] else images.shape[2:])
+    chosen, _ = choose_preprocessing(spec, given)
+    make_workspace.init_workspace(
+        root,
+        spec,
+        images if isinstance(images, np.ndarray) else Path(images),
+        Path(labels) if isinstance(labels, str) else labels,
+        Path(classes) if isinstance(classes, str) else classes,
+        chosen,
+        reading=ArrayReading(layout=layout, span=span),
+        given=None if isinstance(model, str) else model,
+    )
+    return open_workspace(root, None if isinstance(model, str) else model)
+
+
+def river(bench: Workbench, example: str | None = None, link: str = "", **view: Any) -> go.Figure:
+    """The river of an example: where adv's datapath leaves src's and joins tar's. Its datapaths are extracted where
+    they are not stored.
+
+    Args:
+        bench: the workbench of the workspace.
+        example: the ID of the example; None for the one of the link, or the one that the page opens with.
+        link: the address of a page, whose view is taken.
+        view: further fields of the view, as the page's address has them, such as `method="elimination"`.
+
+    Raises:
+        AevisError: there is no such example, or its datapaths cannot be extracted.
+    """
+    shown, found = _shown(bench, example, link, view)
+    return picture_of(bench, found, shown, LIGHT, coming=False).figure
+
+
+def layer(bench: Workbench, example: str | None = None, link: str = "", **view: Any) -> go.Figure:
+    """The treemap of a layer: its critical maps as sets of the datapaths.
+
+    Args:
+        bench: the workbench of the workspace.
+        example: as of `river`.
+        link: as of `river`.
+        view: as of `river`; `layer` names the layer. Without it, it is the one where src and adv part most.
+
+    Raises:
+        AevisError: as of `river`, and where there is no such layer.
+    """
+    shown, found = _shown(bench, example, link, view)
+    assert shown.layer is not None  # settled
+    traced = contribution_to(bench, found, shown.traced, shown.way)
+    inside = contents(bench, found, shown, bench.layers.find(shown.layer), traced)
+    size = (WIDTH, HEIGHT)
+    figure = drawing(bench, inside, shown.but(faces="off"), LIGHT, size, shown.map, strongest(inside.contribution))
+    return go.Figure(figure).update_layout(width=WIDTH, height=HEIGHT)
+
+
+def activations(bench: Workbench, example: str | None = None, link: str = "", **view: Any) -> go.Figure:
+    """Where a feature map fires on src, adv and tar.
+
+    Args:
+        bench: the workbench of the workspace.
+        example: as of `river`.
+        link: as of `river`.
+        view: as of `layer`; `map` is the number of the map, and `look` "maps" or "difference".
+
+    Raises:
+        AevisError: as of `layer`, and where the layer has no such map.
+    """
+    shown, _ = _shown(bench, example, link, view)
+    firing = firing_of(bench, shown)
+    if firing is None:
+        raise AevisError(f"No map of {shown.layer} is chosen. Say map=NUMBER.")
+    look = "difference" if shown.look == "difference" else "maps"  # images have addresses that only the page serves
+    return go.Figure(activation_figure(firings(bench, firing), look, firing.area, LIGHT, Room(WIDTH)))
+
+
+def _shown(bench: Workbench, example: str | None, link: str, fields: Mapping[str, Any]) -> tuple[View, Triplet]:
+    """The view as the page would show it, and its datapaths."""
+    view = from_search("?" + link.partition("?")[2]) if link else View()
+    if unknown := [name for name in fields if name not in View.__dataclass_fields__]:
+        raise AevisError(f"There is no {unknown[0]!r} in a view. It has: {', '.join(View.__dataclass_fields__)}.")
+    view = from_data({**view.to_data(), **fields})
+    if example is not None:
+        view = view.but(example=example)
+    if view.example is None:
+        opened = bench.opening(bench.judging.judged_examples())
+        if opened is None:
+            raise AevisError("No example is misclassified. Attack images first: bench.attacks.attack(...).")
+        view = view.but(example=opened.example.id)
+    view, _ = comparable(bench, view)
+    check(view, bench)
+    own = bench.workspace.settings.extraction
+    view = without_own(view, own)
+    assert view.example is not None
+    found = bench.datapaths.extract(view.example, view.target, wanted=wanted_of(view, own))
+    return settle(bench, view), found
