@@ -28,6 +28,7 @@ from aevis_dash.cli.layer_maps import LEAST_SHARE
 from aevis_dash.cli.verifications import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
+from aevis_dash.core.attacked import Attacked
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
 from aevis_dash.learning import Learning
@@ -148,7 +149,7 @@ def test_what_is_no_command_ends_with_2(argv, capsys):
 
 def test_the_attacks_options_are_its_parameters(capsys):
     args = make_parser().parse_args(["attack", "x", "--epsilon", "4", "--steps", "3", "--momentum", "0.5"])
-    assert AttackParameters(args.epsilon, args.steps, args.momentum) == AttackParameters(4.0, 3, 0.5)
+    assert (args.epsilon, args.steps, args.momentum) == ([4.0], 3, 0.5)
     assert main(["attack", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "number of steps, at most where the attack stops (default: the workspace's; 10 in a new one)" in said
@@ -338,6 +339,28 @@ def test_attack_takes_the_workspaces_parameters_and_the_options(document, world)
     assert first["examples"][0]["adversarial"] == bench.class_names[label.label]
 
 
+def test_attack_makes_an_example_for_each_of_several_epsilons(document, aevis, world):
+    files = [e.file for e in Workspace(world).images[:3]]
+    found = document("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 1, 4, 1, 2)
+    assert found["attacked"] == 9
+    assert [each["epsilon"] for each in found["examples"]] == [1] * 3 + [4] * 3 + [2] * 3
+    assert all(each["linf"] <= each["epsilon"] for each in found["examples"])
+    _, out, _ = aevis("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 1, 4, 2)
+    assert out.endswith(f"{found['successful']} of 9 attacks succeeded.\n")
+    argv = ("attack", world, "--image", *files, "--attack", "pgd", "--norm", "l2", "--target", "nearest")
+    in_l2 = document(*argv, "--smallest", "--epsilons", "0.25,4")
+    assert {each["attack"].partition(",")[0] for each in in_l2["examples"]} <= {"PGD L2 0.25", "PGD L2 4"}
+    assert {each["epsilon"] for each in in_l2["examples"]} <= {255 / 4, 255}
+
+
+def test_an_attack_that_rounding_undid_is_counted(document, aevis, world, monkeypatch):
+    files = [e.file for e in Workspace(world).images[:3]]
+    monkeypatch.setattr(Attacked, "lost", property(lambda self: True))
+    argv = ("attack", world, "--image", *files, "--epsilon", "1.5")
+    assert document(*argv)["lost_in_8_bits"] == 3
+    assert aevis(*argv)[1].endswith("attacks succeeded. Rounding to 8 bits undid 3 that had succeeded.\n")
+
+
 def test_attack_with_a_margin_stops_and_tells_the_margin(aevis, document, world):
     files = [e.file for e in Workspace(world).images[:16]]
     found = document("attack", world, "--image", *files, "--epsilon", "4", "--margin", "2")
@@ -376,6 +399,13 @@ def test_attack_finds_the_smallest_epsilon_and_attacks_by_pgd(document, world):
         (["--epsilons", "1,2"], "--epsilons are those that --smallest tries"),
         (["--margin", "1", "--no-stop"], "--no-stop takes all steps"),
         (["--smallest", "--no-stop"], "--no-stop takes all steps"),
+        (["--attack", "pgd", "--momentum", "1"], "--momentum means nothing to pgd, which takes --epsilon, --steps,"),
+        (["--attack", "fgsm", "--steps", "3"], "takes --epsilon, --stop, --margin, --seed. Leave it out."),
+        (["--restarts", "3"], "--restarts means nothing to mi-fgsm"),
+        (["--norm", "l2", "--epsilon", "1"], "--norm means nothing to mi-fgsm"),
+        (["--attack", "pgd", "--norm", "l2"], "Say --epsilon, such as --epsilon 0.5."),
+        (["--attack", "pgd", "--norm", "l2", "--smallest"], "Say --epsilons, such as --epsilons 0.5,1,2."),
+        (["--epsilon", "4", "0.004"], "epsilon = 0.004 is too small. It must be at least 0.01"),
         (["--epsilon", "0.004"], "epsilon = 0.004 is too small. It must be at least 0.01"),
         (["--margin", "-1"], "margin = -1.0 is too small"),
     ],
