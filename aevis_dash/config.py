@@ -55,7 +55,7 @@ def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_
 
 
 MI_FGSM, FGSM, PGD = ATTACKS = ("mi-fgsm", "fgsm", "pgd")
-"""The attacks that there are."""
+"""The attacks that are built in."""
 LINF, L2 = NORMS = ("linf", "l2")
 """The norms in which an attack may be bounded."""
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -66,7 +66,15 @@ ATTACKS_USE: Mapping[str, frozenset[str]] = {
     FGSM: _STOPPING,
     PGD: _STOPPING | {"steps", "step", "norm", "restarts"},
 }
-"""The parameters that each attack depends on."""
+"""The parameters that each attack depends on that is built in."""
+FOREIGN_USE = frozenset({"attack", "attack_args", "seed"})
+"""The parameters that an attack depends on that is not built in."""
+
+
+def is_foreign(attack: str) -> bool:
+    """Whether a text names an attack that is not built in: a function of the user's, as "FILE.py:function"."""
+    place, colon, name = attack.rpartition(":")
+    return bool(place and colon and name)
 
 
 @dataclass(frozen=True)
@@ -93,8 +101,10 @@ class AttackParameters:
     attack: str = field(
         default=MI_FGSM,
         metadata={
-            "help": "mi-fgsm; fgsm: a single step of length epsilon; or pgd: from a random start, without momentum",
+            "help": "mi-fgsm; fgsm: a single step of length epsilon; pgd: from a random start, without momentum; or a "
+            "function of yours, as FILE.py:function or module:function",
             "choices": ATTACKS,
+            "also": (is_foreign, "FILE.py:function or module:function"),
         },
     )
     step: float = _parameter(
@@ -110,7 +120,9 @@ class AttackParameters:
         at_most=1000,
     )
     seed: int = _parameter(
-        0, "of pgd's random start, and of which values move with an epsilon below 1", at_most=2**32 - 1
+        0,
+        "of pgd's random start, of which values move with an epsilon below 1, and of what other attacks draw",
+        at_most=2**32 - 1,
     )
     norm: str = field(
         default=LINF, metadata={"help": "pgd: which norm of the change epsilon bounds, linf or l2", "choices": NORMS}
@@ -122,16 +134,35 @@ class AttackParameters:
         at_most=1000,
     )
 
+    attack_args: str = field(
+        default="",
+        metadata={
+            "help": "what your function is called with beside images and labels, as NAME=VALUE; 8/255 is a number"
+        },
+    )
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The parameters that the attack depends on."""
+        return ATTACKS_USE.get(self.attack, FOREIGN_USE)
+
+    @property
+    def stops(self) -> bool:
+        """Whether the attack ends at the first step whose stored image succeeds with the margin."""
+        return self.stop and "stop" in self.uses
+
     @property
     def in_l2(self) -> bool:
         """Whether the attack is bounded in L2, so that its lengths are L2 norms; only PGD can be."""
-        return self.norm == L2 and "norm" in ATTACKS_USE[self.attack]
+        return self.norm == L2 and "norm" in self.uses
 
     @property
-    def bound(self) -> float:
+    def bound(self) -> float | None:
         """The largest change of a pixel that the stored image may have, in grey levels of 255; in l_inf at least 1. An
-        L2 norm of epsilon lets a single pixel change by as much.
+        L2 norm of epsilon lets a single pixel change by as much. None where the attack names no epsilon.
         """
+        if "epsilon" not in self.uses:
+            return None
         return min(255 * self.epsilon, 255.0) if self.in_l2 else max(self.epsilon, 1.0)
 
 

@@ -150,8 +150,10 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         except (TypeError, ValueError, OverflowError) as error:
             raise AevisError(f"{where}: {error}. Mend the value of {name!r}.") from error
         choices = known[name].metadata.get("choices", (value,))
-        if value not in choices:
-            raise AevisError(f"{where}: there is no {name} {value!r}. Choose one of: {', '.join(choices)}.")
+        fits, form = known[name].metadata.get("also", (None, ""))
+        if value not in choices and not (fits is not None and fits(value)):
+            others = f", or {form}" if form else ""
+            raise AevisError(f"{where}: there is no {name} {value!r}. Choose one of: {', '.join(choices)}{others}.")
         least = known[name].metadata.get("at_least", 0)
         if not isinstance(value, str) and value < least:
             raise AevisError(f"{where}: {name} = {value!r} is too small. It must be at least {least}.")

@@ -353,6 +353,69 @@ def test_attack_makes_an_example_for_each_of_several_epsilons(document, aevis, w
     assert {each["epsilon"] for each in in_l2["examples"]} <= {255 / 4, 255}
 
 
+SHIFT = """
+import torch
+def attack(model, x, y, eps=0.02, target=None):
+    x.requires_grad_()
+    aim = y if target is None else target
+    loss = torch.nn.functional.cross_entropy(model(x), aim, reduction="sum") * (1 if target is None else -1)
+    return (x + eps * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1)
+"""
+
+
+def test_attack_by_a_function_of_ones_own(document, refused, world, tmp_path):
+    files, mine = [e.file for e in Workspace(world).images[:20]], tmp_path / "mine.py"
+    mine.write_text(SHIFT)
+    argv = ("attack", world, "--image", *files, "--attack", f"{mine}:attack")
+    plain = document(*argv, "--attack-args", "eps=8/255")
+    assert plain["attacked"] == 20
+    assert plain["successful"] > 0
+    assert plain["margin"] is None
+    assert {each["attack"] for each in plain["examples"]} == {"mine.py:attack (eps=0.0313725)"}
+    assert {each["linf"] for each in plain["examples"]} == {8}
+    assert {each["epsilon"] for each in plain["examples"]} == {None}, "it is not known what the function may do"
+    assert all(
+        f"{Path(file).stem}-attack-" in each["example"] for file, each in zip(files, plain["examples"], strict=True)
+    )
+    built_in = document("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 8)
+    assert [e["adversarial"] for e in plain["examples"]] == [e["adversarial"] for e in built_in["examples"]]
+    aimed = document(*argv, "--target", "cat")
+    assert {each["attack"] for each in aimed["examples"]} == {"mine.py:attack, towards cat"}
+
+    def ids(found):
+        return {each["example"] for each in found["examples"]}
+
+    assert ids(document(*argv, "--attack-args", '{"eps": 0.03137254901960784}')) == ids(plain)
+    mine.write_text(f"# edited\n{SHIFT}")
+    assert not ids(document(*argv, "--attack-args", "eps=8/255")) & ids(plain), "an edited attack is another one"
+    before = everything(world)
+    for more, words in [
+        (["--epsilon", "8"], "--epsilon means nothing to"),
+        (["--smallest"], "--smallest means nothing to"),
+        (["--margin", "1"], "--margin means nothing to"),
+        (["--attack-args", "delta=1"], "mine.py:attack cannot be called as attack(model, x, y, delta=...)"),
+    ]:
+        assert words in refused(*argv, *more)
+    mine.write_text("def attack(model, x, y):\n    return x.gone\n")
+    assert f"It happened in {mine}, line 2: 'return x.gone'" in refused(*argv)
+    assert "cannot be aimed: it is attack(model, x, y)" in refused(*argv, "--target", "cat")
+    assert "--attack-args means nothing to mi-fgsm" in refused("attack", world, "--attack-args", "eps=1")
+    assert everything(world) == before
+
+
+def test_a_workspaces_own_attack_may_be_a_function(document, world):
+    (world / "mine.py").write_text(SHIFT)
+    toml = (world / "workspace.toml").read_text()
+    own = 'attack = "mine.py:attack"\nattack_args = "eps=4/255"\nstop = true\n'
+    lines = [line for line in toml.splitlines() if not re.match("(attack|attack_args|stop) =", line)]
+    (world / "workspace.toml").write_text("\n".join(lines).replace("[attack]\n", f"[attack]\n{own}") + "\n")
+    entry = Workspace(world).images[0].file
+    (made,) = document("attack", world, "--image", entry)["examples"]
+    assert (made["attack"], made["linf"]) == ("mine.py:attack (eps=0.0156863)", 4)
+    (made,) = document("attack", world, "--image", entry, "--attack", "fgsm", "--epsilon", 2)["examples"]
+    assert made["attack"].startswith("FGSM 2/255, margin 1")
+
+
 def test_an_attack_that_rounding_undid_is_counted(document, aevis, world, monkeypatch):
     files = [e.file for e in Workspace(world).images[:3]]
     monkeypatch.setattr(Attacked, "lost", property(lambda self: True))

@@ -76,8 +76,8 @@ def test_what_is_written_comes_back(workspace):
 
 def test_settings_from_before_there_were_margins_and_scores_are_read(workspace):
     file = workspace.root / "workspace.toml"
-    later = r"(?m)^(attack = .*|step = .*|stop = .*|margin = .*|norm = .*|restarts = .*|by = .*|\[score\])\n"
-    before = re.sub(later, "", file.read_text())
+    later = "attack|step|stop|margin|norm|restarts|attack_args|by"
+    before = re.sub(rf"(?m)^(({later}) = .*|\[score\])\n", "", file.read_text())
     assert before != file.read_text()
     file.write_text(before)
     assert Workspace(workspace.root).settings == dataclasses.replace(
@@ -412,7 +412,12 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
         (AttackParameters, "epsilon", -8.0, "at least 0.01"),
-        (AttackParameters, "attack", "deepfool", "there is no attack 'deepfool'. Choose one of: mi-fgsm, fgsm, pgd"),
+        (
+            AttackParameters,
+            "attack",
+            "deepfool",
+            "there is no attack 'deepfool'. Choose one of: mi-fgsm, fgsm, pgd, or FILE.py:fun",
+        ),
         (AttackParameters, "norm", "l1", "there is no norm 'l1'. Choose one of: linf, l2"),
         (AttackParameters, "restarts", 0, "at least 1"),
         (AttackParameters, "stop", 1, "1 is not of type bool. Mend the value of 'stop'"),

@@ -1,11 +1,12 @@
 """From the options of `aevis attack` to the attacks that are made, and from options to parameters in general."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TypeVar
 
-from aevis_dash.config import ATTACKS_USE, EPSILONS, AttackParameters, ExtractionParameters
+from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters
 from aevis_dash.domain import AevisError
 from aevis_dash.settings import parameters_from
 
@@ -27,6 +28,10 @@ def attacks_of(own: AttackParameters, args: argparse.Namespace) -> tuple[list[At
             fit.
     """
     given = argparse.Namespace(**vars(args))
+    if args.attack is not None and args.attack != own.attack:
+        own = replace(own, attack_args="")  # what the workspace says is for another function
+    if args.attack_args is not None:
+        given.attack_args = shlex.join(args.attack_args)
     asks_for_stop = args.smallest or args.margin is not None
     if asks_for_stop and args.stop is False:
         raise AevisError("--no-stop takes all steps, whatever the margin. Leave it out, or --margin and --smallest.")
@@ -52,7 +57,9 @@ def parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> P
 
 def _refuse_what_means_nothing(wanted: AttackParameters, args: argparse.Namespace, names: Sequence[str]) -> None:
     """Refuse the first option that is given and on which the attack does not depend."""
-    used = ATTACKS_USE[wanted.attack]
+    used = wanted.uses
+    if args.smallest and "stop" not in used:
+        raise AevisError(f"--smallest means nothing to {wanted.attack}, whose epsilon is not known. Leave it out.")
     for name in names:
         if getattr(args, name) is not None and name not in used:
             takes = ", ".join(_option(each) for each in names if each in used - {"attack"})

@@ -129,15 +129,16 @@ def _attack(verb: argparse.ArgumentParser) -> None:
         metavar="A,B,...",
         help=f"those that --smallest tries, in linf {','.join(f'{each:g}' for each in EPSILONS)} unless said",
     )
-    epsilon = next(each for each in fields(AttackParameters) if each.name == "epsilon")
+    known = {each.name: each for each in fields(AttackParameters)}
     verb.add_argument(
         "--epsilon",
         type=float,
         nargs="+",
         metavar="N",
-        help=f"{epsilon.metadata['help']}; several make an example each {_usual(epsilon.default)}",
+        help=f"{known['epsilon'].metadata['help']}; several make an example each {_usual(known['epsilon'].default)}",
     )
-    _parameters(verb, AttackParameters, by_hand=("epsilon",))
+    verb.add_argument("--attack-args", nargs="+", metavar="NAME=VALUE", help=known["attack_args"].metadata["help"])
+    _parameters(verb, AttackParameters, by_hand=("epsilon", "attack_args"))
 
 
 def _score(verb: argparse.ArgumentParser) -> None:
@@ -344,6 +345,7 @@ def _parameters(verb: argparse.ArgumentParser, kind: type, by_hand: Sequence[str
             verb.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
         else:
             choices, metavar = parameter.metadata.get("choices"), "NAME" if "choices" in parameter.metadata else "N"
+            choices = None if "also" in parameter.metadata else choices
             verb.add_argument(name, type=type(parameter.default), choices=choices, metavar=metavar, help=text)
 
 
@@ -355,7 +357,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "init": ("make a workspace of a model and normal images", _init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
-    "attack": ("make adversarial images with MI-FGSM, FGSM or PGD", _attack),
+    "attack": ("make adversarial images with MI-FGSM, FGSM, PGD or an attack of your own", _attack),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
     "learn": ("find the reference patches that every feature map fires most on, and names for the maps", _learn),

@@ -1,12 +1,14 @@
 """How the images of one call are attacked: which attacks are tried in turn, and how IDs and people are told of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from aevis_dash.config import ATTACKS_USE, FGSM, MI_FGSM, PGD, AttackParameters
+from aevis_dash.config import FGSM, MI_FGSM, PGD, AttackParameters
 from aevis_dash.core.attacked import Attacked
-from aevis_dash.domain import so_many
+from aevis_dash.core.foreign_attack import ForeignAttack
+from aevis_dash.domain import shorten, so_many
 
 NAMES = {MI_FGSM: "MI-FGSM", FGSM: "FGSM", PGD: "PGD"}
 """The names of the attacks for people."""
@@ -23,10 +25,12 @@ class AttackPlan:
     Attributes:
         parameters: of the attack.
         epsilons: the ascending epsilons of which the smallest is looked for; () for the one of the parameters.
+        foreign: the attack itself where it is not built in; None for one that is.
     """
 
     parameters: AttackParameters
     epsilons: tuple[float, ...] = ()
+    foreign: ForeignAttack | None = None
 
     @property
     def series(self) -> tuple[AttackParameters, ...]:
@@ -39,9 +43,11 @@ class AttackPlan:
     def made_of(self) -> dict[str, Any]:
         """What the results depend on beside the image, for the store's key."""
         p = self.parameters
-        used = set(ATTACKS_USE[p.attack])
+        if self.foreign is not None:
+            return {"foreign": dict(self.foreign.made_of), "seed": p.seed}
+        used = set(p.uses)
         draws = p.attack == PGD or min(self.epsilons or (p.epsilon,)) < 1
-        used -= (set() if draws else {"seed"}) | (set() if p.stop else {"margin"})
+        used -= (set() if draws else {"seed"}) | (set() if p.stops else {"margin"})
         plain = {field.name: field.default for field in fields(p)}
         told = {
             name: value if name in used else _ALWAYS[name]
@@ -54,10 +60,12 @@ class AttackPlan:
     def short(self) -> str:
         """A word for IDs, such as "mifgsm8x10", or "pgd0.5to8x10m1" for the smallest epsilon with a margin of 1."""
         p, kept = self.parameters, self.epsilons
+        if self.foreign is not None:
+            return re.sub(r"[^\w-]+", "_", self.foreign.name.rpartition(":")[2]).lower()[:30]
         strength = f"{kept[0]:g}to{kept[-1]:g}" if kept else f"{p.epsilon:g}"
         norm = "l2-" if p.in_l2 else ""
-        steps = f"x{p.steps}" if "steps" in ATTACKS_USE[p.attack] else ""
-        return f"{p.attack.replace('-', '')}{norm}{strength}{steps}" + (f"m{p.margin:g}" if p.stop else "")
+        steps = f"x{p.steps}" if "steps" in p.uses else ""
+        return f"{p.attack.replace('-', '')}{norm}{strength}{steps}" + (f"m{p.margin:g}" if p.stops else "")
 
     def words(self, used: AttackParameters, found: Attacked | None = None) -> str:
         """The attack in words for people; with its result also whether it stopped, and whether it reached the margin.
@@ -66,14 +74,16 @@ class AttackPlan:
             used: the parameters by which the image was attacked last.
             found: the attacked image; None before the attack.
         """
-        said = f"{NAMES[used.attack]} {_strength(used)}"
-        takes = ATTACKS_USE[used.attack]
+        if self.foreign is not None:
+            args = ", ".join(f"{name}={_short(value)}" for name, value in self.foreign.made_of["args"].items())
+            return self.foreign.name + (f" ({args})" if args else "")
+        said, takes = f"{NAMES[used.attack]} {_strength(used)}", used.uses
         if "steps" in takes:
             unit = "" if used.in_l2 else " grey levels"
             said += f", {so_many(used.steps, 'step')}" + (f" of {used.step:g}{unit}" if used.step else "")
         if "restarts" in takes and used.restarts > 1:
             said += f", best of {used.restarts} starts"
-        if not used.stop:
+        if not used.stops:
             return said
         if found is not None and not found.reaches(used.margin):
             by_any = f" by any of {len(self.epsilons)} epsilons" if self.epsilons else ""
@@ -87,4 +97,9 @@ def _strength(used: AttackParameters) -> str:
     """The bound of an attack in words: "8/255" in l_inf, and "L2 0.5" in L2, whose epsilon is of pixels from 0 to 1."""
     if used.in_l2:
         return f"L2 {used.epsilon:g}"
-    return f"{used.bound:g}/255" + (f" (epsilon {used.epsilon:g} before rounding)" if used.epsilon < used.bound else "")
+    bound = max(used.epsilon, 1.0)
+    return f"{bound:g}/255" + (f" (epsilon {used.epsilon:g} before rounding)" if used.epsilon < bound else "")
+
+
+def _short(value: Any) -> str:
+    return shorten(f"{value:g}" if isinstance(value, float) else str(value))

@@ -6,9 +6,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, part_of, silent
-from aevis_dash.core import attack, attacked
-from aevis_dash.core.attacked import Attacked
+from aevis_dash.config import AttackParameters, Progress, is_foreign, part_of, silent
+from aevis_dash.core import attack, own_attacks
+from aevis_dash.core.attacked import Attacked, kept_under_noise
+from aevis_dash.core.foreign_attack import run_foreign
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
@@ -55,12 +56,16 @@ class Attacks(Part):
 
         Raises:
             AevisError: for "nearest", where no other class has a clean image; for epsilons where the attack does not
-                stop at a margin.
+                stop at a margin; for an attack that is not built in and that is not there, fails, or gives no images.
         """
         chosen = parameters or self.workspace.settings.attack
-        if epsilons and not chosen.stop:
+        if epsilons and not chosen.stops:
             raise AevisError("The smallest epsilon is that of an attack that stops. Choose a margin, or say `stop`.")
-        plan = AttackPlan(chosen, tuple(sorted(set(epsilons))))
+        foreign = None
+        if is_foreign(chosen.attack):
+            own = own_attacks.foreign_attack
+            foreign = own(chosen.attack, chosen.attack_args, target is not None, self.workspace.root)
+        plan = AttackPlan(chosen, tuple(sorted(set(epsilons))), foreign)
         made: list[Example] = []
         done = {e.id for e in self.workspace.examples()}
         for i in range(0, len(entries), BATCH):
@@ -78,7 +83,7 @@ class Attacks(Part):
         """The share of noisy copies of an example's adversarial, one grey level off at most, that keep its label; see
         `core.attacked.kept_under_noise`."""
         (image,) = self.workspace.read([example.adversarial])
-        return attacked.kept_under_noise(self.classifier, image, draws, seed)
+        return kept_under_noise(self.classifier, image, draws, seed)
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
@@ -136,6 +141,10 @@ class Attacks(Part):
             plan: how they are attacked.
             progress: is told the share of the work that is done.
         """
+        if plan.foreign is not None:
+            progress(0.0, f"attacking by {plan.foreign.name}")
+            attacked = run_foreign(self.classifier, plan.foreign, images, targets, plan.parameters.seed)
+            return {place: (plan.parameters, each) for place, each in enumerate(attacked)}
         kept: dict[int, tuple[AttackParameters, Attacked]] = {}
         left = np.arange(len(images))
         for i, used in enumerate(plan.series):
