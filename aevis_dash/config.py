@@ -56,6 +56,8 @@ def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_
 
 MI_FGSM, FGSM, PGD = ATTACKS = ("mi-fgsm", "fgsm", "pgd")
 """The attacks that are built in."""
+AUTOATTACK = "autoattack"
+"""The one library of attacks whose name alone names an attack."""
 LINF, L2 = NORMS = ("linf", "l2")
 """The norms in which an attack may be bounded."""
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -72,9 +74,11 @@ FOREIGN_USE = frozenset({"attack", "attack_args", "seed"})
 
 
 def is_foreign(attack: str) -> bool:
-    """Whether a text names an attack that is not built in: a function of the user's, as "FILE.py:function"."""
+    """Whether a text names an attack that is not built in: a library's, as "LIBRARY:NAME" or "autoattack", or a
+    function of the user's, as "FILE.py:function".
+    """
     place, colon, name = attack.rpartition(":")
-    return bool(place and colon and name)
+    return bool(place and colon and name) or attack == AUTOATTACK
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,11 @@ class AttackParameters:
     attack: str = field(
         default=MI_FGSM,
         metadata={
-            "help": "mi-fgsm; fgsm: a single step of length epsilon; pgd: from a random start, without momentum; or a "
-            "function of yours, as FILE.py:function or module:function",
+            "help": "mi-fgsm; fgsm: a single step of length epsilon; pgd: from a random start, without momentum; a "
+            "function of yours, as FILE.py:function or module:function; or of a library, as torchattacks:NAME, "
+            "art:NAME, foolbox:NAME or autoattack",
             "choices": ATTACKS,
-            "also": (is_foreign, "FILE.py:function or module:function"),
+            "also": (is_foreign, "FILE.py:function, module:function, LIBRARY:NAME or autoattack"),
         },
     )
     step: float = _parameter(

@@ -37,12 +37,14 @@ class ForeignAttack:
         call: is called with the model, the pixels x (B, 3, H, W), the predicted classes y (B,) and, for an attack that
             is aimed, the target classes (B,), else None. It gives the attacked pixels.
         file: the file whose line is named where it fails; "" for wherever that is.
+        slug: a word for IDs, such as "attack".
     """
 
     name: str
     made_of: Mapping[str, Any]
     call: Callable[["PixelModel", Tensor, Tensor, Tensor | None], Any]
     file: str = ""
+    slug: str = "attack"
 
 
 class PixelModel(nn.Module):
@@ -66,8 +68,8 @@ class PixelModel(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits of pixels from 0 to 1, (B, 3, H, W)."""
-        return self.network(self._normalise(x))
+        """Give the logits (B, K) of pixels from 0 to 1, (B, 3, H, W), of any float type."""
+        return self.network(self._normalise(x.to(torch.float32)))
 
 
 def run_foreign(
@@ -93,7 +95,7 @@ def run_foreign(
         AevisError: the attack fails, gives anything but pixels from 0 to 1, leaves its model in training mode, or
             changes its weights.
     """
-    x = classifier.pixels(images)
+    x = classifier.pixels(images).contiguous()  # libraries look at them as N x 3 x H x W in memory too
     y = logits_of(classifier, x).argmax(1)
     target = None if targets is None else torch.as_tensor(targets, device=x.device)
     model = PixelModel(classifier)
@@ -131,10 +133,11 @@ def _called(foreign: ForeignAttack, model: PixelModel, x: Tensor, y: Tensor, tar
     except (Exception, SystemExit) as error:  # The code of others may raise anything.
         frames = traceback.extract_tb(error.__traceback__)
         last = [frame for frame in frames if frame.filename == foreign.file] or list(frames)
+        mend = "Mend it there, or what it is called with" if foreign.file else "Look at what it is made with"
         raise AevisError(
             f"The attack {foreign.name} failed with {type(error).__name__}: {shorten(reason_of(error), 300)}. It "
-            f"happened in {last[-1].filename}, line {last[-1].lineno}: {last[-1].line!r}. Mend it there, or what it is "
-            "called with (--attack-args)."
+            f"happened in {last[-1].filename}, line {last[-1].lineno}: {last[-1].line!r}. {mend} "
+            "(--attack-args)."
         ) from error
 
 

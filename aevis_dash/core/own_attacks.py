@@ -1,4 +1,4 @@
-"""Attacks of the user's own code: a function `attack(model, x, y)` of a Python file or a module."""
+"""Attacks that are not built in: a library's, or a function `attack(model, x, y)` of the user's own code."""
 
 import hashlib
 import inspect
@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from aevis_dash.core.attack_libraries import LIBRARIES, library_attack
 from aevis_dash.core.foreign_attack import ForeignAttack, PixelModel
 from aevis_dash.core.loading.user_code import Wanted, named_object, parse_arguments, shown_signature
 from aevis_dash.domain import AevisError
@@ -23,7 +24,7 @@ def foreign_attack(source: str, arguments: str, targeted: bool, folder: Path) ->
     """Find an attack that is not built in.
 
     Args:
-        source: "FILE.py:function" or "module:function".
+        source: "FILE.py:function", "module:function", or "LIBRARY:NAME" of one of the known libraries.
         arguments: what it is called with beside the images and labels, as "eps=8/255 steps=10" or as JSON.
         targeted: whether it is to be aimed at classes.
         folder: where the file is looked for too, beside the current folder.
@@ -32,7 +33,9 @@ def foreign_attack(source: str, arguments: str, targeted: bool, folder: Path) ->
         AevisError: there is no such attack, it cannot be called so, or it cannot be aimed.
     """
     place, _, name = source.rpartition(":")
-    given = attack_arguments(arguments)
+    given, library = attack_arguments(arguments), source.partition(":")[0]
+    if library in LIBRARIES:
+        return library_attack(library, source.partition(":")[2] or "standard", given, targeted)
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file() and (folder / place).is_file():
         place = str(folder / place)
@@ -46,7 +49,7 @@ def foreign_attack(source: str, arguments: str, targeted: bool, folder: Path) ->
     def call(model: PixelModel, x: Tensor, y: Tensor, target: Tensor | None) -> Any:
         return function(model, x, y, **given, **({} if target is None else {"target": target}))
 
-    return ForeignAttack(shown, {"attack": name, "args": given, "code": _digest(file)}, call, file)
+    return ForeignAttack(shown, {"attack": name, "args": given, "code": _digest(file)}, call, file, name)
 
 
 def attack_arguments(text: str) -> dict[str, Any]:

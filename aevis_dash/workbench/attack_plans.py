@@ -61,7 +61,7 @@ class AttackPlan:
         """A word for IDs, such as "mifgsm8x10", or "pgd0.5to8x10m1" for the smallest epsilon with a margin of 1."""
         p, kept = self.parameters, self.epsilons
         if self.foreign is not None:
-            return re.sub(r"[^\w-]+", "_", self.foreign.name.rpartition(":")[2]).lower()[:30]
+            return re.sub(r"[^\w-]+", "_", self.foreign.slug).lower()[:30]
         strength = f"{kept[0]:g}to{kept[-1]:g}" if kept else f"{p.epsilon:g}"
         norm = "l2-" if p.in_l2 else ""
         steps = f"x{p.steps}" if "steps" in p.uses else ""
