@@ -54,7 +54,13 @@ def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_
     return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
-MI_FGSM, FGSM, PGD = ATTACKS = ("mi-fgsm", "fgsm", "pgd")
+MI_FGSM, FGSM, PGD = BY_GRADIENT = ("mi-fgsm", "fgsm", "pgd")
+"""The attacks by gradients in a ball around the source."""
+NOISE, BLUR, JPEG, CONTRAST, BRIGHTNESS = CORRUPTIONS = ("noise", "blur", "jpeg", "contrast", "brightness")
+"""The corruptions, which look for no mistake of the model (Hendrycks and Dietterich, ICLR 2019)."""
+PATCH = "patch"
+"""The attack that may change a square of the image at will."""
+ATTACKS = (*BY_GRADIENT, *CORRUPTIONS, PATCH)
 """The attacks that are built in."""
 AUTOATTACK = "autoattack"
 """The one library of attacks whose name alone names an attack."""
@@ -67,6 +73,9 @@ ATTACKS_USE: Mapping[str, frozenset[str]] = {
     MI_FGSM: _STOPPING | {"steps", "step", "momentum"},
     FGSM: _STOPPING,
     PGD: _STOPPING | {"steps", "step", "norm", "restarts"},
+    **dict.fromkeys(CORRUPTIONS, frozenset({"attack", "severity"})),
+    NOISE: frozenset({"attack", "severity", "seed"}),
+    PATCH: _STOPPING - {"epsilon"} | {"steps", "step", "restarts", "patch_size", "patch_top", "patch_left"},
 }
 """The parameters that each attack depends on that is built in."""
 FOREIGN_USE = frozenset({"attack", "attack_args", "seed"})
@@ -87,8 +96,9 @@ class AttackParameters:
     of pixels from 0 to 1, of the whole image at the size of the model's input.
 
     The attack is MI-FGSM (Dong et al., CVPR 2018), FGSM (Goodfellow et al., ICLR 2015), which is a single step of
-    length epsilon, or PGD (Madry et al., ICLR 2018), which has a random start and no momentum. `ATTACKS_USE` says which
-    parameters each of them depends on. `core.rounding.quantise` says what an 8-bit image carries of an epsilon below 1.
+    length epsilon, PGD (Madry et al., ICLR 2018), which has a random start and no momentum, a patch, which is PGD
+    without a bound inside of a square, a corruption, or one that is not built in (`is_foreign`). `uses` says which
+    parameters it depends on. `core.rounding.quantise` says what an 8-bit image carries of an epsilon below 1.
     With more than 1000 steps a step of a small epsilon would come near the rounding error of 32-bit numbers. Dong et
     al. try mu from 0 to 2.
     """
@@ -146,6 +156,13 @@ class AttackParameters:
         },
     )
 
+    severity: int = _parameter(
+        3, "noise, blur, jpeg, contrast, brightness: how strong, from 1 to 5", at_least=1, at_most=5
+    )
+    patch_size: int = _parameter(0, "patch: side of the square in pixels; 0: a quarter of the image's", at_most=4096)
+    patch_top: int = _parameter(0, "patch: rows of pixels above the square", at_most=4096)
+    patch_left: int = _parameter(0, "patch: columns of pixels to the left of the square", at_most=4096)
+
     @property
     def uses(self) -> frozenset[str]:
         """The parameters that the attack depends on."""
@@ -164,10 +181,12 @@ class AttackParameters:
     @property
     def bound(self) -> float | None:
         """The largest change of a pixel that the stored image may have, in grey levels of 255; in l_inf at least 1. An
-        L2 norm of epsilon lets a single pixel change by as much. None where the attack names no epsilon.
+        L2 norm of epsilon lets a single pixel change by as much. None where nothing is known of the attack.
         """
-        if "epsilon" not in self.uses:
+        if is_foreign(self.attack):
             return None
+        if "epsilon" not in self.uses:
+            return 255.0
         return min(255 * self.epsilon, 255.0) if self.in_l2 else max(self.epsilon, 1.0)
 
 

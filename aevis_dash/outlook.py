@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aevis_dash.config import ATTACKS, SCORES_BY, AttackParameters, ExtractionParameters, Progress, silent
+from aevis_dash.config import BY_GRADIENT, SCORES_BY, AttackParameters, ExtractionParameters, Progress, silent
 from aevis_dash.core import adversarial_score, attack, loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.evaluation import Estimate, bootstrap
@@ -195,7 +195,7 @@ def _attacked_again(bench: Workbench, classifier: Classifier, example: Example) 
     source = bench.workspace.read([example.source])
     wanted = bench.judging.predict([example.source])[0].label
     own = bench.workspace.settings.attack
-    parameters = own if own.attack in ATTACKS and not own.in_l2 else AttackParameters()
+    parameters = own if own.attack in BY_GRADIENT and not own.in_l2 else AttackParameters()
     if example.epsilon and example.epsilon <= LARGE:  # more is no bound of single pixels, as of an attack in L2
         parameters = replace(parameters, epsilon=example.epsilon)
     attacked = attack.perturb(classifier, source, parameters)[0].image[None]

@@ -1,5 +1,6 @@
 """Slow twins of the core, written from the paper's formulas with loops over numpy; they use nothing of the project."""
 
+import colorsys
 import itertools
 import math
 
@@ -171,6 +172,39 @@ def l2_rounding(pixels, source, epsilon):
     for at, c in change.items():
         stored[at] = source[at] + math.copysign(whole[at], c)
     return stored
+
+
+def gaussian_blur(image, sigma):
+    """Each pixel as the mean of those up to 4 sigma away, weighted by a Gaussian; beyond the edge its nearest pixel."""
+    reach = int(4 * sigma + 0.5)
+    weights = [math.exp(-(d**2) / (2 * sigma**2)) for d in range(-reach, reach + 1)]
+    total, (height, width, _) = sum(weights), image.shape
+    found = np.zeros(image.shape)
+    for row, column in np.ndindex(height, width):
+        for i, down in enumerate(range(-reach, reach + 1)):
+            for j, right in enumerate(range(-reach, reach + 1)):
+                at = min(max(row + down, 0), height - 1), min(max(column + right, 0), width - 1)
+                found[row, column] += weights[i] * weights[j] / total**2 * image[at]
+    return found
+
+
+def brighter(image, amount):
+    """Pixels whose value of HSV has grown by an amount, up to 1, pixel by pixel through the colour space."""
+    found = np.zeros(image.shape)
+    for at in np.ndindex(image.shape[:2]):
+        hue, saturation, value = colorsys.rgb_to_hsv(*image[at])
+        found[at] = colorsys.hsv_to_rgb(hue, saturation, min(value + amount, 1.0))
+    return found
+
+
+def less_contrast(image, share):
+    """Pixels whose distance from the mean of their channel has shrunk to a share of it, pixel by pixel."""
+    found = np.zeros(image.shape)
+    for channel in range(3):
+        mean = math.fsum(image[..., channel].ravel()) / image[..., channel].size
+        for at in np.ndindex(image.shape[:2]):
+            found[(*at, channel)] = min(max((image[(*at, channel)] - mean) * share + mean, 0.0), 1.0)
+    return found
 
 
 def stochastic_rounding(pixels, source, thresholds):

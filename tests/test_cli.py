@@ -363,6 +363,40 @@ def attack(model, x, y, eps=0.02, target=None):
 """
 
 
+def test_attack_by_corruptions_and_patches(document, refused, world):
+    files = [e.file for e in Workspace(world).images[:20]]
+    argv = ("attack", world, "--image", *files, "--attack")
+    noisy, weak = (document(*argv, "noise", "--severity", severity) for severity in (5, 1))
+    assert weak["attacked"] == 20, "the others are kept too"
+    assert noisy["successful"] > 0
+    assert weak["successful"] < 20
+    assert {each["attack"] for each in noisy["examples"]} == {"Gaussian noise of severity 5"}
+    assert noisy["examples"][0]["example"].startswith(f"{Path(files[0]).stem}-noise5-")
+    assert "not an attack on its source" not in {each["outcome"] for each in noisy["examples"]}
+    patched = document(*argv, "patch", "--patch-size", 24, "--patch-top", 20, "--patch-left", 20, "--target", "cat")
+    words = "patch of 24 x 24 pixels, 20 rows down, 20 columns right, 10 steps, towards cat"
+    assert {each["attack"] for each in patched["examples"]} == {words}
+    assert patched["successful"] > 0
+    bench = open_workbench(world)
+    for each in patched["examples"]:
+        example = bench.workspace.example(each["example"])
+        source, adversarial = bench.workspace.read([example.source, example.adversarial])
+        source[20:44, 20:44] = adversarial[20:44, 20:44]
+        np.testing.assert_array_equal(source, adversarial)
+    assert bench.judging.warnings() == ()
+    before = everything(world)
+    for more, said in [
+        (["blur", "--target", "cat"], "Gaussian blur aims at no class. Leave out --target"),
+        (["jpeg", "--epsilon", "8"], "--epsilon means nothing to jpeg, which takes --severity."),
+        (["contrast", "--smallest"], "--smallest means nothing to contrast, which takes no --epsilon"),
+        (["mi-fgsm", "--severity", "2"], "--severity means nothing to mi-fgsm"),
+        (["noise", "--severity", "6"], "severity = 6 is too large"),
+        (["patch", "--patch-size", "65"], "does not fit into an image of 64 rows"),
+    ]:
+        assert said in refused(*argv, *more)
+    assert everything(world) == before
+
+
 def test_attack_by_a_function_of_ones_own(document, refused, world, tmp_path):
     files, mine = [e.file for e in Workspace(world).images[:20]], tmp_path / "mine.py"
     mine.write_text(SHIFT)

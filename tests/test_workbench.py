@@ -326,6 +326,30 @@ def test_fgsm_pgd_in_l2_and_restarts_are_named_and_told_apart(bench):
     assert [e.attack for e in aimed] == [f"{e.attack}, towards {bench.class_names[3]}" for e in made[:2]]
 
 
+def test_corruptions_and_patches_are_named_and_told_apart(bench):
+    entry = bench.workspace.images[0]
+    noise, own = AttackParameters(attack="noise"), AttackParameters(attack="patch", steps=2)
+    wanted = [noise, replace(noise, severity=1), replace(noise, seed=1), replace(noise, attack="jpeg"), own]
+    wanted += [replace(own, patch_top=3), replace(own, patch_size=10), replace(own, seed=1), replace(own, restarts=2)]
+    made = [bench.attacks.attack([entry], parameters=p)[0] for p in wanted]
+    assert len({e.id for e in made}) == len({e.adversarial for e in made}) == len(made)
+    assert [e.attack for e in made[:7]] == [
+        "Gaussian noise of severity 3",
+        "Gaussian noise of severity 1",
+        "Gaussian noise of severity 3",
+        "JPEG of severity 3",
+        "patch of a quarter of the side, 0 rows down, 0 columns right, 2 steps",
+        "patch of a quarter of the side, 3 rows down, 0 columns right, 2 steps",
+        "patch of 10 x 10 pixels, 0 rows down, 0 columns right, 2 steps",
+    ]
+    assert {(e.epsilon, e.allow_large) for e in made} == {(255, True)}
+    stem = PurePosixPath(entry.file).stem
+    names = [made[i].id.removeprefix(f"{stem}-").rpartition("-")[0] for i in (0, 3, 4, 6)]
+    assert names == ["noise3", "jpeg3", "patchx2", "patch10x2"]
+    with pytest.raises(AevisError, match="JPEG aims at no class"):
+        bench.attacks.attack([entry], 3, wanted[3])
+
+
 def test_the_smallest_epsilon_at_which_the_stored_image_has_the_margin_is_kept(bench, runs):
     entries, series = bench.workspace.images[:16], (0.5, 1.0, 2.0, 4.0)
     p = replace(bench.workspace.settings.attack, stop=True, margin=0.5)

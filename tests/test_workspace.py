@@ -76,7 +76,7 @@ def test_what_is_written_comes_back(workspace):
 
 def test_settings_from_before_there_were_margins_and_scores_are_read(workspace):
     file = workspace.root / "workspace.toml"
-    later = "attack|step|stop|margin|norm|restarts|attack_args|by"
+    later = "attack|step|stop|margin|norm|restarts|attack_args|severity|patch_.*|by"
     before = re.sub(rf"(?m)^(({later}) = .*|\[score\])\n", "", file.read_text())
     assert before != file.read_text()
     file.write_text(before)
@@ -416,10 +416,11 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
             AttackParameters,
             "attack",
             "deepfool",
-            "there is no attack 'deepfool'. Choose one of: mi-fgsm, fgsm, pgd, or FILE.py:fun",
+            "there is no attack 'deepfool'. Choose one of: mi-fgsm, fgsm, pgd, noise, .*patch, or FILE.py:function, ",
         ),
         (AttackParameters, "norm", "l1", "there is no norm 'l1'. Choose one of: linf, l2"),
         (AttackParameters, "restarts", 0, "at least 1"),
+        (AttackParameters, "severity", 6, "at most 5"),
         (AttackParameters, "stop", 1, "1 is not of type bool. Mend the value of 'stop'"),
         (AttackParameters, "steps", True, "True is not of type int"),
         (ScoreParameters, "by", "length", "there is no by 'length'. Choose one of: features, direction"),

@@ -58,8 +58,8 @@ def parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> P
 def _refuse_what_means_nothing(wanted: AttackParameters, args: argparse.Namespace, names: Sequence[str]) -> None:
     """Refuse the first option that is given and on which the attack does not depend."""
     used = wanted.uses
-    if args.smallest and "stop" not in used:
-        raise AevisError(f"--smallest means nothing to {wanted.attack}, whose epsilon is not known. Leave it out.")
+    if args.smallest and "epsilon" not in used:
+        raise AevisError(f"--smallest means nothing to {wanted.attack}, which takes no --epsilon. Leave it out.")
     for name in names:
         if getattr(args, name) is not None and name not in used:
             takes = ", ".join(_option(each) for each in names if each in used - {"attack"})

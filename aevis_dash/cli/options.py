@@ -357,7 +357,10 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "init": ("make a workspace of a model and normal images", _init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
-    "attack": ("make adversarial images with MI-FGSM, FGSM, PGD, an attack of your own or of a library", _attack),
+    "attack": (
+        "make adversarial images by gradients, patches, corruptions, or other code",
+        _attack,
+    ),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
     "learn": ("find the reference patches that every feature map fires most on, and names for the maps", _learn),

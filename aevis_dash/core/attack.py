@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aevis_dash.config import ATTACKS, FGSM, L2, MI_FGSM, PGD, AttackParameters, Progress, part_of, silent
+from aevis_dash.config import BY_GRADIENT, FGSM, L2, MI_FGSM, PGD, AttackParameters, Progress, part_of, silent
 from aevis_dash.core.attack_steps import momentum_step, pgd_step, random_start, thresholds
 from aevis_dash.core.attacked import Attacked, judged, logits_of
 from aevis_dash.core.classifier import Classifier
@@ -171,10 +171,10 @@ def _step(classifier: Classifier, batch: _Batch, parameters: AttackParameters, t
 
 
 def _check(parameters: AttackParameters) -> None:
-    if parameters.attack not in ATTACKS:
+    if parameters.attack not in BY_GRADIENT:
         raise AevisError(
-            f"There is no attack {parameters.attack!r}. Choose one of: {', '.join(ATTACKS)}, in the [attack] table of "
-            "workspace.toml or by --attack."
+            f"There is no attack {parameters.attack!r} by gradients. Choose one of: {', '.join(BY_GRADIENT)}, in the "
+            "[attack] table of workspace.toml or by --attack."
         )
     if parameters.norm == L2 and parameters.attack != PGD:
         raise AevisError(

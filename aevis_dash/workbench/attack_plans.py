@@ -5,12 +5,33 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from aevis_dash.config import FGSM, MI_FGSM, PGD, AttackParameters
+from aevis_dash.config import (
+    BLUR,
+    BRIGHTNESS,
+    CONTRAST,
+    FGSM,
+    JPEG,
+    MI_FGSM,
+    NOISE,
+    PATCH,
+    PGD,
+    AttackParameters,
+)
 from aevis_dash.core.attacked import Attacked
 from aevis_dash.core.foreign_attack import ForeignAttack
 from aevis_dash.domain import shorten, so_many
 
-NAMES = {MI_FGSM: "MI-FGSM", FGSM: "FGSM", PGD: "PGD"}
+NAMES = {
+    MI_FGSM: "MI-FGSM",
+    FGSM: "FGSM",
+    PGD: "PGD",
+    NOISE: "Gaussian noise",
+    BLUR: "Gaussian blur",
+    JPEG: "JPEG",
+    CONTRAST: "contrast",
+    BRIGHTNESS: "brightness",
+    PATCH: "patch",
+}
 """The names of the attacks for people."""
 _ALWAYS: Mapping[str, float] = {"epsilon": 8.0, "steps": 1, "momentum": 0.0}
 """The parameters that every attack's ID has always depended on, with the values of those that an attack does not use.
@@ -46,7 +67,8 @@ class AttackPlan:
         if self.foreign is not None:
             return {"foreign": dict(self.foreign.made_of), "seed": p.seed}
         used = set(p.uses)
-        draws = p.attack == PGD or min(self.epsilons or (p.epsilon,)) < 1
+        below_1 = "epsilon" in used and min(self.epsilons or (p.epsilon,)) < 1
+        draws = p.attack in (PGD, NOISE, PATCH) or below_1
         used -= (set() if draws else {"seed"}) | (set() if p.stops else {"margin"})
         plain = {field.name: field.default for field in fields(p)}
         told = {
@@ -62,7 +84,10 @@ class AttackPlan:
         p, kept = self.parameters, self.epsilons
         if self.foreign is not None:
             return re.sub(r"[^\w-]+", "_", self.foreign.slug).lower()[:30]
+        if "severity" in p.uses:
+            return f"{p.attack}{p.severity}"
         strength = f"{kept[0]:g}to{kept[-1]:g}" if kept else f"{p.epsilon:g}"
+        strength = (f"{p.patch_size}" if p.patch_size else "") if p.attack == PATCH else strength
         norm = "l2-" if p.in_l2 else ""
         steps = f"x{p.steps}" if "steps" in p.uses else ""
         return f"{p.attack.replace('-', '')}{norm}{strength}{steps}" + (f"m{p.margin:g}" if p.stops else "")
@@ -94,7 +119,13 @@ class AttackPlan:
 
 
 def _strength(used: AttackParameters) -> str:
-    """The bound of an attack in words: "8/255" in l_inf, and "L2 0.5" in L2, whose epsilon is of pixels from 0 to 1."""
+    """How strong an attack is in words: "8/255" in l_inf, and "L2 0.5" in L2, whose epsilon is of pixels from 0 to 1;
+    the severity of a corruption; the square of a patch."""
+    if "severity" in used.uses:
+        return f"of severity {used.severity}"
+    if used.attack == PATCH:
+        side = f"of {used.patch_size} x {used.patch_size} pixels" if used.patch_size else "of a quarter of the side"
+        return f"{side}, {used.patch_top} rows down, {used.patch_left} columns right"
     if used.in_l2:
         return f"L2 {used.epsilon:g}"
     bound = max(used.epsilon, 1.0)

@@ -6,14 +6,14 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from aevis_dash.config import AttackParameters, Progress, is_foreign, part_of, silent
-from aevis_dash.core import attack, own_attacks
+from aevis_dash.config import CORRUPTIONS, PATCH, AttackParameters, Progress, is_foreign, part_of, silent
+from aevis_dash.core import attack, corruptions, own_attacks
 from aevis_dash.core.attacked import Attacked, kept_under_noise
 from aevis_dash.core.foreign_attack import run_foreign
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
-from aevis_dash.workbench.attack_plans import AttackPlan
+from aevis_dash.workbench.attack_plans import NAMES, AttackPlan
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import BATCH, Judging
 
@@ -59,8 +59,10 @@ class Attacks(Part):
                 stop at a margin; for an attack that is not built in and that is not there, fails, or gives no images.
         """
         chosen = parameters or self.workspace.settings.attack
-        if epsilons and not chosen.stops:
+        if epsilons and not (chosen.stops and "epsilon" in chosen.uses):
             raise AevisError("The smallest epsilon is that of an attack that stops. Choose a margin, or say `stop`.")
+        if target is not None and chosen.attack in CORRUPTIONS:
+            raise AevisError(f"{NAMES[chosen.attack]} aims at no class. Leave out --target, or choose another attack.")
         foreign = None
         if is_foreign(chosen.attack):
             own = own_attacks.foreign_attack
@@ -107,7 +109,8 @@ class Attacks(Part):
         name = f"{stem}-{plan.short}{towards}-{made_from.removeprefix('attack-')[:6]}"
         used = plan.series[-1]
         words = self._words(plan, used, target)
-        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target, used.bound)
+        ours = used.attack in (*CORRUPTIONS, PATCH)  # however much it changes, it is a picture of its source
+        return Example(name, entry.file, f"adversarial/{name}.png", entry.label, words, target, used.bound, ours)
 
     def _words(
         self, plan: AttackPlan, used: AttackParameters, target: int | None, found: Attacked | None = None
@@ -149,11 +152,20 @@ class Attacks(Part):
         left = np.arange(len(images))
         for i, used in enumerate(plan.series):
             inner = part_of(progress, i / len(plan.series), 1 / len(plan.series))
-            found = attack.perturb(
-                self.classifier, images[left], used, None if targets is None else targets[left], inner
-            )
+            found = self._by(used, images[left], None if targets is None else targets[left], inner)
             kept |= {int(place): (used, each) for place, each in zip(left, found, strict=True)}
             left = np.array([place for place in left if not kept[int(place)][1].reaches(used.margin)], int)
             if not left.size:
                 break
         return dict(sorted(kept.items()))
+
+    def _by(
+        self, used: AttackParameters, images: np.ndarray, targets: np.ndarray | None, progress: Progress
+    ) -> list[Attacked]:
+        """Attack images by an attack that is built in."""
+        if used.attack in CORRUPTIONS:
+            progress(0.0, "corrupting images")
+            return corruptions.corrupt(self.classifier, images, used)
+        if used.attack == PATCH:
+            return corruptions.patch(self.classifier, images, used, targets, progress)
+        return attack.perturb(self.classifier, images, used, targets, progress)

@@ -357,7 +357,7 @@ def test_pgd_moves_an_image_away_from_its_prediction():
 
 
 def test_an_attack_of_another_name_is_refused():
-    with pytest.raises(AevisError, match=r"There is no attack 'deepfool'\. Choose one of: mi-fgsm, fgsm, pgd"):
+    with pytest.raises(AevisError, match=r"no attack 'deepfool' by gradients\. Choose one of: mi-fgsm, fgsm, pgd,"):
         perturb(
             hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), AttackParameters(attack="deepfool")
         )
