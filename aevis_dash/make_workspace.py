@@ -21,11 +21,18 @@ from aevis_dash.files import write_atomically
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry, Labelled, unmatched_now
 from aevis_dash.new_images import find_new_images
-from aevis_dash.settings import WorkspaceSettings, check_preprocessing, refuse_workspace, write_settings
+from aevis_dash.settings import (
+    WorkspaceSettings,
+    check_preprocessing,
+    refuse_workspace,
+    with_absolute_paths,
+    with_paths_from,
+    write_settings,
+)
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.opening import medium
-from aevis_dash.workspace import Workspace, create, with_absolute_paths, with_paths_from
+from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD

@@ -3,7 +3,7 @@
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -292,3 +292,21 @@ def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
         "features": asdict(settings.features),
         "score": asdict(settings.score),
     }
+
+
+def with_absolute_paths(model: ModelSpec) -> ModelSpec:
+    """The spec with the whole paths of its files, so that they are found from any folder."""
+    weights = str(Path(model.weights).resolve()) if model.weights and Path(model.weights).is_file() else model.weights
+    file = str(Path(model.file).resolve()) if model.file else ""
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def with_paths_from(root: Path, model: ModelSpec) -> ModelSpec:
+    """The spec with the paths of those files that lie in a workspace's folder from there, so that it can be moved."""
+    weights, file = (_from_folder(root, path) for path in (model.weights, model.file))
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def _from_folder(root: Path, path: str) -> str:
+    inside = path and Path(path).is_file() and Path(path).is_relative_to(root.resolve())
+    return str(Path(path).relative_to(root.resolve())) if inside else path

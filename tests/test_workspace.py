@@ -205,6 +205,32 @@ def test_a_changed_image_has_another_hash(workspace):
         workspace.image_hash("gone.png")
 
 
+def test_where_moved_images_are_looked_for_is_said(workspace):
+    workspace.keep_adversarials([(example(), picture(5))])
+    (workspace.root / "images").rename(workspace.root / "moved")
+    setting = r"If the images were moved, say where they are: folder in the table \[images\] of .*toml is 'images'\.$"
+    for ask in (
+        lambda: workspace.read(["cat.png"]),
+        lambda: workspace.image_hash("cat.png"),
+        lambda: workspace.at_input_size(["cat.png"]),
+        workspace.image_list,
+        workspace.example_digests,
+    ):
+        with pytest.raises(AevisError, match=rf"There is no image .*/images/cat\.png\. .* {setting}"):
+            ask()
+    (workspace.root / "workspace.toml").write_text(
+        (workspace.root / "workspace.toml").read_text().replace('folder = "images"', 'folder = "moved"')
+    )
+    assert Workspace(workspace.root).read(["cat.png"]).shape == (1, 16, 24, 3)
+    (workspace.root / "moved" / "cat.png").unlink()
+    (workspace.root / "moved" / "cat.png").mkdir()
+    with pytest.raises(AevisError, match=r"cannot be read \(Is a directory\)\. .* \[images\] of .* is 'moved'"):
+        Workspace(workspace.root).read(["cat.png"])
+    (workspace.root / "adversarial" / "cat-mifgsm.png").unlink()
+    with pytest.raises(AevisError, match=r"mifgsm\.png\. Put it back, or drop its row from the table\.$"):
+        Workspace(workspace.root).read([example().adversarial])
+
+
 def test_weights_inside_the_workspace_are_found_from_anywhere(workspace):
     assert workspace.model.weights == "net.pt"
     (workspace.root / "net.pt").write_bytes(b"")
