@@ -5,7 +5,7 @@ how work reports its progress, and where the project's own folders lie.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,25 +54,59 @@ def _parameter(default: float | int, help_text: str, at_least: float = 0, *, at_
     return field(default=default, metadata={"help": help_text, "at_least": at_least, "at_most": at_most})
 
 
-MI_FGSM, PGD = ATTACKS = ("mi-fgsm", "pgd")
-"""The attacks that there are."""
+MI_FGSM, FGSM, PGD = BY_GRADIENT = ("mi-fgsm", "fgsm", "pgd")
+"""The attacks by gradients in a ball around the source."""
+NOISE, BLUR, JPEG, CONTRAST, BRIGHTNESS = CORRUPTIONS = ("noise", "blur", "jpeg", "contrast", "brightness")
+"""The corruptions, which look for no mistake of the model (Hendrycks and Dietterich, ICLR 2019)."""
+PATCH = "patch"
+"""The attack that may change a square of the image at will."""
+ATTACKS = (*BY_GRADIENT, *CORRUPTIONS, PATCH)
+"""The attacks that are built in."""
+AUTOATTACK = "autoattack"
+"""The one library of attacks whose name alone names an attack."""
+LINF, L2 = NORMS = ("linf", "l2")
+"""The norms in which an attack may be bounded."""
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 """The epsilons, in grey levels of 255, of which the smallest that succeeds is looked for."""
+_STOPPING = frozenset({"attack", "epsilon", "stop", "margin", "seed"})
+ATTACKS_USE: Mapping[str, frozenset[str]] = {
+    MI_FGSM: _STOPPING | {"steps", "step", "momentum"},
+    FGSM: _STOPPING,
+    PGD: _STOPPING | {"steps", "step", "norm", "restarts"},
+    **dict.fromkeys(CORRUPTIONS, frozenset({"attack", "severity"})),
+    NOISE: frozenset({"attack", "severity", "seed"}),
+    PATCH: _STOPPING - {"epsilon"} | {"steps", "step", "restarts", "patch_size", "patch_top", "patch_left"},
+}
+"""The parameters that each attack depends on that is built in."""
+FOREIGN_USE = frozenset({"attack", "attack_args", "seed"})
+"""The parameters that an attack depends on that is not built in."""
+
+
+def is_foreign(attack: str) -> bool:
+    """Whether a text names an attack that is not built in: a library's, as "LIBRARY:NAME" or "autoattack", or a
+    function of the user's, as "FILE.py:function".
+    """
+    place, colon, name = attack.rpartition(":")
+    return bool(place and colon and name) or attack == AUTOATTACK
 
 
 @dataclass(frozen=True)
 class AttackParameters:
-    """The parameters of an attack within an l_inf ball; lengths are in grey levels of 255.
+    """The parameters of an attack. Lengths are in grey levels of 255, or where the norm is L2 in L2 norms of the change
+    of pixels from 0 to 1, of the whole image at the size of the model's input.
 
-    The attack is MI-FGSM (Dong et al., CVPR 2018) or PGD (Madry et al., ICLR 2018), which has a random start and no
-    momentum. `core.attack.quantise` says what an 8-bit image carries of an epsilon below 1. With more than 1000 steps a
-    step of a small epsilon would come near the rounding error of 32-bit numbers. Dong et al. try mu from 0 to 2.
+    The attack is MI-FGSM (Dong et al., CVPR 2018), FGSM (Goodfellow et al., ICLR 2015), which is a single step of
+    length epsilon, PGD (Madry et al., ICLR 2018), which has a random start and no momentum, a patch, which is PGD
+    without a bound inside of a square, a corruption, or one that is not built in (`is_foreign`). `uses` says which
+    parameters it depends on. `core.rounding.quantise` says what an 8-bit image carries of an epsilon below 1.
+    With more than 1000 steps a step of a small epsilon would come near the rounding error of 32-bit numbers. Dong et
+    al. try mu from 0 to 2.
     """
 
     epsilon: float = _parameter(
         8.0,
         "largest change of a pixel, in grey levels of 255; below 1 that share of the values at most is stored one "
-        "level off",
+        "level off; by --norm l2 the L2 norm of the change of all pixels, counted from 0 to 1",
         at_least=0.01,
         at_most=255,
     )
@@ -80,10 +114,16 @@ class AttackParameters:
     momentum: float = _parameter(1.0, "mi-fgsm: decay factor mu of the accumulated gradient", at_most=2)
     attack: str = field(
         default=MI_FGSM,
-        metadata={"help": "mi-fgsm, or pgd: from a random start, without momentum", "choices": ATTACKS},
+        metadata={
+            "help": "mi-fgsm; fgsm: a single step of length epsilon; pgd: from a random start, without momentum; a "
+            "function of yours, as FILE.py:function or module:function; or of a library, as torchattacks:NAME, "
+            "art:NAME, foolbox:NAME or autoattack",
+            "choices": ATTACKS,
+            "also": (is_foreign, "FILE.py:function, module:function, LIBRARY:NAME or autoattack"),
+        },
     )
     step: float = _parameter(
-        0.0, "length of a step in grey levels; 0: epsilon / steps, by pgd 2.5 times that", at_most=255
+        0.0, "length of a step, in the unit of epsilon; 0: epsilon / steps, by pgd 2.5 times that", at_most=255
     )
     stop: bool = field(
         default=False,
@@ -95,13 +135,59 @@ class AttackParameters:
         at_most=1000,
     )
     seed: int = _parameter(
-        0, "of pgd's random start, and of which values move with an epsilon below 1", at_most=2**32 - 1
+        0,
+        "of pgd's random start, of which values move with an epsilon below 1, and of what other attacks draw",
+        at_most=2**32 - 1,
+    )
+    norm: str = field(
+        default=LINF, metadata={"help": "pgd: which norm of the change epsilon bounds, linf or l2", "choices": NORMS}
+    )
+    restarts: int = _parameter(
+        1,
+        "pgd: runs from random starts, of which the one of largest margin is kept of each image",
+        at_least=1,
+        at_most=1000,
     )
 
+    attack_args: str = field(
+        default="",
+        metadata={
+            "help": "what your function is called with beside images and labels, as NAME=VALUE; 8/255 is a number"
+        },
+    )
+
+    severity: int = _parameter(
+        3, "noise, blur, jpeg, contrast, brightness: how strong, from 1 to 5", at_least=1, at_most=5
+    )
+    patch_size: int = _parameter(0, "patch: side of the square in pixels; 0: a quarter of the image's", at_most=4096)
+    patch_top: int = _parameter(0, "patch: rows of pixels above the square", at_most=4096)
+    patch_left: int = _parameter(0, "patch: columns of pixels to the left of the square", at_most=4096)
+
     @property
-    def bound(self) -> float:
-        """The largest change of a pixel that the stored image may have, in grey levels of 255; at least 1."""
-        return max(self.epsilon, 1.0)
+    def uses(self) -> frozenset[str]:
+        """The parameters that the attack depends on."""
+        return ATTACKS_USE.get(self.attack, FOREIGN_USE)
+
+    @property
+    def stops(self) -> bool:
+        """Whether the attack ends at the first step whose stored image succeeds with the margin."""
+        return self.stop and "stop" in self.uses
+
+    @property
+    def in_l2(self) -> bool:
+        """Whether the attack is bounded in L2, so that its lengths are L2 norms; only PGD can be."""
+        return self.norm == L2 and "norm" in self.uses
+
+    @property
+    def bound(self) -> float | None:
+        """The largest change of a pixel that the stored image may have, in grey levels of 255; in l_inf at least 1. An
+        L2 norm of epsilon lets a single pixel change by as much. None where nothing is known of the attack.
+        """
+        if is_foreign(self.attack):
+            return None
+        if "epsilon" not in self.uses:
+            return 255.0
+        return min(255 * self.epsilon, 255.0) if self.in_l2 else max(self.epsilon, 1.0)
 
 
 FEATURES, DIRECTION = SCORES_BY = ("features", "direction")

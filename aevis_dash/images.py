@@ -52,16 +52,16 @@ def image_bytes(path: Path, what: str = "image") -> bytes:
 
 
 @contextmanager
-def refusing_unreadable(path: Path, what: str = "image") -> Iterator[None]:
-    """Turn an OSError at reading the file `path` into an AevisError, which calls the file `what`."""
+def refusing_unreadable(path: Path, what: str = "image", where: str = "") -> Iterator[None]:
+    """Turn an OSError at reading the file `path` into an AevisError, which calls the file `what` and ends in a sentence
+    on where such files are looked for."""
+    mend = f"Put it back, or drop its row from the table.{where and f' {where}'}"
     try:
         yield
     except FileNotFoundError as error:
-        raise AevisError(f"There is no {what} {path}. Put it back, or drop its row from the table.") from error
+        raise AevisError(f"There is no {what} {path}. {mend}") from error
     except OSError as error:
-        raise AevisError(
-            f"The {what} {path} cannot be read ({error.strerror}). Put it back, or drop its row from the table."
-        ) from error
+        raise AevisError(f"The {what} {path} cannot be read ({error.strerror}). {mend}") from error
 
 
 def decode_image(data: bytes, path: Path, wanted: Preprocessing) -> np.ndarray:
@@ -153,12 +153,15 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
     return np.asarray(fit_mask(Image.fromarray(np.asarray(mask)), wanted))
 
 
-def image_size(path: Path, channels: int = 3) -> tuple[int, int]:
-    """The (width, height) in pixels of an image file, upright. Raises AevisError as `read_image`."""
+def image_size(path: Path, channels: int = 3, where: str = "") -> tuple[int, int]:
+    """The (width, height) in pixels of an image file, upright. Raises AevisError as `read_image`, which ends in a
+    sentence on where such files are looked for."""
+    with refusing_unreadable(path, where=where):
+        data = read_bytes(path)
     if channels not in MODES:
-        bands = _bands(image_bytes(path), path, channels)
+        bands = _bands(data, path, channels)
         return bands.shape[1], bands.shape[0]
-    with _open_image(image_bytes(path), path) as image:
+    with _open_image(data, path) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.height, image.width) if sideways else image.size
 

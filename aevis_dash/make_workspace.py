@@ -26,12 +26,14 @@ from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.settings import (
     WorkspaceSettings,
     refuse_workspace,
+    with_absolute_paths,
+    with_paths_from,
     write_settings,
 )
 from aevis_dash.tables import write_text
 from aevis_dash.workbench import Workbench
 from aevis_dash.workbench.opening import medium
-from aevis_dash.workspace import Workspace, create, with_absolute_paths, with_paths_from
+from aevis_dash.workspace import Workspace, create
 from aevis_dash.world import train
 from aevis_dash.world.draw import CLASSES, PARTS, Drawing, draw_set
 from aevis_dash.world.network import MEAN, STD

@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aevis_dash.config import SCORES_BY, ExtractionParameters, Progress, silent
+from aevis_dash.config import BY_GRADIENT, SCORES_BY, AttackParameters, ExtractionParameters, Progress, silent
 from aevis_dash.core import adversarial_score, attack, loading
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.evaluation import Estimate, bootstrap
 from aevis_dash.core.flipback import stand_in
 from aevis_dash.core.problem import Problem, label_logit
 from aevis_dash.core.ranking import first_order, strengths
-from aevis_dash.domain import Example, Intervention, JudgedExample
+from aevis_dash.domain import LARGE, Example, Intervention, JudgedExample
 from aevis_dash.workbench import Workbench
 
 PATHS = "distance of the gates of `gradient`"
@@ -194,8 +194,10 @@ def _attacked_again(bench: Workbench, classifier: Classifier, example: Example) 
     epsilon. A source that the classifier gets wrong without an attack is not counted as recovered or not (NaN)."""
     source = bench.workspace.read([example.source])
     wanted = bench.judging.predict([example.source])[0].label
-    parameters = bench.workspace.settings.attack
-    parameters = replace(parameters, epsilon=example.epsilon or parameters.epsilon)
+    own = bench.workspace.settings.attack
+    parameters = own if own.attack in BY_GRADIENT and not own.in_l2 else AttackParameters()
+    if example.epsilon and example.epsilon <= LARGE:  # more is no bound of single pixels, as of an attack in L2
+        parameters = replace(parameters, epsilon=example.epsilon)
     attacked = attack.perturb(classifier, source, parameters)[0].image[None]
     again, kept = (p.label == wanted for p in classifier.predict(np.concatenate([attacked, source])))
     return [float(again) if kept else float("nan"), float(kept)]

@@ -3,7 +3,7 @@
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,8 +150,10 @@ def parameters_from(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         except (TypeError, ValueError, OverflowError) as error:
             raise AevisError(f"{where}: {error}. Mend the value of {name!r}.") from error
         choices = known[name].metadata.get("choices", (value,))
-        if value not in choices:
-            raise AevisError(f"{where}: there is no {name} {value!r}. Choose one of: {', '.join(choices)}.")
+        fits, form = known[name].metadata.get("also", (None, ""))
+        if value not in choices and not (fits is not None and fits(value)):
+            others = f", or {form}" if form else ""
+            raise AevisError(f"{where}: there is no {name} {value!r}. Choose one of: {', '.join(choices)}{others}.")
         least = known[name].metadata.get("at_least", 0)
         if not isinstance(value, str) and value < least:
             raise AevisError(f"{where}: {name} = {value!r} is too small. It must be at least {least}.")
@@ -308,3 +310,21 @@ def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
         "features": asdict(settings.features),
         "score": asdict(settings.score),
     }
+
+
+def with_absolute_paths(model: ModelSpec) -> ModelSpec:
+    """The spec with the whole paths of its files, so that they are found from any folder."""
+    weights = str(Path(model.weights).resolve()) if model.weights and Path(model.weights).is_file() else model.weights
+    file = str(Path(model.file).resolve()) if model.file else ""
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def with_paths_from(root: Path, model: ModelSpec) -> ModelSpec:
+    """The spec with the paths of those files that lie in a workspace's folder from there, so that it can be moved."""
+    weights, file = (_from_folder(root, path) for path in (model.weights, model.file))
+    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
+
+
+def _from_folder(root: Path, path: str) -> str:
+    inside = path and Path(path).is_file() and Path(path).is_relative_to(root.resolve())
+    return str(Path(path).relative_to(root.resolve())) if inside else path

@@ -14,6 +14,7 @@ parts/           optional: a mask of parts for a normal image, of the same name,
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from glob import glob
 from pathlib import Path
@@ -181,7 +182,7 @@ class Workspace:
         try:
             return watched.digests(paths)
         except OSError as error:
-            with refusing_unreadable(Path(error.filename)):
+            with self._refusing_unreadable(Path(error.filename)):
                 raise
 
     def known_digests(self) -> tuple[str, ...]:
@@ -250,7 +251,7 @@ class Workspace:
         return np.stack(images) if images else np.zeros((0, *wanted.input_size, wanted.channels), np.uint8)
 
     def _image(self, path: Path) -> np.ndarray:
-        with refusing_unreadable(path):
+        with self._refusing_unreadable(path):
             data, digest = self._files.read(path)
         self._refuse_changed(path, digest)
         return decode_image(data, path, self.settings.preprocessing)
@@ -271,8 +272,8 @@ class Workspace:
     def at_input_size(self, names: Iterable[str]) -> int:
         """How many of the images have the model's input size already, and so are taken as they are."""
         height, width = self.settings.preprocessing.input_size
-        channels = self.settings.preprocessing.channels
-        return sum(image_size(self.path(name), channels) == (width, height) for name in names)
+        channels, paths = self.settings.preprocessing.channels, map(self.path, names)
+        return sum(image_size(path, channels, self._where(path)) == (width, height) for path in paths)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -354,8 +355,20 @@ class Workspace:
 
     def _digest(self, path: Path) -> str:
         """The digest of an image file's bytes, computed again where the file has changed."""
-        with refusing_unreadable(path):
+        with self._refusing_unreadable(path):
             return self._files.of(path)
+
+    def _refusing_unreadable(self, path: Path) -> AbstractContextManager[None]:
+        return refusing_unreadable(path, where=self._where(path))
+
+    def _where(self, path: Path) -> str:
+        """A sentence on the setting that says where a normal image is looked for; "" for an adversarial."""
+        if path.is_relative_to(self.root / OWN_FOLDER):
+            return ""
+        return (
+            f"If the images were moved, say where they are: folder in the table [images] of "
+            f"{self.root / 'workspace.toml'} is {self.settings.images!r}."
+        )
 
     def _mask(self, name: str) -> Path:
         return (self.root / "parts" / name).with_suffix(".png")
@@ -378,21 +391,3 @@ def create(
     write_table(root / "images.csv", ("file", "label"), (asdict(image) for image in images))
     write_settings(root, settings)
     return Workspace(root)
-
-
-def with_absolute_paths(model: ModelSpec) -> ModelSpec:
-    """The spec with the whole paths of its files, so that they are found from any folder."""
-    weights = str(Path(model.weights).resolve()) if model.weights and Path(model.weights).is_file() else model.weights
-    file = str(Path(model.file).resolve()) if model.file else ""
-    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
-
-
-def with_paths_from(root: Path, model: ModelSpec) -> ModelSpec:
-    """The spec with the paths of those files that lie in a workspace's folder from there, so that it can be moved."""
-    weights, file = (_from_folder(root, path) for path in (model.weights, model.file))
-    return replace(model, source=file + model.source.removeprefix(model.file), weights=weights)
-
-
-def _from_folder(root: Path, path: str) -> str:
-    inside = path and Path(path).is_file() and Path(path).is_relative_to(root.resolve())
-    return str(Path(path).relative_to(root.resolve())) if inside else path

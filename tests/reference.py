@@ -1,5 +1,6 @@
 """Slow twins of the core, written from the paper's formulas with loops over numpy; they use nothing of the project."""
 
+import colorsys
 import itertools
 import math
 
@@ -121,6 +122,89 @@ def pgd_step(source, current, gradient, epsilon, alpha, region=None):
             nearest = min(max(step, source[at] - epsilon), source[at] + epsilon)
             moved[at] = min(max(nearest, 0.0), 1.0)
     return moved
+
+
+def fgsm(source, gradient, epsilon):
+    """Goodfellow et al. for one image, pixel by pixel: x + epsilon sign grad, as pixels of [0, 1]."""
+    moved = source.copy()
+    for at in np.ndindex(source.shape):
+        step = source[at] + epsilon * (int(gradient[at] > 0) - int(gradient[at] < 0))
+        moved[at] = min(max(step, 0.0), 1.0)
+    return moved
+
+
+def l2_length(values):
+    """The L2 norm of an array of numbers, of any shape."""
+    return math.sqrt(math.fsum(float(v) ** 2 for v in values.ravel()))
+
+
+def pgd_l2_step(source, current, gradient, epsilon, alpha, region=None):
+    """One step of Madry et al. in L2 for one image: a normalised gradient step, then the projection onto the ball.
+
+    Outside `region` (H, W) the gradient counts as 0 and no pixel moves. The projection comes first, then the clipping.
+    """
+    inside = [at for at in np.ndindex(source.shape) if region is None or region[at[1:]]]
+    length = l2_length(np.array([gradient[at] for at in inside]))
+    change = current - source
+    for at in inside:
+        change[at] += alpha * gradient[at] / length if length else 0.0
+    own = l2_length(change)
+    moved = current.copy()
+    for at in inside:
+        projected = source[at] + change[at] * (epsilon / own if own > epsilon else 1.0)
+        moved[at] = min(max(projected, 0.0), 1.0)
+    return moved
+
+
+def l2_rounding(pixels, source, epsilon):
+    """Grey levels in an L2 ball: changes are shortened to whole levels, then one level more for those with the largest
+    remainder, while the change grows no longer than it was (by 0.05 %) or than epsilon (of pixels from 0 to 1)."""
+    change = {at: float(pixels[at] - source[at]) for at in np.ndindex(source.shape)}
+    change = {at: c if abs(c) >= 1e-3 else 0.0 for at, c in change.items()}
+    whole = {at: math.floor(abs(c)) for at, c in change.items()}
+    most = min(1.001 * math.fsum(c * c for c in change.values()), (255 * epsilon) ** 2 + 1e-6)
+    for at in sorted(change, key=lambda at: whole[at] - abs(change[at])):
+        longer = sum(w * w for w in whole.values()) + 2 * whole[at] + 1
+        if longer > most or abs(change[at]) == whole[at]:
+            break
+        whole[at] += 1
+    stored = source.copy()
+    for at, c in change.items():
+        stored[at] = source[at] + math.copysign(whole[at], c)
+    return stored
+
+
+def gaussian_blur(image, sigma):
+    """Each pixel as the mean of those up to 4 sigma away, weighted by a Gaussian; beyond the edge its nearest pixel."""
+    reach = int(4 * sigma + 0.5)
+    weights = [math.exp(-(d**2) / (2 * sigma**2)) for d in range(-reach, reach + 1)]
+    total, (height, width, _) = sum(weights), image.shape
+    found = np.zeros(image.shape)
+    for row, column in np.ndindex(height, width):
+        for i, down in enumerate(range(-reach, reach + 1)):
+            for j, right in enumerate(range(-reach, reach + 1)):
+                at = min(max(row + down, 0), height - 1), min(max(column + right, 0), width - 1)
+                found[row, column] += weights[i] * weights[j] / total**2 * image[at]
+    return found
+
+
+def brighter(image, amount):
+    """Pixels whose value of HSV has grown by an amount, up to 1, pixel by pixel through the colour space."""
+    found = np.zeros(image.shape)
+    for at in np.ndindex(image.shape[:2]):
+        hue, saturation, value = colorsys.rgb_to_hsv(*image[at])
+        found[at] = colorsys.hsv_to_rgb(hue, saturation, min(value + amount, 1.0))
+    return found
+
+
+def less_contrast(image, share):
+    """Pixels whose distance from the mean of their channel has shrunk to a share of it, pixel by pixel."""
+    found = np.zeros(image.shape)
+    for channel in range(3):
+        mean = math.fsum(image[..., channel].ravel()) / image[..., channel].size
+        for at in np.ndindex(image.shape[:2]):
+            found[(*at, channel)] = min(max((image[(*at, channel)] - mean) * share + mean, 0.0), 1.0)
+    return found
 
 
 def stochastic_rounding(pixels, source, thresholds):

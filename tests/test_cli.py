@@ -28,6 +28,7 @@ from aevis_dash.cli.layer_maps import LEAST_SHARE
 from aevis_dash.cli.verifications import verification, verification_text
 from aevis_dash.config import AttackParameters, resource
 from aevis_dash.core import datapath
+from aevis_dash.core.attacked import Attacked
 from aevis_dash.domain import FeatureMap, Role, Verdict, Verification
 from aevis_dash.images import write_image
 from aevis_dash.learning import Learning
@@ -148,7 +149,7 @@ def test_what_is_no_command_ends_with_2(argv, capsys):
 
 def test_the_attacks_options_are_its_parameters(capsys):
     args = make_parser().parse_args(["attack", "x", "--epsilon", "4", "--steps", "3", "--momentum", "0.5"])
-    assert AttackParameters(args.epsilon, args.steps, args.momentum) == AttackParameters(4.0, 3, 0.5)
+    assert (args.epsilon, args.steps, args.momentum) == ([4.0], 3, 0.5)
     assert main(["attack", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "number of steps, at most where the attack stops (default: the workspace's; 10 in a new one)" in said
@@ -338,6 +339,125 @@ def test_attack_takes_the_workspaces_parameters_and_the_options(document, world)
     assert first["examples"][0]["adversarial"] == bench.class_names[label.label]
 
 
+def test_attack_makes_an_example_for_each_of_several_epsilons(document, aevis, world):
+    files = [e.file for e in Workspace(world).images[:3]]
+    found = document("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 1, 4, 1, 2)
+    assert found["attacked"] == 9
+    assert [each["epsilon"] for each in found["examples"]] == [1] * 3 + [4] * 3 + [2] * 3
+    assert all(each["linf"] <= each["epsilon"] for each in found["examples"])
+    _, out, _ = aevis("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 1, 4, 2)
+    assert out.endswith(f"{found['successful']} of 9 attacks succeeded.\n")
+    argv = ("attack", world, "--image", *files, "--attack", "pgd", "--norm", "l2", "--target", "nearest")
+    in_l2 = document(*argv, "--smallest", "--epsilons", "0.25,4")
+    assert {each["attack"].partition(",")[0] for each in in_l2["examples"]} <= {"PGD L2 0.25", "PGD L2 4"}
+    assert {each["epsilon"] for each in in_l2["examples"]} <= {255 / 4, 255}
+
+
+SHIFT = """
+import torch
+def attack(model, x, y, eps=0.02, target=None):
+    x.requires_grad_()
+    aim = y if target is None else target
+    loss = torch.nn.functional.cross_entropy(model(x), aim, reduction="sum") * (1 if target is None else -1)
+    return (x + eps * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1)
+"""
+
+
+def test_attack_by_corruptions_and_patches(document, refused, world):
+    files = [e.file for e in Workspace(world).images[:20]]
+    argv = ("attack", world, "--image", *files, "--attack")
+    noisy, weak = (document(*argv, "noise", "--severity", severity) for severity in (5, 1))
+    assert weak["attacked"] == 20, "the others are kept too"
+    assert noisy["successful"] > 0
+    assert weak["successful"] < 20
+    assert {each["attack"] for each in noisy["examples"]} == {"Gaussian noise of severity 5"}
+    assert noisy["examples"][0]["example"].startswith(f"{Path(files[0]).stem}-noise5-")
+    assert "not an attack on its source" not in {each["outcome"] for each in noisy["examples"]}
+    patched = document(*argv, "patch", "--patch-size", 24, "--patch-top", 20, "--patch-left", 20, "--target", "cat")
+    words = "patch of 24 x 24 pixels, 20 rows down, 20 columns right, 10 steps, towards cat"
+    assert {each["attack"] for each in patched["examples"]} == {words}
+    assert patched["successful"] > 0
+    bench = open_workbench(world)
+    for each in patched["examples"]:
+        example = bench.workspace.example(each["example"])
+        source, adversarial = bench.workspace.read([example.source, example.adversarial])
+        source[20:44, 20:44] = adversarial[20:44, 20:44]
+        np.testing.assert_array_equal(source, adversarial)
+    assert bench.judging.warnings() == ()
+    before = everything(world)
+    for more, said in [
+        (["blur", "--target", "cat"], "Gaussian blur aims at no class. Leave out --target"),
+        (["jpeg", "--epsilon", "8"], "--epsilon means nothing to jpeg, which takes --severity."),
+        (["contrast", "--smallest"], "--smallest means nothing to contrast, which takes no --epsilon"),
+        (["mi-fgsm", "--severity", "2"], "--severity means nothing to mi-fgsm"),
+        (["noise", "--severity", "6"], "severity = 6 is too large"),
+        (["patch", "--patch-size", "65"], "does not fit into an image of 64 rows"),
+    ]:
+        assert said in refused(*argv, *more)
+    assert everything(world) == before
+
+
+def test_attack_by_a_function_of_ones_own(document, refused, world, tmp_path):
+    files, mine = [e.file for e in Workspace(world).images[:20]], tmp_path / "mine.py"
+    mine.write_text(SHIFT)
+    argv = ("attack", world, "--image", *files, "--attack", f"{mine}:attack")
+    plain = document(*argv, "--attack-args", "eps=8/255")
+    assert plain["attacked"] == 20
+    assert plain["successful"] > 0
+    assert plain["margin"] is None
+    assert {each["attack"] for each in plain["examples"]} == {"mine.py:attack (eps=0.0313725)"}
+    assert {each["linf"] for each in plain["examples"]} == {8}
+    assert {each["epsilon"] for each in plain["examples"]} == {None}, "it is not known what the function may do"
+    assert all(
+        f"{Path(file).stem}-attack-" in each["example"] for file, each in zip(files, plain["examples"], strict=True)
+    )
+    built_in = document("attack", world, "--image", *files, "--attack", "fgsm", "--epsilon", 8)
+    assert [e["adversarial"] for e in plain["examples"]] == [e["adversarial"] for e in built_in["examples"]]
+    aimed = document(*argv, "--target", "cat")
+    assert {each["attack"] for each in aimed["examples"]} == {"mine.py:attack, towards cat"}
+
+    def ids(found):
+        return {each["example"] for each in found["examples"]}
+
+    assert ids(document(*argv, "--attack-args", '{"eps": 0.03137254901960784}')) == ids(plain)
+    mine.write_text(f"# edited\n{SHIFT}")
+    assert not ids(document(*argv, "--attack-args", "eps=8/255")) & ids(plain), "an edited attack is another one"
+    before = everything(world)
+    for more, words in [
+        (["--epsilon", "8"], "--epsilon means nothing to"),
+        (["--smallest"], "--smallest means nothing to"),
+        (["--margin", "1"], "--margin means nothing to"),
+        (["--attack-args", "delta=1"], "mine.py:attack cannot be called as attack(model, x, y, delta=...)"),
+    ]:
+        assert words in refused(*argv, *more)
+    mine.write_text("def attack(model, x, y):\n    return x.gone\n")
+    assert f"It happened in {mine}, line 2: 'return x.gone'" in refused(*argv)
+    assert "cannot be aimed: it is attack(model, x, y)" in refused(*argv, "--target", "cat")
+    assert "--attack-args means nothing to mi-fgsm" in refused("attack", world, "--attack-args", "eps=1")
+    assert everything(world) == before
+
+
+def test_a_workspaces_own_attack_may_be_a_function(document, world):
+    (world / "mine.py").write_text(SHIFT)
+    toml = (world / "workspace.toml").read_text()
+    own = 'attack = "mine.py:attack"\nattack_args = "eps=4/255"\nstop = true\n'
+    lines = [line for line in toml.splitlines() if not re.match("(attack|attack_args|stop) =", line)]
+    (world / "workspace.toml").write_text("\n".join(lines).replace("[attack]\n", f"[attack]\n{own}") + "\n")
+    entry = Workspace(world).images[0].file
+    (made,) = document("attack", world, "--image", entry)["examples"]
+    assert (made["attack"], made["linf"]) == ("mine.py:attack (eps=0.0156863)", 4)
+    (made,) = document("attack", world, "--image", entry, "--attack", "fgsm", "--epsilon", 2)["examples"]
+    assert made["attack"].startswith("FGSM 2/255, margin 1")
+
+
+def test_an_attack_that_rounding_undid_is_counted(document, aevis, world, monkeypatch):
+    files = [e.file for e in Workspace(world).images[:3]]
+    monkeypatch.setattr(Attacked, "lost", property(lambda self: True))
+    argv = ("attack", world, "--image", *files, "--epsilon", "1.5")
+    assert document(*argv)["lost_in_8_bits"] == 3
+    assert aevis(*argv)[1].endswith("attacks succeeded. Rounding to 8 bits undid 3 that had succeeded.\n")
+
+
 def test_attack_with_a_margin_stops_and_tells_the_margin(aevis, document, world):
     files = [e.file for e in Workspace(world).images[:16]]
     found = document("attack", world, "--image", *files, "--epsilon", "4", "--margin", "2")
@@ -376,6 +496,13 @@ def test_attack_finds_the_smallest_epsilon_and_attacks_by_pgd(document, world):
         (["--epsilons", "1,2"], "--epsilons are those that --smallest tries"),
         (["--margin", "1", "--no-stop"], "--no-stop takes all steps"),
         (["--smallest", "--no-stop"], "--no-stop takes all steps"),
+        (["--attack", "pgd", "--momentum", "1"], "--momentum means nothing to pgd, which takes --epsilon, --steps,"),
+        (["--attack", "fgsm", "--steps", "3"], "takes --epsilon, --stop, --margin, --seed. Leave it out."),
+        (["--restarts", "3"], "--restarts means nothing to mi-fgsm"),
+        (["--norm", "l2", "--epsilon", "1"], "--norm means nothing to mi-fgsm"),
+        (["--attack", "pgd", "--norm", "l2"], "Say --epsilon, such as --epsilon 0.5."),
+        (["--attack", "pgd", "--norm", "l2", "--smallest"], "Say --epsilons, such as --epsilons 0.5,1,2."),
+        (["--epsilon", "4", "0.004"], "epsilon = 0.004 is too small. It must be at least 0.01"),
         (["--epsilon", "0.004"], "epsilon = 0.004 is too small. It must be at least 0.01"),
         (["--margin", "-1"], "margin = -1.0 is too small"),
     ],

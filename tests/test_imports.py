@@ -204,6 +204,50 @@ def test_a_folder_is_paired_by_stem(world, given, tmp_path, run):
     assert {e["outcome"] for e in document["examples"][1:6]} == {"not an attack on its source"}
 
 
+def test_a_table_of_file_and_source_is_enough(world, given, tmp_path, run):
+    names, _, adversarials = given
+    for i, image in enumerate(adversarials):
+        write_image(tmp_path / "made" / f"{i}.png", image)
+    rows = [f"made/{i}.png,{name}" for i, name in enumerate(names)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["file,source", *rows]))
+    status, document = run("import", world, "--adversarials", tmp_path / "pairs.csv", "--attack", "CW", "--epsilon", 8)
+    assert status == 0, document
+    assert document["imported"] == document["successful"] == 5
+    made = Workspace(world).examples()[-5:]
+    assert [e.source for e in made] == names
+    assert np.array_equal(Workspace(world).read(e.adversarial for e in made), adversarials)
+    assert {(e.attack, e.epsilon, e.target_label) for e in made} == {("CW", 8.0, None)}
+    assert all(f"{name.removesuffix('.png')}-pairs-" in e.id for e, name in zip(made, names, strict=True))
+
+    full = [f"{name.removesuffix('.png')};made/{i}.png;PGD;{i + 1};cat" for i, name in enumerate(names)]
+    (tmp_path / "more.csv").write_text("\n".join(["Source;Adversarial;Attack;Epsilon;target label", *full]))
+    assert run("import", world, "--adversarials", tmp_path / "more.csv", "--epsilon", 8)[0] == 0
+    told = Workspace(world).examples()[-5:]
+    assert [(e.attack, e.epsilon, e.target_label) for e in told] == [("PGD", i + 1.0, 2) for i in range(5)]
+
+
+def test_refusals_of_tables_write_nothing(world, given, tmp_path, run):
+    write_image(tmp_path / "a.png", given[2][0])
+    name = given[0][0]
+    before = everything(world)
+    for text, words, *options in [
+        (f"file,src\na.png,{name}", "has no column 'source'. It needs: source"),
+        (f"picture,source\na.png,{name}", "has none of the columns adversarial, file, filename"),
+        (f"file,source\na.png,{name}\na.png,elephant", "line 3: 'elephant' is no image of images.csv"),
+        (f"file,source\nb.png,{name}", r"There is no image .*b\.png"),
+        (f"file,source\n{world / 'images' / name},{name}", "line 2: .* is the source itself"),
+        (f"file,source,epsilon\na.png,{name},much", "the epsilon 'much' is no number of grey levels"),
+        (f"file,source,target_label\na.png,{name},cow", "'cow' is neither a class name"),
+        ("file,source\n", "has no row"),
+        (f"file,source\na.png,{name}", "--layout is about arrays, .* is a table, which names the", "--layout", "NCHW"),
+    ]:
+        (tmp_path / "t.csv").write_text(text)
+        status, document = run("import", world, "--adversarials", tmp_path / "t.csv", *options)
+        assert status == 2
+        assert re.search(words, document["error"]), document["error"]
+    assert everything(world) == before
+
+
 def test_refusals_are_short_and_write_nothing(world, given, tmp_path, run):
     names, sources, adversarials = given
     np.savez(tmp_path / "good.npz", x_adv=adversarials)

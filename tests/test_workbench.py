@@ -299,6 +299,57 @@ def test_every_parameter_that_an_attack_uses_makes_another_example(bench):
     assert "mifgsm0.5to2x2m1-" in made[7].id
 
 
+def test_fgsm_pgd_in_l2_and_restarts_are_named_and_told_apart(bench):
+    entry = bench.workspace.images[0]
+    plain = AttackParameters(epsilon=2, attack="fgsm")
+    l2 = AttackParameters(epsilon=0.5, steps=2, attack="pgd", norm="l2")
+    wanted = [plain, l2, replace(l2, restarts=3), replace(l2, step=0.1), replace(l2, norm="linf"), replace(l2, seed=1)]
+    made = [bench.attacks.attack([entry], parameters=p)[0] for p in wanted]
+    assert len({e.id for e in made}) == len(made)
+    assert [e.attack for e in made] == [
+        "FGSM 2/255",
+        "PGD L2 0.5, 2 steps",
+        "PGD L2 0.5, 2 steps, best of 3 starts",
+        "PGD L2 0.5, 2 steps of 0.1",
+        "PGD 1/255 (epsilon 0.5 before rounding), 2 steps",
+        "PGD L2 0.5, 2 steps",
+    ]
+    assert [e.epsilon for e in made] == [2, 127.5, 127.5, 127.5, 1, 127.5], "one pixel may change by all"
+    stem = PurePosixPath(entry.file).stem
+    assert [e.id.removeprefix(f"{stem}-").rpartition("-")[0] for e in made[:2]] == ["fgsm2", "pgdl2-0.5x2"]
+    source, *images = bench.workspace.read([entry.file, *(e.adversarial for e in made)]).astype(int)
+    for image in (images[1], images[2], images[3], images[5]):
+        assert 0.4 < np.sqrt((((image - source) / 255) ** 2).sum()) <= 0.5
+    unused = replace(plain, steps=3, step=1.0, momentum=0.0, seed=4, norm="l2", restarts=9, margin=3.0)
+    assert bench.attacks.attack([entry], parameters=unused) == [made[0]], "what it does not use makes no other attack"
+    aimed = [bench.attacks.attack([entry], 3, p)[0] for p in wanted[:2]]
+    assert [e.attack for e in aimed] == [f"{e.attack}, towards {bench.class_names[3]}" for e in made[:2]]
+
+
+def test_corruptions_and_patches_are_named_and_told_apart(bench):
+    entry = bench.workspace.images[0]
+    noise, own = AttackParameters(attack="noise"), AttackParameters(attack="patch", steps=2)
+    wanted = [noise, replace(noise, severity=1), replace(noise, seed=1), replace(noise, attack="jpeg"), own]
+    wanted += [replace(own, patch_top=3), replace(own, patch_size=10), replace(own, seed=1), replace(own, restarts=2)]
+    made = [bench.attacks.attack([entry], parameters=p)[0] for p in wanted]
+    assert len({e.id for e in made}) == len({e.adversarial for e in made}) == len(made)
+    assert [e.attack for e in made[:7]] == [
+        "Gaussian noise of severity 3",
+        "Gaussian noise of severity 1",
+        "Gaussian noise of severity 3",
+        "JPEG of severity 3",
+        "patch of a quarter of the side, 0 rows down, 0 columns right, 2 steps",
+        "patch of a quarter of the side, 3 rows down, 0 columns right, 2 steps",
+        "patch of 10 x 10 pixels, 0 rows down, 0 columns right, 2 steps",
+    ]
+    assert {(e.epsilon, e.allow_large) for e in made} == {(255, True)}
+    stem = PurePosixPath(entry.file).stem
+    names = [made[i].id.removeprefix(f"{stem}-").rpartition("-")[0] for i in (0, 3, 4, 6)]
+    assert names == ["noise3", "jpeg3", "patchx2", "patch10x2"]
+    with pytest.raises(AevisError, match="JPEG aims at no class"):
+        bench.attacks.attack([entry], 3, wanted[3])
+
+
 def test_the_smallest_epsilon_at_which_the_stored_image_has_the_margin_is_kept(bench, runs):
     entries, series = bench.workspace.images[:16], (0.5, 1.0, 2.0, 4.0)
     p = replace(bench.workspace.settings.attack, stop=True, margin=0.5)

@@ -76,8 +76,8 @@ def test_what_is_written_comes_back(workspace):
 
 def test_settings_from_before_there_were_margins_and_scores_are_read(workspace):
     file = workspace.root / "workspace.toml"
-    later = r"(?m)^(attack = .*|step = .*|stop = .*|margin = .*|by = .*|\[score\])\n"
-    before = re.sub(later, "", file.read_text())
+    later = "attack|step|stop|margin|norm|restarts|attack_args|severity|patch_.*|by"
+    before = re.sub(rf"(?m)^(({later}) = .*|\[score\])\n", "", file.read_text())
     assert before != file.read_text()
     file.write_text(before)
     assert Workspace(workspace.root).settings == dataclasses.replace(
@@ -203,6 +203,32 @@ def test_a_changed_image_has_another_hash(workspace):
     assert workspace.image_hash("cat.png") != before
     with pytest.raises(AevisError, match=r"There is no image .*gone\.png\. Put it back"):
         workspace.image_hash("gone.png")
+
+
+def test_where_moved_images_are_looked_for_is_said(workspace):
+    workspace.keep_adversarials([(example(), picture(5))])
+    (workspace.root / "images").rename(workspace.root / "moved")
+    setting = r"If the images were moved, say where they are: folder in the table \[images\] of .*toml is 'images'\.$"
+    for ask in (
+        lambda: workspace.read(["cat.png"]),
+        lambda: workspace.image_hash("cat.png"),
+        lambda: workspace.at_input_size(["cat.png"]),
+        workspace.image_list,
+        workspace.example_digests,
+    ):
+        with pytest.raises(AevisError, match=rf"There is no image .*/images/cat\.png\. .* {setting}"):
+            ask()
+    (workspace.root / "workspace.toml").write_text(
+        (workspace.root / "workspace.toml").read_text().replace('folder = "images"', 'folder = "moved"')
+    )
+    assert Workspace(workspace.root).read(["cat.png"]).shape == (1, 16, 24, 3)
+    (workspace.root / "moved" / "cat.png").unlink()
+    (workspace.root / "moved" / "cat.png").mkdir()
+    with pytest.raises(AevisError, match=r"cannot be read \(Is a directory\)\. .* \[images\] of .* is 'moved'"):
+        Workspace(workspace.root).read(["cat.png"])
+    (workspace.root / "adversarial" / "cat-mifgsm.png").unlink()
+    with pytest.raises(AevisError, match=r"mifgsm\.png\. Put it back, or drop its row from the table\.$"):
+        Workspace(workspace.root).read([example().adversarial])
 
 
 def test_weights_inside_the_workspace_are_found_from_anywhere(workspace):
@@ -412,7 +438,15 @@ def test_whole_numbers_are_taken_for_numbers_with_decimals():
         (ExtractionParameters, "hold", 1.5, "at most 1"),
         (AttackParameters, "steps", 0, "at least 1"),
         (AttackParameters, "epsilon", -8.0, "at least 0.01"),
-        (AttackParameters, "attack", "fgsm", "there is no attack 'fgsm'. Choose one of: mi-fgsm, pgd"),
+        (
+            AttackParameters,
+            "attack",
+            "deepfool",
+            "there is no attack 'deepfool'. Choose one of: mi-fgsm, fgsm, pgd, noise, .*patch, or FILE.py:function, ",
+        ),
+        (AttackParameters, "norm", "l1", "there is no norm 'l1'. Choose one of: linf, l2"),
+        (AttackParameters, "restarts", 0, "at least 1"),
+        (AttackParameters, "severity", 6, "at most 5"),
         (AttackParameters, "stop", 1, "1 is not of type bool. Mend the value of 'stop'"),
         (AttackParameters, "steps", True, "True is not of type int"),
         (ScoreParameters, "by", "length", "there is no by 'length'. Choose one of: features, direction"),

@@ -14,7 +14,8 @@ def import_adversarials(verb: argparse.ArgumentParser) -> None:
         required=True,
         type=Path,
         metavar="FILE|FOLDER",
-        help="a batch of images (.npy, .npz, .pt, .safetensors), or a folder of files named as their sources",
+        help="a batch of images (.npy, .npz, .pt, .safetensors), a folder of files named as their sources, or a table "
+        "of file and source (.csv)",
     )
     verb.add_argument(
         "--of",

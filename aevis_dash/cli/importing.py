@@ -16,7 +16,7 @@ from aevis_dash.domain import AevisError, Outcome
 from aevis_dash.labels import count_names
 from aevis_dash.tables import is_unprintable
 from aevis_dash.workbench import Workbench
-from aevis_dash.workbench.imports import Imported, Origin
+from aevis_dash.workbench.imports import TABLES, Imported, Origin
 
 _OF_ARRAYS = ("sources", "of", "labels", "key", "sources_key", "layout", "array_range")
 """The options that a folder of files does not need."""
@@ -28,8 +28,8 @@ def import_adversarials(bench: Workbench, args: argparse.Namespace, progress: Pr
     if is_unprintable(args.attack or ""):
         raise AevisError("--attack holds a control character. Say in plain words what made the images.")
     origin = Origin(args.attack or f"imported from {args.adversarials.name}", args.epsilon)
-    if args.adversarials.is_dir():
-        made, read_as = _folder(bench, args, origin, progress), {}
+    if args.adversarials.is_dir() or args.adversarials.suffix.lower() in TABLES:
+        made, read_as = _files(bench, args, origin, progress), {}
     else:
         made, read_as = _arrays(bench, args, origin, progress)
     outcomes = [answers.attack_facts(bench, judged) for judged in bench.judging.judged_examples(among=made.examples)]
@@ -67,13 +67,17 @@ def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int) -> tuple[str, ...]
     return tuple(said)
 
 
-def _folder(bench: Workbench, args: argparse.Namespace, origin: Origin, progress: Progress) -> Imported:
+def _files(bench: Workbench, args: argparse.Namespace, origin: Origin, progress: Progress) -> Imported:
+    is_table = not args.adversarials.is_dir()
     given = [name for name in _OF_ARRAYS if getattr(args, name) is not None]
     if given:
         raise AevisError(
-            f"--{given[0].replace('_', '-')} is about arrays, and {args.adversarials} is a folder: its files are "
-            "paired with the workspace's images by their names. Leave it out."
+            f"--{given[0].replace('_', '-')} is about arrays, and {args.adversarials} is a "
+            f"{'table, which names the source of each file' if is_table else 'folder, whose files are named as theirs'}"
+            ". Leave it out."
         )
+    if is_table:
+        return bench.imports.table(args.adversarials, origin, progress)
     return bench.imports.folder(args.adversarials, origin, progress)
 
 

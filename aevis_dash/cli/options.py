@@ -1,7 +1,7 @@
 """The verbs of the command line and their options. It is loaded without torch, so that help does not wait."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -133,9 +133,18 @@ def _attack(verb: argparse.ArgumentParser) -> None:
         "--epsilons",
         type=numbers.epsilons,
         metavar="A,B,...",
-        help=f"those that --smallest tries (default: {','.join(f'{each:g}' for each in EPSILONS)})",
+        help=f"those that --smallest tries, in linf {','.join(f'{each:g}' for each in EPSILONS)} unless said",
     )
-    _parameters(verb, AttackParameters)
+    known = {each.name: each for each in fields(AttackParameters)}
+    verb.add_argument(
+        "--epsilon",
+        type=float,
+        nargs="+",
+        metavar="N",
+        help=f"{known['epsilon'].metadata['help']}; several make an example each {_usual(known['epsilon'].default)}",
+    )
+    verb.add_argument("--attack-args", nargs="+", metavar="NAME=VALUE", help=known["attack_args"].metadata["help"])
+    _parameters(verb, AttackParameters, by_hand=("epsilon", "attack_args"))
 
 
 def _score(verb: argparse.ArgumentParser) -> None:
@@ -325,17 +334,24 @@ def _method(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--share", type=float, metavar="S", help=text)
 
 
-def _parameters(verb: argparse.ArgumentParser, kind: type) -> None:
-    """One option for each parameter of a method. Without it the workspace's own parameter holds."""
+def _usual(default: object) -> str:
+    return f"(default: the workspace's; {default} in a new one)"
+
+
+def _parameters(verb: argparse.ArgumentParser, kind: type, by_hand: Sequence[str] = ()) -> None:
+    """One option for each parameter of a method but those `by_hand`. Without it the workspace's own parameter holds."""
     for parameter in fields(kind):
+        if parameter.name in by_hand:
+            continue
         is_switch = isinstance(parameter.default, bool)
         usual = ("yes" if parameter.default else "no") if is_switch else parameter.default
-        text = f"{parameter.metadata['help']} (default: the workspace's; {usual} in a new one)"
+        text = f"{parameter.metadata['help']} {_usual(usual)}"
         name = "--" + parameter.name.replace("_", "-")
         if is_switch:
             verb.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
         else:
             choices, metavar = parameter.metadata.get("choices"), "NAME" if "choices" in parameter.metadata else "N"
+            choices = None if "also" in parameter.metadata else choices
             verb.add_argument(name, type=type(parameter.default), choices=choices, metavar=metavar, help=text)
 
 
@@ -347,7 +363,10 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "init": ("make a workspace of a model and normal images", _init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
-    "attack": ("make adversarial images with MI-FGSM or PGD", _attack),
+    "attack": (
+        "make adversarial images by gradients, patches, corruptions, or other code",
+        _attack,
+    ),
     "score": ("list the examples with their predictions and adversarial scores", _score),
     "extract": ("find the datapaths of examples", _extract),
     "learn": ("find the reference patches that every feature map fires most on, and names for the maps", _learn),

@@ -5,22 +5,33 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from aevis_dash import make_workspace
-from aevis_dash.cli import answers, edges, importing, making, names, scores, studies, trails, verifications
+from aevis_dash.cli import (
+    answers,
+    attack_options,
+    edges,
+    importing,
+    making,
+    names,
+    scores,
+    studies,
+    trails,
+    verifications,
+)
 from aevis_dash.cli.layer_maps import maps_of_layer
 from aevis_dash.cli.opening import earlier_layer, on_workspace
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
-from aevis_dash.config import EPSILONS, AttackParameters, ExtractionParameters, Progress
+from aevis_dash.config import ExtractionParameters, Progress, part_of
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
     PREDICTION,
     WHOLE_PREDICTION,
     AevisError,
     AreaOfInterest,
+    Example,
     FeatureMap,
     Intervention,
     Layer,
@@ -29,10 +40,7 @@ from aevis_dash.domain import (
 )
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry
-from aevis_dash.settings import parameters_from
 from aevis_dash.workbench import Triplet, Workbench
-
-P = TypeVar("P", AttackParameters, ExtractionParameters)
 
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
@@ -58,18 +66,29 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
     if not entries:
         raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
-    wanted, epsilons = _attack_parameters(bench, args), _epsilons(args)
-    made = bench.attacks.attack(entries, target, wanted, progress, epsilons)
-    margin = wanted.margin if wanted.stop else None
+    planned, epsilons = attack_options.attacks_of(bench.workspace.settings.attack, args)
+    made: list[Example] = []
+    for i, wanted in enumerate(planned):
+        inner = part_of(progress, i / len(planned), 1 / len(planned))
+        made += bench.attacks.attack(entries, target, wanted, inner, epsilons)
+    margin = planned[0].margin if planned[0].stop else None
     outcomes = [answers.attack_facts(bench, judged, margin) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
-    document = {"attacked": len(made), "successful": fooled, "margin": margin, "examples": outcomes}
+    lost = sum(bool(example.lost_in_8_bits) for example in made)
+    document = {
+        "attacked": len(made),
+        "successful": fooled,
+        "lost_in_8_bits": lost,
+        "margin": margin,
+        "examples": outcomes,
+    }
     text = table(
         ["example", "source", "adversarial", "success", "L∞", "margin", "why not"],
         [answers.attack_row(outcome) for outcome in outcomes],
     )
     with_margin = "" if margin is None else f" with a margin of at least {margin:g}"
-    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.")
+    of_rounding = f" Rounding to 8 bits undid {lost} that had succeeded." if lost else ""
+    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.{of_rounding}")
 
 
 @on_workspace
@@ -242,38 +261,11 @@ def _class(bench: Workbench, text: str, option: str) -> int:
     return label
 
 
-def _attack_parameters(bench: Workbench, args: argparse.Namespace) -> AttackParameters:
-    """The workspace's attack with what the options say. A margin, or the smallest epsilon, asks for a stop."""
-    asks_for_stop = args.smallest or args.margin is not None
-    if asks_for_stop and args.stop is False:
-        raise AevisError("--no-stop takes all steps, whatever the margin. Leave it out, or --margin and --smallest.")
-    if asks_for_stop:
-        args.stop = True
-    return _parameters_with(args, bench.workspace.settings.attack, [f.name for f in fields(AttackParameters)])
-
-
-def _epsilons(args: argparse.Namespace) -> tuple[float, ...]:
-    """The epsilons of which the smallest is looked for; () where the options do not ask for that."""
-    if args.epsilons and not args.smallest:
-        raise AevisError(
-            "--epsilons are those that --smallest tries. Say --smallest too, or --epsilon for a single one."
-        )
-    if args.smallest and args.epsilon is not None:
-        raise AevisError("--smallest tries several epsilons. Name them by --epsilons, or leave out --epsilon.")
-    return (args.epsilons or EPSILONS) if args.smallest else ()
-
-
 def _extraction_parameters(bench: Workbench, args: argparse.Namespace) -> ExtractionParameters:
     """The workspace's extraction parameters, with those that options give instead."""
-    wanted = _parameters_with(args, bench.workspace.settings.extraction, ["method", "share"])
+    wanted = attack_options.parameters_with(args, bench.workspace.settings.extraction, ["method", "share"])
     check_methods([wanted.method])
     return wanted
-
-
-def _parameters_with(args: argparse.Namespace, own: P, names: Sequence[str]) -> P:
-    """The workspace's own parameters with those that options of these names give. Refuses values that do not fit."""
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return parameters_from(type(own), {**asdict(own), **given}, "The options")
 
 
 def _effect(bench: Workbench, args: argparse.Namespace) -> FeatureMap:

@@ -1,88 +1,22 @@
 """Attacks on the workspace's normal images. Each attacked image becomes an example of the workspace."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from aevis_dash.config import MI_FGSM, PGD, AttackParameters, Progress, part_of, silent
-from aevis_dash.core import attack
-from aevis_dash.core.attack import Attacked
+from aevis_dash.config import CORRUPTIONS, PATCH, AttackParameters, Progress, is_foreign, part_of, silent
+from aevis_dash.core import attack, corruptions, own_attacks
+from aevis_dash.core.attacked import Attacked, kept_under_noise
+from aevis_dash.core.foreign_attack import run_foreign
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
 from aevis_dash.images import image_suffix
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
+from aevis_dash.workbench.attack_plans import NAMES, AttackPlan
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import BATCH, Judging
-
-NAMES = {MI_FGSM: "MI-FGSM", PGD: "PGD"}
-"""The names of the attacks for people."""
-_ALWAYS = ("epsilon", "steps", "momentum")
-"""The parameters that every attack's ID has always depended on. The others count where they differ from their defaults,
-so that attacks that were made before there were others keep their IDs."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How the images of one call are attacked.
-
-    Attributes:
-        parameters: of the attack.
-        epsilons: the ascending epsilons of which the smallest is looked for; () for the one of the parameters.
-    """
-
-    parameters: AttackParameters
-    epsilons: tuple[float, ...] = ()
-
-    @property
-    def series(self) -> tuple[AttackParameters, ...]:
-        """The attacks that are tried in turn."""
-        if not self.epsilons:
-            return (self.parameters,)
-        return tuple(replace(self.parameters, epsilon=epsilon) for epsilon in self.epsilons)
-
-    @property
-    def made_of(self) -> dict[str, Any]:
-        """What the results depend on beside the image, for the store's key."""
-        p = self.parameters
-        plain = {field.name: field.default for field in fields(p)}
-        draws = p.attack == PGD or min(self.epsilons or (p.epsilon,)) < 1
-        unused = (set() if draws else {"seed"}) | ({"momentum"} if p.attack == PGD else set())
-        unused |= set() if p.stop else {"margin"}
-        told = {
-            name: value
-            for name, value in asdict(p).items()
-            if name in _ALWAYS or (name not in unused and value != plain[name])
-        }
-        told |= {"momentum": 0.0} if "momentum" in unused else {}
-        return {"parameters": told} | ({"epsilons": list(self.epsilons)} if self.epsilons else {})
-
-    @property
-    def short(self) -> str:
-        """A word for IDs, such as "mifgsm8x10", or "pgd0.5to8x10m1" for the smallest epsilon with a margin of 1."""
-        p, kept = self.parameters, self.epsilons
-        strength = f"{kept[0]:g}to{kept[-1]:g}" if kept else f"{p.epsilon:g}"
-        return f"{p.attack.replace('-', '')}{strength}x{p.steps}" + (f"m{p.margin:g}" if p.stop else "")
-
-    def words(self, used: AttackParameters, found: Attacked | None = None) -> str:
-        """The attack in words for people; with its result also whether it stopped, and whether it reached the margin.
-
-        Args:
-            used: the parameters by which the image was attacked last.
-            found: the attacked image; None before the attack.
-        """
-        said = f"{NAMES[used.attack]} {used.bound:g}/255"
-        said += f" (epsilon {used.epsilon:g} before rounding)" if used.epsilon < used.bound else ""
-        said += f", {used.steps} steps" + (f" of {used.step:g} grey levels" if used.step else "")
-        if not used.stop:
-            return said
-        if found is not None and not found.reaches(used.margin):
-            by_any = f" by any of {len(self.epsilons)} epsilons" if self.epsilons else ""
-            return f"{said}, margin {used.margin:g} not reached{by_any}"
-        said += f", {'smallest with ' if self.epsilons else ''}margin {used.margin:g}"
-        return said + (", stopped early" if found is not None and found.steps < used.steps else "")
 
 
 class Attacks(Part):
@@ -116,19 +50,25 @@ class Attacks(Part):
                 probability among the other classes that the workspace has clean images of.
             parameters: of the attack; None for those of the workspace's settings.
             progress: is told the share of the work that is done.
-            epsilons: the epsilons to try, in grey levels of 255; () for the one of the parameters.
+            epsilons: the epsilons to try, in the unit of the parameters' norm; () for the one of the parameters.
 
         Returns:
             One example for each of the entries, in their order.
 
         Raises:
             AevisError: for "nearest", where no other class has a clean image; for epsilons where the attack does not
-                stop at a margin.
+                stop at a margin; for an attack that is not built in and that is not there, fails, or gives no images.
         """
         chosen = parameters or self.workspace.settings.attack
-        if epsilons and not chosen.stop:
+        if epsilons and not (chosen.stops and "epsilon" in chosen.uses):
             raise AevisError("The smallest epsilon is that of an attack that stops. Choose a margin, or say `stop`.")
-        plan = _Plan(chosen, tuple(sorted(set(epsilons))))
+        if target is not None and chosen.attack in CORRUPTIONS:
+            raise AevisError(f"{NAMES[chosen.attack]} aims at no class. Leave out --target, or choose another attack.")
+        foreign = None
+        if is_foreign(chosen.attack):
+            own = own_attacks.foreign_attack
+            foreign = own(chosen.attack, chosen.attack_args, target is not None, self.workspace.root)
+        plan = AttackPlan(chosen, tuple(sorted(set(epsilons))), foreign)
         made: list[Example] = []
         done = {e.id for e in self.workspace.examples()}
         for i in range(0, len(entries), BATCH):
@@ -144,9 +84,9 @@ class Attacks(Part):
 
     def kept_under_noise(self, example: Example, draws: int, seed: int = 0) -> float:
         """The share of noisy copies of an example's adversarial, one grey level off at most, that keep its label; see
-        `core.attack.kept_under_noise`."""
+        `core.attacked.kept_under_noise`."""
         (image,) = self.workspace.read([example.adversarial])
-        return attack.kept_under_noise(self.classifier, image, draws, seed)
+        return kept_under_noise(self.classifier, image, draws, seed)
 
     def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
         if target is None or isinstance(target, int):
@@ -161,7 +101,7 @@ class Attacks(Part):
                 return int(label)
         raise AevisError("No other class has a clean image in this workspace, so there is no nearest one to attack to.")
 
-    def _planned(self, entry: ImageEntry, target: int | None, plan: _Plan) -> Example:
+    def _planned(self, entry: ImageEntry, target: int | None, plan: AttackPlan) -> Example:
         """The example that the attack of one image will make; its ID names the attack, and a digest of all that it
         depends on."""
         towards = "" if target is None else f"-to-{target}"
@@ -170,14 +110,17 @@ class Attacks(Part):
         name = f"{stem}-{plan.short}{towards}-{made_from.removeprefix('attack-')[:6]}"
         used = plan.series[-1]
         words = self._words(plan, used, target)
-        suffix = image_suffix(self.workspace.settings.preprocessing.channels)
-        return Example(name, entry.file, f"adversarial/{name}{suffix}", entry.label, words, target, used.bound)
+        ours = used.attack in (*CORRUPTIONS, PATCH)  # however much it changes, it is a picture of its source
+        file = f"adversarial/{name}{image_suffix(self.workspace.settings.preprocessing.channels)}"
+        return Example(name, entry.file, file, entry.label, words, target, used.bound, ours)
 
-    def _words(self, plan: _Plan, used: AttackParameters, target: int | None, found: Attacked | None = None) -> str:
+    def _words(
+        self, plan: AttackPlan, used: AttackParameters, target: int | None, found: Attacked | None = None
+    ) -> str:
         towards = "" if target is None else f", towards {self.class_names[target]}"
         return plan.words(used, found) + towards
 
-    def _attack(self, examples: Sequence[Example], done: set[str], plan: _Plan, progress: Progress) -> None:
+    def _attack(self, examples: Sequence[Example], done: set[str], plan: AttackPlan, progress: Progress) -> None:
         """Attack the images of these examples together, and keep the results of those whose IDs are not in `done`
         yet."""
         images = self.workspace.read([e.source for e in examples])
@@ -193,7 +136,7 @@ class Attacks(Part):
         self.workspace.keep_adversarials(made)
 
     def _results(
-        self, images: np.ndarray, targets: np.ndarray | None, plan: _Plan, progress: Progress
+        self, images: np.ndarray, targets: np.ndarray | None, plan: AttackPlan, progress: Progress
     ) -> dict[int, tuple[AttackParameters, Attacked]]:
         """The result that is kept of each of B images, by its place and in their order, with the attack that made it.
 
@@ -203,15 +146,28 @@ class Attacks(Part):
             plan: how they are attacked.
             progress: is told the share of the work that is done.
         """
+        if plan.foreign is not None:
+            progress(0.0, f"attacking by {plan.foreign.name}")
+            attacked = run_foreign(self.classifier, plan.foreign, images, targets, plan.parameters.seed)
+            return {place: (plan.parameters, each) for place, each in enumerate(attacked)}
         kept: dict[int, tuple[AttackParameters, Attacked]] = {}
         left = np.arange(len(images))
         for i, used in enumerate(plan.series):
             inner = part_of(progress, i / len(plan.series), 1 / len(plan.series))
-            found = attack.perturb(
-                self.classifier, images[left], used, None if targets is None else targets[left], inner
-            )
+            found = self._by(used, images[left], None if targets is None else targets[left], inner)
             kept |= {int(place): (used, each) for place, each in zip(left, found, strict=True)}
             left = np.array([place for place in left if not kept[int(place)][1].reaches(used.margin)], int)
             if not left.size:
                 break
         return dict(sorted(kept.items()))
+
+    def _by(
+        self, used: AttackParameters, images: np.ndarray, targets: np.ndarray | None, progress: Progress
+    ) -> list[Attacked]:
+        """Attack images by an attack that is built in."""
+        if used.attack in CORRUPTIONS:
+            progress(0.0, "corrupting images")
+            return corruptions.corrupt(self.classifier, images, used)
+        if used.attack == PATCH:
+            return corruptions.patch(self.classifier, images, used, targets, progress)
+        return attack.perturb(self.classifier, images, used, targets, progress)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,13 +11,15 @@ import numpy as np
 from aevis_dash.config import Progress, part_of, silent
 from aevis_dash.core.image_batch import ImageBatch
 from aevis_dash.domain import AevisError, Example
+from aevis_dash.example_table import declared_epsilon
 from aevis_dash.images import Files, decode_image, files_in, image_bytes, image_suffix
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
 from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.judging import BATCH, Judging
 
-_TABLES = (".csv", ".tsv")
+TABLES = (".csv", ".tsv")
+"""The suffixes of tables."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class Imported:
     examples: tuple[Example, ...]
     sources_added: tuple[str, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of an adversarial image, with its source, what is said of it, and the class that it aims at."""
+
+    path: Path
+    source: ImageEntry
+    origin: Origin
+    target: int | None = None
 
 
 class Imports(Part):
@@ -137,23 +149,63 @@ class Imports(Part):
         found = files_in(folder, self.workspace.settings.preprocessing.channels)
         self.workspace.examples()
         paired, lost = self._pair(folder, found)
-        made: dict[str, Example] = {}
+        files = [_File(folder / name, source, origin) for name, source in paired]
+        return self._keep_files(files, folder.resolve().name, {"files_without_source": lost}, progress)
+
+    def table(self, path: Path, origin: Origin, progress: Progress = silent) -> Imported:
+        """Import the image files that a CSV table names, each with its source, which is an image of the workspace.
+
+        The table needs a column `source` and one of the files (`adversarial`, or as other people's tables call it),
+        whose paths count from the table's folder. The columns `attack`, `epsilon` and `target_label` are read too.
+
+        Raises:
+            AevisError: where the table lacks a column, names no image of the workspace, or a file cannot be read.
+        """
+        own = ("adversarial", *FILE_COLUMNS)
+        read = read_table(path, ("source",), (*own, "attack", "epsilon", "target_label"))
+        column = column_of(own, read.columns, path)
+        self.workspace.examples()
+        entries, files = {entry.file: entry for entry in self.workspace.images}, []
+        places = Places(list(entries), Path(self.workspace.settings.images).name)
+        for line, row in read.rows:
+            where, file = f"{path}, line {line}", path.parent / row[column]
+            source = entries[_only(places, row["source"], where, list(entries))]
+            if file.resolve() == self.workspace.path(source.file).resolve():
+                raise AevisError(f"{where}: {row[column]!r} is the source itself. Give the attacked image.")
+            words = row.get("attack") or origin.attack
+            epsilon = declared_epsilon(row.get("epsilon", ""), words, where)
+            target = self.workspace.classes.index_in_table(row.get("target_label", ""), where)
+            said = Origin(words, origin.epsilon if epsilon is None else epsilon)
+            files.append(_File(file, source, said, target))
+        if not files:
+            raise AevisError(f"The table {path} has no row. Write a row for each adversarial image.")
+        return self._keep_files(files, path.stem, {}, progress)
+
+    def _keep_files(
+        self, files: Sequence[_File], name: str, facts: Mapping[str, object], progress: Progress
+    ) -> Imported:
+        """Make examples of image files, which are copied as they are.
+
+        Args:
+            files: the files.
+            name: where they are from, for IDs.
+            facts: what else is to be said.
+            progress: is told the share of the work that is done.
+        """
+        made: dict[str, tuple[Example, Path]] = {}
         known = {example.id: example for example in self.workspace.examples()}
-        files: dict[str, str] = {}
-        for i, (name, source) in enumerate(paired):
-            progress(0.5 * i / len(paired), f"reading image {i + 1} of {len(paired)}")
-            data = image_bytes(folder / name)
-            decode_image(data, folder / name, self.workspace.settings.preprocessing)
-            suffix = PurePosixPath(name).suffix.lower()
-            example = _example(source, data, folder.resolve().name, suffix, origin, None, known)
-            made[example.id], files[example.id] = example, name
+        for i, each in enumerate(files):
+            progress(0.5 * i / len(files), f"reading image {i + 1} of {len(files)}")
+            data = image_bytes(each.path)
+            decode_image(data, each.path, self.workspace.settings.preprocessing)
+            example = _example(each.source, data, name, each.path.suffix.lower(), each.origin, None, known)
+            made[example.id] = replace(example, target_label=each.target), each.path
         everything = list(made.values())
         for first in range(0, len(everything), BATCH):
             progress(0.5 + 0.5 * first / len(everything), f"keeping image {first + 1} of {len(everything)}")
             chunk = everything[first : first + BATCH]
-            self.workspace.keep_adversarials([(each, image_bytes(folder / files[each.id])) for each in chunk])
-        examples = tuple(self.workspace.example(example_id) for example_id in made)
-        return Imported(examples, facts={"files_without_source": lost})
+            self.workspace.keep_adversarials([(example, image_bytes(path)) for example, path in chunk])
+        return Imported(tuple(self.workspace.example(example_id) for example_id in made), facts=facts)
 
     def sources_in(self, path: Path) -> list[str]:
         """The files of the workspace's images that a list names, in its order.
@@ -166,15 +218,8 @@ class Imports(Part):
             AevisError: where the list cannot be read, or names no image of the workspace or more than one.
         """
         names = [entry.file for entry in self.workspace.images]
-        places, found = Places(names, Path(self.workspace.settings.images).name), []
-        for line, text in _listed(path):
-            fitting = places.find(text)
-            if len(fitting) != 1:
-                why = f"may be {fitting[0]!r} or {fitting[1]!r}" if fitting else "is no image of images.csv"
-                such = f", such as {names[0]!r}" if names else ""
-                raise AevisError(f"{path}, line {line}: {text!r} {why}. Name images as in images.csv{such}.")
-            found.append(fitting[0])
-        return found
+        places = Places(names, Path(self.workspace.settings.images).name)
+        return [_only(places, text, f"{path}, line {line}", names) for line, text in _listed(path)]
 
     def _refuse_misfits(self, batch: ImageBatch, count: int, others: str) -> None:
         wanted = self.workspace.settings.preprocessing.input_size
@@ -260,6 +305,16 @@ class Imports(Part):
         return paired, lost
 
 
+def _only(places: Places, text: str, where: str, names: Sequence[str]) -> str:
+    """The one image of the workspace that a text names."""
+    fitting = places.find(text)
+    if len(fitting) != 1:
+        why = f"may be {fitting[0]!r} or {fitting[1]!r}" if fitting else "is no image of images.csv"
+        such = f", such as {names[0]!r}" if names else ""
+        raise AevisError(f"{where}: {text!r} {why}. Name images as in images.csv{such}.")
+    return fitting[0]
+
+
 def _ways_to_call(name: str) -> list[str]:
     """The texts by which a file's source may be found: its path, or the end of it, with and without the suffix."""
     parts = name.split("/")
@@ -269,7 +324,7 @@ def _ways_to_call(name: str) -> list[str]:
 
 def _listed(path: Path) -> list[tuple[int, str]]:
     """The names that a list of files holds, each with its line."""
-    if path.suffix.lower() in _TABLES:
+    if path.suffix.lower() in TABLES:
         table = read_table(path, (), FILE_COLUMNS)
         column = column_of(FILE_COLUMNS, table.columns, path)
         return [(line, row[column]) for line, row in table.rows]

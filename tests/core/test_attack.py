@@ -11,17 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevis_dash.config import MI_FGSM, PGD, AttackParameters
-from aevis_dash.core.attack import (
-    kept_under_noise,
-    margins,
-    momentum_step,
-    perturb,
-    pgd_step,
-    quantise,
-    random_start,
-    step_length,
-    thresholds,
-)
+from aevis_dash.core.attack import perturb
+from aevis_dash.core.attack_steps import momentum_step, pgd_step, random_start, step_length, thresholds
+from aevis_dash.core.attacked import kept_under_noise, margins
+from aevis_dash.core.rounding import quantise
 from aevis_dash.domain import AevisError
 
 
@@ -173,11 +166,12 @@ def test_an_image_alone_is_attacked_as_in_a_batch():
         AttackParameters(epsilon=-1.0),
         AttackParameters(epsilon=float("nan")),
         AttackParameters(steps=0),
+        AttackParameters(restarts=0),
     ],
     ids=str,
 )
 def test_bad_parameters_are_refused(parameters):
-    with pytest.raises(AevisError, match=r"epsilon of at least 0\.01 grey levels"):
+    with pytest.raises(AevisError, match=r"epsilon of at least 0\.01, in l_inf in grey levels of 255"):
         perturb(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), parameters)
 
 
@@ -363,8 +357,10 @@ def test_pgd_moves_an_image_away_from_its_prediction():
 
 
 def test_an_attack_of_another_name_is_refused():
-    with pytest.raises(AevisError, match=r"There is no attack 'fgsm'\. Choose one of: mi-fgsm, pgd"):
-        perturb(hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), AttackParameters(attack="fgsm"))
+    with pytest.raises(AevisError, match=r"no attack 'deepfool' by gradients\. Choose one of: mi-fgsm, fgsm, pgd,"):
+        perturb(
+            hand_wired.classifier(hand_wired.random_net(0)), hand_wired.images(0), AttackParameters(attack="deepfool")
+        )
 
 
 # Margins and stopping

@@ -25,12 +25,12 @@ from aevis_dash.core.loading.factories import (
     is_file_name,
     is_instance,
     make,
-    parse_arguments,
     source_and_name,
     unwrapped,
 )
 from aevis_dash.core.loading.published import names_or_numbers, standard_class_names, standard_preprocessing
 from aevis_dash.core.loading.state_dicts import Normaliser
+from aevis_dash.core.loading.user_code import parse_arguments
 from aevis_dash.core.loading.weight_files import read_weights
 from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec, Preprocessing
 

@@ -1,24 +1,16 @@
 """Making a model, yet without the weights of a file: torchvision's, timm's, or one of the user's own code."""
 
-import ast
 import copy
-import functools
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import json
-import shlex
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torchvision
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from aevis_dash.core.loading.user_code import Wanted, imported, named_object, parse_arguments, shown_signature
 from aevis_dash.core.loading.weight_files import SUFFIXES
 from aevis_dash.domain import AevisError, ModelSpec, reason_of
 
@@ -27,48 +19,8 @@ _WITH_AUXILIARY = ("googlenet", "inception_v3")
 """The models of torchvision that have further heads, which only training uses."""
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """How the names of these heads begin."""
+_MODEL = Wanted("--model", "factory", "model")
 _WANTED = "Name a function that returns a torch.nn.Module, a class of them, or a torch.nn.Module itself."
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """Read the arguments that a model is made with, from JSON such as '{"width": 3}' or from 'width=3 act=relu'.
-
-    A value after an equals sign is read as JSON or as Python writes it, and what is neither is a text.
-
-    Raises:
-        AevisError: the text is neither of them, or names an argument twice.
-    """
-    try:
-        words = [text] if text.lstrip().startswith("{") else shlex.split(text)
-    except ValueError as error:
-        raise AevisError(f"--model-args {text!r} cannot be read: {error}. Close the quotation.") from error
-    if len(words) == 1 and words[0].lstrip().startswith("{"):
-        try:
-            return json.loads(words[0])
-        except ValueError as error:
-            raise AevisError(
-                f"--model-args {words[0]!r} is no JSON: {error}. Mend it, or write width=3 act=relu."
-            ) from error
-    arguments: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (equals and name.isidentifier()):
-            raise AevisError(
-                f"--model-args: {word!r} is no argument. Write each as NAME=VALUE, such as width=3, or all as JSON."
-            )
-        if name in arguments:
-            raise AevisError(f"--model-args names {name!r} twice. Give it one value.")
-        arguments[name] = _value(value)
-    return arguments
-
-
-def _value(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return text
 
 
 def source_and_name(spec: ModelSpec) -> tuple[str, str]:
@@ -109,7 +61,7 @@ def make(spec: ModelSpec, **more: Any) -> nn.Module:
 def is_instance(spec: ModelSpec) -> bool:
     """Tell whether a spec names a model that the user's module holds, and not what makes one."""
     source, name = source_and_name(spec)
-    return source not in LIBRARIES and isinstance(_named(spec, source, name), nn.Module)
+    return source not in LIBRARIES and isinstance(named_object(source, name, bool(spec.file), _MODEL), nn.Module)
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
@@ -169,7 +121,7 @@ def named_weights(known: Any, name: str, weights: str) -> Any:
 
 def timm_package() -> Any:
     """Import timm; raises AevisError where it is not installed."""
-    return _import("timm", "timm models need the package timm: pip install timm")
+    return imported("timm", "timm models need the package timm: pip install timm")
 
 
 def _from_torchvision(name: str, weights: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -225,7 +177,7 @@ def _from_library(source: str, weights: str, maker: Callable[[], nn.Module], arg
 
 
 def _from_code(spec: ModelSpec, source: str, name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    factory, shown = _named(spec, source, name), f"{source}:{name}"
+    factory, shown = named_object(source, name, bool(spec.file), _MODEL), f"{source}:{name}"
     if isinstance(factory, nn.Module):
         return _copied(factory, shown, arguments)
     if not callable(factory):
@@ -254,54 +206,6 @@ def _copied(model: nn.Module, shown: str, arguments: Mapping[str, Any]) -> nn.Mo
         ) from error
 
 
-def _named(spec: ModelSpec, source: str, name: str) -> Any:
-    """What a module or a Python file of the user's calls by a name, which may have dots."""
-    if spec.file:
-        home, what = _module_of_file(Path(source)), "file"
-    else:
-        if source.partition(".")[0] in sys.stdlib_module_names:
-            raise AevisError(
-                f"{source}:{name} is a part of Python itself, which makes no models. Name a function of yours."
-            )
-        home = _import(
-            source,
-            f"The module {source!r} of --model cannot be imported; run from the folder it lies in, or name its file, "
-            "as in --model FILE.py:factory",
-        )
-        what = "module"
-    try:
-        return functools.reduce(getattr, name.split("."), home)
-    except AttributeError as error:
-        raise AevisError(f"The {what} {source!r} has no function {name!r} to make the model with.") from error
-
-
-def _module_of_file(path: Path) -> ModuleType:
-    """Import a Python file, whose imports are also looked for in its own folder; once, as long as it is not changed."""
-    path = path.resolve()
-    try:
-        code = path.read_bytes()
-    except OSError as error:
-        raise AevisError(f"The file {path} of --model cannot be read ({error.strerror}). Mend its path.") from error
-    name = f"_aevis_{path.stem}_{hashlib.sha256(str(path).encode() + code).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise AevisError(f"The file {path} of --model is no Python file. Name a file that ends in .py.")
-    module = sys.modules[name] = importlib.util.module_from_spec(found)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    try:
-        found.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # The user's own code may raise anything.
-        del sys.modules[name]
-        raise AevisError(
-            f"The file {path} of --model cannot be run ({type(error).__name__}: {error}). Mend it; a file of a package "
-            "is named as a module, package.module:factory."
-        ) from error
-    return module
-
-
 def _refuse_other_calls(name: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
     """Raise AevisError for a factory that can be seen to make no model without calling it, since a factory is
     called.
@@ -318,23 +222,9 @@ def _refuse_other_calls(name: str, factory: Callable[..., Any], arguments: Mappi
     except TypeError as error:
         given = f"with {', '.join(arguments)}" if arguments else "without arguments"
         raise AevisError(
-            f"{name} cannot be called {given} ({error}). It is {name.rpartition(':')[2]}{_shown(signature)}; give its "
-            "arguments with --model-args NAME=VALUE."
+            f"{name} cannot be called {given} ({error}). It is {name.rpartition(':')[2]}{shown_signature(signature)}; "
+            "give its arguments with --model-args NAME=VALUE."
         ) from error
     promised = signature.return_annotation
     if inspect.isclass(promised) and promised is not signature.empty and not issubclass(promised, nn.Module):
         raise AevisError(f"{name} says that it returns {promised.__name__}, which is no model. {_WANTED}")
-
-
-def _shown(signature: inspect.Signature) -> str:
-    """The arguments of a function as Python writes them, without types, and shortened where they are many."""
-    bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
-    text = str(inspect.Signature(bare))
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _import(name: str, otherwise: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # A module of the user's may raise anything.
-        raise AevisError(f"{otherwise} ({type(error).__name__}: {error}).") from error
