@@ -14,7 +14,8 @@ from torch import nn
 
 from aevis_dash.callbacks import pictures
 from aevis_dash.cli import main
-from aevis_dash.config import VisualisationParameters
+from aevis_dash.config import CORRUPTIONS, NOISE, AttackParameters, VisualisationParameters
+from aevis_dash.core.corruptions import corrupted
 from aevis_dash.core.visualisation import visualise
 from aevis_dash.domain import AevisError, FeatureMap, ModelSpec, Preprocessing
 from aevis_dash.images import read_image, write_image
@@ -283,3 +284,17 @@ def test_swapped_channels_are_recognised_among_many():
     assert not has_swapped_channels(image, np.roll(image, 1, axis=2))
     assert not has_swapped_channels(image, image)
     assert not has_swapped_channels(image[..., :1], image[..., 1:2])
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_every_corruption_takes_any_number_of_channels(kind):
+    """Five equal channels are corrupted as one is, but for the noise, which is drawn for each value."""
+    grey = drawn(2, 1, 3)
+    parameters = AttackParameters(attack=kind, severity=2)
+    one, five = (corrupted(image, parameters) for image in (grey, np.repeat(grey, 5, axis=2)))
+    assert one.shape == grey.shape
+    assert not np.array_equal(one, grey / 255)
+    if kind == NOISE:
+        assert five.std(axis=2).min() > 0
+    else:
+        np.testing.assert_allclose(five, np.repeat(one, 5, axis=2), atol=1e-12)

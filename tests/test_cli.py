@@ -125,7 +125,7 @@ def test_alone_it_helps(aevis):
         ["serve", "--prefix", "/a/../b/"],
         ["attack", "x", "--epsilon", "big"],
         ["init", "x", "--model", "m", "--images", "i", "--input-size", "3x4x5"],
-        ["init", "x", "--model", "m", "--images", "i", "--mean", "1,2"],
+        ["init", "x", "--model", "m", "--images", "i", "--mean", "1,,2"],
         ["contribute", "x", "--example", "e", "--layer", "l", "--map", "1", "--area", "0,0,1.5,2"],
         ["score", "x", "--exampel", "e"],
         ["diverge", "x", "--seed", "-1"],

@@ -31,6 +31,7 @@ from aevis_dash.core.attack import perturb
 from aevis_dash.core.attacked import Attacked, judged, logits_of
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.domain import AevisError
+from aevis_dash.images import as_picture
 
 SEVERITIES: Mapping[str, tuple[float, ...]] = {
     NOISE: (0.08, 0.12, 0.18, 0.26, 0.38),  # standard deviation, of pixels from 0 to 1
@@ -59,15 +60,22 @@ def corrupted(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
     elif kind == BLUR:
         x = gaussian_filter(x, sigma=(amount, amount, 0), mode="nearest", truncate=4.0)
     elif kind == JPEG:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=int(amount))
-        x = np.asarray(Image.open(file).convert("RGB")) / 255
+        x = _through_jpeg(image, int(amount)) / 255
     elif kind == CONTRAST:
         mean = x.mean(axis=(0, 1), keepdims=True)
         x = (x - mean) * amount + mean
     else:
         x = _brighter(x, amount)
     return np.clip(x, 0, 1)
+
+
+def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """An image (H, W, C) saved as JPEG and read again. Where it has not three channels, each is saved as grey levels."""
+    if image.shape[2] not in (1, 3):
+        return np.concatenate([_through_jpeg(image[..., i : i + 1], quality) for i in range(image.shape[2])], axis=2)
+    file = io.BytesIO()
+    as_picture(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).reshape(image.shape)
 
 
 def _brighter(x: np.ndarray, amount: float) -> np.ndarray:
