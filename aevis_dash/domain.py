@@ -521,7 +521,8 @@ class Perturbation:
     """The difference between an adversarial image and its source, both as 8-bit images of the model's input size.
 
     Attributes:
-        linf: the largest change of a pixel's channel, in grey levels of 255.
+        linf: the largest change of a pixel's channel, in grey levels of 255; no whole number where the adversarial is
+            kept as floats, rounded up to hundredths.
         l2: the Euclidean length of the change, with pixels from 0 to 1.
         changed: the share of the pixels that differ in any channel, from 0 to 1.
         edges: how well the source's edges stand in the adversarial (`pairs.edges_kept`): 1 where all do, about 0 where
@@ -531,7 +532,7 @@ class Perturbation:
         swapped: whether the change is small once the adversarial's colour channels are put into another order.
     """
 
-    linf: int
+    linf: float
     l2: float
     changed: float
     edges: float

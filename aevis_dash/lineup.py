@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from aevis_dash.domain import FITS, Example
+from aevis_dash.float_images import eight_bit
 from aevis_dash.images import read_image
 from aevis_dash.pairs import edges_kept, has_swapped_channels
 from aevis_dash.workspace import Workspace
@@ -39,7 +40,7 @@ class Remedy:
 def remedy(workspace: Workspace, example: Example) -> Remedy:
     """Find what would make an example's two images a pair: the first kind of change after which the edges are in
     place."""
-    source, adversarial = workspace.read([example.source, example.adversarial])
+    source, adversarial = eight_bit(workspace.read([example.source, example.adversarial]))
     if has_swapped_channels(source, adversarial):
         return Remedy(
             "The colour channels of the two are in another order (blue, green, red for red, green, blue, say): save "

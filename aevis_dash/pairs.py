@@ -1,5 +1,6 @@
 """A pair of images, source and adversarial: how far apart they are, and whether one can be an attack on the other."""
 
+import math
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -16,12 +17,14 @@ NEAR = 2
 
 
 def measure(source: np.ndarray, adversarial: np.ndarray) -> Perturbation:
-    """Measure how an adversarial differs from its source, two 8-bit images (H, W, C) as the model sees them."""
-    change = adversarial.astype(int) - source
+    """Measure how an adversarial differs from its source, two images (H, W, C) of grey levels as the model sees
+    them."""
+    change = adversarial.astype(float) - source
+    largest = round(float(np.abs(change).max()), 4)  # float32 pixels are not more exact
     changed = float((change != 0).any(-1).mean())
     moved = [np.roll(source, way, axis) for way in (-NEAR, NEAR) for axis in (0, 1)]
     return Perturbation(
-        linf=int(np.abs(change).max()),
+        linf=int(largest) if largest.is_integer() else math.ceil(round(100 * largest, 2)) / 100,
         l2=float(np.sqrt(np.square(change / 255).sum())),
         changed=changed,
         edges=edges_kept(source, adversarial),
@@ -81,7 +84,7 @@ def _gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def size_in_words(found: Perturbation) -> str:
     """How large a perturbation is, in words: its largest change, and the share of the pixels that it changed."""
-    return f"L∞ {found.linf}/255 · {found.changed:.0%} of pixels"
+    return f"L∞ {found.linf:g}/255 · {found.changed:.0%} of pixels"
 
 
 def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
@@ -110,7 +113,7 @@ def reason(judged: JudgedExample, class_names: Sequence[str]) -> str:
 
 def excess(example: Example, found: Perturbation) -> str:
     """A warning that a pair differs by more than its attack declares."""
-    differs = f"The adversarial of {example.id} differs from its source by up to {found.linf} grey levels of 255"
+    differs = f"The adversarial of {example.id} differs from its source by up to {found.linf:g} grey levels of 255"
     if example.epsilon is None:
         return (
             f"{differs}, and examples.csv declares no epsilon. If its attack may change as much, as a patch may, write "
@@ -126,8 +129,8 @@ def refusal(example: Example, found: Perturbation, remedy: str = "") -> str:
     """The error message for a pair that cannot be an attack: what was measured, what would mend it, and how to
     insist."""
     return (
-        f"{example.adversarial} is not {example.source} plus a small perturbation: pixels differ by up to {found.linf} "
-        f"grey levels of 255, {found.changed:.0%} of them are changed, and {max(found.edges, 0):.0%} of the source's "
-        f"edges stand in it. {remedy or 'Put the right files into examples.csv.'} If it is meant all the same, say "
-        "--allow-large, or write yes into the column allow_large of examples.csv."
+        f"{example.adversarial} is not {example.source} plus a small perturbation: pixels differ by up to "
+        f"{found.linf:g} grey levels of 255, {found.changed:.0%} of them are changed, and {max(found.edges, 0):.0%} of "
+        f"the source's edges stand in it. {remedy or 'Put the right files into examples.csv.'} If it is meant all the "
+        "same, say --allow-large, or write yes into the column allow_large of examples.csv."
     )

@@ -44,7 +44,7 @@ def choose(bench: Workbench, sample: Sample) -> list[Example]:
 
 
 def _weakest(fooled: Sequence[JudgedExample]) -> list[JudgedExample]:
-    smallest: dict[str, tuple[int, JudgedExample]] = {}
+    smallest: dict[str, tuple[float, JudgedExample]] = {}
     for judged in fooled:
         size = judged.perturbation.linf
         if judged.example.source not in smallest or size < smallest[judged.example.source][0]:

@@ -25,6 +25,7 @@ from aevis_dash.classes import Classes, read_class_names
 from aevis_dash.domain import AevisError, Example, ModelSpec
 from aevis_dash.example_table import ExampleTable
 from aevis_dash.files import part_prefix, sweep, write_file
+from aevis_dash.float_images import SUFFIX, decode_floats
 from aevis_dash.image_list import ImageList, add_entries, places
 from aevis_dash.images import decode_image, image_size, read_mask, refusing_unreadable, write_image
 from aevis_dash.labels import OWN_FOLDER, ImageEntry, refuse_names
@@ -244,8 +245,8 @@ class Workspace:
         return known
 
     def read(self, names: Iterable[str]) -> np.ndarray:
-        """8-bit images, uint8 (B, H, W, C), at the model's input size; B may be 0. Raises AevisError as
-        `read_image`."""
+        """8-bit images, uint8 (B, H, W, C), at the model's input size; B may be 0. Where one of them is kept as floats,
+        all are float64, with its grey levels as they are. Raises AevisError as `read_image`."""
         images = [self._image(self.path(name)) for name in names]
         wanted = self.settings.preprocessing
         return np.stack(images) if images else np.zeros((0, *wanted.input_size, wanted.channels), np.uint8)
@@ -254,7 +255,10 @@ class Workspace:
         with self._refusing_unreadable(path):
             data, digest = self._files.read(path)
         self._refuse_changed(path, digest)
-        return decode_image(data, path, self.settings.preprocessing)
+        wanted = self.settings.preprocessing
+        if path.name.lower().endswith(SUFFIX):
+            return decode_floats(data, path, (*wanted.input_size, wanted.channels))
+        return decode_image(data, path, wanted)
 
     def _refuse_changed(self, path: Path, digest: str) -> None:
         """Refuse an image whose digest is not the one first given within `one_sight`; note the digest where none was

@@ -1,5 +1,6 @@
 """Adversarials of other tools, as arrays and as folders, become examples whose pixels and predictions are right."""
 
+import io
 import json
 import re
 
@@ -8,10 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from aevis_dash.callbacks import pictures
 from aevis_dash.cli import main
+from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.image_batch import ArrayReading, as_batch
+from aevis_dash.domain import AevisError
+from aevis_dash.float_images import float_bytes
 from aevis_dash.images import write_image
 from aevis_dash.make_workspace import WORLD_WEIGHTS
+from aevis_dash.web import create_app
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workbench.imports import Origin
 from aevis_dash.workspace import Workspace
@@ -101,7 +107,7 @@ def test_what_the_user_insisted_on_stays_when_it_is_imported_again(world, given)
     assert [(e.allow_large, e.epsilon) for e in again.examples[:2]] == [(True, 8.0), (False, 8.0)]
 
 
-def test_an_attack_that_rounding_undoes_is_counted_and_marked(world, given, tmp_path, run):
+def test_an_attack_that_rounding_would_undo_is_kept_as_floats(world, given, tmp_path, run):
     """Between source and adversarial lie numbers that are taken for another class, and whose 8 bits are not."""
     names, sources, adversarials = given
     bench = open_workbench(world)
@@ -109,7 +115,7 @@ def test_an_attack_that_rounding_undoes_is_counted_and_marked(world, given, tmp_
     found = None
     for i in range(len(names)):
         low, high = 0.0, 1.0  # of the way from the source; the border lies between them
-        for _ in range(30):
+        for _ in range(14):
             middle = (low + high) / 2
             between = ((1 - middle) * sources[i] + middle * adversarials[i].astype(np.float32)) / 255
             label = logits(world, between[None])[0].argmax()
@@ -128,11 +134,86 @@ def test_an_attack_that_rounding_undoes_is_counted_and_marked(world, given, tmp_
     (tmp_path / "of.csv").write_text(f"number,file\n1,{names[i]}\n2,{names[i]}\n")
     status, document = run("import", world, "--adversarials", tmp_path / "weak.npy", "--of", tmp_path / "of.csv")
     assert status == 0
-    assert (document["lost_in_8_bits"], document["relabelled_by_rounding"], document["imported"]) == (1, 1, 2)
-    assert any("1 of 2 attacks succeed on the array's numbers and are lost" in w for w in document["warnings"])
-    assert document["examples"][0]["outcome"] == "lost in 8 bits"
+    counted = [document[name] for name in ("lost_in_8_bits", "kept_as_floats", "relabelled_by_rounding", "imported")]
+    assert counted == [0, 1, 1, 2]
+    assert any("1 of 2 attacks succeed on the array's numbers and would be lost" in w for w in document["warnings"])
+    assert [each["outcome"] for each in document["examples"]] == ["misclassified"] * 2
     made = Workspace(world).examples()[-2:]
-    assert [e.lost_in_8_bits for e in made] == [True, False]
+    assert [e.lost_in_8_bits for e in made] == [False, False]
+    assert [e.adversarial.rpartition(".")[2] for e in made] == ["npy", "png"]
+    kept, source = Workspace(world).read([made[0].adversarial, names[i]])
+    np.testing.assert_allclose(kept / 255, at, atol=1e-6)
+    np.testing.assert_array_equal(source, sources[i])
+    largest = np.abs(at.astype(float) * 255 - sources[i]).max()
+    assert largest <= document["examples"][0]["linf"] <= largest + 0.011
+    assert open_workbench(world).judging.predict([made[0].adversarial])[0].label != own[i]
+    again = run("import", world, "--adversarials", tmp_path / "weak.npy", "--of", tmp_path / "of.csv")[1]
+    assert [e["example"] for e in again["examples"]] == [e["example"] for e in document["examples"]]
+
+
+def test_an_attack_that_is_lost_even_as_floats_is_counted_and_marked(world, given, tmp_path, run, monkeypatch):
+    """The classifier is made to say another class of the numbers as they are given, and of nothing else."""
+    names, sources, _ = given
+    np.save(tmp_path / "weak.npy", (sources[:2] / 255).astype(np.float32))
+    (tmp_path / "of.csv").write_text(f"file\n{names[0]}\n{names[1]}\n")
+    monkeypatch.setattr(Classifier, "predict_pixels", lambda self, pixels: np.full(len(pixels), -1))
+    status, document = run("import", world, "--adversarials", tmp_path / "weak.npy", "--of", tmp_path / "of.csv")
+    assert status == 0
+    assert (document["lost_in_8_bits"], document["kept_as_floats"]) == (2, 0)
+    assert any("2 of 2 attacks succeed on the array's numbers and are lost" in w for w in document["warnings"])
+    made = Workspace(world).examples()[-2:]
+    assert [(e.lost_in_8_bits, e.adversarial[-4:]) for e in made] == [(True, ".png")] * 2
+
+
+def test_what_is_kept_as_floats_is_explained_shown_and_measured(world, given, tmp_path, run):
+    """Parts of grey levels stay for the network, and are rounded where they are looked at."""
+    names, sources, adversarials = given
+    between = adversarials[0].astype(float) + np.where(adversarials[0] < 255, 0.3, 0)
+    (world / "adversarial" / "part.float.npy").write_bytes(float_bytes(between / 255))
+    with (world / "examples.csv").open("a") as file:
+        file.write("part" + "".join(f",{v}" for v in (names[0], "adversarial/part.float.npy")) + "\n")
+    bench = open_workbench(world)
+    example = bench.workspace.example("part")
+    np.testing.assert_allclose(bench.workspace.read([example.adversarial])[0], between, atol=1e-4)
+    with torch.no_grad():
+        wanted = torch.from_numpy(logits(world, between[None] / 255)).softmax(1)[0]
+    found = bench.judging.predict([example.adversarial])[0].probabilities
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert bench.judging.perturbation(example).linf == pytest.approx(np.abs(between - sources[0]).max(), abs=1e-6)
+    assert run("verify", world, "--example", "part", "--random", 2, "--layer", bench.layers.layers[-1].name)[0] == 0
+    assert run("trail", world, "--example", "part", "--figure", tmp_path / "t.html")[0] == 0
+    assert run("diverge", world, "--examples", 3)[0] == 0
+    client = create_app(bench).server.test_client()
+    rounded, chosen = np.rint(between), bench.layers.feature_map(bench.layers.layers[0].name, 0)
+    amplified = np.clip(np.rint(128 + 10 * (between - sources[0])), 0, 255)
+    for address, picture in [
+        (pictures.image(bench, example.adversarial), rounded),
+        (pictures.thumbnail(bench, example.adversarial), rounded),
+        (pictures.difference(bench, example), amplified),
+        (pictures.lit(bench, example.adversarial, chosen, 1.0), None),
+        (pictures.seen_by(bench, names[0], 0, 1, 2), None),
+    ]:
+        answer = client.get("/" + address)
+        assert answer.status_code == 200
+        if picture is not None:
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.data))), picture)
+    assert bench.attacks.kept_under_noise(example, 5) >= 0
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((64, 64, 3), np.uint8), "holds uint8 .* and not float32 pixels from 0 to 1, 64 x 64 x 3"),
+        (np.zeros((3, 64, 64), np.float32), r"holds float32 \(3, 64, 64\)"),
+        (np.full((64, 64, 3), 1.5, np.float32), "holds values outside of 0 to 1"),
+        (np.full((64, 64, 3), np.nan, np.float32), "holds values outside of 0 to 1, or NaN"),
+        (np.array([{}], dtype=object), "cannot be read"),
+    ],
+)
+def test_floats_that_are_no_image_are_refused(world, given, array, words):
+    np.save(world / "adversarial" / "bad.float.npy", array)
+    with pytest.raises(AevisError, match=rf"The image .*bad\.float\.npy {words}"):
+        Workspace(world).read(["adversarial/bad.float.npy"])
 
 
 def test_sources_of_their_own_become_normal_images(world, given, tmp_path, run):

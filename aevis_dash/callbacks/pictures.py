@@ -15,6 +15,7 @@ from cachetools import LRUCache
 from flask import Flask, Response, abort, request
 
 from aevis_dash.domain import AevisError, Example, FeatureMap
+from aevis_dash.float_images import eight_bit
 from aevis_dash.images import png_bytes, smaller, spotlight
 from aevis_dash.workbench import Workbench
 
@@ -132,19 +133,19 @@ def _made(bench: Workbench, chosen: FeatureMap) -> str:
 
 def _read(bench: Workbench, name: str) -> np.ndarray | None:
     """An image that the tables name; None for any other file."""
-    return bench.workspace.read([name])[0] if bench.workspace.names(name) else None
+    return eight_bit(bench.workspace.read([name])[0]) if bench.workspace.names(name) else None
 
 
 def _fired(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> np.ndarray:
     values = bench.maps.activation_maps(name, chosen.layer)[chosen.channel]
     at_places = values[bench.layers.layers[chosen.layer].first_row :]
-    return spotlight(bench.workspace.read([name])[0], at_places, most, _SMALL)
+    return spotlight(eight_bit(bench.workspace.read([name])[0]), at_places, most, _SMALL)
 
 
 def _amplified(bench: Workbench, example_id: str) -> np.ndarray:
     example = bench.workspace.example(example_id)
-    source, adversarial = bench.workspace.read([example.source, example.adversarial]).astype(int)
-    return np.clip(128 + _AMPLIFIED * (adversarial - source), 0, 255).astype(np.uint8)
+    source, adversarial = bench.workspace.read([example.source, example.adversarial]).astype(float)
+    return eight_bit(np.clip(128 + _AMPLIFIED * (adversarial - source), 0, 255))
 
 
 recent: LRUCache[tuple, bytes] = LRUCache(RECENT)

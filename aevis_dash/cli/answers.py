@@ -56,7 +56,7 @@ def attack_facts(bench: Workbench, judged: JudgedExample, margin: float | None =
 def attack_row(outcome: Mapping[str, Any]) -> list[Any]:
     """What `attack_facts` gives, as the cells of a table's row."""
     names = [outcome[name] for name in ("example", "source", "adversarial", "success")]
-    return [*names, f"{outcome['linf']}/255", outcome["margin_text"], outcome["reason"]]
+    return [*names, f"{outcome['linf']:g}/255", outcome["margin_text"], outcome["reason"]]
 
 
 def margin_facts(judged: JudgedExample) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def score_row(row: Mapping[str, Any]) -> list[Any]:
     declared = "declares no epsilon for it" if row["epsilon"] is None else f"exceeds its epsilon of {row['epsilon']:g}"
     notes += [declared] if row["exceeds_epsilon"] else []
     notes += [row["no_score"]] if row["no_score"] else []
-    change = [f"{row['linf']}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
+    change = [f"{row['linf']:g}/255", f"{row['l2']:.2f}", f"{row['changed']:.0%}"]
     names = [row[name] for name in ("example", "source", "adversarial", "misclassified")]
     return [*names, decimals(row["score"]), row["margin_text"], *change, "; ".join(notes)]
 

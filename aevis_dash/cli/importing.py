@@ -48,10 +48,14 @@ def import_adversarials(bench: Workbench, args: argparse.Namespace, progress: Pr
         ["example", "source", "adversarial", "success", "L∞", "margin", "why not"],
         [answers.attack_row(outcome) for outcome in outcomes],
     )
-    return Answer({**facts, "examples": outcomes}, f"{text}\n\n{pairs(shown)}", _doubts(outcomes, lost))
+    return Answer(
+        {**facts, "examples": outcomes},
+        f"{text}\n\n{pairs(shown)}",
+        _doubts(outcomes, lost, facts.get("kept_as_floats", 0)),
+    )
 
 
-def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int) -> tuple[str, ...]:
+def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int, floats: int) -> tuple[str, ...]:
     """Sentences about what makes the imported examples doubtful as a whole."""
     said = []
     if len(outcomes) > 1 and all(outcome["outcome"] == Outcome.NO_PAIR for outcome in outcomes):
@@ -63,6 +67,11 @@ def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int) -> tuple[str, ...]
         said.append(
             f"{lost} of {len(outcomes)} attacks succeed on the array's numbers and are lost when their images are "
             "rounded to 8 bits. They are marked in examples.csv."
+        )
+    if floats:
+        said.append(
+            f"{floats} of {len(outcomes)} attacks succeed on the array's numbers and would be lost when their images "
+            "are rounded to 8 bits. They are kept as floats, in files that end in .npy; their pictures are rounded."
         )
     return tuple(said)
 

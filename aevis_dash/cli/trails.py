@@ -26,6 +26,7 @@ from aevis_dash.domain import (
     so_many,
 )
 from aevis_dash.files import write_atomically
+from aevis_dash.float_images import eight_bit
 from aevis_dash.workbench import Triplet, Workbench
 
 _DIFFERENCE = CONTROLS.index("difference")
@@ -173,7 +174,7 @@ def _draw(
     from aevis_dash.figures.trail import trail_figure
 
     shown = () if args.no_images else Role
-    images = {role: bench.workspace.read([triplet.image(role)])[0] for role in shown}
+    images = {role: eight_bit(bench.workspace.read([triplet.image(role)])[0]) for role in shown}
     names: dict[str, str] = {role: bench.class_names[triplet.path(role).label] for role in Role}
     line = assistant.best_line(hops)
     words = _head(bench, triplet, names, flips[-1])

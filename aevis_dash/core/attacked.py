@@ -105,7 +105,8 @@ def kept_under_noise(classifier: Classifier, image: np.ndarray, draws: int, seed
         A share from 0 to 1.
     """
     noise = np.random.default_rng(seed).integers(-1, 2, (draws, *image.shape))
-    copies = np.clip(image.astype(int) + noise, 0, 255).astype(np.uint8)
+    copies = np.clip(image.astype(float) + noise, 0, 255)
+    copies = copies.astype(image.dtype)
     (own,) = classifier.predict(image[None])
     return float(np.mean([found.label == own.label for found in classifier.predict(copies)]))
 

@@ -98,7 +98,11 @@ class Classifier:
         return (pixels * (high - low) + low - mean) / std
 
     def pixels(self, images: np.ndarray) -> Tensor:
-        """Turn 8-bit images (B, H, W, 3) into float32 pixels (B, 3, H, W) from 0 to 1 on the model's device."""
+        """Turn 8-bit images (B, H, W, 3) into float32 pixels (B, 3, H, W) from 0 to 1 on the model's device; also
+        images that are kept as floats, whose grey levels need not be whole."""
+        if images.dtype.kind == "f":
+            pixels = torch.from_numpy((images.astype(np.float64) / 255).astype(np.float32))
+            return pixels.to(self.device).movedim(-1, 1)
         tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         return tensor.movedim(-1, 1).to(torch.float32) / 255
 

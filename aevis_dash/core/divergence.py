@@ -106,12 +106,14 @@ def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int
         seed: the seed by which pixels and signs are shuffled.
 
     Returns:
-        The source with noise, uint8 (count, H, W, 3).
+        The source with noise, of the type of the images, (count, H, W, 3).
     """
     random = np.random.default_rng(seed)
-    perturbation = (adversarial.astype(int) - source).reshape(-1, source.shape[-1])
+    kind = np.result_type(source, adversarial)
+    whole = int if kind == np.uint8 else float
+    perturbation = (adversarial.astype(whole) - source).reshape(-1, source.shape[-1])
     moved = [random.permutation(perturbation) * random.choice([-1, 1], perturbation.shape) for _ in range(count)]
-    return np.stack([np.clip(source + m.reshape(source.shape), 0, 255) for m in moved]).astype(np.uint8)
+    return np.stack([np.clip(source + m.reshape(source.shape), 0, 255) for m in moved]).astype(kind)
 
 
 def diverge(

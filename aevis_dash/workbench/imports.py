@@ -12,6 +12,7 @@ from aevis_dash.config import Progress, part_of, silent
 from aevis_dash.core.image_batch import ImageBatch
 from aevis_dash.domain import AevisError, Example
 from aevis_dash.example_table import declared_epsilon
+from aevis_dash.float_images import SUFFIX, decode_floats, float_bytes
 from aevis_dash.images import Files, decode_image, files_in, image_bytes, image_suffix
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
 from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
@@ -255,7 +256,7 @@ class Imports(Part):
         """
         known = {example.id: example for example in self.workspace.examples()}
         made: dict[str, tuple[Example, int]] = {}
-        changed = 0
+        changed, floats = 0, 0
         for first in range(0, len(adversarials), BATCH):
             progress(0.6 * first / len(adversarials), f"classifying adversarial {first + 1} of {len(adversarials)}")
             images = adversarials.images(first, first + BATCH)
@@ -265,8 +266,11 @@ class Imports(Part):
             for i, image in enumerate(images):
                 own = predicted[first + i]
                 lost = None if adversarials.is_rounded else bool(given[i] != own and stored[i] == own)
-                suffix = image_suffix(image.shape[2])
-                example = _example(entries[first + i], image.tobytes(), adversarials.name, suffix, origin, lost, known)
+                data, suffix = image.tobytes(), image_suffix(image.shape[2])
+                if lost and self._fools_as_floats(adversarials, first + i, own):
+                    data, suffix, lost = float_bytes(adversarials.pixels(first + i, first + i + 1)[0]), SUFFIX, False
+                    floats += 1
+                example = _example(entries[first + i], data, adversarials.name, suffix, origin, lost, known)
                 made[example.id] = (example, first + i)
         if before_writing is not None:
             before_writing()
@@ -274,9 +278,15 @@ class Imports(Part):
         for first in range(0, len(everything), BATCH):
             progress(0.6 + 0.4 * first / len(everything), f"keeping image {first + 1} of {len(everything)}")
             chunk = everything[first : first + BATCH]
-            self.workspace.keep_adversarials([(each, adversarials.images(i, i + 1)[0]) for each, i in chunk])
+            self.workspace.keep_adversarials([(each, _stored(each, adversarials, i)) for each, i in chunk])
         examples = tuple(self.workspace.example(example_id) for example_id in made)
-        return Imported(examples, facts={"relabelled_by_rounding": changed})
+        return Imported(examples, facts={"relabelled_by_rounding": changed, "kept_as_floats": floats})
+
+    def _fools_as_floats(self, adversarials: ImageBatch, place: int, own: int) -> bool:
+        """Whether an image that is kept as floats, and read again, is taken for another class than its own."""
+        data = float_bytes(adversarials.pixels(place, place + 1)[0])
+        image = decode_floats(data, Path(adversarials.name), (*adversarials.size, adversarials.channels))
+        return self.classifier.predict(image[None])[0].label != own
 
     def _pair(self, folder: Path, found: Files) -> tuple[list[tuple[str, ImageEntry]], list[str]]:
         """The files of a folder that have the stem of an image, each with that image; and the others."""
@@ -303,6 +313,13 @@ class Imports(Part):
                 f"{such!r}. Call each adversarial as its source."
             )
         return paired, lost
+
+
+def _stored(example: Example, adversarials: ImageBatch, place: int) -> np.ndarray | bytes:
+    """The image at a place of a batch as its example's file holds it."""
+    if example.adversarial.endswith(SUFFIX):
+        return float_bytes(adversarials.pixels(place, place + 1)[0])
+    return adversarials.images(place, place + 1)[0]
 
 
 def _only(places: Places, text: str, where: str, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aevis_dash.core import features, receptive
 from aevis_dash.domain import AreaOfInterest, FeatureMap, LearnedFeatures, Role, area_of_neurons
+from aevis_dash.float_images import eight_bit
 from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.triplet import Triplet
@@ -145,7 +146,7 @@ class FeatureMaps(Part):
         """
         rows, columns = self.receptive_fields(layer)
         (top, bottom), (left, right) = rows[row], columns[col]
-        return self.workspace.read([name])[0][top:bottom, left:right]
+        return eight_bit(self.workspace.read([name])[0][top:bottom, left:right])
 
     def crop(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
         """The patch of a reference image that is one of a map's learned features: 8 bit (h, w, 3).

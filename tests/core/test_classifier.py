@@ -100,6 +100,14 @@ def test_pixels_are_scaled_then_normalised(value_range):
         assert found[i, colour, row, col] == pytest.approx((scaled - mean[colour]) / std[colour], abs=1e-4)
 
 
+def test_floats_that_are_whole_grey_levels_are_the_same_pixels_and_others_are_kept():
+    c = hand_wired.classifier(hand_wired.random_net(0))
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    assert torch.equal(c.pixels(levels), c.pixels(levels.astype(np.float64)))
+    given = np.random.default_rng(0).random((2, 8, 8, 3), dtype=np.float32)
+    np.testing.assert_array_equal(c.pixels(given.astype(np.float64) * 255).movedim(1, -1), given)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 32])
 def test_predictions_are_the_models_softmax_in_order(batch):
     model = hand_wired.random_net(2)
