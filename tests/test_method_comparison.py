@@ -6,22 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from aevis_dash import method_comparison
+from aevis_dash import method_comparison, method_lines
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.core import datapath
+from aevis_dash.core import datapath, measures
 from aevis_dash.core.evaluation import Estimate
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
-from aevis_dash.method_comparison import (
-    SHARES,
-    Measures,
-    Trial,
-    causal_controls,
-    compare,
-    measure,
-    yardstick,
-)
+from aevis_dash.method_comparison import Trial, causal_controls, compare, measure, yardstick
+from aevis_dash.method_lines import SHARES, Measures
 from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
@@ -190,18 +183,16 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
     for i, layer in enumerate(rod.layers):
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
         apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
-        assert found.agreement[0, i] == pytest.approx(
-            method_comparison.measures.rank_correlation(apart, rod.effects[i])
-        )
+        assert found.agreement[0, i] == pytest.approx(measures.rank_correlation(apart, rod.effects[i]))
         tail = network.part(int(layer), None)
         state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
         logits = tail.run(state, value)[0]
         (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)
         first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
-        wanted = method_comparison.measures.rank_correlation(first_order, rod.effects[i])
+        wanted = measures.rank_correlation(first_order, rod.effects[i])
         assert found.agreement[1, i] == pytest.approx(wanted, abs=1e-3)
         effects = bench.layers.part(bench.flips.turning(example.id).effects, int(layer))[rod.channels[i]]
-        wanted = method_comparison.measures.rank_correlation(effects, rod.effects[i])
+        wanted = measures.rank_correlation(effects, rod.effects[i])
         assert found.turning[i] == pytest.approx(wanted)
     assert np.nanmean(found.turning) > 0.8
     assert (found.turning_flips <= rod.random).all()
@@ -301,7 +292,7 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     for r, d, i, single in ((0.5, 0.4, 0.2, 0.1), (0.6, 0.9, 0.1, 0.3), (0.4, 0.8, 0.2, 0.2)):
         controls, nothing = np.array([[1, d], [1, 1], [1, i]]), np.zeros((3, 2))
         rods.append(Yardstick(np.arange(3), nothing, nothing, np.arange(2), np.array([1, r]), controls, single))
-    lines = method_comparison.summary(results, rods)
+    lines = method_lines.summary(results, rods)
     assert lines["core"].mean == pytest.approx(0.2)
     assert lines["keeps"].mean == pytest.approx(2 / 3)
     assert lines["causal"].mean == pytest.approx(0.2), "layers that say nothing are left out"
@@ -310,10 +301,10 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     assert lines["kept 0.5%"].mean == lines["kept 20.0%"].mean == 1
     assert lines["flip / integrated"].mean == pytest.approx(2), "the median of 0.2/0.2, 0.3/0.1, 0.4/0.2"
     assert all(e.low <= e.mean <= e.high and e.n == 3 for e in lines.values())
-    assert [method_comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
+    assert [method_lines.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
         [0.5, 0.8, 1, 0.2]
     )
-    assert method_comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
+    assert method_lines.controls(rods)["flip single"].mean == pytest.approx(0.2)
 
 
 def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
