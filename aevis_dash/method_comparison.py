@@ -1,6 +1,6 @@
 """The bench of extraction methods: every method on the same adversarials, beside controls.
 
-One *task* measures one method on one adversarial and stores the result. All methods are held against the example's
+One *task* measures all methods on one adversarial and stores each result. All methods are held against the example's
 `Yardstick`: the true effects of patching, and the controls. It is measured once. Shares are shares of the network's
 maps, or of a layer's maps where a layer is named.
 """
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from aevis_dash import tasks
-from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
+from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import datapath, evaluation, measures
+from aevis_dash.core.necessity import necessity
 from aevis_dash.domain import CONTROLS, Datapath
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
 from aevis_dash.memory import in_fresh_process, peak_of
@@ -32,7 +33,7 @@ _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS = 4, 32, 4
 
 @dataclass(frozen=True)
 class Trial:
-    """What a task measures: one method on one example.
+    """One method on one example.
 
     Attributes:
         example: the ID of the example.
@@ -69,6 +70,9 @@ def compare(
 ) -> MethodComparison:
     """Measure every method on a sample of misclassified examples.
 
+    The examples are measured one after the other, each by all methods, and whatever was measured is kept. So where a
+    run is interrupted, one of fewer examples gives the table of those that were done, and a later run goes on.
+
     Args:
         bench: the workbench of the workspace.
         methods: the names of extraction methods.
@@ -82,15 +86,13 @@ def compare(
     datapath.check_methods(methods)
     examples = [e.id for e in choose(bench, sample)]
     wanted = {m: method_of(bench, m) for m in methods}
-    trials = [Trial(e, wanted[m], k < repeated) for m in methods for k, e in enumerate(examples)]
+    trials = [tuple(Trial(e, wanted[m], k < repeated) for m in methods) for k, e in enumerate(examples)]
     root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
-    first, rest = part_of(progress, 0, 0.1), part_of(progress, 0.1, 0.9)
-    rods = tasks.in_order(tasks.run(yardstick, root, examples, workers, address, first))
-    blind = tasks.in_order(tasks.run(causal_controls, root, examples, workers, address))
-    done = tasks.in_order(tasks.run(measure, root, trials, workers, address, rest))
+    done = tasks.in_order(tasks.run(judge, root, trials, workers, address, progress))
+    rods, blind = [each.rod for each in done], [each.blind for each in done]
     lines = {}
-    for m in methods:
-        of_method = [r for trial, r in zip(trials, done, strict=True) if trial.wanted.method == m]
+    for i, m in enumerate(methods):
+        of_method = [each.measures[i] for each in done]
         lines[m] = summary(of_method, rods, sample.seed) | {"memory": peak_memory(bench, examples[0], wanted[m])}
         lines[m] |= dict.fromkeys(_meaningless(wanted[m]), evaluation.bootstrap([], 0))
     return MethodComparison(tuple(examples), lines, controls(rods, blind, sample.seed))
@@ -119,9 +121,25 @@ def _peak(root: str, example_id: str, wanted: ExtractionParameters) -> float:
     return peak_of(lambda: pair.adversarial(wanted))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What was measured on one example: its yardstick, the controls, and the measures of each method."""
+
+    rod: Yardstick
+    blind: CausalControls
+    measures: tuple[Measures, ...]
+
+
+def judge(bench: Workbench, trials: Sequence[Trial]) -> Judged:
+    """The task for one example: its trials, one for each method, beside the yardstick and the controls."""
+    example = trials[0].example
+    found = yardstick(bench, example), causal_controls(bench, example)
+    return Judged(*found, tuple(measure(bench, trial) for trial in trials))
+
+
 @one_sight()
 def measure(bench: Workbench, trial: Trial) -> Measures:
-    """The task for one method and one example; from the store where it is stored."""
+    """What was measured of one method on one example; from the store where it is stored."""
     others = [bench.workspace.image_hash(name) for name in ImagePair(bench, trial.example).others(_OTHERS)]
     asked = {"wanted": datapath.used_parameters(trial.wanted), "variants": trial.variants, "others": others}
     key = _key(bench, "measures", trial.example, **asked)
@@ -130,16 +148,14 @@ def measure(bench: Workbench, trial: Trial) -> Measures:
 
 @one_sight()
 def yardstick(bench: Workbench, example_id: str) -> Yardstick:
-    """The task for one example: the true effects of patching, and the controls; from the store where they are
-    stored."""
+    """The true effects of patching on one example, and the controls; from the store where they are stored."""
     key = _key(bench, "yardstick", example_id)
     return bench.store.remember(key, Yardstick, lambda: _yardstick(bench, example_id))
 
 
 @one_sight()
 def causal_controls(bench: Workbench, example_id: str) -> CausalControls:
-    """The task for one example: how orders without a datapath agree with the true effects; from the store where
-    stored."""
+    """How orders without a datapath agree with the true effects on one example; from the store where stored."""
     key = _key(bench, "controls", example_id)
     return bench.store.remember(key, CausalControls, lambda: _causal_controls(bench, example_id))
 
@@ -148,6 +164,7 @@ def _measure(bench: Workbench, trial: Trial) -> Measures:
     pair = ImagePair(bench, trial.example)
     adv, src = pair.chain(trial.wanted)
     rod = yardstick(bench, trial.example)
+    needs = necessity(bench.classifier, pair.adv_image, pair.src_image, adv, pair.seed)
     gauge = measures.Gauge(bench.classifier, pair.adv_image, bench.workspace.read(pair.others(_OTHERS)))
     kept, kl = gauge.at_shares(adv, SHARES)
     nothing = dict.fromkeys(("noise", "seeds", "order", "halved", "doubled", "noise_rank"), float("nan"))
@@ -162,6 +179,12 @@ def _measure(bench: Workbench, trial: Trial) -> Measures:
         dead=gauge.dead_share(adv.critical),
         causal=_causal(bench, rod, adv),
         flips=pair.flips(rod, adv.gates + src.gates),
+        lost=needs.lost,
+        lost_null=needs.lost_null,
+        turned=needs.turned,
+        turned_null=needs.turned_null,
+        single=needs.single,
+        single_null=needs.single_null,
         passes=adv.passes,
         seconds=adv.seconds,
         **(_stability(pair, trial.wanted, adv) if trial.variants else nothing),

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from aevis_dash.core import evaluation
+from aevis_dash.core.necessity import WAYS
 from aevis_dash.domain import CONTROLS
 from aevis_dash.image_pair import Yardstick
 
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """The shares of each layer's maps in the hard sets at which all methods are compared."""
 
+NEEDED = ("lost", "lost_null", "turned", "turned_null", "single", "single_null")
+"""The measures of `core.necessity`, which are all taken in each of its WAYS."""
 FIGURE_LINES = {
     "core": "core, share of maps",
     "size": "hard set, share of maps",
@@ -69,6 +72,12 @@ class Measures:
         halved: the Jaccard index with the hard set where lambda and gamma are halved.
         doubled: the same where they are doubled.
         noise_rank: the rank correlation of the gates with those under the noise.
+        lost: what is lost of adv's margin without the hard set, by the two ways of `core.necessity`, (2,).
+        lost_null: the median of the same over random sets of as many maps in each layer, (2,).
+        turned: whether the label is lost without the hard set, 1 or 0, (2,).
+        turned_null: the share of the random sets without which it is lost, (2,).
+        single: what is lost of the margin without one map, the mean over the set's first maps, (2,).
+        single_null: the mean of the same over random maps of the same layers, (2,).
         passes: the passes that adv's datapath took.
         seconds: the seconds that it took.
     """
@@ -89,6 +98,12 @@ class Measures:
     halved: float
     doubled: float
     noise_rank: float
+    lost: np.ndarray
+    lost_null: np.ndarray
+    turned: np.ndarray
+    turned_null: np.ndarray
+    single: np.ndarray
+    single_null: np.ndarray
     passes: float
     seconds: float
 
@@ -164,6 +179,12 @@ _LINES = {
     "halved": "median",
     "doubled": "median",
     "noise_rank": "median",
+    "lost": "median",
+    "lost_null": "median",
+    "turned": "mean",
+    "turned_null": "mean",
+    "single": "median",
+    "single_null": "median",
     "passes": "median",
     "seconds": "median",
 }
@@ -172,6 +193,8 @@ _LINES = {
 def _labels(name: str, values: np.ndarray) -> list[str]:
     if values.ndim == 1:
         return [name]
+    if name in NEEDED:
+        return [f"{name} {way}" for way in WAYS]
     ends = [f"{share:.1%}" for share in SHARES] if name in ("kept", "kl") else [str(i) for i in range(values.shape[1])]
     return [f"{name} {end}" for end in ends]
 

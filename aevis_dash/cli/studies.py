@@ -20,6 +20,7 @@ from aevis_dash.config import Progress, part_of
 from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
+from aevis_dash.core.necessity import WAYS
 from aevis_dash.core.turning import POINTS
 from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.edge_study import compare_edges
@@ -92,7 +93,7 @@ def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) ->
     text = [
         f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
         f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
-        *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
+        *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST, _NEEDED)),
         _intervals(found.methods),
         _depths(found),
         "Causal agreement of orders that see src but have no datapath: largest difference "
@@ -294,6 +295,20 @@ _TRUST = {
     "passes": ("passes", 1, 1),
     "seconds": ("seconds", 1, 2),
     "MiB": ("memory", 1, 0),
+}
+
+
+_NEEDED = {
+    f"{way}, {head}": (f"{line} {way}", 100, 1)
+    for way in WAYS
+    for head, line in {
+        "lost %": "lost",
+        "(random)": "lost_null",
+        "label lost %": "turned",
+        "label (random)": "turned_null",
+        "one map %": "single",
+        "one map (random)": "single_null",
+    }.items()
 }
 
 

@@ -11,14 +11,14 @@ import torch
 
 from aevis_dash import domain
 from aevis_dash.config import ExtractionParameters, silent
-from aevis_dash.core import relaxation
-from aevis_dash.core.datapath import METHODS, distance, extract
+from aevis_dash.core import datapath, relaxation
+from aevis_dash.core.datapath import ABLATIONS, METHODS, distance, extract
 from aevis_dash.core.elimination import against_foils, by_place, cohering
 from aevis_dash.core.hard_sets import smallest_complete
 from aevis_dash.core.measures import jaccard
 from aevis_dash.core.modelled import Modelled
 from aevis_dash.core.optimize import Descent, Settled, settle
-from aevis_dash.core.problem import Foil, label_logit, supported_first
+from aevis_dash.core.problem import NO_RIVAL, Foil, label_logit, supported_first
 from aevis_dash.core.ranking import first_order
 from aevis_dash.workbench import open_workbench
 
@@ -32,7 +32,7 @@ OF_EQ_5 = ("needed", "constrained", "joint", "unconstrained", "size-squared")
 def asked(monkeypatch):
     """What a method asks of the solver: objective, start, descent; and what it makes of the gates that come back."""
 
-    def ask(name, problem, answer=None):
+    def ask(name, problem, answer=None, methods=METHODS):
         seen = []
 
         def solve(*arguments):
@@ -60,7 +60,7 @@ def asked(monkeypatch):
             patch.setattr(relaxation, "solve", solve)
             patch.setattr(relaxation, "settle", settle)
             patch.setattr(relaxation, "descend", descend)
-            found = METHODS[name](problem, silent)
+            found = methods[name](problem, silent)
         return (*seen, found)
 
     return ask
@@ -275,6 +275,31 @@ def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip, name):
         closed = (soft == 0).nonzero()[:, 0]
         assert len(closed) > 2
         assert row[closed].argsort(descending=True).tolist() == ranks[closed].argsort(descending=True).tolist()
+
+
+def test_the_ablations_of_the_default_leave_out_one_thing_each(asked):
+    """The start, the order of equal gates, or Eq. 5 itself; the page does not offer them."""
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    foils = [Foil(NO_RIVAL, image) for image in images[::-1]]
+    problem = hand_wired.problem(model, images, foils=foils)
+    effect, supports = against_foils(problem, silent)
+    order = supported_first(by_place(cohering(problem, effect)), supports)
+    answer = torch.zeros(2, 16)
+    answer[:, 3] = 0.5
+    made = {}
+    for name in ("needed", "needed-from-ones", "needed-untied"):
+        _, start, _, made[name] = asked(name, problem, answer, {**METHODS, **ABLATIONS})
+        wanted = torch.ones(2, 16) if name == "needed-from-ones" else smallest_complete(problem, order, P.hold).float()
+        assert torch.equal(start, wanted), name
+    assert torch.equal(made["needed-untied"].gates, answer)
+    assert torch.equal(made["needed-from-ones"].gates, made["needed"].gates)
+    for row, ranks in zip(made["needed"].gates, order, strict=True):
+        closed = [k for k in range(16) if k != 3]
+        assert row[closed].argsort().tolist() == ranks[closed].argsort().tolist()
+    assert torch.equal(ABLATIONS["needed-ranking"](problem, silent).gates, by_place(order))
+    assert not set(ABLATIONS) & set(METHODS)
+    used = datapath.used_parameters(ExtractionParameters(method="needed-from-ones"))
+    assert used | {"method": "needed"} == datapath.used_parameters(ExtractionParameters(method="needed"))
 
 
 def test_joint_solves_all_rows_to_one_answer_where_only_their_distance_counts():
