@@ -456,6 +456,22 @@ def careful(look, start, steps, rate):
     return z, loss, gradient
 
 
+def secant_step(z, slope, change, along, bend, radius):
+    """The d of least <slope, d> + <change, d>^2 / (2 along) + bend / 2 ||d||^2 in box and radius."""
+    low, high = [max(-radius, -v) for v in z], [min(radius, 1 - v) for v in z]
+
+    def at(w):
+        pulls = [s + w * y for s, y in zip(slope, change, strict=True)]
+        return [min(max(-pull / max(bend, 1e-12), lo), hi) for pull, lo, hi in zip(pulls, low, high, strict=True)]
+
+    below, above = -1e4, 1e4
+    for _ in range(200):
+        middle = (below + above) / 2
+        u = sum(y * v for y, v in zip(change, at(middle), strict=True)) / along
+        below, above = (middle, above) if u > middle else (below, middle)
+    return at(above)
+
+
 def modelled_step(z, far, far_slope, rest_slope, bend, radius):
     """The d of least far exp(<far_slope, d> / far) + <rest_slope, d> + bend / 2 ||d||^2 in box and radius.
 
@@ -497,22 +513,31 @@ def modelled_step(z, far, far_slope, rest_slope, bend, radius):
 def modelled(look, start, steps, radius):
     """Gates, their loss, and what the model promises of the next step; look(z) is D, R, accepted, D' and R'.
 
-    The model of each step is that of `modelled_step`; its curvature is that of R along the step before, or 0. A step
+    The model of each step is that of `modelled_step`, or that of `secant_step` where the latter would have foretold D
+    better in the run before; the curvature of R is that along the step before, or 0. A step
     that does not lower the loss, or is not accepted, is taken back and makes the radius three tenths; one that brings
     half of what was promised makes it half as long again, and one that brings less than a tenth three tenths. A promise
     of a ten-thousandth of the loss is the end.
     """
-    z, bend = np.array(start, float), 0.0
+    z, bend, change, along, secant = np.array(start, float), 0.0, np.zeros(len(start)), 1.0, False
     far, rest, _, far_slope, rest_slope = look(z)
     for step in range(steps + 1):
-        d = np.array(modelled_step(z, far, far_slope, rest_slope, bend, radius))
-        promised = -(rest_slope @ d) - bend / 2 * (d @ d) - far * math.expm1(far_slope @ d / far)
+        if secant:
+            d = np.array(secant_step(z, far_slope + rest_slope, change, along, bend, radius))
+        else:
+            d = np.array(modelled_step(z, far, far_slope, rest_slope, bend, radius))
+        grows = far * math.expm1(far_slope @ d / far), far_slope @ d + (change @ d) ** 2 / (2 * along)
+        promised = -(rest_slope @ d) - bend / 2 * (d @ d) - grows[int(secant)]
         if step == steps or promised <= 1e-4 * (far + rest):
             return z, far + rest, promised / (far + rest)
         there = look(z + d)
         gain = far + rest - there[0] - there[1]
         better = there[2] and gain > 0
         bend = max(0.0, d @ (there[4] - rest_slope) / (d @ d))
+        misses = [abs(there[0] - far - each) for each in grows]
+        change, along = there[3] - far_slope, d @ (there[3] - far_slope)
+        secant = along > 1e-12 and misses[1] < misses[0]
+        change, along = (change, along) if along > 1e-12 else (np.zeros(len(z)), 1.0)
         radius = min(1.0, radius * (1.5 if better and gain >= promised / 2 else 1))
         radius *= 0.3 if not better or gain < promised / 10 else 1
         if better:

@@ -12,6 +12,10 @@ price alone it is 0. M is convex, and its least value over |d_k| <= r that keeps
 with a weight w of D', each gate goes to -(R'_k + w D'_k) / h or as near to it as it may, and the right w is the one for
 which w = exp(<D', d> / D). That takes a bisection and no run of the network.
 
+Where p is not near 1, D has a valley in which the exponential foretells little. A second model of D has the curvature
+that the last run told: D + <D', d> + <y, d>^2 / (2 <y, s>), where s is how far that run was from z, and y how much D'
+differed there. It is solved in the same way. Of the two a row takes the one that foretold D better in its last run.
+
 A step that does not lower the loss, or that is not acceptable, is taken back, and r is made shorter. A step that
 lowers the loss by at least half of what the model promised makes r longer, and one that lowers it by less than a tenth
 of that makes it shorter. (This is sequential convex programming with a trust region.) Where the price is all that
@@ -36,7 +40,7 @@ GROWS, SHRINKS = 1.5, 0.3
 SETTLED = 1e-4
 """The share of its loss that the model has to promise of the next step, or the row ends."""
 _LEAST = 1e-12
-_BISECTIONS, _WIDEST = 32, 20.0
+_BISECTIONS, _WIDEST, _STEEPEST = 44, 1e4, 30.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,16 @@ class _Point:
         return _Point(*(torch.where(chosen[:, None] if a.dim() > 1 else chosen, a, b) for a, b in pairs))
 
 
+@dataclass(frozen=True)
+class _Secant:
+    """What the last run told of the curvature of D: y, the change of its gradient (R, n), and <y, s> along the step s,
+    (R,), which is 1 where it told none; and the rows that take the second model, bool (R,)."""
+
+    change: Tensor
+    along: Tensor
+    taken: Tensor
+
+
 def descend(
     parts: Parts, start: Tensor, iterations: int, radius: float, on_step: Callable[[int], None] = lambda step: None
 ) -> Modelled:
@@ -98,7 +112,9 @@ def descend(
         start.new_full((len(start), 1), radius),
         torch.zeros(len(start), dtype=torch.long, device=start.device),
     )
-    trial, gain = _next(here, reach, bend)
+    none = torch.zeros_like(steps, dtype=torch.bool)
+    seen = _Secant(torch.zeros_like(start), torch.ones_like(here.far), none)
+    trial, gain, grows = _next(here, reach, bend, seen)
     for step in range(1, iterations + 1):
         going = ~_ended(here, gain)
         if not going.any():
@@ -114,8 +130,17 @@ def descend(
         moved = there.gates - here.gates
         bent = (moved * (there.rest_slope - here.rest_slope)).sum(1) / moved.square().sum(1).clamp_min(_LEAST)
         bend = torch.where(going & bent.isfinite(), bent.clamp_min(0), bend[:, 0])[:, None]
+        change = there.far_slope - here.far_slope
+        along = (moved * change).sum(1)
+        usable = along.isfinite() & (along > _LEAST)
+        misses = [(there.far - here.far - grown).abs() for grown in grows]
+        seen = _Secant(
+            torch.where(usable[:, None], change, torch.zeros_like(change)),
+            torch.where(usable, along, 1.0),
+            usable & (misses[1] < misses[0]),
+        )
         here = there.where(better, here)
-        trial, gain = _next(here, reach, bend)
+        trial, gain, grows = _next(here, reach, bend, seen)
     return Modelled(here.gates, here.loss, torch.where(here.loss.isfinite(), gain / here.loss, torch.nan), steps)
 
 
@@ -133,20 +158,28 @@ def _ended(here: _Point, gain: Tensor) -> Tensor:
     return here.loss.isfinite() & ~(gain > SETTLED * here.loss)
 
 
-def _next(here: _Point, reach: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the gates of least modelled loss within the radius `reach` (R, 1), and what the model promises of them.
+def _next(here: _Point, reach: Tensor, bend: Tensor, seen: _Secant) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Find the gates of least modelled loss within the radius `reach` (R, 1); `bend` (R, 1) is the curvature h.
 
-    `bend` (R, 1) is the curvature h. <D', d> falls as the weight w of D' grows. The right w is sought between e^-20 and
-    e^20 by bisection of its logarithm, which is <D', d> / D. Without curvature some gates jump from one of their ends
-    to the other at that w, so the changes just below and just above it are mixed.
+    Let u be <D', d> / D, and <y, d> / <y, s> in the rows that take the second model. The weight w of D', or of y, rises
+    with u, and u falls as w rises. The u that fits its own w is sought by bisection. Without curvature some gates jump
+    from one of their ends to the other there, so the changes just below and just above it are mixed.
+
+    Returns:
+        The gates (R, n), what the model promises of them (R,), and by how much each of the two models says that D grows
+        with them, (R,) each.
     """
     low, high = (here.gates - reach).clamp_min(0) - here.gates, (here.gates + reach).clamp_max(1) - here.gates
-    far = torch.where(here.far.isfinite(), here.far, 1).clamp_min(_LEAST)[:, None]
-    slope = here.far_slope / far
+    far, bent = torch.where(here.far.isfinite(), here.far, 1).clamp_min(_LEAST)[:, None], seen.along[:, None]
+    taken = seen.taken[:, None]
+    cost = torch.where(taken, here.rest_slope + here.far_slope, here.rest_slope)
+    pull = torch.where(taken, seen.change, here.far_slope)
+    unit = torch.where(taken, bent, far)
 
-    def change(weight: Tensor) -> tuple[Tensor, Tensor]:
-        d = (-(here.rest_slope + weight.exp() * here.far_slope) / bend.clamp_min(1e-30)).clamp(low, high)
-        return d, (slope * d).sum(1, keepdim=True)
+    def change(u: Tensor) -> tuple[Tensor, Tensor]:
+        weight = torch.where(taken, u, u.clamp_max(_STEEPEST).exp())
+        d = (-(cost + weight * pull) / bend.clamp_min(1e-30)).clamp(low, high)
+        return d, (pull * d).sum(1, keepdim=True) / unit
 
     below, above = torch.full_like(reach, -_WIDEST), torch.full_like(reach, _WIDEST)
     for _ in range(_BISECTIONS):
@@ -157,6 +190,7 @@ def _next(here: _Point, reach: Tensor, bend: Tensor) -> tuple[Tensor, Tensor]:
     apart = most - least
     part = torch.where(apart > 0, (most - below) / apart.clamp_min(_LEAST), torch.zeros_like(apart)).clamp(0, 1)
     d = first + part * (second - first)
+    falls, along = (here.far_slope * d).sum(1), (seen.change * d).sum(1)
+    grows = far[:, 0] * torch.expm1((falls / far[:, 0]).clamp_max(_STEEPEST)), falls + along.square() / (2 * seen.along)
     rest = (here.rest_slope * d + bend / 2 * d.square()).sum(1)
-    promised = -rest - far[:, 0] * torch.expm1((slope * d).sum(1).clamp_max(_WIDEST))
-    return (here.gates + d).clamp(0, 1), promised
+    return (here.gates + d).clamp(0, 1), -rest - torch.where(seen.taken, grows[1], grows[0]), grows

@@ -181,8 +181,8 @@ def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
 
 
 STEPS = 19
-"""The number of steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as the
-default."""
+"""The number of steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as
+*elimination*."""
 _PRICE = 3.0
 """The weight of the mean gate beside the cross-entropy: a nat for a third of the maps."""
 
