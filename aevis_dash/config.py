@@ -232,7 +232,9 @@ class ExtractionParameters:
         3.0, "lambda of Eq. 5: weight of the mean gate; higher gives smaller datapaths", at_most=1000
     )
     iterations: int = _parameter(60, "solver steps of Eq. 5 at most, one pass each", at_least=1, at_most=10_000)
-    learning_rate: float = _parameter(0.15, "longest step of the solver, in units of a gate", at_most=10)
+    learning_rate: float = _parameter(
+        0.15, "by how much the solver's first step may change a gate; joint: by how much any may", at_most=10
+    )
     candidates: int = _parameter(
         10, "candidate targets: clean images of the class that adv is taken for", at_least=1, at_most=1000
     )

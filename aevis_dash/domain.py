@@ -638,11 +638,9 @@ class JudgedExample:
         return self.perturbation.exceeds(self.example.epsilon)
 
 
-FAR = 0.3
-"""The slack above which a solver counts as having ended far from a stationary point.
-
-In the drawn world and on ResNet-18 gates whose slack is below it have a loss of at most 1.25 times what 150 steps
-reach. Gates whose slack is above 0.7 have two to five times that loss."""
+LEFT = 1e-3
+"""The share of its loss by which one more step may still be expected to lower it, for a solver of Eq. 5 that counts as
+having come to its end. docs/results.md says what that means for the loss and for the hard sets."""
 
 
 FALLING = 0.02
@@ -650,15 +648,15 @@ FALLING = 0.02
 
 
 def unsolved_note(what: str, equation: str) -> str:
-    """Make the sentences that warn of a result whose solver ended far from a stationary point.
+    """Make the sentences that warn of a result whose solver was ended too early.
 
     Args:
         what: the result, for the middle of a sentence, such as "3 of 3 datapaths".
         equation: the equation that the result does not solve, such as "Eq. 5".
     """
     return (
-        f"The solver ended far from a stationary point for {what}, so this is no solution of {equation}: raise "
-        "iterations in workspace.toml, or delete iterations and learning_rate there for today's defaults."
+        f"The solver was ended while it could still lower the loss for {what}, so this is no solution of {equation}: "
+        "raise iterations in workspace.toml, or delete iterations and learning_rate there for today's defaults."
     )
 
 
@@ -685,8 +683,8 @@ class Datapath:
         passes: the number of forward + backward passes spent; a forward pass alone counts a third.
         seconds: the wall-clock time spent, in seconds.
         loss: what a solver left of the loss of Eq. 5; NaN for all other methods.
-        slack: how far a solver's gates are from a stationary point, 0 at such a point: the norm of the projected
-            gradient relative to that of the gates (`core.optimize.slack_of`); NaN for all other methods.
+        left: the share of that loss by which one more step of the solver was still expected to lower it
+            (`core.modelled`; by "joint" the mean of its last ten steps); NaN for all other methods.
     """
 
     gates: np.ndarray
@@ -705,12 +703,12 @@ class Datapath:
     passes: float
     seconds: float
     loss: float = float("nan")
-    slack: float = float("nan")
+    left: float = float("nan")
 
     @property
     def unsolved(self) -> bool:
-        """Whether the solver ended far from a stationary point, so that its gates are no solution of Eq. 5."""
-        return self.slack > FAR
+        """Whether the solver was ended while it could still lower the loss, so that its gates do not solve Eq. 5."""
+        return self.left > LEFT
 
     @property
     def keeps_hard(self) -> bool:
@@ -919,8 +917,8 @@ class Contribution:
             spent on each image, on average; a forward pass alone counts a third.
         seconds: the wall-clock time spent, in seconds.
         loss: what "solved" left of the loss of Eq. 7 and 8, per image; NaN by the other methods.
-        slack: how far the gates of "solved" are from a stationary point, (m,), as in `Datapath`; NaN by the others. It
-            is no measure of the loss: f has kinks, beside which the gradient stays large.
+        slack: how far the gates of "solved" are from a stationary point, (m,), by `core.optimize.slack_of`; NaN by the
+            others. It is no measure of the loss: f has kinks, beside which the gradient stays large.
         falling: the share of its loss by which "solved" still fell in its last ten steps; NaN by the others.
         foil: what maps were moved towards, one of FOILS or the file name of a normal image.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath, intervention
-from aevis_dash.core.problem import Foil
+from aevis_dash.core.problem import Foil, Problem
 from aevis_dash.domain import Datapath
 from aevis_dash.workbench import Workbench
 
@@ -51,6 +51,11 @@ class ImagePair:
     Args:
         bench: the workbench of the workspace.
         example_id: the ID of the example.
+
+    Attributes:
+        adv_image: the adversarial, 8-bit (1, H, W, 3).
+        src_image: its source, 8-bit (1, H, W, 3).
+        seed: of every draw for this example.
     """
 
     def __init__(self, bench: Workbench, example_id: str):
@@ -62,7 +67,7 @@ class ImagePair:
             bench.workspace.read([name]) for name in (self._example.adversarial, self._example.source)
         )
         self._foils = [Foil(source.label, self.src_image[0]), Foil(adversarial.label, self.adv_image[0])]
-        self._seed = [0, *example_id.encode()]
+        self.seed = [0, *example_id.encode()]
         self._found: dict[Hashable, Datapath] = {}
 
     def adversarial(
@@ -76,6 +81,10 @@ class ImagePair:
             given: the gates (n,) of datapaths that this one is held near, where the method does that.
         """
         return self._path(self.adv_image if image is None else image, wanted, given, self._foils[0])
+
+    def problem(self, wanted: ExtractionParameters) -> Problem:
+        """What a method is given to find the datapath of the adversarial against its source."""
+        return Problem(self._bench.classifier, self.adv_image, [], wanted, self._foils[:1])
 
     def source(self, wanted: ExtractionParameters, given: Sequence[np.ndarray] = ()) -> Datapath:
         """The datapath of the source against its adversarial; the arguments are those of `adversarial`."""
@@ -92,13 +101,13 @@ class ImagePair:
 
     def noisy(self) -> np.ndarray:
         """The adversarial image, uint8 (1, H, W, 3), with every number changed by -1, 0 or 1 grey levels at random."""
-        noise = np.random.default_rng(self._seed).integers(-1, 2, self.adv_image.shape)
+        noise = np.random.default_rng(self.seed).integers(-1, 2, self.adv_image.shape)
         return np.clip(self.adv_image.astype(int) + noise, 0, 255).astype(np.uint8)
 
     def others(self, count: int) -> list[str]:
         """The file names of up to `count` normal images that are predicted as neither of the two images' classes."""
         entries = self._bench.workspace.images
-        order = np.random.default_rng(self._seed).permutation(len(entries))
+        order = np.random.default_rng(self.seed).permutation(len(entries))
         names = [entries[i].file for i in order[: 4 * count]]
         taken = {int(label[0]) for label in self._labels}
         return [n for n, p in zip(names, self._bench.judging.predict(names), strict=True) if p.label not in taken][
@@ -113,7 +122,7 @@ class ImagePair:
         part = self._bench.layers.part
         firing = [part(self._bench.maps.maxima(n), layer) for n in (self._example.adversarial, self._example.source)]
         candidates = np.flatnonzero(np.maximum(*firing) > 0)
-        random = np.random.default_rng(self._seed)
+        random = np.random.default_rng(self.seed)
         if len(candidates) < count:
             candidates = np.arange(len(firing[0])) if len(candidates) == 0 else candidates
             return random.choice(candidates, count)

@@ -540,6 +540,95 @@ def careful(look, start, steps, rate):
     return z, loss, gradient
 
 
+def secant_step(z, slope, change, along, bend, radius):
+    """The d of least <slope, d> + <change, d>^2 / (2 along) + bend / 2 ||d||^2 in box and radius."""
+    low, high = [max(-radius, -v) for v in z], [min(radius, 1 - v) for v in z]
+
+    def at(w):
+        pulls = [s + w * y for s, y in zip(slope, change, strict=True)]
+        return [min(max(-pull / max(bend, 1e-12), lo), hi) for pull, lo, hi in zip(pulls, low, high, strict=True)]
+
+    below, above = -1e4, 1e4
+    for _ in range(200):
+        middle = (below + above) / 2
+        u = sum(y * v for y, v in zip(change, at(middle), strict=True)) / along
+        below, above = (middle, above) if u > middle else (below, middle)
+    return at(above)
+
+
+def modelled_step(z, far, far_slope, rest_slope, bend, radius):
+    """The d of least far exp(<far_slope, d> / far) + <rest_slope, d> + bend / 2 ||d||^2 in box and radius.
+
+    Without curvature the weight w = exp(<far_slope, d> / far) is tried between all neighbouring weights at which a gate
+    changes its end, and at each of these weights with that gate between its ends. With it d is continuous in w.
+    """
+    low, high = [max(-radius, -v) for v in z], [min(radius, 1 - v) for v in z]
+
+    def at(w):
+        pulls = [r + w * f for r, f in zip(rest_slope, far_slope, strict=True)]
+        if bend:
+            return [min(max(-pull / bend, lo), hi) for pull, lo, hi in zip(pulls, low, high, strict=True)]
+        return [lo if pull > 0 else hi for pull, lo, hi in zip(pulls, low, high, strict=True)]
+
+    def size(d):
+        return sum(f * v for f, v in zip(far_slope, d, strict=True)) / far
+
+    if bend:
+        below, above = -30.0, 30.0
+        for _ in range(100):
+            middle = (below + above) / 2
+            below, above = (middle, above) if size(at(math.exp(middle))) > middle else (below, middle)
+        return at(math.exp(above))
+    turns = {-r / f: k for k, (r, f) in enumerate(zip(rest_slope, far_slope, strict=True)) if f and -r / f > 0}
+    ends = [0.0, *sorted(turns), math.inf]
+    for before, after in itertools.pairwise(ends):
+        d = at((before + after) / 2 if after < math.inf else before + 1)
+        if before <= math.exp(min(size(d), 500)) <= after:
+            return d
+        if after < math.inf:
+            k = turns[after]
+            d[k] = 0.0
+            d[k] = (math.log(after) - size(d)) * far / far_slope[k]
+            if low[k] <= d[k] <= high[k]:
+                return d
+    raise AssertionError("a convex function has a least value in a box")
+
+
+def modelled(look, start, steps, radius):
+    """Gates, their loss, and what the model promises of the next step; look(z) is D, R, accepted, D' and R'.
+
+    The model of each step is that of `modelled_step`, or that of `secant_step` where the latter would have foretold D
+    better in the run before; the curvature of R is that along the step before, or 0. A step
+    that does not lower the loss, or is not accepted, is taken back and makes the radius three tenths; one that brings
+    half of what was promised makes it half as long again, and one that brings less than a tenth three tenths. A promise
+    of a ten-thousandth of the loss is the end.
+    """
+    z, bend, change, along, secant = np.array(start, float), 0.0, np.zeros(len(start)), 1.0, False
+    far, rest, _, far_slope, rest_slope = look(z)
+    for step in range(steps + 1):
+        if secant:
+            d = np.array(secant_step(z, far_slope + rest_slope, change, along, bend, radius))
+        else:
+            d = np.array(modelled_step(z, far, far_slope, rest_slope, bend, radius))
+        grows = far * math.expm1(far_slope @ d / far), far_slope @ d + (change @ d) ** 2 / (2 * along)
+        promised = -(rest_slope @ d) - bend / 2 * (d @ d) - grows[int(secant)]
+        if step == steps or promised <= 1e-4 * (far + rest):
+            return z, far + rest, promised / (far + rest)
+        there = look(z + d)
+        gain = far + rest - there[0] - there[1]
+        better = there[2] and gain > 0
+        bend = max(0.0, d @ (there[4] - rest_slope) / (d @ d))
+        misses = [abs(there[0] - far - each) for each in grows]
+        change, along = there[3] - far_slope, d @ (there[3] - far_slope)
+        secant = along > 1e-12 and misses[1] < misses[0]
+        change, along = (change, along) if along > 1e-12 else (np.zeros(len(z)), 1.0)
+        radius = min(1.0, radius * (1.5 if better and gain >= promised / 2 else 1))
+        radius *= 0.3 if not better or gain < promised / 10 else 1
+        if better:
+            z, (far, rest, _, far_slope, rest_slope) = z + d, there
+    raise AssertionError("the last step returns")
+
+
 def slack(z, slope, price):
     """||P(z - n / price g) - z|| over the largest of ||z||, ||P(z - n / price g)|| and 1."""
     moved = [min(max(v - len(z) / price * g, 0.0), 1.0) for v, g in zip(z, slope, strict=True)]

@@ -1542,5 +1542,7 @@ def test_a_solver_that_ended_far_from_a_solution_says_so(count):
     told |= {"part": "source", "image": "a.png", "label": "panda", "rival": None, "core": 1, "keeps_label": True}
     found = {"example": "a", "target": "b.png", "method": "constrained", "asked_share": 0.0, "unsolved": count}
     text = extraction_text(found | {"passes": 1.0, "seconds": 1.0, "datapaths": [told] * 3})
-    said = "The solver ended far from a stationary point for 2 of 3 datapaths, so this is no solution of Eq. 5"
+    said = (
+        "The solver was ended while it could still lower the loss for 2 of 3 datapaths, so this is no solution of Eq. 5"
+    )
     assert (said in text) == (count == 2)

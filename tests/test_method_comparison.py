@@ -6,22 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from aevis_dash import method_comparison
+from aevis_dash import method_comparison, method_lines
 from aevis_dash.config import ExtractionParameters
-from aevis_dash.core import datapath
+from aevis_dash.core import datapath, measures
 from aevis_dash.core.evaluation import Estimate
+from aevis_dash.core.necessity import WAYS, necessity
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
-from aevis_dash.method_comparison import (
-    SHARES,
-    Measures,
-    Trial,
-    causal_controls,
-    compare,
-    measure,
-    yardstick,
-)
+from aevis_dash.method_comparison import Trial, causal_controls, compare, measure, yardstick
+from aevis_dash.method_lines import NEEDED, SHARES, Measures
 from aevis_dash.sample import Sample, choose
 from aevis_dash.workbench import open_workbench
 
@@ -94,6 +88,25 @@ def test_the_dead_are_counted(bench, example, measured):
     assert silent.any()
     every = measure(bench, Trial(example.id, ExtractionParameters(method="gradient", share=1.0), False))
     assert every.dead == pytest.approx(silent.mean())
+
+
+def test_what_is_lost_without_the_hard_set_is_measured_beside_random_sets(bench, example, measured):
+    pair = ImagePair(bench, example.id)
+    path = adversarial_path(bench, example)
+    found = necessity(bench.classifier, pair.adv_image, pair.src_image, path, pair.seed)
+    for name in NEEDED:
+        np.testing.assert_array_equal(getattr(measured, name), getattr(found, name))
+        assert getattr(measured, name).shape == (len(WAYS),)
+    kept = torch.from_numpy(1 - path.critical.astype(np.float32))[None]
+    x = [bench.classifier.inputs(image) for image in (pair.adv_image, pair.src_image)]
+    with torch.no_grad():
+        runs = [
+            *(bench.classifier.network.logits(each)[0] for each in x),
+            bench.classifier.network.logits(x[0], kept)[0],
+        ]
+    adv, src, closed = (float(logits[path.label] - logits[path.rival]) for logits in runs)
+    assert measured.lost[0] == pytest.approx((adv - closed) / (adv - src), abs=1e-4)
+    assert measured.turned[0] == (int(runs[2].argmax()) != path.label)
 
 
 def test_the_yardstick_is_positive_where_the_adversarial_prediction_rests_on_a_map(bench, example):
@@ -190,18 +203,16 @@ def test_orders_that_see_the_source_are_controls_of_the_causal_agreement(bench, 
     for i, layer in enumerate(rod.layers):
         donor, own = (network.activation(bench.classifier.inputs(image), int(layer)).detach() for image in (src, adv))
         apart = (donor - own).flatten(2).norm(dim=2)[0].numpy()[rod.channels[i]]
-        assert found.agreement[0, i] == pytest.approx(
-            method_comparison.measures.rank_correlation(apart, rod.effects[i])
-        )
+        assert found.agreement[0, i] == pytest.approx(measures.rank_correlation(apart, rod.effects[i]))
         tail = network.part(int(layer), None)
         state, value = tail.prepare(bench.classifier.inputs(adv)), own.clone().requires_grad_()
         logits = tail.run(state, value)[0]
         (slope,) = torch.autograd.grad(logits[labels[1]] - logits[labels[0]], value)
         first_order = (slope * (donor - own)).flatten(2).sum(2)[0].numpy()[rod.channels[i]]
-        wanted = method_comparison.measures.rank_correlation(first_order, rod.effects[i])
+        wanted = measures.rank_correlation(first_order, rod.effects[i])
         assert found.agreement[1, i] == pytest.approx(wanted, abs=1e-3)
         effects = bench.layers.part(bench.flips.turning(example.id).effects, int(layer))[rod.channels[i]]
-        wanted = method_comparison.measures.rank_correlation(effects, rod.effects[i])
+        wanted = measures.rank_correlation(effects, rod.effects[i])
         assert found.turning[i] == pytest.approx(wanted)
     assert np.nanmean(found.turning) > 0.8
     assert (found.turning_flips <= rod.random).all()
@@ -291,6 +302,7 @@ def made(core, flip):
         "kl": np.zeros(6),
         "causal": np.array([0.1, np.nan, 0.3]),
         "flips": np.array([1, flip]),
+        **{name: np.array([core, flip]) for name in NEEDED},
     }
     return Measures(**(numbers | arrays | {"core": core, "keeps": core < 0.5}))
 
@@ -301,19 +313,22 @@ def test_the_summary_takes_medians_of_sizes_and_means_of_yes_and_no():
     for r, d, i, single in ((0.5, 0.4, 0.2, 0.1), (0.6, 0.9, 0.1, 0.3), (0.4, 0.8, 0.2, 0.2)):
         controls, nothing = np.array([[1, d], [1, 1], [1, i]]), np.zeros((3, 2))
         rods.append(Yardstick(np.arange(3), nothing, nothing, np.arange(2), np.array([1, r]), controls, single))
-    lines = method_comparison.summary(results, rods)
+    lines = method_lines.summary(results, rods)
     assert lines["core"].mean == pytest.approx(0.2)
     assert lines["keeps"].mean == pytest.approx(2 / 3)
     assert lines["causal"].mean == pytest.approx(0.2), "layers that say nothing are left out"
     assert lines["flip last stage"].mean == pytest.approx(0.3)
     assert lines["flip / better control"].mean == pytest.approx(0.5), "the median of 0.2/0.4, 0.3/0.6, 0.4/0.4"
     assert lines["kept 0.5%"].mean == lines["kept 20.0%"].mean == 1
+    assert lines["lost closed"].mean == pytest.approx(0.2)
+    assert lines["single_null source"].mean == pytest.approx(0.3)
+    assert lines["turned closed"].mean == pytest.approx(0.4), "a mean of yes and no"
     assert lines["flip / integrated"].mean == pytest.approx(2), "the median of 0.2/0.2, 0.3/0.1, 0.4/0.2"
     assert all(e.low <= e.mean <= e.high and e.n == 3 for e in lines.values())
-    assert [method_comparison.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
+    assert [method_lines.controls(rods)[f"flip {n} 1"].mean for n in ("random", *CONTROLS)] == pytest.approx(
         [0.5, 0.8, 1, 0.2]
     )
-    assert method_comparison.controls(rods)["flip single"].mean == pytest.approx(0.2)
+    assert method_lines.controls(rods)["flip single"].mean == pytest.approx(0.2)
 
 
 def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
@@ -339,6 +354,30 @@ def test_every_method_is_held_against_the_same_examples(bench, monkeypatch):
     assert 0 < found.methods["random"]["memory"].mean < 2000
     with pytest.raises(AevisError, match="no method 'magic'"):
         compare(bench, ["magic"], 1, Sample(3))
+
+
+def test_an_interrupted_run_keeps_whole_examples(bench, monkeypatch):
+    """The second example is interrupted at its second method; a table of the first one then costs nothing."""
+    methods = ("gradient", "activation")
+    seen, real = [], ImagePair.chain
+
+    def chain(self, wanted):
+        seen.append(wanted.method)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(self, wanted)
+
+    monkeypatch.setattr(ImagePair, "chain", chain)
+    monkeypatch.setattr(method_comparison, "peak_memory", lambda *_asked: Estimate(1.0, 1.0, 1.0, 1))
+    ask = lambda count: compare(bench, methods, 0, Sample(count, seed=7, processes=1))  # noqa: E731
+    with pytest.raises(KeyboardInterrupt):
+        ask(3)
+    assert seen == ["gradient", "activation", "gradient", "activation"]
+    found = ask(1)
+    assert len(seen) == 4
+    assert [found.methods[name]["core"].n for name in methods] == [1, 1]
+    ask(2)
+    assert seen[4:] == ["activation"], "the first method of the second example was kept"
 
 
 def test_the_weakest_attack_of_every_source_is_chosen(bench, monkeypatch):

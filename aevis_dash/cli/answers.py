@@ -192,7 +192,7 @@ def _path_facts(bench: Workbench, path: Datapath) -> dict[str, Any]:
         "passes": path.passes,
         "seconds": path.seconds,
         "loss": path.loss,
-        "slack": path.slack,
+        "left": path.left,
         "unsolved": path.unsolved,
     }
 

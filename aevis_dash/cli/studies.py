@@ -1,36 +1,35 @@
 """The verbs that run over a whole workspace: the benches and the paper's evaluation, as tables for people."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aevis_dash import divergences, edge_study, make_workspace, method_comparison, recurrence
+from aevis_dash import divergences, edge_study, make_workspace, method_comparison, method_lines, recurrence
 from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli import name_studies
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
 from aevis_dash.cli.recurring import confusions_document, confusions_text, recurring_document, recurring_text
+from aevis_dash.cli.reports import Lines, document_of, interval, sample_of, write_csv, write_files
+from aevis_dash.cli.solver_study import solver
 from aevis_dash.config import Progress, part_of
 from aevis_dash.contribution_truth import LINES, compare_ways
 from aevis_dash.core.datapath import METHODS
 from aevis_dash.core.evaluation import Estimate
+from aevis_dash.core.necessity import WAYS
 from aevis_dash.core.turning import POINTS
 from aevis_dash.domain import CONTROLS, AevisError
 from aevis_dash.edge_study import compare_edges
-from aevis_dash.files import write_atomically
 from aevis_dash.groundtruth import ground_truth
 from aevis_dash.outlook import REPAIRED, detect, repair
 from aevis_dash.pagespeed import page_speed
 from aevis_dash.paper_evaluation import Question, lines, rows, survey
-from aevis_dash.sample import Sample, choose
-from aevis_dash.tables import write_text
+from aevis_dash.sample import choose
 from aevis_dash.workbench import Workbench, open_workbench
-
-Lines = Mapping[str, Mapping[str, Estimate]]
 
 
 def benchmark(args: argparse.Namespace, progress: Progress) -> Answer:
@@ -55,7 +54,7 @@ def page(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answ
     """The bench of how fast the page answers in a browser."""
     found = page_speed(bench, args.clicks, args.minutes, args.images, args.seed, progress)
     if args.csv:
-        _as_csv(args.csv, found["lines"])
+        write_csv(args.csv, found["lines"])
     facts = {name: value for name, value in found.items() if name != "lines"}
     listed = [_speed(line) for line in found["lines"]]
     return Answer(found, f"{pairs(facts)}\n\n{table(_SPEED, listed)}")
@@ -78,7 +77,7 @@ def learned_features(bench: Workbench, args: argparse.Namespace, progress: Progr
 
 def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
     if args.csv:
-        _as_csv(args.csv, measured["costs"])
+        write_csv(args.csv, measured["costs"])
     facts = {name: value for name, value in measured.items() if name not in ("costs", "memory")}
     facts |= {f"MiB of {what}": decimals(peak, 0) for what, peak in measured.get("memory", {}).items()}
     listed = [[c["what"], decimals(c["seconds"], 4), decimals(c["passes"], 1), c["detail"]] for c in measured["costs"]]
@@ -87,14 +86,14 @@ def _costs(measured: Mapping[str, Any], args: argparse.Namespace) -> Answer:
 
 def datapaths(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """The bench of the extraction methods, each beside all others and the controls."""
-    found = method_comparison.compare(bench, _methods(args), args.repeats, _sample(args), progress)
+    found = method_comparison.compare(bench, _methods(args), args.repeats, sample_of(args), progress)
     lines = {**found.methods, "(controls)": found.controls}
-    document = _document(bench, found.examples, lines)
-    _write(args, document, found.methods, method_comparison.FIGURE_LINES)
+    document = document_of(bench, found.examples, lines)
+    write_files(args, document, found.methods, method_lines.FIGURE_LINES)
     text = [
         f"{bench.workspace.settings.model.source}, {bench.layers.n_maps} maps, {len(found.examples)} examples, "
         f"{min(args.repeats, len(found.examples))} of them repeated; medians, and means of what is a yes or no",
-        *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST)),
+        *(_side_by_side(found.methods, columns) for columns in (_SIZES, _TRUST, _NEEDED)),
         _intervals(found.methods),
         _depths(found),
         "Causal agreement of orders that see src but have no datapath: largest difference "
@@ -112,15 +111,15 @@ def evaluate(bench: Workbench, args: argparse.Namespace, progress: Progress) -> 
     """The verb `evaluate`: the paper's Eq. 9 and 10 over a workspace, beside the null."""
     _check_files(args)
     question = Question(args.r, args.granularity, args.norm)
-    found = survey(bench, _methods(args), args.targets, _sample(args), question, progress)
+    found = survey(bench, _methods(args), args.targets, sample_of(args), question, progress)
     by_method = {method: lines(evaluated) for method, evaluated in found.methods.items()}
     each = rows(found, [layer.name for layer in bench.layers.layers])
-    document = _document(bench, found.examples, by_method)
+    document = document_of(bench, found.examples, by_method)
     document |= {"question": asdict(found.question), "refused": dict(found.refused), "outcomes": each}
     if args.csv:
-        _as_csv(args.csv, each)
+        write_csv(args.csv, each)
     head = ["method", *next(iter(by_method.values()))]
-    listed = [[method, *(_interval(e) for e in of_method.values())] for method, of_method in by_method.items()]
+    listed = [[method, *(interval(e) for e in of_method.values())] for method, of_method in by_method.items()]
     asked = f"r = {question.r}, levels are {question.granularity}s, {question.norm}"
     text = [
         f"{len(found.examples)} of {_count_misclassified(bench)} adversarials, up to {args.targets} targets; {asked}",
@@ -139,7 +138,7 @@ def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     """The verb `diverge`: where the adversarials of a workspace leave their sources, which class is taken for which,
     and which maps recur: as culprits, and as gained or lost ones where datapaths are stored."""
     _check_files(args)
-    found = divergences.divergences(bench, _sample(args), args.method, progress)
+    found = divergences.divergences(bench, sample_of(args), args.method, progress)
     listed = divergences.rows(bench, found)
     counted = divergences.by_layer(bench, listed, args.band, args.by)
     recurring = [{"map": name, "pairs": count} for name, count in divergences.culprits(listed, args.band)]
@@ -148,7 +147,7 @@ def diverge(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
     wanted = method_comparison.method_of(bench, args.method) if args.method else own
     changed = recurrence.recurring(bench, found.examples, wanted)
     if args.csv:
-        _as_csv(args.csv, listed)
+        write_csv(args.csv, listed)
     heads = ["layer", *counted[0]["pairs"], "(innocent)"]
     missing = divergences.without_band(listed, args.band)
     words = [
@@ -177,10 +176,10 @@ def truth(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         )
     wanted = bench.workspace.settings.extraction
     found = ground_truth(bench.classifier, _methods(args), args.examples, args.seed, wanted, progress)
-    document = _document(bench, [], found)
+    document = document_of(bench, [], found)
     drawn = {line: line for line in TRUTH if all(line in of_method for of_method in found.values())}
-    _write(args, document, found, drawn)
-    listed = [[m, *(_interval(of[line]) if line in of else "-" for line in TRUTH)] for m, of in found.items()]
+    write_files(args, document, found, drawn)
+    listed = [[m, *(interval(of[line]) if line in of else "-" for line in TRUTH)] for m, of in found.items()]
     return Answer(document, f"{args.examples} attacks on one part each\n\n{table(['method', *TRUTH], listed)}")
 
 
@@ -191,11 +190,11 @@ def tracing(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
     _refuse_foreign_options(args)
-    chosen = choose(bench, _sample(args))
+    chosen = choose(bench, sample_of(args))
     found = compare_ways(bench, chosen, args.seed, progress)
-    document = _document(bench, [example.id for example in chosen], found)
-    _write(args, document, found, {line: line for line in LINES[:3]})
-    listed = [[name, *(_interval(of[line]) for line in LINES)] for name, of in found.items()]
+    document = document_of(bench, [example.id for example in chosen], found)
+    write_files(args, document, found, {line: line for line in LINES[:3]})
+    listed = [[name, *(interval(of[line]) for line in LINES)] for name, of in found.items()]
     return Answer(document, f"{len(chosen)} examples, one area each\n\n{table(['way', *LINES], listed)}")
 
 
@@ -206,11 +205,11 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
     _refuse_foreign_options(args)
-    chosen = choose(bench, _sample(args))
+    chosen = choose(bench, sample_of(args))
     found = compare_edges(bench, chosen, args.seed, progress)
-    document = _document(bench, [example.id for example in chosen], found)
-    _write(args, document, found, {line: line for line in edge_study.LINES})
-    listed = [[name, *(_interval(of[line]) for line in edge_study.LINES)] for name, of in found.items()]
+    document = document_of(bench, [example.id for example in chosen], found)
+    write_files(args, document, found, {line: line for line in edge_study.LINES})
+    listed = [[name, *(interval(of[line]) for line in edge_study.LINES)] for name, of in found.items()]
     text = f"{len(chosen)} examples, {edge_study.COUNT} edges of each\n\n"
     return Answer(document, text + table(["edges from", *edge_study.LINES], listed))
 
@@ -222,17 +221,17 @@ def outlook(bench: Workbench, args: argparse.Namespace, progress: Progress) -> A
         AevisError: for options that this bench does not have, and where no example is misclassified.
     """
     _refuse_foreign_options(args)
-    chosen = choose(bench, _sample(args))
+    chosen = choose(bench, sample_of(args))
     ids = {example.id for example in chosen}
     judged = [each for each in bench.judging.judged_examples() if each.example.id in ids]
     detected = detect(bench, judged, args.seed, part_of(progress, 0, 0.3))
     repaired = repair(bench, chosen, args.seed, part_of(progress, 0.3, 0.7))
     detectors = {name: {"AUROC": Estimate(of.auroc, of.low, of.high, of.n)} for name, of in detected.items()}
-    document = _document(bench, [example.id for example in chosen], detectors | repaired)
-    _write(args, document, repaired, {line: line for line in REPAIRED})
+    document = document_of(bench, [example.id for example in chosen], detectors | repaired)
+    write_files(args, document, repaired, {line: line for line in REPAIRED})
     tables = [
-        table(["detector", "AUROC"], [[name, _interval(of["AUROC"])] for name, of in detectors.items()]),
-        table(["defence", *REPAIRED], [[n, *(_interval(of[line]) for line in REPAIRED)] for n, of in repaired.items()]),
+        table(["detector", "AUROC"], [[name, interval(of["AUROC"])] for name, of in detectors.items()]),
+        table(["defence", *REPAIRED], [[n, *(interval(of[line]) for line in REPAIRED)] for n, of in repaired.items()]),
     ]
     return Answer(document, "\n\n".join([f"{len(chosen)} examples", *tables]))
 
@@ -241,7 +240,7 @@ def names(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     """How far the names of feature maps hold on images that did not name them."""
     answer, listed = name_studies.names(bench, args, progress)
     if args.csv:
-        _as_csv(args.csv, listed)
+        write_csv(args.csv, listed)
     return answer
 
 
@@ -259,6 +258,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "contributions": contributions,
         "learned": learned_features,
         "datapaths": datapaths,
+        "solver": solver,
         "truth": truth,
         "tracing": tracing,
         "edges": edges,
@@ -277,8 +277,8 @@ _SIZES = {
     "kept": ("keeps", 100, 0),
     "others": ("others", 100, 0),
     "core: others": ("core_others", 100, 0),
-    **{f"kept {s:.1%}".replace(".0%", "%"): (f"kept {s:.1%}", 100, 0) for s in method_comparison.SHARES},
-    **{f"KL {s:.1%}".replace(".0%", "%"): (f"kl {s:.1%}", 1, 2) for s in method_comparison.SHARES},
+    **{f"kept {s:.1%}".replace(".0%", "%"): (f"kept {s:.1%}", 100, 0) for s in method_lines.SHARES},
+    **{f"KL {s:.1%}".replace(".0%", "%"): (f"kl {s:.1%}", 1, 2) for s in method_lines.SHARES},
     "dead %": ("dead", 100, 2),
 }
 _TRUST = {
@@ -295,6 +295,20 @@ _TRUST = {
     "passes": ("passes", 1, 1),
     "seconds": ("seconds", 1, 2),
     "MiB": ("memory", 1, 0),
+}
+
+
+_NEEDED = {
+    f"{way}, {head}": (f"{line} {way}", 100, 1)
+    for way in WAYS
+    for head, line in {
+        "lost %": "lost",
+        "(random)": "lost_null",
+        "label lost %": "turned",
+        "label (random)": "turned_null",
+        "one map %": "single",
+        "one map (random)": "single_null",
+    }.items()
 }
 
 
@@ -315,10 +329,6 @@ def _what(args: argparse.Namespace) -> tuple[str, Path | None]:
     if args.workspace is not None:
         raise AevisError(f"There is no benchmark {args.what!r}. Choose one of: {', '.join(BENCHES)}.")
     return "costs", Path(args.what)
-
-
-def _sample(args: argparse.Namespace) -> Sample:
-    return Sample(args.examples, args.seed, args.weakest, args.processes, args.scheduler)
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
@@ -359,34 +369,3 @@ def _depths(found: method_comparison.MethodComparison) -> str:
     ]
     listed.append(["(true effects)", *["-"] * (count - 1), decimals(100 * found.controls["flip single"].mean, 1)])
     return table(["flip-back at stage, %", *(str(i + 1) for i in range(count))], listed)
-
-
-def _document(bench: Workbench, examples: Sequence[str], found: Lines) -> dict[str, Any]:
-    listed = [
-        {"method": method, "line": line, **asdict(estimate)}
-        for method, of_method in found.items()
-        for line, estimate in of_method.items()
-    ]
-    model = bench.workspace.settings.model.source
-    return {"workspace": str(bench.workspace.root), "model": model, "examples": list(examples), "lines": listed}
-
-
-def _write(args: argparse.Namespace, document: Mapping[str, Any], found: Lines, drawn: Mapping[str, str]) -> None:
-    """Write the files that were asked for. Plotly is loaded for a figure only, and not for every verb."""
-    if args.csv:
-        _as_csv(args.csv, document["lines"])
-    if args.figure:
-        from aevis_dash.figures.bench import bench_figure
-
-        text = bench_figure(found, drawn).to_html(include_plotlyjs=True)
-        write_atomically(args.figure, lambda file: file.write(text.encode()))
-
-
-def _as_csv(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:
-    import pandas as pd  # loading it takes half a second, and few commands write a table
-
-    write_text(path, pd.DataFrame(listed).to_csv(index=False, lineterminator="\n", na_rep="nan"))
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{decimals(estimate.mean)} [{decimals(estimate.low)}, {decimals(estimate.high)}]"

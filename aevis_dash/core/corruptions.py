@@ -70,7 +70,7 @@ def corrupted(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
 
 
 def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """An image (H, W, C) saved as JPEG and read again; where it has not three channels, each is saved as grey levels."""
+    """An image (H, W, C) saved as JPEG and read again; each channel by itself where a picture has not so many."""
     if image.shape[2] not in (1, 3):
         return np.concatenate([_through_jpeg(image[..., i : i + 1], quality) for i in range(image.shape[2])], axis=2)
     file = io.BytesIO()

@@ -43,10 +43,23 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 """Every extraction method by name, all with one interface."""
 
+ABLATIONS: Mapping[str, Method] = MappingProxyType(
+    {
+        "needed-from-ones": relaxation.needed_from_ones,
+        "needed-untied": relaxation.needed_untied,
+        "needed-ranking": relaxation.ranking_alone,
+    }
+)
+"""Parts of `needed`, which the bench of methods can name to tell what each of them gives. The page does not offer
+them."""
+
 _SOLVER = frozenset({"sparsity", "iterations", "learning_rate", "hold"})
 USES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "needed": _SOLVER | {"coherence", "samples"},
+        "needed-from-ones": _SOLVER | {"coherence", "samples"},
+        "needed-untied": _SOLVER | {"coherence", "samples"},
+        "needed-ranking": frozenset({"coherence", "samples"}),
         "elimination": frozenset({"coherence", "samples", "rounds"}),
         "constrained": _SOLVER | {"coherence"},
         "joint": _SOLVER | {"coherence"},
@@ -93,7 +106,7 @@ def used_parameters(wanted: ExtractionParameters) -> dict[str, float | int | str
 
 def check_methods(names: Sequence[str]) -> None:
     """Raise AevisError where one of the names is that of no method."""
-    unknown = [name for name in names if name not in METHODS]
+    unknown = [name for name in names if name not in METHODS and name not in ABLATIONS]
     if unknown:
         raise AevisError(f"There is no method {unknown[0]!r}. Choose one of: {', '.join(METHODS)}.")
 
@@ -190,7 +203,7 @@ def _solve(problem: Problem, progress: Progress) -> list[Datapath]:
     wanted = problem.parameters
     check_methods([wanted.method])
     begun = time.perf_counter()
-    found = METHODS[wanted.method](problem, progress)
+    found = {**METHODS, **ABLATIONS}[wanted.method](problem, progress)
     core = smallest_core(problem, found.hard_order) if found.core is None else found.core
     critical = _critical(problem, found.hard_order)
     paths = datapaths(problem, found, critical, core, begun)
@@ -226,8 +239,8 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
     seconds = (time.perf_counter() - begun) / len(critical)
     label = problem.labels[problem.rows][:, None]
     chances = torch.stack([problem.mean(p.gather(1, label)[:, 0]) for p in (problem.full, soft, hard)], dim=1)
-    loss, slack = (
-        torch.full_like(chances[:, 0], torch.nan) if value is None else value for value in (found.loss, found.slack)
+    loss, left = (
+        torch.full_like(chances[:, 0], torch.nan) if value is None else value for value in (found.loss, found.left)
     )
     keeps_soft, kept = problem.keeps(soft), problem.count_kept(hard)
     return [
@@ -248,7 +261,7 @@ def datapaths(problem: Problem, found: Found, critical: Tensor, core: Tensor, be
             passes=problem.passes * int(problem.count[row]),
             seconds=seconds,
             loss=float(loss[row]),
-            slack=float(slack[row]),
+            left=float(left[row]),
         )
         for row in range(len(critical))
     ]

@@ -1,8 +1,8 @@
-"""The solver loops: gates from 0 to 1 that make an objective as small as possible.
+"""The solver loops along the gradient: gates from 0 to 1 that make an objective as small as possible.
 
-`settle` is the careful descent of datapath extraction (Eq. 5) and contribution analysis (Eq. 7, 8). `solve` is the
-plain one by which the published variants are defined. Each row of gates is a problem of its own; there are B rows and n
-gates in each.
+`settle` is the careful descent of Eq. 3 and of contribution analysis (Eq. 7, 8), whose rows are coupled; Eq. 5 is
+solved by `core.modelled`. `solve` is the plain one by which the published variants are defined. There are B rows of n
+gates each.
 """
 
 from collections.abc import Callable, Sequence

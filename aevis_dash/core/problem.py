@@ -47,8 +47,8 @@ class Found:
         core: a small set that keeps the label, bool (R, n); None where the method looks for none of its own.
         supports: the maps that speak for the label by firing, bool (R, n); None for all maps. Hard sets take all others
             last.
-        loss: the loss where a solver ended (`optimize.settle`), (R,); None for methods that solve nothing so.
-        slack: how far that is from a stationary point, (R,); None for methods that solve nothing so.
+        loss: the loss of Eq. 5 where a solver ended, (R,); None for methods that solve nothing so.
+        left: the share of that loss by which one more step is still expected to lower it, (R,); None for these methods.
     """
 
     gates: Tensor
@@ -56,7 +56,7 @@ class Found:
     core: Tensor | None = None
     supports: Tensor | None = None
     loss: Tensor | None = None
-    slack: Tensor | None = None
+    left: Tensor | None = None
 
     @property
     def hard_order(self) -> Tensor:

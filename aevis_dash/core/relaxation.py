@@ -8,11 +8,14 @@ The size term is divided by n and distances by sqrt(n), so that lambda and gamma
 The start is ours, where the paper says nothing. ||p - p(z)||^2 has no gradient at z = 1, and a descent from there lets
 all gates sink together. So the solver starts where there is a gradient: from the smallest complete set of the gradient
 x activation ranking (for `needed`: of the ranking against the foil) that keeps the label and `hold` of its probability.
+`core.modelled` descends from there. Eq. 3 alone is solved by `optimize.settle`: its rows are coupled, so that a model
+of one row does not hold while the others move.
 
 R is the number of rows, which are the datapaths to find.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,7 +23,8 @@ from torch import Tensor
 from aevis_dash.config import Progress, part_of
 from aevis_dash.core.elimination import against_foils, by_place, cohering
 from aevis_dash.core.hard_sets import smallest_complete
-from aevis_dash.core.optimize import Descent, Objective, root_mean_square, settle, solve
+from aevis_dash.core.modelled import Parts, descend
+from aevis_dash.core.optimize import PATIENCE, Descent, Objective, root_mean_square, settle, solve
 from aevis_dash.core.problem import Found, Problem, label_logit, supported_first
 from aevis_dash.core.ranking import break_ties, first_order
 
@@ -39,16 +43,52 @@ def needed(problem: Problem, progress: Progress) -> Found:
     The start is the smallest complete set of that ranking (`elimination.against_foils`) that keeps the label and `hold`
     of its probability. Equal gates follow the ranking.
     """
-    effect, supports = against_foils(problem, part_of(progress, 0, 0.2))
-    ranking = supported_first(by_place(cohering(problem, effect)), supports)
+    ranking = foil_ranking(problem, part_of(progress, 0, 0.2))
     return _descended(problem, eq5(problem, mean_gate, Problem.coherence), ranking, part_of(progress, 0.2, 0.8))
+
+
+def needed_from_ones(problem: Problem, progress: Progress) -> Found:
+    """Do as `needed` does, but start with all gates open: what is left without its start."""
+    ranking = foil_ranking(problem, part_of(progress, 0, 0.2))
+    parts, inner = eq5(problem, mean_gate, Problem.coherence), part_of(progress, 0.2, 0.8)
+    return _descended(problem, parts, ranking, inner, problem.whole())
+
+
+def needed_untied(problem: Problem, progress: Progress) -> Found:
+    """Do as `needed` does, but leave equal gates in the order of their maps: what is left without that of the
+    ranking.
+    """
+    found = needed(problem, progress)
+    assert found.soft is not None
+    return replace(found, gates=found.soft)
+
+
+def ranking_alone(problem: Problem, progress: Progress) -> Found:
+    """Give the ranking against the foil that `needed` starts from, without Eq. 5; gates fall with the place."""
+    return Found(by_place(foil_ranking(problem, progress)))
+
+
+def foil_ranking(problem: Problem, progress: Progress) -> Tensor:
+    """Rank the maps against the foils: the order (R, n), highest first; maps that do not support the label are last."""
+    effect, supports = against_foils(problem, progress)
+    return supported_first(by_place(cohering(problem, effect)), supports)
 
 
 def joint(problem: Problem, progress: Progress) -> Found:
     """Extract datapaths by Eq. 3: the rows of the batch are solved together, each held near all others and the given
     ones.
     """
-    return _from_ranking(problem, eq5(problem, mean_gate, _mutual), progress, climbs=True)
+    parts, order = eq5(problem, mean_gate, _mutual), first_order(problem, label_logit)
+
+    def objective(z: Tensor) -> tuple[Tensor, Tensor]:
+        far, rest, kept = parts(z)
+        return far + rest, kept
+
+    wanted, start = problem.parameters, start_of(problem, order)
+    found = settle(
+        objective, [start], wanted.iterations, wanted.learning_rate, wanted.sparsity, _told(problem, progress), True
+    )
+    return Found(break_ties(found.gates, order), soft=found.gates, loss=found.loss, left=found.falling / PATIENCE)
 
 
 def unconstrained(problem: Problem, progress: Progress) -> Found:
@@ -114,8 +154,8 @@ def dgr(problem: Problem, progress: Progress) -> Found:
     return Found(gates / gates.amax(1, keepdim=True).clamp_min(1), soft=gates)
 
 
-def eq5(problem: Problem, size: Term, coherence: Term) -> Objective:
-    """Make the objective of Eq. 5 for each row.
+def eq5(problem: Problem, size: Term, coherence: Term) -> Parts:
+    """Make the two parts of the objective of Eq. 5 for each row: the prediction's difference, and the other two terms.
 
     Args:
         problem: the images, and lambda and gamma among its parameters.
@@ -124,12 +164,12 @@ def eq5(problem: Problem, size: Term, coherence: Term) -> Objective:
     """
     lam, gamma = problem.parameters.sparsity, problem.parameters.coherence
 
-    def objective(z: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         p = problem.logits(z).softmax(1)
-        loss = problem.mean((problem.full - p).square().sum(1)) + lam * size(problem, z)
-        return loss + gamma * coherence(problem, z), problem.keeps(p)
+        far = problem.mean((problem.full - p).square().sum(1))
+        return far, lam * size(problem, z) + gamma * coherence(problem, z), problem.keeps(p)
 
-    return objective
+    return parts
 
 
 def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
@@ -141,8 +181,8 @@ def mean_gate(_problem: Problem, z: Tensor) -> Tensor:
 
 
 STEPS = 19
-"""The number of steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as the
-default."""
+"""The number of steps of *soft* and *straight-through*: with their hard sets they then cost as many passes as
+*elimination*."""
 _PRICE = 3.0
 """The weight of the mean gate beside the cross-entropy: a nat for a third of the maps."""
 
@@ -183,19 +223,32 @@ def _has_skips(problem: Problem) -> bool:
     return len(later) > len(set(later))
 
 
-def _from_ranking(problem: Problem, objective: Objective, progress: Progress, climbs: bool = False) -> Found:
-    return _descended(problem, objective, first_order(problem, label_logit), progress, climbs)
+def _from_ranking(problem: Problem, parts: Parts, progress: Progress) -> Found:
+    return _descended(problem, parts, first_order(problem, label_logit), progress)
 
 
-def _descended(
-    problem: Problem, objective: Objective, order: Tensor, progress: Progress, climbs: bool = False
-) -> Found:
-    """Descend from the smallest complete set of a ranking (R, n); equal gates follow the ranking."""
-    start = smallest_complete(problem, order, problem.parameters.hold).to(order.dtype)
+def _descended(problem: Problem, parts: Parts, order: Tensor, progress: Progress, start: Tensor | None = None) -> Found:
+    """Descend from the smallest complete set of a ranking (R, n), or from another start; equal gates follow the
+    ranking.
+    """
     wanted = problem.parameters
-    told = lambda step: progress(step / wanted.iterations, "solving for the gates")  # noqa: E731
-    found = settle(objective, [start], wanted.iterations, wanted.learning_rate, wanted.sparsity, told, climbs)
-    return Found(break_ties(found.gates, order), soft=found.gates, loss=found.loss, slack=found.slack)
+    told = _told(problem, progress)
+    found = descend(
+        parts, start_of(problem, order) if start is None else start, wanted.iterations, wanted.learning_rate, told
+    )
+    return Found(break_ties(found.gates, order), soft=found.gates, loss=found.loss, left=found.promised)
+
+
+def start_of(problem: Problem, order: Tensor) -> Tensor:
+    """Give the smallest complete set of an order (R, n) that keeps the label and `hold` of its probability, as
+    gates.
+    """
+    return smallest_complete(problem, order, problem.parameters.hold).to(order.dtype)
+
+
+def _told(problem: Problem, progress: Progress) -> Callable[[int], None]:
+    steps = problem.parameters.iterations
+    return lambda step: progress(step / steps, "solving for the gates")
 
 
 def _descend(problem: Problem, objective: Objective, start: Tensor, descent: Descent, progress: Progress) -> Tensor:

@@ -19,7 +19,7 @@ from aevis_dash.workspace import Workspace
 VERSIONS = {
     "attack": 4,
     "contribution": 5,
-    "datapath": 5,
+    "datapath": 6,
     "edges": 3,
     "effects": 4,
     "judgement": 4,

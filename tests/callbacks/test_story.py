@@ -160,7 +160,7 @@ def test_what_speaks_for_another_class_is_no_name_in_the_story(bench, found, vie
 
 
 def test_a_solver_that_did_not_settle_is_said_before_the_critical_maps_are_counted(bench, found, view, monkeypatch):
-    bad = dataclasses.replace(found, source=dataclasses.replace(found.source, slack=1e9))
+    bad = dataclasses.replace(found, source=dataclasses.replace(found.source, left=1e9))
     monkeypatch.setattr("aevis_dash.callbacks.story.telling.stored_triplet", lambda *_: bad)
     texts = [str(part) for part in told(bench, view)["told"]]
     (doubt,) = [i for i, text in enumerate(texts) if "the solver of 1 of the 3 datapaths did not settle" in text]

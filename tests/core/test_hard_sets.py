@@ -11,7 +11,7 @@ import torch
 from aevis_dash.core.hard_sets import of_share, places, places_in_layer, smallest_complete, smallest_core
 from aevis_dash.core.measures import complete_set
 from aevis_dash.domain import Layer, LayerGraph
-from aevis_dash.method_comparison import SHARES
+from aevis_dash.method_lines import SHARES
 
 
 def only_layers(*widths):

@@ -10,7 +10,7 @@ import reference
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core.datapath import extract
 from aevis_dash.core.measures import Gauge, complete_set, jaccard, rank_correlation
-from aevis_dash.method_comparison import SHARES
+from aevis_dash.method_lines import SHARES
 
 
 @pytest.mark.parametrize("seed", range(5))

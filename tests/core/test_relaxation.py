@@ -11,13 +11,14 @@ import torch
 
 from aevis_dash import domain
 from aevis_dash.config import ExtractionParameters, silent
-from aevis_dash.core import relaxation
-from aevis_dash.core.datapath import METHODS, distance, extract
+from aevis_dash.core import datapath, relaxation
+from aevis_dash.core.datapath import ABLATIONS, METHODS, distance, extract
 from aevis_dash.core.elimination import against_foils, by_place, cohering
 from aevis_dash.core.hard_sets import smallest_complete
 from aevis_dash.core.measures import jaccard
-from aevis_dash.core.optimize import Descent, Settled
-from aevis_dash.core.problem import Foil, label_logit, supported_first
+from aevis_dash.core.modelled import Modelled
+from aevis_dash.core.optimize import Descent, Settled, settle
+from aevis_dash.core.problem import NO_RIVAL, Foil, label_logit, supported_first
 from aevis_dash.core.ranking import first_order
 from aevis_dash.workbench import open_workbench
 
@@ -31,7 +32,7 @@ OF_EQ_5 = ("needed", "constrained", "joint", "unconstrained", "size-squared")
 def asked(monkeypatch):
     """What a method asks of the solver: objective, start, descent; and what it makes of the gates that come back."""
 
-    def ask(name, problem, answer=None):
+    def ask(name, problem, answer=None, methods=METHODS):
         seen = []
 
         def solve(*arguments):
@@ -39,17 +40,27 @@ def asked(monkeypatch):
             return arguments[1] if answer is None else answer
 
         def settle(objective, starts, iterations, learning_rate, price, _told, climbs):
-            assert climbs == (name == "joint")
+            assert climbs
             assert len(starts) == 1
             assert price == problem.parameters.sparsity
             seen.extend((objective, starts[0], Descent(iterations, learning_rate)))
             nothing = torch.zeros(len(starts[0]))
             return Settled(starts[0] if answer is None else answer, nothing, nothing, nothing)
 
+        def descend(parts, start, iterations, radius, _told):
+            def objective(z):
+                far, rest, accepted = parts(z)
+                return far + rest, accepted
+
+            seen.extend((objective, start, Descent(iterations, radius)))
+            nothing = torch.zeros(len(start))
+            return Modelled(start if answer is None else answer, nothing, nothing, nothing)
+
         with monkeypatch.context() as patch:
             patch.setattr(relaxation, "solve", solve)
             patch.setattr(relaxation, "settle", settle)
-            found = METHODS[name](problem, silent)
+            patch.setattr(relaxation, "descend", descend)
+            found = methods[name](problem, silent)
         return (*seen, found)
 
     return ask
@@ -194,6 +205,17 @@ def look(model, image, objective):
     return at
 
 
+def look_at_parts(model, image, parts):
+    """The two parts of a loss, acceptance and the parts' slopes, as `look`."""
+
+    def at(z):
+        halves = [look(model, image, lambda p, q, z, i=i: parts(p, q, z)[i])(z) for i in range(2)]
+        (far, accepted, far_slope), (rest, _, rest_slope) = halves
+        return far, rest, accepted, far_slope, rest_slope
+
+    return at
+
+
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_whole_descent_of_dgr_equals_the_twin(seed, skip):
@@ -233,24 +255,51 @@ def test_the_whole_descent_of_eq_5_equals_the_twin(seed, skip, name):
         order = first_order(problem, label_logit)
     starts = smallest_complete(problem, order, P.hold)
 
-    def eq5(p, q, z):
+    def parts(p, q, z):
         far = sum(torch.linalg.vector_norm(torch.tensor(k) - z) for k in known) / 4
-        return (p - q).square().sum() + P.sparsity * z.mean() + P.coherence * far
+        return (p - q).square().sum(), P.sparsity * z.mean() + P.coherence * far
 
     compared = []
     for row, start, image in zip(found.soft, starts, images, strict=True):
-        at = look(model, image, eq5)
-        wanted, loss, _ = reference.careful(at, start.double().numpy(), P.iterations, P.learning_rate)
-        assert at(row.double().numpy())[:2] == (pytest.approx(loss, rel=0.02), True)
+        at = look_at_parts(model, image, parts)
+        wanted, loss, _ = reference.modelled(at, start.double().numpy(), P.iterations, P.learning_rate)
+        far, rest, kept, *_ = at(row.double().numpy())
+        assert kept
+        assert far + rest == pytest.approx(loss, rel=0.02)
         assert float(found.loss[len(compared)]) == pytest.approx(loss, rel=0.02)
         compared.append(float(np.abs(row.numpy() - wanted).max()))
-    assert np.median(compared) < 0.01, "rounding may turn a step that hardly lowers the loss into one that does not"
-    assert float(found.slack.max()) < domain.FAR
+    assert np.median(compared) < 0.03, "rounding may turn a step that hardly lowers the loss into one that does not"
+    assert float(found.left.max()) < domain.LEFT
     assert (found.gates - found.soft).abs().max() <= 1e-3
     for row, soft, ranks in zip(found.gates, found.soft, order, strict=True):
         closed = (soft == 0).nonzero()[:, 0]
         assert len(closed) > 2
         assert row[closed].argsort(descending=True).tolist() == ranks[closed].argsort(descending=True).tolist()
+
+
+def test_the_ablations_of_the_default_leave_out_one_thing_each(asked):
+    """The start, the order of equal gates, or Eq. 5 itself; the page does not offer them."""
+    model, images = hand_wired.random_net(2), hand_wired.images(2)
+    foils = [Foil(NO_RIVAL, image) for image in images[::-1]]
+    problem = hand_wired.problem(model, images, foils=foils)
+    effect, supports = against_foils(problem, silent)
+    order = supported_first(by_place(cohering(problem, effect)), supports)
+    answer = torch.zeros(2, 16)
+    answer[:, 3] = 0.5
+    made = {}
+    for name in ("needed", "needed-from-ones", "needed-untied"):
+        _, start, _, made[name] = asked(name, problem, answer, {**METHODS, **ABLATIONS})
+        wanted = torch.ones(2, 16) if name == "needed-from-ones" else smallest_complete(problem, order, P.hold).float()
+        assert torch.equal(start, wanted), name
+    assert torch.equal(made["needed-untied"].gates, answer)
+    assert torch.equal(made["needed-from-ones"].gates, made["needed"].gates)
+    for row, ranks in zip(made["needed"].gates, order, strict=True):
+        closed = [k for k in range(16) if k != 3]
+        assert row[closed].argsort().tolist() == ranks[closed].argsort().tolist()
+    assert torch.equal(ABLATIONS["needed-ranking"](problem, silent).gates, by_place(order))
+    assert not set(ABLATIONS) & set(METHODS)
+    used = datapath.used_parameters(ExtractionParameters(method="needed-from-ones"))
+    assert used | {"method": "needed"} == datapath.used_parameters(ExtractionParameters(method="needed"))
 
 
 def test_joint_solves_all_rows_to_one_answer_where_only_their_distance_counts():
@@ -314,12 +363,33 @@ def losses(paths):
 
 
 def test_the_default_solver_ends_near_where_a_long_run_does(solved):
-    default, long, short = solved(P.iterations, P.learning_rate), solved(100, 0.1), solved(14, 0.05)
-    assert (losses(default) / losses(long)).max() < 1.1
+    default, long, short = solved(P.iterations, P.learning_rate), solved(150, 0.05), solved(3, P.learning_rate)
+    assert (losses(default) / losses(long)).max() < 1.03
     assert np.median(losses(short) / losses(long)) > 1.2, "so few steps cannot close what has to be closed"
     assert not any(path.unsolved for pair in default for path in pair)
     assert any(path.unsolved for pair in short for path in pair)
-    assert all(np.isnan([path.loss, path.slack]).all() for path in solved(1, 0.1, "gradient")[0])
+    assert all(np.isnan([path.loss, path.left]).all() for path in solved(1, 0.1, "gradient")[0])
+
+
+def test_the_loss_is_below_that_of_as_many_steps_along_the_gradient(solved, monkeypatch):
+    """`settle` was the solver of Eq. 5 before; a third of its 60 steps are enough now."""
+    few, many = solved(20, P.learning_rate, "unconstrained"), solved(60, P.learning_rate, "needed")
+
+    def along_the_gradient(parts, start, iterations, radius, told):
+        def objective(z):
+            far, rest, accepted = parts(z)
+            return far + rest, accepted
+
+        found = settle(objective, [start], iterations, radius, P.sparsity, told)
+        return Modelled(found.gates, found.loss, found.falling / 10, found.falling)
+
+    monkeypatch.setattr(relaxation, "descend", along_the_gradient)
+    for new, method in ((few, "unconstrained"), (many, "needed")):
+        steps = 20 if new is few else 60
+        old = losses(solved.__wrapped__(steps, P.learning_rate, method))
+        assert (losses(new) <= old * 1.01).all(), method
+        assert losses(new).mean() < old.mean(), method
+    assert losses(few).mean() < 1.01 * losses(solved.__wrapped__(60, P.learning_rate, "unconstrained")).mean()
 
 
 def test_the_variants_of_eq_5_are_different_answers(solved):
