@@ -232,7 +232,7 @@ def seconds_of_a_pass(bench: Workbench, example: JudgedExample) -> float:
 
 
 def run_pass(classifier: Classifier, images: np.ndarray) -> float:
-    """Run one pass: forward and backward through the model on one image, uint8 (1, H, W, 3), with a gate on every
+    """Run one pass: forward and backward through the model on one image, uint8 (1, H, W, C), with a gate on every
     map."""
     gates = torch.ones(1, classifier.layers.n_maps, device=classifier.device, requires_grad=True)
     with torch.enable_grad():

@@ -37,7 +37,7 @@ class TracedArea:
         effect: the map that the attack raised most in the last layer of a stage.
         area: the neuron of it that was raised most, and its neighbours.
         layer: the index of the last layer of the stage before.
-        images: src and adv, 8 bit, (2, H, W, 3).
+        images: src and adv, 8 bit, (2, H, W, C).
     """
 
     effect: FeatureMap

@@ -1248,7 +1248,7 @@ class Visualisation:
     """A picture that was made to fire one map.
 
     Attributes:
-        image: the picture, uint8 (H, W, 3).
+        image: the picture, uint8 (H, W, C).
         activation: the map's largest activation on it.
     """
 

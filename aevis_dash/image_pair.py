@@ -53,8 +53,8 @@ class ImagePair:
         example_id: the ID of the example.
 
     Attributes:
-        adv_image: the adversarial, 8-bit (1, H, W, 3).
-        src_image: its source, 8-bit (1, H, W, 3).
+        adv_image: the adversarial, 8-bit (1, H, W, C).
+        src_image: its source, 8-bit (1, H, W, C).
         seed: of every draw for this example.
     """
 
@@ -77,7 +77,7 @@ class ImagePair:
 
         Args:
             wanted: the extraction parameters.
-            image: an 8-bit image (1, H, W, 3) in place of the adversarial; None for the adversarial itself.
+            image: an 8-bit image (1, H, W, C) in place of the adversarial; None for the adversarial itself.
             given: the gates (n,) of datapaths that this one is held near, where the method does that.
         """
         return self._path(self.adv_image if image is None else image, wanted, given, self._foils[0])
@@ -100,7 +100,7 @@ class ImagePair:
         return adv, self.source(wanted, [adv.gates])
 
     def noisy(self) -> np.ndarray:
-        """The adversarial image, uint8 (1, H, W, 3), with every number changed by -1, 0 or 1 grey levels at random."""
+        """The adversarial image, uint8 (1, H, W, C), with every number changed by -1, 0 or 1 grey levels at random."""
         noise = np.random.default_rng(self.seed).integers(-1, 2, self.adv_image.shape)
         return np.clip(self.adv_image.astype(int) + noise, 0, 255).astype(np.uint8)
 

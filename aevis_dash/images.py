@@ -231,6 +231,11 @@ def as_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(shown))
 
 
+def as_colours(image: np.ndarray) -> np.ndarray:
+    """An 8-bit image (H, W, C) as it is shown (`as_picture`), in red, green and blue: uint8 (H, W, 3)."""
+    return np.asarray(as_picture(image).convert("RGB"))
+
+
 def smaller(image: np.ndarray | None, longest: int) -> np.ndarray | None:
     """An 8-bit image (H, W, C) as it is shown (`as_picture`), scaled down where a side has more than `longest` pixels;
     None for None."""

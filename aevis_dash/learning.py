@@ -197,7 +197,7 @@ class Learning:
         return np.array([-1 if e.label is None else e.label for e in self.workspace.image_list().entries], int)
 
     def read(self, places: Sequence[int]) -> np.ndarray:
-        """The images at some places of the table, 8 bit, (B, H, W, 3).
+        """The images at some places of the table, 8 bit, (B, H, W, C).
 
         Raises:
             AevisError: where an image cannot be read.

@@ -95,7 +95,7 @@ def gates_of(bench: Workbench, images: Sequence[str]) -> np.ndarray:
 
 
 Defence = Callable[[np.ndarray], np.ndarray]
-"""A defended network: it gives the classes (m,) that it predicts of 8-bit images (m, H, W, 3)."""
+"""A defended network: it gives the classes (m,) that it predicts of 8-bit images (m, H, W, C)."""
 
 
 def repair(

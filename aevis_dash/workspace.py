@@ -208,14 +208,14 @@ class Workspace:
         )
 
     def add_images(self, made: Sequence[tuple[ImageEntry, np.ndarray]]) -> None:
-        """Write normal images (H, W, 3) into the folder of images, and add their rows to the table where it has none
+        """Write normal images (H, W, C) into the folder of images, and add their rows to the table where it has none
         of them."""
         for entry, image in made:
             write_image(self.path(entry.file), image)
         add_entries(self.root / "images.csv", [entry for entry, _ in made])
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray | bytes]]) -> None:
-        """Write adversarial images (H, W, 3), or files as they are, and add the rows of their examples to the table, or
+        """Write adversarial images (H, W, C), or files as they are, and add the rows of their examples to the table, or
         replace rows of the same ID.
 
         Rows keep their order, and columns that are not the project's keep their values.

@@ -18,7 +18,7 @@ from aevis_dash.config import CORRUPTIONS, NOISE, AttackParameters, Visualisatio
 from aevis_dash.core.corruptions import corrupted
 from aevis_dash.core.visualisation import visualise
 from aevis_dash.domain import AevisError, FeatureMap, ModelSpec, Preprocessing
-from aevis_dash.images import read_image, write_image
+from aevis_dash.images import as_colours, read_image, write_image
 from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.pairs import has_swapped_channels
 from aevis_dash.web import create_app
@@ -146,7 +146,7 @@ def test_a_network_of_other_channels_goes_the_whole_way(place, aevis, models, ch
     at = ["--example", chosen, "--layer", bench.layers.layers[-1].name]
     contributed = aevis("contribute", "lab", *at, "--map", 0)
     verified = aevis("verify", "lab", *at)
-    told = aevis("trail", "lab", "--example", chosen)
+    told = aevis("trail", "lab", "--example", chosen, "--figure", "trail.html")
     assert [each["example"] for each in extracted["examples"]] == [chosen]
     assert contributed["roles"][0]["role"] == "source"
     (layer,) = verified["layers"]
@@ -155,6 +155,9 @@ def test_a_network_of_other_channels_goes_the_whole_way(place, aevis, models, ch
     assert patched(models[channels], pair, layer["maps"]) == NAMES.index(layer["wanted"])
     assert NAMES[int(models[channels](pair)[1].argmax())] == layer["before"]
     assert told["hops"]
+    colours = np.repeat(stored[0], 3, axis=2) if channels == 1 else stored[0][..., :3]
+    assert np.array_equal(as_colours(stored[0]), colours)
+    assert (place / "trail.html").read_text().count(f'"shape":"{SIZE}, {SIZE}, 3"') == 3
     picture = visualise(bench.classifier, FeatureMap(1, 0), VisualisationParameters(steps=3)).image
     assert picture.shape == (SIZE, SIZE, channels)
     assert aevis("learn", "lab")

@@ -211,7 +211,8 @@ def test_a_transformer_goes_the_whole_way(model, tmp_path, monkeypatch, capsys):
     assert told["effect"] == pytest.approx(abs(float(adv[0])), rel=1e-4), "the class token alone"
     assert told["change"] == pytest.approx(abs(float(adv[0] - src[0])), rel=1e-4)
     assert aevis("verify", "lab", *at)["layers"]
-    assert aevis("trail", "lab", "--example", chosen)["hops"]
+    assert aevis("trail", "lab", "--example", chosen, "--figure", "trail.html")["hops"]
+    assert (tmp_path / "trail.html").read_text().count(f'"shape":"{SIZE}, {SIZE}, 3"') >= 3
     client = create_app(bench).server.test_client()
     address = pictures.lit(bench, example.source, FeatureMap(bench.layers.find(GELU).index, 3), 1.0)
     assert client.get(f"/{address}").status_code == 200

@@ -27,6 +27,7 @@ from aevis_dash.domain import (
 )
 from aevis_dash.files import write_atomically
 from aevis_dash.float_images import eight_bit
+from aevis_dash.images import as_colours
 from aevis_dash.workbench import Triplet, Workbench
 
 _DIFFERENCE = CONTROLS.index("difference")
@@ -174,7 +175,7 @@ def _draw(
     from aevis_dash.figures.trail import trail_figure
 
     shown = () if args.no_images else Role
-    images = {role: eight_bit(bench.workspace.read([triplet.image(role)])[0]) for role in shown}
+    images = {role: as_colours(eight_bit(bench.workspace.read([triplet.image(role)])[0])) for role in shown}
     names: dict[str, str] = {role: bench.class_names[triplet.path(role).label] for role in Role}
     line = assistant.best_line(hops)
     words = _head(bench, triplet, names, flips[-1])
@@ -205,7 +206,7 @@ def _stop(bench: Workbench, triplet: Triplet, hop: Hop, with_images: bool):
         ranks = bench.learning.ranks(learned, chosen, triplet.plan.example.id)
         crops = [bench.maps.crop(learned, chosen, rank) for rank in ranks]
     maps = {role: bench.maps.activation_maps(triplet.image(role), hop.layer)[hop.map] for role in Role}
-    found = [crop for crop in crops if crop is not None]
+    found = [as_colours(crop) for crop in crops if crop is not None]
     return Stop(_words(bench, hop), found, maps, assistant.changed_area(bench, triplet, chosen, hop.foil))
 
 

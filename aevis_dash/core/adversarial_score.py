@@ -24,7 +24,7 @@ def head_features(classifier: Classifier, images: np.ndarray, batch: int = 32) -
     """Give h(x), the input of the classifier's head, of some images.
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         batch: how many images are run at once.
 
     Returns:
@@ -49,7 +49,7 @@ def judge(classifier: Classifier, images: np.ndarray) -> Iterator[tuple[np.ndarr
     digit.
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
 
     Yields:
         The probabilities (K,) and h(x) (d,) of each image.

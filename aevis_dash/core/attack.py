@@ -31,12 +31,12 @@ class _Batch:
 
     Attributes:
         places: which of the images they are, int (b,).
-        x: the sources, pixels from 0 to 1, (b, 3, H, W).
-        current: the attacked images so far, (b, 3, H, W).
-        momentum: the accumulated gradient, (b, 3, H, W).
+        x: the sources, pixels from 0 to 1, (b, C, H, W).
+        current: the attacked images so far, (b, C, H, W).
+        momentum: the accumulated gradient, (b, C, H, W).
         label: the class to get away from, or with a target to get to, int (b,).
         free: the pixels that may change, bool (b, 1, H, W).
-        thresholds: from which change on a value moves where epsilon is below 1, (b, 3, H, W); see `quantise`.
+        thresholds: from which change on a value moves where epsilon is below 1, (b, C, H, W); see `quantise`.
     """
 
     places: Tensor
@@ -72,7 +72,7 @@ def perturb(
 
     Args:
         classifier: the classifier to fool.
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         parameters: which attack it is, and its parameters.
         targets: the class that each image shall be taken for, (B,); None to attack away from each image's own
             prediction.

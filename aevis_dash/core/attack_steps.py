@@ -16,11 +16,11 @@ def thresholds(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
     that has moved stays moved while its change grows.
 
     Args:
-        image: an 8-bit image, (H, W, 3).
+        image: an 8-bit image, (H, W, C).
         parameters: the seed of the attack.
 
     Returns:
-        Changes in grey levels, (H, W, 3).
+        Changes in grey levels, (H, W, C).
     """
     return _random(image, parameters, 1).uniform(0, 1, image.shape)
 
@@ -34,12 +34,12 @@ def random_start(image: np.ndarray, parameters: AttackParameters, run: int = 0) 
     """Draw the noise from which PGD starts: uniform within the epsilon ball, by the seed and the image's own bytes.
 
     Args:
-        image: an 8-bit image, (H, W, 3).
+        image: an 8-bit image, (H, W, C).
         parameters: norm, epsilon and seed of the attack.
         run: which run it is, from 0; each restart is another one.
 
     Returns:
-        The noise that is added to pixels from 0 to 1, (H, W, 3).
+        The noise that is added to pixels from 0 to 1, (H, W, C).
     """
     draws = _random(image, parameters, 0, run)
     if parameters.norm != L2:
@@ -62,16 +62,16 @@ def momentum_step(
     unless the parameters say otherwise. An image whose gradient is zero goes on by its momentum, which decays by mu.
 
     Args:
-        x: the sources, pixels from 0 to 1, (B, 3, H, W).
-        current: the attacked images so far, (B, 3, H, W).
-        momentum: the accumulated gradient g, (B, 3, H, W).
-        gradient: the gradient of the loss at `current`, (B, 3, H, W).
+        x: the sources, pixels from 0 to 1, (B, C, H, W).
+        current: the attacked images so far, (B, C, H, W).
+        momentum: the accumulated gradient g, (B, C, H, W).
+        gradient: the gradient of the loss at `current`, (B, C, H, W).
         parameters: epsilon, step length and momentum mu of the attack.
         free: the pixels that may change, bool (B, 1, H, W); None for all. The others stay as they are, and their
             gradient counts as zero, also in the norm.
 
     Returns:
-        The new images and the new accumulated gradient, (B, 3, H, W) each.
+        The new images and the new accumulated gradient, (B, C, H, W) each.
     """
     free = torch.ones_like(gradient, dtype=torch.bool) if free is None else free
     gradient = torch.where(free, gradient, torch.zeros_like(gradient))
@@ -90,14 +90,14 @@ def pgd_step(
     clipped. An image whose gradient is zero stays where it is.
 
     Args:
-        x: the sources, pixels from 0 to 1, (B, 3, H, W).
-        current: the attacked images so far, (B, 3, H, W).
-        gradient: the gradient of the loss at `current`, (B, 3, H, W).
+        x: the sources, pixels from 0 to 1, (B, C, H, W).
+        current: the attacked images so far, (B, C, H, W).
+        gradient: the gradient of the loss at `current`, (B, C, H, W).
         parameters: norm, epsilon and step length alpha of the attack.
         free: the pixels that may change, bool (B, 1, H, W); None for all. The others stay as they are.
 
     Returns:
-        The new images, (B, 3, H, W).
+        The new images, (B, C, H, W).
     """
     free = torch.ones_like(gradient, dtype=torch.bool) if free is None else free
     if parameters.norm != L2:

@@ -21,7 +21,7 @@ class Attacked:
     """An attacked image, and whether it fools the classifier.
 
     Attributes:
-        image: the attacked image, uint8 (H, W, 3).
+        image: the attacked image, uint8 (H, W, C).
         success: whether the image as it is stored fools the classifier.
         unrounded: whether it did so before it was rounded to 8 bits.
         margin: the margin of the image as it is stored, in logits; see the module.
@@ -51,8 +51,8 @@ def judged(
 
     Args:
         classifier: the classifier to fool.
-        stored: grey levels from 0 to 255, uint8 (B, 3, H, W).
-        pixels: the same images before they were rounded, pixels from 0 to 1, (B, 3, H, W).
+        stored: grey levels from 0 to 255, uint8 (B, C, H, W).
+        pixels: the same images before they were rounded, pixels from 0 to 1, (B, C, H, W).
         label: the class to get away from, or with a target to get to, int (B,).
         targeted: whether `label` is the target.
         steps: the number of steps that were taken.
@@ -97,7 +97,7 @@ def kept_under_noise(classifier: Classifier, image: np.ndarray, draws: int, seed
 
     Args:
         classifier: the classifier that predicts.
-        image: an 8-bit image, (H, W, 3).
+        image: an 8-bit image, (H, W, C).
         draws: the number of copies.
         seed: of the noise, which is the same for all images of a size.
 
@@ -112,7 +112,7 @@ def kept_under_noise(classifier: Classifier, image: np.ndarray, draws: int, seed
 
 
 def logits_of(classifier: Classifier, pixels: Tensor) -> Tensor:
-    """Give the logits (B, K) of pixels from 0 to 1, (B, 3, H, W). Raises AevisError where one is NaN."""
+    """Give the logits (B, K) of pixels from 0 to 1, (B, C, H, W). Raises AevisError where one is NaN."""
     with torch.no_grad():
         logits = classifier.network.logits(classifier.normalise(pixels))
     if torch.isnan(logits).any():

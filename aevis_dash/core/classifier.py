@@ -89,7 +89,7 @@ class Classifier:
         return next(iter(self.network.traced.module.parameters()), torch.zeros(())).device
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Turn pixels (B, 3, H, W) from 0 to 1 into the model's input, of the same shape; gradients pass through."""
+        """Turn pixels (B, C, H, W) from 0 to 1 into the model's input, of the same shape; gradients pass through."""
         low, high = self.preprocessing.value_range
         mean, std = (
             pixels.new_tensor(numbers).reshape(1, -1, 1, 1)
@@ -98,7 +98,7 @@ class Classifier:
         return (pixels * (high - low) + low - mean) / std
 
     def pixels(self, images: np.ndarray) -> Tensor:
-        """Turn 8-bit images (B, H, W, 3) into float32 pixels (B, 3, H, W) from 0 to 1 on the model's device; also
+        """Turn 8-bit images (B, H, W, C) into float32 pixels (B, C, H, W) from 0 to 1 on the model's device; also
         images that are kept as floats, whose grey levels need not be whole."""
         if images.dtype.kind == "f":
             pixels = torch.from_numpy((images.astype(np.float64) / 255).astype(np.float32))
@@ -107,14 +107,14 @@ class Classifier:
         return tensor.movedim(-1, 1).to(torch.float32) / 255
 
     def inputs(self, images: np.ndarray) -> Tensor:
-        """Turn 8-bit images (B, H, W, 3) into the model's input, float32 (B, 3, H, W) on its device."""
+        """Turn 8-bit images (B, H, W, C) into the model's input, float32 (B, C, H, W) on its device."""
         return self.normalise(self.pixels(images))
 
     def predict(self, images: np.ndarray, batch: int = 32) -> list[Prediction]:
         """Predict the classes of images.
 
         Args:
-            images: 8-bit images of the model's input size, (B, H, W, 3).
+            images: 8-bit images of the model's input size, (B, H, W, C).
             batch: how many images are run at once.
 
         Returns:
@@ -128,7 +128,7 @@ class Classifier:
         return [Prediction(row) for chunk in chunks for row in chunk]
 
     def predict_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """The predicted class, int (B,), of each image whose pixels are float32 (B, H, W, 3) from 0 to 1, not rounded
+        """The predicted class, int (B,), of each image whose pixels are float32 (B, H, W, C) from 0 to 1, not rounded
         to 8 bits."""
         tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).movedim(-1, 1)
         with torch.no_grad():

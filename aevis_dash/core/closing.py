@@ -49,7 +49,7 @@ class Closer:
         It takes one run of the network up to the layers, and for each map a run of the part behind its layer.
 
         Args:
-            image: one 8-bit image, (1, H, W, 3).
+            image: one 8-bit image, (1, H, W, C).
             maps: m maps of the layers.
 
         Returns:

@@ -64,7 +64,7 @@ def contribute(
     0, and it takes no part in the solution.
 
     Args:
-        images: the compared images, 8 bit, (m, H, W, 3).
+        images: the compared images, 8 bit, (m, H, W, C).
         target: the later map, or PREDICTION for the logit of each image's own label.
         area: the neurons of the target that are explained.
         layer: the index of the earlier layer.
@@ -144,7 +144,7 @@ class ContributionProblem:
     """Eq. 7 and 8 for the images of one comparison: which maps of a layer made an area of a later map what it is.
 
     Args:
-        images: the m compared images, 8 bit, (m, H, W, 3), usually adv, src and tar.
+        images: the m compared images, 8 bit, (m, H, W, C), usually adv, src and tar.
         target: the later map, or PREDICTION for the logit of each image's own label.
         area: the neurons of the target that are explained.
         layer: the index of the earlier layer, whose n_prev maps get the gates.

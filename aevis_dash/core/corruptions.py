@@ -47,11 +47,11 @@ def corrupted(image: np.ndarray, parameters: AttackParameters) -> np.ndarray:
     """Corrupt an image.
 
     Args:
-        image: an 8-bit image, (H, W, 3).
+        image: an 8-bit image, (H, W, C).
         parameters: which corruption, its severity, and the seed of the noise.
 
     Returns:
-        Pixels from 0 to 1, (H, W, 3), not rounded.
+        Pixels from 0 to 1, (H, W, C), not rounded.
     """
     kind, amount, x = parameters.attack, SEVERITIES[parameters.attack][parameters.severity - 1], image / 255
     if kind == NOISE:
@@ -90,7 +90,7 @@ def corrupt(classifier: Classifier, images: np.ndarray, parameters: AttackParame
 
     Args:
         classifier: the classifier that predicts.
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         parameters: which corruption, its severity, and the seed of the noise.
 
     Returns:
@@ -122,7 +122,7 @@ def patch(
 
     Args:
         classifier: the classifier to fool.
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         parameters: the square, and how PGD runs.
         targets: the class that each image shall be taken for, (B,); None to attack away from each image's own
             prediction.

@@ -126,7 +126,7 @@ def extract(
     images at once and holds their datapaths near one another too.
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         given: the gates of the datapaths found before, (n,) each.
         parameters: the method and its parameters.
         progress: is told how far the work is.
@@ -185,7 +185,7 @@ def extract_set(
     (`kept`).
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         given: the gates of datapaths found before, near which this one is held, (n,) each.
         parameters: the method and its parameters.
         progress: is told how far the work is.

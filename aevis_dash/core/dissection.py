@@ -45,7 +45,7 @@ class Dissection:
         """Take in some pictures. Maps of layers that do not lie on the image detect no part.
 
         Args:
-            images: 8-bit images, (B, H, W, 3).
+            images: 8-bit images, (B, H, W, C).
             numbers: the number of the part at each pixel, from 1 to P, and 0 for no part, (B, H, W).
         """
         where = functional.interpolate(torch.from_numpy(numbers.astype(np.float32))[:, None], self._grid)[:, 0].long()

@@ -100,13 +100,13 @@ def shuffle_perturbation(source: np.ndarray, adversarial: np.ndarray, count: int
     Every norm of the perturbation is kept, but for what the range from 0 to 255 cuts off.
 
     Args:
-        source: the source image, uint8 (H, W, 3).
-        adversarial: the adversarial image, uint8 (H, W, 3).
+        source: the source image, uint8 (H, W, C).
+        adversarial: the adversarial image, uint8 (H, W, C).
         count: how many noisy images are made.
         seed: the seed by which pixels and signs are shuffled.
 
     Returns:
-        The source with noise, of the type of the images, (count, H, W, 3).
+        The source with noise, of the type of the images, (count, H, W, C).
     """
     random = np.random.default_rng(seed)
     kind = np.result_type(source, adversarial)

@@ -37,8 +37,8 @@ class EdgeBench:
 
     Args:
         classifier: the classifier that predicts the two images as different classes.
-        adversarial: the 8-bit adversarial image, (1, H, W, 3).
-        source: the 8-bit source image, (1, H, W, 3).
+        adversarial: the 8-bit adversarial image, (1, H, W, C).
+        source: the 8-bit source image, (1, H, W, C).
         earlier: the index of the layer where the edges begin.
         later: the index of the layer where they end.
 

@@ -93,7 +93,7 @@ class Network:
         """Run the whole network.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             gates: a gate on every feature map, (B, n), or (1, n) for the same gates on every image; None leaves all
                 maps open.
 
@@ -106,7 +106,7 @@ class Network:
         """Run the whole network and record the activations of some layers.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             layers: the indices of the layers that are recorded.
             gates: a gate on every feature map, (B, n), or (1, n) for the same gates on every image; None leaves all
                 maps open.
@@ -126,7 +126,7 @@ class Network:
         having the difference in that map.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             gates: a gate on every feature map, (B, n).
             steps: a step on every feature map, (B, n).
             differences: the difference at each layer, by the layer's index, (B, n_l, ...).
@@ -149,7 +149,7 @@ class Network:
         Nothing is recorded, so the memory is that of the run alone.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             look: is given a layer's index and its activations (B, n_l, ...); the run goes on with what it returns,
                 which has the same shape.
 
@@ -172,7 +172,7 @@ class Network:
         This has a gradient even where the activation is 0. Nothing after the layer is run.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             layer: the index of the layer.
 
         Returns:
@@ -187,7 +187,7 @@ class Network:
         """Give the activations of one layer; nothing after the layer is run.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             layer: the index of the layer.
 
         Returns:
@@ -209,7 +209,7 @@ class Network:
         """Run the whole network and give the value of one node of the graph as well.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
             node: any node of the traced graph.
 
         Returns:
@@ -219,7 +219,7 @@ class Network:
         return run.run(x), run.kept[node]
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
-        """Give the value of any node of the graph for normalised images x (B, 3, H, W); nothing after the node is
+        """Give the value of any node of the graph for normalised images x (B, C, H, W); nothing after the node is
         run.
         """
         return self._values(x, {node})[node]
@@ -255,7 +255,7 @@ class PartState:
     """The values that partial runs of one batch of images start from.
 
     Attributes:
-        images: the normalised images, (B, 3, H, W).
+        images: the normalised images, (B, C, H, W).
         border: the values that the part reads besides its first layer, such as those of skip connections, by node.
         start: the activations of the part's first layer, (B, n_l, ...).
     """
@@ -302,7 +302,7 @@ class NetworkPart:
         """Run images once up to the first layer and the values beside it that the part reads, without gradients.
 
         Args:
-            x: normalised images, (B, 3, H, W).
+            x: normalised images, (B, C, H, W).
 
         Returns:
             What runs of this part on these images start from.
@@ -371,7 +371,7 @@ def prepare_parts(parts: Sequence[NetworkPart], x: Tensor) -> list[PartState]:
 
     Args:
         parts: the parts, at least one.
-        x: normalised images, (B, 3, H, W).
+        x: normalised images, (B, C, H, W).
 
     Returns:
         What runs of each part on these images start from, in the order of the parts.

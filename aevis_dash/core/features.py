@@ -11,7 +11,7 @@ def activation_maps(classifier: Classifier, images: np.ndarray, layer: int) -> n
     """Give the activations of one layer on some images.
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         layer: the index of the layer.
 
     Returns:
@@ -29,7 +29,7 @@ def maximum_activations(classifier: Classifier, images: np.ndarray, batch: int =
     """Give the activation of every map on some images, which is its maximum over positions (Sec. 5.3).
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         batch: how many images are run at once.
 
     Returns:

@@ -35,8 +35,8 @@ class FlipQuestion:
     """The question which maps turn a prediction: whose run gets other maps, from where, and what it should become.
 
     Attributes:
-        receiver: the image whose run gets other maps, uint8 (1, H, W, 3).
-        donor: what replaces its maps: an 8-bit image (1, H, W, 3) whose run is taken, or activations (1, n_l, ...).
+        receiver: the image whose run gets other maps, uint8 (1, H, W, C).
+        donor: what replaces its maps: an 8-bit image (1, H, W, C) whose run is taken, or activations (1, n_l, ...).
         layer: the index of the layer whose maps are replaced.
         before: the index of the class that the receiver is predicted as.
         wanted: the index of the class that it should become; ANY for anything else.
@@ -156,7 +156,7 @@ def stand_in(classifier: Classifier, images: np.ndarray, layer: int, kind: str) 
     """Make what takes the place of a layer's maps when they are ablated, which is to remove their own signal.
 
     Args:
-        images: 8-bit images, (m, H, W, 3).
+        images: 8-bit images, (m, H, W, C).
         layer: the index of the layer.
         kind: "zero"; "mean" for the mean of the layer's activations on the images; "resample" for those on the first
             image.

@@ -34,7 +34,7 @@ class ForeignAttack:
     Attributes:
         name: its name for people, such as "mine.py:attack".
         made_of: what its results depend on beside the images and the seed, for the store's key.
-        call: is called with the model, the pixels x (B, 3, H, W), the predicted classes y (B,) and, for an attack that
+        call: is called with the model, the pixels x (B, C, H, W), the predicted classes y (B,) and, for an attack that
             is aimed, the target classes (B,), else None. It gives the attacked pixels.
         file: the file whose line is named where it fails; "" for wherever that is.
         slug: a word for IDs, such as "attack".
@@ -48,7 +48,7 @@ class ForeignAttack:
 
 
 class PixelModel(nn.Module):
-    """A copy of a classifier's model that takes pixels from 0 to 1, (B, 3, H, W), and gives logits, (B, K); the
+    """A copy of a classifier's model that takes pixels from 0 to 1, (B, C, H, W), and gives logits, (B, K); the
     preprocessing is inside. Its weights have no gradients.
 
     Raises:
@@ -68,7 +68,7 @@ class PixelModel(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits (B, K) of pixels from 0 to 1, (B, 3, H, W), of any float type."""
+        """Give the logits (B, K) of pixels from 0 to 1, (B, C, H, W), of any float type."""
         return self.network(self._normalise(x.to(torch.float32)))
 
 
@@ -83,7 +83,7 @@ def run_foreign(
     Args:
         classifier: the classifier to fool.
         foreign: the attack.
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         targets: the class that each image shall be taken for, (B,); None to attack away from each image's own
             prediction.
         seed: of what the attack draws at random.
@@ -167,7 +167,7 @@ def _same(before: Tensor, after: Tensor | None) -> bool:
 
 
 def _pixels(foreign: ForeignAttack, found: Any, x: Tensor) -> Tensor:
-    """What the attack gave, checked, as pixels (B, 3, H, W) from 0 to 1 of the type of x."""
+    """What the attack gave, checked, as pixels (B, C, H, W) from 0 to 1 of the type of x."""
     wanted = "Let it return the attacked pixels as a float tensor of the shape of x, from 0 to 1."
     if not isinstance(found, Tensor):
         raise AevisError(f"The attack {foreign.name} gave a {type(found).__name__}, not a torch.Tensor. {wanted}")

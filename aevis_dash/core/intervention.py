@@ -19,7 +19,7 @@ from aevis_dash.core.problem import FORWARD
 from aevis_dash.domain import CONTROLS
 
 Images = Tensor | np.ndarray
-"""Model inputs (B, 3, H, W) as a tensor, or 8-bit images (B, H, W, 3) as an array."""
+"""Model inputs (B, C, H, W) as a tensor, or 8-bit images (B, H, W, C) as an array."""
 BATCH = 32
 """The number of images in one run, unless the caller gives another."""
 STEPS = 8

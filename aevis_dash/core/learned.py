@@ -45,7 +45,7 @@ class Learner:
         """Take in some reference images.
 
         Args:
-            images: 8-bit images, (B, H, W, 3).
+            images: 8-bit images, (B, H, W, C).
             places: the index of each of them among the reference images, (B,).
         """
         fires, speaks = peaks(self._classifier, images)
@@ -64,7 +64,7 @@ def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
     The gradient is that of the predicted class's logit. Where a map does not lead to the logits its relevance is 0.
 
     Args:
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
 
     Returns:
         The peaks of activation, and those of activation times gradient; each a pair of tensors (B, n).

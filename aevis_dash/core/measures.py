@@ -52,8 +52,8 @@ class Gauge:
     """Tries hard sets on one image, and on other images that are predicted otherwise.
 
     Args:
-        image: the 8-bit image, (1, H, W, 3).
-        others: other 8-bit images, (m, H, W, 3), of which there may be none.
+        image: the 8-bit image, (1, H, W, C).
+        others: other 8-bit images, (m, H, W, C), of which there may be none.
     """
 
     def __init__(self, classifier: Classifier, image: np.ndarray, others: np.ndarray):

@@ -60,8 +60,8 @@ def necessity(
 
     Args:
         classifier: the classifier that predicts the two images as different classes.
-        adversarial: the 8-bit adversarial image, (1, H, W, 3).
-        source: the 8-bit source image, (1, H, W, 3).
+        adversarial: the 8-bit adversarial image, (1, H, W, C).
+        source: the 8-bit source image, (1, H, W, C).
         path: the datapath of adv, explained against src's class.
         seed: of the random maps.
     """

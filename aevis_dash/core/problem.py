@@ -30,7 +30,7 @@ class Foil:
 
     Attributes:
         label: the index of the class that the image might have been; NO_RIVAL for all others together.
-        image: the picture that the image might have been, such as adv's source, uint8 (H, W, 3); None for none.
+        image: the picture that the image might have been, such as adv's source, uint8 (H, W, C); None for none.
     """
 
     label: int = NO_RIVAL
@@ -74,7 +74,7 @@ class Contrast:
     """Images beside their foils.
 
     Attributes:
-        foils: the foil of each image as the model's input, (B, 3, H, W); the image itself where it has none.
+        foils: the foil of each image as the model's input, (B, C, H, W); the image itself where it has none.
         differences: the activations of the image minus those of the foil, (B, n_l, ...), by the layer's index; the
             whole activations of the image where it has no foil.
         fires: the maps that are not 0 at some position of some image of the row, bool (R, n).
@@ -90,7 +90,7 @@ class Problem:
 
     Args:
         classifier: the classifier that predicts them.
-        images: 8-bit images, (B, H, W, 3).
+        images: 8-bit images, (B, H, W, C).
         given: the gates of datapaths already found, near which a row may be held (Eq. 4), (n,) each.
         parameters: the parameters of the extraction.
         foils: what each image is explained against; None for nothing. A row has the rival class of its first image.
@@ -98,7 +98,7 @@ class Problem:
 
     Attributes:
         network: the classifier's network.
-        x: the images as the model's input, (B, 3, H, W).
+        x: the images as the model's input, (B, C, H, W).
         rows: the row of each image, (B,).
         count: the number of images of each row, (R,).
         passes: the passes spent so far on each image.
@@ -140,7 +140,7 @@ class Problem:
 
         Args:
             gates: each row's gates, (R, n), which all its images get; None for the whole network.
-            x: model inputs in place of the images, (B, 3, H, W); None for the images.
+            x: model inputs in place of the images, (B, C, H, W); None for the images.
 
         Returns:
             Logits, (B, K).
@@ -161,7 +161,7 @@ class Problem:
         Args:
             gates: the gates where the gradient is taken, (R, n).
             output: what is differentiated, one number for each image.
-            x: model inputs in place of the images, (B, 3, H, W); None for the images.
+            x: model inputs in place of the images, (B, C, H, W); None for the images.
 
         Returns:
             The gradient (R, n), the mean over a row's images; and whether each row's label holds with these gates, bool
@@ -194,7 +194,7 @@ class Problem:
         """Give the first-order effects of the maps on an output, in two ways; it takes one pass.
 
         Args:
-            x: model inputs where the gradient is taken, (B, 3, H, W).
+            x: model inputs where the gradient is taken, (B, C, H, W).
             contrast: the images beside their foils.
             output: what is explained, one number for each image.
 

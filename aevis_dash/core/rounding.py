@@ -12,13 +12,13 @@ def rounded(pixels: Tensor, x: Tensor, parameters: AttackParameters, levels: Ten
     """Round attacked images to 8 bits, by `quantise` in an l_inf ball and by `quantise_l2` in an L2 ball.
 
     Args:
-        pixels: attacked images, from 0 to 1, (B, 3, H, W).
-        x: their sources, 8-bit values divided by 255, (B, 3, H, W).
+        pixels: attacked images, from 0 to 1, (B, C, H, W).
+        x: their sources, 8-bit values divided by 255, (B, C, H, W).
         parameters: norm and epsilon of the attack.
-        levels: the thresholds of `quantise`, in grey levels, (B, 3, H, W).
+        levels: the thresholds of `quantise`, in grey levels, (B, C, H, W).
 
     Returns:
-        Grey levels from 0 to 255, uint8 (B, 3, H, W).
+        Grey levels from 0 to 255, uint8 (B, C, H, W).
     """
     if parameters.norm == L2:
         return quantise_l2(pixels, x, parameters.epsilon)
@@ -36,13 +36,13 @@ def quantise(pixels: Tensor, x: Tensor, epsilon: float, levels: Tensor | None = 
     never told to be less.
 
     Args:
-        pixels: attacked images, from 0 to 1, (B, 3, H, W).
-        x: their sources, 8-bit values divided by 255, (B, 3, H, W).
+        pixels: attacked images, from 0 to 1, (B, C, H, W).
+        x: their sources, 8-bit values divided by 255, (B, C, H, W).
         epsilon: the largest change allowed, in grey levels of 255.
-        levels: the thresholds, in grey levels, (B, 3, H, W); used where epsilon is below 1, and needed there.
+        levels: the thresholds, in grey levels, (B, C, H, W); used where epsilon is below 1, and needed there.
 
     Returns:
-        Grey levels from 0 to 255, uint8 (B, 3, H, W).
+        Grey levels from 0 to 255, uint8 (B, C, H, W).
 
     Raises:
         ValueError: epsilon is below 1 and there are no thresholds.
@@ -71,12 +71,12 @@ def quantise_l2(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
     come out longer by up to 0.05 % of that, which covers the rounding error of 32-bit numbers, but never than epsilon.)
 
     Args:
-        pixels: attacked images, from 0 to 1, (B, 3, H, W).
-        x: their sources, 8-bit values divided by 255, (B, 3, H, W).
+        pixels: attacked images, from 0 to 1, (B, C, H, W).
+        x: their sources, 8-bit values divided by 255, (B, C, H, W).
         epsilon: the largest L2 norm of the change, for pixels from 0 to 1.
 
     Returns:
-        Grey levels from 0 to 255, uint8 (B, 3, H, W).
+        Grey levels from 0 to 255, uint8 (B, C, H, W).
     """
     source = (x.double() * 255).round()
     change = (pixels.double() * 255 - source).flatten(1)

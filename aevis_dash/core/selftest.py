@@ -123,7 +123,7 @@ class _Scale:
 
 
 def images_at_once(x: Tensor) -> int:
-    """Tell how many images of the size of x (B, 3, H, W) are tried in one batch."""
+    """Tell how many images of the size of x (B, C, H, W) are tried in one batch."""
     return min(MANY, max(FEW, MANY * _LARGE // (x.shape[2] * x.shape[3])))
 
 

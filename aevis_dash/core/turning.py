@@ -39,8 +39,8 @@ def turning_effects(
 
     Args:
         classifier: the classifier that predicts the two images as different classes.
-        adversarial: the 8-bit adversarial image, (1, H, W, 3).
-        source: the 8-bit source image, (1, H, W, 3).
+        adversarial: the 8-bit adversarial image, (1, H, W, C).
+        source: the 8-bit source image, (1, H, W, C).
         points: the number S of points on the line between the two images.
         progress: is told how far the work is.
 

@@ -141,7 +141,7 @@ class Attacks(Part):
         """The result that is kept of each of B images, by its place and in their order, with the attack that made it.
 
         Args:
-            images: 8-bit images, (B, H, W, 3).
+            images: 8-bit images, (B, H, W, C).
             targets: the class that each image shall be taken for, (B,); None for none in particular.
             plan: how they are attacked.
             progress: is told the share of the work that is done.

@@ -136,7 +136,7 @@ class FeatureMaps(Part):
         return self._fields[layer]
 
     def seen_by(self, name: str, layer: int, row: int, col: int) -> np.ndarray:
-        """The part of an image that one neuron sees, its receptive field: 8 bit (h, w, 3).
+        """The part of an image that one neuron sees, its receptive field: 8 bit (h, w, C).
 
         Args:
             name: the file name of the image.
@@ -149,7 +149,7 @@ class FeatureMaps(Part):
         return eight_bit(self.workspace.read([name])[0][top:bottom, left:right])
 
     def crop(self, learned: LearnedFeatures, chosen: FeatureMap, rank: int) -> np.ndarray | None:
-        """The patch of a reference image that is one of a map's learned features: 8 bit (h, w, 3).
+        """The patch of a reference image that is one of a map's learned features: 8 bit (h, w, C).
 
         Args:
             learned: the best patches of all n maps.
