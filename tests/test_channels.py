@@ -271,6 +271,7 @@ def test_a_network_of_another_number_of_channels_is_refused_with_the_option_to_g
 
 
 def test_a_librarys_model_of_other_channels_needs_its_own_mean_and_std():
+    pytest.importorskip("timm")
     model = ModelSpec("timm:resnet10t", model_args="in_chans=1")
     with pytest.raises(AevisError, match="Give --mean and --std with 1 number each"):
         choose_preprocessing(model, {"channels": 1})

@@ -126,7 +126,7 @@ def test_the_examples_of_a_map_are_found(bench, asked, wanted, found):
 
 def test_other_datapaths_are_not_taken_for_these(bench, asked, wanted):
     """Of a method by which nothing was extracted there is nothing to count."""
-    other = recurrence.recurring(bench, asked, replace(wanted, method="gradient"))
+    other = recurrence.recurring(bench, asked, replace(wanted, method="size-squared"))
     assert (other.stored, other.examples, other.gained.maps, other.gained.most) == (0, (), (), 0)
     assert other.beside == 0
 

@@ -41,8 +41,9 @@ def test_the_table_holds_the_figures(filling_world, found, tmp_path, capsys):
     assert rows[0][1] == f"{100 * gradient['core'].mean:.2f}"
     assert rows[1][7] == f"{gradient['causal'].mean:.2f}"
     core = gradient["core"]
-    assert " ".join(rows[2][1:4]) == f"{100 * core.low:.2f} to {100 * core.high:.2f}"
-    assert rows[3][1:] == [f"{100 * gradient[f'flips {i}'].mean:.1f}" for i in range(5)]
+    assert rows[2][1:3] == [f"{100 * gradient[line].mean:.1f}" for line in ("lost closed", "lost_null closed")]
+    assert " ".join(rows[3][1:4]) == f"{100 * core.low:.2f} to {100 * core.high:.2f}"
+    assert rows[4][1:] == [f"{100 * gradient[f'flips {i}'].mean:.1f}" for i in range(5)]
     assert "(difference)" in text
     with table.open() as file:
         lines = {(row["method"], row["line"]): row for row in csv.DictReader(file)}

@@ -8,7 +8,7 @@ from aevis_dash.callbacks.neuron.clicks import chosen_area
 from aevis_dash.callbacks.view import state as views
 from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.state import View
-from aevis_dash.domain import AreaOfInterest, Role, further
+from aevis_dash.domain import AreaOfInterest, Layer, Role, further
 from aevis_dash.layouts.activations import LOOKS, Sight, large_style, row_style, sights
 from aevis_dash.workbench import open_workbench
 
@@ -42,14 +42,12 @@ def test_a_link_that_compares_what_is_not_there_shows_the_triplet(bench, view):
     assert firing_of(bench, View()) is None
 
 
-def test_a_layer_without_positions_is_one_neuron(bench, view, monkeypatch):
+def test_every_map_has_its_layers_rows_and_columns_and_one_neuron_without_positions(bench, view):
     layer = bench.layers.layers[0]
     firing = firing_of(bench, view.but(layer=layer.name, map=3))
     assert {one.values.shape for one in firings(bench, firing).values()} == {(layer.height, layer.width)}
-    monkeypatch.setattr(
-        bench.maps, "activation_maps", lambda _name, _layer: np.arange(layer.channels, dtype=np.float32)
-    )
-    assert [one.values.tolist() for one in firings(bench, firing).values()] == [[[3.0]]] * 3
+    flat = Layer(0, "fc", (), 3, 1, 1)
+    assert flat.on_grid(np.array([1.0, 2.0, 3.0])).tolist() == [[[1.0]], [[2.0]], [[3.0]]]
 
 
 def test_the_area_says_how_much_it_sees(bench, view):

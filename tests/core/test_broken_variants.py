@@ -65,10 +65,23 @@ def wrong_sign(monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: tuple(-g for g in real(*a, **k)))
 
 
+def _is_end(value, given, end):
+    """Whether numbers are cut off at an end of the gates' box."""
+    return value.is_floating_point() and not isinstance(given, torch.Tensor) and given == end
+
+
 def no_projection(monkeypatch):
     monkeypatch.setattr(relaxation, "STEPS", 35)  # long enough for a gate to reach the end of its box
     monkeypatch.setattr(torch.Tensor, "clamp_", lambda self, *_: self)
-    monkeypatch.setattr(torch.Tensor, "clamp", lambda self, *_: self)
+    whole, above, below = torch.Tensor.clamp, torch.Tensor.clamp_min, torch.Tensor.clamp_max
+    bounded = lambda self, low, high: whole(self, low, high) if isinstance(low, torch.Tensor) else self  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "clamp", bounded)  # the length of a step is still bounded
+    monkeypatch.setattr(
+        torch.Tensor, "clamp_min", lambda self, least: self if _is_end(self, least, 0) else above(self, least)
+    )
+    monkeypatch.setattr(
+        torch.Tensor, "clamp_max", lambda self, most: self if _is_end(self, most, 1) else below(self, most)
+    )
 
 
 def module_hooks(monkeypatch):

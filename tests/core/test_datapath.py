@@ -420,7 +420,10 @@ def test_progress_never_falls_and_finished_paths_come_before_the_rest(method):
     first = len(said)
     assert said[-1][0] == pytest.approx(1.0 if method == "joint" else 1 / 3), "a third of the images are done"
     assert len(list(paths)) == 2
-    assert len(said) == first * (1 if method == "joint" else 3)
+    if method in ("needed", "constrained", "unconstrained", "size-squared"):
+        assert len(said) > first, "each image ends after as many steps as it takes"
+    else:
+        assert len(said) == first * (1 if method == "joint" else 3)
     shares = [share for share, _ in said]
     assert shares == sorted(shares)
     assert shares[0] >= 0
