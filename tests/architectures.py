@@ -140,8 +140,18 @@ def made(name: str) -> nn.Module:
     if library == "timm":
         import timm
 
-        return timm.create_model(own, pretrained=False).eval()
-    return torchvision.models.get_model(own, weights=None, **({"init_weights": True} if own in _LOUD else {})).eval()
+        return _awake(timm.create_model(own, pretrained=False))
+    return _awake(torchvision.models.get_model(own, weights=None, **({"init_weights": True} if own in _LOUD else {})))
+
+
+def _awake(model: nn.Module) -> nn.Module:
+    """The model in eval mode, with random numbers for those weights that begin as zeros: a last layer that says 0 of
+    everything, and residual branches that are shut until they are trained."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("weight") and not weight.any():
+                weight.normal_(0, 0.5 if weight.dim() == 1 else weight.shape[1] ** -0.5)
+    return model.eval()
 
 
 def tried(name: str, size: int) -> Tried:
@@ -224,3 +234,5 @@ if __name__ == "__main__":
             print(in_a_row(each, tried(each, ARCHITECTURES[each])), flush=True)
         except AevisError as refused:
             print(f"| {each} | refused: {str(refused)[:300]} |", flush=True)
+        except Exception as failed:  # a fault of ours, which the table shows beside all others
+            print(f"| {each} | failed: {type(failed).__name__}: {str(failed)[:300]} |", flush=True)

@@ -227,7 +227,8 @@ class Network:
     def _values(self, x: Tensor, nodes: set[fx.Node]) -> dict[fx.Node, Any]:
         needed = set().union(*(ancestors(node) for node in nodes))
         order = [n for n in self.traced.module.graph.nodes if n in needed and n.op != "placeholder"]
-        inputs = {n: x for n in self.traced.module.graph.nodes if n.op == "placeholder"}
+        first, *others = (n for n in self.traced.module.graph.nodes if n.op == "placeholder")
+        inputs: dict[fx.Node, Any] = {first: x, **{n: n.args[0] if n.args else None for n in others}}
         run = _Run(self.traced, {}, nodes)
         run.run_nodes(order, inputs)
         return {node: run.env[node] for node in nodes}

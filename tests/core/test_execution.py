@@ -323,3 +323,29 @@ def test_two_threads_record_at_once():
             torch.testing.assert_close(found, logits, atol=1e-6, rtol=1e-5)
             for layer in recorded:
                 torch.testing.assert_close(values[layer], recorded[layer], atol=1e-6, rtol=1e-5)
+
+
+class Optional(nn.Module):
+    """A network whose forward takes more than the image, each with a default."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x, mask=None, causal: bool = False, scale=2.0):
+        """Give the logits; torch.fx keeps what is not the image as inputs of the graph."""
+        x = torch.relu(self.conv(x)) * scale
+        pooled = nn.functional.scaled_dot_product_attention(x.flatten(2), x.flatten(2), x.flatten(2), mask, 0.0, causal)
+        return self.fc(pooled.mean(2))
+
+
+@torch.no_grad()
+def test_what_a_forward_takes_beside_the_image_keeps_its_default_in_partial_runs():
+    model, x = Optional().eval(), noise(3, size=8)
+    network = Network(trace_model(model, (8, 8)))
+    wanted = torch.relu(model.conv(x))
+    assert torch.equal(network.activation(x, 0), wanted)
+    assert torch.equal(network.drive(x, 0), model.conv(x))
+    part = network.part(0, None)
+    state = part.prepare(x)
+    torch.testing.assert_close(part.run(state, state.start), model(x))
