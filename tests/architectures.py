@@ -149,8 +149,8 @@ def _awake(model: nn.Module) -> nn.Module:
     everything, and residual branches that are shut until they are trained."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith("weight") and not weight.any():
-                weight.normal_(0, 0.5 if weight.dim() == 1 else weight.shape[1] ** -0.5)
+            if not name.endswith("bias") and not weight.any():
+                weight.normal_(0, 0.5 if weight.dim() < 2 else weight.shape[1] ** -0.5)
     return model.eval()
 
 
