@@ -95,11 +95,9 @@ def init_workspace(
         AevisError: the model, an image or a label cannot be used, or there is a workspace already.
     """
     given, root = dict(preprocessing), Path(folder)
-    named = isinstance(model, str)
-    spec = ModelSpec(
-        model if isinstance(model, str) else IN_MEMORY + type(model).__name__, weights, leaf=" ".join(leaf)
-    )
-    if not named and isinstance(images, np.ndarray) and images.ndim == 4:
+    source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
+    spec = ModelSpec(source, weights, leaf=" ".join(leaf))
+    if in_memory is not None and isinstance(images, np.ndarray) and images.ndim == 4:
         given.setdefault("input_size", images.shape[1:3] if images.shape[3] <= images.shape[1] else images.shape[2:])
     chosen, _ = choose_preprocessing(spec, given)
     make_workspace.init_workspace(
@@ -110,9 +108,9 @@ def init_workspace(
         Path(classes) if isinstance(classes, str) else classes,
         chosen,
         reading=ArrayReading(layout=layout, span=span),
-        given=None if isinstance(model, str) else model,
+        given=in_memory,
     )
-    return open_workspace(root, None if isinstance(model, str) else model)
+    return open_workspace(root, in_memory)
 
 
 def river(bench: Workbench, example: str | None = None, link: str = "", **view: Any) -> go.Figure:

@@ -13,7 +13,9 @@ from torch import nn
 
 from aevis_dash.callbacks import pictures
 from aevis_dash.cli import main
+from aevis_dash.config import ContributionParameters
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.contribution import contribute
 from aevis_dash.core.features import activation_maps
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.core.learned import peaks
@@ -216,3 +218,39 @@ def test_a_transformer_goes_the_whole_way(model, tmp_path, monkeypatch, capsys):
     client = create_app(bench).server.test_client()
     address = pictures.lit(bench, example.source, FeatureMap(bench.layers.find(GELU).index, 3), 1.0)
     assert client.get(f"/{address}").status_code == 200
+
+
+class Tokens(nn.Module):
+    """Patches as tokens without a special one, and two layers on them."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.one, self.two = nn.Conv2d(3, 5, PATCH, PATCH), nn.Linear(5, 6), nn.Linear(6, 7)
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x):
+        """Give the logits."""
+        x = nn.functional.gelu(self.one(self.patches(x).flatten(2).transpose(1, 2)))
+        return self.head(nn.functional.gelu(self.two(x)).mean(1))
+
+
+def test_an_area_on_a_grid_of_tokens_is_traced(images):
+    """The effect is that of the chosen tokens, by plain torch, and the maps of the layer before explain it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = Tokens().eval()
+    found = Classifier(model, Preprocessing((SIZE, SIZE), (0.4,) * 3, (0.25,) * 3), NAMES)
+    assert [(layer.height, layer.width, layer.special) for layer in found.layers.layers] == [(GRID, GRID, 0)] * 2
+    told = contribute(
+        found,
+        images[:2],
+        FeatureMap(1, 2),
+        AreaOfInterest(1, 1, 0, 3, 2),
+        0,
+        ContributionParameters(),
+        method="quadratic",
+    )
+    with torch.no_grad():
+        first = nn.functional.gelu(model.one(model.patches(normalised(images[:2])).flatten(2).transpose(1, 2)))
+        values = nn.functional.gelu(model.two(first))[:, [4, 5, 8, 9], 2]
+    np.testing.assert_allclose(told.effect, values.norm(dim=1).numpy(), rtol=1e-4)

@@ -182,11 +182,9 @@ class ContributionProblem:
         self._state = self._part.prepare(classifier.inputs(images))
         self.mask = None
         if target != PREDICTION:
-            feeding = neurons_that_feed(classifier.network.traced, area, layer)
-            place = classifier.layers.layers[layer]
-            if place.special:
-                feeding = feeding.flatten()[torch.from_numpy(place.places)]
-            self.mask = feeding.to(classifier.device)
+            feeding = neurons_that_feed(classifier.network.traced, area, layer).flatten()
+            neurons = feeding[torch.from_numpy(classifier.layers.layers[layer].places)]
+            self.mask = neurons.reshape(self._state.start.shape[2:]).to(classifier.device)
         moved = self._state.start if foil is None else self._state.start - foil.activation
         self._moved = moved if self.mask is None else moved * self.mask.to(moved.dtype)
         ones = moved.new_ones(moved.shape[:2])
