@@ -89,6 +89,25 @@
     }
   });
 
+  // The words of the page are written when they are first opened (layouts/glossary.py).
+  document.addEventListener(
+    "toggle",
+    ({ target }) => {
+      const words = target instanceof Element && target.querySelector("[data-words]");
+      if (words instanceof HTMLElement && !words.firstChild) {
+        const list = document.createElement("dl");
+        JSON.parse(words.dataset.words).forEach(([word, told]) => {
+          list.append(element("dt", word), element("dd", told));
+        });
+        words.append(list);
+      }
+    },
+    true
+  );
+  function element(kind, text) {
+    return Object.assign(document.createElement(kind), { textContent: text });
+  }
+
   // In a narrow window the evidence stands in the place of the network and the layer; the graphs then learn their size.
   const resized = () => window.dispatchEvent(new Event("resize"));
   document.addEventListener("click", (event) => {

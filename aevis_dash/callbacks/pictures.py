@@ -3,8 +3,12 @@
 An address holds a digest of what the picture shows. So browsers may keep the picture, and an address with another
 digest is not found. Addresses are relative to the page, which may be served under a prefix. They name files in the
 query, because a path would lose the slash that an absolute path begins with, and the dots of `../`.
+
+The patches of a map that was clicked travel inside the answer to the click (`patch_inside`): several pictures that are
+asked for afterwards take longer.
 """
 
+import base64
 import hashlib
 import threading
 from collections.abc import Callable
@@ -58,6 +62,17 @@ def seen_by(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
     return f"patch/{_seen(bench, name)}/{layer}/{row}/{col}?file={quote(name)}"
 
 
+def patch_inside(bench: Workbench, name: str, layer: int, row: int, col: int) -> str:
+    """The pixels of a normal image that a neuron sees, as an address that holds the picture itself (a data URL). Where
+    the image cannot be read, it is the address of `seen_by`, at which nothing is found."""
+    digest = _seen(bench, name)
+    make = lambda: _patch(bench, name, layer, row, col)  # noqa: E731
+    sent = _bytes(make, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
+    if sent is None:
+        return seen_by(bench, name, layer, row, col)
+    return f"data:image/png;base64,{base64.b64encode(sent).decode()}"
+
+
 def lit(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> str:
     """The address of an image of the workspace, lit where a map fires; at the activation `most` it is brightest."""
     return f"lit/{_seen(bench, name)}/{chosen.layer}/{chosen.channel}?most={most:.4g}&file={quote(name)}"
@@ -97,7 +112,7 @@ def register(server: Flask, bench: Workbench) -> None:
         extent = bench.layers.layers[layer] if layer < len(bench.layers) else abort(404)
         if row >= extent.height or col >= extent.width or name not in bench.workspace.image_places:
             abort(404)
-        small = lambda: smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)  # noqa: E731
+        small = lambda: _patch(bench, name, layer, row, col)  # noqa: E731
         return _png(small, digest, lambda: _seen(bench, name), (digest, layer, row, col, name))
 
     @server.get("/lit/<digest>/<int:layer>/<int:channel>")
@@ -136,6 +151,10 @@ def _read(bench: Workbench, name: str) -> np.ndarray | None:
     return eight_bit(bench.workspace.read([name])[0]) if bench.workspace.names(name) else None
 
 
+def _patch(bench: Workbench, name: str, layer: int, row: int, col: int) -> np.ndarray:
+    return smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)
+
+
 def _fired(bench: Workbench, name: str, chosen: FeatureMap, most: float) -> np.ndarray:
     values = bench.maps.activation_maps(name, chosen.layer)[chosen.channel]
     at_places = values[bench.layers.layers[chosen.layer].first_row :]
@@ -156,23 +175,35 @@ _recent_lock = threading.Lock()
 def _png(
     make: Callable[[], np.ndarray | None], digest: str, now: Callable[[], str], key: tuple | None = None
 ) -> Response:
-    """The picture that `make` gives, where `digest` is what it has `now`; otherwise, and for None, "not found".
+    """The answer that sends the picture of `_bytes`; "not found" where there is none."""
+    sent = _bytes(make, digest, now, key)
+    if sent is None:
+        abort(404)
+    answer = Response(sent, mimetype="image/png")
+    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return answer
+
+
+def _bytes(
+    make: Callable[[], np.ndarray | None], digest: str, now: Callable[[], str], key: tuple | None
+) -> bytes | None:
+    """The picture that `make` gives as a PNG file, where `digest` is what it has `now`; otherwise None, and also where
+    `make` gives None or cannot read an image.
 
     With a key the picture is kept for the next visitor.
     """
     with _recent_lock:
         sent = recent.get(key) if key is not None else None
-    if sent is None:
-        try:
-            picture = make()
-            if picture is None or now() != digest:  # asked afterwards: a file may change while it is read
-                abort(404)
-        except AevisError:
-            abort(404)
-        sent = png_bytes(picture)
-        if key is not None:
-            with _recent_lock:
-                recent[key] = sent
-    answer = Response(sent, mimetype="image/png")
-    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    return answer
+    if sent is not None:
+        return sent
+    try:
+        picture = make()
+        if picture is None or now() != digest:  # asked afterwards: a file may change while it is read
+            return None
+    except AevisError:
+        return None
+    sent = png_bytes(picture)
+    if key is not None:
+        with _recent_lock:
+            recent[key] = sent
+    return sent

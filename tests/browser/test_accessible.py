@@ -7,6 +7,8 @@ from browser.walking import WHERE_BAR, Walker
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from aevis_dash.glossary import GLOSSARY
+
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
@@ -34,6 +36,8 @@ def test_axe_finds_nothing_serious(served, dash_br, dark):
     walker.driver.execute_script(AXE.read_text(encoding="utf-8"))
     assert walker.driver.execute_async_script(RUN) == []
     walker.press("glossary")
+    told = walker.driver.execute_script("return [...document.querySelectorAll('dt, dd')].map(e => e.textContent)")
+    assert told == [part for pair in GLOSSARY.items() for part in pair]
     assert walker.driver.execute_async_script(RUN) == [], "the words of the page"
     assert walker.complaints() == []
 

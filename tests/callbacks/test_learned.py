@@ -1,18 +1,23 @@
 """The learned features on the page: what is found so far, how far that is, and the jobs that find it."""
 
+import base64
+import io
 import os
 import shutil
 import threading
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 from dash import no_update
 from filelock import FileLock
+from PIL import Image
 
 from aevis_dash import jobs, learning
 from aevis_dash.callbacks import background, pictures
 from aevis_dash.callbacks.neuron.learned import best_crops, in_words
 from aevis_dash.core.learned import Learner
-from aevis_dash.domain import FeatureMap
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.layouts.learned import crops
 from aevis_dash.workbench import open_workbench
 
@@ -47,7 +52,14 @@ def test_the_job_finds_them_and_the_two_sets_differ(bench):
     assert fires[0].image == bench.workspace.images[learned.image[flat, 0]].file
     assert fires[0].words == f"row {row}, column {col} · activation {learned.value[flat, 0]:.3g}"
     assert speaks[0].words.split(" · ")[1].startswith("relevance ")
-    assert fires[0].address == pictures.first_crop(bench, CHOSEN, None)
+    row, col = int(row), int(col)
+    assert pictures.first_crop(bench, CHOSEN, None) == pictures.seen_by(bench, fires[0].image, 20, row, col)
+    kind, data = fires[0].address.split(",")
+    assert kind == "data:image/png;base64"
+    field = bench.maps.receptive_field(AreaOfInterest(20, row, col, row + 1, col + 1))
+    whole = bench.workspace.read([fires[0].image])[0]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    np.testing.assert_array_equal(picture, whole[field.top : field.bottom, field.left : field.right])
     assert len(fires) == 9
     shown = crops(fires, 9)
     assert len(shown) == 9
@@ -76,7 +88,22 @@ def test_no_patch_is_of_the_picture_under_study(bench):
     assert met > 20, "they would have been seen"
     assert full > 100
     shown = {chosen: best_crops(bench, chosen, "activation", example.id) for chosen in maps}
-    assert all(pictures.first_crop(bench, m, example.id) == (p[0].address if p else "") for m, p in shown.items())
+    assert all(quote(p[0].image) in pictures.first_crop(bench, m, example.id) for m, p in shown.items() if p)
+    assert all(pictures.first_crop(bench, m, example.id) == "" for m, p in shown.items() if not p)
+
+
+def test_where_an_image_cannot_be_read_its_patch_has_the_address_at_which_nothing_is_found(bench):
+    name = bench.workspace.images[0].file
+    known = pictures.seen_by(bench, name, 20, 1, 2)
+    assert pictures.patch_inside(bench, name, 20, 1, 2).startswith("data:image/png;base64,")
+    pictures.recent.clear()
+    bench.maps.seen_by = lambda *_: raise_(AevisError("The file is gone."))
+    assert pictures.patch_inside(bench, name, 20, 1, 2) == known
+    assert not pictures.recent, "what could not be read is asked for again"
+
+
+def raise_(error):
+    raise error
 
 
 def test_the_address_of_a_patch_does_not_change_while_the_index_grows(bench):

@@ -84,7 +84,7 @@ def best_crops(bench: Workbench, chosen: FeatureMap, by: str, example: str | Non
         image, row, col = (int(values[place, rank]) for values in (learned.image, learned.row, learned.col))
         words = f"row {row}, column {col} · {by} {learned.value[place, rank]:.3g}"
         name = images[image].file
-        found.append(Crop(pictures.seen_by(bench, name, chosen.layer, row, col), name, words))
+        found.append(Crop(pictures.patch_inside(bench, name, chosen.layer, row, col), name, words))
     return found
 
 
