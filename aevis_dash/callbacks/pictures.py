@@ -151,7 +151,7 @@ def _read(bench: Workbench, name: str) -> np.ndarray | None:
     return eight_bit(bench.workspace.read([name])[0]) if bench.workspace.names(name) else None
 
 
-def _patch(bench: Workbench, name: str, layer: int, row: int, col: int) -> np.ndarray:
+def _patch(bench: Workbench, name: str, layer: int, row: int, col: int) -> np.ndarray | None:
     return smaller(bench.maps.seen_by(name, layer, row, col), _SMALL)
 
 
