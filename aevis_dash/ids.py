@@ -37,11 +37,12 @@ EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION, EDGES =
 EXTRACT_NOW = "extract-now"
 EXTRACT_AGAIN = "extract-again"
 THEME_SWITCH = "theme-switch"
-COPY_LINK = "copy-link"
+COPY_LINK, COPY_SCRIPT = "copy-link", "copy-script"
 LINK = "link"
 TOUR = "tour"
 TOUR_BUTTON = "tour-button"
 GLOSSARY = "glossary"
+SCRIPT, SCRIPT_TEXT = "script", "script-text"
 
 DRAWER = "drawer"
 SCORES = "scores"

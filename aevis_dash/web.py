@@ -25,6 +25,7 @@ from aevis_dash.callbacks import (
     network,
     neuron,
     pictures,
+    script,
     story,
     trail,
     view,
@@ -121,6 +122,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     subject = partial(background.subject, bench)
     background.register(app, JobManager(job_folder(), queue, background.manners, subject))
     pictures.register(app.server, bench)
+    script.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)

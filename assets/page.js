@@ -104,6 +104,22 @@
     },
     true
   );
+  // So is the Python script of the view, each time anew (callbacks/script.py).
+  document.addEventListener(
+    "toggle",
+    async ({ target }) => {
+      if (target instanceof HTMLDetailsElement && target.matches(".script-of-page") && target.open) {
+        const text = document.getElementById("script-text");
+        text.textContent = "…";
+        try {
+          text.textContent = await (await fetch("script" + window.location.search)).text();
+        } catch {
+          text.textContent = "The server does not answer.";
+        }
+      }
+    },
+    true
+  );
   function element(kind, text) {
     return Object.assign(document.createElement(kind), { textContent: text });
   }
@@ -123,19 +139,18 @@
     true
   );
 
-  // The button that copies the link is a picture for Dash: it gets a name, and the keys.
+  // The buttons that copy are pictures for Dash: they get a name, and the keys.
   function copying() {
-    const button = document.getElementById("copy-link");
-    if (button && !button.hasAttribute("role")) {
-      const names = { role: "button", tabindex: "0", "aria-label": button.title };
+    document.querySelectorAll("#copy-link:not([role]), #copy-script:not([role])").forEach((button) => {
+      const names = { role: "button", tabindex: "0", "aria-label": button.getAttribute("title") };
       Object.entries(names).forEach(([name, value]) => button.setAttribute(name, value));
       button.addEventListener("keydown", (event) => {
-        if (["Enter", " "].includes(event.key)) {
+        if (event instanceof KeyboardEvent && button instanceof HTMLElement && ["Enter", " "].includes(event.key)) {
           event.preventDefault();
           button.click();
         }
       });
-    }
+    });
   }
 
   // An extraction has ended: show it, or why there is nothing to show, unless the visitor has gone on to another

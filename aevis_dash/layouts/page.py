@@ -129,6 +129,22 @@ def _state() -> list:
     ]
 
 
+def _script() -> html.Details:
+    """The shown view as a Python script, folded away behind a word; the page asks for it when it is opened
+    (assets/page.js)."""
+    names = {"aria-label": "Python script of this view"}
+    copy = dcc.Clipboard(id=ids.COPY_SCRIPT, target_id=ids.SCRIPT_TEXT, title="Copy the script", className="copy")
+    drop = html.Div(
+        [copy, html.Pre(id=ids.SCRIPT_TEXT)],
+        className="drop",
+        tabIndex=0,
+        role="region",
+        **names,  # type: ignore[arg-type]
+    )
+    summary = html.Summary("Python", id=ids.SCRIPT, title="The lines of Python that make this view")
+    return html.Details([summary, drop], className="how script-of-page")
+
+
 def _top_bar(workspace: str, model: str, note: str) -> html.Header:
     return html.Header(
         [
@@ -137,6 +153,7 @@ def _top_bar(workspace: str, model: str, note: str) -> html.Header:
             html.Span(note, className="quiet"),
             jobs_chip(),
             glossary(),
+            _script(),
             tour_button(),
             html.Span(id=ids.LINK, hidden=True),
             dcc.Clipboard(id=ids.COPY_LINK, target_id=ids.LINK, title="Copy a link to this view", className="copy"),

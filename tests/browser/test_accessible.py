@@ -39,6 +39,11 @@ def test_axe_finds_nothing_serious(served, dash_br, dark):
     told = walker.driver.execute_script("return [...document.querySelectorAll('dt, dd')].map(e => e.textContent)")
     assert told == [part for pair in GLOSSARY.items() for part in pair]
     assert walker.driver.execute_async_script(RUN) == [], "the words of the page"
+    walker.press("script")
+    walker.says("script-text", "aevis_dash.open_workspace(")
+    search = walker.driver.execute_script("return window.location.search")
+    assert f"link = {search!r}" in walker.text("script-text")
+    assert walker.driver.execute_async_script(RUN) == [], "the script"
     assert walker.complaints() == []
 
 
