@@ -11,7 +11,7 @@ NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format pictures clean browser scripts
+.PHONY: help run test lint format pictures notebook clean browser scripts
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -34,6 +34,10 @@ format: $(VENV)/.stamp-test ## format the code and mend what ruff can mend
 
 pictures: $(VENV)/.stamp-test browser ## draw the pictures of the page in docs/ anew
 	@$(BIN)/python docs/pictures.py
+
+notebook: $(VENV)/.stamp-test browser ## run docs/panda.ipynb and keep its outputs
+	@[ -e cache/drawn-world ] || $(BIN)/aevis world cache/drawn-world --quiet
+	@$(BIN)/python docs/notebook.py
 
 clean: ## remove the environment and everything computed
 	rm -rf $(VENV) node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks dist build *.egg-info

@@ -27,8 +27,8 @@ from aevis_dash.figures.theme import LIGHT
 from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
-WIDTH, HEIGHT = 900, 420
-"""The pixels of the figures of a layer and of a map."""
+WIDTH, HEIGHT, ROW = 900, 420, 300
+"""The pixels of the width of all figures, of the height of a layer's, and of that of a map's."""
 
 
 def open_workspace(folder: str | Path, model: Model | None = None) -> Workbench:
@@ -168,7 +168,7 @@ def activations(bench: Workbench, example: str | None = None, link: str = "", **
     if firing is None:
         raise AevisError(f"No map of {shown.layer} is chosen. Say map=NUMBER.")
     look = "difference" if shown.look == "difference" else "maps"  # images have addresses that only the page serves
-    return go.Figure(activation_figure(firings(bench, firing), look, firing.area, LIGHT, Room(WIDTH)))
+    return go.Figure(activation_figure(firings(bench, firing), look, firing.area, LIGHT, Room(WIDTH, ROW)))
 
 
 def _shown(bench: Workbench, example: str | None, link: str, fields: Mapping[str, Any]) -> tuple[View, Triplet]:
