@@ -50,3 +50,13 @@ def array_reading(verb: argparse.ArgumentParser) -> None:
         metavar="LO,HI",
         help="the values of black and of white in an array; say --array-range=-1,1",
     )
+
+
+def count_from(verb: argparse.ArgumentParser) -> None:
+    """The option that says how a table counts classes."""
+    verb.add_argument(
+        "--count-from",
+        type=int,
+        choices=(0, 1),
+        help="the number of the first class in the table (default: 0, but 1 in that of the NIPS 2017 competition)",
+    )

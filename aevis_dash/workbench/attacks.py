@@ -1,6 +1,6 @@
 """Attacks on the workspace's normal images. Each attacked image becomes an example of the workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -30,7 +30,7 @@ class Attacks(Part):
     def attack(
         self,
         entries: Sequence[ImageEntry],
-        target: int | str | None = None,
+        target: int | str | Mapping[str, int] | None = None,
         parameters: AttackParameters | None = None,
         progress: Progress = silent,
         epsilons: Sequence[float] = (),
@@ -46,8 +46,9 @@ class Attacks(Part):
 
         Args:
             entries: the normal images to attack.
-            target: None for an untargeted attack; a class index; or "nearest", for each image the class of largest
-                probability among the other classes that the workspace has clean images of.
+            target: None for an untargeted attack; a class index; "nearest", for each image the class of largest
+                probability among the other classes that the workspace has clean images of; or the class index of each
+                image by its file.
             parameters: of the attack; None for those of the workspace's settings.
             progress: is told the share of the work that is done.
             epsilons: the epsilons to try, in the unit of the parameters' norm; () for the one of the parameters.
@@ -88,9 +89,13 @@ class Attacks(Part):
         (image,) = self.workspace.read([example.adversarial])
         return kept_under_noise(self.classifier, image, draws, seed)
 
-    def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
+    def _attack_targets(
+        self, entries: Sequence[ImageEntry], target: int | str | Mapping[str, int] | None
+    ) -> list[int | None]:
         if target is None or isinstance(target, int):
             return [target] * len(entries)
+        if isinstance(target, Mapping):
+            return [target[entry.file] for entry in entries]
         offered = self._judging.clean().classes
         predictions = self._judging.predict([entry.file for entry in entries])
         return [self._nearest(p, offered - {p.label}) for p in predictions]
