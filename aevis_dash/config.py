@@ -279,6 +279,9 @@ class VisualisationParameters:
     seed: int = _parameter(0, "of the noise it starts from and of the moves", at_most=2**32 - 1)
 
 
+DEVICE_VARIABLE = "AEVIS_DEVICE"
+"""The environment variable that names the device on which models run."""
+
 PACKAGE = Path(__file__).resolve().parent
 """The folder of the package."""
 
