@@ -26,8 +26,9 @@ def import_adversarials(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--sources",
         type=Path,
-        metavar="FILE",
-        help="their sources as a batch, which are added to the workspace (default: those in the same file)",
+        metavar="FILE|FOLDER",
+        help="their sources as a batch, or a folder of them, which are added to the workspace (default: those in the "
+        "same file)",
     )
     verb.add_argument(
         "--labels", type=Path, metavar="FILE", help="the sources' classes, an array or a CSV in the same order"

@@ -41,6 +41,7 @@ from aevis_dash.domain import (
     Way,
     so_many,
 )
+from aevis_dash.float_images import SUFFIX
 from aevis_dash.images import write_image
 from aevis_dash.labels import ImageEntry, read_targets
 from aevis_dash.workbench import Triplet, Workbench
@@ -92,11 +93,13 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     outcomes = [answers.attack_facts(bench, judged, margin) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
     lost = sum(bool(example.lost_in_8_bits) for example in made)
+    floats = sum(example.adversarial.endswith(SUFFIX) for example in made)
     document = {
         "attacked": len(made),
         **({"without_target": left_out} if args.targets else {}),
         "successful": fooled,
         "lost_in_8_bits": lost,
+        "kept_as_floats": floats,
         "margin": margin,
         "examples": outcomes,
     }
@@ -105,7 +108,12 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
         [answers.attack_row(outcome) for outcome in outcomes],
     )
     with_margin = "" if margin is None else f" with a margin of at least {margin:g}"
-    of_rounding = f" Rounding to 8 bits undid {lost} that had succeeded." if lost else ""
+    may = not any(wanted.floats for wanted in planned)
+    kept = "; --floats keeps such images as floats" if may else ""
+    of_rounding = f" Rounding to 8 bits undid {lost} that had succeeded{kept}." if lost else ""
+    of_rounding += f" It would have undone {floats}, which are kept as floats; their pictures are rounded." * bool(
+        floats
+    )
     of_table = f" {so_many(left_out, 'image')} without a target of another class." if left_out and args.targets else ""
     return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.{of_rounding}{of_table}")
 

@@ -127,7 +127,8 @@ def _run(
         if not (parameters.stop or step == parameters.steps):
             continue
         stored = rounded(batch.current, batch.x, parameters, batch.thresholds)
-        ended = judged(classifier, stored, batch.current, batch.label, targeted, step)
+        keep_floats = parameters.floats and step == parameters.steps  # until then an 8-bit image may still succeed
+        ended = judged(classifier, stored, batch.current, batch.label, targeted, step, keep_floats)
         goes_on = torch.tensor(
             [step < parameters.steps and not each.reaches(parameters.margin) for each in ended],
             device=batch.places.device,

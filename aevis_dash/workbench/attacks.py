@@ -11,6 +11,7 @@ from aevis_dash.core import attack, corruptions, own_attacks
 from aevis_dash.core.attacked import Attacked, kept_under_noise
 from aevis_dash.core.foreign_attack import run_foreign
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
+from aevis_dash.float_images import SUFFIX, float_bytes
 from aevis_dash.images import image_suffix
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
@@ -136,8 +137,12 @@ class Attacks(Part):
             example = examples[place]
             words = self._words(plan, used, example.target_label, found)
             told = replace(example, attack=words, epsilon=used.bound, lost_in_8_bits=found.lost)
+            image = found.image
+            if found.floats is not None:
+                image = float_bytes(found.floats)
+                told = replace(told, adversarial=str(PurePosixPath(told.adversarial).with_suffix(SUFFIX)))
             if example.id not in done:
-                made.append((told, found.image))
+                made.append((told, image))
         self.workspace.keep_adversarials(made)
 
     def _results(
@@ -153,7 +158,9 @@ class Attacks(Part):
         """
         if plan.foreign is not None:
             progress(0.0, f"attacking by {plan.foreign.name}")
-            attacked = run_foreign(self.classifier, plan.foreign, images, targets, plan.parameters.seed)
+            attacked = run_foreign(
+                self.classifier, plan.foreign, images, targets, plan.parameters.seed, plan.parameters.floats
+            )
             return {place: (plan.parameters, each) for place, each in enumerate(attacked)}
         kept: dict[int, tuple[AttackParameters, Attacked]] = {}
         left = np.arange(len(images))
