@@ -45,19 +45,20 @@ class Classes:
                 return tuple(way[keys])
         return ()
 
-    def index(self, text: str) -> int | None:
-        """The class index that a text writes as a number, such as 388 or 388.0; None where it writes no class's
-        index."""
+    def index(self, text: str, first: int = 0) -> int | None:
+        """The class index that a text writes as a number, such as 388 or 388.0, where the first class has the number
+        `first`; None where it writes no class's index."""
         written = _INDEX.fullmatch(text)
         number = whole_number(written[1]) if written else None
-        return number if number is not None and number < len(self.names) else None
+        return number - first if number is not None and 0 <= number - first < len(self.names) else None
 
-    def label(self, text: str, where: str) -> int | None:
+    def label(self, text: str, where: str, first: int = 0) -> int | None:
         """The class index that a label names, by name or as a number.
 
         Args:
             text: the label.
             where: says, for error messages, where the label stands.
+            first: the number of the first class.
 
         Returns:
             The index, or None for an empty label.
@@ -68,7 +69,7 @@ class Classes:
         text = text.strip()
         if not text:
             return None
-        number, named = self.index(text), self.indices_of(text)
+        number, named = self.index(text, first), self.indices_of(text)
         if len(named) > 1:
             raise AevisError(f"{where}: the label {text!r} {self.ambiguous(named)}")
         if named and number not in (None, named[0]):
@@ -78,7 +79,7 @@ class Classes:
             )
         found = named[0] if named else number
         if found is None:
-            raise AevisError(f"{where}: {self._unknown(text)}")
+            raise AevisError(f"{where}: {self._unknown(text, first)}")
         return found
 
     def index_in_table(self, text: str, where: str) -> int | None:
@@ -94,10 +95,11 @@ class Classes:
         by = "indices or synsets" if self.imagenet else "indices"
         return f"is the name of {len(named)} classes, {', '.join(map(str, named))}. Name them by their {by}."
 
-    def _unknown(self, text: str) -> str:
+    def _unknown(self, text: str, first: int) -> str:
         words = (
-            f"the label {shorten(text)!r} is neither a class name nor an index from 0 to {len(self.names) - 1}. "
-            "Labels are names as in classes.txt, or its line numbers counted from 0."
+            f"the label {shorten(text)!r} is neither a class name nor an index from {first} to "
+            f"{len(self.names) - 1 + first}. Labels are names as in classes.txt, or its line numbers counted from "
+            f"{first}."
         )
         if self.imagenet or _SYNSET.fullmatch(text) is None:
             return words

@@ -68,7 +68,7 @@ LINF, L2 = NORMS = ("linf", "l2")
 """The norms in which an attack may be bounded."""
 EPSILONS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 """The epsilons, in grey levels of 255, of which the smallest that succeeds is looked for."""
-_STOPPING = frozenset({"attack", "epsilon", "stop", "margin", "seed"})
+_STOPPING = frozenset({"attack", "epsilon", "stop", "margin", "seed", "floats"})
 ATTACKS_USE: Mapping[str, frozenset[str]] = {
     MI_FGSM: _STOPPING | {"steps", "step", "momentum"},
     FGSM: _STOPPING,
@@ -78,7 +78,7 @@ ATTACKS_USE: Mapping[str, frozenset[str]] = {
     PATCH: _STOPPING - {"epsilon"} | {"steps", "step", "restarts", "patch_size", "patch_top", "patch_left"},
 }
 """The parameters that each attack depends on that is built in."""
-FOREIGN_USE = frozenset({"attack", "attack_args", "seed"})
+FOREIGN_USE = frozenset({"attack", "attack_args", "seed", "floats"})
 """The parameters that an attack depends on that is not built in."""
 
 
@@ -154,6 +154,11 @@ class AttackParameters:
         metadata={
             "help": "what your function is called with beside images and labels, as NAME=VALUE; 8/255 is a number"
         },
+    )
+
+    floats: bool = field(
+        default=False,
+        metadata={"help": "keep an image as floats where rounding to 8 bits would undo its attack"},
     )
 
     severity: int = _parameter(
@@ -278,6 +283,9 @@ class VisualisationParameters:
     jitter: int = _parameter(4, "pixels by which the picture is moved at random in each step, either way", at_most=100)
     seed: int = _parameter(0, "of the noise it starts from and of the moves", at_most=2**32 - 1)
 
+
+DEVICE_VARIABLE = "AEVIS_DEVICE"
+"""The environment variable that names the device on which models run."""
 
 PACKAGE = Path(__file__).resolve().parent
 """The folder of the package."""

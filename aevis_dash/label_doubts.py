@@ -17,6 +17,7 @@ RARE, SURE, KAPPA = 0.05, 0.001, 0.3
 labels are believed where chance gives their agreement with a probability below SURE, and where the agreement is at
 least KAPPA of the way from chance to all (Cohen's kappa)."""
 OTHER_COUNT = "from -1, or leaves out the first class"
+_MEND = ", or with --count-from 1"
 
 
 def agreement(labelled: Sequence[tuple[int, int]]) -> dict[str, float]:
@@ -105,5 +106,5 @@ def doubts(facts: Mapping[str, Any], labelled: Sequence[tuple[int, int]]) -> tup
         )
     return (
         f"{words}, and with {max(lower, higher):.0%} of them moved one {way}: the table that they come from counts "
-        f"{count}. Make the workspace anew with labels that count from 0.",
+        f"{count}. Make the workspace anew with labels that count from 0{_MEND if shift < 0 else ''}.",
     )

@@ -2,8 +2,8 @@
 in."""
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,11 @@ OWN_FOLDER = "adversarial/"
 FILE_COLUMNS = ("file", "filename", "image", "image_id", "id")
 LABEL_COLUMNS = ("label", "class", "true_label", "synset", "wnid")
 """The columns of other people's tables that name an image, and those that name its class."""
+TARGET_COLUMNS = ("target", "target_label", "target_class")
+"""The columns of such tables that name the class that an attack on the image is to end in."""
+_COMPETITION = {"image_id", "true_label", "target_class"}
+"""The columns by which the table of the NIPS 2017 competition (Kurakin et al., 2018) is known; it counts the classes of
+ImageNet from 1."""
 _NAMED = 3
 
 
@@ -26,6 +31,30 @@ class ImageEntry:
 
     file: str
     label: int | None
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Which of many images are taken, in their order.
+
+    Attributes:
+        first: how many at most; None for all.
+        per_class: how many of each class at most, images without a label together; None for all.
+    """
+
+    first: int | None = None
+    per_class: int | None = None
+
+    def places(self, labels: Iterable[int | None]) -> Iterator[int]:
+        """The places of the images that are taken, counted from 0; no more labels are asked for than are needed."""
+        counts, taken = Counter[int | None](), 0
+        for place, label in enumerate(labels):
+            counts[label] += 1
+            if self.per_class is None or counts[label] <= self.per_class:
+                yield place
+                taken += 1
+            if taken == self.first:
+                return
 
 
 @dataclass(frozen=True)
@@ -77,7 +106,12 @@ def count_names(names: Sequence[str]) -> dict[str, int | list[str]]:
 
 
 def find_images(
-    folder: Path, labels: Path | None, classes: Classes, beside: Sequence[Path] = (), channels: int = 3
+    folder: Path,
+    labels: Path | None,
+    classes: Classes,
+    beside: Sequence[Path] = (),
+    channels: int = 3,
+    count_from: int | None = None,
 ) -> Labelled:
     """The images of a folder, with labels from a table or, without one, from folders that are named as classes.
 
@@ -92,6 +126,8 @@ def find_images(
         classes: the classes that labels name.
         beside: files that belong to the workspace and are no images; they are not listed among the other files.
         channels: the number of channels of the model's input; see `images.files_in`.
+        count_from: the number that the table gives the first class; None for 0, or 1 in the table of the NIPS 2017
+            competition.
 
     Raises:
         AevisError: for rows or folders that can be read in two ways, for a table of which no row names an image, and
@@ -105,7 +141,7 @@ def find_images(
         entries = tuple(ImageEntry(name, given.get(name)) for name in found.images)
         result = Labelled(entries, how, folders_of_no_class=_unlabelled_folders(entries), other_files=others)
     else:
-        result = _by_table(folder, labels, found.images, others, classes)
+        result = _by_table(folder, labels, found.images, others, classes, count_from)
     refuse_names(result.images, folder)
     return replace(result, hidden_images=found.hidden)
 
@@ -184,16 +220,24 @@ def _unlabelled_folders(images: Sequence[ImageEntry]) -> tuple[str, ...]:
 # Labels from a table
 
 
-def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[str], classes: Classes) -> Labelled:
-    table = read_table(path, (), (*FILE_COLUMNS, *LABEL_COLUMNS))
+def _by_table(
+    folder: Path,
+    path: Path,
+    images: Sequence[str],
+    others: Sequence[str],
+    classes: Classes,
+    count_from: int | None,
+) -> Labelled:
+    table = read_table(path, (), (*FILE_COLUMNS, *LABEL_COLUMNS, *TARGET_COLUMNS))
     key, value = (column_of(wanted, table.columns, path) for wanted in (FILE_COLUMNS, LABEL_COLUMNS))
+    first, counted = first_number(table.columns, classes, count_from)
     places, lost, said = Places(images, folder.resolve().name), [], {}
     for line, row in table.rows:
         where = f"{path}, line {line}"
         found = places.find(row[key])
         if not found and row[key].startswith("#"):  # a comment, or a row that was taken out
             continue
-        label = classes.label(row[value], where)
+        label = classes.label(row[value], where, first)
         if len(found) > 1:
             raise AevisError(
                 f"{where}: {row[key]!r} may be {found[0]!r} or {found[1]!r}. Name images by their path in {folder}."
@@ -215,12 +259,61 @@ def _by_table(folder: Path, path: Path, images: Sequence[str], others: Sequence[
     entries = tuple(ImageEntry(name, said[name][0]) for name in images if name in said)
     return Labelled(
         entries,
-        f"{path.name}: {key}, {value}",
+        f"{path.name}: {key}, {value}{counted}",
         tuple(name for name in images if name not in said),
         tuple(sorted(lost, key=lambda row: not elsewhere.find(row))),
         _unlabelled_folders(entries),
         tuple(dict.fromkeys((*unread, *others))),
     )
+
+
+def first_number(columns: Sequence[str], classes: Classes, count_from: int | None) -> tuple[int, str]:
+    """The number that a table gives the first class, and what is to be said of it; "" for a matter of course.
+
+    Args:
+        columns: the table's columns.
+        classes: the model's classes.
+        count_from: the number that the user says; None to tell it by the columns.
+    """
+    if count_from is not None:
+        return count_from, f", counted from {count_from}"
+    if classes.imagenet and set(columns) >= _COMPETITION:
+        return 1, ", counted from 1, as in the NIPS 2017 competition"
+    return 0, ""
+
+
+def read_targets(
+    path: Path, images: Sequence[str], folder: str, classes: Classes, count_from: int | None = None
+) -> dict[str, int]:
+    """The class that a table says an attack on each image is to end in; images without one are left out.
+
+    Args:
+        path: the table, with one of FILE_COLUMNS and one of TARGET_COLUMNS.
+        images: the files of the images, as images.csv names them.
+        folder: the name of their folder.
+        classes: the classes that targets name.
+        count_from: the number that the table gives the first class; None as for `find_images`.
+
+    Raises:
+        AevisError: where the table cannot be read, names no image, or gives one image two targets.
+    """
+    table = read_table(path, (), (*FILE_COLUMNS, *LABEL_COLUMNS, *TARGET_COLUMNS))
+    key, value = (column_of(wanted, table.columns, path) for wanted in (FILE_COLUMNS, TARGET_COLUMNS))
+    first, _ = first_number(table.columns, classes, count_from)
+    places, targets = Places(images, folder), dict[str, int]()
+    for line, row in table.rows:
+        where, found = f"{path}, line {line}", places.find(row[key])
+        target = classes.label(row[value], where, first)
+        if len(found) > 1:
+            raise AevisError(f"{where}: {row[key]!r} may be {found[0]!r} or {found[1]!r}. Name images by their path.")
+        if found and target is not None and targets.setdefault(found[0], target) != target:
+            raise AevisError(f"{where}: the image {found[0]!r} has another target above. Take out one of them.")
+    if not targets:
+        raise AevisError(
+            f"No row of {path} names an image of the workspace and its target. Images are called as in images.csv, "
+            f"such as {images[0]!r}; the target stands in the column {value!r}."
+        )
+    return targets
 
 
 class Places:

@@ -15,12 +15,13 @@ from aevis_dash.config import AttackParameters, Progress, embedded_workspace, pa
 from aevis_dash.core import loading, selftest
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.datapath import check_methods
+from aevis_dash.core.datasets import DatasetImages
 from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.core.loading import Model
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.files import write_atomically
 from aevis_dash.images import write_image
-from aevis_dash.labels import ImageEntry, Labelled, unmatched_now
+from aevis_dash.labels import ImageEntry, Labelled, Portion, unmatched_now
 from aevis_dash.new_images import find_new_images
 from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.settings import (
@@ -56,7 +57,7 @@ class Founded:
         labelled: where its labels come from, and what did not match.
         left_out: for each image that was left out because it cannot be read, a sentence that says why.
         notes: what was done to load the model and is no matter of course, and where class names come from.
-        read_as: how the array of the images was read, in words; empty where they come from a folder.
+        read_as: how the array or the data set of the images was read, in words; empty where they come from a folder.
     """
 
     workspace: Workspace
@@ -69,7 +70,7 @@ class Founded:
 def init_workspace(
     root: Path,
     model: ModelSpec,
-    images: Path | np.ndarray,
+    images: Path | np.ndarray | DatasetImages,
     labels: Path | Sequence[int | str | None] | None = None,
     classes: Path | Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
@@ -77,43 +78,50 @@ def init_workspace(
     progress: Progress = silent,
     reading: ArrayReading | None = None,
     given: Model | None = None,
+    portion: Portion | None = None,
+    count_from: int | None = None,
 ) -> Founded:
     """Make a workspace of a model and normal images. Nothing is written unless the model and the images are good.
 
     Args:
         root: the folder of the new workspace.
         model: where the model and its weights come from.
-        images: the folder of the normal images; or a file of arrays, or an array, whose images are written into the
-            workspace.
+        images: the folder of the normal images; or a file of arrays, an array, or a data set, whose images are written
+            into the workspace.
         labels: a table of labels, or an array; None for the names of folders, or the labels beside the array. With an
             array of images it is their classes, by name or index.
-        classes: the class names, or a file of them; None for those that the model's library publishes.
+        classes: the class names, or a file of them; None for those that the model's library publishes, or else those of
+            the data set.
         preprocessing: how an image becomes the model's input; None for what the library publishes.
         skip_unreadable: whether images that cannot be read are left out; otherwise the first one is an error.
         progress: is told the share of the images that are read.
         reading: how the array is read where it does not tell.
         given: the model itself, where it is in memory.
+        portion: how many of the images are taken; None for all.
+        count_from: the number of the first class in a table or an array of labels; None as for `labels.find_images`.
 
     Raises:
         AevisError: for a model, an image or a label that cannot be used, and where a workspace or one of its files is
             there already.
     """
     spec = with_absolute_paths(model)
-    names = read_class_names(classes) if isinstance(classes, Path) else tuple(classes or _standard_names(spec))
+    names = read_class_names(classes) if isinstance(classes, Path) else tuple(classes or _standard_names(spec, images))
     chosen = preprocessing or choose_preprocessing(spec, {})[0]
     loaded = loading.load_model(spec) if given is None else loading.given_model(spec, given)
     names, numbered = loading.names_or_numbers(names, None if classes else loaded.classes)
+    if isinstance(images, DatasetImages) and not classes and len(names) == len(images.class_names):
+        names, numbered = _names_of_dataset(names, numbered, images)
     beside = [classes] if isinstance(classes, Path) else []
-    found = find_new_images(images, labels, Classes(names), beside, reading, chosen.channels)
+    found = find_new_images(images, labels, Classes(names), beside, reading, chosen.channels, count_from)
     selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
     if given is None:
         loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):
         if taken.exists() and not (root / "workspace.toml").exists():
             raise AevisError(f"{taken} is there already, and the workspace would replace it. Choose another folder.")
-    good, refused = found.readable(chosen, skip_unreadable, progress)
+    good, refused = found.readable(chosen, skip_unreadable, progress, portion or Portion())
     refuse_workspace(root)
-    found.write(root, progress)
+    found.write(root, good, progress)
     settings = WorkspaceSettings(with_paths_from(root, spec), chosen, found.folder)
     made = create(root, settings, names, good)
     return Founded(made, found.labelled, refused, (*loaded.notes, *numbered), found.read_as)
@@ -353,8 +361,23 @@ def _part_map(drawing: Drawing) -> np.ndarray:
     return numbers
 
 
-def _standard_names(spec: ModelSpec) -> tuple[str, ...]:
+def _standard_names(spec: ModelSpec, images: object) -> tuple[str, ...]:
+    """The class names that the model's library publishes; where it publishes none, those of the data set."""
     names = loading.standard_class_names(spec.source)
+    if names is None and isinstance(images, DatasetImages):
+        names = images.class_names
     if names is None:
         raise AevisError(f"The class names of {spec.source} are not known. Give --classes FILE, one name a line.")
     return names
+
+
+def _names_of_dataset(
+    names: tuple[str, ...], numbered: tuple[str, ...], images: DatasetImages
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of as many classes as the data set has, and a sentence where these are the data set's own."""
+    if not numbered and names != images.class_names:
+        return names, numbered
+    called = "named" if images.named else "called by their numbers"
+    return images.class_names, (
+        f"the classes are {called} as in {images.name} and in its order; --classes FILE says otherwise",
+    )

@@ -207,11 +207,14 @@ class Workspace:
             f"There is no example {example_id!r} in {self._examples.path}. `aevis score WORKSPACE` lists what there is."
         )
 
-    def add_images(self, made: Sequence[tuple[ImageEntry, np.ndarray]]) -> None:
-        """Write normal images (H, W, C) into the folder of images, and add their rows to the table where it has none
-        of them."""
+    def add_images(self, made: Sequence[tuple[ImageEntry, np.ndarray | bytes]]) -> None:
+        """Write normal images (H, W, C), or files as they are, into the folder of images, and add their rows to the
+        table where it has none of them."""
         for entry, image in made:
-            write_image(self.path(entry.file), image)
+            if isinstance(image, bytes):
+                write_file(self.path(entry.file), image)
+            else:
+                write_image(self.path(entry.file), image)
         add_entries(self.root / "images.csv", [entry for entry, _ in made])
 
     def keep_adversarials(self, made: Sequence[tuple[Example, np.ndarray | bytes]]) -> None:

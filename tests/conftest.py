@@ -131,10 +131,8 @@ def _four_photographs(table: Path) -> list[str]:
     return [*labels["1"][:2], *labels[other][:2]]
 
 
-def shrink(workspace: Workspace, candidates: int = 2, null_targets: int = 1) -> None:
-    """Let a workspace's extractions compare with few images, by the quickest method, for speed."""
+def shrink(workspace: Workspace, candidates: int = 2, null_targets: int = 1, method: str = "elimination") -> None:
+    """Let a workspace's extractions compare with few images, by a quick method, for speed."""
     settings = workspace.settings
-    few = dataclasses.replace(
-        settings.extraction, candidates=candidates, null_targets=null_targets, method="elimination"
-    )
+    few = dataclasses.replace(settings.extraction, candidates=candidates, null_targets=null_targets, method=method)
     write_settings(workspace.root, dataclasses.replace(settings, extraction=few))

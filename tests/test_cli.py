@@ -455,7 +455,59 @@ def test_an_attack_that_rounding_undid_is_counted(document, aevis, world, monkey
     monkeypatch.setattr(Attacked, "lost", property(lambda self: True))
     argv = ("attack", world, "--image", *files, "--epsilon", "1.5")
     assert document(*argv)["lost_in_8_bits"] == 3
-    assert aevis(*argv)[1].endswith("attacks succeeded. Rounding to 8 bits undid 3 that had succeeded.\n")
+    assert aevis(*argv)[1].endswith(
+        "attacks succeeded. Rounding to 8 bits undid 3 that had succeeded; --floats keeps such images as floats.\n"
+    )
+
+
+BORDER = """
+import torch
+
+def attack(model, x, y):
+    x = x.requires_grad_()
+    torch.nn.functional.cross_entropy(model(x), y, reduction="sum").backward()
+    far = (x.detach() + 16 / 255 * x.grad.sign()).clamp(0, 1)
+    low, high = torch.zeros(len(x), 1, 1, 1), torch.ones(len(x), 1, 1, 1)
+    for _ in range(12):
+        middle = (low + high) / 2
+        fools = (model(x.detach() + middle * (far - x.detach())).argmax(1) != y)[:, None, None, None]
+        low, high = torch.where(fools, low, middle), torch.where(fools, middle, high)
+    return x.detach() + high * (far - x.detach())
+"""
+
+
+def test_attacks_that_rounding_undid_are_kept_as_floats(document, aevis, world):
+    """The attack ends just beyond the border between two classes, where rounding turns some images back."""
+    (world / "border.py").write_text(BORDER)
+    files = [e.file for e in Workspace(world).images[:12]]
+    argv = ("attack", world, "--image", *files, "--attack", world / "border.py:attack")
+    rounded = document(*argv)
+    assert rounded["lost_in_8_bits"] > 0 == rounded["kept_as_floats"]
+    kept = document(*argv, "--floats")
+    assert (kept["kept_as_floats"], kept["lost_in_8_bits"]) == (rounded["lost_in_8_bits"], 0)
+    assert kept["successful"] == rounded["successful"] + rounded["lost_in_8_bits"]
+    bench = open_workbench(world)
+    lost = {e.source for e in bench.workspace.examples() if e.lost_in_8_bits}
+    made = [bench.workspace.example(each["example"]) for each in kept["examples"]]
+    assert {e.source for e in made if e.adversarial.endswith(".float.npy")} == lost
+    model, how = bench.base.loaded.model, bench.workspace.settings.preprocessing
+    mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in (how.mean, how.std))
+    for example in made:
+        if example.source not in lost:
+            continue
+        pixels = torch.from_numpy(np.load(world / example.adversarial)).movedim(-1, 0)
+        with torch.no_grad():
+            own = model(((pixels - mean) / std)[None]).argmax(1)
+        assert bench.judging.predict([example.adversarial])[0].label == own != example.true_label
+    text = aevis(*argv, "--floats")[1]
+    assert f"undone {len(lost)}, which are kept as floats; their pictures are rounded." in text
+    once = everything(world)
+    assert document(*argv, "--floats") == kept
+    assert everything(world) == once
+
+
+def test_floats_mean_nothing_to_a_corruption(refused, world):
+    assert "--floats means nothing to noise" in refused("attack", world, "--attack", "noise", "--floats")
 
 
 def test_attack_with_a_margin_stops_and_tells_the_margin(aevis, document, world):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,6 +286,57 @@ def test_a_folder_is_paired_by_stem(world, given, tmp_path, run):
     assert {e["outcome"] for e in document["examples"][1:6]} == {"not an attack on its source"}
 
 
+@pytest.mark.parametrize("by", ["a table", "folders"])
+def test_a_folder_of_new_sources_is_added(world, given, tmp_path, run, by):
+    """Only the sources of which there is an adversarial, as the files that they are, also where they are larger."""
+    _, sources, adversarials = given
+    names = Workspace(world).class_names
+    labels = logits(world, sources / 255).argmax(1)
+    for i, (source, adversarial) in enumerate(zip(sources, adversarials, strict=True)):
+        at = Path(names[labels[i]]) / f"{i}.png" if by == "folders" else Path(f"{i}.png")
+        write_image(tmp_path / "clean" / at, source)
+        if i != 3:
+            write_image(tmp_path / "made" / "pgd" / f"{i}.png", adversarial)
+    write_image(tmp_path / "made" / "nobody.png", adversarials[0])
+    (tmp_path / "y.csv").write_text("file,label\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels)))
+    count = len(Workspace(world).images)
+    argv = ["import", world, "--adversarials", tmp_path / "made", "--sources", tmp_path / "clean", "--epsilon", 8]
+    argv += ["--labels", tmp_path / "y.csv"] if by == "a table" else []
+    status, document = run(*argv)
+    assert status == 0, document
+    assert (document["imported"], document["sources_added"], document["successful"]) == (4, 4, 4)
+    assert document["files_without_source"] == {"count": 1, "such_as": ["nobody.png"]}
+    after = Workspace(world)
+    new, made = after.images[count:], after.examples()[-4:]
+    kept = [0, 1, 2, 4]
+    assert [entry.label for entry in new] == labels[kept].tolist()
+    assert [re.fullmatch(r"clean/(\d)-[0-9a-f]{6}\.png", entry.file)[1] for entry in new] == list("0124")
+    assert [example.source for example in made] == [entry.file for entry in new]
+    assert [example.true_label for example in made] == labels[kept].tolist()
+    assert np.array_equal(after.read(entry.file for entry in new), sources[kept])
+    assert np.array_equal(after.read(example.adversarial for example in made), adversarials[kept])
+    once = everything(world)
+    assert run(*argv)[1]["sources_added"] == 0
+    assert everything(world) == once
+
+
+def test_new_sources_that_cannot_be_read_are_refused_and_nothing_is_written(world, given, tmp_path, run):
+    write_image(tmp_path / "made" / "a.png", given[2][0])
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "a.png").write_bytes(b"no image")
+    before = everything(world)
+    argv = ["import", world, "--adversarials", tmp_path / "made", "--sources"]
+    for sources, words in (
+        ("clean", "cannot be read"),
+        ("made", "holds the sources themselves"),
+        ("y.npy", "--sources is about arrays, .* New sources are another folder"),
+    ):
+        status, document = run(*argv, tmp_path / sources)
+        assert status == 2
+        assert re.search(words, document["error"]), document["error"]
+    assert everything(world) == before
+
+
 def test_a_table_of_file_and_source_is_enough(world, given, tmp_path, run):
     names, _, adversarials = given
     for i, image in enumerate(adversarials):
@@ -375,7 +427,7 @@ def test_refusals_are_short_and_write_nothing(world, given, tmp_path, run):
         ("has no array 'z'", "good.npz", "--of", "of.txt", "--key", "z"),
         ("There is no file", "missing.npz", "--of", "of.txt"),
         ("x_adv of same.npz and x of same.npz are the same images", "same.npz"),
-        ("holds the workspace's own normal images", "own"),
+        ("holds the sources themselves", "own"),
         ("No file in .*folder has the name of an image", "folder"),
         ("cannot be read .*not an image", "broken"),
         ("--of is about arrays", "folder", "--of", "of.txt"),

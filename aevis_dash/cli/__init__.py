@@ -16,7 +16,7 @@ from typing import TextIO
 
 from aevis_dash.cli.options import GRAMMAR
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
-from aevis_dash.config import Progress, silent
+from aevis_dash.config import DEVICE_VARIABLE, Progress, silent
 from aevis_dash.domain import AevisError
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -51,6 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
         options(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
         verb.add_argument("--quiet", action="store_true", help="no progress")
+        verb.add_argument(
+            "--device",
+            metavar="NAME",
+            help="where the model runs, as torch calls it: cpu, cuda, cuda:1, mps (default: AEVIS_DEVICE in the "
+            "environment, else cpu)",
+        )
     return parser
 
 
@@ -92,13 +98,22 @@ def _answer(args: argparse.Namespace) -> Answer:
     _find_modules_here()
     line = None if args.json or args.quiet else ProgressLine(sys.stderr)
     progress: Progress = line or silent
+    before = os.environ.get(DEVICE_VARIABLE)
     try:
+        if args.device is not None:
+            os.environ[DEVICE_VARIABLE] = args.device  # which the processes that the verb starts read too
+            verbs.check_device()
         return verbs.VERBS[args.verb](args, progress)
     except SystemExit as error:
         raise AevisError(
             f"Code that the workspace's model brings along ended the program (SystemExit: {error}). Mend it: a model "
             "returns its outputs, or raises an error that says what is wrong."
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        refusal = verbs.memory_refusal(error)
+        if refusal is None:
+            raise
+        raise refusal from error
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
@@ -107,6 +122,9 @@ def _answer(args: argparse.Namespace) -> Answer:
             f"{where} cannot be read or written ({error.strerror}). Check the path, its permissions and the free space."
         ) from error
     finally:
+        os.environ.pop(DEVICE_VARIABLE, None)
+        if before is not None:
+            os.environ[DEVICE_VARIABLE] = before
         if line:
             line.close()
 

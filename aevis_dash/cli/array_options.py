@@ -26,8 +26,9 @@ def import_adversarials(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--sources",
         type=Path,
-        metavar="FILE",
-        help="their sources as a batch, which are added to the workspace (default: those in the same file)",
+        metavar="FILE|FOLDER",
+        help="their sources as a batch, or a folder of them, which are added to the workspace (default: those in the "
+        "same file)",
     )
     verb.add_argument(
         "--labels", type=Path, metavar="FILE", help="the sources' classes, an array or a CSV in the same order"
@@ -49,4 +50,14 @@ def array_reading(verb: argparse.ArgumentParser) -> None:
         type=numbers.many(2),
         metavar="LO,HI",
         help="the values of black and of white in an array; say --array-range=-1,1",
+    )
+
+
+def count_from(verb: argparse.ArgumentParser) -> None:
+    """The option that says how a table counts classes."""
+    verb.add_argument(
+        "--count-from",
+        type=int,
+        choices=(0, 1),
+        help="the number of the first class in the table (default: 0, but 1 in that of the NIPS 2017 competition)",
     )

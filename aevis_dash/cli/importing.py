@@ -16,7 +16,8 @@ from aevis_dash.domain import AevisError, Outcome
 from aevis_dash.labels import count_names
 from aevis_dash.tables import is_unprintable
 from aevis_dash.workbench import Workbench
-from aevis_dash.workbench.imports import TABLES, Imported, Origin
+from aevis_dash.workbench.import_files import TABLES
+from aevis_dash.workbench.imports import Imported, Origin
 
 _OF_ARRAYS = ("sources", "of", "labels", "key", "sources_key", "layout", "array_range")
 """The options that a folder of files does not need."""
@@ -78,16 +79,19 @@ def _doubts(outcomes: Sequence[Mapping[str, Any]], lost: int, floats: int) -> tu
 
 def _files(bench: Workbench, args: argparse.Namespace, origin: Origin, progress: Progress) -> Imported:
     is_table = not args.adversarials.is_dir()
+    of_folder = not is_table and args.sources is not None and args.sources.is_dir()
     given = [name for name in _OF_ARRAYS if getattr(args, name) is not None]
+    given = [name for name in given if not (of_folder and name in ("sources", "labels"))]
     if given:
         raise AevisError(
             f"--{given[0].replace('_', '-')} is about arrays, and {args.adversarials} is a "
             f"{'table, which names the source of each file' if is_table else 'folder, whose files are named as theirs'}"
             ". Leave it out."
+            + ("" if is_table or given[0] not in ("sources", "labels") else " New sources are another folder.")
         )
     if is_table:
         return bench.imports.table(args.adversarials, origin, progress)
-    return bench.imports.folder(args.adversarials, origin, progress)
+    return bench.imports.folder(args.adversarials, origin, progress, args.sources, args.labels)
 
 
 def _arrays(

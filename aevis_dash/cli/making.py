@@ -3,14 +3,17 @@
 import argparse
 import shlex
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from aevis_dash import make_workspace
 from aevis_dash.cli.opening import with_warnings
 from aevis_dash.cli.output import Answer, facts_text, pairs
 from aevis_dash.config import Progress
+from aevis_dash.core.datasets import DatasetImages, dataset_name, read_dataset
 from aevis_dash.core.image_batch import ArrayReading
-from aevis_dash.domain import ModelSpec, Preprocessing
+from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
+from aevis_dash.labels import Portion
 from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.workbench import Workbench
 
@@ -19,16 +22,19 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and normal images."""
     model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
     preprocessing, whose = choose_preprocessing(model, _given_preprocessing(args))
+    portion = Portion(args.first, args.per_class)
     made = make_workspace.init_workspace(
         root=args.workspace,
         model=model,
-        images=args.images,
+        images=_images(args, portion),
         labels=args.labels,
         classes=args.classes,
         preprocessing=preprocessing,
         skip_unreadable=args.skip_unreadable,
         progress=progress,
         reading=ArrayReading(args.key, args.layout, args.array_range),
+        portion=portion,
+        count_from=args.count_from,
     )
     workspace = made.workspace
     facts = {
@@ -64,6 +70,25 @@ def world(args: argparse.Namespace, progress: Progress) -> Answer:
     facts |= {"images": len(workspace.images), "examples": len(workspace.examples())}
     text = f"{pairs(facts)}\n\nNext: aevis serve {workspace.root}"
     return with_warnings(Workbench(workspace), lambda _: Answer(facts, text))
+
+
+def _images(args: argparse.Namespace, portion: Portion) -> Path | DatasetImages:
+    """The images that the options name: a folder, a file of arrays, or a data set of torchvision, which is read."""
+    name = dataset_name(args.images)
+    if name is None:
+        if args.root is not None or args.split is not None:
+            option = "--root" if args.root is not None else "--split"
+            raise AevisError(
+                f"{option} is about a data set of torchvision, and {args.images} is none. Leave it out, or say "
+                "--images torchvision:NAME."
+            )
+        return args.images
+    if args.root is None:
+        raise AevisError(
+            f"Say with --root FOLDER where the files of {args.images} lie, as torchvision lays them out. Nothing is "
+            "downloaded."
+        )
+    return read_dataset(name, args.root, args.split, portion)
 
 
 def _given_preprocessing(args: argparse.Namespace) -> dict[str, Any]:

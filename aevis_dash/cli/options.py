@@ -6,10 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from aevis_dash.cli import numbers
-from aevis_dash.cli.array_options import array_reading, import_adversarials
+from aevis_dash.cli.array_options import count_from, import_adversarials
+from aevis_dash.cli.making_options import init, world
 from aevis_dash.cli.study_options import benchmark, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
-from aevis_dash.domain import FITS, INTERPOLATIONS, MOST_CHANNELS, Role
+from aevis_dash.domain import Role
 
 
 def _serve(verb: argparse.ArgumentParser) -> None:
@@ -39,80 +40,6 @@ def _serve(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _init(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
-    verb.add_argument("--model", required=True, help="torchvision:NAME, timm:NAME, module:factory or FILE.py:factory")
-    verb.add_argument(
-        "--model-args",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="the arguments that the model is made with, or one JSON object of them",
-    )
-    verb.add_argument("--weights", default="", help="a file of tensors, or a name that the model's library knows")
-    verb.add_argument(
-        "--weights-key",
-        default="",
-        metavar="KEY",
-        help="which of the file's sets of weights is taken, such as model_ema (default: the first that fits and is no "
-        "average)",
-    )
-    verb.add_argument(
-        "--leaf",
-        nargs="+",
-        default=[],
-        metavar="MODULE",
-        help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
-    )
-    verb.add_argument(
-        "--images",
-        required=True,
-        type=Path,
-        metavar="FOLDER|FILE",
-        help="the normal images, or a batch of them (.npy, .npz, .pt, .safetensors)",
-    )
-    verb.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="a table of file and class, or for a batch an array; default: sub-folder names, or the batch's own file",
-    )
-    array_reading(verb)
-    verb.add_argument(
-        "--classes", type=Path, metavar="FILE", help="class names, one a line, or JSON; default: the library's"
-    )
-    verb.add_argument("--input-size", type=numbers.size, metavar="N|HxW", help="the model's input in pixels")
-    verb.add_argument("--mean", type=numbers.many(), metavar="A,B,C", help="subtracted from each channel")
-    verb.add_argument("--std", type=numbers.many(), metavar="A,B,C", help="what each channel is divided by")
-    verb.add_argument(
-        "--channels",
-        type=numbers.count(MOST_CHANNELS),
-        metavar="N",
-        help="of the model's input where neither --mean nor --std is given: 1 for grey levels (default: 3)",
-    )
-    verb.add_argument(
-        "--value-range", type=numbers.many(2), metavar="LO,HI", help="of the pixels; say --value-range=-1,1"
-    )
-    verb.add_argument(
-        "--fit",
-        choices=FITS,
-        help="how an image of another size becomes as large as the input: squeezed whole, its centre cropped, or "
-        "padded (default: as the model's library does; crop for a model of your own)",
-    )
-    verb.add_argument(
-        "--resize-size",
-        type=numbers.size,
-        metavar="N|HxW",
-        help="to what images are scaled before that (default: the input)",
-    )
-    verb.add_argument(
-        "--interpolation",
-        choices=INTERPOLATIONS,
-        help="how they are scaled (default: as the model's library does, else bilinear)",
-    )
-    verb.add_argument("--skip-unreadable", action="store_true", help="leave out bad images instead of stopping")
-
-
 def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("workspace", type=Path)
 
@@ -124,6 +51,14 @@ def _attack(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--target", help="a class to end in, by name or index, or 'nearest': the likeliest wrong one that has images"
     )
+    verb.add_argument(
+        "--targets",
+        type=Path,
+        metavar="FILE",
+        help="a table that gives each image's class to end in (file, and target, target_label or target_class); images "
+        "that it does not name are not attacked",
+    )
+    count_from(verb)
     verb.add_argument(
         "--smallest",
         action="store_true",
@@ -301,16 +236,6 @@ def _names(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--example", metavar="ID", help="beside this example: its own images name no map")
 
 
-def _world(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("workspace", type=Path, metavar="DIR", help="where to make it")
-    verb.add_argument("--train", action="store_true", help="train the network anew instead of taking the shipped one")
-    verb.add_argument("--seed", type=numbers.seed, default=0, help="of the training (default: %(default)s)")
-    verb.add_argument(
-        "--drawings", type=numbers.count(100_000), default=8000, help="to train on (default: %(default)s)"
-    )
-    verb.add_argument("--epochs", type=numbers.count(1000), default=3, help="default: %(default)s")
-
-
 def _allow_large(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--allow-large",
@@ -360,7 +285,7 @@ _Options = Callable[[argparse.ArgumentParser], None]
 
 GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", _serve),
-    "init": ("make a workspace of a model and normal images", _init),
+    "init": ("make a workspace of a model and normal images", init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),
     "attack": (
@@ -375,7 +300,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "verify": ("put maps of one run into another and see whether the prediction turns, beside chance", _verify),
     "trail": ("tell the way back from a wrong prediction, each hop and every depth tested by patching", _trail),
     "edges": ("find through which maps of a later layer those of an earlier one turn the prediction back", _edges),
-    "world": ("make the drawn world's workspace", _world),
+    "world": ("make the drawn world's workspace", world),
     "diverge": ("find where the adversarials of a workspace leave their sources", diverge),
     "evaluate": (
         "score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null",

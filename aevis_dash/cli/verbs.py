@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,7 @@ from aevis_dash.cli.layer_maps import maps_of_layer
 from aevis_dash.cli.opening import earlier_layer, on_workspace
 from aevis_dash.cli.output import Answer, check_writable, facts_text, pairs, table
 from aevis_dash.config import ExtractionParameters, Progress, part_of
+from aevis_dash.core import halving, loading
 from aevis_dash.core.datapath import check_methods
 from aevis_dash.domain import (
     PREDICTION,
@@ -37,10 +39,22 @@ from aevis_dash.domain import (
     Layer,
     Role,
     Way,
+    so_many,
 )
+from aevis_dash.float_images import SUFFIX
 from aevis_dash.images import write_image
-from aevis_dash.labels import ImageEntry
+from aevis_dash.labels import ImageEntry, read_targets
 from aevis_dash.workbench import Triplet, Workbench
+
+
+def check_device() -> None:
+    """Raise AevisError where torch cannot use the device on which the model is to run."""
+    loading.device()
+
+
+def memory_refusal(error: Exception) -> AevisError | None:
+    """The refusal to show where an error says that the memory is too small; None for another error."""
+    return halving.too_small(None, error) if halving.is_out_of_memory(error) else None
 
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
@@ -62,10 +76,14 @@ def check(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 @on_workspace
 def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Answer:
     """Attack normal images and say what became of each."""
-    target = _target(bench, args.target)
-    entries = [e for e in _entries(bench, args.image, args.class_name) if e.label is None or e.label != target]
+    target, entries = _target(bench, args), _entries(bench, args.image, args.class_name)
+    entries, left_out = _with_target(entries, target)
     if not entries:
-        raise AevisError(f"Every chosen image is of the class {args.target!r} already. Choose another --target.")
+        raise AevisError(
+            f"No chosen image is named in {args.targets}, with another class to end in than its own. Choose others."
+            if args.targets
+            else f"Every chosen image is of the class {args.target!r} already. Choose another --target."
+        )
     planned, epsilons = attack_options.attacks_of(bench.workspace.settings.attack, args)
     made: list[Example] = []
     for i, wanted in enumerate(planned):
@@ -75,10 +93,13 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     outcomes = [answers.attack_facts(bench, judged, margin) for judged in bench.judging.judged_examples(among=made)]
     fooled = sum(outcome["success"] for outcome in outcomes)
     lost = sum(bool(example.lost_in_8_bits) for example in made)
+    floats = sum(example.adversarial.endswith(SUFFIX) for example in made)
     document = {
         "attacked": len(made),
+        **({"without_target": left_out} if args.targets else {}),
         "successful": fooled,
         "lost_in_8_bits": lost,
+        "kept_as_floats": floats,
         "margin": margin,
         "examples": outcomes,
     }
@@ -87,8 +108,14 @@ def attack(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
         [answers.attack_row(outcome) for outcome in outcomes],
     )
     with_margin = "" if margin is None else f" with a margin of at least {margin:g}"
-    of_rounding = f" Rounding to 8 bits undid {lost} that had succeeded." if lost else ""
-    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.{of_rounding}")
+    may = not any(wanted.floats for wanted in planned)
+    kept = "; --floats keeps such images as floats" if may else ""
+    of_rounding = f" Rounding to 8 bits undid {lost} that had succeeded{kept}." if lost else ""
+    of_rounding += f" It would have undone {floats}, which are kept as floats; their pictures are rounded." * bool(
+        floats
+    )
+    of_table = f" {so_many(left_out, 'image')} without a target of another class." if left_out and args.targets else ""
+    return Answer(document, f"{text}\n\n{fooled} of {len(made)} attacks succeeded{with_margin}.{of_rounding}{of_table}")
 
 
 @on_workspace
@@ -249,8 +276,26 @@ def _entries(bench: Workbench, files: Sequence[str] | None, class_name: str | No
     return of_class
 
 
-def _target(bench: Workbench, target: str | None) -> int | str | None:
-    return target if target in (None, "nearest") else _class(bench, target, "--target")
+def _target(bench: Workbench, args: argparse.Namespace) -> int | str | Mapping[str, int] | None:
+    """The class that the attacks aim at, or that of each image by its file."""
+    if args.targets is None:
+        if args.count_from is not None:
+            raise AevisError("--count-from says how the table of --targets counts. Give both, or leave it out.")
+        return args.target if args.target in (None, "nearest") else _class(bench, args.target, "--target")
+    if args.target is not None:
+        raise AevisError("--target and --targets both say where the attacks are to end. Leave out one of them.")
+    images = [entry.file for entry in bench.workspace.images]
+    folder = Path(bench.workspace.settings.images).name
+    return read_targets(args.targets, images, folder, bench.workspace.classes, args.count_from)
+
+
+def _with_target(
+    entries: Sequence[ImageEntry], target: int | str | Mapping[str, int] | None
+) -> tuple[list[ImageEntry], int]:
+    """The images that have another class to end in than their own, and the number of the others."""
+    aims = target if isinstance(target, Mapping) else {entry.file: target for entry in entries}
+    kept = [e for e in entries if e.file in aims and (e.label is None or e.label != aims[e.file])]
+    return kept, len(entries) - len(kept)
 
 
 def _class(bench: Workbench, text: str, option: str) -> int:

@@ -17,6 +17,7 @@ from aevis_dash.config import BY_GRADIENT, FGSM, L2, MI_FGSM, PGD, AttackParamet
 from aevis_dash.core.attack_steps import momentum_step, pgd_step, random_start, thresholds
 from aevis_dash.core.attacked import Attacked, judged, logits_of
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.halving import by_halves
 from aevis_dash.core.rounding import rounded
 from aevis_dash.domain import AevisError
 
@@ -126,7 +127,8 @@ def _run(
         if not (parameters.stop or step == parameters.steps):
             continue
         stored = rounded(batch.current, batch.x, parameters, batch.thresholds)
-        ended = judged(classifier, stored, batch.current, batch.label, targeted, step)
+        keep_floats = parameters.floats and step == parameters.steps  # until then an 8-bit image may still succeed
+        ended = judged(classifier, stored, batch.current, batch.label, targeted, step, keep_floats)
         goes_on = torch.tensor(
             [step < parameters.steps and not each.reaches(parameters.margin) for each in ended],
             device=batch.places.device,
@@ -194,7 +196,12 @@ def _free(region: np.ndarray, x: Tensor) -> Tensor:
 
 
 def _loss_gradient(classifier: Classifier, pixels: Tensor, label: Tensor) -> Tensor:
-    pixels = pixels.detach().requires_grad_()
-    with torch.enable_grad():
-        loss = F.cross_entropy(classifier.network.logits(classifier.normalise(pixels)), label, reduction="sum")
-        return torch.autograd.grad(loss, pixels)[0]
+    """The gradient of each image's own loss, (B, C, H, W), in halves where all images do not fit into memory."""
+
+    def found(at: slice) -> Tensor:
+        some = pixels[at].detach().requires_grad_()
+        with torch.enable_grad():
+            logits = classifier.network.logits(classifier.normalise(some))
+            return torch.autograd.grad(F.cross_entropy(logits, label[at], reduction="sum"), some)[0]
+
+    return torch.cat(by_halves(found, len(pixels)))

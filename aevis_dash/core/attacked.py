@@ -1,4 +1,5 @@
-"""An attacked image, judged as the 8-bit image as which it is stored.
+"""An attacked image, judged as the 8-bit image as which it is stored, or, where the attack may keep floats and rounding
+would undo it, as the floats that are stored in its place.
 
 The *margin* of an attacked image is the largest logit of a wrong class less the logit of the right one, or where the
 attack has a target class the target's logit less the largest other one (Carlini and Wagner, S&P 2017). It is above 0
@@ -6,7 +7,7 @@ where the attack has succeeded.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +22,13 @@ class Attacked:
     """An attacked image, and whether it fools the classifier.
 
     Attributes:
-        image: the attacked image, uint8 (H, W, C).
+        image: the attacked image, uint8 (H, W, C), rounded.
         success: whether the image as it is stored fools the classifier.
         unrounded: whether it did so before it was rounded to 8 bits.
         margin: the margin of the image as it is stored, in logits; see the module.
         steps: the number of steps that were taken.
+        floats: the pixels from 0 to 1, float32 (H, W, C), that are stored in place of the rounded image; None for an
+            8-bit image.
     """
 
     image: np.ndarray
@@ -33,6 +36,7 @@ class Attacked:
     unrounded: bool
     margin: float
     steps: int
+    floats: np.ndarray | None = None
 
     @property
     def lost(self) -> bool:
@@ -45,7 +49,13 @@ class Attacked:
 
 
 def judged(
-    classifier: Classifier, stored: Tensor, pixels: Tensor, label: Tensor, targeted: bool, steps: int
+    classifier: Classifier,
+    stored: Tensor,
+    pixels: Tensor,
+    label: Tensor,
+    targeted: bool,
+    steps: int,
+    keep_floats: bool = False,
 ) -> list[Attacked]:
     """Judge attacked images as they would be stored, and as they were before they were rounded.
 
@@ -56,6 +66,8 @@ def judged(
         label: the class to get away from, or with a target to get to, int (B,).
         targeted: whether `label` is the target.
         steps: the number of steps that were taken.
+        keep_floats: whether an image is stored as floats where rounding undoes its attack; it counts where the floats
+            fool the classifier alone, without other images in the batch.
 
     Returns:
         Each image with what the classifier says of it, in their order.
@@ -66,10 +78,25 @@ def judged(
     logits = [logits_of(classifier, each) for each in (stored.to(pixels.dtype) / 255, pixels)]
     fooled, unrounded = ((each.argmax(1) == label) == targeted for each in logits)
     margin = margins(logits[0], label, targeted)
-    return [
+    found = [
         Attacked(_image(image), bool(success), bool(before), float(ahead), steps)
         for image, success, before, ahead in zip(stored, fooled, unrounded, margin, strict=True)
     ]
+    if not keep_floats:
+        return found
+    return [
+        _as_floats(classifier, each, pixels[i : i + 1], label[i : i + 1], targeted) if each.lost else each
+        for i, each in enumerate(found)
+    ]
+
+
+def _as_floats(classifier: Classifier, lost: Attacked, pixels: Tensor, label: Tensor, targeted: bool) -> Attacked:
+    """An image whose attack rounding undoes as floats, where they fool the classifier; else as it is."""
+    logits = logits_of(classifier, pixels)
+    if bool((logits.argmax(1) == label) != targeted):
+        return lost
+    ahead = float(margins(logits, label, targeted))
+    return replace(lost, success=True, margin=ahead, floats=_image(pixels[0]).astype(np.float32))
 
 
 def margins(logits: Tensor, label: Tensor, targeted: bool = False) -> Tensor:

@@ -126,7 +126,8 @@ def _is_middle(one: Any, other: Any, middle: Any) -> bool:
         return False
     if not middle.numel():
         return True
-    a, b, c = (value.to(torch.complex128 if value.is_complex() else torch.float64) for value in (one, other, middle))
+    own = (value.cpu() for value in (one, other, middle))  # not every device has 64 bits
+    a, b, c = (value.to(torch.complex128 if value.is_complex() else torch.float64) for value in own)
     wanted = (a + b) / 2
     finite = bool(torch.isfinite(wanted).all() and torch.isfinite(c).all())
     return finite and bool((wanted - c).abs().max() <= _ROUNDING * wanted.abs().max())

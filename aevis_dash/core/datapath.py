@@ -16,6 +16,7 @@ from aevis_dash.config import ExtractionParameters, Progress, part_of, silent
 from aevis_dash.core import approximation, ranking, relaxation
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.elimination import elimination
+from aevis_dash.core.halving import is_out_of_memory, smaller, too_small
 from aevis_dash.core.hard_sets import of_share, smallest_complete, smallest_core
 from aevis_dash.core.problem import Foil, Found, Problem
 from aevis_dash.domain import AevisError, Datapath
@@ -122,8 +123,8 @@ def extract(
     """Extract one datapath for each image, held near datapaths that were found before (Eq. 4 and 5).
 
     The datapaths come in the order of the images and `parameters.batch` at a time, so that finished ones can be kept
-    when the rest is interrupted. On a GPU as many images are taken at a time as fit. The method "joint" alone takes all
-    images at once and holds their datapaths near one another too.
+    when the rest is interrupted. On a GPU as many images are taken at a time as fit, and elsewhere fewer where a batch
+    does not fit. The method "joint" alone takes all images at once and holds their datapaths near one another too.
 
     Args:
         images: 8-bit images, (B, H, W, C).
@@ -136,7 +137,7 @@ def extract(
         The datapath of each image.
 
     Raises:
-        AevisError: there is no such method, or the GPU's memory is too small.
+        AevisError: there is no such method, or the memory is too small for one image.
     """
     step = at_once(classifier, parameters, len(images))
     against = [Foil()] * len(images) if foils is None else list(foils)
@@ -146,9 +147,14 @@ def extract(
         inner = part_of(progress, done / len(images), len(images[at]) / len(images))
         try:
             found = _solve(Problem(classifier, images[at], given, parameters, against[at]), inner)
-        except torch.OutOfMemoryError as error:
-            step = _smaller(step, parameters.method == "joint", error)
-            continue
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if parameters.method == "joint" or step == 1:
+                raise too_small(step, error) from error
+            found = []
+        if not found:  # after the except block, whose error holds what the failed run had in memory
+            step = smaller(min(step, len(images) - done))
         yield from found
         done += len(found)
 
@@ -159,16 +165,6 @@ def at_once(classifier: Classifier, parameters: ExtractionParameters, count: int
     """
     whole = parameters.method == "joint" or classifier.device.type != "cpu"
     return max(1, count if whole else parameters.batch)
-
-
-def _smaller(step: int, whole: bool, error: Exception) -> int:
-    if whole or step == 1:
-        raise AevisError(
-            f"The GPU's memory is too small for {step} image{'s' * (step > 1)} at once. End what else uses it, or "
-            "unset AEVIS_DEVICE to run on the CPU."
-        ) from error
-    torch.cuda.empty_cache()
-    return (step + 1) // 2
 
 
 def extract_set(

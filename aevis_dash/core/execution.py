@@ -14,33 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from aevis_dash.core.gated_run import GatedRun, apply_gate
+from aevis_dash.core.halving import by_halves
 from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
-
-
-def apply_gate(value: Tensor, gate: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
-    """Multiply every channel of a value by its gate.
-
-    Args:
-        value: the activations, with the batch at dimension 0 and n_l channels at dimension `axis`, (B, ..., n_l, ...).
-        gate: one gate for each channel, (B, n_l), or (1, n_l) for the same gates on every image.
-        axis: the dimension of the channels.
-        mask: the positions where the gates hold, a bool tensor over the dimensions other than batch and channels; None
-            for everywhere.
-
-    Returns:
-        A tensor of the value's shape.
-    """
-    shape = [1] * value.dim()
-    shape[0], shape[axis] = gate.shape
-    factor = gate.reshape(shape)
-    if mask is not None:
-        inside = mask.to(value.dtype).reshape(_mask_shape(value, axis))
-        factor = 1 - inside * (1 - factor)
-    return value * factor
-
-
-def _mask_shape(value: Tensor, axis: int) -> list[int]:
-    return [1 if i in (0, axis) else size for i, size in enumerate(value.shape)]
 
 
 def use_threads(count: int) -> None:
@@ -48,42 +24,11 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-class _Run(fx.Interpreter):
-    """One run of the graph: gates multiply the sites' outputs, and the outputs of the nodes in `keep` are recorded
-    gated.
-    """
-
-    def __init__(self, traced: TracedModel, gates: Mapping[fx.Node, Tensor], keep: Iterable[fx.Node]):
-        super().__init__(traced.module)
-        self._axes = dict(zip(traced.sites, traced.axes, strict=True))
-        self._gates = gates
-        self._keep = set(keep)
-        self.masks: Mapping[fx.Node, Tensor] = {}
-        self.moves: Mapping[fx.Node, Tensor] = {}
-        self.look: Callable[[fx.Node, Tensor], Tensor] | None = None
-        self.kept: dict[fx.Node, Any] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if n in self._gates:
-            value = apply_gate(value, self._gates[n], self._axes[n], self.masks.get(n))
-        if n in self.moves:
-            value = value + self.moves[n]
-        if self.look is not None and n in self._axes:
-            value = self.look(n, value)
-        if n in self._keep:
-            self.kept[n] = value
-        return value
-
-    def run_nodes(self, nodes: Iterable[fx.Node], env: Mapping[fx.Node, Any]) -> None:
-        """Run just these nodes, in order, taking everything else from `env`."""
-        self.env = dict(env)
-        for node in nodes:
-            self.env[node] = self.run_node(node)
-
-
 class Network:
-    """A traced model that can be run in full or in part; it keeps no state between calls."""
+    """A traced model that can be run in full or in part; it keeps no state between calls.
+
+    Runs without gradients that do not fit into memory are done in halves.
+    """
 
     def __init__(self, traced: TracedModel):
         self.traced = traced
@@ -115,9 +60,20 @@ class Network:
             Logits (B, K), and for each layer its activations after the gates, (B, n_l, ...).
         """
         nodes = {index: self.traced.sites[index] for index in layers}
-        run = _Run(self.traced, self.gates_by_node(gates), nodes.values())
-        logits = run.run(x)
-        return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
+
+        def recorded(at: slice) -> tuple[Tensor, dict[int, Tensor]]:
+            some = gates if gates is None or len(gates) == 1 else gates[at]
+            run = GatedRun(self.traced, self.gates_by_node(some), nodes.values())
+            logits = run.run(x[at])
+            return logits, {i: self._channels_first(run.kept[node], i) for i, node in nodes.items()}
+
+        if torch.is_grad_enabled():
+            return recorded(slice(None))
+        parts = by_halves(recorded, len(x))
+        if len(parts) == 1:
+            return parts[0]
+        logits = torch.cat([logits for logits, _ in parts])
+        return logits, {i: torch.cat([maps[i] for _, maps in parts]) for i in nodes}
 
     def run_steered(self, x: Tensor, gates: Tensor, steps: Tensor, differences: Mapping[int, Tensor]) -> Tensor:
         """Run the network with every layer's value v replaced by v * gate + (step - 1) * difference.
@@ -136,7 +92,7 @@ class Network:
         """
         axes, sites = self.traced.axes, self.traced.sites
         weights = self.gates_by_node(steps - 1)
-        run = _Run(self.traced, self.gates_by_node(gates), ())
+        run = GatedRun(self.traced, self.gates_by_node(gates), ())
         run.moves = {
             sites[i]: apply_gate(difference.movedim(1, axes[i]), weights[sites[i]], axes[i])
             for i, difference in differences.items()
@@ -157,7 +113,7 @@ class Network:
             Logits, (B, K).
         """
         places = {site: i for i, site in enumerate(self.traced.sites)}
-        run = _Run(self.traced, {}, ())
+        run = GatedRun(self.traced, {}, ())
 
         def see(node: fx.Node, value: Tensor) -> Tensor:
             axis = self.traced.axes[places[node]]
@@ -194,7 +150,11 @@ class Network:
             The activations, (B, n_l, ...).
         """
         site = self.traced.sites[layer]
-        return self._channels_first(self._values(x, {site})[site], layer)
+
+        def found(at: slice) -> Tensor:
+            return self._channels_first(self._values(x[at], {site})[site], layer)
+
+        return found(slice(None)) if torch.is_grad_enabled() else _joined(by_halves(found, len(x)))
 
     def part(self, first: int, last: int | None) -> "NetworkPart":
         """Give the part of the network that carries layer `first` to layer `last`, or to the logits where `last` is
@@ -215,7 +175,7 @@ class Network:
         Returns:
             Logits (B, K), and the node's value.
         """
-        run = _Run(self.traced, {}, {node})
+        run = GatedRun(self.traced, {}, {node})
         return run.run(x), run.kept[node]
 
     def value_before(self, x: Tensor, node: fx.Node) -> Tensor:
@@ -229,7 +189,7 @@ class Network:
         order = [n for n in self.traced.module.graph.nodes if n in needed and n.op != "placeholder"]
         first, *others = (n for n in self.traced.module.graph.nodes if n.op == "placeholder")
         inputs: dict[fx.Node, Any] = {first: x, **{n: n.args[0] if n.args else None for n in others}}
-        run = _Run(self.traced, {}, nodes)
+        run = GatedRun(self.traced, {}, nodes)
         run.run_nodes(order, inputs)
         return {node: run.env[node] for node in nodes}
 
@@ -322,8 +282,20 @@ class NetworkPart:
         Returns:
             The activations of the part's last layer, (m, n_last, ...), or logits, (m, K).
         """
+        if torch.is_grad_enabled():
+            return self._run(state, value, rows)
+
+        def found(at: slice) -> Tensor:
+            if len(value[at]) == len(value):
+                return self._run(state, value, rows)
+            places = torch.arange(len(value), device=value.device) if rows is None else rows
+            return self._run(state, value[at], places[at])
+
+        return _joined(by_halves(found, len(value)))
+
+    def _run(self, state: PartState, value: Tensor, rows: Tensor | None) -> Tensor:
         start = value.movedim(1, self._network.traced.axes[self._first]).contiguous()
-        run = _Run(self._network.traced, {}, ())
+        run = GatedRun(self._network.traced, {}, ())
         run.env = {**self._border_at(state, rows), self._site: start}
         for node in self._nodes:
             run.env[node] = run.run_node(node)
@@ -361,6 +333,10 @@ class NetworkPart:
         with torch.no_grad():
             anew = self._network._values(state.images[rows], self._of_the_image - stacked)
         return {**state.border, **picked, **anew}
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _has_rows(value: Any, count: int) -> bool:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.halving import by_halves
 
 
 def activation_maps(classifier: Classifier, images: np.ndarray, layer: int) -> np.ndarray:
@@ -35,7 +36,10 @@ def maximum_activations(classifier: Classifier, images: np.ndarray, batch: int =
     Returns:
         The activations, float32 (B, n).
     """
-    rows = [_maxima(classifier, images[i : i + batch]) for i in range(0, len(images), batch)]
+    rows: list[np.ndarray] = []
+    for first in range(0, len(images), batch):
+        some = images[first : first + batch]
+        rows += by_halves(lambda at, some=some: _maxima(classifier, some[at]), len(some))
     return np.concatenate(rows).astype(np.float32)
 
 

@@ -73,7 +73,12 @@ class PixelModel(nn.Module):
 
 
 def run_foreign(
-    classifier: Classifier, foreign: ForeignAttack, images: np.ndarray, targets: np.ndarray | None, seed: int
+    classifier: Classifier,
+    foreign: ForeignAttack,
+    images: np.ndarray,
+    targets: np.ndarray | None,
+    seed: int,
+    keep_floats: bool = False,
 ) -> list[Attacked]:
     """Attack images together by an attack that is not built in.
 
@@ -87,6 +92,7 @@ def run_foreign(
         targets: the class that each image shall be taken for, (B,); None to attack away from each image's own
             prediction.
         seed: of what the attack draws at random.
+        keep_floats: as for `attacked.judged`.
 
     Returns:
         The attacked images, in the order of the images.
@@ -104,7 +110,8 @@ def run_foreign(
     _refuse_changed_model(foreign, model, classifier)
     pixels = _pixels(foreign, found, x)
     stored = (pixels * 255).round().to(torch.uint8)
-    return judged(classifier, stored, pixels, y if target is None else target, target is not None, 0)
+    aim = y if target is None else target
+    return judged(classifier, stored, pixels, aim, target is not None, 0, keep_floats)
 
 
 @contextlib.contextmanager

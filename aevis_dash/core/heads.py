@@ -150,6 +150,7 @@ def recognise(outputs: Tensor) -> Head:
     Args:
         outputs: the outputs for several different images, (B, K).
     """
+    outputs = outputs.cpu()  # not every device has 64 bits
     sums, spread = outputs.double().sum(1), float((outputs - outputs[:1]).abs().max())
     alike = spread > 0 and float((sums - sums[0]).abs().max()) < _SUM_ERROR * abs(float(sums[0]))
     if bool((outputs >= 0).all()) and (alike or float((sums - 1).abs().max()) < _SUM_ERROR):

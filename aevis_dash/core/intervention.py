@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.halving import by_halves
 from aevis_dash.core.problem import FORWARD
 from aevis_dash.domain import CONTROLS
 
@@ -153,6 +154,9 @@ class Exchange:
 
     def _slopes(self, shares: Tensor, output: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Sum slopes (B, n_l) over s runs of every pair, in which the shares (s, B, n_l) of the maps are exchanged."""
+        return np.sum(by_halves(lambda at: self._slopes_together(shares[at], output), len(shares)), axis=0)
+
+    def _slopes_together(self, shares: Tensor, output: Callable[[Tensor], Tensor]) -> np.ndarray:
         gate = shares.flatten(0, 1).clone().requires_grad_()
         at = torch.arange(len(self._donor), device=gate.device).repeat(len(shares))
         receiver, donor = self._state.start[at], self._donor[at]

@@ -110,8 +110,8 @@ def trace_model(
             it has no layer to put gates on.
     """
     refuse_wrapped(model)
-    module, names, kept = pure_graph(model, leaves)
     shape = (channels, *input_size)
+    module, names, kept = pure_graph(model, shape, leaves)
     shapes = _shapes_or_refusal(model, module, shape)
     head = cut(module, shapes)
     carried = _find_image_nodes(module, shapes)

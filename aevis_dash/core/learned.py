@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.halving import by_halves
 from aevis_dash.domain import Layer, LayerGraph, LearnedFeatures, LearnedIndex
 
 Peaks = tuple[Tensor, Tensor]
@@ -69,6 +70,17 @@ def peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
     Returns:
         The peaks of activation, and those of activation times gradient; each a pair of tensors (B, n).
     """
+    parts = by_halves(lambda at: _peaks(classifier, images[at]), len(images))
+    by_activation, by_relevance = zip(*parts, strict=True)
+    return _stacked(by_activation), _stacked(by_relevance)
+
+
+def _stacked(parts: Sequence[Peaks]) -> Peaks:
+    values, places = zip(*parts, strict=True)
+    return torch.cat(values), torch.cat(places)
+
+
+def _peaks(classifier: Classifier, images: np.ndarray) -> tuple[Peaks, Peaks]:
     fires: dict[int, Peaks] = {}
     speaks: dict[int, Peaks] = {}
 

@@ -8,7 +8,8 @@ d o / d gate_k at z = 1. Put in place of p(x) - p(x; z) in Eq. 5 this leaves, fo
 This is a convex quadratic problem that needs no run of the network once Q is known. q_k has the unit of the output
 (logits expand better than saturated probabilities) and a sign: a map of negative q makes up for the loss of one of
 positive q. The size term is the mean gate, so that lambda (`sparsity`, unit: output squared) means the same in networks
-of any size. All sums run in float64; the gates come back in the type of q and carry no gradient. B is the number of
+of any size. All sums run in float64 on the CPU, because not every device has 64 bits; the gates come back in the type
+of q and on its device, and carry no gradient. B is the number of
 problems, one a row.
 """
 
@@ -27,7 +28,7 @@ def objective(q: Tensor, z: Tensor, sparsity: float) -> Tensor:
         sparsity: lambda, in output squared.
 
     Returns:
-        The objective in output squared, float64 (B,).
+        The objective in output squared, float64 (B,) on the CPU.
 
     Raises:
         ValueError: the shapes do not fit, q is not finite, or sparsity is not finite and >= 0.
@@ -35,7 +36,7 @@ def objective(q: Tensor, z: Tensor, sparsity: float) -> Tensor:
     _require(q, 3, sparsity)
     if z.shape != (q.shape[0], q.shape[2]):
         raise ValueError(f"gates of shape {tuple(z.shape)} do not fit q of shape {tuple(q.shape)}")
-    return _loss(q.double(), 1 - z.double(), sparsity)
+    return _loss(q.cpu().double(), 1 - z.cpu().double(), sparsity)
 
 
 @torch.no_grad()
@@ -61,11 +62,11 @@ def exact(q: Tensor, sparsity: float) -> Tensor:
     _require(q, 2, sparsity)
     if sparsity == 0:
         return torch.ones_like(q)
-    signed = q.double()
+    signed = q.cpu().double()
     signed = torch.where(signed.sum(1, keepdim=True) < 0, -signed, signed)
     ascending, order = signed.flip(1).sort(dim=1, stable=True)
     z = torch.empty_like(signed).scatter_(1, order, 1 - _closed_in_order(ascending, sparsity / q.shape[1]))
-    return z.flip(1).to(q.dtype)
+    return z.flip(1).to(q)
 
 
 def _closed_in_order(ascending: Tensor, price: float) -> Tensor:
@@ -102,7 +103,7 @@ def fista(q: Tensor, sparsity: float, iterations: int = 200) -> Tensor:
         ValueError: q is not finite (B, m, n) with m, n >= 1, or sparsity is not finite and >= 0.
     """
     _require(q, 3, sparsity)
-    slopes = q.double()
+    slopes = q.cpu().double()
     step, direction = _step(slopes)
     closed = ahead = 1 - exact(torch.einsum("bmn,bm->bn", slopes, direction), sparsity)
     loss = _loss(slopes, closed, sparsity)
@@ -116,7 +117,7 @@ def fista(q: Tensor, sparsity: float, iterations: int = 200) -> Tensor:
         tried = torch.where(falls[:, None], tried, closed)
         ahead = tried + momentum * (tried - closed)
         closed, loss, pace = tried, torch.where(falls, tried_loss, loss), torch.where(falls, next_pace, 1.0)
-    return (1 - closed).to(q.dtype)
+    return (1 - closed).to(q)
 
 
 def _loss(q: Tensor, closed: Tensor, sparsity: float) -> Tensor:

@@ -78,8 +78,8 @@ def quantise_l2(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
     Returns:
         Grey levels from 0 to 255, uint8 (B, C, H, W).
     """
-    source = (x.double() * 255).round()
-    change = (pixels.double() * 255 - source).flatten(1)
+    source = (x.cpu().double() * 255).round()  # on the CPU, because not every device has 64 bits
+    change = (pixels.cpu().double() * 255 - source).flatten(1)
     size = torch.where(change.abs() < _NOTHING, 0.0, change.abs())
     whole = size.floor()
     most = (size.square().sum(1) * 1.001).clamp_max((255 * epsilon) ** 2 + 1e-6)
@@ -88,4 +88,4 @@ def quantise_l2(pixels: Tensor, x: Tensor, epsilon: float) -> Tensor:
     cost = torch.where(remainder > 0, 2 * whole.gather(1, order) + 1, math.inf)
     further = (cost.cumsum(1) <= left[:, None]).double()
     moved = (whole + torch.zeros_like(whole).scatter(1, order, further)) * change.sign()
-    return (source + moved.reshape(source.shape)).clamp(0, 255).to(torch.uint8)
+    return (source + moved.reshape(source.shape)).clamp(0, 255).to(torch.uint8).to(x.device)

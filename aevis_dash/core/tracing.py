@@ -17,6 +17,7 @@ from torch.jit import ScriptModule
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import NodePathTracer
 
+from aevis_dash.core.shape_questions import AskedProxy, ShapeQuestions
 from aevis_dash.domain import AevisError, reason_of
 
 _OUT_OF_PLACE: dict[Any, Any] = {
@@ -67,12 +68,36 @@ def refuse_wrapped(model: nn.Module) -> None:
 
 
 class _Tracer(NodePathTracer):
-    """A tracer that keeps chosen modules whole, and remembers in which module it could not go on."""
+    """A tracer that keeps chosen modules whole, answers questions about shapes, and remembers in which module it could
+    not go on."""
 
-    def __init__(self, leaves: frozenset[str], functions: Sequence[Callable[..., Any]] = ()):
+    def __init__(self, leaves: frozenset[str], questions: ShapeQuestions, functions: Sequence[Callable[..., Any]] = ()):
         super().__init__(autowrap_functions=tuple(functions))
-        self._leaves = leaves
+        self._leaves, self._questions = leaves, questions
         self.failed_in = ""
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Give what a module holds, or its proxy."""
+        if self._questions.asking:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Give the proxy of a node."""
+        return AskedProxy(node, self)
+
+    def answer(self, node: fx.Node) -> Any:
+        """Give the value of a node that depends on sizes alone; None for any other."""
+        return self._questions.answer(node)
+
+    def length(self, node: fx.Node) -> int | None:
+        """Give the length of a node's value where that is a shape; None for any other."""
+        return self._questions.length(node)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Tell whether a value is true, where it depends on sizes alone."""
+        found = self._questions.answer(obj.node)
+        return super().to_bool(obj) if found is None else bool(found)
 
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
         """Tell whether a module is kept whole."""
@@ -84,6 +109,8 @@ class _Tracer(NodePathTracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Trace a call of a module."""
+        if self._questions.asking:  # the model is run, not traced
+            return forward(*args, **kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
         except (Exception, SystemExit):
@@ -128,12 +155,13 @@ def leaves_in(model: nn.Module, leaves: Sequence[str]) -> frozenset[str]:
 
 
 def pure_graph(
-    model: nn.Module, leaves: Sequence[str] = ()
+    model: nn.Module, shape: tuple[int, int, int], leaves: Sequence[str] = ()
 ) -> tuple[fx.GraphModule, dict[fx.Node, str], tuple[str, ...]]:
     """Trace a model into a graph in which nothing works in place.
 
     Args:
         model: the model, in eval mode.
+        shape: the (channels, height, width) of its input.
         leaves: the modules that are kept whole; see `leaves_in`.
 
     Returns:
@@ -143,7 +171,7 @@ def pure_graph(
     Raises:
         AevisError: torch.fx cannot trace the model; the message names the line.
     """
-    tracer, graph = _trace(model, leaves_in(model, leaves))
+    tracer, graph = _trace(model, leaves_in(model, leaves), shape)
     modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
     root: dict[str, Any] = dict(modules)
     kept: dict[str, None] = {}
@@ -160,9 +188,9 @@ def pure_graph(
     return module, dict(tracer.node_to_qualname), tuple(kept)
 
 
-def _trace(model: nn.Module, leaves: frozenset[str]) -> tuple[_Tracer, fx.Graph]:
+def _trace(model: nn.Module, leaves: frozenset[str], shape: tuple[int, int, int]) -> tuple[_Tracer, fx.Graph]:
     """Trace a model; what timm says cannot be traced is kept whole only where tracing fails, as much of it can be."""
-    tracer = _Tracer(leaves)
+    tracer = _Tracer(leaves, ShapeQuestions(model, shape))
     try:
         return tracer, tracer.trace(model)
     except (Exception, SystemExit) as error:
@@ -170,7 +198,7 @@ def _trace(model: nn.Module, leaves: frozenset[str]) -> tuple[_Tracer, fx.Graph]
         if not (classes or functions):
             raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
     while True:
-        tracer = _Tracer(leaves, functions)
+        tracer = _Tracer(leaves, ShapeQuestions(model, shape), functions)
         try:
             return tracer, tracer.trace(model)
         except (Exception, SystemExit) as error:

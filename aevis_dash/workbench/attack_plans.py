@@ -65,7 +65,8 @@ class AttackPlan:
         """What the results depend on beside the image, for the store's key."""
         p = self.parameters
         if self.foreign is not None:
-            return {"foreign": dict(self.foreign.made_of), "seed": p.seed}
+            floats = {"floats": True} if p.floats else {}
+            return {"foreign": dict(self.foreign.made_of), "seed": p.seed, **floats}
         used = set(p.uses)
         below_1 = "epsilon" in used and min(self.epsilons or (p.epsilon,)) < 1
         draws = p.attack in (PGD, NOISE, PATCH) or below_1

@@ -1,6 +1,6 @@
 """Attacks on the workspace's normal images. Each attacked image becomes an example of the workspace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -11,6 +11,7 @@ from aevis_dash.core import attack, corruptions, own_attacks
 from aevis_dash.core.attacked import Attacked, kept_under_noise
 from aevis_dash.core.foreign_attack import run_foreign
 from aevis_dash.domain import AevisError, Example, Prediction, so_many
+from aevis_dash.float_images import SUFFIX, float_bytes
 from aevis_dash.images import image_suffix
 from aevis_dash.labels import ImageEntry
 from aevis_dash.sight import one_sight
@@ -30,7 +31,7 @@ class Attacks(Part):
     def attack(
         self,
         entries: Sequence[ImageEntry],
-        target: int | str | None = None,
+        target: int | str | Mapping[str, int] | None = None,
         parameters: AttackParameters | None = None,
         progress: Progress = silent,
         epsilons: Sequence[float] = (),
@@ -46,8 +47,9 @@ class Attacks(Part):
 
         Args:
             entries: the normal images to attack.
-            target: None for an untargeted attack; a class index; or "nearest", for each image the class of largest
-                probability among the other classes that the workspace has clean images of.
+            target: None for an untargeted attack; a class index; "nearest", for each image the class of largest
+                probability among the other classes that the workspace has clean images of; or the class index of each
+                image by its file.
             parameters: of the attack; None for those of the workspace's settings.
             progress: is told the share of the work that is done.
             epsilons: the epsilons to try, in the unit of the parameters' norm; () for the one of the parameters.
@@ -88,9 +90,13 @@ class Attacks(Part):
         (image,) = self.workspace.read([example.adversarial])
         return kept_under_noise(self.classifier, image, draws, seed)
 
-    def _attack_targets(self, entries: Sequence[ImageEntry], target: int | str | None) -> list[int | None]:
+    def _attack_targets(
+        self, entries: Sequence[ImageEntry], target: int | str | Mapping[str, int] | None
+    ) -> list[int | None]:
         if target is None or isinstance(target, int):
             return [target] * len(entries)
+        if isinstance(target, Mapping):
+            return [target[entry.file] for entry in entries]
         offered = self._judging.clean().classes
         predictions = self._judging.predict([entry.file for entry in entries])
         return [self._nearest(p, offered - {p.label}) for p in predictions]
@@ -131,8 +137,12 @@ class Attacks(Part):
             example = examples[place]
             words = self._words(plan, used, example.target_label, found)
             told = replace(example, attack=words, epsilon=used.bound, lost_in_8_bits=found.lost)
+            image = found.image
+            if found.floats is not None:
+                image = float_bytes(found.floats)
+                told = replace(told, adversarial=str(PurePosixPath(told.adversarial).with_suffix(SUFFIX)))
             if example.id not in done:
-                made.append((told, found.image))
+                made.append((told, image))
         self.workspace.keep_adversarials(made)
 
     def _results(
@@ -148,7 +158,9 @@ class Attacks(Part):
         """
         if plan.foreign is not None:
             progress(0.0, f"attacking by {plan.foreign.name}")
-            attacked = run_foreign(self.classifier, plan.foreign, images, targets, plan.parameters.seed)
+            attacked = run_foreign(
+                self.classifier, plan.foreign, images, targets, plan.parameters.seed, plan.parameters.floats
+            )
             return {place: (plan.parameters, each) for place, each in enumerate(attacked)}
         kept: dict[int, tuple[AttackParameters, Attacked]] = {}
         left = np.arange(len(images))

@@ -1,7 +1,6 @@
 """Adversarial images that other tools made, as arrays or as a folder of files, become examples of the workspace."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -13,14 +12,12 @@ from aevis_dash.core.image_batch import ImageBatch
 from aevis_dash.domain import AevisError, Example
 from aevis_dash.example_table import declared_epsilon
 from aevis_dash.float_images import SUFFIX, decode_floats, float_bytes
-from aevis_dash.images import Files, decode_image, files_in, image_bytes, image_suffix
+from aevis_dash.images import decode_image, files_in, image_bytes, image_suffix, read_image
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
-from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
+from aevis_dash.tables import read_table
 from aevis_dash.workbench.base import Base, Part
+from aevis_dash.workbench.import_files import Source, names_in, new_sources, pair, short_name, the_one
 from aevis_dash.workbench.judging import BATCH, Judging
-
-TABLES = (".csv", ".tsv")
-"""The suffixes of tables."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ class Imports(Part):
             given = self.classifier.predict_pixels(sources.pixels(first, first + BATCH))
             predicted.append(stored)
             changed += int((given != stored).sum())
-        folder = f"{_short(sources.name)}-{digest.hexdigest()[:6]}"
+        folder = f"{short_name(sources.name)}-{digest.hexdigest()[:6]}"
         suffix = image_suffix(sources.array.shape[3])
         entries = [ImageEntry(f"{folder}/{i:04d}{suffix}", label) for i, label in enumerate(labels)]
 
@@ -138,20 +135,54 @@ class Imports(Part):
         added = tuple(entry.file for entry in entries if entry.file not in known)
         return Imported(made.examples, added, {**made.facts, "sources_relabelled_by_rounding": changed})
 
-    def folder(self, folder: Path, origin: Origin, progress: Progress = silent) -> Imported:
-        """Import the image files of a folder, each as an adversarial of the workspace's image of the same stem.
+    def folder(
+        self,
+        folder: Path,
+        origin: Origin,
+        progress: Progress = silent,
+        sources: Path | None = None,
+        labels: Path | None = None,
+    ) -> Imported:
+        """Import the image files of a folder, each as an adversarial of the workspace's image of the same stem, or of
+        a new source.
 
         Files are copied as they are, because what another tool saved in a lossy form stays marked as lossy. Several
         files, in folders of several attacks, may have one source.
 
+        Args:
+            folder: the folder of the adversarials.
+            origin: what the user says of them.
+            progress: is told the share of the work that is done.
+            sources: a folder of images that the workspace does not have yet. Those that are the source of an
+                adversarial are copied into the workspace's folder of images; None for the workspace's own.
+            labels: the table of the new sources' labels; None for the names of their folders.
+
         Raises:
             AevisError: where no file has the stem of an image, one has the stem of two, or one cannot be read.
         """
-        found = files_in(folder, self.workspace.settings.preprocessing.channels)
+        wanted = self.workspace.settings.preprocessing
+        found = files_in(folder, wanted.channels)
         self.workspace.examples()
-        paired, lost = self._pair(folder, found)
-        files = [_File(folder / name, source, origin) for name, source in paired]
-        return self._keep_files(files, folder.resolve().name, {"files_without_source": lost}, progress)
+        if sources is None:
+            known = {entry.file: Source(entry, self.workspace.path(entry.file)) for entry in self.workspace.images}
+            whole = Path(self.workspace.settings.images).name
+        else:
+            known = new_sources(sources, labels, self.workspace.classes, wanted)
+            whole = sources.resolve().name
+        paired, lost = pair(folder, found, known, whole)
+        new = {} if sources is None else {source.entry.file: source for _, source in paired}
+        before = {entry.file for entry in self.workspace.images}
+        for source in new.values():
+            read_image(source.path, wanted)
+
+        def write_sources() -> None:
+            self.workspace.add_images([(source.entry, image_bytes(source.path)) for source in new.values()])
+
+        files = [_File(folder / name, source.entry, origin) for name, source in paired]
+        made = self._keep_files(
+            files, folder.resolve().name, {"files_without_source": lost}, progress, write_sources if new else None
+        )
+        return replace(made, sources_added=tuple(name for name in new if name not in before))
 
     def table(self, path: Path, origin: Origin, progress: Progress = silent) -> Imported:
         """Import the image files that a CSV table names, each with its source, which is an image of the workspace.
@@ -170,7 +201,7 @@ class Imports(Part):
         places = Places(list(entries), Path(self.workspace.settings.images).name)
         for line, row in read.rows:
             where, file = f"{path}, line {line}", path.parent / row[column]
-            source = entries[_only(places, row["source"], where, list(entries))]
+            source = entries[the_one(places, row["source"], where, list(entries))]
             if file.resolve() == self.workspace.path(source.file).resolve():
                 raise AevisError(f"{where}: {row[column]!r} is the source itself. Give the attacked image.")
             words = row.get("attack") or origin.attack
@@ -183,7 +214,12 @@ class Imports(Part):
         return self._keep_files(files, path.stem, {}, progress)
 
     def _keep_files(
-        self, files: Sequence[_File], name: str, facts: Mapping[str, object], progress: Progress
+        self,
+        files: Sequence[_File],
+        name: str,
+        facts: Mapping[str, object],
+        progress: Progress,
+        before_writing: Callable[[], None] | None = None,
     ) -> Imported:
         """Make examples of image files, which are copied as they are.
 
@@ -192,6 +228,7 @@ class Imports(Part):
             name: where they are from, for IDs.
             facts: what else is to be said.
             progress: is told the share of the work that is done.
+            before_writing: is called when all files are read and nothing is written yet.
         """
         made: dict[str, tuple[Example, Path]] = {}
         known = {example.id: example for example in self.workspace.examples()}
@@ -201,6 +238,8 @@ class Imports(Part):
             decode_image(data, each.path, self.workspace.settings.preprocessing)
             example = _example(each.source, data, name, each.path.suffix.lower(), each.origin, None, known)
             made[example.id] = replace(example, target_label=each.target), each.path
+        if before_writing is not None:
+            before_writing()
         everything = list(made.values())
         for first in range(0, len(everything), BATCH):
             progress(0.5 + 0.5 * first / len(everything), f"keeping image {first + 1} of {len(everything)}")
@@ -220,7 +259,7 @@ class Imports(Part):
         """
         names = [entry.file for entry in self.workspace.images]
         places = Places(names, Path(self.workspace.settings.images).name)
-        return [_only(places, text, f"{path}, line {line}", names) for line, text in _listed(path)]
+        return [the_one(places, text, f"{path}, line {line}", names) for line, text in names_in(path)]
 
     def _refuse_misfits(self, batch: ImageBatch, count: int, others: str) -> None:
         wanted = self.workspace.settings.preprocessing.input_size
@@ -288,70 +327,12 @@ class Imports(Part):
         image = decode_floats(data, Path(adversarials.name), (*adversarials.size, adversarials.channels))
         return self.classifier.predict(image[None])[0].label != own
 
-    def _pair(self, folder: Path, found: Files) -> tuple[list[tuple[str, ImageEntry]], list[str]]:
-        """The files of a folder that have the stem of an image, each with that image; and the others."""
-        entries = {entry.file: entry for entry in self.workspace.images}
-        places = Places(list(entries), Path(self.workspace.settings.images).name)
-        paired, lost = [], []
-        for name in found.images:
-            fitting = next(filter(None, map(places.find, _ways_to_call(name))), ())
-            if len(fitting) > 1:
-                raise AevisError(
-                    f"The file {name!r} in {folder} may belong to {fitting[0]!r} or {fitting[1]!r}. Put it into a "
-                    "folder of the same name as its source's."
-                )
-            if fitting:
-                if (folder / name).resolve() == self.workspace.path(fitting[0]).resolve():
-                    raise AevisError(f"{folder} holds the workspace's own normal images. Give the attacked ones.")
-                paired.append((name, entries[fitting[0]]))
-            else:
-                lost.append(name)
-        if not paired:
-            such = next(iter(entries), "(none)")
-            raise AevisError(
-                f"No file in {folder} has the name of an image of images.csv: files are called {lost[0]!r}, images "
-                f"{such!r}. Call each adversarial as its source."
-            )
-        return paired, lost
-
 
 def _stored(example: Example, adversarials: ImageBatch, place: int) -> np.ndarray | bytes:
     """The image at a place of a batch as its example's file holds it."""
     if example.adversarial.endswith(SUFFIX):
         return float_bytes(adversarials.pixels(place, place + 1)[0])
     return adversarials.images(place, place + 1)[0]
-
-
-def _only(places: Places, text: str, where: str, names: Sequence[str]) -> str:
-    """The one image of the workspace that a text names."""
-    fitting = places.find(text)
-    if len(fitting) != 1:
-        why = f"may be {fitting[0]!r} or {fitting[1]!r}" if fitting else "is no image of images.csv"
-        such = f", such as {names[0]!r}" if names else ""
-        raise AevisError(f"{where}: {text!r} {why}. Name images as in images.csv{such}.")
-    return fitting[0]
-
-
-def _ways_to_call(name: str) -> list[str]:
-    """The texts by which a file's source may be found: its path, or the end of it, with and without the suffix."""
-    parts = name.split("/")
-    ends = ["/".join(parts[i:]) for i in range(len(parts))]
-    return [text for end in ends for text in (end, end.rpartition(".")[0])]
-
-
-def _listed(path: Path) -> list[tuple[int, str]]:
-    """The names that a list of files holds, each with its line."""
-    if path.suffix.lower() in TABLES:
-        table = read_table(path, (), FILE_COLUMNS)
-        column = column_of(FILE_COLUMNS, table.columns, path)
-        return [(line, row[column]) for line, row in table.rows]
-    try:
-        lines = read_text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise AevisError(
-            f"The list {path} cannot be read ({why_unread(error)}). Give a text with the file of an image a line."
-        ) from error
-    return [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def _example(
@@ -366,7 +347,7 @@ def _example(
     """The example of one imported image. Its ID names the source, where it is from, and a digest of what it holds."""
     stem = PurePosixPath(source.file).with_suffix("").as_posix().replace("/", "_")
     digest = hashlib.sha256(f"{source.file}\0".encode() + data).hexdigest()[:8]
-    own = f"{stem}-{_short(name)}-{digest}"
+    own = f"{stem}-{short_name(name)}-{digest}"
     insisted = own in known and known[own].allow_large
     return Example(
         own,
@@ -379,10 +360,3 @@ def _example(
         insisted,
         lost,
     )
-
-
-def _short(name: str) -> str:
-    """A name as a part of file names."""
-    text = "".join("" if is_unprintable(character) else character for character in name.rpartition(" of ")[2])
-    stem = re.sub(r"\.(npy|npz|pt|pth|safetensors)$", "", text, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:40] or "import"

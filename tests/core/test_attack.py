@@ -112,16 +112,44 @@ def test_both_outcomes_occur():
     assert set(outcomes) == {True, False}
 
 
+def flipped_by(needed):
+    """A classifier that says class 0 in place of 1 of a picture of grey level 100 that is made brighter by so much."""
+    model = hand_wired.route(0, 0, 0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.weight[0, 0] = 1.0
+        model.head.bias.copy_(torch.tensor([0.0, (100 + needed) / 255, -9.0]))
+    return hand_wired.classifier(model)
+
+
+def test_an_attack_that_rounding_undoes_is_kept_as_floats_where_that_is_asked_for():
+    image = np.full((1, 8, 8, 3), 100, np.uint8)
+    asked = AttackParameters(epsilon=1.4, steps=1, floats=True)
+    (kept,) = perturb(flipped_by(1.2), image, asked)
+    assert (kept.success, kept.unrounded, kept.lost) == (True, True, False)
+    assert kept.floats.dtype == np.float32
+    assert (kept.floats.max(), kept.image.max()) == (pytest.approx(101.4 / 255, abs=1e-6), 101)
+    assert kept.margin == pytest.approx(0.2 / 255, abs=1e-6)
+    for needed, success in ((0.9, True), (1.6, False)):
+        (other,) = perturb(flipped_by(needed), image, asked)
+        assert (other.success, other.floats) == (success, None)
+
+
+def test_an_attack_that_stops_goes_on_while_8_bits_may_still_do():
+    """After the first of two steps, of 1.4 grey levels each, only the floats fool the model; after both 8 bits do."""
+    image = np.full((1, 8, 8, 3), 100, np.uint8)
+    asked = AttackParameters(epsilon=3, steps=2, step=1.4, stop=True, margin=0, floats=True)
+    (found,) = perturb(flipped_by(1.2), image, asked)
+    assert (found.success, found.floats, found.steps, found.image.max()) == (True, None, 2, 103)
+    (found,) = perturb(flipped_by(1.2), image, dataclasses.replace(asked, steps=1))
+    assert (found.success, found.steps, found.floats is None) == (True, 1, False)
+
+
 def test_an_adversarial_that_dies_in_the_8_bit_round_trip_is_a_failure():
     """1.4 grey levels flip the real-valued image, of which 1 is stored; where 1 is enough nothing is lost."""
     image = np.full((1, 8, 8, 3), 100, np.uint8)
     for needed, outcome in [(1.2, (False, True, True)), (0.9, (True, True, False)), (1.6, (False, False, False))]:
-        model = hand_wired.route(0, 0, 0)
-        with torch.no_grad():
-            model.head.weight.zero_()
-            model.head.weight[0, 0] = 1.0
-            model.head.bias.copy_(torch.tensor([0.0, (100 + needed) / 255, -9.0]))
-        c = hand_wired.classifier(model)
+        c = flipped_by(needed)
         assert c.predict(image)[0].label == 1
         result = perturb(c, image, AttackParameters(epsilon=1.4, steps=1))[0]
         assert result.image[..., 0].max() == 101

@@ -39,7 +39,7 @@ def test_broken_weights_are_refused(value):
 @pytest.mark.parametrize("name", ["cuda:99", "panda"])
 def test_a_device_that_is_not_there_is_refused_in_a_sentence(monkeypatch, name):
     monkeypatch.setenv("AEVIS_DEVICE", name)
-    with pytest.raises(AevisError, match=f"AEVIS_DEVICE={name} cannot be used"):
+    with pytest.raises(AevisError, match=f"The device '{name}' cannot be used .*Here torch can use cpu"):
         loading.device()
     for same in ("", "cpu"):
         monkeypatch.setenv("AEVIS_DEVICE", same)

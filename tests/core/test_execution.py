@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from aevis_dash.config import ContributionParameters, ExtractionParameters
 from aevis_dash.core.contribution import contribute
 from aevis_dash.core.datapath import extract
-from aevis_dash.core.execution import Network, apply_gate
+from aevis_dash.core.execution import Network
+from aevis_dash.core.gated_run import apply_gate
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.domain import AreaOfInterest, FeatureMap
 

@@ -4,12 +4,14 @@ import os
 
 import torch
 
-from aevis_dash.domain import AevisError, reason_of
+from aevis_dash.config import DEVICE_VARIABLE
+from aevis_dash.domain import AevisError, reason_of, shorten
 
 
 def device_name() -> str:
-    """Give the name of the device that $AEVIS_DEVICE asks for, "cpu" by default; whether it exists is not tried."""
-    return os.environ.get("AEVIS_DEVICE") or "cpu"
+    """Give the name of the device that $AEVIS_DEVICE asks for, which --device sets; "cpu" by default. Whether it exists
+    is not tried."""
+    return os.environ.get(DEVICE_VARIABLE) or "cpu"
 
 
 def device() -> torch.device:
@@ -20,9 +22,21 @@ def device() -> torch.device:
     """
     name = device_name()
     try:
-        return torch.zeros(1, device=name).device
+        tried = torch.ones(1, device=name)
+        tried.item()  # the device "meta" holds no numbers
+        return tried.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise AevisError(
-            f"AEVIS_DEVICE={name} cannot be used ({reason_of(error)}). Name a device that torch can use "
-            "here, such as cuda, or unset it for the CPU."
+            f"The device {name!r} cannot be used ({shorten(reason_of(error), 200)}). Here torch can use "
+            f"{', '.join(usable())}. Name one of them by --device, or by AEVIS_DEVICE in the environment."
         ) from error
+
+
+def usable() -> tuple[str, ...]:
+    """Give the names of the devices that torch can use on this machine."""
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return tuple(found)
