@@ -177,6 +177,7 @@ def check_workspace(bench: Workbench, progress: Progress = silent) -> Checked:
         "workspace": str(workspace.root),
         "model": workspace.settings.model.source,
         **({"loading": "; ".join(bench.base.loaded.notes)} if bench.base.loaded.notes else {}),
+        **({"explained_output": output} if (output := bench.classifier.network.traced.output) else {}),
         "fingerprint": bench.classifier.fingerprint,
         "layers": len(bench.layers),
         "feature_maps": bench.layers.n_maps,

@@ -223,3 +223,77 @@ def test_arguments_in_workspace_toml_that_cannot_be_are_refused(place, aevis):
         status, refused = aevis("check", "lab")
         assert status == 2
         assert words in refused["error"]
+
+
+STRANGE = """
+from collections import OrderedDict
+from dataclasses import dataclass, fields
+from typing import Any
+import torch.nn.functional as F
+from torch import cat, nn
+
+class ModelOutput(OrderedDict):
+    def __post_init__(self):
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                OrderedDict.__setitem__(self, field.name, getattr(self, field.name))
+
+@dataclass
+class ImageClassifierOutput(ModelOutput):
+    loss: Any = None
+    logits: Any = None
+    hidden_states: Any = None
+
+class UNetForImageClassification(nn.Module):
+    def __init__(self, width=6, num_labels=3, image_size=32):
+        super().__init__()
+        self.image_size, self.num_labels = image_size, num_labels
+        self.down, self.deep = nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.up, self.join = nn.ConvTranspose2d(width, width, 2, stride=2), nn.Conv2d(2 * width, width, 1)
+        self.act, self.dropout, self.classifier = nn.SiLU(inplace=True), nn.Dropout(0.1), nn.Linear(width, num_labels)
+
+    def forward(self, pixel_values=None, labels=None, output_hidden_states=None, return_dict=None):
+        return_dict = return_dict if return_dict is not None else True
+        if pixel_values is None:
+            raise ValueError("You have to specify pixel_values")
+        if pixel_values.shape[-1] != self.image_size:
+            raise ValueError(f"The image has {pixel_values.shape[-1]} columns, not {self.image_size}.")
+        fine = self.act(self.down(pixel_values))
+        deep = self.act(self.deep(F.max_pool2d(fine, 2)))
+        up = self.up(deep)
+        if up.shape[-2:] != fine.shape[-2:]:
+            up = F.interpolate(up, size=fine.shape[-2:])
+        joined = self.act(self.join(cat([up, fine], 1)))
+        logits, loss = self.classifier(self.dropout(joined.mean((-2, -1)))), None
+        if labels is not None:
+            loss = F.cross_entropy(logits.view(-1, self.num_labels), labels.view(-1))
+        if not return_dict:
+            return ((loss,) if loss is not None else ()) + (logits, deep)
+        return ImageClassifierOutput(loss, logits, (fine, deep) if output_hidden_states else None)
+"""
+
+
+def test_a_network_as_nobody_here_would_write_it_works_as_it_is(place, aevis):
+    """It checks its input, takes more than an image, and gives an object with the logits; its checkpoint holds more
+    than weights, under a prefix."""
+    (place / "code" / "strange.py").write_text(STRANGE)
+    scope = {"__name__": "strange"}
+    sys.modules["strange"] = type(sys)("strange")  # where dataclasses look for the names of types
+    exec(STRANGE, scope)
+    del sys.modules["strange"]
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = scope["UNetForImageClassification"]().eval()
+    model.classifier.weight.data *= 20
+    torch.save({"epoch": 9, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}}, "best.pth")
+    made = ["--model", "code/strange.py:UNetForImageClassification", "--weights", "best.pth", "--classes", "names.txt"]
+    told(aevis, *init("lab", *made))
+    checked = told(aevis, "check", "lab")
+    assert (checked["explained_output"], checked["layers"]) == ("logits", 3)
+    bench = check_answers("lab", lambda x: model(x).logits)
+    assert told(aevis, "attack", "lab", "--epsilon", 40)["attacked"] == 6
+    names = [example.adversarial for example in bench.workspace.examples()]
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(bench.workspace.read(names)).permute(0, 3, 1, 2) / 255).logits.softmax(1)
+    found = [each.probabilities for each in bench.judging.predict(names)]
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)

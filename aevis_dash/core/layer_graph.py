@@ -17,6 +17,7 @@ from torch import fx, nn
 from aevis_dash.core.activations import Activations
 from aevis_dash.core.bending import find_bends
 from aevis_dash.core.heads import Head, cut
+from aevis_dash.core.outputs import take_logits
 from aevis_dash.core.tokens import TokenGrid, token_grid
 from aevis_dash.core.tracing import pure_graph, refuse_wrapped
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
@@ -52,6 +53,7 @@ class TracedModel:
         made: the sites that were known as activations by what they compute, not by name.
         inside: the nodes that these sites consist of.
         kept: the names of the modules that were kept whole though they are the author's own.
+        output: the name of the logits among what the model gives; "" where it gives nothing else.
     """
 
     module: fx.GraphModule
@@ -66,6 +68,7 @@ class TracedModel:
     inside: frozenset[fx.Node] = frozenset()
     kept: tuple[str, ...] = ()
     channels: int = 3
+    output: str = ""
 
     @cached_property
     def ungated(self) -> tuple[fx.Node, ...]:
@@ -113,6 +116,7 @@ def trace_model(
     shape = (channels, *input_size)
     module, names, kept = pure_graph(model, shape, leaves)
     shapes = _shapes_or_refusal(model, module, shape)
+    output = take_logits(module, shapes)
     head = cut(module, shapes)
     carried = _find_image_nodes(module, shapes)
     found = Activations(module, carried)
@@ -136,7 +140,9 @@ def trace_model(
     graph = LayerGraph(layers, _edges(sites))
     made = tuple(site for site in sites if found.is_whole(site))
     inside = frozenset(found.inside)
-    return TracedModel(module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside, kept, channels)
+    return TracedModel(
+        module, graph, tuple(sites), axes, shapes, input_size, names, head, made, inside, kept, channels, output
+    )
 
 
 def _join_names(nodes: Iterable[fx.Node], names: dict[fx.Node, str]) -> str:

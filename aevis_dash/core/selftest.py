@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.heads import GIVES
 from aevis_dash.core.layer_graph import TracedModel
+from aevis_dash.core.outputs import logits_in
 from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError, reason_of
 
@@ -77,7 +78,7 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
     x = classifier.inputs(probe_images(classifier.preprocessing.input_shape))
     scale = _Scale(_TOLERANCE.get(x.device.type, _TOLERANCE_ELSEWHERE))
     with torch.no_grad(), _draws_taken_back(x.device) as drawn:
-        own = [_outputs(model, x) for _ in range(2)]
+        own = [_outputs(model, x, traced.output) for _ in range(2)]
         numbers_drawn = drawn()
         logits = [classifier.network.logits(x) for _ in range(2)]
         again = _Scale(_REPEATED.get(x.device.type, scale.share))
@@ -94,7 +95,7 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
                 "While it is traced its forward fixes something that changes between calls, such as a random number, a "
                 "counter or the size of the batch. Let the outputs depend on the image and the weights alone."
             )
-        own_alone = torch.cat([_outputs(model, image[None]) for image in x])
+        own_alone = torch.cat([_outputs(model, image[None], traced.output) for image in x])
         logits_alone = torch.cat([classifier.network.logits(image[None]) for image in x])
         if scale.differ(own[0], own_alone) or scale.differ(logits[0], logits_alone):
             raise AevisError(_mixing(name, len(x), _first(traced, (x, x[:1]), _numbers_differ(scale), 0)))
@@ -154,10 +155,11 @@ def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
         return not bool(torch.autograd.grad((logits * weights).sum(), x)[0].any())
 
 
-def _outputs(model: nn.Module, x: Tensor) -> Tensor:
-    """Give what the model itself makes of normalised images, which it may write over."""
+def _outputs(model: nn.Module, x: Tensor, name: str) -> Tensor:
+    """Give what the model itself makes of normalised images, which it may write over: all of it, or the entry of that
+    name."""
     try:
-        return model(x.clone())
+        return logits_in(model(x.clone()), name)
     except (Exception, SystemExit) as error:  # The author's own code may raise anything.
         raise AevisError(
             f"{type(model).__name__} cannot be run on {len(x)} images: {reason_of(error)}. Let its forward take a "

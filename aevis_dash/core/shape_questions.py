@@ -7,10 +7,11 @@ changes are made of values, as that of x[x > 0], and give no answer.
 """
 
 import operator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
+from torch.fx.proxy import Attribute, TraceError
 
 _OF_TENSORS = frozenset({"shape", "ndim", "dtype", "device", "is_cuda", "requires_grad", "layout", "names"})
 """What a tensor tells of itself, apart from its values, as an attribute."""
@@ -101,7 +102,8 @@ class ShapeQuestions:
         return found
 
     def _run(self, node: fx.Node, known: dict[fx.Node, Any], place: int) -> Any:
-        args, kwargs = (fx.map_arg(given, lambda each: known[each]) for given in (node.args, node.kwargs))
+        args: Any = fx.map_arg(node.args, lambda each: known[each])
+        kwargs: Any = fx.map_arg(node.kwargs, lambda each: known[each])
         if node.op == "placeholder":
             is_image = node is next(iter(node.graph.nodes))
             return self._images[place].clone() if is_image else next(iter(args), None)
@@ -118,10 +120,9 @@ class _Answering:
     """What a proxy answers by `ShapeQuestions` where Python needs a number of it."""
 
     tracer: Any
-    node: Any
 
     def __getattr__(self, k: str) -> "AskedAttribute":
-        return AskedAttribute(self, k)
+        return AskedAttribute(cast(fx.Proxy, self), k)
 
     def __int__(self) -> int:
         return int(self._number("an int"))
@@ -135,7 +136,7 @@ class _Answering:
     def __len__(self) -> int:
         size = self.tracer.length(self.node)
         if size is None:
-            raise fx.proxy.TraceError("the length of a value of the image, or the number of images, cannot be used")
+            raise TraceError("the length of a value of the image, or the number of images, cannot be used")
         return size
 
     def __format__(self, spec: str) -> str:
@@ -145,7 +146,7 @@ class _Answering:
     def _number(self, what: str) -> Any:
         found = self.tracer.answer(self.node)
         if found is None:
-            raise fx.proxy.TraceError(f"a value of the image, or the number of images, cannot be used as {what}")
+            raise TraceError(f"a value of the image, or the number of images, cannot be used as {what}")
         return found
 
 
@@ -153,5 +154,5 @@ class AskedProxy(_Answering, fx.Proxy):
     """A value of the graph that answers what is asked of its shape."""
 
 
-class AskedAttribute(_Answering, fx.proxy.Attribute):
+class AskedAttribute(_Answering, Attribute):
     """An attribute of such a value, such as its shape."""

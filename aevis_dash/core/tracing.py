@@ -86,6 +86,26 @@ class _Tracer(NodePathTracer):
         """Give the proxy of a node."""
         return AskedProxy(node, self)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """Give the arguments that the model is traced with: the image, and for everything else its default, because
+        what is explained is the model as it is called with an image alone."""
+        function, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        for i, each in enumerate(args[2:], 2):
+            if isinstance(each, fx.Proxy) and each.node.args:
+                args[i] = each.node.args[0]
+                self.graph.erase_node(each.node)
+        return function, args
+
+    def create_arg(self, a: Any) -> Any:
+        """Make a value that the model gives part of the graph; of an object of a class of its own, its attributes."""
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            inside = dict(getattr(a, "__dict__", {}))
+            if not any(isinstance(each, fx.Proxy) for each in inside.values()):
+                raise
+            return super().create_arg(inside)
+
     def answer(self, node: fx.Node) -> Any:
         """Give the value of a node that depends on sizes alone; None for any other."""
         return self._questions.answer(node)
