@@ -45,7 +45,7 @@ class NameKind(StrEnum):
 
 THRESHOLDS = {NameKind.FOR: 0.9, NameKind.AGAINST: 0.9, NameKind.IMAGES: 0.7, NameKind.PART: 0.04}
 """The score from which a name of each kind is a clear name, as `aevis benchmark names` proposes it: the least one from
-which four names in five hold on other images, in the drawn world and on photographs."""
+which four names in five hold on other images in the drawn world, and of names after classes on ResNet-18 too."""
 _SAID = {
     NameKind.FOR: "speaks for {name} ({score:.2f})",
     NameKind.AGAINST: "speaks against {name} ({score:.2f})",
