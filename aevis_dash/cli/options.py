@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aevis_dash.cli import numbers
 from aevis_dash.cli.array_options import array_reading, import_adversarials
-from aevis_dash.cli.study_options import benchmark, diverge, evaluate
+from aevis_dash.cli.study_options import benchmark, beside, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import FITS, INTERPOLATIONS, MOST_CHANNELS, Role
 
@@ -65,8 +65,13 @@ def _init(verb: argparse.ArgumentParser) -> None:
         help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
     )
     verb.add_argument(
+        "--like",
+        type=Path,
+        metavar="WORKSPACE",
+        help="take the images, labels and pairs of this workspace, to set its model beside this one (aevis beside)",
+    )
+    verb.add_argument(
         "--images",
-        required=True,
         type=Path,
         metavar="FOLDER|FILE",
         help="the normal images, or a batch of them (.npy, .npz, .pt, .safetensors)",
@@ -377,6 +382,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "edges": ("find through which maps of a later layer those of an earlier one turn the prediction back", _edges),
     "world": ("make the drawn world's workspace", _world),
     "diverge": ("find where the adversarials of a workspace leave their sources", diverge),
+    "beside": ("set two models beside one another on the pairs that their workspaces share", beside),
     "evaluate": (
         "score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null",
         evaluate,

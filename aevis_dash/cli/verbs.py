@@ -12,6 +12,7 @@ from aevis_dash import make_workspace
 from aevis_dash.cli import (
     answers,
     attack_options,
+    beside,
     edges,
     importing,
     making,
@@ -211,6 +212,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
                 edges.edges,
                 names.names,
                 studies.diverge,
+                beside.beside,
                 studies.evaluate,
                 studies.benchmark,
             )
