@@ -37,6 +37,9 @@ def _serve(verb: argparse.ArgumentParser) -> None:
         metavar="H",
         help="how long a job may run (default: %(default)g)",
     )
+    verb.add_argument(
+        "--beside", type=Path, metavar="WORKSPACE", help="show this workspace's model beside on the same pairs"
+    )
 
 
 def _init(verb: argparse.ArgumentParser) -> None:

@@ -49,7 +49,9 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        warnings = serve_page(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours)
+        warnings = serve_page(
+            args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours, args.beside
+        )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
 
