@@ -30,8 +30,10 @@ def shared_pairs(first: Workbench, second: Workbench) -> dict[str, SharedPair]:
     """The pairs that fool the first model and that both workspaces have, by the ID in the first one.
 
     Raises:
-        AevisError: where the two models have other classes, or the workspaces share no such pair.
+        AevisError: where the two models have other classes, the workspaces share no such pair, or both are one.
     """
+    if first.workspace.root.resolve() == second.workspace.root.resolve() and _same_model(first, second):
+        raise AevisError(f"{_whose(first)} is named twice. Name the workspaces of two models.")
     same_classes(first.class_names, second.class_names, (_whose(first), _whose(second)))
     digests = [bench.workspace.example_digests() for bench in (first, second)]
     there: dict[tuple[str, str], JudgedExample] = {}
@@ -99,6 +101,10 @@ def asked_second(
     there = known.places_of_content.get(first.workspace.image_hash(target), [])
     towards = places[pair.first.adversarial.label]
     return PairAsked(pair.second.example.id, wanted, towards, known.files[there[0]] if there else None)
+
+
+def _same_model(first: Workbench, second: Workbench) -> bool:
+    return first.classifier.fingerprint == second.classifier.fingerprint
 
 
 def _whose(bench: Workbench) -> str:

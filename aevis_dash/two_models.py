@@ -185,7 +185,7 @@ def of_pairs(
 ) -> TwoModels:
     """Put compared pairs together."""
     fooled = sum(judged.misclassified for judged in first.judging.judged_examples())
-    names = (model_name(first), model_name(second))
+    names = model_names(first, second)
     shared = len(shared_pairs(first, second))
     return TwoModels(names, (first.layers, second.layers), tuple(pairs), shared, fooled, kin, seed)
 
@@ -259,9 +259,11 @@ def common_maps(found: TwoModels, pair: ComparedPair, role: str) -> tuple[int, i
     return int(total[0]), int(total[1]), int(total[2]), float(total[3])
 
 
-def model_name(bench: Workbench) -> str:
-    """What a workspace's model is called beside another one: the workspace's folder."""
-    return bench.workspace.root.resolve().name
+def model_names(first: Workbench, second: Workbench) -> tuple[str, str]:
+    """What the models of two workspaces are called beside one another: their folders' names, told apart where these are
+    alike."""
+    one, other = (bench.workspace.root.resolve().name for bench in (first, second))
+    return (one, other) if one != other else (f"{one} (first)", f"{other} (second)")
 
 
 def _number(

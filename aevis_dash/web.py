@@ -45,7 +45,7 @@ from aevis_dash.layouts.page import page
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.pairs_of_two import shared_pairs
 from aevis_dash.sight import one_sight
-from aevis_dash.two_models import model_name
+from aevis_dash.two_models import model_names
 from aevis_dash.workbench import Workbench, open_workbench
 
 SCRIPTS = (
@@ -126,7 +126,7 @@ def create_app(
         findable(bench),
         fields,
         bench.warnings,
-        "" if second is None else model_name(second),
+        "" if second is None else model_names(bench, second)[1],
     )
     guard.register(app.server, asked or Guard())
     app.server.before_request(_no_other_page)

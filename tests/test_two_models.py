@@ -22,9 +22,11 @@ from aevis_dash.pair_profile import PairAsked, joining
 from aevis_dash.pairs_of_two import asked_second, chosen_pairs, shared_pairs
 from aevis_dash.same_maps import known_kinship, stored_kinship
 from aevis_dash.sample import Sample
-from aevis_dash.two_models import CURVES, common_maps, compare, compare_pair, stored_pair
+from aevis_dash.sight import one_sight
+from aevis_dash.two_models import CURVES, common_maps, compare, compare_pair, model_names, stored_pair
 from aevis_dash.two_words import kinship_words, outcome_words, pairs_words
 from aevis_dash.workbench import open_workbench
+from aevis_dash.workbench.triplet import foil_of
 from aevis_dash.world import train
 
 FEW = Sample(3, seed=0)
@@ -160,6 +162,45 @@ def test_a_model_that_resists_is_compared_towards_the_class_that_the_first_was_l
     assert "robust resists 2 of the 4." in pairs_words(found)
 
 
+def test_targets_of_a_model_that_resists_are_found_by_name(first, wanted):
+    """Its classes stand in another order, and its explanations are against the first target."""
+    root = first.workspace.root
+    model, names = with_classes_moved(tuned(root), first.class_names)
+    second = second_world(root.parent / "tuned-and-moved", root, model, names)
+    pair = next(pair for pair in shared_pairs(first, second).values() if pair.resists)
+    found = compare_pair(first, second, pair, wanted)
+    asked = asked_second(first, second, pair, wanted, found.first.target)
+    plan = pair_profile.stored_triplet(second, asked).plan
+    assert names[plan.adversarial_label] == first.class_names[pair.first.adversarial.label]
+    assert names[plan.source_label] == first.class_names[pair.first.source.label]
+    against = (plan.adversarial_label, plan.candidates[0])
+    assert [foil_of(plan, place) for place in (0, 1)] == [against, against]
+    assert foil_of(plan, 2) == (plan.source_label, plan.example.source)
+    told = outcome_words(first, pair.first)
+    assert told == f"{names[plan.source_label]} -> {names[plan.adversarial_label]}"
+
+
+@one_sight()
+def test_two_workspaces_seen_at_once_keep_their_own_images(first, tmp_path):
+    """Within one sight, as an answer of the page is."""
+    root = shutil.copytree(first.workspace.root, tmp_path / "fewer")
+    lines = (root / "images.csv").read_text().splitlines()
+    (root / "images.csv").write_text("".join(f"{line}\n" for line in lines[:20]))
+    shutil.rmtree(root / "parts")
+    fewer = open_workbench(root)
+    assert len(first.workspace.image_list().entries) == 60
+    assert len(fewer.workspace.image_list().entries) == 19
+    assert len(fewer.judging.references().listed.entries) == 19
+    assert first.workspace.parts_digest()
+    assert fewer.workspace.parts_digest() == ""
+    assert first.workspace.image_list().digests[:19] == fewer.workspace.image_list().digests
+
+
+def test_models_of_folders_of_one_name_are_told_apart(first, tmp_path):
+    root = shutil.copytree(first.workspace.root, tmp_path / "standard")
+    assert model_names(first, open_workbench(root)) == ("standard (first)", "standard (second)")
+
+
 def test_fine_tuning_keeps_the_numbers_of_maps_and_another_seed_does_not(first, robust, found):
     assert len(found.kin.passed) == 25
     assert found.kin.images == 60
@@ -290,7 +331,7 @@ def test_the_command_prints_and_writes_it(first, robust, found, tmp_path, capsys
 
 def test_the_command_refuses_one_workspace_twice(first, capsys):
     root = str(first.workspace.root)
-    assert main(["beside", root, root]) == 2
-    assert "Both folders are the same workspace" in capsys.readouterr().err
+    assert main(["beside", root, root, "--quiet"]) == 2
+    assert "is named twice" in capsys.readouterr().err
     assert main(["beside", root, root + "x"]) == 2
     assert "holds no workspace.toml" in capsys.readouterr().err

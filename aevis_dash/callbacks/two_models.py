@@ -32,11 +32,12 @@ from aevis_dash.layouts.two_models import NumberRow, numbers_table
 from aevis_dash.pair_profile import PairAsked, PairProfile, distances, stored_triplet
 from aevis_dash.pairs_of_two import SharedPair, asked_first, asked_second, shared_pairs
 from aevis_dash.same_maps import stored_kinship
-from aevis_dash.two_models import LINES, ComparedPair, MedianLine, TwoModels, alike, model_name, of_pairs, stored_pair
+from aevis_dash.two_models import LINES, ComparedPair, MedianLine, TwoModels, alike, model_names, of_pairs, stored_pair
 from aevis_dash.two_words import common_words, course_words, kinship_words, outcome_words
 from aevis_dash.workbench import Workbench
 
 _HIDDEN = {"display": "none"}
+_NOT_YET = "not compared yet"
 _WITHOUT = "This page is served without a second model. Serve it with `aevis serve A --beside B`."
 
 
@@ -131,13 +132,11 @@ def _nothing(text: str, shade: Theme) -> dict[str, Any]:
 def _why_not_shared(bench: Workbench, second: Workbench, example: str | None) -> str:
     if example is None:
         return "Choose an example first."
+    one, other = model_names(bench, second)
     judged = bench.judging.judged_examples(among=[bench.workspace.example(example)])[0]
     if not judged.misclassified:
-        return f"The adversarial of this example does not fool {model_name(bench)}, so it is not compared."
-    return (
-        f"{model_name(second)} does not have this pair: no example of it has a source and an adversarial of the same "
-        "bytes."
-    )
+        return f"The adversarial of this example does not fool {one}, so it is not compared."
+    return f"{other} does not have this pair: none of its examples has a source and an adversarial of the same bytes."
 
 
 def _note(
@@ -145,7 +144,7 @@ def _note(
 ) -> list:
     """What the models make of the pair, where adv leaves and joins in both, and what is still to be compared."""
     benches, judged = (bench, second), (pair.first, pair.second)
-    names = [model_name(one) for one in benches]
+    names = model_names(bench, second)
     said = [
         f"{name} sees {outcome_words(one, of).replace('->', '→')}, margin {of.margin}."
         for name, one, of in zip(names, benches, judged, strict=True)
@@ -168,28 +167,31 @@ def _rivers(
     bench: Workbench, second: Workbench, pair: SharedPair, shown: ComparedPair | None, wanted: ExtractionParameters
 ) -> list[ShownRiver]:
     profiles = (None, None) if shown is None else (shown.first, shown.second)
-    first = _river(bench, asked_first(pair, wanted), pair.first, profiles[0])
+    one, other = model_names(bench, second)
+    first = _river(one, bench, asked_first(pair, wanted), pair.first, profiles[0])
     if profiles[0] is None:
-        return [first, ShownRiver(model_name(second), second.layers, None, {}, note="not compared yet")]
+        return [first, ShownRiver(other, second.layers, None, {}, note=_NOT_YET)]
     asked = asked_second(bench, second, pair, wanted, profiles[0].target)
-    return [first, _river(second, asked, pair.second, profiles[1])]
+    return [first, _river(other, second, asked, pair.second, profiles[1])]
 
 
-def _river(bench: Workbench, asked: PairAsked, judged: JudgedExample, profile: PairProfile | None) -> ShownRiver:
+def _river(
+    name: str, bench: Workbench, asked: PairAsked, judged: JudgedExample, profile: PairProfile | None
+) -> ShownRiver:
     try:
         triplet = stored_triplet(bench, asked)
     except AevisError as error:
-        return ShownRiver(model_name(bench), bench.layers, None, {}, note=str(error))
+        return ShownRiver(name, bench.layers, None, {}, note=str(error))
     if triplet is None:
-        return ShownRiver(model_name(bench), bench.layers, None, {}, note="not compared yet")
+        return ShownRiver(name, bench.layers, None, {}, note=_NOT_YET)
     labels = {
         Role.SOURCE: judged.source.label,
         Role.ADVERSARIAL: judged.adversarial.label,
         Role.TARGET: triplet.plan.adversarial_label,
     }
-    names = {role: bench.class_names[label] for role, label in labels.items()}
+    classes = {role: bench.class_names[label] for role, label in labels.items()}
     places = (-1, len(bench.layers)) if profile is None else (profile.leaves, profile.joins)
-    return ShownRiver(model_name(bench), bench.layers, distances(bench, triplet), names, *places)
+    return ShownRiver(name, bench.layers, distances(bench, triplet), classes, *places)
 
 
 def _row(line: MedianLine, shown: ComparedPair | None) -> NumberRow:

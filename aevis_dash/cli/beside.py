@@ -13,7 +13,7 @@ from aevis_dash.cli.output import Answer, check_writable, decimals, table
 from aevis_dash.cli.reports import interval, write_csv
 from aevis_dash.config import Progress
 from aevis_dash.core.datapath import check_methods
-from aevis_dash.domain import AevisError, JudgedExample, LayerGraph
+from aevis_dash.domain import JudgedExample, LayerGraph
 from aevis_dash.files import write_atomically
 from aevis_dash.pair_profile import PairProfile
 from aevis_dash.sample import Sample
@@ -29,12 +29,10 @@ def beside(args: argparse.Namespace, progress: Progress) -> Answer:
     """Set two models beside one another on the pairs that their workspaces share.
 
     Raises:
-        AevisError: where one of the folders is no workspace or both are the same, and as `two_models.compare`.
+        AevisError: where one of the folders is no workspace, and as `two_models.compare`.
     """
     for path in (args.csv, args.figure):
         check_writable(path)
-    if args.first.resolve() == args.second.resolve():
-        raise AevisError("Both folders are the same workspace. Name the workspaces of two models.")
     second, theirs = open_workbench(args.second), []
 
     def answer(first: Workbench) -> Answer:
