@@ -50,10 +50,13 @@ def test_images_labels_and_pairs_are_those_of_the_first(drawn_world, tmp_path):
     np.testing.assert_array_equal(second.part_numbers(first.images[0].file), first.part_numbers(first.images[0].file))
 
 
-def test_classes_in_another_order_are_mapped_by_name(drawn_world, tmp_path):
-    first = open_workbench(drawn_world)
+def test_classes_in_another_order_are_mapped_by_name(world, tmp_path):
+    first = open_workbench(world)
+    aimed = replace(first.workspace.examples()[0], target_label=2)
+    first.workspace.keep_adversarials([(aimed, (world / aimed.adversarial).read_bytes())])
     model, names = with_classes_moved(network(first.workspace), first.class_names)
-    second = second_world(tmp_path / "b", drawn_world, model, names)
+    second = second_world(tmp_path / "b", world, model, names)
+    assert names[second.workspace.example(aimed.id).target_label] == first.class_names[2]
     assert second.class_names == names != first.class_names
     for here, there in zip(first.workspace.images, second.workspace.images, strict=True):
         assert names[there.label] == first.class_names[here.label]

@@ -23,8 +23,8 @@ def network(workspace: Workspace) -> nn.Module:
 
 
 def with_classes_moved(model: nn.Module, names) -> tuple[nn.Module, tuple[str, ...]]:
-    """The same network with its outputs in another order, and the names in that order."""
-    order = list(np.random.default_rng(0).permutation(len(names)))
+    """The same network with its outputs in another order, each at another place, and the names in that order."""
+    order = np.roll(np.arange(len(names)), 3).tolist()
     with torch.no_grad():
         model.fc.weight.copy_(model.fc.weight[order].clone())
         model.fc.bias.copy_(model.fc.bias[order].clone())
