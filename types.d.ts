@@ -50,6 +50,7 @@ interface View {
   at: number;
   margins: number[] | null;
   scores: number[] | null;
+  beside: string;
 }
 
 /** What an answer changes of the view (`changes` of callbacks/view/state.py). */

@@ -8,8 +8,8 @@ import os
 # second's work can take a minute.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_NAMES = ("activations", "init_workspace", "layer", "open_workspace", "river")
-__all__ = ["activations", "init_workspace", "layer", "open_workspace", "river"]  # pyright: ignore[reportUnsupportedDunderAll]
+_NAMES = ("activations", "beside", "init_like", "init_workspace", "layer", "open_workspace", "profiles", "river")
+__all__ = list(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""AEVis Dash from Python, such as in a notebook: `import aevis_dash` gives these five functions.
+"""AEVis Dash from Python, such as in a notebook: `import aevis_dash` gives these functions.
 
 A workbench answers every question of the page and the command line by its parts, such as `bench.attacks.attack`,
 `bench.datapaths.extract`, `bench.contributions.contribute` and `bench.flips.verify`. The figures are those of the page,
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from aevis_dash import make_workspace
+from aevis_dash import make_workspace, new_like
 from aevis_dash.callbacks.layer.contents import contents, contribution_to, drawing, strongest
 from aevis_dash.callbacks.network.river import picture_of
 from aevis_dash.callbacks.neuron.activations import firing_of, firings
@@ -22,9 +22,12 @@ from aevis_dash.callbacks.view.state import View, from_data, wanted_of, without_
 from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.core.loading import Model
 from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec
+from aevis_dash.figures.beside import profiles_figure
 from aevis_dash.figures.neuron import Room, activation_figure
 from aevis_dash.figures.theme import LIGHT
 from aevis_dash.new_preprocessing import choose_preprocessing
+from aevis_dash.sample import Sample
+from aevis_dash.two_models import TwoModels, compare
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WIDTH, HEIGHT, ROW = 900, 420, 300
@@ -111,6 +114,79 @@ def init_workspace(
         given=in_memory,
     )
     return open_workspace(root, in_memory)
+
+
+def init_like(
+    folder: str | Path,
+    like: Workbench,
+    model: Model | str,
+    *,
+    classes: Sequence[str] | str | Path | None = None,
+    weights: str = "",
+    leaf: Sequence[str] = (),
+    **preprocessing: Any,
+) -> Workbench:
+    """Make a workspace of another model on the images, labels and pairs of a workspace, as `aevis init --like` does.
+
+    Args:
+        folder: the folder of the new workspace.
+        like: the workbench of the workspace whose images and pairs are taken.
+        model: as of `init_workspace`.
+        classes: as of `init_workspace`; None for those that the model's library publishes, or else those of `like`.
+        weights: as of `init_workspace`.
+        leaf: as of `init_workspace`.
+        preprocessing: `input_size`, `mean`, `std` and `value_range`, where they are not those of `like` or of the
+            model's library. Images are always fitted to the input as in `like`.
+
+    Returns:
+        The workbench of the new workspace.
+
+    Raises:
+        AevisError: the model cannot be used or has other classes, or there is a workspace already.
+    """
+    source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
+    spec = ModelSpec(source, weights, leaf=" ".join(leaf))
+    names = Path(classes) if isinstance(classes, str) else classes
+    new_like.init_like(Path(folder), like.workspace, spec, names, preprocessing, in_memory)
+    return open_workspace(folder, in_memory)
+
+
+def beside(
+    first: Workbench, second: Workbench, examples: Sequence[str] | None = None, count: int = 20, seed: int = 0
+) -> TwoModels:
+    """Set two models beside one another on the pairs that their workspaces share, as `aevis beside` does.
+
+    Args:
+        first: the workbench of the first model, whose misclassified pairs are taken.
+        second: that of the second model.
+        examples: the IDs of the first workspace's examples; None for `count` shared pairs at random.
+        count: the number of pairs that are drawn.
+        seed: of the draw, and of the intervals.
+
+    Returns:
+        The comparison: `lines` has medians with intervals, `medians` the layer profiles, `pairs` each pair's numbers,
+        and `kin` the test of which maps are the same. `profiles` draws it.
+
+    Raises:
+        AevisError: the models have other classes, or the workspaces share no such pair.
+    """
+    return compare(first, second, Sample(count, seed), first.workspace.settings.extraction, examples)
+
+
+def profiles(found: TwoModels, example: str | None = None) -> go.Figure:
+    """The layer profiles of two models that `beside` has compared: medians over the pairs.
+
+    Args:
+        found: the comparison.
+        example: the ID of one of its pairs in the first workspace, whose own profiles are drawn too; None for none.
+
+    Raises:
+        AevisError: the comparison has no such pair.
+    """
+    shown = next((pair for pair in found.pairs if pair.pair.first.example.id == example), None)
+    if example is not None and shown is None:
+        raise AevisError(f"{example!r} is none of the pairs that were compared. Name it to aevis_dash.beside.")
+    return profiles_figure(found, LIGHT, shown)
 
 
 def river(bench: Workbench, example: str | None = None, link: str = "", **view: Any) -> go.Figure:

@@ -129,6 +129,44 @@ def is_imagenet(names: Sequence[str]) -> bool:
     return agreeing >= _ORDERED * len(names) and moved <= _MOVED * len(names)
 
 
+def same_classes(first: Sequence[str], second: Sequence[str], whose: tuple[str, str]) -> tuple[int, ...]:
+    """For each class of one model the index of the same class of another model, which may have them in another order.
+
+    Args:
+        first: the names of the one model's classes, in the order of its outputs.
+        second: those of the other model.
+        whose: what the two are called in error messages.
+
+    Raises:
+        AevisError: where the two do not have the same classes, or a name stands for more than one of them.
+    """
+    if tuple(first) == tuple(second):
+        return tuple(range(len(first)))
+    here, there = whose
+    if len(first) != len(second):
+        raise AevisError(
+            f"{here} has {len(first)} classes and {there} has {len(second)}. Only models of the same classes can be "
+            "compared."
+        )
+    known, found = Classes(second), []
+    for name in first:
+        named = known.indices_of(name)
+        if len(named) != 1:
+            why = f"has no class {name!r}" if not named else f"has more than one class {name!r}"
+            raise AevisError(
+                f"{there} {why}, which {here} has. Only models of the same classes can be compared; mend classes.txt, "
+                "or name the classes with --classes, in the order of the model's outputs."
+            )
+        found.append(named[0])
+    if len(set(found)) != len(found):
+        twice = next(index for index in found if found.count(index) > 1)
+        raise AevisError(
+            f"{here} has more than one class that {there} calls {second[twice]!r}, so it is unclear which is meant. "
+            "Give the classes names of their own in classes.txt."
+        )
+    return tuple(found)
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Class names from a text file, one a line, or from a JSON file.
 

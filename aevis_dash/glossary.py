@@ -102,6 +102,10 @@ GLOSSARY: dict[str, str] = {
         "towards the other image of the pair, else towards silence or towards the mean over images of third "
         "classes."
     ),
+    "depth": (
+        "Where two models stand side by side: the share of a model's layers that lie before a layer. It is 0 for the "
+        "first layer; what happens at no layer has depth 1."
+    ),
     "trail": "The steps that you took: traces back to earlier layers, and flip-backs.",
     "adversarial score": (
         "How far an image lies from normal images of the class that is predicted for it, at the input of the "

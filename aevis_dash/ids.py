@@ -30,8 +30,9 @@ TRAIL = "trail"
 JOBS = "jobs"
 JOBS_CHIP = "jobs-chip"
 JOBS_SAID = "jobs-said"
-EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION, EDGES = KINDS = (
+EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION, EDGES, SECOND = KINDS = (
     *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation", "edge-search"),
+    "second-model",
 )
 """The kinds of jobs. A page runs at most one job of each kind."""
 EXTRACT_NOW = "extract-now"
@@ -85,6 +86,19 @@ PICKED = "picked"
 PICKED_LINE = "picked-line"
 PICKED_TEXT = "picked-text"
 UNPICK = "unpick"
+
+TWO = "two-models"
+TWO_SWITCH = "two-models-switch"
+TWO_TITLE = "two-models-title"
+TWO_VIEW = "two-models-view"
+TWO_NOTE = "two-models-note"
+TWO_RIVERS = "two-models-rivers"
+TWO_NUMBERS = "two-models-numbers"
+TWO_PROFILES = "two-models-profiles"
+TWO_LEGEND = "two-models-legend"
+TWO_MAPS = "two-models-maps"
+TWO_COMPARE = "two-models-compare"
+TWO_COMPARED = "two-models-compared"
 
 QUESTION = "question"
 STORY = "story"
@@ -188,7 +202,7 @@ TREE = "tree"
 TREE_PANEL = "tree-panel"
 SUGGEST = "suggest"
 SUGGESTED = "suggested"
-HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED, EDGES_FOUND)
+HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED, EDGES_FOUND, TWO_COMPARED)
 """Stores of what a job ended with. The job writes it beside (`job_end`), and the browser hands it on, because Dash lets
 no callback that listens to a job's output run while the job does."""
 

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from aevis_dash import assistant, divergences
 from aevis_dash.assistant import Hop
-from aevis_dash.config import ExtractionParameters, Progress
+from aevis_dash.config import ExtractionParameters, Progress, part_of
 from aevis_dash.core.execution import use_threads
 from aevis_dash.core.loading import device_name
 from aevis_dash.domain import (
@@ -37,12 +37,18 @@ from aevis_dash.domain import (
     Way,
 )
 from aevis_dash.files import is_writable, part_prefix, sweep
+from aevis_dash.pairs_of_two import chosen_pairs
+from aevis_dash.same_maps import known_kinship
+from aevis_dash.sample import Sample
 from aevis_dash.store import SPARE_VARIABLE
+from aevis_dash.two_models import ComparedPair, compare_pair
 from aevis_dash.workbench import Triplet, Workbench, open_workbench
 
 WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
 """The environment variables that tell jobs the workspace's folder and the server's process number. The server sets them
 before the first job."""
+SECOND_VARIABLE = "AEVIS_JOB_SECOND"
+"""The environment variable that tells jobs the folder of the workspace whose model is shown beside; empty for none."""
 
 PAUSE = 0.15
 """Seconds between two short turns of learning. It is longer than the intervals at which a waiting job tries to get its
@@ -55,7 +61,7 @@ _obeyed: list[Path] = []
 """The file that this process obeys; none in a process that is no job's."""
 
 
-def start(root: Path, preload: str) -> None:
+def start(root: Path, preload: str, second: Path | None = None) -> None:
     """Start the fork server, whose processes will run the jobs. It is called once, before the first job.
 
     Where the system has no fork server, jobs start from scratch and take a few seconds longer.
@@ -63,10 +69,12 @@ def start(root: Path, preload: str) -> None:
     Args:
         root: the folder of the workspace that the jobs work on.
         preload: the name of the module that the fork server imports once, such as "aevis_dash.preload".
+        second: the folder of the workspace whose model is shown beside; None for none.
     """
     os.environ[WORKSPACE_VARIABLE] = str(root)
+    os.environ[SECOND_VARIABLE] = "" if second is None else str(second)
     os.environ[SERVER_VARIABLE] = str(os.getpid())
-    share_spare_cache(root)
+    share_spare_cache(root, *([] if second is None else [second]))
     multiprocess: Any = importlib.import_module("multiprocess")  # dill's twin of multiprocessing, as Dash uses it
     if "forkserver" not in multiprocess.get_all_start_methods():
         multiprocess.set_start_method("spawn", force=True)
@@ -76,14 +84,14 @@ def start(root: Path, preload: str) -> None:
     importlib.import_module("multiprocess.forkserver").ensure_running()
 
 
-def share_spare_cache(root: Path) -> None:
-    """Give the server and its jobs a temporary folder for results, where those of the workspace cannot be written.
+def share_spare_cache(*roots: Path) -> None:
+    """Give the server and its jobs a temporary folder for results, where those of a workspace cannot be written.
 
     The folder is removed when the server ends. A folder that a killed server left is removed when the next one starts.
     """
     temporary = Path(tempfile.gettempdir())
     sweep(temporary.glob(f"{part_prefix()}*"))
-    if not is_writable(root / "cache"):
+    if not all(is_writable(root / "cache") for root in roots):
         folder = tempfile.mkdtemp(prefix=f"{part_prefix()}{os.getpid()}-", dir=temporary)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ[SPARE_VARIABLE] = folder
@@ -122,6 +130,19 @@ def warm() -> None:
 def workbench() -> Workbench:
     """The workbench of the server's workspace; opened once in each process."""
     return open_workbench(Path(os.environ[WORKSPACE_VARIABLE]))
+
+
+@lru_cache(maxsize=1)
+def second_workbench() -> Workbench:
+    """The workbench of the workspace whose model is shown beside; opened once in each process.
+
+    Raises:
+        AevisError: where the page is served without one.
+    """
+    folder = os.environ.get(SECOND_VARIABLE)
+    if not folder:
+        raise AevisError("The page is served without a second model. Serve it with `aevis serve A --beside B`.")
+    return open_workbench(Path(folder))
 
 
 @lru_cache(maxsize=1)
@@ -285,6 +306,23 @@ def compare_pairs(progress: Progress) -> None:
     bench, progress = workbench(), _Teller(progress)
     with _turn(bench, progress):
         divergences.listing(bench, progress)
+
+
+def compare_models(example: str, wanted: ExtractionParameters, progress: Progress) -> ComparedPair:
+    """Compare two models on a pair, and test first which of their maps are the same; waits for its turn.
+
+    Raises:
+        AevisError: where the second workspace does not have the pair, or a model cannot make a profile of it.
+    """
+    bench, progress = workbench(), _Teller(progress)
+    with _turn(bench, progress):
+        second = second_workbench()
+        pair = chosen_pairs(bench, second, Sample(1), [example])[0]
+        known_kinship(bench, second, part_of(progress, 0, 0.1))
+        found = compare_pair(bench, second, pair, wanted, part_of(progress, 0.1, 0.9))
+    if found.refused:
+        raise AevisError(found.refused)
+    return found
 
 
 def _locks(bench: Workbench) -> Path:

@@ -18,18 +18,18 @@ T = TypeVar("T")
 
 @dataclass
 class Seen:
-    """What was seen since `one_sight` began: the digests of single images, of all normal images, and of the masks; and
-    what else was found that does not change while it lasts."""
+    """What was seen since `one_sight` began: the digests of single images; of all normal images, and of the masks,
+    by the folder of their workspace; and what else was found that does not change while it lasts."""
 
     digests: dict[Path, str] = field(default_factory=dict)
-    listed: ImageList | None = None
-    parts: str | None = None
+    listed: dict[Path, ImageList] = field(default_factory=dict)
+    parts: dict[Path, str] = field(default_factory=dict)
     found: dict[Hashable, Any] = field(default_factory=dict)
 
     def digest(self, path: Path) -> str | None:
         """The digest that was given for an image; None where none was given."""
-        found = self.digests.get(path)
-        return self.listed.digest_at.get(path) if found is None and self.listed is not None else found
+        found = (self.digests, *(listed.digest_at for listed in self.listed.values()))
+        return next((digests[path] for digests in found if path in digests), None)
 
 
 _sight: ContextVar[Seen | None] = ContextVar("sight", default=None)

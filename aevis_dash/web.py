@@ -28,6 +28,7 @@ from aevis_dash.callbacks import (
     script,
     story,
     trail,
+    two_models,
     view,
     warnings,
 )
@@ -43,14 +44,16 @@ from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
+from aevis_dash.pairs_of_two import shared_pairs
 from aevis_dash.sight import one_sight
+from aevis_dash.two_models import model_names
 from aevis_dash.workbench import Workbench, open_workbench
 
 SCRIPTS = (
     "plotly-cartesian.min.js",
     "controls.js",
     *("address.js", "area.js", "page.js", "gallery.js", "divergences.js", "network.js", "layer.js", "neuron.js"),
-    *("trail.js", "jobs.js", "tour.js", "split.js", "press.js", "gone.js"),
+    *("beside.js", "trail.js", "jobs.js", "tour.js", "split.js", "press.js", "gone.js"),
 )
 """The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
 begin."""
@@ -79,7 +82,13 @@ CONNECTIONS, IDLE_SECONDS = 1000, 20
 closed."""
 
 
-def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", queue: Queue | None = None) -> Dash:
+def create_app(
+    bench: Workbench,
+    asked: Guard | None = None,
+    prefix: str = "/",
+    queue: Queue | None = None,
+    second: Workbench | None = None,
+) -> Dash:
     """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
     Args:
@@ -87,6 +96,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         asked: says under which names the application answers; None for the loopback's.
         prefix: the path, between slashes, below which browsers find the page.
         queue: in which jobs wait; None for a new one.
+        second: the workbench of the model that can be shown beside; None for none.
 
     Raises:
         AevisError: for a prefix that is also the beginning of one of the page's own addresses.
@@ -109,7 +119,15 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.index_string = _with_scripts(app)
     fields = {**FIELDS, "choices": CHOICES | CLEARED}
     app.layout = lambda: page(
-        workspace.root.name, model, classes(bench), score_range(bench), offered, findable(bench), fields, bench.warnings
+        workspace.root.name,
+        model,
+        classes(bench),
+        score_range(bench),
+        offered,
+        findable(bench),
+        fields,
+        bench.warnings,
+        "" if second is None else model_names(bench, second)[1],
     )
     guard.register(app.server, asked or Guard())
     app.server.before_request(_no_other_page)
@@ -117,6 +135,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
     for room in (view, warnings, story, examples, network, layer, neuron, trail):
         room.register(app, bench)
+    two_models.register(app, bench, second)
     queue = queue or Queue()
     looking.register(app.server, queue)
     subject = partial(background.subject, bench)
@@ -127,7 +146,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
     app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
     Compress(app.server)
     app.server.after_request(_secure)
-    app.server.after_request(partial(_name, _serves(bench)))
+    app.server.after_request(partial(_name, _serves(bench, second)))
     if prefix != "/":
         app.server.wsgi_app = _below(prefix, app.server)
     app.server.wsgi_app = _in_one_sight(app.server.wsgi_app)
@@ -191,6 +210,7 @@ def serve(
     names: Sequence[str] = (),
     prefix: str = "/",
     hours: float = HOURS,
+    beside: Path | None = None,
 ) -> tuple[str, ...]:
     """Serve a workspace until interrupted.
 
@@ -201,12 +221,13 @@ def serve(
         names: the names under which the page is asked for beside `host` and the loopback's, such as a proxy's.
         prefix: the path below which a proxy shows the page.
         hours: the time after which a job is ended.
+        beside: the folder of the workspace whose model can be shown beside; None for none.
 
     Returns:
         The workspace's warnings at the end.
 
     Raises:
-        AevisError: for a port in use, and for a workspace that cannot be opened.
+        AevisError: for a port in use, for a workspace that cannot be opened, and for one beside that shares no pair.
     """
     asked = Guard(host, tuple(names))
     refuse_busy_port(host, port)
@@ -214,12 +235,15 @@ def serve(
         print(_OPEN.format(host=host), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = root if root is not None else _embedded_world()
-    jobs.start(folder.resolve(), "aevis_dash.preload")
+    jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
     bench = open_workbench(folder)
+    second = None if beside is None else open_workbench(beside)
+    if second is not None:
+        shared_pairs(bench, second)
     prepare_opening(bench)
     queue = Queue(hours)
-    app = create_app(bench, asked, prefix, queue)
-    for sentence in bench.warnings:
+    app = create_app(bench, asked, prefix, queue, second)
+    for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
         _say(f"aevis: warning: {sentence}", sys.stderr)
     server = listening(app.server, host, port)
     _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
@@ -319,11 +343,13 @@ def _name(serves: str, response: Response) -> Response:
     return response
 
 
-def _serves(bench: Workbench) -> str:
-    """A digest of the workspace, its settings, its model and this code."""
+def _serves(bench: Workbench, second: Workbench | None) -> str:
+    """A digest of the workspace, its settings, its model, the model that is shown beside, and this code."""
     files = sorted([*Path(__file__).parent.rglob("*.py"), *resource("assets").iterdir()])
     code = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     whole = (str(bench.workspace.root.resolve()), bench.workspace.settings, bench.classifier.fingerprint, code)
+    if second is not None:
+        whole += (str(second.workspace.root.resolve()), second.classifier.fingerprint)
     return hashlib.sha256(repr(whole).encode()).hexdigest()[:16]
 
 

@@ -145,9 +145,9 @@ class Workspace:
         sight = current_sight()
         if sight is None:
             return self._listed_now()
-        if sight.listed is None:
-            sight.listed = self._listed_now()
-        return sight.listed
+        if self.root not in sight.listed:
+            sight.listed[self.root] = self._listed_now()
+        return sight.listed[self.root]
 
     def _listed_now(self) -> ImageList:
         entries, known = self.images, self._list
@@ -330,9 +330,9 @@ class Workspace:
         sight = current_sight()
         if sight is None:
             return self._parts_digest_now(anew)
-        if sight.parts is None or anew:
-            sight.parts = self._parts_digest_now(anew)
-        return sight.parts
+        if self.root not in sight.parts or anew:
+            sight.parts[self.root] = self._parts_digest_now(anew)
+        return sight.parts[self.root]
 
     def _parts_digest_now(self, anew: bool) -> str:
         if anew:

@@ -718,3 +718,30 @@ def more_than(chances):
         for k in range(sum(outcome)):
             above[k] += weight
     return above
+
+
+def correlation(a, b):
+    """Pearson's correlation of two rows of numbers; None where one of them does not change."""
+    a, b = ([v - sum(row) / len(row) for v in row] for row in (a, b))
+    if not any(a) or not any(b):
+        return None
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def own_partners(first, second):
+    """Which maps correlate most with the map of their own number, over images: first[image][map] and second alike."""
+    columns = [list(zip(*rows, strict=True)) for rows in (first, second)]
+    own = []
+    for k, here in enumerate(columns[0]):
+        found = [(correlation(here, there), j) for j, there in enumerate(columns[1])]
+        known = [(value, -j) for value, j in found if value is not None]
+        own.append(bool(known) and -max(known)[1] == k)
+    return own
+
+
+def common_by_chance(first, second, same):
+    """How many maps two sets have in common on average, by every way to draw the second anew among the same."""
+    places = [i for i, is_same in enumerate(same) if is_same]
+    size = sum(second[i] for i in places)
+    ways = list(itertools.combinations(places, size))
+    return sum(sum(first[i] for i in way) for way in ways) / len(ways)

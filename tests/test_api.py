@@ -150,8 +150,10 @@ def test_the_code_of_the_docs_runs(tmp_path, monkeypatch, model, images):
         "images": images,
         "labels": [i % 3 for i in range(12)],
         "names": NAMES,
+        "robust": trained(3),
         "display": shown.append,
     }
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
-    assert len(shown) >= 4
+    assert len(shown) >= 5
+    assert len(names["found"].pairs) == 3

@@ -106,8 +106,8 @@ def everything(root):
 def test_alone_it_helps(aevis):
     status, out, _ = aevis()
     assert status == 0
-    verbs = "serve init import check attack score extract contribute verify trail world diverge evaluate benchmark"
-    for verb in verbs.split():
+    verbs = "serve init import check attack score extract contribute verify trail world diverge beside evaluate"
+    for verb in [*verbs.split(), "benchmark"]:
         assert f"\n    {verb}" in out
 
 
@@ -116,7 +116,9 @@ def test_alone_it_helps(aevis):
     [
         ["sing"],
         ["check"],
-        ["init", "x", "--model", "m"],
+        ["init", "x", "--images", "i"],
+        ["beside", "x"],
+        ["beside", "x", "y", "--examples", "0"],
         ["serve", "--port", "0"],
         ["serve", "--port", "http"],
         ["serve", "--prefix", "/a?b/"],

@@ -34,6 +34,7 @@ NAMES = {
     ids.COMPARISON: "The comparison of the pairs",
     ids.VISUALISATION: "The visualisation",
     ids.EDGES: "The search for connections",
+    ids.SECOND: "The comparison of the two models",
 }
 
 
@@ -50,7 +51,8 @@ def manners(name: str, given: Sequence[Any]) -> Manners:
     if name == extract_job.__name__:
         return Manners(OF_NULLS if wanted.get("part") == NULLS else NEEDED, str(wanted.get("example") or ""))
     exact = name == solve_job.__name__ and wanted.get("how") == "exact"  # it closes every map of a layer alone
-    return Manners(LONG if exact or name in (suggest_job.__name__, compare_job.__name__) else QUICK)
+    long = (suggest_job.__name__, compare_job.__name__, second_job.__name__)
+    return Manners(LONG if exact or name in long else QUICK)
 
 
 def subject(bench: Workbench, name: str, given: Sequence[Any]) -> tuple[str, str]:
@@ -129,6 +131,8 @@ def register(app: Dash, manager: Any) -> None:
     add(visualise_job, ids.VISUALISATION, ids.job_end(ids.VISUALISED), *picturing, button=ids.VISUALISE)
     joining = (Input(ids.FIND_EDGES, "n_clicks"), State(ids.SOURCE_LAYER, "value"), State(ids.VIEW, "data"))
     add(edge_job, ids.EDGES, ids.job_end(ids.EDGES_FOUND), *joining)
+    beside = (Input(ids.TWO_COMPARE, "n_clicks"), State(ids.VIEW, "data"))
+    add(second_job, ids.SECOND, ids.job_end(ids.TWO_COMPARED), *beside, button=ids.TWO_COMPARE)
     app.callback(
         Input(ids.LEARN, "data"),
         State(ids.PAGE, "data"),
@@ -245,6 +249,19 @@ def compare_job(set_progress: SetProgress, clicks: int | None, _page: str) -> An
         jobs.compare_pairs(_told(set_progress))
     except Exception as error:  # as above
         return _answer(no_update, _sentence(error, NAMES[ids.COMPARISON]))
+    return _answer(clicks)
+
+
+def second_job(set_progress: SetProgress, clicks: int | None, view_data: dict, _page: str) -> Answer:
+    """Compare the two models on the shown pair."""
+    view = from_data(view_data)
+    if not clicks or view.example is None:
+        return no_update
+    try:
+        check(view, jobs.workbench())
+        jobs.compare_models(view.example, _wanted(view), _told(set_progress))
+    except Exception as error:  # as above
+        return _answer(no_update, _sentence(error, NAMES[ids.SECOND]))
     return _answer(clicks)
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from aevis_dash import make_workspace
+from aevis_dash import make_workspace, new_like
 from aevis_dash.cli.opening import with_warnings
 from aevis_dash.cli.output import Answer, facts_text, pairs
 from aevis_dash.config import Progress
@@ -16,11 +16,16 @@ from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
 from aevis_dash.labels import Portion
 from aevis_dash.new_preprocessing import choose_preprocessing
 from aevis_dash.workbench import Workbench
+from aevis_dash.workspace import Workspace
 
 
 def init(args: argparse.Namespace, progress: Progress) -> Answer:
     """Make a workspace of a model and normal images."""
     model = ModelSpec(args.model, args.weights, args.weights_key, shlex.join(args.model_args), " ".join(args.leaf))
+    if args.like is not None:
+        return _init_like(args, model, progress)
+    if args.images is None:
+        raise AevisError("Say where the normal images are: --images FOLDER, or --like WORKSPACE for those of another.")
     preprocessing, whose = choose_preprocessing(model, _given_preprocessing(args))
     portion = Portion(args.first, args.per_class)
     made = make_workspace.init_workspace(
@@ -57,6 +62,44 @@ def init(args: argparse.Namespace, progress: Progress) -> Answer:
         doubts = make_workspace.first_doubts(bench, progress)
         after = f"{'Once that is mended' if doubts else 'Next'}: aevis attack {workspace.root} --target nearest"
         return Answer({**facts, "left_out": made.left_out}, "\n\n".join((text, *doubts, after)), doubts)
+
+    return with_warnings(Workbench(workspace), answer)
+
+
+def _init_like(args: argparse.Namespace, model: ModelSpec, progress: Progress) -> Answer:
+    """Make a workspace of another model on the images and pairs of a workspace."""
+    foreign = (
+        *("images", "root", "split", "first", "per_class", "labels", "count_from"),
+        *("key", "layout", "array_range", "skip_unreadable"),
+    )
+    wrong = next((name for name in foreign if getattr(args, name) not in (None, False, "")), None)
+    if wrong is not None:
+        raise AevisError(
+            f"Leave out --{wrong.replace('_', '-')}: with --like the images and labels are those of {args.like}."
+        )
+    made = new_like.init_like(
+        args.workspace, Workspace(args.like), model, args.classes, _given_preprocessing(args), progress=progress
+    )
+    workspace = made.workspace
+    facts = {
+        "workspace": str(workspace.root),
+        "like": str(args.like),
+        "model": workspace.settings.model.source,
+        **({"loading": "; ".join(made.notes)} if made.notes else {}),
+        "classes": len(workspace.class_names),
+        "classes_are": made.classes_are,
+        "classes_at_another_place": made.moved,
+        "preprocessing": workspace.settings.preprocessing.in_words,
+        "preprocessing_is": made.preprocessing_is,
+        "images": len(workspace.images),
+        "labelled": sum(entry.label is not None for entry in workspace.images),
+        "examples": len(workspace.examples()),
+    }
+
+    def answer(bench: Workbench) -> Answer:
+        doubts = make_workspace.first_doubts(bench, progress)
+        after = f"{'Once that is mended' if doubts else 'Next'}: aevis beside {args.like} {workspace.root}"
+        return Answer(facts, "\n\n".join((facts_text(facts), *doubts, after)), doubts)
 
     return with_warnings(Workbench(workspace), answer)
 

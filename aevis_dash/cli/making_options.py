@@ -35,8 +35,13 @@ def init(verb: argparse.ArgumentParser) -> None:
         help="modules that torch.fx cannot trace and that are kept whole, by name or class; they get no maps",
     )
     verb.add_argument(
+        "--like",
+        type=Path,
+        metavar="WORKSPACE",
+        help="take the images, labels and pairs of this workspace, to set its model beside this one (aevis beside)",
+    )
+    verb.add_argument(
         "--images",
-        required=True,
         type=Path,
         metavar="FOLDER|FILE|torchvision:NAME",
         help="the normal images, a batch of them (.npy, .npz, .pt, .safetensors), or a data set of torchvision",

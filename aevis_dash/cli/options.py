@@ -8,7 +8,7 @@ from pathlib import Path
 from aevis_dash.cli import numbers
 from aevis_dash.cli.array_options import count_from, import_adversarials
 from aevis_dash.cli.making_options import init, world
-from aevis_dash.cli.study_options import benchmark, diverge, evaluate
+from aevis_dash.cli.study_options import benchmark, beside, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import Role
 
@@ -37,6 +37,9 @@ def _serve(verb: argparse.ArgumentParser) -> None:
         default=4.0,
         metavar="H",
         help="how long a job may run (default: %(default)g)",
+    )
+    verb.add_argument(
+        "--beside", type=Path, metavar="WORKSPACE", help="show this workspace's model beside on the same pairs"
     )
 
 
@@ -302,6 +305,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
     "edges": ("find through which maps of a later layer those of an earlier one turn the prediction back", _edges),
     "world": ("make the drawn world's workspace", world),
     "diverge": ("find where the adversarials of a workspace leave their sources", diverge),
+    "beside": ("set two models beside one another on the pairs that their workspaces share", beside),
     "evaluate": (
         "score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null",
         evaluate,

@@ -75,6 +75,26 @@ def diverge(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def beside(verb: argparse.ArgumentParser) -> None:
+    """The options of `aevis beside`."""
+    verb.add_argument("first", type=Path, metavar="FIRST", help="the workspace whose misclassified pairs are taken")
+    verb.add_argument("second", type=Path, metavar="SECOND", help="the workspace of the other model")
+    verb.add_argument("--example", nargs="+", metavar="ID", help="only these examples of the first workspace")
+    verb.add_argument(
+        "--examples",
+        type=numbers.count(1_000_000),
+        default=20,
+        metavar="N",
+        help="so many of the shared pairs, at random (default: %(default)s)",
+    )
+    verb.add_argument("--seed", type=numbers.seed, default=0, help="of every draw (default: %(default)s)")
+    verb.add_argument("--weakest", action="store_true", help="of each source only the smallest attack that succeeds")
+    verb.add_argument("--method", metavar="NAME", help="extraction method for both (default: the first workspace's)")
+    verb.add_argument("--share", type=float, metavar="S", help="size of the hard set for both (default: likewise)")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="write every pair's numbers at every layer into a table")
+    verb.add_argument("--figure", type=Path, metavar="HTML", help="draw the layer profiles into this file")
+
+
 def _study(verb: argparse.ArgumentParser, methods: bool = True, examples: int | None = 60) -> None:
     """The options that all runs over a whole workspace have in common."""
     if methods:

@@ -13,6 +13,7 @@ from aevis_dash import make_workspace
 from aevis_dash.cli import (
     answers,
     attack_options,
+    beside,
     edges,
     importing,
     making,
@@ -62,7 +63,9 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        warnings = serve_page(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours)
+        warnings = serve_page(
+            args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours, args.beside
+        )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
 
@@ -238,6 +241,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
                 edges.edges,
                 names.names,
                 studies.diverge,
+                beside.beside,
                 studies.evaluate,
                 studies.benchmark,
             )

@@ -13,6 +13,7 @@ NAMES = {
     ids.COMPARISON: "All pairs",
     ids.VISUALISATION: "Picture",
     ids.EDGES: "Connections",
+    ids.SECOND: "Two models",
 }
 """What the list calls the kinds of jobs."""
 RESUMED = (ids.EXTRACTION, ids.COMPARISON)

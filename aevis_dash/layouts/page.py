@@ -17,6 +17,7 @@ from aevis_dash.layouts.neuron import neuron_panel
 from aevis_dash.layouts.story import story_bar
 from aevis_dash.layouts.tour import tour, tour_button
 from aevis_dash.layouts.trail import trail_bar
+from aevis_dash.layouts.two_models import two_models_button, two_models_dialog
 from aevis_dash.layouts.warnings import warnings_strip
 
 
@@ -29,6 +30,7 @@ def page(
     findable: Sequence[dict[str, str]],
     fields: Mapping[str, Any],
     warnings: Sequence[str] = (),
+    second: str = "",
 ) -> html.Div:
     """The whole page, before anything is chosen. It is made anew for each load.
 
@@ -41,13 +43,14 @@ def page(
         findable: the options of the network's search.
         fields: what the browser is told about the view's fields.
         warnings: sentences about what is doubtful about the workspace.
+        second: the name of the model that can be shown beside; "" for none.
     """
     return html.Div(
         [
             *_state(),
             dcc.Store(id=ids.OWN, data=_own(methods, scores) | dict(fields)),
             html.Button("Skip to the evidence", className="skip", **{"data-skip": "evidence"}),  # type: ignore[arg-type]
-            _top_bar(workspace, model, scores.note),
+            _top_bar(workspace, model, scores.note, second),
             warnings_strip(warnings),
             story_bar(),
             tour(),
@@ -62,6 +65,7 @@ def page(
                 className="stations",
             ),
             trail_bar(),
+            two_models_dialog(second),
         ],
         className="page",
     )
@@ -145,12 +149,13 @@ def _script() -> html.Details:
     return html.Details([summary, drop], className="how script-of-page")
 
 
-def _top_bar(workspace: str, model: str, note: str) -> html.Header:
+def _top_bar(workspace: str, model: str, note: str, second: str) -> html.Header:
     return html.Header(
         [
             html.H1("AEVis Dash", className="brand"),
             html.Span([workspace, html.Span(" · ", className="quiet"), model], title="workspace and model"),
             html.Span(note, className="quiet"),
+            two_models_button(second),
             jobs_chip(),
             glossary(),
             _script(),

@@ -46,7 +46,13 @@ class Datapaths(Part):
         self._made: LRUCache[tuple, tuple[tuple, Any]] = LRUCache(KEPT)
 
     @one_sight()
-    def plan(self, example: Example, wanted: ExtractionParameters | None = None, target: str | None = None) -> Plan:
+    def plan(
+        self,
+        example: Example,
+        wanted: ExtractionParameters | None = None,
+        target: str | None = None,
+        towards: int | None = None,
+    ) -> Plan:
         """Choose the images that an example is compared with.
 
         The candidate targets are clean images that are predicted as adv's class, those of highest confidence first, at
@@ -57,17 +63,22 @@ class Datapaths(Part):
             example: the source and its adversarial.
             wanted: the extraction parameters; None for the workspace's.
             target: the file name of a candidate that the caller wants to compare; only checked here.
+            towards: the class of the targets where adv is predicted as src's class, such as the one that another model
+                takes adv for; None to refuse such an example.
 
         Raises:
             AevisError: where there is nothing to explain (the attack failed, or the two images are no pair), where no
                 clean image is predicted as adv's class, or where `target` is no candidate.
         """
-        source, adversarial = self._judging.explainable(example)
+        alike = towards is not None and towards != self._judging.predict([example.source])[0].label
+        source, adversarial = self._judging.explainable(example, alike)
         wanted = wanted or self.workspace.settings.extraction
         clean = self._judging.clean()
-        candidates = candidates_of(clean, example, adversarial.label)[: wanted.candidates]
+        resists = source.label == adversarial.label
+        label = towards if resists and towards is not None else adversarial.label
+        candidates = candidates_of(clean, example, label)[: wanted.candidates]
         if not candidates:
-            name = self.class_names[adversarial.label]
+            name = self.class_names[label]
             raise AevisError(
                 f"No clean image of the workspace is predicted as {name!r}, the class that {example.id} is taken for. "
                 f"Add images of {name!r}, or attack with `--target nearest`."
@@ -76,12 +87,16 @@ class Datapaths(Part):
             raise AevisError(
                 f"{target!r} is no candidate target of {example.id}. Choose one of: {', '.join(candidates)}."
             )
-        nulls = nulls_of(clean, example, {source.label, adversarial.label}, wanted.null_targets, wanted.seed)
-        return Plan(example, source.label, adversarial.label, candidates, nulls)
+        nulls = nulls_of(clean, example, {source.label, label}, wanted.null_targets, wanted.seed)
+        return Plan(example, source.label, label, candidates, nulls, resists)
 
     @one_sight()
     def triplet(
-        self, example_id: str, target: str | None = None, wanted: ExtractionParameters | None = None
+        self,
+        example_id: str,
+        target: str | None = None,
+        wanted: ExtractionParameters | None = None,
+        towards: int | None = None,
     ) -> Triplet | None:
         """The example's datapaths where they are stored; nothing is extracted.
 
@@ -89,6 +104,7 @@ class Datapaths(Part):
             example_id: the ID of the example.
             target: the file name of the candidate to compare; None for the representative target (Sec. 6.2.1).
             wanted: the extraction parameters; None for the workspace's.
+            towards: as of `plan`.
 
         Returns:
             The triplet, where the datapaths of adv, src and all candidates are stored, else None. It holds the
@@ -100,12 +116,12 @@ class Datapaths(Part):
         asked = wanted or self.workspace.settings.extraction
 
         def find() -> Triplet | None:
-            plan = self.plan(self.workspace.example(example_id), asked, target)
+            plan = self.plan(self.workspace.example(example_id), asked, target, towards)
             found = [self.store.get(key, Datapath) for key in self.path_keys(plan, asked)]
             return triplet_of(plan, found, target) if None not in found[: 2 + len(plan.candidates)] else None
 
         whole = lambda found: found is not None and not found.pending  # noqa: E731
-        return once_in_a_sight(("triplet", id(self), example_id, target, asked), find, whole)
+        return once_in_a_sight(("triplet", id(self), example_id, target, asked, towards), find, whole)
 
     @one_sight()
     def extract(
@@ -116,6 +132,7 @@ class Datapaths(Part):
         wanted: ExtractionParameters | None = None,
         nulls: bool = True,
         turn: Turn = nullcontext,
+        towards: int | None = None,
     ) -> Triplet:
         """Extract the datapaths of an example; those that are stored already are not extracted again.
 
@@ -132,12 +149,13 @@ class Datapaths(Part):
             wanted: the extraction parameters; None for the workspace's.
             nulls: whether the datapaths of the null targets are extracted too. The method "joint" always extracts them.
             turn: a context within which each batch is solved; a job lets others come in between two of them.
+            towards: as of `plan`.
 
         Raises:
             AevisError: as `plan`, for an unknown example, and for an unknown method.
         """
         wanted = wanted or self.workspace.settings.extraction
-        plan = self.plan(self.workspace.example(example_id), wanted, target)
+        plan = self.plan(self.workspace.example(example_id), wanted, target, towards)
         keys = self.path_keys(plan, wanted)
         names = [plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls]
         found: list[Datapath | None] = []

@@ -265,21 +265,18 @@ class Judging(Part):
         sizes = [float(np.linalg.norm(j.features)) for j in self.judge([e.example.adversarial for e in fooled])]
         return rank_correlation(np.array([e.score for e in fooled]), np.array(sizes))
 
-    def explainable(self, example: Example) -> tuple[Prediction, Prediction]:
-        """Check that an example has something to explain.
-
-        Returns:
-            The predictions of the source and of the adversarial, which differ.
+    def explainable(self, example: Example, alike: bool = False) -> tuple[Prediction, Prediction]:
+        """Check that an example has something to explain, and give the predictions of its source and adversarial.
 
         Raises:
             AevisError: where the adversarial cannot be an attack on its source and the user does not insist on it, or
-                where both images are predicted as the same class.
+                where both images are predicted as the same class; with `alike` they may be.
         """
         found = self.perturbation(example)
         if not (example.allow_large or found.is_attack):
             raise AevisError(pairs.refusal(example, found, self._remedy(example)))
         source, adversarial = self.predict([example.source, example.adversarial])
-        if source.label == adversarial.label:
+        if source.label == adversarial.label and not alike:
             raise AevisError(
                 f"The attack on {example.source} failed: both images are predicted as "
                 f"{self.class_names[source.label]!r}, so there is nothing to explain. Choose another example."

@@ -28,6 +28,8 @@ class Plan:
         adversarial_label: the class that the adversarial is predicted as.
         candidates: the file names of the candidate targets, of highest confidence first.
         nulls: the file names of the null targets.
+        resists: whether the adversarial is predicted as the source's class. `adversarial_label` is then the class of
+            the targets, which another model takes it for.
     """
 
     example: Example
@@ -35,6 +37,7 @@ class Plan:
     adversarial_label: int
     candidates: tuple[str, ...]
     nulls: tuple[str, ...]
+    resists: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,8 +202,12 @@ def foil_of(plan: Plan, place: int) -> tuple[int, str]:
         place: 0 for adv, 1 for src, 2 and more for a target.
 
     Returns:
-        The class and the file name of the foil: src's for adv and the targets, adv's for src.
+        The class and the file name of the foil: src's for adv and the targets, adv's for src. Where adv is predicted as
+        src's class, adv and src are both explained against the first candidate target: against one another they have
+        no difference that tells the classes apart.
     """
+    if plan.resists and place < 2:
+        return plan.adversarial_label, plan.candidates[0]
     if place == 1:
         return plan.adversarial_label, plan.example.adversarial
     return plan.source_label, plan.example.source

@@ -267,7 +267,7 @@ def test_every_callback_checks_the_state_that_it_is_given():
     known = {"state.py", "address.py", "background.py"}
     assert {name for name, text in reads.items() if re.search(r"\bfrom_data\(", text)} == known
     jobs = reads["background.py"]
-    assert jobs.count(" from_data(") == jobs.count("check(view, jobs.workbench())") == 3
+    assert jobs.count(" from_data(") == jobs.count("check(view, jobs.workbench())") == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote
 from aevis_dash.callbacks.view import received
 from aevis_dash.callbacks.view.state import (
     BELONGS,
+    BESIDES,
     BESTS,
     CELLS,
     FACES,
@@ -167,5 +168,6 @@ def _choices(own: ExtractionParameters) -> dict[str, Sequence[str | float]]:
         "faces": FACES,
         "look": LOOKS,
         "best": BESTS,
+        "beside": BESIDES,
     }
     return named | {"gap": GAPS, "pair": PAIRS, "cause": tuple(Role), "on": tuple(Role)}

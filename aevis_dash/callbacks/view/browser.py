@@ -37,6 +37,7 @@ def register(app: Dash) -> None:
         *(Output(name, "value") for name in CONTROLS),
         *(Output(name, "children") for name in (ids.HOW_PATHS, ids.PIN, ids.LEGEND_PAIR)),
         *(Output(name, "disabled") for name in (ids.WHOLE_MAP, ids.ENLARGE)),
+        Output(ids.TWO, "is_open"),
         Input(ids.VIEW, "data"),
         Input(ids.THEME, "data"),
         Input(ids.WIDTH, "data"),

@@ -30,6 +30,7 @@ CHOSEN = (
     "look",
     "best",
     "replacement",
+    "beside",
 )
 """The fields that name one of a few ways to show things."""
 TEXTS = ("example", "target", "method", "layer", "on", *CHOSEN)
@@ -51,6 +52,7 @@ CELLS = ("few", "all")
 FACES = ("on", "off")
 LOOKS = ("maps", "over", "difference")
 BESTS = ("activation", "relevance")
+BESIDES = ("off", "on")
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """The sizes of the hard set that the page offers, as shares of each layer's maps; 0 for as few as keep the label."""
 
@@ -92,6 +94,7 @@ class View:
         margins: the lower and the upper end of the margins of the examples that are listed; None for all.
         scores: the lower and the upper end of their adversarial scores; None for the range that a new page begins
             with.
+        beside: whether the second model is shown beside the workspace's, one of BESIDES.
     """
 
     example: str | None = None
@@ -125,6 +128,7 @@ class View:
     at: int = -1
     margins: tuple[float, float] | None = None
     scores: tuple[float, float] | None = None
+    beside: str = "off"
 
     def but(self, **changes: Any) -> "View":
         """This view with some fields changed and all others as they are."""
