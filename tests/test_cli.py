@@ -551,7 +551,7 @@ def test_attack_finds_the_smallest_epsilon_and_attacks_by_pgd(document, world):
         (["--margin", "1", "--no-stop"], "--no-stop takes all steps"),
         (["--smallest", "--no-stop"], "--no-stop takes all steps"),
         (["--attack", "pgd", "--momentum", "1"], "--momentum means nothing to pgd, which takes --epsilon, --steps,"),
-        (["--attack", "fgsm", "--steps", "3"], "takes --epsilon, --stop, --margin, --seed. Leave it out."),
+        (["--attack", "fgsm", "--steps", "3"], "takes --epsilon, --stop, --margin, --seed, --floats. Leave it out."),
         (["--restarts", "3"], "--restarts means nothing to mi-fgsm"),
         (["--norm", "l2", "--epsilon", "1"], "--norm means nothing to mi-fgsm"),
         (["--attack", "pgd", "--norm", "l2"], "Say --epsilon, such as --epsilon 0.5."),

@@ -279,6 +279,28 @@ def test_items_without_the_number_of_a_class_are_refused(tmp_path, monkeypatch):
         read_dataset("CelebA", tmp_path)
 
 
+class OfImageNet(Pairs):
+    """A part of ImageNet, whose class names do not tell two classes apart."""
+
+    classes = (("crane",), ("crane",), ("tench", "Tinca tinca"))
+    wnids = ("n02012849", "n03126707", "n01440764")
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return Image.new("RGB", (16, 16)), i
+
+
+def test_classes_of_one_name_are_told_apart_by_their_synsets(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CelebA", OfImageNet)
+    found = read_dataset("CelebA", tmp_path)
+    assert found.class_names == ("crane", "crane", "tench, Tinca tinca")
+    assert found.labels_among(Classes(imagenet()[1])) == [134, 517, 0]
+    with pytest.raises(AevisError, match="has the class 'crane', and the model has none of that name"):
+        found.labels_among(Classes(("tench", "hen", "cock")))
+
+
 class Unnamed(Pairs):
     """A data set without names of classes, of which one item has no class."""
 

@@ -117,6 +117,34 @@ def test_one_image_that_does_not_fit_is_refused(classifier, images, monkeypatch,
         WORK[work](classifier, images)
 
 
+class Bypassed(nn.Module):
+    """A convolution that a second one bypasses, so that runs of the part behind it read values of their own image."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.beside, self.narrow = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 6, 3), Narrow()
+        self.relu, self.head = nn.ReLU(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head((self.narrow(self.relu(self.first(x))) * self.beside(x)).mean((2, 3)))
+
+
+def test_halves_of_a_part_read_what_bypasses_it_of_their_own_images(images, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = Classifier(
+            Bypassed().eval(), Preprocessing((16, 16), (0.0,) * 3, (1.0,) * 3), CLASSES, ("Narrow",)
+        )
+    part, rows = classifier.network.part(0, None), torch.tensor([3, 1, 6, 0, 0, 5, 2])
+    with torch.no_grad():
+        state = part.prepare(classifier.inputs(images))
+        every, chosen = part.run(state, state.start), part.run(state, state.start[rows], rows)
+        monkeypatch.setattr(Narrow, "room", 2)
+        torch.testing.assert_close(part.run(state, state.start), every)
+        torch.testing.assert_close(part.run(state, state.start[rows], rows), chosen)
+    torch.testing.assert_close(chosen, every[rows])
+
+
 def test_other_errors_stay_as_they_are(classifier, images, monkeypatch):
     monkeypatch.setattr(Narrow, "room", 2)
     monkeypatch.setattr(Narrow, "error", staticmethod(lambda: RuntimeError("another reason")))
