@@ -144,6 +144,8 @@ def test_the_command(world, tmp_path, capsys):
     assert said["classes_are"].startswith("taken to be those of")
     assert main([*base[:1], str(tmp_path / "c"), *base[2:]]) == 2
     assert "--images FOLDER, or --like" in capsys.readouterr().err
-    for extra in (["--images", "x"], ["--labels", "x"], ["--skip-unreadable"], ["--layout", "NHWC"]):
+    foreign = [["--images", "x"], ["--labels", "x"], ["--skip-unreadable"], ["--layout", "NHWC"], ["--root", "x"]]
+    foreign += [["--split", "test"], ["--first", "3"], ["--per-class", "3"], ["--count-from", "0"]]
+    for extra in foreign:
         assert main([*base[:1], str(tmp_path / "c"), *base[2:], "--like", str(world), *extra]) == 2
         assert f"Leave out {extra[0]}" in capsys.readouterr().err

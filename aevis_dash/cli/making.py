@@ -72,7 +72,8 @@ def _init_like(args: argparse.Namespace, model: ModelSpec, progress: Progress) -
         *("images", "root", "split", "first", "per_class", "labels", "count_from"),
         *("key", "layout", "array_range", "skip_unreadable"),
     )
-    wrong = next((name for name in foreign if getattr(args, name) not in (None, False, "")), None)
+    given = {name: getattr(args, name) for name in foreign}
+    wrong = next((name for name, value in given.items() if value is not None and value is not False), None)
     if wrong is not None:
         raise AevisError(
             f"Leave out --{wrong.replace('_', '-')}: with --like the images and labels are those of {args.like}."
