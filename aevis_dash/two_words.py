@@ -78,9 +78,11 @@ def course_words(name: str, graph: LayerGraph, profile: PairProfile) -> str:
         -1: "there is no other clean image of src's class to tell where adv leaves src by",
         count: "adv is nowhere for good farther from src than other images of its class",
     }
-    leaves = left.get(profile.leaves) or f"adv leaves src at {_at(graph, profile.leaves)}"
+    leaves = left.get(profile.leaves) or (
+        f"from {_at(graph, profile.leaves)} on, adv is farther from src than half of the other images of its class"
+    )
     joins = "does not join tar" if profile.joins == count else f"joins tar at {_at(graph, profile.joins)}"
-    return f"{name}: {leaves}, and {joins}."
+    return f"{name}: {leaves}; it {joins}."
 
 
 def _at(graph: LayerGraph, layer: int) -> str:
