@@ -20,6 +20,7 @@ from aevis_dash.callbacks import (
     bodies,
     examples,
     guard,
+    health,
     layer,
     looking,
     network,
@@ -79,7 +80,13 @@ CONNECTIONS, IDLE_SECONDS = 1000, 20
 closed."""
 
 
-def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", queue: Queue | None = None) -> Dash:
+def create_app(
+    bench: Workbench,
+    asked: Guard | None = None,
+    prefix: str = "/",
+    queue: Queue | None = None,
+    least_disk: int = health.LEAST_DISK,
+) -> Dash:
     """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
     Args:
@@ -87,6 +94,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         asked: says under which names the application answers; None for the loopback's.
         prefix: the path, between slashes, below which browsers find the page.
         queue: in which jobs wait; None for a new one.
+        least_disk: the number of free bytes below which the server says that it is not ready.
 
     Raises:
         AevisError: for a prefix that is also the beginning of one of the page's own addresses.
@@ -119,6 +127,7 @@ def create_app(bench: Workbench, asked: Guard | None = None, prefix: str = "/", 
         room.register(app, bench)
     queue = queue or Queue()
     looking.register(app.server, queue)
+    health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
     background.register(app, JobManager(job_folder(), queue, background.manners, subject))
     pictures.register(app.server, bench)
@@ -148,7 +157,7 @@ def _in_one_sight(answer: Callable) -> Callable:
 def _below(prefix: str, server: Flask) -> Callable:
     """The application for proxies that take the prefix away from the paths, as most do, and for those that leave it
     there."""
-    if any(rule.rule.startswith(prefix) for rule in server.url_map.iter_rules()):
+    if any(f"{rule.rule}/".startswith(prefix) for rule in server.url_map.iter_rules()):
         raise AevisError(f"The page has addresses of its own that begin with {prefix}. Take another --prefix.")
     answer = server.wsgi_app
 
@@ -191,6 +200,7 @@ def serve(
     names: Sequence[str] = (),
     prefix: str = "/",
     hours: float = HOURS,
+    least_disk: int = health.LEAST_DISK,
 ) -> tuple[str, ...]:
     """Serve a workspace until interrupted.
 
@@ -201,6 +211,7 @@ def serve(
         names: the names under which the page is asked for beside `host` and the loopback's, such as a proxy's.
         prefix: the path below which a proxy shows the page.
         hours: the time after which a job is ended.
+        least_disk: the number of free bytes below which `/ready` says that the server is not ready.
 
     Returns:
         The workspace's warnings at the end.
@@ -218,7 +229,7 @@ def serve(
     bench = open_workbench(folder)
     prepare_opening(bench)
     queue = Queue(hours)
-    app = create_app(bench, asked, prefix, queue)
+    app = create_app(bench, asked, prefix, queue, least_disk)
     for sentence in bench.warnings:
         _say(f"aevis: warning: {sentence}", sys.stderr)
     server = listening(app.server, host, port)

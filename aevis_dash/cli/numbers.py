@@ -36,6 +36,17 @@ def hours(text: str) -> float:
     return found
 
 
+def gibibytes(text: str) -> float:
+    """A size in GiB, from 0 to 1,000,000."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give GiB, from 0 to 1000000")
+    return found
+
+
 def port(text: str) -> int:
     """The number of a port, from 1 to 65535."""
     return between(text, 1, 65535, f"{text!r} is no port; give a number from 1 to 65535")

@@ -48,7 +48,15 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        warnings = serve_page(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours)
+        warnings = serve_page(
+            args.workspace,
+            args.host,
+            args.port,
+            args.allow_host,
+            args.prefix,
+            hours=args.job_hours,
+            least_disk=round(args.least_disk * 2**30),
+        )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
 

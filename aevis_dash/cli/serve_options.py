@@ -1,0 +1,41 @@
+"""The options of `aevis serve`."""
+
+import argparse
+from pathlib import Path
+
+from aevis_dash.cli import numbers
+
+
+def serve(verb: argparse.ArgumentParser) -> None:
+    """Add the options of `aevis serve`."""
+    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    verb.add_argument("--port", type=numbers.port, default=8050, help="default: %(default)s")
+    verb.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name under which browsers ask for the page, such as that of a proxy; may be repeated",
+    )
+    verb.add_argument(
+        "--prefix",
+        type=numbers.prefix,
+        default="/",
+        metavar="/PATH/",
+        help="where a proxy shows the page (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--job-hours",
+        type=numbers.hours,
+        default=4.0,
+        metavar="H",
+        help="how long a job may run (default: %(default)g)",
+    )
+    verb.add_argument(
+        "--least-disk",
+        type=numbers.gibibytes,
+        default=1.0,
+        metavar="GIB",
+        help="how much free disk the server needs to call itself ready, at /ready (default: %(default)g)",
+    )
