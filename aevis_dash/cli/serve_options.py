@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from aevis_dash import logs
 from aevis_dash.cli import numbers
 
 
@@ -38,4 +39,20 @@ def serve(verb: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="GIB",
         help="how much free disk the server needs to call itself ready, at /ready (default: %(default)g)",
+    )
+    verb.add_argument(
+        "--log",
+        choices=logs.FORMS,
+        default=logs.TEXT,
+        help="the log on standard error: text holds failures and warnings, json a line for each request and job too "
+        "(default: %(default)s)",
+    )
+    verb.add_argument("--log-addresses", action="store_true", help="with --log json: log visitors' addresses")
+    verb.add_argument(
+        "--trust-proxy",
+        action="append",
+        type=numbers.address,
+        default=[],
+        metavar="ADDRESS",
+        help="the numeric address of a proxy whose X-Request-Id and X-Forwarded-For are believed; may be repeated",
     )

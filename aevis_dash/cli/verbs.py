@@ -45,6 +45,7 @@ from aevis_dash.workbench import Triplet, Workbench
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     """Serve the page until interrupted. With --json what the server says goes to stderr."""
+    from aevis_dash.callbacks.request_log import RequestLog
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
@@ -56,6 +57,8 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
             args.prefix,
             hours=args.job_hours,
             least_disk=round(args.least_disk * 2**30),
+            log=RequestLog(tuple(args.trust_proxy), args.log_addresses),
+            form=args.log,
         )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
