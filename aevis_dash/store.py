@@ -32,7 +32,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from aevis_dash.domain import AevisError
-from aevis_dash.files import READ_ONLY, check_place, part_prefix, sweep, write_atomically
+from aevis_dash.files import READ_ONLY, check_place, is_writable, part_prefix, sweep, write_atomically
 
 T = TypeVar("T")
 FORMAT = 2
@@ -152,6 +152,11 @@ class Store:
         for folder in self._folders():
             with suppress(OSError):
                 _path(folder, key).unlink()
+
+    def place(self) -> Path | None:
+        """The folder in which new results are stored now, by a file that is written there on trial; None where no
+        folder can be written."""
+        return next((folder for folder in self._folders() if is_writable(folder)), None)
 
     def sweep(self) -> None:
         """Remove the unfinished files that killed processes of this machine left; files that are still being written

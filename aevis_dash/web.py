@@ -1,6 +1,7 @@
 """The web server: it puts the parts together to the Dash application of one workspace, and serves it."""
 
 import hashlib
+import logging
 import os
 import signal
 import socket
@@ -14,17 +15,19 @@ from dash import Dash
 from flask import Flask, Response, abort, redirect, request
 from flask_compress import Compress
 
-from aevis_dash import jobs
+from aevis_dash import jobs, logs
 from aevis_dash.callbacks import (
     background,
     bodies,
     examples,
     guard,
+    health,
     layer,
     looking,
     network,
     neuron,
     pictures,
+    request_log,
     script,
     story,
     trail,
@@ -37,6 +40,7 @@ from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.network.search import findable
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
+from aevis_dash.callbacks.request_log import RequestLog
 from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
 from aevis_dash.callbacks.view.state import FIELDS, methods, shares
 from aevis_dash.config import resource
@@ -73,7 +77,7 @@ LARGEST_REQUEST = 8 * 1024 * 1024
 """The number of bytes of a request's body at most. The page's own requests have a few kB, and some 100 kB where a lasso
 takes thousands of maps."""
 _OPEN = (
-    "WARNING: the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
+    "the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
     "workspace's images and can start jobs: there are no accounts, and nothing is encrypted. Serve it within a network "
     "that you trust only."
 )
@@ -88,6 +92,8 @@ def create_app(
     prefix: str = "/",
     queue: Queue | None = None,
     second: Workbench | None = None,
+    least_disk: int = health.LEAST_DISK,
+    log: RequestLog = request_log.DIRECT,
 ) -> Dash:
     """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
@@ -97,6 +103,8 @@ def create_app(
         prefix: the path, between slashes, below which browsers find the page.
         queue: in which jobs wait; None for a new one.
         second: the workbench of the model that can be shown beside; None for none.
+        least_disk: the number of free bytes below which the server says that it is not ready.
+        log: what the log takes from requests.
 
     Raises:
         AevisError: for a prefix that is also the beginning of one of the page's own addresses.
@@ -138,6 +146,7 @@ def create_app(
     two_models.register(app, bench, second)
     queue = queue or Queue()
     looking.register(app.server, queue)
+    health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
     background.register(app, JobManager(job_folder(), queue, background.manners, subject))
     pictures.register(app.server, bench)
@@ -150,7 +159,9 @@ def create_app(
     if prefix != "/":
         app.server.wsgi_app = _below(prefix, app.server)
     app.server.wsgi_app = _in_one_sight(app.server.wsgi_app)
+    logged = request_log.register(app, log)
     app.server.test_client().get("/_dash-layout")
+    app.server.wsgi_app = logged
     return app
 
 
@@ -167,7 +178,7 @@ def _in_one_sight(answer: Callable) -> Callable:
 def _below(prefix: str, server: Flask) -> Callable:
     """The application for proxies that take the prefix away from the paths, as most do, and for those that leave it
     there."""
-    if any(rule.rule.startswith(prefix) for rule in server.url_map.iter_rules()):
+    if any(f"{rule.rule}/".startswith(prefix) for rule in server.url_map.iter_rules()):
         raise AevisError(f"The page has addresses of its own that begin with {prefix}. Take another --prefix.")
     answer = server.wsgi_app
 
@@ -211,6 +222,9 @@ def serve(
     prefix: str = "/",
     hours: float = HOURS,
     beside: Path | None = None,
+    least_disk: int = health.LEAST_DISK,
+    log: RequestLog = request_log.DIRECT,
+    form: str = logs.TEXT,
 ) -> tuple[str, ...]:
     """Serve a workspace until interrupted.
 
@@ -222,6 +236,9 @@ def serve(
         prefix: the path below which a proxy shows the page.
         hours: the time after which a job is ended.
         beside: the folder of the workspace whose model can be shown beside; None for none.
+        least_disk: the number of free bytes below which `/ready` says that the server is not ready.
+        log: what the log takes from requests.
+        form: the form of the log, one of `logs.FORMS`.
 
     Returns:
         The workspace's warnings at the end.
@@ -229,10 +246,11 @@ def serve(
     Raises:
         AevisError: for a port in use, for a workspace that cannot be opened, and for one beside that shares no pair.
     """
+    logs.start(form)
     asked = Guard(host, tuple(names))
     refuse_busy_port(host, port)
     if not asked.is_local:
-        print(_OPEN.format(host=host), file=sys.stderr, flush=True)
+        _warn(_OPEN.format(host=host), "WARNING")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     folder = root if root is not None else _embedded_world()
     jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
@@ -242,9 +260,9 @@ def serve(
         shared_pairs(bench, second)
     prepare_opening(bench)
     queue = Queue(hours)
-    app = create_app(bench, asked, prefix, queue, second)
+    app = create_app(bench, asked, prefix, queue, second, least_disk, log)
     for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
-        _say(f"aevis: warning: {sentence}", sys.stderr)
+        _warn(sentence, "aevis: warning")
     server = listening(app.server, host, port)
     _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
     try:
@@ -274,6 +292,7 @@ def listening(application: Flask, host: str, port: int) -> Any:
         cleanup_interval=IDLE_SECONDS // 4,
         asyncore_use_poll=True,
         max_request_body_size=LARGEST_REQUEST,
+        clear_untrusted_proxy_headers=False,  # only the log reads any, and only of proxies that it trusts
     )
 
 
@@ -357,6 +376,15 @@ def _tell(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}")
         sys.stderr.flush()
+
+
+def _warn(sentence: str, sign: str) -> None:
+    """Write a warning to standard error: a line of the log where that is JSON, and otherwise the sentence behind the
+    sign."""
+    if logs.is_json():
+        logging.getLogger(__name__).warning(sentence)
+    else:
+        _say(f"{sign}: {sentence}", sys.stderr)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:

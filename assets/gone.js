@@ -91,7 +91,16 @@
     return wrong && found.ok ? new Response(null, { status: 502 }) : found; // Dash would read it as an answer
   }
 
+  // The page's name, which the server's log names with what was asked.
+  /** @param {any[]} given */
+  function named(given) {
+    const [address, asked] = given;
+    const page = window.dash_clientside?.controls?.shown?.("page-load", "data");
+    return [address, page ? { ...asked, headers: { ...asked.headers, "AEVis-Page": page } } : asked];
+  }
+
   async function answered(...given) {
+    given = named(given);
     const asked = {};
     const of = () => JSON.parse(given[1].body).output;
     const timer = setTimeout(() => (late.add(asked), say()), PATIENCE);

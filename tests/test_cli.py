@@ -124,6 +124,10 @@ def test_alone_it_helps(aevis):
         ["serve", "--prefix", "/a?b/"],
         ["serve", "--job-hours", "0"],
         ["serve", "--job-hours", "nan"],
+        ["serve", "--least-disk", "-1"],
+        ["serve", "--least-disk", "nan"],
+        ["serve", "--log", "xml"],
+        ["serve", "--trust-proxy", "proxy.example"],
         ["serve", "--prefix", "/a/../b/"],
         ["attack", "x", "--epsilon", "big"],
         ["init", "x", "--model", "m", "--images", "i", "--input-size", "3x4x5"],
@@ -899,22 +903,28 @@ def test_world_makes_and_finishes(document, tmp_path, monkeypatch):
 
 def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
     import aevis_dash.web
+    from aevis_dash.callbacks.request_log import RequestLog
 
     served = []
 
-    def serve(root, host, port, names, prefix, hours):
+    def serve(root, host, port, names, prefix, **further):
         print("serving")
-        served.append((root, host, port, names, prefix, hours))
+        served.append((root, host, port, names, prefix, further))
         return ("doubtful",)
 
     monkeypatch.setattr(aevis_dash.web, "serve", serve)
     assert aevis("serve")[:2] == (0, "serving\n")
     named = ("--allow-host", "lab.example", "--allow-host", "lab", "--prefix", "a/b", "--job-hours", 9)
+    named += ("--least-disk", 2.5, "--log", "json", "--log-addresses", "--trust-proxy", "10.0.0.7")
     status, out, err = aevis("serve", tmp_path, "--port", 9000, *named, "--json")
     answered = {"served": "http://127.0.0.1:9000/a/b", "warnings": ["doubtful"]}
     assert (status, json.loads(out), err) == (0, answered, "serving\n")
-    given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/", 9.0)
-    assert served == [(None, "127.0.0.1", 8050, [], "/", 4.0), given]
+    given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/")
+    assert [each[:5] for each in served] == [(None, "127.0.0.1", 8050, [], "/"), given]
+    assert [each[5] for each in served] == [
+        {"hours": 4.0, "least_disk": 2**30, "log": RequestLog(), "form": "text"},
+        {"hours": 9.0, "least_disk": 5 * 2**29, "log": RequestLog(("10.0.0.7",), True), "form": "json"},
+    ]
 
 
 # Bad input, each in one line that names the place

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from aevis_dash import jobs
+from aevis_dash.callbacks import health
+from aevis_dash.callbacks.queueing import Queue
 from aevis_dash.cli import main
 from aevis_dash.config import silent
 from aevis_dash.domain import AevisError
@@ -105,3 +107,14 @@ def test_a_disk_that_can_be_written_needs_no_other_folder(world, monkeypatch):
     monkeypatch.delenv(SPARE_VARIABLE, raising=False)
     jobs.share_spare_cache(world)
     assert SPARE_VARIABLE not in os.environ
+
+
+def test_a_server_whose_store_became_read_only_is_not_ready_unless_results_lie_elsewhere(
+    read_only, monkeypatch, tmp_path
+):
+    bench = open_workbench(read_only)
+    monkeypatch.setenv(SPARE_VARIABLE, "")
+    assert health.troubles(bench, Queue(), 0)["store"] == "Results cannot be stored."
+    monkeypatch.setenv(SPARE_VARIABLE, str(tmp_path / "spare"))
+    assert health.troubles(bench, Queue(), 0)["store"] == ""
+    assert bench.store.place() == tmp_path / "spare"

@@ -10,7 +10,7 @@ from typing import Any
 
 from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 
-from aevis_dash import ids, jobs
+from aevis_dash import ids, jobs, logs
 from aevis_dash.callbacks.progress import Remaining, in_words
 from aevis_dash.callbacks.queueing import LEARNING, LONG, NEEDED, QUICK, Ended, Manners
 from aevis_dash.callbacks.queueing import NULLS as OF_NULLS
@@ -26,6 +26,7 @@ Answer = dict[str, Any] | NoUpdate
 """A job's answer: its `result`, where it has one; a `message` with whether it is `open`; and why it `ended` without a
 result. no_update for none of them."""
 _FINISHED = (0, "", "", "", "")
+_logger = logging.getLogger(__name__)
 NAMES = {
     ids.EXTRACTION: "The extraction",
     ids.CONTRIBUTIONS: "The contribution analysis",
@@ -291,14 +292,16 @@ def learn_job(wanted: str | None, _page: str) -> Answer:
 def say_it_failed(error: Exception) -> None:
     """Show the visitor why an answer ended in an error; the page stays as it was.
 
-    An AevisError is shown as it is. Any other error is shown with its name, and is logged.
+    An AevisError is shown as it is. Any other error is shown with its name and the ID of the request, under which the
+    log tells more.
     """
     if isinstance(error, AevisError):
+        logs.tell_failure(_logger, "a request was refused", error, logging.INFO)
         set_props(ids.MESSAGE, {"children": str(error), "is_open": True})
         return
-    logging.getLogger(__name__).error("an answer failed", exc_info=error)
+    logs.tell_failure(_logger, "an answer failed", error)
     reason = f"{type(error).__name__}: {error}"
-    sentence = f"This could not be shown ({reason}). The server's log tells more; the page is as it was before."
+    sentence = f"This could not be shown ({reason}). The page is as it was before.{logs.pointer()}"
     set_props(ids.MESSAGE, {"children": sentence, "is_open": True})
 
 
@@ -356,6 +359,6 @@ def _sentence(error: Exception, what: str) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{what} failed: the disk is full. Free some space and try again; what was finished is kept."
-    logging.getLogger(__name__).exception("job failed")
+    logs.tell_failure(_logger, "job failed", error)
     reason = f"{type(error).__name__}: {error}"
-    return f"{what} failed ({reason}). The server's log tells more; what was finished is kept, so try again."
+    return f"{what} failed ({reason}). What was finished is kept, so try again.{logs.pointer()}"

@@ -5,12 +5,14 @@ from typing import Any
 
 from dash import Dash
 from dash.exceptions import DependencyException
-from flask import Response, request
+from flask import Response, g, request
 
 from aevis_dash.callbacks.guard import refusal
 from aevis_dash.domain import so_many
 
 ENDPOINT = "/_dash-update-component"
+OUTPUT = "output"
+"""The name in Flask's `g` under which the output of the callback that was asked for is noted."""
 
 
 def register(app: Dash) -> None:
@@ -21,7 +23,10 @@ def register(app: Dash) -> None:
     def _check() -> Response | None:
         if request.endpoint != ENDPOINT:
             return None
-        wrong = mistake(_body(), app.callback_map)
+        body = _body()
+        wrong = mistake(body, app.callback_map)
+        if not wrong:
+            setattr(g, OUTPUT, body["output"])
         return refusal(400, f"{wrong} Reload the page.") if wrong else None
 
     @app.server.errorhandler(DependencyException)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from aevis_dash.callbacks.guard import refusal
 from aevis_dash.callbacks.queueing import Queue
@@ -23,6 +23,7 @@ def register(server: Flask, queue: Queue) -> None:
         told: Any = _body()
         if not _is_look(told):
             return refusal(400, "This does not name a page, an example and a time.")
+        g.page = told["page"]  # for the line of the log
         queue.look(told["page"], told["example"], float(told["at"]))
         return Response(status=204)
 

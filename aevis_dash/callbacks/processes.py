@@ -3,6 +3,7 @@ moment."""
 
 import atexit
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -20,13 +21,14 @@ from dash import DiskcacheManager
 from filelock import FileLock, Timeout
 from flask import has_request_context, request
 
-from aevis_dash import jobs
+from aevis_dash import jobs, logs
 from aevis_dash.callbacks.progress import STARTING, JobLine
 from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, UNKNOWN, Ended, Manners, Queue
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
 SETTLING = 60
 """The seconds that a server which has just made its folder is given to take the folder's lock."""
+_logger = logging.getLogger(__name__)
 _held: list[FileLock] = []
 """The locks of this process's folders. They are kept here because a lock that nothing refers to is released."""
 
@@ -71,6 +73,7 @@ class JobManager(DiskcacheManager):
         pause = partial(_flag, self.pause_file(key))
         self._queue.ask(key, work, str(args[-1]), start, self._manners(name, args[:-1]), pause)
         self._about[key] = self._subject(name, args[:-1])
+        _tell("job asked for", key)
         return key
 
     def pause_file(self, key: str) -> Path:
@@ -115,7 +118,10 @@ class JobManager(DiskcacheManager):
             for entry in (found.key, self._make_progress_key(found.key)):
                 self.clear_cache_entry(entry)
         if result is self.UNDEFINED:
+            _tell("job ended", key, outcome=why)
             raise Ended(why)
+        failed = isinstance(result, dict) and bool(result.get("ended") or "background_callback_error" in result)
+        _tell("job ended", key, outcome="failed" if failed else "done")
         return result
 
     def get_updated_props(self, key):
@@ -148,8 +154,21 @@ class JobManager(DiskcacheManager):
 
 def _run(pauses: str, job_fn: Callable[..., None], *given) -> None:
     """What a job's process does: the job, which pauses whenever the file `pauses` is there."""
+    logs.take_form()
     jobs.obey(Path(pauses))
-    job_fn(*given)
+    with logs.at_work(logs.Work("job", _short(given[0]))):
+        job_fn(*given)
+
+
+def _short(ticket: str) -> str:
+    """The ID of a job in the log."""
+    return ticket.rpartition(".")[2][:16]
+
+
+def _tell(what: str, ticket: str, **facts: str) -> None:
+    """Log a line about a job."""
+    facts = {"job": _short(ticket), "kind": ticket.partition(".")[0], **facts}
+    _logger.info(what, extra={"facts": facts})
 
 
 def _flag(file: Path, pauses: bool) -> None:

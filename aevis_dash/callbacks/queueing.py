@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import psutil
 from cachetools import LRUCache
 
+from aevis_dash.callbacks.ending import alive, kill
 from aevis_dash.domain import AevisError
 
 MOST, MOST_OF_A_PAGE = 16, 4
@@ -161,12 +162,12 @@ class Queue:
             pause: tells the work to pause, or with False to go on.
 
         Raises:
-            AevisError: where too many jobs run or wait.
+            AevisError: where too many jobs run or wait, and where the queue has ended.
         """
         with self._lock:
             job = next((job for job in self._jobs if job.work == work and not job.over), None)
             if job is None:
-                if not manners.shared:
+                if not manners.shared or self._closed:
                     self._refuse(page)
                 job = Job(work, ticket, start, pause, manners)
                 self._jobs.append(job)
@@ -203,7 +204,7 @@ class Queue:
     def runs(self, job: Job) -> bool:
         """Whether a job waits or runs."""
         with self._lock:
-            return not job.over and (job.process is None or _alive(job.process))
+            return not job.over and (job.process is None or alive(job.process))
 
     def before(self, job: Job) -> int:
         """The number of jobs that come before a waiting job; 0 for a job that runs or has ended."""
@@ -259,7 +260,7 @@ class Queue:
                     self._end(job)
                 elif not job.manners.shared and hours > self._hours:
                     self._stop(job, f"took longer than {self._hours:g} hours and was ended (aevis serve --job-hours)")
-                elif job.process is not None and not _alive(job.process):
+                elif job.process is not None and not alive(job.process):
                     job.over = True
             kept = sorted((one for one in self._jobs if one.kept and not one.over), key=_since_when)
             for job in kept[:-MOST_LEFT]:
@@ -292,13 +293,23 @@ class Queue:
             self._wake.clear()
             self.tend()
 
+    def refusal(self) -> str:
+        """Why a page that has no job yet could not ask for one now; "" where it could."""
+        with self._lock:
+            if self._closed:
+                return "The server is being stopped and takes no more jobs. Try again when it runs again."
+            busy = len(self._busy())
+        return f"{busy} jobs run or wait already, as many as may. Try again when one has ended." if busy >= MOST else ""
+
+    def _busy(self) -> list[Job]:
+        return [job for job in self._jobs if job.watched_by() and not job.over and not job.manners.shared]
+
     def _refuse(self, page: str) -> None:
-        busy = [job for job in self._jobs if job.watched_by() and not job.over and not job.manners.shared]
-        own = sum(job.watched_by(page) for job in busy)
+        own = sum(job.watched_by(page) for job in self._busy())
         if own >= MOST_OF_A_PAGE:
             raise AevisError(f"This page has {own} jobs, as many as it may. Wait until one ends, or cancel one.")
-        if len(busy) >= MOST:
-            raise AevisError(f"{len(busy)} jobs run or wait already, as many as may. Try again when one has ended.")
+        if why := self.refusal():
+            raise AevisError(why)
 
     def _find(self, ticket: str) -> Job | None:
         return next((job for job in self._jobs if ticket in job.pages), None)
@@ -361,7 +372,7 @@ class Queue:
         with self._lock:
             job.process = process
             if job.over:  # it was ended while it was started
-                _kill(process)
+                kill(process)
 
     def _stop(self, job: Job, why: str) -> None:
         for one in job.pages.values():
@@ -371,25 +382,8 @@ class Queue:
     def _end(self, job: Job) -> None:
         job.over = True
         if job.process is not None:
-            _kill(job.process)
+            kill(job.process)
 
 
 def _since_when(left: Job) -> float:
     return 0.0 if left.left is None else left.left
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _kill(process: psutil.Process) -> None:
-    """End a process and all that it started. psutil makes sure that the number still belongs to the same process."""
-    try:
-        for one in [*process.children(recursive=True), process]:
-            one.kill()
-        process.wait(1)
-    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-        return

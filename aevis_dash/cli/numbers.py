@@ -2,6 +2,7 @@
 fit."""
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,25 @@ def hours(text: str) -> float:
     if not 0 < found <= 10_000:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; give hours, more than 0 and at most 10000")
     return found
+
+
+def gibibytes(text: str) -> float:
+    """A size in GiB, from 0 to 1,000,000."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give GiB, from 0 to 1000000")
+    return found
+
+
+def address(text: str) -> str:
+    """A numeric address, such as 10.0.0.7 or ::1."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no numeric address, such as 10.0.0.7") from None
 
 
 def port(text: str) -> int:

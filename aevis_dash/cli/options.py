@@ -8,39 +8,10 @@ from pathlib import Path
 from aevis_dash.cli import numbers
 from aevis_dash.cli.array_options import count_from, import_adversarials
 from aevis_dash.cli.making_options import init, world
+from aevis_dash.cli.serve_options import serve
 from aevis_dash.cli.study_options import benchmark, beside, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import Role
-
-
-def _serve(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
-    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    verb.add_argument("--port", type=numbers.port, default=8050, help="default: %(default)s")
-    verb.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another name under which browsers ask for the page, such as that of a proxy; may be repeated",
-    )
-    verb.add_argument(
-        "--prefix",
-        type=numbers.prefix,
-        default="/",
-        metavar="/PATH/",
-        help="where a proxy shows the page (default: %(default)s)",
-    )
-    verb.add_argument(
-        "--job-hours",
-        type=numbers.hours,
-        default=4.0,
-        metavar="H",
-        help="how long a job may run (default: %(default)g)",
-    )
-    verb.add_argument(
-        "--beside", type=Path, metavar="WORKSPACE", help="show this workspace's model beside on the same pairs"
-    )
 
 
 def _check(verb: argparse.ArgumentParser) -> None:
@@ -285,9 +256,8 @@ def _parameters(verb: argparse.ArgumentParser, kind: type, by_hand: Sequence[str
 
 _Options = Callable[[argparse.ArgumentParser], None]
 
-
 GRAMMAR: dict[str, tuple[str, _Options]] = {
-    "serve": ("serve the dashboard", _serve),
+    "serve": ("serve the dashboard", serve),
     "init": ("make a workspace of a model and normal images", init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),

@@ -60,11 +60,21 @@ def memory_refusal(error: Exception) -> AevisError | None:
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     """Serve the page until interrupted. With --json what the server says goes to stderr."""
+    from aevis_dash.callbacks.request_log import RequestLog
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         warnings = serve_page(
-            args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours, args.beside
+            args.workspace,
+            args.host,
+            args.port,
+            args.allow_host,
+            args.prefix,
+            hours=args.job_hours,
+            beside=args.beside,
+            least_disk=round(args.least_disk * 2**30),
+            log=RequestLog(tuple(args.trust_proxy), args.log_addresses),
+            form=args.log,
         )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 

@@ -75,6 +75,11 @@ class Base:
         return found
 
     @property
+    def has_classifier(self) -> bool:
+        """Whether the classifier is loaded and has passed its test, so that asking for it takes no time."""
+        return "_classifier" in vars(self)
+
+    @property
     def tested(self) -> SelfTest:
         """The result of the classifier's self-test; loads the classifier where it is not loaded yet.
 

@@ -114,7 +114,7 @@ def test_a_refusal_and_a_fault_are_told_apart(bench, view, monkeypatch, caplog):
     monkeypatch.setattr(jobs, "verify", lambda *_: 1 / 0)
     answer, failed = (
         flip(every),
-        "The flip-back failed (ZeroDivisionError: division by zero). The server's log tells more",
+        "The flip-back failed (ZeroDivisionError: division by zero). What was finished is kept, so try again.",
     )
     assert answer["open"]
     assert answer["message"].startswith(failed)
