@@ -47,6 +47,7 @@ from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
+from aevis_dash.listening import LARGEST_REQUEST, listening
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.pairs_of_two import shared_pairs
 from aevis_dash.sight import one_sight
@@ -73,17 +74,16 @@ _HEADERS = {
 }
 
 
-LARGEST_REQUEST = 8 * 1024 * 1024
-"""The number of bytes of a request's body at most. The page's own requests have a few kB, and some 100 kB where a lasso
-takes thousands of maps."""
 _OPEN = (
     "the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
     "workspace's images and can start jobs: there are no accounts, and nothing is encrypted. Serve it within a network "
     "that you trust only."
 )
-CONNECTIONS, IDLE_SECONDS = 1000, 20
-"""The number of connections at once, where each open browser takes six, and the seconds after which an idle one is
-closed."""
+
+
+class _Stopped(BaseException):
+    """Raised where the server is told to stop before it listens. It is no SystemExit, which would be taken for one of
+    the model's code."""
 
 
 def create_app(
@@ -226,7 +226,8 @@ def serve(
     log: RequestLog = request_log.DIRECT,
     form: str = logs.TEXT,
 ) -> tuple[str, ...]:
-    """Serve a workspace until interrupted.
+    """Serve a workspace until the process is told to stop, by SIGTERM or Ctrl-C. Answers that are being made then get
+    some seconds to end, and jobs are ended, of which all that is finished is kept.
 
     Args:
         root: the folder of the workspace; None for the drawn world's.
@@ -251,65 +252,48 @@ def serve(
     refuse_busy_port(host, port)
     if not asked.is_local:
         _warn(_OPEN.format(host=host), "WARNING")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _raise_stopped)
+    try:
+        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log)
+    except _Stopped:
+        return ()
+
+
+def _served(
+    root: Path | None,
+    host: str,
+    port: int,
+    asked: Guard,
+    prefix: str,
+    queue: Queue,
+    beside: Path | None,
+    least_disk: int,
+    log: RequestLog,
+) -> tuple[str, ...]:
     folder = root if root is not None else _embedded_world()
     jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
-    bench = open_workbench(folder)
-    second = None if beside is None else open_workbench(beside)
-    if second is not None:
-        shared_pairs(bench, second)
-    prepare_opening(bench)
-    queue = Queue(hours)
-    app = create_app(bench, asked, prefix, queue, second, least_disk, log)
-    for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
-        _warn(sentence, "aevis: warning")
-    server = listening(app.server, host, port)
-    _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
     try:
-        server.run()
+        bench = open_workbench(folder)
+        second = None if beside is None else open_workbench(beside)
+        if second is not None:
+            shared_pairs(bench, second)
+        prepare_opening(bench)
+        app = create_app(bench, asked, prefix, queue, second, least_disk, log)
+        for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
+            _warn(sentence, "aevis: warning")
+        server = listening(app.server, host, port)
+        _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, lambda *_: server.stop())
+        server.run(queue.end)
+        return bench.warnings
     finally:
         queue.end()
         jobs.end()
-    return bench.warnings
 
 
-def listening(application: Flask, host: str, port: int) -> Any:
-    """The production server (waitress). It listens from now on, and answers while its method `run` runs.
-
-    By default waitress takes 100 connections and keeps idle ones for two minutes, so that 17 browsers would lock all
-    others out. It also takes bodies of 1 GiB. So these limits are set here.
-    """
-    from waitress.server import create_server
-
-    return create_server(
-        application,
-        host=host,
-        port=port,
-        threads=8,
-        ident=None,
-        connection_limit=_affordable(CONNECTIONS),
-        channel_timeout=IDLE_SECONDS,
-        cleanup_interval=IDLE_SECONDS // 4,
-        asyncore_use_poll=True,
-        max_request_body_size=LARGEST_REQUEST,
-        clear_untrusted_proxy_headers=False,  # only the log reads any, and only of proxies that it trusts
-    )
-
-
-def _affordable(connections: int) -> int:
-    """The number of connections that the system lets this process open beside its other files, `connections` at
-    most."""
-    if os.name != "posix":
-        return connections
-    import resource as limits  # there is none elsewhere
-
-    others = 256
-    soft, hard = limits.getrlimit(limits.RLIMIT_NOFILE)
-    wanted = connections + others
-    if soft != limits.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == limits.RLIM_INFINITY else min(wanted, hard)
-        limits.setrlimit(limits.RLIMIT_NOFILE, (soft, hard))
-    return connections if soft == limits.RLIM_INFINITY else max(32, min(connections, soft - others))
+def _raise_stopped(*_: object) -> None:
+    raise _Stopped
 
 
 def _no_other_page() -> None:

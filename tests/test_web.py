@@ -52,7 +52,7 @@ def port(server):
     """The port on which the production server answers, in a thread of this process."""
     listener = listening(server, "127.0.0.1", 0)
     threading.Thread(target=listener.run, daemon=True).start()
-    yield listener.effective_port
+    yield listener.port
     listener.close()
 
 
@@ -595,7 +595,7 @@ def test_without_a_workspace_the_drawn_world_is_made_in_the_cache_and_served(mon
     monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
     monkeypatch.setattr(web.jobs, "start", lambda folder, _preload: served.append(folder))
     monkeypatch.setattr(web.jobs, "end", lambda: None)
-    monkeypatch.setattr(web, "listening", lambda *_: SimpleNamespace(run=lambda: served.append("page")))
+    monkeypatch.setattr(web, "listening", lambda *_: SimpleNamespace(run=lambda _: served.append("page")))
     web.serve(None)
     assert served == [tmp_path / "drawn-world", "page"]
     assert len(open_workbench(tmp_path / "drawn-world").workspace.examples()) == 4

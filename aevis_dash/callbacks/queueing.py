@@ -47,6 +47,7 @@ contributions by the exact method. NULLS are the datapaths of null targets. LEFT
 CANCELLED = "was cancelled"
 ELSEWHERE = "was left for another one"
 DIED = "ended without a result (killed, or out of memory)"
+STOPPED = "was ended, because the server is being stopped"
 FORGOTTEN = "was ended, because the page did not ask for it for a while"
 UNKNOWN = "is unknown to the server, which was started anew meanwhile"
 Start = Callable[[], psutil.Process]
@@ -279,11 +280,13 @@ class Queue:
             self._begin(job)
 
     def end(self) -> None:
-        """End all jobs, and start none any more."""
+        """End all jobs, and start none any more. What they finished is stored, so they go on from there when they are
+        asked for again."""
         with self._lock:
             self._closed = True
             for job in self._jobs:
-                self._end(job)
+                if not job.over:
+                    self._stop(job, STOPPED)
         self._wake.set()
 
     def keep(self) -> None:
