@@ -191,11 +191,12 @@ def endless():
 NO_FUNCTION = 5
 STEADY = (
     "net softmax softmax_by_hand softmax_twice log_softmax log_of_softmax sigmoid silu_by_hand in_place "
-    "relu_by_maximum relu_by_clamp relu_by_mask mish_by_hand hard_swish_by_hand tanh written_over"
+    "relu_by_maximum relu_by_clamp relu_by_mask mish_by_hand hard_swish_by_hand tanh written_over "
+    "a_tuple_of_one a_dict a_list"
 ).split()
 """Those that are sound, if unusual: they must be explained, not refused."""
 UNSOUND = (
-    "softmax_over_the_batch one_output five_outputs a_tuple a_dict a_list nothing a_number logits_for_pixels "
+    "softmax_over_the_batch one_output five_outputs a_tuple nothing a_number logits_for_pixels "
     "a_class_index logits_without_a_batch half double whole_numbers complex nan infinite detached one_hot "
     "dropout_on noise a_counter dropout_of_little dropout_of_maps noise_of_numpy noise_of_python "
     "batch_statistics mean_of_the_batch turned_batch largest_of_the_batch cumulative "
