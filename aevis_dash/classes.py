@@ -101,6 +101,8 @@ class Classes:
             f"{len(self.names) - 1 + first}. Labels are names as in classes.txt, or its line numbers counted from "
             f"{first}."
         )
+        if first == 0 and text == str(len(self.names)):
+            return f"{words} If the table counts from 1, say --count-from 1."
         if self.imagenet or _SYNSET.fullmatch(text) is None:
             return words
         return (

@@ -52,6 +52,15 @@ def is_guessing(facts: Mapping[str, Any]) -> bool:
     return count >= ENOUGH and classes >= 2 and by_chance(facts["accuracy"], count, 1 / classes) > RARE
 
 
+def is_below_guessing(facts: Mapping[str, Any]) -> bool:
+    """Whether guessing among the classes would be right so seldom with a probability below SURE. The facts are those of
+    `is_guessing`."""
+    count, classes = facts["labelled"], facts["classes"]
+    if count < ENOUGH or classes < 2:
+        return False
+    return 1 - by_chance((round(facts["accuracy"] * count) + 1) / count, count, 1 / classes) < SURE
+
+
 def by_chance(share: float, count: int, chance: float) -> float:
     """The probability that at least a share of some tries succeed: the upper tail of the binomial distribution.
 
@@ -90,19 +99,24 @@ def doubts(facts: Mapping[str, Any], labelled: Sequence[tuple[int, int]]) -> tup
         labelled: pairs of a label and the predicted class.
     """
     words = f"The model agrees with {facts['accuracy']:.0%} of the {facts['labelled']} labels"
-    if is_guessing(facts):
+    if is_below_guessing(facts):
+        words += f", which is less often than guessing among {facts['classes']} classes would"
+    elif is_guessing(facts):
         words += f", as guessing among {facts['classes']} classes may, too"
     elif "accuracy_one_lower" not in facts:
         return ()
     if "accuracy_one_lower" not in facts:
-        return (f"{words}. Check that its weights are trained and are those of these classes, and the preprocessing.",)
+        return (
+            f"{words}. Check that its weights are trained and are those of these classes, and the preprocessing"
+            " (mean, std and the order of the colours).",
+        )
     lower, higher = facts["accuracy_one_lower"], facts["accuracy_one_higher"]
     way, count, shift = ("lower", "from 1", -1) if lower > higher else ("higher", OTHER_COUNT, 1)
     if max(lower, higher) < 3 * facts["accuracy"] or not tells(labelled, shift):
         return (
             f"{words}, with {lower:.0%} of them moved one lower and {higher:.0%} one higher. Check that classes.txt "
             "has the model's order, that the weights are trained, that the labels mean these classes, and the "
-            "preprocessing.",
+            "preprocessing (mean, std and the order of the colours).",
         )
     return (
         f"{words}, and with {max(lower, higher):.0%} of them moved one {way}: the table that they come from counts "

@@ -1,12 +1,19 @@
 """The preprocessing of a new workspace: what the user says, over what the model's library publishes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing, so_many
 from aevis_dash.settings import check_preprocessing, filled_channels
+
+
+def _taken(missing: Sequence[str]) -> str:
+    """What is taken for mean and std, or the one of them that is missing, and how to give them."""
+    taken, were = {"mean": "mean 0", "std": "std 1"}, "was" if len(missing) == 1 else "were"
+    values, options = (" and ".join(each) for each in (map(taken.__getitem__, missing), [f"--{n}" for n in missing]))
+    return f"{values}, because {options} {were} not given"
 
 
 def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Preprocessing, str]:
@@ -29,6 +36,7 @@ def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Pr
     """
     published, given = loading.standard_preprocessing(model), dict(given)
     channels = given.pop("channels", None)
+    missing = [name for name in ("mean", "std") if name not in given]
     if published is None:
         given |= filled_channels(given, channels)
     elif channels not in (None, published[0].channels) and not {"mean", "std"} <= set(given):
@@ -41,8 +49,9 @@ def choose_preprocessing(model: ModelSpec, given: Mapping[str, Any]) -> tuple[Pr
             raise AevisError(
                 f"Nothing is known of the input of {model.source}. Give --input-size, and --mean and --std."
             )
-        words = "as given" if "fit" in given else "assumed; say --fit squeeze, crop or pad as the model was trained"
         chosen = Preprocessing(**{"fit": "crop", **given})
+        words = "as given" if "fit" in given else "assumed; say --fit squeeze, crop or pad as the model was trained"
+        words += f"; {_taken(missing)}" if missing else ""
         words += f"; images of {so_many(chosen.channels, 'channel')}" if chosen.channels != 3 else ""
     else:
         known, words = published

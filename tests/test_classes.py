@@ -45,6 +45,15 @@ def test_what_names_no_class_is_refused(text):
         PETS.label(text, "here")
 
 
+def test_a_number_one_beyond_the_last_class_may_be_of_a_table_that_counts_from_1():
+    with pytest.raises(AevisError, match=r"If the table counts from 1, say --count-from 1\.$"):
+        PETS.label("8", "here")
+    for other in ("9", "-1"):
+        with pytest.raises(AevisError) as refused:
+            PETS.label(other, "here")
+        assert "--count-from" not in str(refused.value)
+
+
 @pytest.mark.parametrize(("text", "words"), [("crane", "2 classes, 5, 6"), ("CARDIGAN", "2 classes, 3, 4")])
 def test_what_names_two_classes_is_refused(text, words):
     with pytest.raises(AevisError, match=f"here: the label '{text}' is the name of {words}. Name them by their"):

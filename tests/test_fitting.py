@@ -337,9 +337,13 @@ def test_what_is_given_goes_over_what_the_library_publishes():
 def test_a_model_of_ones_own_is_cropped_and_that_is_said():
     found, words = choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64)})
     assert (found.fit, found.scaled_to) == ("crop", (64, 64))
-    assert words == "assumed; say --fit squeeze, crop or pad as the model was trained"
-    found, words = choose_preprocessing(ModelSpec("somewhere:make"), {"input_size": (64, 64), "fit": "pad"})
-    assert (found.fit, words) == ("pad", "as given")
+    plain = "mean 0 and std 1, because --mean and --std were not given"
+    assert words == f"assumed; say --fit squeeze, crop or pad as the model was trained; {plain}"
+    assert (found.mean, found.std) == ((0.0,) * 3, (1.0,) * 3)
+    given = {"input_size": (64, 64), "fit": "pad", "mean": (0.5,) * 3}
+    found, words = choose_preprocessing(ModelSpec("somewhere:make"), given)
+    assert (found.fit, words) == ("pad", "as given; std 1, because --std was not given")
+    assert choose_preprocessing(ModelSpec("somewhere:make"), given | {"std": (0.2,) * 3})[1] == "as given"
 
 
 OLD = """

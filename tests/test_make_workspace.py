@@ -459,6 +459,15 @@ def test_a_model_that_only_guesses_is_doubted(accuracy, labelled, classes, guess
     assert any("as guessing among" in doubt for doubt in label_doubts.doubts(facts, [])) == guesses
 
 
+def test_a_model_that_is_right_less_often_than_by_guessing_is_not_said_to_guess():
+    """One of 40 labels of four classes has a probability of 0.0001 by guessing."""
+    (said,) = label_doubts.doubts({"accuracy": 0.025, "labelled": 40, "classes": 4}, [])
+    assert ", which is less often than guessing among 4 classes would." in said
+    assert "as guessing" not in said
+    (said,) = label_doubts.doubts({"accuracy": 0.15, "labelled": 40, "classes": 4}, [])
+    assert ", as guessing among 4 classes may, too." in said
+
+
 def test_chance_is_that_of_the_binomial_distribution():
     """Written out: the ways to be right at least so often, times their probability."""
     for count, least, chance in ((10, 9, 0.5), (24, 8, 0.25), (100, 4, 0.001), (3, 0, 0.2)):

@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,16 @@ def edges(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
 
 
 def edges_between_depths(bench: Workbench, example: str, progress: Progress) -> list[dict[str, Any]]:
-    """The strongest edges between the last layers of neighbouring stages, as documents; the last stage comes first."""
+    """The strongest edges between the last layers of neighbouring stages, as documents; the last stage comes first.
+
+    Of stages that lie side by side none feeds the other, so each begins at the nearest earlier one that feeds it.
+    """
     depths, layers = bench.flips.depths(), bench.layers.layers
+    feeding = ((next((i for i in bench.contributions.sources(k) if i in depths), None), k) for k in reversed(depths))
+    pairs = [(earlier, later) for earlier, later in feeding if earlier is not None]
     found = []
-    for i, (earlier, later) in enumerate(reversed(list(pairwise(depths)))):
-        progress(i / len(depths), f"measuring the edges into {layers[later].name}")
+    for i, (earlier, later) in enumerate(pairs):
+        progress(i / len(pairs), f"measuring the edges into {layers[later].name}")
         told = bench.flips.edges(example, earlier, later)
         found.append(edges_document(bench, example, layers[earlier], layers[later], told))
     return found

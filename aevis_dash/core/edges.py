@@ -32,6 +32,11 @@ THROUGH = 16
 """The number of maps of the later layer whose edges are looked at: those of largest turning effect, of either sign."""
 
 
+def by_maps(values: Tensor) -> Tensor:
+    """Give the activations of one image, (1, n, ...), with a row for each map: (n, N). A layer may have no place."""
+    return values[0].reshape(values.shape[1], -1)
+
+
 class EdgeBench:
     """The maps of two layers on one pair of images, and what edges between them do.
 
@@ -66,7 +71,7 @@ class EdgeBench:
     @property
     def difference(self) -> np.ndarray:
         """By how much the images differ at each map of the earlier layer, the l2 norm over positions, (n_earlier,)."""
-        apart = (self._donor - self._state.start)[0].flatten(1)
+        apart = by_maps(self._donor - self._state.start)
         return torch.linalg.vector_norm(apart, dim=1).cpu().numpy()
 
     def effects(self, into: Sequence[int], points: int = POINTS, progress: Progress = silent) -> np.ndarray:
@@ -83,7 +88,7 @@ class EdgeBench:
             The effects in logits, (n_earlier, c).
         """
         total = torch.zeros(self._donor.shape[1], len(into))
-        difference = (self._donor - self._state.start)[0].flatten(1)
+        difference = by_maps(self._donor - self._state.start)
         for k in range(points):
             progress(k / points, "measuring the edges")
             x = self._adv + (k + 0.5) / points * (self._src - self._adv)
@@ -95,7 +100,7 @@ class EdgeBench:
                 slope = torch.autograd.grad(self._margin(self._tail.run(rest, own)).sum(), own)[0]
                 for place, channel in enumerate(into):
                     through = (later[:, channel] * slope[:, channel]).sum()
-                    back = torch.autograd.grad(through, start, retain_graph=True)[0][0].flatten(1)
+                    back = by_maps(torch.autograd.grad(through, start, retain_graph=True)[0])
                     total[:, place] += (back * difference).sum(1).cpu()
         return (total / points).numpy()
 

@@ -158,3 +158,28 @@ def test_there_are_no_edges_between_equal_images_and_from_a_layer_that_does_not_
     assert np.isnan(found.kept(found.carried))
     with pytest.raises(AevisError, match="no edge leads there"):
         EdgeBench(classifier, adv, adv, 2, 1)
+
+
+@pytest.mark.parametrize(("earlier", "later"), [(0, 1), (1, 2)])
+def test_layers_without_positions_have_edges_too(earlier, later):
+    """Every layer is a cut, so that over all maps of the later one the edges add up to the turning effects."""
+    torch.manual_seed(3)
+    flat = (torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5), torch.nn.ReLU())
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), *flat, torch.nn.Linear(5, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)
+    )
+    adv, src = (image[None] for image in hand_wired.images(3))
+    with torch.no_grad():
+        apart = [float(logits[0] - logits[1]) for logits in (model(tensor(image))[0] for image in (adv, src))]
+        model[-1].bias.add_(torch.tensor([-sum(apart) / 2, 0.0, -1e3]))
+    classifier = hand_wired.classifier(model)
+    bench = EdgeBench(classifier, adv, src, earlier, later)
+    effects = bench.effects(range((4, 5, 6)[later]), 8)
+    turning = classifier.layers.part(turning_effects(classifier, adv, src, 8).effects, earlier)
+    np.testing.assert_allclose(effects.sum(1), turning, atol=1e-5)
+    assert np.abs(turning).max() > 1e-4
+    assert bench.difference.shape == ((4, 5, 6)[earlier],)
+    before, wanted = (int(model(tensor(image)).argmax()) for image in (adv, src))
+    logits = model(tensor(adv))[0].detach()
+    assert before != wanted
+    assert bench.carried([]) == pytest.approx(float(logits[wanted] - logits[before]), abs=1e-5)
