@@ -112,8 +112,9 @@ def init_workspace(
     if isinstance(images, DatasetImages) and not classes and len(names) == len(images.class_names):
         names, numbered = _names_of_dataset(names, numbered, images)
     beside = [classes] if isinstance(classes, Path) else []
+    classifier = Classifier(loaded.model, chosen, names, spec.leaves)  # a wrong number of names is told first
     found = find_new_images(images, labels, Classes(names), beside, reading, chosen.channels, count_from)
-    selftest.examine(loaded.model, Classifier(loaded.model, chosen, names, spec.leaves))
+    selftest.examine(loaded.model, classifier)
     if given is None:
         loading.refuse_random(spec, loaded.model)
     for taken in (root / "images.csv", root / "classes.txt"):

@@ -997,6 +997,9 @@ def test_init_refuses_class_names_and_labels_that_do_not_match(refused, init, tm
     two = tmp_path / "two.txt"
     two.write_text("panda\ncat\n")
     assert "10 outputs but there are 2 class names" in refused(*init, "--classes", two)
+    one_less = tmp_path / "nine.txt"  # without the cat, whose image would be refused for its label otherwise
+    one_less.write_text("\n".join("panda monkey cannon racket bicycle fish umbrella clock tree".split()))
+    assert "10 outputs but there are 9 class names" in refused(*init, "--classes", one_less)
     labels = tmp_path / "labels.csv"
     labels.write_text("file,label\n0.png,zebra\n")
     assert f"{labels}, line 2: the label 'zebra'" in refused(*init, "--labels", labels)
