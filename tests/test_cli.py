@@ -915,15 +915,31 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
     monkeypatch.setattr(aevis_dash.web, "serve", serve)
     assert aevis("serve")[:2] == (0, "serving\n")
     named = ("--allow-host", "lab.example", "--allow-host", "lab", "--prefix", "a/b", "--job-hours", 9)
-    named += ("--least-disk", 2.5, "--log", "json", "--log-addresses", "--trust-proxy", "10.0.0.7")
+    named += (
+        "--beside",
+        tmp_path / "other",
+        "--least-disk",
+        2.5,
+        "--log",
+        "json",
+        "--log-addresses",
+        "--trust-proxy",
+        "10.0.0.7",
+    )
     status, out, err = aevis("serve", tmp_path, "--port", 9000, *named, "--json")
     answered = {"served": "http://127.0.0.1:9000/a/b", "warnings": ["doubtful"]}
     assert (status, json.loads(out), err) == (0, answered, "serving\n")
     given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/")
     assert [each[:5] for each in served] == [(None, "127.0.0.1", 8050, [], "/"), given]
     assert [each[5] for each in served] == [
-        {"hours": 4.0, "least_disk": 2**30, "log": RequestLog(), "form": "text"},
-        {"hours": 9.0, "least_disk": 5 * 2**29, "log": RequestLog(("10.0.0.7",), True), "form": "json"},
+        {"hours": 4.0, "beside": None, "least_disk": 2**30, "log": RequestLog(), "form": "text"},
+        {
+            "hours": 9.0,
+            "beside": tmp_path / "other",
+            "least_disk": 5 * 2**29,
+            "log": RequestLog(("10.0.0.7",), True),
+            "form": "json",
+        },
     ]
 
 

@@ -593,7 +593,7 @@ def test_without_a_workspace_the_drawn_world_is_made_in_the_cache_and_served(mon
     served = []
     monkeypatch.setattr(web.signal, "signal", lambda *_: None)
     monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
-    monkeypatch.setattr(web.jobs, "start", lambda folder, _preload: served.append(folder))
+    monkeypatch.setattr(web.jobs, "start", lambda folder, *_: served.append(folder))
     monkeypatch.setattr(web.jobs, "end", lambda: None)
     monkeypatch.setattr(web, "listening", lambda *_: SimpleNamespace(run=lambda _: served.append("page")))
     web.serve(None)
