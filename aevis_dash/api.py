@@ -98,8 +98,7 @@ def init_workspace(
         AevisError: the model, an image or a label cannot be used, or there is a workspace already.
     """
     given, root = dict(preprocessing), Path(folder)
-    source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
-    spec = ModelSpec(source, weights, leaf=" ".join(leaf))
+    spec, in_memory = _model_of(model, weights, leaf)
     if in_memory is not None and isinstance(images, np.ndarray) and images.ndim == 4:
         given.setdefault("input_size", images.shape[1:3] if images.shape[3] <= images.shape[1] else images.shape[2:])
     chosen, _ = choose_preprocessing(spec, given)
@@ -144,8 +143,7 @@ def init_like(
     Raises:
         AevisError: the model cannot be used or has other classes, or there is a workspace already.
     """
-    source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
-    spec = ModelSpec(source, weights, leaf=" ".join(leaf))
+    spec, in_memory = _model_of(model, weights, leaf)
     names = Path(classes) if isinstance(classes, str) else classes
     new_like.init_like(Path(folder), like.workspace, spec, names, preprocessing, in_memory)
     return open_workspace(folder, in_memory)
@@ -245,6 +243,12 @@ def activations(bench: Workbench, example: str | None = None, link: str = "", **
         raise AevisError(f"No map of {shown.layer} is chosen. Say map=NUMBER.")
     look = "difference" if shown.look == "difference" else "maps"  # images have addresses that only the page serves
     return go.Figure(activation_figure(firings(bench, firing), look, firing.area, LIGHT, Room(WIDTH, ROW)))
+
+
+def _model_of(model: Model | str, weights: str, leaf: Sequence[str]) -> tuple[ModelSpec, Model | None]:
+    """Where a model comes from, and the model itself where it is in memory."""
+    source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
+    return ModelSpec(source, weights, leaf=" ".join(leaf)), in_memory
 
 
 def _shown(bench: Workbench, example: str | None, link: str, fields: Mapping[str, Any]) -> tuple[View, Triplet]:
