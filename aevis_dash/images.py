@@ -52,16 +52,16 @@ def image_bytes(path: Path, what: str = "image") -> bytes:
 
 
 @contextmanager
-def refusing_unreadable(path: Path, what: str = "image", where: str = "") -> Iterator[None]:
-    """Turn an OSError at reading the file `path` into an AevisError, which calls the file `what` and ends in a sentence
-    on where such files are looked for."""
-    mend = f"Put it back, or drop its row from the table.{where and f' {where}'}"
+def refusing_unreadable(path: Path, what: str = "image", where: Callable[[], str] = str) -> Iterator[None]:
+    """Turn an OSError at reading the file `path` into an AevisError, which calls the file `what` and ends in the
+    sentence of `where` on where such files are looked for."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise AevisError(f"There is no {what} {path}. {mend}") from error
     except OSError as error:
-        raise AevisError(f"The {what} {path} cannot be read ({error.strerror}). {mend}") from error
+        found = f"The {what} {path} cannot be read ({error.strerror})."
+        if isinstance(error, FileNotFoundError):
+            found = f"There is no {what} {path}."
+        raise AevisError(f"{found} Put it back, or drop its row from the table. {where()}".rstrip()) from error
 
 
 def decode_image(data: bytes, path: Path, wanted: Preprocessing) -> np.ndarray:
@@ -156,7 +156,7 @@ def read_mask(path: Path, image: Path, wanted: Preprocessing) -> np.ndarray:
 def image_size(path: Path, channels: int = 3, where: str = "") -> tuple[int, int]:
     """The (width, height) in pixels of an image file, upright. Raises AevisError as `read_image`, which ends in a
     sentence on where such files are looked for."""
-    with refusing_unreadable(path, where=where):
+    with refusing_unreadable(path, where=lambda: where):
         data = read_bytes(path)
     if channels not in MODES:
         bands = _bands(data, path, channels)

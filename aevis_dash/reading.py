@@ -40,9 +40,7 @@ class Digests:
     def of(self, path: Path) -> str:
         """The digest of a file: 32 hexadecimal digits. Raises OSError as `read_bytes`."""
         known = self._known.get(path)
-        if known is not None and known[0] == state_of(_stat(path)):
-            return known[1]
-        return self.read(path)[1]
+        return known[1] if known is not None and known[0] == state_of(_stat(path)) else self.read(path)[1]
 
     def read(self, path: Path) -> tuple[bytes, str]:
         """The bytes of a file and their digest. Raises OSError as `read_bytes`."""
@@ -88,7 +86,7 @@ def _open_without_waiting(name: str, flags: int) -> int:
 
 def _stat(path: Path) -> os.stat_result:
     try:
-        return path.stat()
+        return os.stat(path)
     except ValueError as error:
         raise OSError(errno.EINVAL, "no file can have that name", str(path)) from error
 

@@ -28,8 +28,12 @@ class Seen:
 
     def digest(self, path: Path) -> str | None:
         """The digest that was given for an image; None where none was given."""
-        found = (self.digests, *(listed.digest_at for listed in self.listed.values()))
-        return next((digests[path] for digests in found if path in digests), None)
+        if path in self.digests:
+            return self.digests[path]
+        for listed in self.listed.values():
+            if path in listed.digest_at:
+                return listed.digest_at[path]
+        return None
 
 
 _sight: ContextVar[Seen | None] = ContextVar("sight", default=None)

@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -235,6 +236,7 @@ def _state(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+@lru_cache(maxsize=4096)  # one click asks for dozens of results, again and again
 def _path(folder: Path, key: str) -> Path:
     return folder / key.split("-")[0] / f"{key}.npz"
 

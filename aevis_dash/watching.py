@@ -65,7 +65,7 @@ class Watched:
                 return known.digests
             begun = time.time()
             folders = _times(known.folders if known is not None else {os.path.dirname(path) for path in paths})
-            found = tuple(self._digest(path, missing_allowed) for path in paths)
+            found = self._found(paths, missing_allowed)
             digests = known.digests if known is not None and known.digests == found else found
             self._last = _Look(paths, digests, folders, begun, time.monotonic())
             return digests
@@ -81,14 +81,17 @@ class Watched:
         recent = time.monotonic() - known.ended < PATIENCE
         return recent and _times(known.folders) == known.folders and _have_settled(known)
 
-    def _digest(self, path: Path, missing_allowed: bool) -> str:
-        try:
-            return self._files.of(path)
-        except OSError as error:
-            if missing_allowed and not os.path.isfile(path):
-                return ""
-            error.filename = error.filename or str(path)
-            raise
+    def _found(self, paths: Sequence[Path], missing_allowed: bool) -> tuple[str, ...]:
+        found = []
+        for path in paths:
+            try:
+                found.append(self._files.of(path))
+            except OSError as error:
+                if not missing_allowed or os.path.isfile(path):
+                    error.filename = error.filename or str(path)
+                    raise
+                found.append("")
+        return tuple(found)
 
 
 def _times(folders: Iterable[str]) -> dict[str, int]:

@@ -366,7 +366,7 @@ class Workspace:
             return self._files.of(path)
 
     def _refusing_unreadable(self, path: Path) -> AbstractContextManager[None]:
-        return refusing_unreadable(path, where=self._where(path))
+        return refusing_unreadable(path, where=lambda: self._where(path))
 
     def _where(self, path: Path) -> str:
         """A sentence on the setting that says where a normal image is looked for; "" for an adversarial."""

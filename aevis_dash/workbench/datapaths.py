@@ -17,7 +17,7 @@ from aevis_dash.core.distance import DISTANCES, Levels, Trace, between, check_di
 from aevis_dash.core.problem import Foil
 from aevis_dash.domain import AevisError, Datapath, DatapathDistance, Example, Role, so_many
 from aevis_dash.sight import once_in_a_sight, one_sight
-from aevis_dash.workbench.base import Base, Part
+from aevis_dash.workbench.base import VERSIONS, Base, Part
 from aevis_dash.workbench.judging import Judging
 from aevis_dash.workbench.maps import FeatureMaps
 from aevis_dash.workbench.triplet import (
@@ -27,7 +27,7 @@ from aevis_dash.workbench.triplet import (
     batches_of,
     candidates_of,
     foil_of,
-    nulls_of,
+    path_keys,
     triplet_of,
 )
 
@@ -87,7 +87,7 @@ class Datapaths(Part):
             raise AevisError(
                 f"{target!r} is no candidate target of {example.id}. Choose one of: {', '.join(candidates)}."
             )
-        nulls = nulls_of(clean, example, {source.label, label}, wanted.null_targets, wanted.seed)
+        nulls = clean.draw(example.id, {source.label, label}, wanted.null_targets, wanted.seed)
         return Plan(example, source.label, label, candidates, nulls, resists)
 
     @one_sight()
@@ -318,32 +318,13 @@ class Datapaths(Part):
         return found[1]
 
     def path_keys(self, plan: Plan, wanted: ExtractionParameters) -> list[str]:
-        """The store's keys of the datapaths of a plan.
-
-        A key depends on the image, its foil, the parameters that the method uses, and the keys of the datapaths that
-        this one was held near. By the method "joint" it also depends on all images of the plan.
-
-        Returns:
-            The keys in the order adv, src, candidates, nulls.
-        """
-        hashes = self.workspace.image_hash
-        together = [hashes(name) for name in (*plan.candidates, *plan.nulls)] if wanted.method == "joint" else []
-
-        def key(place: int, name: str, given: Sequence[str]) -> str:
-            label, image = foil_of(plan, place)
-            return self.key(
-                "datapath",
-                image=hashes(name),
-                foil=[label, hashes(image)],
-                given=list(given),
-                together=together,
-                parameters=datapath.used_parameters(wanted),
-            )
-
-        adversarial = key(0, plan.example.adversarial, [])
-        source = key(1, plan.example.source, [adversarial])
-        others = [key(2, name, [adversarial, source]) for name in (*plan.candidates, *plan.nulls)]
-        return [adversarial, source, *others]
+        """The store's keys of the datapaths of a plan, in the order adv, src, candidates, nulls; see
+        `triplet.path_keys`."""
+        names = (plan.example.adversarial, plan.example.source, *plan.candidates, *plan.nulls)
+        digests = tuple(self.workspace.image_hash(name) for name in names)
+        foils = (foil_of(plan, place) for place in range(len(names)))
+        against = tuple((label, self.workspace.image_hash(name)) for label, name in foils)
+        return list(path_keys(VERSIONS["datapath"], self.classifier.fingerprint, digests, against, wanted))
 
     def _foils(self, foils: Sequence[tuple[int, str]]) -> list[Foil]:
         images = self.workspace.read([name for _, name in foils])

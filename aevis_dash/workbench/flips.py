@@ -29,7 +29,7 @@ from aevis_dash.sight import one_sight
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.contributions import Contributions
 from aevis_dash.workbench.judging import Judging
-from aevis_dash.workbench.triplet import Triplet, nulls_of, stand_ins_of
+from aevis_dash.workbench.triplet import Triplet, stand_ins_of
 
 DONORS = 20
 """The number of other clean images whose maps are put into adv in place of src's, as a control of a choice among
@@ -128,7 +128,7 @@ class Flips(Part):
         """
         example = self.workspace.example(example_id)
         taken = {p.label for p in self._judging.predict([example.source, example.adversarial])}
-        return nulls_of(self._judging.clean(), example, taken, DONORS, 0)
+        return self._judging.clean().draw(example.id, taken, DONORS, 0)
 
     @one_sight()
     def donor_effects(

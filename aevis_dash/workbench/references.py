@@ -127,6 +127,7 @@ class CleanImages:
     predicted: np.ndarray
     confidence: np.ndarray
     _surest: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _drawn: dict[tuple, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def classes(self) -> set[int]:
@@ -145,6 +146,22 @@ class CleanImages:
             ranked = sorted(places, key=lambda i: (-self.confidence[i], self.files[i]))
             self._surest[label] = tuple(self.files[i] for i in ranked)
         return self._surest[label]
+
+    def draw(self, by: str, taken: Collection[int], count: int, seed: int) -> tuple[str, ...]:
+        """The file names of random images that are predicted as none of the classes `taken`.
+
+        Args:
+            by: a text that is part of the seed, such as an example's ID.
+            taken: the classes whose images are not drawn.
+            count: the number of images at most; fewer where there are not as many.
+            seed: of the draw, which gives the same images for the same text and seed.
+        """
+        asked = (by, frozenset(taken), count, seed)
+        if asked not in self._drawn:
+            others = self.of_other_classes(taken)
+            order = np.random.default_rng([seed, *by.encode()]).permutation(len(others))
+            self._drawn[asked] = tuple(others[order[:count]])
+        return self._drawn[asked]
 
     def of_other_classes(self, labels: Collection[int]) -> np.ndarray:
         """The file names (k,) of the images that are predicted as none of the classes `labels`, in the order of the

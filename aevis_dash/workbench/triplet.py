@@ -6,12 +6,12 @@ other class; the distances to it tell what a distance to any image at all would 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import lru_cache
 
 from aevis_dash.config import ExtractionParameters
 from aevis_dash.core import datapath
 from aevis_dash.domain import DATAPATHS, AevisError, Datapath, Example, Role, further
+from aevis_dash.store import key_of
 from aevis_dash.workbench.references import CleanImages
 
 REFERENCES = 32
@@ -148,21 +148,6 @@ def candidates_of(clean: CleanImages, example: Example, label: int) -> tuple[str
     return tuple(file for file in clean.surest_of_class(label) if file != example.source)
 
 
-def nulls_of(clean: CleanImages, example: Example, taken: set[int], count: int, seed: int) -> tuple[str, ...]:
-    """The file names of clean images of random other classes.
-
-    Args:
-        clean: the clean images to draw from.
-        example: the example, whose ID is part of the seed.
-        taken: the classes whose images are not drawn.
-        count: the number of images at most; fewer where there are not as many.
-        seed: of the draw, which gives the same images for the same example and seed.
-    """
-    others = clean.of_other_classes(taken)
-    order = np.random.default_rng([seed, *example.id.encode()]).permutation(len(others))
-    return tuple(others[order[:count]])
-
-
 def stand_ins_of(clean: CleanImages, example: Example, taken: set[int], kind: str, seed: int = 0) -> tuple[str, ...]:
     """Draw the clean images of third classes that stand for a layer's maps: REFERENCES of them for the "mean", or one.
 
@@ -176,7 +161,7 @@ def stand_ins_of(clean: CleanImages, example: Example, taken: set[int], kind: st
     Raises:
         AevisError: where the workspace has no such image.
     """
-    names = nulls_of(clean, example, taken, REFERENCES if kind == "mean" else 1, seed)
+    names = clean.draw(example.id, taken, REFERENCES if kind == "mean" else 1, seed)
     if not names:
         raise AevisError(f"The workspace has no normal image of a third class to take the {kind} of.")
     return names
@@ -211,6 +196,37 @@ def foil_of(plan: Plan, place: int) -> tuple[int, str]:
     if place == 1:
         return plan.adversarial_label, plan.example.adversarial
     return plan.source_label, plan.example.source
+
+
+@lru_cache(maxsize=1024)
+def path_keys(
+    version: int,
+    model: str,
+    digests: tuple[str, ...],
+    foils: tuple[tuple[int, str], ...],
+    wanted: ExtractionParameters,
+) -> tuple[str, ...]:
+    """The store's keys of the datapaths of a plan.
+
+    A key depends on the image, its foil, the parameters that the method uses, and the keys of the datapaths that this
+    one was held near. By the method "joint" it also depends on all images of the plan.
+
+    Args:
+        version: the version of the results of the kind "datapath".
+        model: the fingerprint of the classifier.
+        digests: the digests of the images, in the order adv, src, candidates, nulls.
+        foils: the class, and the digest of the image, that each of them is explained against.
+        wanted: the extraction parameters.
+
+    Returns:
+        The keys, in the order of the images.
+    """
+    together = digests[2:] if wanted.method == "joint" else ()
+    parameters, keys = datapath.used_parameters(wanted), []
+    for image, foil in zip(digests, foils, strict=True):
+        parts = {"image": image, "foil": foil, "given": keys[:2], "together": together, "parameters": parameters}
+        keys.append(key_of("datapath", version, model=model, **parts))
+    return tuple(keys)
 
 
 def triplet_of(plan: Plan, paths: Sequence[Datapath | None], target: str | None) -> Triplet:
