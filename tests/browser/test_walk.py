@@ -278,8 +278,7 @@ def test_back_and_forward_lead_through_all_that_was_clicked(walker):
 
 def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
     walker.drawn("activations")
-    walker.press("find-layer")
-    walker.driver.switch_to.active_element.send_keys("ear")
+    walker.search("find-layer", "ear")
     names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS)]  # noqa: E731
     walker.until(lambda: names() and all(name.startswith("detects ear (0.") for name in names()), "ears alone")
     place = walker.click_any(OPTIONS).split(" · map ")[1]
@@ -295,8 +294,7 @@ def test_a_map_is_found_by_what_it_is_named_after_with_the_keys_alone(walker):
     walker.drawn("activations")
     walker.idle("the page is there")
     walker.driver.execute_script(SLOW)
-    walker.press("find-layer")
-    walker.driver.switch_to.active_element.send_keys("that speak for panda")
+    walker.search("find-layer", "that speak for panda")
     names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS) if " · map " in o.text]  # noqa: E731
     walker.until(lambda: names() and all("speaks for panda (" in name for name in names()), "maps of all layers", 30)
     assert len({name.split(" of ")[-1] for name in names()}) > 1

@@ -201,6 +201,13 @@ class Walker:
 
         self.until(pressed, f"{element} shown and enabled")
 
+    def search(self, dropdown: str, text: str) -> None:
+        """Open a dropdown, and type into its field for searching once that has the focus."""
+        self.press(dropdown)
+        field = lambda: self.driver.switch_to.active_element  # noqa: E731
+        self.until(lambda: field().tag_name == "input", f"{dropdown} takes what is typed")
+        field().send_keys(text)
+
     def unfold(self, element: str) -> None:
         """Open what an element is folded away in."""
         self._unfold(self.driver.find_element("id", element))
