@@ -238,10 +238,25 @@ def _with_parts(workspace: Workspace) -> int:
 
 
 def first_doubts(bench: Workbench, progress: Progress = silent) -> tuple[str, ...]:
-    """Sentences about what the model's answers on some labelled images make doubtful about a new workspace.
+    """Sentences about what makes a new workspace doubtful: the sizes of its images, and the model's answers on some
+    labelled images, where at least `label_doubts.ENOUGH` have labels."""
+    return (*_doubts_of_size(bench.workspace), *_doubts_of_labels(bench, progress))
 
-    There are none where fewer than `label_doubts.ENOUGH` images have labels.
-    """
+
+def _doubts_of_size(workspace: Workspace) -> tuple[str, ...]:
+    height, width = workspace.settings.preprocessing.input_size
+    names = [entry.file for entry in workspace.images]
+    turned = workspace.at_input_size(names, turned=True) if height != width else 0
+    if 2 * turned <= len(names):
+        return ()
+    return (
+        f"{turned} of {len(names)} images are {width} pixels high and {height} wide, and the model's input is {height} "
+        f"high and {width} wide. The size is said as height x width: if it was turned round, make the workspace anew "
+        f"with --input-size {width}x{height}.",
+    )
+
+
+def _doubts_of_labels(bench: Workbench, progress: Progress) -> tuple[str, ...]:
     labelled = [entry for entry in bench.workspace.images if entry.label is not None]
     chosen = labelled if len(labelled) <= LOOKED else [labelled[i * len(labelled) // LOOKED] for i in range(LOOKED)]
     if len(chosen) < label_doubts.ENOUGH:

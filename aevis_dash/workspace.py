@@ -276,11 +276,11 @@ class Workspace:
             self._watched.forget()
             raise AevisError(f"The image {path} was changed while it was worked with. Give the same command again.")
 
-    def at_input_size(self, names: Iterable[str]) -> int:
-        """How many of the images have the model's input size already, and so are taken as they are."""
-        height, width = self.settings.preprocessing.input_size
-        channels, paths = self.settings.preprocessing.channels, map(self.path, names)
-        return sum(image_size(path, channels, self._where(path)) == (width, height) for path in paths)
+    def at_input_size(self, names: Iterable[str], turned: bool = False) -> int:
+        """How many images have the model's input size, or, `turned`, have it with height and width exchanged."""
+        wanted = self.settings.preprocessing
+        size, paths = wanted.input_size if turned else wanted.input_size[::-1], map(self.path, names)
+        return sum(image_size(path, wanted.channels, self._where(path)) == size for path in paths)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -966,6 +966,20 @@ def test_init_makes_what_check_accepts(document, init, tmp_path):
     assert document("check", tmp_path / "ws")["images"] == 2
 
 
+def test_init_warns_where_height_and_width_of_the_input_were_exchanged(aevis, document, init, tmp_path):
+    for i, name in enumerate(("panda", "cat")):
+        write_image(tmp_path / "photos" / name / f"{i}.png", bad.picture(i, 64, 96))
+    write_image(tmp_path / "photos" / "cat" / "square.png", bad.picture(3, 64, 64))
+    status, _, said = aevis(*init, "--input-size", "96x64")
+    assert (status, said) == (
+        0,
+        "aevis: warning: 2 of 3 images are 64 pixels high and 96 wide, and the model's input is 96 high and 64 wide. "
+        "The size is said as height x width: if it was turned round, make the workspace anew with --input-size "
+        "64x96.\n",
+    )
+    assert document(*init[:1], tmp_path / "mended", *init[2:], "--input-size", "64x96")["taken_as_they_are"] == 2
+
+
 def test_init_says_how_images_are_fitted_and_writes_it_down(aevis, document, init, tmp_path):
     write_image(tmp_path / "photos" / "cat" / "large.png", bad.picture(3, 90, 120))
     made = document(*init)

@@ -237,6 +237,7 @@ def test_an_image_of_the_input_size_passes_unchanged(tmp_path, fit, interpolatio
     workspace = create(tmp_path, settings, ["cat"], files)
     np.testing.assert_array_equal(workspace.read(["adversarial/a.png", "cut.png"]), [adversarial] * 2)
     assert workspace.at_input_size([entry.file for entry in files]) == 1
+    assert workspace.at_input_size([entry.file for entry in files], turned=True) == 0
     assert workspace.read(["whole.png"]).shape == (1, 40, 56, 3)
 
 
