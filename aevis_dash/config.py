@@ -286,6 +286,8 @@ class VisualisationParameters:
 
 DEVICE_VARIABLE = "AEVIS_DEVICE"
 """The environment variable that names the device on which models run."""
+MEMORY_VARIABLE = "AEVIS_MAX_MEMORY"
+"""The environment variable that says how many GiB of memory one process takes at most."""
 
 PACKAGE = Path(__file__).resolve().parent
 """The folder of the package."""

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from aevis_dash.cli import numbers
 from aevis_dash.cli.options import GRAMMAR
 from aevis_dash.cli.output import Answer, ProgressLine, as_json
-from aevis_dash.config import DEVICE_VARIABLE, Progress, silent
+from aevis_dash.config import DEVICE_VARIABLE, MEMORY_VARIABLE, Progress, silent
 from aevis_dash.domain import AevisError
 
 REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -56,6 +57,13 @@ def make_parser() -> argparse.ArgumentParser:
             metavar="NAME",
             help="where the model runs, as torch calls it: cpu, cuda, cuda:1, mps (default: AEVIS_DEVICE in the "
             "environment, else cpu)",
+        )
+        verb.add_argument(
+            "--max-memory",
+            type=numbers.gibibytes,
+            metavar="GIB",
+            help="the memory that one process takes at most, on the GPU or else of the machine (default: "
+            "AEVIS_MAX_MEMORY in the environment, else no limit)",
         )
     return parser
 
@@ -98,10 +106,13 @@ def _answer(args: argparse.Namespace) -> Answer:
     _find_modules_here()
     line = None if args.json or args.quiet else ProgressLine(sys.stderr)
     progress: Progress = line or silent
-    before = os.environ.get(DEVICE_VARIABLE)
+    given = {DEVICE_VARIABLE: args.device, MEMORY_VARIABLE: args.max_memory}
+    before = {name: os.environ.get(name) for name in given}
     try:
-        if args.device is not None:
-            os.environ[DEVICE_VARIABLE] = args.device  # which the processes that the verb starts read too
+        for name, value in given.items():
+            if value is not None:
+                os.environ[name] = str(value)  # which the processes that the verb starts read too
+        if args.device is not None or args.max_memory is not None:
             verbs.check_device()
         return verbs.VERBS[args.verb](args, progress)
     except SystemExit as error:
@@ -122,9 +133,10 @@ def _answer(args: argparse.Namespace) -> Answer:
             f"{where} cannot be read or written ({error.strerror}). Check the path, its permissions and the free space."
         ) from error
     finally:
-        os.environ.pop(DEVICE_VARIABLE, None)
-        if before is not None:
-            os.environ[DEVICE_VARIABLE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         if line:
             line.close()
 

@@ -1,10 +1,12 @@
 """Running many images in parts where memory is short: all together if they fit, and else halves of them."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
+from aevis_dash.config import MEMORY_VARIABLE
 from aevis_dash.domain import AevisError, reason_of, shorten, so_many
 
 T = TypeVar("T")
@@ -24,10 +26,10 @@ def too_small(count: int | None, error: BaseException) -> AevisError:
     """Make the refusal of so many images that do not fit into memory together, or of work on an unknown number of them
     (None); it is returned and not raised."""
     what = "this" if count is None else f"{so_many(count, 'image')} at once"
-    return AevisError(
-        f"The memory is too small for {what} ({shorten(reason_of(error), 120)}). End what else uses it, or choose "
-        "another device, such as --device cpu."
-    )
+    mend = "End what else uses it, or choose another device, such as --device cpu."
+    if os.environ.get(MEMORY_VARIABLE):
+        mend = f"It may take {os.environ[MEMORY_VARIABLE]} GiB: raise --max-memory."
+    return AevisError(f"The memory is too small for {what} ({shorten(reason_of(error), 120)}). {mend}")
 
 
 def smaller(step: int) -> int:

@@ -5,6 +5,11 @@ them until it is taken to the CPU or into numpy.
 """
 
 import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import hand_wired
 import pytest
@@ -21,8 +26,9 @@ from aevis_dash.core.features import activation_maps
 from aevis_dash.core.flipback import Bench, FlipQuestion
 from aevis_dash.core.heads import recognise
 from aevis_dash.core.learned import peaks
+from aevis_dash.core.loading import devices
 from aevis_dash.core.selftest import examine
-from aevis_dash.domain import AreaOfInterest, FeatureMap
+from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 
 WIDE = (torch.float64, torch.complex128)
 
@@ -132,3 +138,82 @@ def test_work_that_does_not_fit_into_memory_is_refused_in_a_sentence(drawn_world
 def test_such_numbers_would_be_seen(classifier):
     classifier.network.logits(classifier.inputs(IMAGES)).detach().double()
     assert len(OnDevice.made) == 1
+
+
+PREDICT = """
+import resource, sys
+import numpy as np
+import torch
+from torch import nn
+from aevis_dash.config import MEMORY_VARIABLE
+from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.loading import device
+from aevis_dash.domain import Preprocessing
+
+torch.manual_seed(0)
+runs = []
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 64, 3, padding=1), nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)).mean((2, 3)))
+
+net = Wide().eval()
+net.first.register_forward_hook(lambda _, given, out: runs.append(len(out)))
+classifier = Classifier(net, Preprocessing((64, 64), (0.0,) * 3, (1.0,) * 3), tuple("abc"))
+images = np.random.default_rng(0).integers(0, 256, (256, 64, 64, 3), dtype=np.uint8)
+with torch.no_grad():
+    wanted = net(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).softmax(1).numpy()
+runs.clear()
+device()
+limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+found = np.array([each.probabilities for each in classifier.predict(images, batch=256)])
+print(limit, max(runs), np.abs(found - wanted).max())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the memory of a process")
+def test_what_is_beyond_the_most_memory_is_run_in_parts():
+    """256 images have 256 MiB of activations in one layer."""
+
+    def run(gibibytes):
+        env = os.environ | {"AEVIS_MAX_MEMORY": gibibytes, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-c", PREDICT], env=env, capture_output=True, text=True, check=False)
+        return done.stdout.split(), done.stderr
+
+    (limit, most, difference), _ = run("")
+    assert (limit, most) == ("-1", "256")
+    assert float(difference) < 1e-5
+    _, said = run("0.01")
+    least = re.search(r"0.01 GiB are too little: .* before an image is run. Say at least --max-memory ([\d.]+)\.", said)
+    (limit, most, difference), said = run(least[1])
+    assert int(limit) == int(float(least[1]) * 2**30)
+    assert 1 <= int(most) < 256, said
+    assert float(difference) < 1e-5
+
+
+def test_the_memory_of_a_gpu_is_limited_by_its_share(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: asked.append(given))
+    for text in ("2", "16"):
+        devices._limit(torch.device("cuda:1"), text)
+    assert asked == [(0.25, torch.device("cuda:1")), (1.0, torch.device("cuda:1"))]
+
+
+@pytest.mark.parametrize("text", ["much", "nan", "-1", "0"])
+def test_a_most_memory_that_is_no_number_is_refused(text, monkeypatch):
+    monkeypatch.setenv("AEVIS_MAX_MEMORY", text)
+    with pytest.raises(AevisError, match="which is no number of GiB"):
+        loading.device()
+
+
+def test_the_most_memory_is_an_option_of_every_verb(drawn_world, capsys, monkeypatch):
+    """Nothing is limited here, as what the option asks for is too little."""
+    monkeypatch.delenv("AEVIS_MAX_MEMORY", raising=False)
+    assert main(["check", str(drawn_world), "--json", "--max-memory", "0.001"]) == 2
+    assert "0.001 GiB are too little" in capsys.readouterr().out
+    assert "AEVIS_MAX_MEMORY" not in os.environ

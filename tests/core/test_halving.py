@@ -13,7 +13,7 @@ from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.datapath import extract
 from aevis_dash.core.features import activation_maps, maximum_activations
 from aevis_dash.core.flipback import Bench, FlipQuestion
-from aevis_dash.core.halving import by_halves, is_out_of_memory
+from aevis_dash.core.halving import by_halves, is_out_of_memory, too_small
 from aevis_dash.core.intervention import Exchange
 from aevis_dash.core.learned import peaks
 from aevis_dash.domain import AevisError, Preprocessing
@@ -165,3 +165,10 @@ def test_parts_keep_their_order_and_the_size_that_fits():
     assert [each for part in by_halves(run, 11) for each in part] == list(range(11))
     assert asked == [11, 6, 3, 3, 3, 2]
     assert by_halves(lambda at: list(range(0)[at]), 0) == [[]]
+
+
+def test_the_refusal_names_the_limit_that_the_user_has_set(monkeypatch):
+    monkeypatch.delenv("AEVIS_MAX_MEMORY", raising=False)
+    assert "End what else uses it" in str(too_small(1, MemoryError("full")))
+    monkeypatch.setenv("AEVIS_MAX_MEMORY", "6")
+    assert str(too_small(1, MemoryError("full"))).endswith("(full). It may take 6 GiB: raise --max-memory.")
