@@ -200,7 +200,7 @@ def test_the_memory_of_a_gpu_is_limited_by_its_share(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: asked.append(given))
     for text in ("2", "16"):
-        devices._limit(torch.device("cuda:1"), text)
+        devices.limit_memory(torch.device("cuda:1"), text)
     assert asked == [(0.25, torch.device("cuda:1")), (1.0, torch.device("cuda:1"))]
 
 

@@ -39,12 +39,20 @@ def device() -> torch.device:
             f"{', '.join(usable())}. Name one of them by --device, or by AEVIS_DEVICE in the environment."
         ) from error
     if os.environ.get(MEMORY_VARIABLE):
-        _limit(tried.device, os.environ[MEMORY_VARIABLE])
+        limit_memory(tried.device, os.environ[MEMORY_VARIABLE])
     return tried.device
 
 
-def _limit(device: torch.device, text: str) -> None:
-    """Let this process take so many GiB at most: of the GPU's memory, or on the CPU of the machine's."""
+def limit_memory(device: torch.device, text: str) -> None:
+    """Let this process take so much memory at most: of the GPU's, or on the CPU of the machine's.
+
+    Args:
+        device: where models run.
+        text: a number of GiB.
+
+    Raises:
+        AevisError: the text is no such number, too little is left for running an image, or the system has no limit.
+    """
     try:
         most = float(text) * 2**30
     except ValueError:
