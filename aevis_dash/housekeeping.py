@@ -76,7 +76,7 @@ class Share:
 
 
 @dataclass
-class Contents:
+class Holdings:
     """What a store holds.
 
     Attributes:
@@ -125,7 +125,7 @@ def model_of(bench: Workbench) -> tuple[str | None, str]:
         return None, f"Results of other models are not told apart, as the model cannot be loaded: {error}"
 
 
-def contents(bench: Workbench, model: str | None, progress: Progress = silent) -> Contents:
+def holdings(bench: Workbench, model: str | None, progress: Progress = silent) -> Holdings:
     """What the store of a workspace holds.
 
     Args:
@@ -133,7 +133,7 @@ def contents(bench: Workbench, model: str | None, progress: Progress = silent) -
         model: the fingerprint of its model; None where it is not known.
         progress: is told the share of the work that is done.
     """
-    found, told = entries(bench.workspace.cache), Contents()
+    found, told = entries(bench.workspace.cache), Holdings()
     owners = _owners(bench)
     told.outdated = None if model is None else Share()
     for i, entry in enumerate(found):

@@ -35,7 +35,7 @@ from cachetools import LRUCache
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import READ_ONLY, check_place, is_writable, part_prefix, sweep, write_atomically
-from aevis_dash.stored import ABOUT, Room, about, note_use
+from aevis_dash.stored import ABOUT, Quota, about, note_use
 
 T = TypeVar("T")
 FORMAT = 2
@@ -97,7 +97,7 @@ class Store:
         self.folder = folder
         quota = int(os.environ[QUOTA_VARIABLE]) if os.environ.get(QUOTA_VARIABLE) else quota
         self.quota = quota
-        self._rooms = {} if quota is None else {one: Room(one, quota) for one in self._folders()}
+        self._quotas = {} if quota is None else {one: Quota(one, quota) for one in self._folders()}
         self._recent, self._unkept = _Recent(held), _Recent(held)
         self._troubles: dict[str, str] = {}
         if os.environ.get(SPARE_VARIABLE):
@@ -238,16 +238,18 @@ class Store:
         return found
 
     def _keep_room(self, folder: Path, stored: Path) -> None:
-        room = self._rooms.get(folder)
-        if room is None:
+        quota = self._quotas.get(folder)
+        if quota is None:
             return
         try:
             size = stored.stat().st_size
         except OSError:  # another process has just removed it
             return
-        said = room.stored(size)
+        said = quota.stored(size)
         if said:
             self._troubles["room"] = said
+        elif said is not None:
+            self._troubles.pop("room", None)
 
     def _complain(self, error: OSError) -> None:
         self._troubles["write"] = f"Results cannot be stored in {self.folder} ({error.strerror}). {_LAST}"

@@ -167,7 +167,7 @@ def superfluous(found: list[Entry], most: int, now: float | None = None) -> list
     return gone
 
 
-class Room:
+class Quota:
     """Keeps the results of a folder within a quota. Several processes may keep the same folder.
 
     It counts what this process stores. It looks at the folder at the first result, when a minute has passed, and when
@@ -182,22 +182,23 @@ class Room:
         self.folder, self.quota = folder, quota
         self._known, self._looked = 0, -np.inf
 
-    def stored(self, size: int) -> str:
+    def stored(self, size: int) -> str | None:
         """Note that a result of so many bytes was stored, and make room where that is needed.
 
         Returns:
-            A sentence where results in use take more than the quota; otherwise "".
+            A sentence where results in use take more than the quota, and "" where they do not; None where it was not
+            looked.
         """
         self._known += size
         now = time.monotonic()
         if self._known <= self.quota and now - self._looked < LOOK:
-            return ""
+            return None
         self._looked = now
         try:
             with FileLock(self.folder / LOCK, timeout=0):
                 return self._make()
         except (Timeout, OSError):  # another process makes room, or this one cannot write here any more
-            return ""
+            return None
 
     def _make(self) -> str:
         found = entries(self.folder)

@@ -14,7 +14,7 @@ import pytest
 from aevis_dash.cli import main
 from aevis_dash.domain import AevisError, Role
 from aevis_dash.files import part_prefix
-from aevis_dash.housekeeping import CURRENT, NORMAL, WHOLE, contents, sweep
+from aevis_dash.housekeeping import CURRENT, NORMAL, WHOLE, holdings, sweep
 from aevis_dash.store import Store, key_of
 from aevis_dash.stored import about_of, entries
 from aevis_dash.workbench import open_workbench
@@ -56,7 +56,7 @@ def test_every_kind_that_the_docs_name_has_its_version_here():
 
 
 def test_the_parts_of_a_store_add_up(bench, world):
-    found = contents(bench, bench.classifier.fingerprint)
+    found = holdings(bench, bench.classifier.fingerprint)
     files = on_disk(world)
     assert found.whole.files == len(files)
     assert found.whole.size == sum(path.stat().st_size for path in files)
@@ -71,7 +71,7 @@ def test_what_is_of_an_example_is_counted_as_its(bench, world):
     story = bench.workspace.settings.opens_on
     adversarial = bench.workspace.image_hash(bench.workspace.example(story).adversarial)
     mine = [path for path in on_disk(world) if adversarial in about_of(path).images]
-    found = contents(bench, None)
+    found = holdings(bench, None)
     assert mine
     assert found.by_example[story].files == len(mine)
     assert found.by_example[story].size == sum(path.stat().st_size for path in mine)
@@ -91,7 +91,7 @@ def test_results_of_other_models_and_earlier_versions_go_and_answers_stay(bench,
     for key in (*outdated, unknown):
         bench.store.put(key, Maxima(np.arange(3.0)))
     age(world, 3)
-    assert contents(bench, fingerprint).outdated.files == 2
+    assert holdings(bench, fingerprint).outdated.files == 2
     told = sweep(bench, fingerprint, dry=True)
     assert told.outdated[0] == 2
     assert len(on_disk(world)) == len(kept) + 3, "a dry run removes nothing"
@@ -153,7 +153,7 @@ def test_leftovers_go_and_what_is_being_written_stays(bench, world):
     for name in names.values():
         (folder / name).write_text("x" * 10)
     os.utime(folder / names["elsewhere, old"], (time.time() - 8 * DAY,) * 2)
-    assert contents(bench, None).leftovers.files == 2
+    assert holdings(bench, None).leftovers.files == 2
     assert sweep(bench, None).leftovers == (2, 20)
     left = {path.name for path in folder.glob(".part-*")}
     assert left == {names["written"], names["elsewhere"]}

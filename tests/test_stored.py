@@ -196,6 +196,11 @@ def test_results_in_use_may_exceed_the_quota_and_it_is_told(tmp_path):
         "Results that were used in the last 10 minutes take more than the quota of 9.8 KiB, so they are kept. Give the "
         "store more room."
     )
+    for entry in entries(tmp_path):
+        used(entry.path, time.time() - DAY)
+    store.put(key(8), Thing(np.arange(3)))
+    assert store.warnings == (), "it is over"
+    assert sum(entry.size for entry in entries(tmp_path)) <= 10_000
 
 
 def test_the_environment_goes_before_the_settings(tmp_path, monkeypatch):

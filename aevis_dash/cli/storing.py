@@ -7,7 +7,7 @@ from typing import Any
 
 from aevis_dash.cli.output import Answer, table, warn
 from aevis_dash.config import Progress
-from aevis_dash.housekeeping import Share, contents, model_of, sweep
+from aevis_dash.housekeeping import Share, holdings, model_of, sweep
 from aevis_dash.stored import in_units
 from aevis_dash.workbench import open_workbench
 
@@ -19,7 +19,7 @@ def store(args: argparse.Namespace, progress: Progress) -> Answer:
     """Say what takes how much of a workspace's store: by kind, by example, and how long it is unused."""
     bench = open_workbench(args.workspace)
     model, why = model_of(bench)
-    found, now = contents(bench, model, progress), time.time()
+    found, now = holdings(bench, model, progress), time.time()
     quota = bench.store.quota
     document = {
         "results": _facts(found.whole, now),
