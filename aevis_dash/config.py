@@ -5,6 +5,7 @@ how work reports its progress, and where the project's own folders lie.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -308,3 +309,38 @@ def embedded_workspace() -> Path:
     checkout = PACKAGE.parent / "cache"
     base = Path(chosen) if chosen else checkout if checkout.is_dir() else Path.home() / ".cache" / "aevis-dash"
     return base / "drawn-world"
+
+
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_LEAST_STORE, _MOST_STORE = 2**20, 2**50
+
+
+def bytes_of(text: str) -> int | None:
+    """The number of bytes that a size says, such as "20G" or "512M", where a K is 1024 bytes; None for any other text,
+    and for less than 1M or more than 1024T."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT])(?:i?B)?", text.strip(), re.ASCII | re.IGNORECASE)
+    size = 0 if found is None else int(float(found[1]) * _UNITS[found[2].upper()])
+    return size if _LEAST_STORE <= size <= _MOST_STORE else None
+
+
+@dataclass(frozen=True)
+class StoreParameters:
+    """The parameters of the store of results.
+
+    Attributes:
+        quota: the size that stored results take at most, such as "20G"; "none" for as much as there is.
+    """
+
+    quota: str = field(
+        default="none",
+        metadata={
+            "help": "the size that stored results take at most, such as 20G; those unused for longest go first",
+            "choices": ("none",),
+            "also": (lambda text: bytes_of(text) is not None, "a size of 1M or more, such as 512M or 20G"),
+        },
+    )
+
+    @property
+    def most(self) -> int | None:
+        """The quota in bytes; None for none."""
+        return bytes_of(self.quota)

@@ -35,7 +35,7 @@ NEAR = 0.01
 """The share of a loss by which one counts as near to it."""
 SOLVERS = ("by models", "along the gradient")
 """The solvers that are compared; the first one is that of the methods."""
-_VERSION = 1
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def descents(bench: Workbench, example_id: str) -> Descents:
     images = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source)]
     asked = {name: getattr(wanted, name) for name in ("sparsity", "coherence", "learning_rate", "hold", "samples")}
     model = bench.classifier.fingerprint
-    key = key_of("descents", _VERSION, model=model, example=example_id, images=images, asked=asked)
+    key = key_of("descents", VERSION, model=model, example=example_id, images=images, asked=asked)
     return bench.store.remember(key, Descents, lambda: descents_of(ImagePair(bench, example_id).problem(wanted)))
 
 

@@ -31,8 +31,8 @@ REST = -1
 """Stands in a matrix of classes for all classes that have no row, or no column, of their own."""
 CLASSES = 25
 """The number of rows, and of columns, that a matrix of classes has at most."""
-_VERSION = 5
-_LISTING_VERSION = 5
+VERSION = 5
+LISTING_VERSION = 5
 """The version of stored listings. It is raised when the columns of `rows`, or how they are found, change."""
 NOISES, OTHERS = 8, 8
 """The number of draws of noise, and of other clean images of src's class at most, that a pair is compared with."""
@@ -122,7 +122,7 @@ def diverge(bench: Workbench, pair: Pair) -> Divergence:
     others = _others(bench, example)
     hashes = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source, *others)]
     wanted = pair.wanted and datapath.used_parameters(pair.wanted)
-    key = key_of("divergence", _VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
+    key = key_of("divergence", VERSION, model=bench.classifier.fingerprint, images=hashes, wanted=wanted)
     return bench.store.remember(key, Divergence, lambda: _diverge(bench, example, others, pair.wanted))
 
 
@@ -286,7 +286,7 @@ def _listing_key(bench: Workbench, examples: Sequence[Example]) -> str:
     normal = [[digest, entry.label] for entry, digest in zip(listed.entries, listed.digests, strict=True)]
     words = [[e.id, e.attack, e.target_label] for e in examples]
     model = bench.classifier.fingerprint
-    return key_of("listing", _LISTING_VERSION, model=model, images=images, words=words, normal=normal)
+    return key_of("listing", LISTING_VERSION, model=model, images=images, words=words, normal=normal)
 
 
 def _attack(bench: Workbench, example: Example) -> str:

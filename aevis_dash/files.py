@@ -130,7 +130,7 @@ def sweep(parts: Iterable[Path]) -> None:
             them.
     """
     for part in parts:
-        if _is_abandoned(part):
+        if abandoned(part):
             with suppress(OSError):  # another run was quicker, or it is not ours to remove
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
 
@@ -147,7 +147,7 @@ def part_prefix() -> str:
     return f".part-{machine}-"
 
 
-def _is_abandoned(part: Path) -> bool:
+def abandoned(part: Path) -> bool:
     """Whether the process that wrote it has ended. A process of that number which began later is another one."""
     try:
         process = psutil.Process(int(part.name.split("-")[2]))

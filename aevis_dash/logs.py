@@ -80,6 +80,12 @@ def pointer() -> str:
     return " The server's log tells more" + (f" under {work.kind} {work.name}." if work else ".")
 
 
+def has_failed() -> bool:
+    """Whether a failure was told of the request or job that this thread is at."""
+    work = _current.get()
+    return work is not None and work.failed
+
+
 def tell_failure(logger: logging.Logger, what: str, error: BaseException, level: int = logging.ERROR) -> None:
     """Log once that a request or a job failed, and why.
 

@@ -25,7 +25,7 @@ from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench, open_workbench
 
-_VERSIONS = {"measures": 5, "yardstick": 5, "controls": 6}
+VERSIONS = {"measures": 5, "yardstick": 5, "controls": 6}
 """The version of each kind of result that the bench stores of an example. It is raised when the results of that kind
 change for the same parameters."""
 _SAMPLED_LAYERS, _SAMPLED_MAPS, _OTHERS = 4, 32, 4
@@ -252,4 +252,4 @@ def _causal_controls(bench: Workbench, example_id: str) -> CausalControls:
 def _key(bench: Workbench, kind: str, example_id: str, **parts: Any) -> str:
     example = bench.workspace.example(example_id)
     images = [bench.workspace.image_hash(name) for name in (example.adversarial, example.source)]
-    return key_of(kind, _VERSIONS[kind], model=bench.classifier.fingerprint, example=example_id, images=images, **parts)
+    return key_of(kind, VERSIONS[kind], model=bench.classifier.fingerprint, example=example_id, images=images, **parts)

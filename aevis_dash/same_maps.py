@@ -15,7 +15,7 @@ from aevis_dash.workbench import Workbench
 
 REFERENCES = 200
 """The number of normal images at most on which maps of the two models are compared."""
-_VERSION = 1
+VERSION = 1
 """The version of stored kinships."""
 
 
@@ -82,7 +82,7 @@ def _common_images(first: Workbench, second: Workbench) -> list[tuple[str, str]]
 def _kinship_key(first: Workbench, second: Workbench, images: Sequence[tuple[str, str]]) -> str:
     return key_of(
         "kinship",
-        _VERSION,
+        VERSION,
         models=[first.classifier.fingerprint, second.classifier.fingerprint],
         images=[first.workspace.image_hash(name) for name, _ in images],
     )

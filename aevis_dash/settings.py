@@ -16,6 +16,7 @@ from aevis_dash.config import (
     ExtractionParameters,
     FeatureParameters,
     ScoreParameters,
+    StoreParameters,
 )
 from aevis_dash.domain import FITS, INTERPOLATIONS, MOST_CHANNELS, AevisError, ModelSpec, Preprocessing
 from aevis_dash.reading import read_bytes
@@ -45,6 +46,7 @@ class WorkspaceSettings:
         contribution: the parameters of contribution analysis.
         features: the parameters of learned features.
         score: the parameter of the adversarial score.
+        store: how much the stored results may take.
     """
 
     model: ModelSpec
@@ -56,6 +58,7 @@ class WorkspaceSettings:
     contribution: ContributionParameters = field(default_factory=ContributionParameters)
     features: FeatureParameters = field(default_factory=FeatureParameters)
     score: ScoreParameters = field(default_factory=ScoreParameters)
+    store: StoreParameters = field(default_factory=StoreParameters)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def read_settings(root: Path) -> WorkspaceSettings:
         raise AevisError(f"{path} cannot be read: {error}. Mend that line.") from error
     except RecursionError as error:
         raise AevisError(f"{path} is nested too deeply to be read. Its tables hold plain values and lists.") from error
-    known = ("model", "preprocessing", "images", "page", "attack", "extraction", "contribution", "features", "score")
+    sets = ("attack", "extraction", "contribution", "features", "score", "store")
+    known = ("model", "preprocessing", "images", "page", *sets)
     refuse_unknown(table, known, "table", str(path))
     for name in _NEEDED:
         if not isinstance(table.get(name), dict):
@@ -108,6 +112,7 @@ def read_settings(root: Path) -> WorkspaceSettings:
         contribution=parameters("contribution", ContributionParameters),
         features=parameters("features", FeatureParameters),
         score=parameters("score", ScoreParameters),
+        store=parameters("store", StoreParameters),
     )
 
 
@@ -309,6 +314,7 @@ def _as_toml(settings: WorkspaceSettings) -> dict[str, Any]:
         "contribution": asdict(settings.contribution),
         "features": asdict(settings.features),
         "score": asdict(settings.score),
+        "store": asdict(settings.store),
     }
 
 

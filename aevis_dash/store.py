@@ -11,6 +11,8 @@ is recognised as damaged. Files are written whole or not at all (see `files`), a
 Where the folder cannot be written (a read-only disk, another user's folder), results are computed all the same. They
 stay in memory as far as they fit, or lie in the folder that $AEVIS_SPARE_CACHE names, and the store warns of it.
 
+A store may have a quota. Then those results go that were unused for longest (see `stored`).
+
 The results that were read last are held in memory too, up to a bound, and are shared by all callers; their arrays are
 read-only. The store looks at a result's file before it gives the result again, so a deleted or changed file counts at
 once.
@@ -21,7 +23,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -34,6 +36,7 @@ from cachetools import LRUCache
 
 from aevis_dash.domain import AevisError
 from aevis_dash.files import READ_ONLY, check_place, is_writable, part_prefix, sweep, write_atomically
+from aevis_dash.stored import ABOUT, Quota, about, note_use
 
 T = TypeVar("T")
 FORMAT = 2
@@ -42,6 +45,9 @@ another form is read."""
 SPARE_VARIABLE = "AEVIS_SPARE_CACHE"
 """The environment variable that names a folder for results, where their own folder cannot be written. A server shares
 that folder with its jobs."""
+QUOTA_VARIABLE = "AEVIS_QUOTA"
+"""The environment variable that holds the bytes that a store's results may take. It goes before the settings. A server
+shares it with its jobs."""
 HELD = 64 * 1024 * 1024
 """The number of bytes that the results in the memory of one store take at most."""
 _LAST = "They last until this command or server ends."
@@ -49,7 +55,19 @@ _PLAIN = 2048
 """The rough number of bytes that a result takes in memory beside its arrays and texts."""
 
 
-def key_of(kind: str, version: int, **parts: Any) -> str:
+class Key(str):
+    """The key of a result, which also knows what it was made of.
+
+    Attributes:
+        version: the version of the result's kind.
+        parts: what else the result depends on.
+    """
+
+    version: int
+    parts: Mapping[str, Any]
+
+
+def key_of(kind: str, version: int, **parts: Any) -> Key:
     """The key of a result: its kind, and a digest of everything that the result depends on.
 
     Args:
@@ -61,7 +79,9 @@ def key_of(kind: str, version: int, **parts: Any) -> str:
         TypeError: for a part of any other type.
     """
     text = json.dumps([FORMAT, kind, version, parts], sort_keys=True, default=_jsonable)
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
+    key = Key(f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:40]}")
+    key.version, key.parts = version, parts
+    return key
 
 
 class Store:
@@ -70,10 +90,15 @@ class Store:
     Args:
         folder: where the results lie; it is made when the first one is kept.
         held: the number of bytes that the results in memory take at most.
+        quota: the number of bytes that the results on disk take at most; None for as many as there are, unless
+            $AEVIS_QUOTA says another number.
     """
 
-    def __init__(self, folder: Path, held: int = HELD):
+    def __init__(self, folder: Path, held: int = HELD, quota: int | None = None):
         self.folder = folder
+        quota = int(os.environ[QUOTA_VARIABLE]) if os.environ.get(QUOTA_VARIABLE) else quota
+        self.quota = quota
+        self._quotas = {} if quota is None else {one: Quota(one, quota) for one in self._folders()}
         self._recent, self._unkept = _Recent(held), _Recent(held)
         self._troubles: dict[str, str] = {}
         if os.environ.get(SPARE_VARIABLE):
@@ -119,6 +144,8 @@ class Store:
         arrays: dict[str, np.ndarray] = {}
         tree = json.dumps({"key": key, "value": _encode(value, arrays)}).encode()
         written = {**arrays, "tree": np.frombuffer(tree, np.uint8), "seal": _seal(tree, arrays)}
+        if isinstance(key, Key):
+            written[ABOUT] = np.frombuffer(about(key.version, key.parts), np.uint8)
         for folder in self._folders():
             try:
                 check_place(_path(folder, key))
@@ -132,6 +159,7 @@ class Store:
                     raise
                 self._complain(error)
             else:
+                self._keep_room(folder, _path(folder, key))
                 return True
         self._unkept.put((key, type(value)), None, value, _size(tree, arrays.values()))
         return False
@@ -159,6 +187,21 @@ class Store:
         folder can be written."""
         return next((folder for folder in self._folders() if is_writable(folder)), None)
 
+    def folder_times(self, without: Collection[str] = ()) -> dict[str, int]:
+        """When the folder of each kind of results last changed, in nanoseconds, by its path; also of those that hold
+        them. A result that is stored or removed changes such a time.
+
+        Args:
+            without: kinds that are left out.
+        """
+        found: dict[str, int] = {}
+        for folder in self._folders():
+            with suppress(OSError), os.scandir(folder) as kinds:
+                for kind in kinds:
+                    if kind.name not in without and kind.is_dir():
+                        found[kind.path] = kind.stat().st_mtime_ns
+        return found
+
     def sweep(self) -> None:
         """Remove the unfinished files that killed processes of this machine left; files that are still being written
         stay."""
@@ -170,7 +213,9 @@ class Store:
 
     def _read(self, path: Path, key: str, kind: type[T]) -> T | None:
         try:
-            found = self._recent.get((path, kind), _state(path.stat()))
+            seen = path.stat()
+            note_use(path, seen)
+            found = self._recent.get((path, kind), _state(seen))
             if found is not None or not path.is_file():  # reading a pipe would wait for somebody who writes
                 return found
             with path.open("rb") as file:
@@ -192,6 +237,20 @@ class Store:
             return None
         self._recent.put((path, kind), state, found, size)
         return found
+
+    def _keep_room(self, folder: Path, stored: Path) -> None:
+        quota = self._quotas.get(folder)
+        if quota is None:
+            return
+        try:
+            size = stored.stat().st_size
+        except OSError:  # another process has just removed it
+            return
+        said = quota.stored(size)
+        if said:
+            self._troubles["room"] = said
+        elif said is not None:
+            self._troubles.pop("room", None)
 
     def _complain(self, error: OSError) -> None:
         self._troubles["write"] = f"Results cannot be stored in {self.folder} ({error.strerror}). {_LAST}"
@@ -255,6 +314,7 @@ def _open(content: bytes, key: str, kind: type[T]) -> tuple[T, int]:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     seal, tree = arrays.pop("seal"), arrays.pop("tree").tobytes()
+    arrays.pop(ABOUT, None)  # only housekeeping reads it
     document = json.loads(tree)
     if not np.array_equal(seal, _seal(tree, arrays)) or document["key"] != key:
         raise ValueError("the checksum or the key is another")

@@ -13,15 +13,15 @@ from typing import Any, TextIO
 
 from dash import Dash
 from flask import Flask, Response, abort, redirect, request
-from flask_compress import Compress
 
-from aevis_dash import jobs, logs
+from aevis_dash import jobs, locks, logs
 from aevis_dash.callbacks import (
     background,
     bodies,
     examples,
     guard,
     health,
+    kept,
     layer,
     looking,
     network,
@@ -35,8 +35,9 @@ from aevis_dash.callbacks import (
     view,
     warnings,
 )
-from aevis_dash.callbacks.examples.gallery import classes, score_range
+from aevis_dash.callbacks.examples.gallery import classes, known_range
 from aevis_dash.callbacks.guard import Guard
+from aevis_dash.callbacks.metrics import Metrics
 from aevis_dash.callbacks.network.search import findable
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.queueing import HOURS, Queue
@@ -51,6 +52,7 @@ from aevis_dash.listening import LARGEST_REQUEST, listening
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.pairs_of_two import shared_pairs
 from aevis_dash.sight import one_sight
+from aevis_dash.store import QUOTA_VARIABLE
 from aevis_dash.two_models import model_names
 from aevis_dash.workbench import Workbench, open_workbench
 
@@ -94,6 +96,7 @@ def create_app(
     second: Workbench | None = None,
     least_disk: int = health.LEAST_DISK,
     log: RequestLog = request_log.DIRECT,
+    metrics: Metrics | None = None,
 ) -> Dash:
     """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
@@ -105,6 +108,7 @@ def create_app(
         second: the workbench of the model that can be shown beside; None for none.
         least_disk: the number of free bytes below which the server says that it is not ready.
         log: what the log takes from requests.
+        metrics: the numbers that are told at `/metrics`; None for none.
 
     Raises:
         AevisError: for a prefix that is also the beginning of one of the page's own addresses.
@@ -125,12 +129,13 @@ def create_app(
         on_error=background.say_it_failed,
     )
     app.index_string = _with_scripts(app)
+    find_range = known_range(bench)
     fields = {**FIELDS, "choices": CHOICES | CLEARED}
     app.layout = lambda: page(
         workspace.root.name,
         model,
         classes(bench),
-        score_range(bench),
+        find_range(),
         offered,
         findable(bench),
         fields,
@@ -148,18 +153,19 @@ def create_app(
     looking.register(app.server, queue)
     health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
-    background.register(app, JobManager(job_folder(), queue, background.manners, subject))
+    counting = {} if metrics is None else {"ended": metrics.ended}
+    background.register(app, JobManager(job_folder(), queue, background.manners, subject, **counting))
+    if metrics is not None:
+        metrics.register(app.server, bench, queue)
     pictures.register(app.server, bench)
     script.register(app.server, bench)
-    app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
-    app.server.config["COMPRESS_CACHE_KEY"] = lambda request: request.path
-    Compress(app.server)
+    kept.register(app.server, bench)
     app.server.after_request(_secure)
     app.server.after_request(partial(_name, _serves(bench, second)))
     if prefix != "/":
         app.server.wsgi_app = _below(prefix, app.server)
     app.server.wsgi_app = _in_one_sight(app.server.wsgi_app)
-    logged = request_log.register(app, log)
+    logged = request_log.register(app, log, None if metrics is None else metrics.answered)
     app.server.test_client().get("/_dash-layout")
     app.server.wsgi_app = logged
     return app
@@ -193,25 +199,22 @@ def _below(prefix: str, server: Flask) -> Callable:
     return answered
 
 
-class Packed(dict):
-    """A cache of compressed scripts and styles, 5 MB of them. Other answers are not kept, as they differ each time."""
-
-    def set(self, key: str, packed: bytes) -> None:
-        """Keep what was packed for the address `key`, where that is a script's or a style's."""
-        if "/_dash-component-suites/" in key or "/assets/" in key:
-            self[key] = packed
-
-
 def _with_scripts(app: Dash) -> str:
     """Dash's page with our scripts, and with the scripts of those Dash components that this page shows at once.
 
     Dash would load these when they are first drawn, which is after all callbacks.
     """
     folder = f"{app.config.requests_pathname_prefix}_dash-component-suites/dash/dcc"
-    places = [f"{folder}/async-{part}.js" for part in _PARTS] + [app.get_asset_url(name) for name in SCRIPTS]
+    places = [f"{folder}/async-{part}.js" for part in _PARTS]
+    places += [f"{app.get_asset_url(name)}?{kept.VERSION}={_version(name)}" for name in SCRIPTS]
     scripts = "".join(f'<script src="{place}"></script>' for place in places)
     page = app.index_string.replace("<html>", '<html lang="en">')
     return page.replace("{%scripts%}", scripts + "{%scripts%}")
+
+
+def _version(name: str) -> str:
+    """A text that changes with the content of a script."""
+    return hashlib.sha256((resource("assets") / name).read_bytes()).hexdigest()[:12]
 
 
 def serve(
@@ -225,6 +228,8 @@ def serve(
     least_disk: int = health.LEAST_DISK,
     log: RequestLog = request_log.DIRECT,
     form: str = logs.TEXT,
+    quota: int | None = None,
+    metrics: Metrics | None = None,
 ) -> tuple[str, ...]:
     """Serve a workspace until the process is told to stop, by SIGTERM or Ctrl-C. Answers that are being made then get
     some seconds to end, and jobs are ended, of which all that is finished is kept.
@@ -240,6 +245,8 @@ def serve(
         least_disk: the number of free bytes below which `/ready` says that the server is not ready.
         log: what the log takes from requests.
         form: the form of the log, one of `logs.FORMS`.
+        quota: the bytes that stored results may take; None for what the workspace's settings say.
+        metrics: the numbers that are told at `/metrics`; None for none.
 
     Returns:
         The workspace's warnings at the end.
@@ -248,13 +255,15 @@ def serve(
         AevisError: for a port in use, for a workspace that cannot be opened, and for one beside that shares no pair.
     """
     logs.start(form)
+    if quota is not None:
+        os.environ[QUOTA_VARIABLE] = str(quota)
     asked = Guard(host, tuple(names))
     refuse_busy_port(host, port)
     if not asked.is_local:
         _warn(_OPEN.format(host=host), "WARNING")
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log)
+        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log, metrics)
     except _Stopped:
         return ()
 
@@ -269,8 +278,11 @@ def _served(
     beside: Path | None,
     least_disk: int,
     log: RequestLog,
+    metrics: Metrics | None,
 ) -> tuple[str, ...]:
     folder = root if root is not None else _embedded_world()
+    for sentence in locks.troubles(folder.resolve()):
+        _warn(sentence, "aevis: warning")
     jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
     try:
         bench = open_workbench(folder)
@@ -278,7 +290,7 @@ def _served(
         if second is not None:
             shared_pairs(bench, second)
         prepare_opening(bench)
-        app = create_app(bench, asked, prefix, queue, second, least_disk, log)
+        app = create_app(bench, asked, prefix, queue, second, least_disk, log, metrics)
         for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
             _warn(sentence, "aevis: warning")
         server = listening(app.server, host, port)

@@ -27,7 +27,7 @@ from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import DIM, spotlight, write_image
 from aevis_dash.sight import current_sight
-from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, Packed, create_app, listening
+from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, create_app, listening
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
 
@@ -314,11 +314,7 @@ def test_warnings_stand_on_the_page_as_long_as_they_hold(client, monkeypatch):
     assert (told["is_open"], told["children"]) == (False, [])
 
 
-def test_scripts_are_packed_once_and_answers_each_time(client):
-    packed = Packed()
-    packed.set("gzip;/assets/page.js", b"packed")
-    packed.set("gzip;/_dash-update-component", b"an answer")
-    assert (packed.get("gzip;/assets/page.js"), packed.get("gzip;/_dash-update-component")) == (b"packed", None)
+def test_scripts_of_components_that_are_shown_at_once_are_loaded_with_the_page(client):
     page = client.get("/").get_data(as_text=True)
     parts = [part for part in ("graph", "dropdown", "slider") if f"/dash/dcc/async-{part}.js" in page]
     assert parts == ["graph", "dropdown", "slider"], "else they are drawn last"

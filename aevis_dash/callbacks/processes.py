@@ -45,6 +45,7 @@ class JobManager(DiskcacheManager):
         queue: in which jobs wait.
         manners: tells how a job stands to others, by the name of its function and its arguments.
         subject: tells what a job is about, by the same: in words, and more exactly, for the list of jobs.
+        ended: is told the kind, the outcome and the seconds of each job whose end a page is told of.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class JobManager(DiskcacheManager):
         queue: Queue,
         manners: Callable[[str, Sequence], Manners] = lambda _name, _given: Manners(),
         subject: Callable[[str, Sequence], tuple[str, str]] = lambda _name, _given: ("", ""),
+        ended: Callable[[str, str, float], None] = lambda _kind, _outcome, _seconds: None,
     ):
         super().__init__(cache)
         self._queue, self._manners, self._subject = queue, manners, subject
         self._about: dict[str, tuple[str, str]] = {}
         self._told: dict[str, object] = {}
+        self._asked: dict[str, float] = {}
+        self._counted = ended
 
     def build_cache_key(self, fn, args, cache_args_to_ignore, triggered) -> str:
         """A new ticket. It holds a name of the work that is the same for all pages, from all arguments but the page,
@@ -73,6 +77,7 @@ class JobManager(DiskcacheManager):
         pause = partial(_flag, self.pause_file(key))
         self._queue.ask(key, work, str(args[-1]), start, self._manners(name, args[:-1]), pause)
         self._about[key] = self._subject(name, args[:-1])
+        self._asked[key] = time.monotonic()
         _tell("job asked for", key)
         return key
 
@@ -118,11 +123,17 @@ class JobManager(DiskcacheManager):
             for entry in (found.key, self._make_progress_key(found.key)):
                 self.clear_cache_entry(entry)
         if result is self.UNDEFINED:
-            _tell("job ended", key, outcome=why)
+            self._tell_end(key, why)
             raise Ended(why)
         failed = isinstance(result, dict) and bool(result.get("ended") or "background_callback_error" in result)
-        _tell("job ended", key, outcome="failed" if failed else "done")
+        self._tell_end(key, "failed" if failed else "done")
         return result
+
+    def _tell_end(self, ticket: str, outcome: str) -> None:
+        since = self._asked.pop(ticket, None)
+        if since is not None:
+            self._counted(ticket.partition(".")[0], outcome, time.monotonic() - since)
+        _tell("job ended", ticket, outcome=outcome)
 
     def get_updated_props(self, key):
         """What the job changed of the page beside its result. Raises Ended for a ticket that is not one of this

@@ -304,6 +304,12 @@ class Queue:
             busy = len(self._busy())
         return f"{busy} jobs run or wait already, as many as may. Try again when one has ended." if busy >= MOST else ""
 
+    def counts(self) -> tuple[int, int]:
+        """The numbers of jobs that wait, and that run."""
+        with self._lock:
+            begun = [job.begun is not None for job in self._jobs if not job.over]
+        return begun.count(False), begun.count(True)
+
     def _busy(self) -> list[Job]:
         return [job for job in self._jobs if job.watched_by() and not job.over and not job.manners.shared]
 

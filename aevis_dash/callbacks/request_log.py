@@ -46,7 +46,11 @@ DIRECT = RequestLog()
 """What the log takes where no proxy is trusted."""
 
 
-def register(app: Dash, wanted: RequestLog) -> Callable:
+Counted = Callable[[str, int, float], None]
+"""Is told the route, the status and the seconds of each answer."""
+
+
+def register(app: Dash, wanted: RequestLog, counted: Counted | None = None) -> Callable:
     """Note what is asked of an application.
 
     A line holds no path and no query, as these name images. It holds the route or the callback that was asked for.
@@ -54,6 +58,7 @@ def register(app: Dash, wanted: RequestLog) -> Callable:
     Args:
         app: the application, all of whose other parts are registered.
         wanted: what the log takes from requests.
+        counted: is told of each answer; None for nobody.
 
     Returns:
         The application's WSGI function, so that every answer carries the ID of its request, and every request is
@@ -78,7 +83,10 @@ def register(app: Dash, wanted: RequestLog) -> Callable:
 
         with logs.at_work(work):
             parts = answer(environ, started)
-            facts = _facts(environ, told, work, 1000 * (time.perf_counter() - begun))
+            spent = time.perf_counter() - begun
+            facts = _facts(environ, told, work, 1000 * spent)
+            if counted is not None:
+                counted(str(facts["route"] or "none"), facts["status"], spent)
             if wanted.addresses:
                 facts["address"] = _address(environ, wanted)
             _logger.info("request", extra={"facts": facts})

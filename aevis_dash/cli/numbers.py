@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from aevis_dash.config import bytes_of
 from aevis_dash.domain import whole_number
 
 MOST_SIDE, MOST_MINUTES = 4096, 24 * 60
@@ -48,12 +49,38 @@ def gibibytes(text: str) -> float:
     return found
 
 
+def storage(text: str) -> int:
+    """A size in bytes, written as 512M or 20G."""
+    found = bytes_of(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give 1M or more, such as 512M or 20G")
+    return found
+
+
+def age(text: str) -> float:
+    """A time in seconds, written in hours, days or weeks: 12h, 30d, 8w."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([hdw])", text, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give hours, days or weeks, such as 12h, 30d or 8w")
+    return float(found[1]) * {"h": 3600, "d": 86_400, "w": 604_800}[found[2]]
+
+
 def address(text: str) -> str:
     """A numeric address, such as 10.0.0.7 or ::1."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no numeric address, such as 10.0.0.7") from None
+
+
+def network(text: str) -> str:
+    """A numeric address or a network, such as 10.0.0.7 or 10.0.0.0/8."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no numeric address or network, such as 10.0.0.7 or 10.0.0.0/8"
+        ) from None
 
 
 def port(text: str) -> int:

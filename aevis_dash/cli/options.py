@@ -210,6 +210,17 @@ def _names(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--example", metavar="ID", help="beside this example: its own images name no map")
 
 
+def _sweep(verb: argparse.ArgumentParser) -> None:
+    _check(verb)
+    verb.add_argument(
+        "--older-than", type=numbers.age, metavar="TIME", help="remove results unused for so long: 12h, 30d, 8w"
+    )
+    verb.add_argument(
+        "--to", type=numbers.storage, metavar="SIZE", help="remove those unused for longest until all take SIZE: 10G"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+
+
 def _allow_large(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--allow-large",
@@ -280,5 +291,7 @@ GRAMMAR: dict[str, tuple[str, _Options]] = {
         "score the methods by the paper's Eq. 9 and 10 over a workspace, beside the null",
         evaluate,
     ),
+    "store": ("say what takes how much of a workspace's store of results", _check),
+    "sweep": ("remove results that are outdated, or unused for longest, and what killed processes left", _sweep),
     "benchmark": ("measure what the analysis costs, or how good each extraction method is", benchmark),
 }

@@ -41,6 +41,13 @@ def serve(verb: argparse.ArgumentParser) -> None:
         help="how much free disk the server needs to call itself ready, at /ready (default: %(default)g)",
     )
     verb.add_argument(
+        "--quota",
+        type=numbers.storage,
+        metavar="SIZE",
+        help="how much the stored results may take, such as 20G: those unused for longest go first (default: the "
+        "workspace's [store] quota, else as much as there is)",
+    )
+    verb.add_argument(
         "--log",
         choices=logs.FORMS,
         default=logs.TEXT,
@@ -55,6 +62,15 @@ def serve(verb: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ADDRESS",
         help="the numeric address of a proxy whose X-Request-Id and X-Forwarded-For are believed; may be repeated",
+    )
+    verb.add_argument("--metrics", action="store_true", help="tell numbers for Prometheus at /metrics, to this machine")
+    verb.add_argument(
+        "--metrics-from",
+        action="append",
+        type=numbers.network,
+        default=[],
+        metavar="ADDRESS",
+        help="with --metrics: tell them to this numeric address or network too, such as 10.0.0.0/8; may be repeated",
     )
     verb.add_argument(
         "--beside", type=Path, metavar="WORKSPACE", help="show this workspace's model beside on the same pairs"

@@ -19,6 +19,7 @@ from aevis_dash.cli import (
     making,
     names,
     scores,
+    storing,
     studies,
     trails,
     verifications,
@@ -60,21 +61,19 @@ def memory_refusal(error: Exception) -> AevisError | None:
 
 def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     """Serve the page until interrupted. With --json what the server says goes to stderr."""
+    from aevis_dash.callbacks.metrics import Metrics
     from aevis_dash.callbacks.request_log import RequestLog
     from aevis_dash.web import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         warnings = serve_page(
-            args.workspace,
-            args.host,
-            args.port,
-            args.allow_host,
-            args.prefix,
-            hours=args.job_hours,
+            *(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours),
             beside=args.beside,
             least_disk=round(args.least_disk * 2**30),
             log=RequestLog(tuple(args.trust_proxy), args.log_addresses),
             form=args.log,
+            quota=args.quota,
+            metrics=Metrics(args.metrics_from) if args.metrics else None,
         )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
@@ -240,6 +239,8 @@ _HERE = (serve, check, attack, extract, learn, contribute, verify)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         "import": importing.import_adversarials,
+        "store": storing.store,
+        "sweep": storing.sweep_store,
         **{
             verb.__name__: verb
             for verb in (

@@ -9,8 +9,8 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.figures.neuron import columns
-from aevis_dash.figures.notice import notice
-from aevis_dash.figures.theme import LIGHT, graph_config
+from aevis_dash.figures.theme import graph_config
+from aevis_dash.layouts.graph import empty
 
 HEIGHT = 161
 """The pixels that three square maps with their titles and the colour bar need. Their place is kept before they
@@ -61,7 +61,7 @@ def activations_block() -> html.Div:
 
 def _graph(name: str, config: Any, style: dict[str, str]) -> dcc.Graph:
     """A graph that also tells when the pointer leaves it."""
-    return dcc.Graph(id=name, figure=notice("", LIGHT, HEIGHT), config=config, style=style, clear_on_unhover=True)
+    return dcc.Graph(id=name, figure=empty(HEIGHT), config=config, style=style, clear_on_unhover=True)
 
 
 def _looks(name: str) -> html.Fieldset:

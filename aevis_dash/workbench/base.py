@@ -44,7 +44,7 @@ class Base:
 
     def __init__(self, workspace: Workspace, model: Model | None = None):
         self.workspace, self._given = workspace, model
-        self.store = Store(workspace.cache)
+        self.store = Store(workspace.cache, quota=workspace.settings.store.most)
         self._loading = threading.Lock()
 
     @property

@@ -137,6 +137,19 @@ def score_range(bench: Workbench) -> ScoreRange:
     return ScoreRange(low, high, step, (start[0], start[1]), note, meaning, margins)
 
 
+def known_range(bench: Workbench) -> Callable[[], ScoreRange]:
+    """A function that gives the `score_range` of now, and computes it only where examples or scores have changed."""
+    known: list[tuple[str, ScoreRange]] = []
+
+    def find() -> ScoreRange:
+        digest = bench.judging.examples_digest()
+        if not known or known[0][0] != digest:
+            known[:] = [(digest, score_range(bench))]
+        return known[0][1]
+
+    return find
+
+
 def score_meaning(count: int, auroc: float, follows: float, by: str = FEATURES) -> Sentence:
     """What the adversarial scores mean on this set of examples, in a sentence.
 
