@@ -20,7 +20,7 @@ from aevis_dash import logs
 from aevis_dash.callbacks import proxies
 from aevis_dash.callbacks.guard import refusal
 from aevis_dash.domain import AevisError
-from aevis_dash.users import Account, Users, User, check_name, stamp
+from aevis_dash.users import Account, User, Users, check_name, stamp
 
 INSIDE = "aevis.inside"
 """The name in a request's environment by which the server's own first request is known. No client can set it."""
