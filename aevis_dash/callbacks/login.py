@@ -118,7 +118,8 @@ def shown(access: Access, wrong: str = "", status: int = 200, query: str = "", n
     action, word = (ADDRESS[1:], "Log in") if by_password else ("login/provider", "Log in with your lab's account")
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>AEVis Dash: log in</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        f"<style>{_STYLE}</style></head><body>"
         f"<main><h1>AEVis Dash</h1><p>Log in to see this lab's page.</p>{said}"
         f'<form method="post" action="{_up()}{action}">{fields if by_password else ""}{hidden}'
         f'<button type="submit">{word}</button></form></main></body></html>'
