@@ -1,5 +1,7 @@
 """Every component ID of the page, named once for layouts and callbacks."""
 
+from typing import Any
+
 URL = "url"
 PAGE = "page-load"
 VIEW = "view"
@@ -200,6 +202,8 @@ EDGE_TEXT = "connections-text"
 
 TREE = "tree"
 TREE_PANEL = "tree-panel"
+SAVED, SAVED_CHANGED = "saved-trails", "saved-changed"
+SAVE_NAME, SAVE_WHO, SAVE_TRAIL, SAVE_ASKED = "save-name", "save-who", "save-trail", "save-asked"
 SUGGEST = "suggest"
 SUGGESTED = "suggested"
 HANDED_ON = (FLIPPED, SUGGESTED, COMPARED, VISUALISED, EDGES_FOUND, TWO_COMPARED)
@@ -241,6 +245,11 @@ def note(number: int) -> dict[str, str | int]:
 def drop(number: int, of: int) -> dict[str, str]:
     """The ID of the button that takes step `number` among `of` steps out of the trail."""
     return {"type": "drop", "index": f"{number}/{of}"}
+
+
+def saved_drop(key: Any) -> dict[str, Any]:
+    """The ID of the button that deletes the saved trail of that key; with ALL for its key, the IDs of all of them."""
+    return {"type": "saved-drop", "index": key}
 
 
 def step(number: int, of: int) -> dict[str, str]:

@@ -16,6 +16,7 @@ from flask import Flask, Response, abort, redirect, request
 
 from aevis_dash import jobs, locks, logs
 from aevis_dash.callbacks import (
+    access,
     background,
     bodies,
     examples,
@@ -28,11 +29,14 @@ from aevis_dash.callbacks import (
     neuron,
     pictures,
     request_log,
+    rights,
+    saved_trails,
     script,
     story,
     trail,
     two_models,
     view,
+    visitors,
     warnings,
 )
 from aevis_dash.callbacks.examples.gallery import classes, known_range
@@ -44,6 +48,7 @@ from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.callbacks.request_log import RequestLog
 from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
 from aevis_dash.callbacks.view.state import FIELDS, methods, shares
+from aevis_dash.callbacks.visitors import Access
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
@@ -76,13 +81,6 @@ _HEADERS = {
 }
 
 
-_OPEN = (
-    "the page is served beyond this machine (--host {host}). Everybody who reaches the port sees the "
-    "workspace's images and can start jobs: there are no accounts, and nothing is encrypted. Serve it within a network "
-    "that you trust only."
-)
-
-
 class _Stopped(BaseException):
     """Raised where the server is told to stop before it listens. It is no SystemExit, which would be taken for one of
     the model's code."""
@@ -97,6 +95,7 @@ def create_app(
     least_disk: int = health.LEAST_DISK,
     log: RequestLog = request_log.DIRECT,
     metrics: Metrics | None = None,
+    who: Access | None = None,
 ) -> Dash:
     """The Dash application for one workspace. It is warm, so that its first requests may come in parallel.
 
@@ -109,9 +108,11 @@ def create_app(
         least_disk: the number of free bytes below which the server says that it is not ready.
         log: what the log takes from requests.
         metrics: the numbers that are told at `/metrics`; None for none.
+        who: how visitors show who they are; None where everybody may see and start all.
 
     Raises:
-        AevisError: for a prefix that is also the beginning of one of the page's own addresses.
+        AevisError: for users that cannot be read, and for a prefix that is also the beginning of one of the page's own
+            addresses.
     """
     workspace = bench.workspace
     own, model = workspace.settings.extraction, workspace.settings.model.source
@@ -141,12 +142,16 @@ def create_app(
         fields,
         bench.warnings,
         "" if second is None else model_names(bench, second)[1],
+        visitors.current(),
     )
-    guard.register(app.server, asked or Guard())
+    asked = asked or Guard()
+    guard.register(app.server, asked)
+    guarded = access.register(app, who, asked, prefix, [one.store for one in (bench, second) if one is not None])
     app.server.before_request(_no_other_page)
     bodies.register(app)
+    rights.register(app)
     app.server.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
-    for room in (view, warnings, story, examples, network, layer, neuron, trail):
+    for room in (view, warnings, story, examples, network, layer, neuron, trail, saved_trails):
         room.register(app, bench)
     two_models.register(app, bench, second)
     queue = queue or Queue()
@@ -154,7 +159,7 @@ def create_app(
     health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
     counting = {} if metrics is None else {"ended": metrics.ended}
-    background.register(app, JobManager(job_folder(), queue, background.manners, subject, **counting))
+    background.register(app, guarded(JobManager(job_folder(), queue, background.manners, subject, **counting)))
     if metrics is not None:
         metrics.register(app.server, bench, queue)
     pictures.register(app.server, bench)
@@ -166,7 +171,7 @@ def create_app(
         app.server.wsgi_app = _below(prefix, app.server)
     app.server.wsgi_app = _in_one_sight(app.server.wsgi_app)
     logged = request_log.register(app, log, None if metrics is None else metrics.answered)
-    app.server.test_client().get("/_dash-layout")
+    app.server.test_client().get("/_dash-layout", environ_overrides={visitors.INSIDE: True})
     app.server.wsgi_app = logged
     return app
 
@@ -230,6 +235,8 @@ def serve(
     form: str = logs.TEXT,
     quota: int | None = None,
     metrics: Metrics | None = None,
+    who: Access | None = None,
+    insecure: bool = False,
 ) -> tuple[str, ...]:
     """Serve a workspace until the process is told to stop, by SIGTERM or Ctrl-C. Answers that are being made then get
     some seconds to end, and jobs are ended, of which all that is finished is kept.
@@ -247,23 +254,27 @@ def serve(
         form: the form of the log, one of `logs.FORMS`.
         quota: the bytes that stored results may take; None for what the workspace's settings say.
         metrics: the numbers that are told at `/metrics`; None for none.
+        who: how visitors show who they are; None where everybody may see and start all.
+        insecure: whether the server may listen beyond this machine without users.
 
     Returns:
         The workspace's warnings at the end.
 
     Raises:
-        AevisError: for a port in use, for a workspace that cannot be opened, and for one beside that shares no pair.
+        AevisError: for an address beyond this machine without users, for a port in use, for a workspace that cannot be
+            opened, and for one beside that shares no pair.
     """
     logs.start(form)
     if quota is not None:
         os.environ[QUOTA_VARIABLE] = str(quota)
     asked = Guard(host, tuple(names))
+    doubt = access.warning(asked, who, insecure)
     refuse_busy_port(host, port)
-    if not asked.is_local:
-        _warn(_OPEN.format(host=host), "WARNING")
+    if doubt:
+        _warn(doubt, "WARNING")
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log, metrics)
+        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log, metrics, who)
     except _Stopped:
         return ()
 
@@ -279,6 +290,7 @@ def _served(
     least_disk: int,
     log: RequestLog,
     metrics: Metrics | None,
+    who: Access | None,
 ) -> tuple[str, ...]:
     folder = root if root is not None else _embedded_world()
     for sentence in locks.troubles(folder.resolve()):
@@ -290,7 +302,7 @@ def _served(
         if second is not None:
             shared_pairs(bench, second)
         prepare_opening(bench)
-        app = create_app(bench, asked, prefix, queue, second, least_disk, log, metrics)
+        app = create_app(bench, asked, prefix, queue, second, least_disk, log, metrics, who)
         for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
             _warn(sentence, "aevis: warning")
         server = listening(app.server, host, port)
@@ -354,7 +366,8 @@ def _secure(response: Response) -> Response:
 
 def _name(serves: str, response: Response) -> Response:
     """Name in a header what the server serves, so that a page sees when another server answers (assets/gone.js)."""
-    response.headers["AEVis-Serves"] = serves
+    if visitors.is_let_in():
+        response.headers["AEVis-Serves"] = serves
     return response
 
 

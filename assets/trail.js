@@ -1,5 +1,5 @@
 // @ts-check
-// The moves in the trail; called from callbacks/trail/clicks.py.
+// The moves in the trail, and saving it; called from callbacks/trail/clicks.py and callbacks/saved_trails.py.
 (function () {
   /** @param {View} view @param {Partial<View>} fields @returns {View} */
   const edit = (view, fields) => window.dash_clientside.controls.edit(view, fields);
@@ -47,6 +47,24 @@
     return view && index && of <= view.steps.length ? moves[type](view, number) : window.dash_clientside.no_update;
   }
 
+  // The shown view is saved under a name (callbacks/saved_trails.py). Its address holds the trail and the notes.
+  /** @param {number} clicks @param {string | null} name @param {string | null} who */
+  function save(clicks, name, who) {
+    const asked = { name: name || "", who: who || "", link: window.location.search, clicks };
+    return clicks ? asked : window.dash_clientside.no_update;
+  }
+
+  // What is saved is listed whenever the drawer is opened: others may have saved something meanwhile.
+  document.addEventListener(
+    "toggle",
+    ({ target }) => {
+      if (target instanceof HTMLDetailsElement && target.id === "tree-panel" && target.open) {
+        window.dash_clientside.set_props("saved-changed", { data: `opened ${Date.now()}` });
+      }
+    },
+    true
+  );
+
   // The end of the way, which is where the visitor is, is kept in sight.
   function end() {
     const way = document.getElementById("trail");
@@ -57,5 +75,5 @@
   }
   end();
 
-  window.dash_clientside = Object.assign({}, window.dash_clientside, { trail: { ...moves, walk } });
+  window.dash_clientside = Object.assign({}, window.dash_clientside, { trail: { ...moves, walk, save } });
 })();

@@ -931,15 +931,17 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
     assert (status, json.loads(out), err) == (0, answered, "serving\n")
     given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/")
     assert [each[:5] for each in served] == [(None, "127.0.0.1", 8050, [], "/"), given]
+    plain = {"who": None, "insecure": False}
     assert [each[5] for each in served] == [
-        {"hours": 4.0, "beside": None, "least_disk": 2**30, "log": RequestLog(), "form": "text"},
+        {"hours": 4.0, "beside": None, "least_disk": 2**30, "log": RequestLog(), "form": "text"} | plain,
         {
             "hours": 9.0,
             "beside": tmp_path / "other",
             "least_disk": 5 * 2**29,
             "log": RequestLog(("10.0.0.7",), True),
             "form": "json",
-        },
+        }
+        | plain,
     ]
 
 

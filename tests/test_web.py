@@ -569,7 +569,7 @@ def test_a_body_that_no_page_sends_is_refused_before_it_came(port):
 @pytest.mark.parametrize(
     ("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)]
 )
-def test_a_page_that_others_reach_is_warned_of(monkeypatch, capsys, tmp_path, host, warned):
+def test_a_page_that_others_reach_without_users_is_warned_of(monkeypatch, capsys, tmp_path, host, warned):
     def stop(*_):
         raise AevisError("not now")
 
@@ -577,8 +577,17 @@ def test_a_page_that_others_reach_is_warned_of(monkeypatch, capsys, tmp_path, ho
     monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
     monkeypatch.setattr(web.jobs, "start", stop)
     with pytest.raises(AevisError, match="not now"):
-        web.serve(tmp_path, host)
+        web.serve(tmp_path, host, insecure=True)
     assert ("Everybody who reaches the port" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "lab.example"])
+def test_nobody_is_served_beyond_this_machine_without_a_word_on_who_may_see(tmp_path, host):
+    with pytest.raises(AevisError) as refused:
+        web.serve(tmp_path, host)
+    assert "aevis user add NAME" in str(refused.value)
+    assert "--users aevis-users.json" in str(refused.value)
+    assert str(refused.value).endswith("--insecure")
 
 
 def test_without_a_workspace_the_drawn_world_is_made_in_the_cache_and_served(monkeypatch, capsys, tmp_path):

@@ -1,7 +1,8 @@
 """Tells whoever watches over the server whether it runs, and whether it can do its work.
 
 The answers hold nothing of images, paths and people, because everybody who reaches the server may ask. The guard lets
-them pass under the names that the server answers to, as it does any request.
+them pass under the names that the server answers to, as it does any request. Where the server has users, those who are
+none of them are told no reasons.
 """
 
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from flask import Flask, Response, jsonify
 
+from aevis_dash.callbacks import visitors
 from aevis_dash.callbacks.queueing import Queue
 from aevis_dash.workbench import Workbench
 
@@ -29,13 +31,16 @@ def register(server: Flask, bench: Workbench, queue: Queue, least_disk: int = LE
     """
 
     @server.get(HEALTH)
+    @visitors.open_to_all
     def _health() -> Response:
         return _unkept(jsonify(status="ok"))
 
     @server.get(READY)
+    @visitors.open_to_all
     def _ready() -> Response:
         wrong = troubles(bench, queue, least_disk)
-        answer = jsonify(ready=not any(wrong.values()), **{name: why or "ok" for name, why in wrong.items()})
+        reasons = {name: why or "ok" for name, why in wrong.items()} if visitors.is_let_in() else {}
+        answer = jsonify(ready=not any(wrong.values()), **reasons)
         answer.status_code = 503 if any(wrong.values()) else 200
         return _unkept(answer)
 

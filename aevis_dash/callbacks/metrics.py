@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from flask import Flask, Response, abort, request
 
+from aevis_dash.callbacks import visitors
 from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, FORGOTTEN, STOPPED, UNKNOWN, Queue
 from aevis_dash.domain import AevisError
 from aevis_dash.stored import entries
@@ -117,6 +118,7 @@ class Metrics:
         self._registry.register(_Now(bench, queue))
 
         @server.get(METRICS)
+        @visitors.open_to_all
         def _metrics() -> Response:
             if not self.may_read(request.environ.get("REMOTE_ADDR", ""), request.headers):
                 abort(404)

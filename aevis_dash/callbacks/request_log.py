@@ -1,6 +1,5 @@
 """A line of the log for each request, and the ID by which it is found there."""
 
-import ipaddress
 import logging
 import re
 import time
@@ -13,7 +12,7 @@ from dash import Dash
 from flask import Response, g, request
 
 from aevis_dash import logs
-from aevis_dash.callbacks import bodies
+from aevis_dash.callbacks import bodies, proxies, visitors
 from aevis_dash.logs import Work
 
 HEADER, PAGE_HEADER = "X-Request-Id", "AEVis-Page"
@@ -36,10 +35,6 @@ class RequestLog:
 
     proxies: Sequence[str] = ()
     addresses: bool = False
-
-    def trusts(self, address: str) -> bool:
-        """Whether a request that comes from that address comes from a trusted proxy."""
-        return bool(address) and any(ipaddress.ip_address(one) == ipaddress.ip_address(address) for one in self.proxies)
 
 
 DIRECT = RequestLog()
@@ -68,7 +63,8 @@ def register(app: Dash, wanted: RequestLog, counted: Counted | None = None) -> C
 
     @server.after_request
     def _note(response: Response) -> Response:
-        request.environ["aevis.route"], request.environ["aevis.page"] = _route(), _page()
+        told = {"route": _route(), "page": _page(), "user": visitors.name_of_current()}
+        request.environ.update({f"aevis.{name}": value for name, value in told.items()})
         return response
 
     def _failed(exc_info: Any) -> None:
@@ -88,7 +84,7 @@ def register(app: Dash, wanted: RequestLog, counted: Counted | None = None) -> C
             if counted is not None:
                 counted(str(facts["route"] or "none"), facts["status"], spent)
             if wanted.addresses:
-                facts["address"] = _address(environ, wanted)
+                facts["address"] = proxies.address_of(environ, wanted.proxies)
             _logger.info("request", extra={"facts": facts})
         return parts
 
@@ -111,7 +107,8 @@ def _facts(environ: dict[str, Any], told: dict[str, Any], work: Work, millisecon
         "bytes": None if told["size"] is None else int(told["size"]),
         "page": environ.get("aevis.page"),
     }
-    return facts | ({"failed": True} if work.failed else {})
+    user = environ.get("aevis.user")
+    return facts | ({"user": user} if user else {}) | ({"failed": True} if work.failed else {})
 
 
 def _route() -> str:
@@ -131,13 +128,6 @@ def _page() -> str | None:
 def _name(environ: dict[str, Any], wanted: RequestLog) -> str:
     """The ID of a request: that of a trusted proxy, where it gives one, or a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
-    if wanted.trusts(environ.get("REMOTE_ADDR", "")) and _PLAIN.fullmatch(given):
+    if proxies.is_from(environ, wanted.proxies) and _PLAIN.fullmatch(given):
         return given
     return uuid4().hex[:16]
-
-
-def _address(environ: dict[str, Any], wanted: RequestLog) -> str:
-    """The visitor's address. Behind a trusted proxy it is the one that the proxy has seen, which it names last."""
-    direct = environ.get("REMOTE_ADDR", "")
-    seen = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-    return seen if seen and wanted.trusts(direct) and _PLAIN.fullmatch(seen.replace(":", ".")) else direct

@@ -83,6 +83,13 @@ def network(text: str) -> str:
         ) from None
 
 
+def header(text: str) -> str:
+    """The name of a header, of letters, digits and hyphens, that no browser sets by itself."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,63}", text) or text.lower() in ("host", "cookie", "origin", "referer"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no header that a proxy could set, such as X-Remote-User")
+    return text
+
+
 def port(text: str) -> int:
     """The number of a port, from 1 to 65535."""
     return between(text, 1, 65535, f"{text!r} is no port; give a number from 1 to 65535")

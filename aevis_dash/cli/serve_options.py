@@ -5,6 +5,10 @@ from pathlib import Path
 
 from aevis_dash import logs
 from aevis_dash.cli import numbers
+from aevis_dash.users import DEFAULT_FILE, LONGEST_NAME, ROLES, SHORTEST_PASSWORD
+
+USER_ACTIONS = ("add", "list", "remove", "role", "password")
+"""What `aevis user` does to the file of users."""
 
 
 def serve(verb: argparse.ArgumentParser) -> None:
@@ -61,7 +65,8 @@ def serve(verb: argparse.ArgumentParser) -> None:
         type=numbers.address,
         default=[],
         metavar="ADDRESS",
-        help="the numeric address of a proxy whose X-Request-Id and X-Forwarded-For are believed; may be repeated",
+        help="the numeric address of a proxy whose X-Request-Id, X-Forwarded-For, X-Forwarded-Proto and "
+        "X-Forwarded-Host are believed, and the header of --user-header; may be repeated",
     )
     verb.add_argument("--metrics", action="store_true", help="tell numbers for Prometheus at /metrics, to this machine")
     verb.add_argument(
@@ -72,6 +77,73 @@ def serve(verb: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="with --metrics: tell them to this numeric address or network too, such as 10.0.0.0/8; may be repeated",
     )
+    _access(verb)
     verb.add_argument(
         "--beside", type=Path, metavar="WORKSPACE", help="show this workspace's model beside on the same pairs"
+    )
+
+
+def user(verb: argparse.ArgumentParser) -> None:
+    """Add the options of `aevis user`."""
+    verb.add_argument("action", choices=USER_ACTIONS, help="what to do to the file of users")
+    verb.add_argument("name", nargs="?", help=f"the user; 1 to {LONGEST_NAME} characters")
+    verb.add_argument(
+        "--role", choices=ROLES, help="a reader sees, an analyst also starts jobs (default of add: reader)"
+    )
+    verb.add_argument(
+        "--users", type=Path, default=DEFAULT_FILE, metavar="FILE", help="the file of users (default: %(default)s)"
+    )
+    how = verb.add_mutually_exclusive_group()
+    how.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help=f"read the password, of {SHORTEST_PASSWORD} characters or more, from the first line of standard input",
+    )
+    how.add_argument(
+        "--no-password",
+        action="store_true",
+        help="add a user whom a proxy (aevis serve --user-header) or a provider (--oidc) lets in",
+    )
+
+
+def _access(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--users", type=Path, metavar="FILE", help="let only the users in this file in; see aevis user")
+    verb.add_argument(
+        "--insecure", action="store_true", help="listen beyond this machine without users, for everybody who comes"
+    )
+    verb.add_argument(
+        "--session-hours",
+        type=numbers.hours,
+        default=12.0,
+        metavar="H",
+        help="how long a login lasts (default: %(default)g)",
+    )
+    verb.add_argument(
+        "--user-header",
+        type=numbers.header,
+        metavar="NAME",
+        help="the header, such as X-Remote-User, in which a proxy of --trust-proxy names the visitor",
+    )
+    verb.add_argument("--oidc", default="", metavar="ISSUER", help="the address of an OpenID Connect provider")
+    verb.add_argument(
+        "--oidc-client", default="", metavar="ID", help="the name by which that provider knows the server"
+    )
+    verb.add_argument(
+        "--oidc-secret",
+        type=Path,
+        metavar="FILE",
+        help="the file with the secret that the provider gave (default: AEVIS_OIDC_SECRET in the environment)",
+    )
+    verb.add_argument(
+        "--oidc-claim",
+        default="preferred_username",
+        metavar="NAME",
+        help="the claim with the visitor's name (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--default-role",
+        choices=(*ROLES, "none"),
+        default="none",
+        help="the role of those whom the proxy or the provider names and who are not in --users (default: %(default)s, "
+        "so they are refused)",
     )

@@ -22,6 +22,7 @@ from aevis_dash.cli import (
     storing,
     studies,
     trails,
+    users,
     verifications,
 )
 from aevis_dash.cli.layer_maps import maps_of_layer
@@ -65,15 +66,19 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     from aevis_dash.callbacks.request_log import RequestLog
     from aevis_dash.web import serve as serve_page
 
+    at = (args.workspace, args.host, args.port, args.allow_host, args.prefix)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         warnings = serve_page(
-            *(args.workspace, args.host, args.port, args.allow_host, args.prefix, args.job_hours),
+            *at,
+            hours=args.job_hours,
             beside=args.beside,
             least_disk=round(args.least_disk * 2**30),
             log=RequestLog(tuple(args.trust_proxy), args.log_addresses),
             form=args.log,
             quota=args.quota,
             metrics=Metrics(args.metrics_from) if args.metrics else None,
+            who=users.access_of(args),
+            insecure=args.insecure,
         )
     return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
@@ -255,6 +260,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
                 beside.beside,
                 studies.evaluate,
                 studies.benchmark,
+                users.user,
             )
         },
     }

@@ -18,7 +18,9 @@ from aevis_dash.layouts.story import story_bar
 from aevis_dash.layouts.tour import tour, tour_button
 from aevis_dash.layouts.trail import trail_bar
 from aevis_dash.layouts.two_models import two_models_button, two_models_dialog
+from aevis_dash.layouts.visitor import visitor_chip
 from aevis_dash.layouts.warnings import warnings_strip
+from aevis_dash.users import User
 
 
 def page(
@@ -31,6 +33,7 @@ def page(
     fields: Mapping[str, Any],
     warnings: Sequence[str] = (),
     second: str = "",
+    visitor: User | None = None,
 ) -> html.Div:
     """The whole page, before anything is chosen. It is made anew for each load.
 
@@ -44,13 +47,14 @@ def page(
         fields: what the browser is told about the view's fields.
         warnings: sentences about what is doubtful about the workspace.
         second: the name of the model that can be shown beside; "" for none.
+        visitor: the user for whom the page is made; None where the server has no users.
     """
     return html.Div(
         [
             *_state(),
             dcc.Store(id=ids.OWN, data=_own(methods, scores) | dict(fields)),
             html.Button("Skip to the evidence", className="skip", **{"data-skip": "evidence"}),  # type: ignore[arg-type]
-            _top_bar(workspace, model, scores.note, second),
+            _top_bar(workspace, model, scores.note, second, visitor),
             warnings_strip(warnings),
             story_bar(),
             tour(),
@@ -64,7 +68,7 @@ def page(
                 ],
                 className="stations",
             ),
-            trail_bar(),
+            trail_bar(visitor),
             two_models_dialog(second),
         ],
         className="page",
@@ -149,7 +153,7 @@ def _script() -> html.Details:
     return html.Details([summary, drop], className="how script-of-page")
 
 
-def _top_bar(workspace: str, model: str, note: str, second: str) -> html.Header:
+def _top_bar(workspace: str, model: str, note: str, second: str, visitor: User | None) -> html.Header:
     return html.Header(
         [
             html.H1("AEVis Dash", className="brand"),
@@ -163,6 +167,7 @@ def _top_bar(workspace: str, model: str, note: str, second: str) -> html.Header:
             html.Span(id=ids.LINK, hidden=True),
             dcc.Clipboard(id=ids.COPY_LINK, target_id=ids.LINK, title="Copy a link to this view", className="copy"),
             dbc.Switch(id=ids.THEME_SWITCH, label="dark", value=False, persistence=True),
+            visitor_chip(visitor),
         ],
         className="top",
     )

@@ -8,6 +8,8 @@ from dash import dcc, html
 
 from aevis_dash import ids
 from aevis_dash.domain import Role
+from aevis_dash.layouts.saved_trails import saved_panel
+from aevis_dash.users import User
 
 NOTE = 200
 """The number of characters of a note at most. A link with 200 steps of such notes still passes through a web server."""
@@ -50,14 +52,21 @@ class TrailStop:
     linked: bool = True
 
 
-def trail_bar() -> html.Nav:
-    """The trail at the foot of the page."""
+def trail_bar(visitor: User | None = None) -> html.Nav:
+    """The trail at the foot of the page.
+
+    Args:
+        visitor: the user for whom the page is made; None where the server has no users.
+    """
     return html.Nav(
         [
             html.Div(id=ids.TRAIL, className="trail"),
             html.Div(id=ids.HINT, className="hint", role="status"),
             html.Details(
-                [html.Summary("all steps"), html.Div(id=ids.TREE, className="tree")],
+                [
+                    html.Summary("all steps"),
+                    html.Div([html.Div(id=ids.TREE), saved_panel(visitor)], className="tree"),
+                ],
                 id=ids.TREE_PANEL,
                 className="tree-panel",
             ),

@@ -5,7 +5,7 @@ from typing import Any
 from dash import Dash, Input, Output, State, no_update
 
 from aevis_dash import ids
-from aevis_dash.callbacks import pictures
+from aevis_dash.callbacks import pictures, visitors
 from aevis_dash.callbacks.view.state import View
 from aevis_dash.core.names import NameKind
 from aevis_dash.domain import AevisError, FeatureMap
@@ -37,7 +37,7 @@ def register(app: Dash, bench: Workbench) -> None:
     )
     def look(ticks, before, page):
         """Say how far the index and the names are. The first look of a page starts the job that completes them, where
-        they are not complete."""
+        they are not complete and the visitor may start jobs."""
         try:
             seen, complete = _seen(bench), bench.naming.complete
             known = [seen, complete or bench.learning.complete, complete]
@@ -47,7 +47,7 @@ def register(app: Dash, bench: Workbench) -> None:
             "text": in_words(seen, bench.learning.total, complete),
             "ended": complete,
             "seen": no_update if known == before else known,
-            "wanted": no_update if ticks or complete else page,
+            "wanted": no_update if ticks or complete or not visitors.may_change() else page,
         }
 
 
