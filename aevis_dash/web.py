@@ -16,7 +16,9 @@ from flask import Flask, Response, abort, redirect, request
 from flask_compress import Compress
 
 from aevis_dash import jobs, logs
+from aevis_dash.broker import served
 from aevis_dash.callbacks import (
+    all_jobs,
     background,
     bodies,
     examples,
@@ -37,8 +39,9 @@ from aevis_dash.callbacks import (
 )
 from aevis_dash.callbacks.examples.gallery import classes, score_range
 from aevis_dash.callbacks.guard import Guard
+from aevis_dash.callbacks.handing_over import BrokerQueue
 from aevis_dash.callbacks.network.search import findable
-from aevis_dash.callbacks.processes import JobManager, job_folder
+from aevis_dash.callbacks.processes import job_folder, manager_of
 from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.callbacks.request_log import RequestLog
 from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
@@ -47,6 +50,7 @@ from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
+from aevis_dash.ledger import Ledger, connect
 from aevis_dash.listening import LARGEST_REQUEST, listening
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.pairs_of_two import shared_pairs
@@ -58,7 +62,7 @@ SCRIPTS = (
     "plotly-cartesian.min.js",
     "controls.js",
     *("address.js", "area.js", "page.js", "gallery.js", "divergences.js", "network.js", "layer.js", "neuron.js"),
-    *("beside.js", "trail.js", "jobs.js", "tour.js", "split.js", "press.js", "gone.js"),
+    *("beside.js", "trail.js", "jobs.js", "queue.js", "tour.js", "split.js", "press.js", "gone.js"),
 )
 """The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
 begin."""
@@ -148,7 +152,9 @@ def create_app(
     looking.register(app.server, queue)
     health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
-    background.register(app, JobManager(job_folder(), queue, background.manners, subject))
+    manager = manager_of(job_folder(), queue, background.manners, subject)
+    background.register(app, manager)
+    all_jobs.register(app.server, manager)
     pictures.register(app.server, bench)
     script.register(app.server, bench)
     app.server.config["COMPRESS_CACHE_BACKEND"] = Packed
@@ -225,6 +231,7 @@ def serve(
     least_disk: int = health.LEAST_DISK,
     log: RequestLog = request_log.DIRECT,
     form: str = logs.TEXT,
+    broker: str = "",
 ) -> tuple[str, ...]:
     """Serve a workspace until the process is told to stop, by SIGTERM or Ctrl-C. Answers that are being made then get
     some seconds to end, and jobs are ended, of which all that is finished is kept.
@@ -240,12 +247,14 @@ def serve(
         least_disk: the number of free bytes below which `/ready` says that the server is not ready.
         log: what the log takes from requests.
         form: the form of the log, one of `logs.FORMS`.
+        broker: the address of the broker by which jobs are handed to workers; "" where this server computes them.
 
     Returns:
         The workspace's warnings at the end.
 
     Raises:
-        AevisError: for a port in use, for a workspace that cannot be opened, and for one beside that shares no pair.
+        AevisError: for a port in use, for a workspace that cannot be opened, for one beside that shares no pair, and
+            for a broker that does not answer.
     """
     logs.start(form)
     asked = Guard(host, tuple(names))
@@ -254,7 +263,7 @@ def serve(
         _warn(_OPEN.format(host=host), "WARNING")
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log)
+        return _served(root, host, port, asked, prefix, hours, beside, least_disk, log, broker)
     except _Stopped:
         return ()
 
@@ -265,22 +274,32 @@ def _served(
     port: int,
     asked: Guard,
     prefix: str,
-    queue: Queue,
+    hours: float,
     beside: Path | None,
     least_disk: int,
     log: RequestLog,
+    broker: str,
 ) -> tuple[str, ...]:
+    queue = Queue(hours)
+    if broker:
+        connect(broker).close()
     folder = root if root is not None else _embedded_world()
-    jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
+    if not broker:
+        jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
     try:
         bench = open_workbench(folder)
         second = None if beside is None else open_workbench(beside)
         if second is not None:
             shared_pairs(bench, second)
         prepare_opening(bench)
+        if broker:
+            queue = BrokerQueue(Ledger(broker, served(bench, second)))
+            queue.begin()
         app = create_app(bench, asked, prefix, queue, second, least_disk, log)
         for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
             _warn(sentence, "aevis: warning")
+        if trouble := queue.trouble():
+            _warn(trouble, "aevis: warning")
         server = listening(app.server, host, port)
         _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
         for sign in (signal.SIGTERM, signal.SIGINT):
