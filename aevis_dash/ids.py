@@ -32,6 +32,7 @@ TRAIL = "trail"
 JOBS = "jobs"
 JOBS_CHIP = "jobs-chip"
 JOBS_SAID = "jobs-said"
+JOBS_OF_OTHERS = "jobs-of-others"
 EXTRACTION, CONTRIBUTIONS, FLIP_BACK, SEARCH, COMPARISON, VISUALISATION, EDGES, SECOND = KINDS = (
     *("extraction", "contributions", "flip-back", "trail-search", "comparison", "visualisation", "edge-search"),
     "second-model",

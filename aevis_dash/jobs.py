@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from aevis_dash import assistant, divergences
+from aevis_dash import assistant, divergences, questions
 from aevis_dash.assistant import Hop
 from aevis_dash.config import ExtractionParameters, Progress, part_of
 from aevis_dash.core.execution import use_threads
@@ -49,6 +49,9 @@ WORKSPACE_VARIABLE, SERVER_VARIABLE = "AEVIS_JOB_WORKSPACE", "AEVIS_JOB_SERVER"
 before the first job."""
 SECOND_VARIABLE = "AEVIS_JOB_SECOND"
 """The environment variable that tells jobs the folder of the workspace whose model is shown beside; empty for none."""
+LOCKS_VARIABLE, THREADS_VARIABLE = "AEVIS_JOB_LOCKS", "AEVIS_JOB_THREADS"
+"""The environment variables that tell the jobs of a worker the folder of the worker's own locks, and with how many
+threads they compute. Neither is set for the jobs of a server."""
 
 PAUSE = 0.15
 """Seconds between two short turns of learning. It is longer than the intervals at which a waiting job tries to get its
@@ -61,7 +64,9 @@ _obeyed: list[Path] = []
 """The file that this process obeys; none in a process that is no job's."""
 
 
-def start(root: Path, preload: str, second: Path | None = None) -> None:
+def start(
+    root: Path, preload: str, second: Path | None = None, locks: Path | None = None, threads: int | None = None
+) -> None:
     """Start the fork server, whose processes will run the jobs. It is called once, before the first job.
 
     Where the system has no fork server, jobs start from scratch and take a few seconds longer.
@@ -70,8 +75,13 @@ def start(root: Path, preload: str, second: Path | None = None) -> None:
         root: the folder of the workspace that the jobs work on.
         preload: the name of the module that the fork server imports once, such as "aevis_dash.preload".
         second: the folder of the workspace whose model is shown beside; None for none.
+        locks: a folder of this process's own, where its jobs wait for one another alone; None where they wait for all
+            jobs on the workspace.
+        threads: the number of threads with which a job computes; None for one for each core.
     """
     os.environ[WORKSPACE_VARIABLE] = str(root)
+    os.environ[LOCKS_VARIABLE] = "" if locks is None else str(locks)
+    os.environ[THREADS_VARIABLE] = "" if threads is None else str(threads)
     os.environ[SECOND_VARIABLE] = "" if second is None else str(second)
     os.environ[SERVER_VARIABLE] = str(os.getpid())
     share_spare_cache(root, *([] if second is None else [second]))
@@ -168,12 +178,15 @@ class _Teller:
     def __init__(self, progress: Progress):
         self._progress, self._share = progress, 0.0
         self.turn: FileLock | None = None
+        self.question: FileLock | None = None
 
     def __call__(self, share: float, what: str) -> None:
         self._share = share
         self.say(what)
         if self.turn is not None and has_to_pause():
             self.turn.release()
+            if self.question is not None:  # who goes first may ask the same
+                self.question.release()
             self.take(self.turn)
             self.say(what)
 
@@ -210,12 +223,13 @@ def extract(
     own, so that a visitor's jobs come in between.
     """
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
-        bench.flips.turning(example)
-    if nulls:
-        return bench.datapaths.extract(example, target, progress, wanted, turn=lambda: _short_turn(bench, progress))
-    with _turn(bench, progress):
-        return bench.datapaths.extract(example, target, progress, wanted, nulls=False)
+    with _alone(bench, progress, "extract", example, target, wanted, nulls):
+        with _turn(bench, progress):
+            bench.flips.turning(example)
+        if nulls:
+            return bench.datapaths.extract(example, target, progress, wanted, turn=lambda: _short_turn(bench, progress))
+        with _turn(bench, progress):
+            return bench.datapaths.extract(example, target, progress, wanted, nulls=False)
 
 
 def learn(progress: Progress) -> None:
@@ -234,7 +248,7 @@ def learn(progress: Progress) -> None:
 def visualise(chosen: FeatureMap, progress: Progress) -> Visualisation:
     """Make a picture that fires a map; waits for its turn."""
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "visualise", chosen), _turn(bench, progress):
         return bench.learning.visualise(chosen, progress)
 
 
@@ -263,7 +277,10 @@ def contribute(
         progress: is told the share of the work that is done.
     """
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with (
+        _alone(bench, progress, "contribute", example, target, wanted, effect, area, layer, way),
+        _turn(bench, progress),
+    ):
         triplet = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return bench.contributions.contribute(triplet, effect, area, layer, way, progress)
 
@@ -271,7 +288,7 @@ def contribute(
 def verify(example: str, asked: Intervention, progress: Progress) -> Verification:
     """Replace maps of a layer, or search for maps that turn the prediction, beside controls; waits for its turn."""
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "verify", example, asked), _turn(bench, progress):
         progress(0.1, f"replacing maps of {bench.layers.layers[asked.layer].name}")
         return bench.flips.verify(example, asked)
 
@@ -279,7 +296,7 @@ def verify(example: str, asked: Intervention, progress: Progress) -> Verificatio
 def connect(example: str, earlier: int, later: int, progress: Progress) -> EdgeSet:
     """Find the strongest connections between the maps of two layers, beside controls; waits for its turn."""
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "connect", example, earlier, later), _turn(bench, progress):
         return bench.flips.edges(example, earlier, later, progress=progress)
 
 
@@ -296,7 +313,7 @@ def propose(
         progress: is told the share of the work that is done.
     """
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "propose", example, target, wanted, way), _turn(bench, progress):
         found = bench.datapaths.extract(example, target, wanted=wanted, nulls=False)
         return assistant.propose(bench, found, way, progress=progress)
 
@@ -304,7 +321,7 @@ def propose(
 def compare_pairs(progress: Progress) -> None:
     """Compare every misclassified adversarial with its source, for the view of all examples; waits for its turn."""
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "compare_pairs"), _turn(bench, progress):
         divergences.listing(bench, progress)
 
 
@@ -315,7 +332,7 @@ def compare_models(example: str, wanted: ExtractionParameters, progress: Progres
         AevisError: where the second workspace does not have the pair, or a model cannot make a profile of it.
     """
     bench, progress = workbench(), _Teller(progress)
-    with _turn(bench, progress):
+    with _alone(bench, progress, "compare_models", example, wanted), _turn(bench, progress):
         second = second_workbench()
         pair = chosen_pairs(bench, second, Sample(1), [example])[0]
         known_kinship(bench, second, part_of(progress, 0, 0.1))
@@ -333,6 +350,21 @@ def _locks(bench: Workbench) -> Path:
 
 
 @contextmanager
+def _alone(bench: Workbench, progress: _Teller, *question: Any) -> Iterator[None]:
+    """Wait until no other worker computes the answer to the same question, which is then read from the store.
+
+    The jobs of a server need not wait here, because one of them computes at a time. A job that pauses lets others ask
+    its question.
+    """
+    if not os.environ.get(LOCKS_VARIABLE):
+        yield
+        return
+    with questions.alone(_locks(bench), question, lambda: progress.say(WAITS)) as progress.question:
+        yield
+        progress.question = None
+
+
+@contextmanager
 def _short_turn(bench: Workbench, progress: _Teller) -> Iterator[None]:
     """A turn after which a job that waits has the time to take its own."""
     with _turn(bench, progress):
@@ -342,16 +374,16 @@ def _short_turn(bench: Workbench, progress: _Teller) -> Iterator[None]:
 
 @contextmanager
 def _turn(bench: Workbench, progress: _Teller) -> Iterator[None]:
-    """Wait until no other job runs, then use all cores. The system frees the lock when the process ends, however it
-    ends.
+    """Wait until no other job of the server or the worker runs, then use all cores, or those that are its share.
 
-    Within it, the job pauses when it is asked to: whenever it tells its progress.
+    The system frees the lock when the process ends, however it ends. Within a turn, the job pauses when it is asked to:
+    whenever it tells its progress.
     """
-    lock = FileLock(_locks(bench) / "job.lock")
+    lock = FileLock(Path(os.environ.get(LOCKS_VARIABLE) or _locks(bench)) / "job.lock")
     progress.take(lock)
     try:
         progress.turn = lock
-        use_threads(os.cpu_count() or 1)
+        use_threads(int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1))
         yield
     finally:
         progress.turn = None

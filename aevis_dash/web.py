@@ -15,8 +15,10 @@ from dash import Dash
 from flask import Flask, Response, abort, redirect, request
 
 from aevis_dash import jobs, locks, logs
+from aevis_dash.broker import served
 from aevis_dash.callbacks import (
     access,
+    all_jobs,
     background,
     bodies,
     examples,
@@ -41,9 +43,10 @@ from aevis_dash.callbacks import (
 )
 from aevis_dash.callbacks.examples.gallery import classes, known_range
 from aevis_dash.callbacks.guard import Guard
+from aevis_dash.callbacks.handing_over import BrokerQueue
 from aevis_dash.callbacks.metrics import Metrics
 from aevis_dash.callbacks.network.search import findable
-from aevis_dash.callbacks.processes import JobManager, job_folder
+from aevis_dash.callbacks.processes import job_folder, manager_of
 from aevis_dash.callbacks.queueing import HOURS, Queue
 from aevis_dash.callbacks.request_log import RequestLog
 from aevis_dash.callbacks.view.browser import CHOICES, CLEARED
@@ -53,6 +56,7 @@ from aevis_dash.config import resource
 from aevis_dash.domain import AevisError
 from aevis_dash.layouts.network import Methods
 from aevis_dash.layouts.page import page
+from aevis_dash.ledger import Ledger, connect
 from aevis_dash.listening import LARGEST_REQUEST, listening
 from aevis_dash.make_workspace import make_embedded_world, refuse_settings
 from aevis_dash.pairs_of_two import shared_pairs
@@ -65,7 +69,7 @@ SCRIPTS = (
     "plotly-cartesian.min.js",
     "controls.js",
     *("address.js", "area.js", "page.js", "gallery.js", "divergences.js", "network.js", "layer.js", "neuron.js"),
-    *("beside.js", "trail.js", "jobs.js", "tour.js", "split.js", "press.js", "gone.js"),
+    *("beside.js", "trail.js", "jobs.js", "queue.js", "tour.js", "split.js", "press.js", "gone.js"),
 )
 """The page's own scripts in the order in which they are loaded. The stations' scripts use `controls.js` when they
 begin."""
@@ -159,9 +163,11 @@ def create_app(
     health.register(app.server, bench, queue, least_disk)
     subject = partial(background.subject, bench)
     counting = {} if metrics is None else {"ended": metrics.ended}
-    background.register(app, guarded(JobManager(job_folder(), queue, background.manners, subject, **counting)))
+    manager = guarded(manager_of(job_folder(), queue, background.manners, subject, **counting))
+    background.register(app, manager)
     if metrics is not None:
         metrics.register(app.server, bench, queue)
+    all_jobs.register(app.server, manager)
     pictures.register(app.server, bench)
     script.register(app.server, bench)
     kept.register(app.server, bench)
@@ -237,6 +243,7 @@ def serve(
     metrics: Metrics | None = None,
     who: Access | None = None,
     insecure: bool = False,
+    broker: str = "",
 ) -> tuple[str, ...]:
     """Serve a workspace until the process is told to stop, by SIGTERM or Ctrl-C. Answers that are being made then get
     some seconds to end, and jobs are ended, of which all that is finished is kept.
@@ -256,13 +263,14 @@ def serve(
         metrics: the numbers that are told at `/metrics`; None for none.
         who: how visitors show who they are; None where everybody may see and start all.
         insecure: whether the server may listen beyond this machine without users.
+        broker: the address of the broker by which jobs are handed to workers; "" where this server computes them.
 
     Returns:
         The workspace's warnings at the end.
 
     Raises:
         AevisError: for an address beyond this machine without users, for a port in use, for a workspace that cannot be
-            opened, and for one beside that shares no pair.
+            opened, for one beside that shares no pair, and for a broker that does not answer.
     """
     logs.start(form)
     if quota is not None:
@@ -274,7 +282,7 @@ def serve(
         _warn(doubt, "WARNING")
     signal.signal(signal.SIGTERM, _raise_stopped)
     try:
-        return _served(root, host, port, asked, prefix, Queue(hours), beside, least_disk, log, metrics, who)
+        return _served(root, host, port, asked, prefix, hours, beside, least_disk, log, metrics, who, broker)
     except _Stopped:
         return ()
 
@@ -285,26 +293,36 @@ def _served(
     port: int,
     asked: Guard,
     prefix: str,
-    queue: Queue,
+    hours: float,
     beside: Path | None,
     least_disk: int,
     log: RequestLog,
     metrics: Metrics | None,
     who: Access | None,
+    broker: str,
 ) -> tuple[str, ...]:
+    queue = Queue(hours)
+    if broker:
+        connect(broker).close()
     folder = root if root is not None else _embedded_world()
     for sentence in locks.troubles(folder.resolve()):
         _warn(sentence, "aevis: warning")
-    jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
+    if not broker:
+        jobs.start(folder.resolve(), "aevis_dash.preload", None if beside is None else beside.resolve())
     try:
         bench = open_workbench(folder)
         second = None if beside is None else open_workbench(beside)
         if second is not None:
             shared_pairs(bench, second)
         prepare_opening(bench)
+        if broker:
+            queue = BrokerQueue(Ledger(broker, served(bench, second)))
+            queue.begin()
         app = create_app(bench, asked, prefix, queue, second, least_disk, log, metrics, who)
         for sentence in (*bench.warnings, *(second.warnings if second is not None else ())):
             _warn(sentence, "aevis: warning")
+        if trouble := queue.trouble():
+            _warn(trouble, "aevis: warning")
         server = listening(app.server, host, port)
         _say(f"AEVis Dash serves {folder} at http://{host}:{port}{prefix.rstrip('/')}  (Ctrl-C ends it)")
         for sign in (signal.SIGTERM, signal.SIGINT):

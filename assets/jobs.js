@@ -1,11 +1,12 @@
 // @ts-check
 // The chip of the jobs in the top bar: how many there are, and how far the first one is. Dash fills the lines of the
-// list (layouts/jobs.py, callbacks/background.py); this script reads them whenever they change. It also tells the
+// list (layouts/jobs.py, callbacks/background.py); this script reads them whenever they change. Where this page has no
+// job, the chip tells of those of others, which queue.js lists. It also tells the
 // server which example the page shows, so that the extraction of another one gives way (callbacks/looking.py).
 (function () {
   const COUNT = /\d+( to \d+)? of \d+/;
   const part = (line, name) => line.querySelector(name).textContent;
-  const lines = (list) => Array.from(list.querySelectorAll(".job"));
+  const lines = (list) => Array.from(list.querySelectorAll(".job:not(.other)"));
   const runs = (line) => line.style.display !== "none";
 
   // The job that the chip tells of: the first one that is under way, or else the first that waits.
@@ -36,7 +37,7 @@
 
   function draw(list) {
     const running = lines(list).filter(runs);
-    if (running.length === 0) {
+    if (running.length === 0 && !Number(list.dataset.others || 0)) {
       close(list);
     }
     lines(list).forEach((line) => {
@@ -48,10 +49,12 @@
         delete line.dataset.ran;
       }
     });
-    list.classList.toggle("busy", running.length > 0);
+    const others = Number(list.dataset.others || 0);
+    list.classList.toggle("busy", running.length + others > 0);
     const chip = list.querySelector("#jobs-chip");
     chip.firstElementChild || chip.append(document.createElement("span"));
-    say(chip.firstElementChild, running.length ? words(running) : "");
+    const ofOthers = others ? `${others} job${others > 1 ? "s" : ""} of other pages` : "";
+    say(chip.firstElementChild, running.length ? words(running) : ofOthers);
     const named = running.map((line) => part(line, "b")).join(", ");
     say(list.querySelector("#jobs-said"), named && `Running: ${named}`);
   }
@@ -62,7 +65,7 @@
       setTimeout(watch, 50);
       return;
     }
-    const seen = { subtree: true, childList: true, characterData: true, attributeFilter: ["style"] };
+    const seen = { subtree: true, childList: true, characterData: true, attributeFilter: ["style", "data-others"] };
     const observer = new MutationObserver(() => {
       draw(list);
       observer.takeRecords(); // what was just drawn is no news

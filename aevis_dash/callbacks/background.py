@@ -12,11 +12,12 @@ from dash import Dash, Input, NoUpdate, Output, State, no_update, set_props
 
 from aevis_dash import ids, jobs, logs
 from aevis_dash.callbacks.progress import Remaining, in_words
-from aevis_dash.callbacks.queueing import LEARNING, LONG, NEEDED, QUICK, Ended, Manners
-from aevis_dash.callbacks.queueing import NULLS as OF_NULLS
+from aevis_dash.callbacks.queueing import Ended
 from aevis_dash.callbacks.view.address import check, checked_view
 from aevis_dash.callbacks.view.state import FIRST, NULLS, View, flip_of, from_data, wanted_of
 from aevis_dash.callbacks.view.steps import cause_of, intervention_of, maps_in, step_from_data, steps_of
+from aevis_dash.callbacks.work import LEARNING, LONG, NEEDED, QUICK, Manners
+from aevis_dash.callbacks.work import NULLS as OF_NULLS
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.domain import AevisError, Way
 from aevis_dash.workbench import Workbench
@@ -287,6 +288,23 @@ def learn_job(wanted: str | None, _page: str) -> Answer:
     except Exception as error:  # as above
         return message(_sentence(error, "Finding the learned features"))
     return no_update
+
+
+JOBS: dict[str, tuple[Callable[..., Answer], str]] = {
+    job.__name__: (job, kind)
+    for job, kind in (
+        (extract_job, ids.EXTRACTION),
+        (solve_job, ids.CONTRIBUTIONS),
+        (flip_job, ids.FLIP_BACK),
+        (suggest_job, ids.SEARCH),
+        (compare_job, ids.COMPARISON),
+        (visualise_job, ids.VISUALISATION),
+        (edge_job, ids.EDGES),
+        (second_job, ids.SECOND),
+        (learn_job, ""),
+    )
+}
+"""All jobs by the names of their functions, with their kinds; learning has none, as no line of the page shows it."""
 
 
 def say_it_failed(error: Exception) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from flask import Flask, Response, jsonify
 
 from aevis_dash.callbacks import visitors
+from aevis_dash.callbacks.handing_over import BrokerQueue
 from aevis_dash.callbacks.queueing import Queue
 from aevis_dash.workbench import Workbench
 
@@ -39,15 +40,17 @@ def register(server: Flask, bench: Workbench, queue: Queue, least_disk: int = LE
     @visitors.open_to_all
     def _ready() -> Response:
         wrong = troubles(bench, queue, least_disk)
-        reasons = {name: why or "ok" for name, why in wrong.items()} if visitors.is_let_in() else {}
-        answer = jsonify(ready=not any(wrong.values()), **reasons)
+        said: dict[str, object] = {name: why or "ok" for name, why in wrong.items()}
+        if isinstance(queue, BrokerQueue):
+            said["workers"] = queue.workers()
+        answer = jsonify(ready=not any(wrong.values()), **(said if visitors.is_let_in() else {}))
         answer.status_code = 503 if any(wrong.values()) else 200
         return _unkept(answer)
 
 
 def troubles(bench: Workbench, queue: Queue, least_disk: int) -> dict[str, str]:
-    """Why the server cannot do its work: a sentence for each of `model`, `store`, `disk` and `queue`; "" where all is
-    well.
+    """Why the server cannot do its work: a sentence for each of `model`, `store`, `disk` and `queue`, and for `broker`
+    where there is one; "" where all is well.
 
     Args:
         bench: the workbench of the workspace.
@@ -60,6 +63,7 @@ def troubles(bench: Workbench, queue: Queue, least_disk: int) -> dict[str, str]:
         "store": "" if place is not None else "Results cannot be stored.",
         "disk": _disk(place, least_disk),
         "queue": queue.refusal(),
+        **({"broker": queue.trouble()} if isinstance(queue, BrokerQueue) else {}),
     }
 
 

@@ -22,8 +22,14 @@ from filelock import FileLock, Timeout
 from flask import has_request_context, request
 
 from aevis_dash import jobs, logs
-from aevis_dash.callbacks.progress import STARTING, JobLine
-from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, UNKNOWN, Ended, Manners, Queue
+from aevis_dash.broker import WAITS, Asked
+from aevis_dash.callbacks import visitors
+from aevis_dash.callbacks.ending import Running
+from aevis_dash.callbacks.handing_over import BrokerQueue, RemoteRun
+from aevis_dash.callbacks.progress import STARTING, JobLine, JobOfAll
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, UNKNOWN, Ended, Place, Queue
+from aevis_dash.callbacks.work import Job, Manners
+from aevis_dash.domain import AevisError, so_many
 
 _FOLDERS, _LOCK = "aevis-jobs-", "server.lock"
 SETTLING = 60
@@ -31,6 +37,10 @@ SETTLING = 60
 _logger = logging.getLogger(__name__)
 _held: list[FileLock] = []
 """The locks of this process's folders. They are kept here because a lock that nothing refers to is released."""
+
+
+def _uncounted(_kind: str, _outcome: str, _seconds: float) -> None:
+    """What is done with the ends of jobs where nobody counts them."""
 
 
 class JobManager(DiskcacheManager):
@@ -54,7 +64,7 @@ class JobManager(DiskcacheManager):
         queue: Queue,
         manners: Callable[[str, Sequence], Manners] = lambda _name, _given: Manners(),
         subject: Callable[[str, Sequence], tuple[str, str]] = lambda _name, _given: ("", ""),
-        ended: Callable[[str, str, float], None] = lambda _kind, _outcome, _seconds: None,
+        ended: Callable[[str, str, float], None] = _uncounted,
     ):
         super().__init__(cache)
         self._queue, self._manners, self._subject = queue, manners, subject
@@ -73,10 +83,15 @@ class JobManager(DiskcacheManager):
     def call_job_fn(self, key, job_fn, args, context) -> str:
         """Put a job into the queue, and give its ticket. Raises AevisError where the queue is full."""
         work, name = key.rpartition(".")[0], key.partition(".")[0]
+        self._about[key] = self._subject(name, args[:-1])
         start = partial(self._start, job_fn, key, args, context)
         pause = partial(_flag, self.pause_file(key))
-        self._queue.ask(key, work, str(args[-1]), start, self._manners(name, args[:-1]), pause)
-        self._about[key] = self._subject(name, args[:-1])
+        try:
+            user = visitors.name_of_current()
+            self._queue.ask(key, work, str(args[-1]), start, self._manners(name, args[:-1]), pause, user)
+        except AevisError:
+            del self._about[key]
+            raise
         self._asked[key] = time.monotonic()
         _tell("job asked for", key)
         return key
@@ -94,16 +109,33 @@ class JobManager(DiskcacheManager):
             job = self._queue.job(key)
         except Ended:
             return None  # the page is told of the end with the result
-        before = self._queue.before(job)
-        told: Any = (0.0, f"waits behind {before} other{'s' * (before > 1)}", "")
-        if not before:
-            told = self.handle.get(self._make_progress_key(job.key)) or (0.0, STARTING, "")
-        percent, text, left = told
-        found = JobLine(percent, text, left, *self._about.get(key, ("", "")))
+        found = JobLine(*self._progress(job), *self._about.get(key, ("", "")))
         if found == self._told.get(key):
             return None
         self._told[key] = found
         return tuple(found)
+
+    def listing(self, page: str) -> list[JobOfAll]:
+        """All jobs that run or wait, in the order in which they have their turns, as a page sees them.
+
+        Args:
+            page: the name of the page.
+        """
+        return [self._row(place, page) for place in self._queue.places()]
+
+    def _row(self, place: Place, page: str) -> JobOfAll:
+        job = place.job
+        name, subject = job.key.partition(".")[0], self._about.get(job.key, ("", ""))[0]
+        users, told = ", ".join(place.users), self._progress(job)
+        return JobOfAll(name, subject, job.watched_by(page), users, *told, place.before, place.left)
+
+    def _progress(self, job: Job) -> tuple[float, str, str]:
+        """How far a job is, in percent, what it does or waits for, and the time left in words."""
+        if waits := self._queue.says(job):
+            return 0.0, waits, ""
+        told: Any = self.handle.get(self._make_progress_key(job.key)) or (0.0, STARTING, "")
+        percent, text, left = told
+        return percent, text, left
 
     def get_result(self, key, job):
         """The result of a job; UNDEFINED while the job waits or runs. Raises Ended for a job that ended without a
@@ -154,13 +186,84 @@ class JobManager(DiskcacheManager):
         replaced = has_request_context() and request.args.getlist("oldJob")
         self._queue.leave(str(job), ELSEWHERE if replaced else CANCELLED)
 
-    def _start(self, job_fn, key, args, context) -> psutil.Process:
+    def _start(self, job_fn, key, args, context) -> Running:
         from multiprocess import Process  # type: ignore[attr-defined]
 
         given = (str(self.pause_file(key)), job_fn, key, self._make_progress_key(key), args, context)
         process = Process(target=_run, args=given)
         process.start()
         return psutil.Process(process.pid)
+
+
+class BrokerManager(JobManager):
+    """Runs Dash's background jobs at the workers of a broker.
+
+    Dash's own `CeleryManager` is not used. It sends a callback's arguments with the request's cookies and headers; its
+    progress is gone once one page has read it; a ticket that the broker has forgotten runs for ever; and it knows
+    neither ranks nor that two pages ask the same.
+
+    Args:
+        cache: through which the queue hands on what workers tell.
+        queue: hands jobs over.
+        manners, subject, ended: as for `JobManager`.
+    """
+
+    def __init__(
+        self,
+        cache,
+        queue: BrokerQueue,
+        manners: Callable[[str, Sequence], Manners],
+        subject: Callable[[str, Sequence], tuple[str, str]],
+        ended: Callable[[str, str, float], None] = _uncounted,
+    ):
+        super().__init__(cache, queue, manners, subject, ended)
+        self._remote = queue
+
+    def listing(self, page: str) -> list[JobOfAll]:
+        """All jobs of this server and of others that run or wait, as a page sees them."""
+        places = self._queue.places()
+        own = {place.job.process.id: place for place in places if isinstance(place.job.process, RemoteRun)}
+        found: list[JobOfAll] = []
+        runs = self._remote.known().runs
+        for i, run in enumerate(runs):
+            if (place := own.get(run.id)) is not None:
+                found.append(self._row(place, page))
+                places.remove(place)
+                continue
+            asked, told, before = run.asked, run.progress, 0
+            if run.state == WAITS:
+                before = sum(other.asked.rank <= asked.rank for other in runs[:i])
+                told = (0.0, f"waits behind {so_many(before, 'other')}" if before else "waits for a free worker", "")
+            found.append(JobOfAll(asked.job, asked.subject, False, asked.user, *told, before, False))
+        return found + [self._row(place, page) for place in places]  # those of which the broker was not told yet
+
+    def _start(self, job_fn, key, args, context) -> Running:
+        work, name = key.rpartition(".")[0], key.partition(".")[0]
+        manners = self._manners(name, args[:-1])
+        asked = Asked(
+            work,
+            name,
+            list(args[:-1]),
+            manners.rank,
+            manners.example,
+            *self._about.get(key, ("", "")),
+            self._queue.user(key),
+        )
+        told = partial(self.handle.set, self._make_progress_key(key))
+        return self._remote.hand_over(asked, told, partial(self.handle.set, key))
+
+
+def manager_of(
+    cache: diskcache.Cache,
+    queue: Queue,
+    manners: Callable[[str, Sequence], Manners],
+    subject: Callable[[str, Sequence], tuple[str, str]],
+    ended: Callable[[str, str, float], None] = _uncounted,
+) -> JobManager:
+    """The manager that fits a queue; the arguments are those of `JobManager`."""
+    if isinstance(queue, BrokerQueue):
+        return BrokerManager(cache, queue, manners, subject, ended)
+    return JobManager(cache, queue, manners, subject, ended)
 
 
 def _run(pauses: str, job_fn: Callable[..., None], *given) -> None:

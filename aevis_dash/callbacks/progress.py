@@ -28,6 +28,32 @@ class JobLine(NamedTuple):
     exact: str
 
 
+class JobOfAll(NamedTuple):
+    """What the list of all jobs shows of a job.
+
+    Attributes:
+        job: the name of the job's function.
+        subject: what the job is about.
+        mine: whether the page that looks at the list waits for it.
+        user: the names of the users who wait for it; "" where none is known.
+        percent: the percent of the work that is done.
+        text: what is being done, or what it waits for.
+        left: the time left, in words; "" where it is not known.
+        before: the number of jobs that come before it.
+        away: whether it is an extraction that was left.
+    """
+
+    job: str
+    subject: str
+    mine: bool
+    user: str
+    percent: float
+    text: str
+    left: str
+    before: int
+    away: bool
+
+
 class Remaining:
     """The time that a job still takes, if it goes on as fast as it went so far.
 

@@ -13,13 +13,14 @@ nothing else is to be done. A page that asks for it again gets the job as far as
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import psutil
 from cachetools import LRUCache
 
 from aevis_dash.callbacks.ending import alive, kill
-from aevis_dash.domain import AevisError
+from aevis_dash.callbacks.work import LEFT, PLAIN, Job, Manners, Pause, Start, Waiting, never_pause
+from aevis_dash.domain import AevisError, so_many
 
 MOST, MOST_OF_A_PAGE = 16, 4
 """The number of jobs that may run or wait at once, of all pages and of one page."""
@@ -39,23 +40,12 @@ _AGAIN, _LOOK = 0.3, 0.25
 """The seconds that a job goes on after nobody waits for it, as it may be asked for again at once; and the seconds
 between two looks at the jobs."""
 
-QUICK, NEEDED, LONG, NULLS, LEFT, LEARNING = range(6)
-"""The ranks of jobs. QUICK are those that take seconds: contributions, a flip-back, a picture. NEEDED is the extraction
-of the datapaths without which the page shows nothing. LONG are the search for a trail, the comparison of all pairs, and
-contributions by the exact method. NULLS are the datapaths of null targets. LEFT is an extraction that was left."""
-
 CANCELLED = "was cancelled"
 ELSEWHERE = "was left for another one"
 DIED = "ended without a result (killed, or out of memory)"
 STOPPED = "was ended, because the server is being stopped"
 FORGOTTEN = "was ended, because the page did not ask for it for a while"
 UNKNOWN = "is unknown to the server, which was started anew meanwhile"
-Start = Callable[[], psutil.Process]
-Pause = Callable[[bool], None]
-
-
-def never_pause(_pauses: bool) -> None:
-    """The `pause` of a job that cannot pause: nothing happens."""
 
 
 class Ended(Exception):
@@ -63,68 +53,20 @@ class Ended(Exception):
     sentence."""
 
 
-@dataclass
-class _Waiting:
-    """A page that waits for a job, when it last asked, and why it waits no more ("" while it waits)."""
-
-    page: str
-    asked: float
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Manners:
-    """How a job stands to others.
+class Place(NamedTuple):
+    """A job in the order of the queue.
 
     Attributes:
-        rank: which jobs it goes before, one of QUICK, NEEDED, LONG, NULLS and LEARNING; the lowest goes first.
-        example: the ID of the example whose extraction it is; "" for all other work, which is never left.
+        job: the job.
+        before: the number of jobs that come before it; 0 for one that has begun.
+        users: the names of the users whose pages wait for it, as far as they are known.
+        left: whether it is an extraction that was left.
     """
 
-    rank: int = QUICK
-    example: str = ""
-
-    @property
-    def shared(self) -> bool:
-        """Whether the job runs beside the queue."""
-        return self.rank in (NULLS, LEARNING)
-
-
-@dataclass
-class Job:
-    """A piece of work. It waits (`begun` is None), runs, and ends; then its process is gone.
-
-    Attributes:
-        work: the name of the work, which is the same for all pages.
-        key: the ticket of the page that asked first, under which the result lies.
-        start: starts the work, and gives its process.
-        pause: tells the work to pause, or with False to go on.
-        manners: how it stands to other jobs.
-        pages: the pages that wait for it, by their tickets.
-        begun: when it was started, in seconds, later by the time for which it was paused; None while it waits.
-        left: since when nobody waits for it, in seconds; None where somebody does.
-        kept: whether nobody waits for it because its pages went on to something else, and nobody cancelled it.
-        paused: since when it is asked to pause, in seconds; None where it is not.
-        process: its process; None before it is started.
-        over: whether it has ended.
-    """
-
-    work: str
-    key: str
-    start: Start
-    pause: Pause
-    manners: Manners
-    pages: dict[str, _Waiting] = field(default_factory=dict)
-    begun: float | None = None
-    left: float | None = None
-    kept: bool = False
-    paused: float | None = None
-    process: psutil.Process | None = None
-    over: bool = False
-
-    def watched_by(self, page: str | None = None) -> bool:
-        """Whether that page waits for the job; for None, whether any page does."""
-        return any(not one.why and page in (None, one.page) for one in self.pages.values())
+    job: Job
+    before: int
+    users: tuple[str, ...]
+    left: bool
 
 
 class Queue:
@@ -133,10 +75,11 @@ class Queue:
     Args:
         hours: how long a job may run.
         clock: tells the time in seconds.
+        command: the command whose option says how long a job may run.
     """
 
-    def __init__(self, hours: float = HOURS, clock: Callable[[], float] = time.monotonic):
-        self._hours, self._clock = hours, clock
+    def __init__(self, hours: float = HOURS, clock: Callable[[], float] = time.monotonic, command: str = "aevis serve"):
+        self._hours, self._clock, self._command = hours, clock, command
         self._jobs: list[Job] = []
         self._shown: LRUCache[str, tuple[float, str]] = LRUCache(PAGES)
         self._lock, self._wake = threading.RLock(), threading.Event()
@@ -149,8 +92,9 @@ class Queue:
         work: str,
         page: str,
         start: Start,
-        manners: Manners = Manners(),
+        manners: Manners = PLAIN,
         pause: Pause = never_pause,
+        user: str = "",
     ) -> None:
         """Let a page wait for a piece of work, which is started in its turn unless it is under way already.
 
@@ -161,6 +105,7 @@ class Queue:
             start: starts the work, and gives its process.
             manners: how the work stands to other jobs.
             pause: tells the work to pause, or with False to go on.
+            user: the name of the page's user; "" where none is known.
 
         Raises:
             AevisError: where too many jobs run or wait, and where the queue has ended.
@@ -172,7 +117,7 @@ class Queue:
                     self._refuse(page)
                 job = Job(work, ticket, start, pause, manners)
                 self._jobs.append(job)
-            job.pages[ticket], job.left, job.kept = _Waiting(page, self._clock()), None, False
+            job.pages[ticket], job.left, job.kept = Waiting(page, self._clock(), user=user), None, False
             if self._keeper is None and not self._closed:
                 self._keeper = threading.Thread(target=self.keep, name="jobs", daemon=True)
                 self._keeper.start()
@@ -214,6 +159,31 @@ class Queue:
                 return 0
             others = [other for other in self._jobs if not other.over and self._beside(other) == self._beside(job)]
             return sum(self._turn(other) < self._turn(job) for other in others)
+
+    def says(self, job: Job) -> str:
+        """Why a job does not run yet, in words; "" for one that runs or has ended."""
+        before = self.before(job)
+        return f"waits behind {so_many(before, 'other')}" if before else ""
+
+    def places(self) -> list[Place]:
+        """The jobs that run or wait, in the order in which they have their turns; those beside the queue come last."""
+        with self._lock:
+            open_jobs = [job for job in self._jobs if not job.over]
+            open_jobs.sort(key=lambda job: (self._beside(job), job.begun is None, self._turn(job)))
+            users = [sorted({one.user for one in job.pages.values() if one.user and not one.why}) for job in open_jobs]
+            return [
+                Place(job, self.before(job), tuple(names), self._is_left(job) or job.kept)
+                for job, names in zip(open_jobs, users, strict=True)
+            ]
+
+    def user(self, ticket: str) -> str:
+        """The name of the user of a ticket's page; "" where none is known."""
+        job = self._find(ticket)
+        return job.pages[ticket].user if job is not None else ""
+
+    def trouble(self) -> str:
+        """Why jobs cannot be computed now, in a sentence; "" where they can."""
+        return ""
 
     def knows(self, ticket: str) -> bool:
         """Whether the page of a ticket still has to be told how its job ended."""
@@ -260,7 +230,9 @@ class Queue:
                 if job.left is not None and now - job.left > (PATIENCE if job.kept else _AGAIN):
                     self._end(job)
                 elif not job.manners.shared and hours > self._hours:
-                    self._stop(job, f"took longer than {self._hours:g} hours and was ended (aevis serve --job-hours)")
+                    self._stop(
+                        job, f"took longer than {self._hours:g} hours and was ended ({self._command} --job-hours)"
+                    )
                 elif job.process is not None and not alive(job.process):
                     job.over = True
             kept = sorted((one for one in self._jobs if one.kept and not one.over), key=_since_when)

@@ -8,7 +8,7 @@ from pathlib import Path
 from aevis_dash.cli import numbers
 from aevis_dash.cli.array_options import count_from, import_adversarials
 from aevis_dash.cli.making_options import init, world
-from aevis_dash.cli.serve_options import serve, user
+from aevis_dash.cli.serve_options import serve, user, worker
 from aevis_dash.cli.study_options import benchmark, beside, diverge, evaluate
 from aevis_dash.config import EPSILONS, SCORES_BY, AttackParameters, ExtractionParameters, ScoreParameters
 from aevis_dash.domain import Role
@@ -270,6 +270,7 @@ _Options = Callable[[argparse.ArgumentParser], None]
 GRAMMAR: dict[str, tuple[str, _Options]] = {
     "serve": ("serve the dashboard", serve),
     "user": ("say who may see a dashboard that is served to others", user),
+    "worker": ("compute the jobs of servers that share a broker", worker),
     "init": ("make a workspace of a model and normal images", init),
     "import": ("make examples of adversarial images of other tools, from arrays or a folder", import_adversarials),
     "check": ("read everything a workspace refers to and run its model", _check),

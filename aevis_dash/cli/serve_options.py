@@ -1,4 +1,4 @@
-"""The options of `aevis serve`."""
+"""The options of `aevis serve` and `aevis worker`."""
 
 import argparse
 from pathlib import Path
@@ -30,13 +30,7 @@ def serve(verb: argparse.ArgumentParser) -> None:
         metavar="/PATH/",
         help="where a proxy shows the page (default: %(default)s)",
     )
-    verb.add_argument(
-        "--job-hours",
-        type=numbers.hours,
-        default=4.0,
-        metavar="H",
-        help="how long a job may run (default: %(default)g)",
-    )
+    _jobs(verb)
     verb.add_argument(
         "--least-disk",
         type=numbers.gibibytes,
@@ -146,4 +140,42 @@ def _access(verb: argparse.ArgumentParser) -> None:
         default="none",
         help="the role of those whom the proxy or the provider names and who are not in --users (default: %(default)s, "
         "so they are refused)",
+    )
+
+
+def worker(verb: argparse.ArgumentParser) -> None:
+    """Add the options of `aevis worker`."""
+    verb.add_argument("workspace", type=Path)
+    _jobs(verb)
+    verb.add_argument(
+        "--threads",
+        type=numbers.count(1024),
+        metavar="N",
+        help="with how many threads a job computes (default: one for each core)",
+    )
+    verb.add_argument(
+        "--log",
+        choices=logs.FORMS,
+        default=logs.TEXT,
+        help="the log on standard error: text holds failures and warnings, json a line for each job too "
+        "(default: %(default)s)",
+    )
+    verb.add_argument(
+        "--beside", type=Path, metavar="WORKSPACE", help="the workspace whose model the servers show beside"
+    )
+
+
+def _jobs(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--broker",
+        metavar="URL",
+        help="the Redis server by which servers hand jobs to workers, such as redis://localhost:6379/0 (default: "
+        "AEVIS_BROKER_URL in the environment, else none: the server computes its jobs itself)",
+    )
+    verb.add_argument(
+        "--job-hours",
+        type=numbers.hours,
+        default=4.0,
+        metavar="H",
+        help="how long a job may run; where there is a broker, the workers' options count (default: %(default)g)",
     )

@@ -1,8 +1,6 @@
 """The verbs of the command line. Each takes its options and a progress, and answers for machines and for people."""
 
 import argparse
-import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from aevis_dash.cli import (
     making,
     names,
     scores,
+    serving,
     storing,
     studies,
     trails,
@@ -58,29 +57,6 @@ def check_device() -> None:
 def memory_refusal(error: Exception) -> AevisError | None:
     """The refusal to show where an error says that the memory is too small; None for another error."""
     return halving.too_small(None, error) if halving.is_out_of_memory(error) else None
-
-
-def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
-    """Serve the page until interrupted. With --json what the server says goes to stderr."""
-    from aevis_dash.callbacks.metrics import Metrics
-    from aevis_dash.callbacks.request_log import RequestLog
-    from aevis_dash.web import serve as serve_page
-
-    at = (args.workspace, args.host, args.port, args.allow_host, args.prefix)
-    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        warnings = serve_page(
-            *at,
-            hours=args.job_hours,
-            beside=args.beside,
-            least_disk=round(args.least_disk * 2**30),
-            log=RequestLog(tuple(args.trust_proxy), args.log_addresses),
-            form=args.log,
-            quota=args.quota,
-            metrics=Metrics(args.metrics_from) if args.metrics else None,
-            who=users.access_of(args),
-            insecure=args.insecure,
-        )
-    return Answer({"served": f"http://{args.host}:{args.port}{args.prefix.rstrip('/')}", "warnings": warnings}, "")
 
 
 @on_workspace
@@ -240,7 +216,7 @@ def verify(bench: Workbench, args: argparse.Namespace, progress: Progress) -> An
     return Answer(document, verifications.verification_text(document))
 
 
-_HERE = (serve, check, attack, extract, learn, contribute, verify)
+_HERE = (check, attack, extract, learn, contribute, verify)
 VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingProxyType(
     {
         "import": importing.import_adversarials,
@@ -250,6 +226,8 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Progress], Answer]] = MappingP
             verb.__name__: verb
             for verb in (
                 *_HERE,
+                serving.serve,
+                serving.worker,
                 making.init,
                 making.world,
                 scores.score,

@@ -1,4 +1,4 @@
-"""The jobs of the page: a chip in the top bar while some run, and the list that it opens."""
+"""The jobs: a chip in the top bar while some run or wait, and the list that it opens, of this page's and of others."""
 
 import dash_bootstrap_components as dbc
 from dash import html
@@ -21,15 +21,16 @@ RESUMED = (ids.EXTRACTION, ids.COMPARISON)
 
 
 def jobs_chip() -> html.Div:
-    """The chip and the list. Dash fills the lines; `assets/jobs.js` shows the chip, and says in it how many jobs there
-    are and how far one is."""
+    """The chip and the list. Dash fills the lines of this page's jobs; `assets/queue.js` asks for the jobs of others
+    (`callbacks/all_jobs.py`); `assets/jobs.js` shows the chip, and says in it how many jobs there are and how far one
+    is."""
     lines = [part for kind in NAMES for part in (_line(kind), _end(kind))]
     return html.Div(
         [
             html.Details(
                 [
-                    html.Summary(id=ids.JOBS_CHIP, className="chip", title="The jobs of this page"),
-                    html.Div(lines, className="drop"),
+                    html.Summary(id=ids.JOBS_CHIP, className="chip", title="The jobs that run and wait"),
+                    html.Div([*lines, html.Div(id=ids.JOBS_OF_OTHERS)], className="drop"),
                 ],
             ),
             html.Span(id=ids.JOBS_SAID, className="visually-hidden", role="status"),

@@ -144,3 +144,32 @@ def test_an_extraction_that_was_left_gives_way_and_goes_on_by_itself(busy):
     walker.until(lambda: busy.has(second), "the second one is extracted")
     walker.until(lambda: busy.has(first), "then the first one goes on")
     assert walker.complaints() == []
+
+
+def test_a_page_sees_the_jobs_of_others_and_cannot_cancel_them(busy):
+    """In a second window. What it asks for itself says that it waits, and what for."""
+    walker, (first, second) = busy.walker, busy.new
+    driver = walker.driver
+    busy.choose(first)
+    walker.job_says("extraction", jobs.WAITS)
+    here, address = driver.current_window_handle, driver.current_url.split("?")[0]
+    driver.switch_to.new_window("window")
+    driver.get(address)
+    walker.drawn("activations")
+    busy.chip_says("1 job of other pages")
+    walker.press("jobs-chip")
+    rows = lambda: [row.text.split("\n") for row in driver.find_elements("css selector", ".job.other")]  # noqa: E731
+    walker.until(lambda: any(busy.classes(first) in row[0] for row in rows()), "the list names the other page's job")
+    row = next(row for row in rows() if busy.classes(first) in row[0])
+    assert row[0] == f"Extraction {busy.classes(first)}"
+    assert row[1:] == ["another page", jobs.WAITS]
+    assert driver.find_elements("css selector", ".job.other button") == []
+    busy.choose(second)
+    walker.job_says("extraction", "waits behind 1 other")
+    busy.chip_says(f"1 job · {busy.classes(second)}")
+    driver.close()
+    driver.switch_to.window(here)
+    busy.lock.release()
+    walker.until(lambda: busy.has(first), "the first page's job ends")
+    walker.until(lambda: walker.text("jobs") == "", "all is done")
+    assert walker.complaints() == []

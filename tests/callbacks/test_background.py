@@ -11,10 +11,10 @@ from dash import no_update
 
 from aevis_dash import jobs
 from aevis_dash.callbacks import background
-from aevis_dash.callbacks.queueing import LEARNING, LONG, NEEDED, NULLS, QUICK, Manners
 from aevis_dash.callbacks.view.state import ALL, FIRST, View
 from aevis_dash.callbacks.view.state import NULLS as PART_OF_NULLS
 from aevis_dash.callbacks.view.steps import Step, step_from_data
+from aevis_dash.callbacks.work import LEARNING, LONG, NEEDED, NULLS, QUICK, Manners
 from aevis_dash.core import flipback
 from aevis_dash.domain import Intervention
 from aevis_dash.workbench import open_workbench

@@ -10,7 +10,8 @@ from flask import Flask
 
 from aevis_dash.callbacks import guard, health
 from aevis_dash.callbacks.guard import Guard
-from aevis_dash.callbacks.queueing import LEARNING, MOST, Manners, Queue
+from aevis_dash.callbacks.queueing import MOST, Queue
+from aevis_dash.callbacks.work import LEARNING, Manners
 from aevis_dash.domain import AevisError
 from aevis_dash.store import SPARE_VARIABLE
 from aevis_dash.web import create_app

@@ -16,8 +16,9 @@ from aevis_dash.callbacks import processes
 from aevis_dash.callbacks.background import manners
 from aevis_dash.callbacks.processes import JobManager, job_folder
 from aevis_dash.callbacks.progress import STARTING
-from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, LONG, NEEDED, Ended, Manners, Queue
+from aevis_dash.callbacks.queueing import CANCELLED, DIED, ELSEWHERE, Ended, Queue
 from aevis_dash.callbacks.view.state import ALL, NULLS
+from aevis_dash.callbacks.work import LONG, NEEDED, Manners
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 

@@ -15,19 +15,14 @@ from aevis_dash.callbacks.queueing import (
     CANCELLED,
     ELSEWHERE,
     FORGOTTEN,
-    LEARNING,
-    LONG,
     MOST,
     MOST_LEFT,
     MOST_OF_A_PAGE,
-    NEEDED,
-    NULLS,
     PATIENCE,
-    QUICK,
     Ended,
-    Manners,
     Queue,
 )
+from aevis_dash.callbacks.work import LEARNING, LONG, NEEDED, NULLS, QUICK, Manners
 from aevis_dash.domain import AevisError
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
