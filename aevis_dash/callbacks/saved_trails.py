@@ -67,7 +67,7 @@ def _who() -> str | None:
 
 def _asked(asked: Any) -> tuple[str, str, str]:
     """The name, who saves it, and the link, from what the browser sent."""
-    told = [asked.get(part) for part in ("name", "who", "link")] if isinstance(asked, dict) else [0]
+    told: list[Any] = [asked.get(part) for part in ("name", "who", "link")] if isinstance(asked, dict) else [None]
     if not all(isinstance(one, str) for one in told):
         raise AevisError("What was asked names no trail to save. Reload the page.")
     return told[0], told[1], told[2]
