@@ -10,7 +10,7 @@ from logging_in import PASSWORDS, hidden, log_in, two_users
 from test_logs import written  # noqa: F401
 from test_web import UPDATE, asked_of
 
-from aevis_dash import web
+from aevis_dash import serving
 from aevis_dash.callbacks import pictures, rights, visitors
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.login import TRIES
@@ -419,12 +419,12 @@ def test_a_page_with_users_is_warned_of_only_where_passwords_travel_openly(monke
     def stop(*_):
         raise AevisError("not now")
 
-    monkeypatch.setattr(web.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
-    monkeypatch.setattr(web.jobs, "start", stop)
+    monkeypatch.setattr(serving.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(serving, "refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(serving.jobs, "start", stop)
     for host, proxies, warned in (("0.0.0.0", (), True), ("0.0.0.0", (PROXY,), False), ("127.0.0.1", (), False)):
         with pytest.raises(AevisError, match="not now"):
-            web.serve(tmp_path, host, who=Access(users, proxies=proxies))
+            serving.serve(tmp_path, host, who=Access(users, proxies=proxies))
         assert ("passwords travel unencrypted" in capsys.readouterr().err) == warned
 
 

@@ -20,9 +20,9 @@ SIZE = 6_000_000
 PROGRAM = f"""
 import sys, time
 from pathlib import Path
-from aevis_dash import listening, web
+from aevis_dash import listening, serving
 
-make = web.create_app
+make = serving.create_app
 
 def with_slow(*given):
     app = make(*given)
@@ -40,9 +40,9 @@ def with_slow(*given):
     return app
 
 if __name__ == "__main__":
-    web.create_app = with_slow
+    serving.create_app = with_slow
     listening.ENDING = float(sys.argv[3])
-    web.serve(Path(sys.argv[1]), port=int(sys.argv[2]))
+    serving.serve(Path(sys.argv[1]), port=int(sys.argv[2]))
 """
 
 

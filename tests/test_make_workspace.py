@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aevis_dash import label_doubts, make_workspace, web
+from aevis_dash import label_doubts, make_workspace, serving
 from aevis_dash.config import resource
 from aevis_dash.core import loading
 from aevis_dash.domain import AevisError, ModelSpec, Preprocessing
@@ -409,7 +409,7 @@ def test_labels_that_fit_are_not_doubted(drawn_world):
 )
 def test_check_and_serve_refuse_what_only_later_verbs_read(world, change, words):
     write_settings(world, change(Workspace(world).settings))
-    for opened in (make_workspace.check_workspace, web.prepare_opening):
+    for opened in (make_workspace.check_workspace, serving.prepare_opening):
         with pytest.raises(AevisError, match=words):
             opened(open_workbench(world))
 
@@ -421,7 +421,7 @@ def test_check_warns_of_an_opening_that_serve_refuses(world):
     workspace.keep_adversarials([(same, workspace.read([chosen.source])[0])])
     write_settings(world, replace(workspace.settings, opens_on="same"))
     with pytest.raises(AevisError) as refused:
-        web.prepare_opening(open_workbench(world))
+        serving.prepare_opening(open_workbench(world))
     (doubt,) = make_workspace.check_workspace(open_workbench(world)).doubts
     assert "cannot open on same, which opens_on" in doubt
     assert str(refused.value) in doubt

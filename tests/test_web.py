@@ -20,7 +20,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs_version
 from torchvision.transforms import functional
 
-from aevis_dash import make_workspace, web
+from aevis_dash import make_workspace, serving
 from aevis_dash.callbacks import pictures
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
@@ -573,18 +573,18 @@ def test_a_page_that_others_reach_without_users_is_warned_of(monkeypatch, capsys
     def stop(*_):
         raise AevisError("not now")
 
-    monkeypatch.setattr(web.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
-    monkeypatch.setattr(web.jobs, "start", stop)
+    monkeypatch.setattr(serving.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(serving, "refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(serving.jobs, "start", stop)
     with pytest.raises(AevisError, match="not now"):
-        web.serve(tmp_path, host, insecure=True)
+        serving.serve(tmp_path, host, insecure=True)
     assert ("Everybody who reaches the port" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "lab.example"])
 def test_nobody_is_served_beyond_this_machine_without_a_word_on_who_may_see(tmp_path, host):
     with pytest.raises(AevisError) as refused:
-        web.serve(tmp_path, host)
+        serving.serve(tmp_path, host)
     assert "aevis user add NAME" in str(refused.value)
     assert "--users aevis-users.json" in str(refused.value)
     assert str(refused.value).endswith("--insecure")
@@ -596,12 +596,12 @@ def test_without_a_workspace_the_drawn_world_is_made_in_the_cache_and_served(mon
         monkeypatch.setattr(make_workspace, name, value)
     monkeypatch.setenv("AEVIS_CACHE", str(tmp_path))
     served = []
-    monkeypatch.setattr(web.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(web, "refuse_busy_port", lambda *_: None)
-    monkeypatch.setattr(web.jobs, "start", lambda folder, *_: served.append(folder))
-    monkeypatch.setattr(web.jobs, "end", lambda: None)
-    monkeypatch.setattr(web, "listening", lambda *_: SimpleNamespace(run=lambda _: served.append("page")))
-    web.serve(None)
+    monkeypatch.setattr(serving.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(serving, "refuse_busy_port", lambda *_: None)
+    monkeypatch.setattr(serving.jobs, "start", lambda folder, *_: served.append(folder))
+    monkeypatch.setattr(serving.jobs, "end", lambda: None)
+    monkeypatch.setattr(serving, "listening", lambda *_: SimpleNamespace(run=lambda _: served.append("page")))
+    serving.serve(None)
     assert served == [tmp_path / "drawn-world", "page"]
     assert len(open_workbench(tmp_path / "drawn-world").workspace.examples()) == 4
     assert f"AEVis Dash serves {tmp_path / 'drawn-world'} at http://127.0.0.1:8050" in capsys.readouterr().out

@@ -15,7 +15,7 @@ def serve(args: argparse.Namespace, _progress: Progress) -> Answer:
     """Serve the page until interrupted. With --json what the server says goes to stderr."""
     from aevis_dash.callbacks.metrics import Metrics
     from aevis_dash.callbacks.request_log import RequestLog
-    from aevis_dash.web import serve as serve_page
+    from aevis_dash.serving import serve as serve_page
 
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         warnings = serve_page(
