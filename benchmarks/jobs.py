@@ -72,7 +72,8 @@ class Embedded(JobServer):
 
 def contribution_asked(bench: Workbench, channel: int) -> dict[str, Any]:
     """What the page wants of a map of the last layers, traced to the layer before."""
-    later, earlier = bench.layers.layers[-1], bench.layers.layers[bench.contributions.sources(-1)[0]]
+    later = bench.layers.layers[-1]
+    earlier = bench.layers.layers[bench.contributions.sources(later.index)[0]]
     step = {"layer": later.name, "map": channel, "area": None, "source": earlier.name, "maps": [], "replacement": ""}
     view = View(example=bench.workspace.settings.opens_on)
     named = {"example": view.example, "target": None, "method": None, "share": None}
