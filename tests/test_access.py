@@ -11,7 +11,7 @@ from test_logs import written  # noqa: F401
 from test_web import UPDATE, asked_of
 
 from aevis_dash import serving
-from aevis_dash.callbacks import pictures, rights, visitors
+from aevis_dash.callbacks import access, pictures, rights, visitors
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.login import TRIES
 from aevis_dash.callbacks.queueing import Queue
@@ -426,6 +426,14 @@ def test_a_page_with_users_is_warned_of_only_where_passwords_travel_openly(monke
         with pytest.raises(AevisError, match="not now"):
             serving.serve(tmp_path, host, who=Access(users, proxies=proxies))
         assert ("passwords travel unencrypted" in capsys.readouterr().err) == warned
+
+
+def test_names_of_a_proxy_are_warned_of_where_there_are_no_users(users):
+    said = access.warning(Guard(names=("lab.example", "lab")), None, insecure=False)
+    assert said.startswith("the page answers to lab.example, lab without users.")
+    assert access.warning(Guard(names=("lab.example",)), None, insecure=True) == ""
+    assert access.warning(Guard(names=("lab.example",)), Access(users), insecure=False) == ""
+    assert access.warning(Guard(), None, insecure=False) == ""
 
 
 def test_the_login_below_a_prefix_and_under_the_names_of_the_server(bench, users):

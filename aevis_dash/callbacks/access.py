@@ -21,6 +21,10 @@ PLAIN = (
     "the page is served beyond this machine (--host {host}), and passwords travel unencrypted unless a proxy in front "
     "of it speaks https. Name such a proxy by --trust-proxy ADDRESS."
 )
+BEHIND = (
+    "the page answers to {names} without users. Everybody whom a proxy of that name lets in sees the workspace's images "
+    "and can start jobs. Make users (aevis user add NAME) and serve with --users {file}, or say --insecure."
+)
 NEEDS_USERS = (
     "--host {host} lets others reach the page, so say who may see it. Either make users (aevis user add NAME) and "
     "serve with --users {file}; or let everybody who reaches the port see and start all: --insecure"
@@ -41,7 +45,8 @@ def warning(asked: Guard, access: Access | None, insecure: bool) -> str:
     if access is not None:
         access.check()
     if asked.is_local:
-        return ""
+        open_behind = asked.names and access is None and not insecure
+        return BEHIND.format(names=", ".join(asked.names), file=DEFAULT_FILE) if open_behind else ""
     if access is None:
         if not insecure:
             raise AevisError(NEEDS_USERS.format(host=asked.host, file=DEFAULT_FILE))
