@@ -11,7 +11,7 @@ from test_logs import written  # noqa: F401
 from test_web import UPDATE, asked_of
 
 from aevis_dash import serving
-from aevis_dash.callbacks import access, pictures, rights, visitors
+from aevis_dash.callbacks import access, kept, pictures, rights, visitors
 from aevis_dash.callbacks.guard import Guard
 from aevis_dash.callbacks.login import TRIES
 from aevis_dash.callbacks.queueing import Queue
@@ -366,7 +366,9 @@ def test_a_readers_page_asks_for_no_learning(reader, analyst, monkeypatch):
     assert wanted == [None, {"data": "page"}]
 
 
-def test_what_is_computed_for_a_reader_is_not_stored(world, tmp_path):
+def test_what_is_computed_for_a_reader_is_not_stored(world, tmp_path, monkeypatch):
+    """Nor is the reader's answer sent to an analyst, for whom it has to be computed and stored."""
+    monkeypatch.setattr(kept, "SETTLED", -1.0)
     bench = open_workbench(world)
     app = create_app(bench, who=Access(two_users(tmp_path)))
     asked = {"example": bench.workspace.settings.opens_on, "layer": "layer3.2.relu"}

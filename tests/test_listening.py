@@ -165,7 +165,7 @@ def test_a_server_that_still_loads_its_model_ends_too(world, tmp_path):
     """Its exit status says that nothing went wrong."""
     argv = [sys.executable, "-m", "aevis_dash", "serve", str(world), "--port", str(free_port()), "--json"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: len(psutil.Process(process.pid).children()) > 0, 60)  # the fork server
+        until(lambda: any("forkserver" in " ".join(c.cmdline()) for c in psutil.Process(process.pid).children()), 60)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")

@@ -26,8 +26,9 @@ from aevis_dash.callbacks.guard import Guard
 from aevis_dash.config import resource
 from aevis_dash.domain import AevisError, AreaOfInterest, FeatureMap
 from aevis_dash.images import DIM, spotlight, write_image
+from aevis_dash.listening import LARGEST_REQUEST, listening
 from aevis_dash.sight import current_sight
-from aevis_dash.web import LARGEST_REQUEST, SCRIPTS, create_app, listening
+from aevis_dash.web import SCRIPTS, create_app
 from aevis_dash.workbench import Workbench, open_workbench
 from aevis_dash.workspace import Workspace
 

@@ -22,8 +22,8 @@ PLAIN = (
     "of it speaks https. Name such a proxy by --trust-proxy ADDRESS."
 )
 BEHIND = (
-    "the page answers to {names} without users. Everybody whom a proxy of that name lets in sees the workspace's images "
-    "and can start jobs. Make users (aevis user add NAME) and serve with --users {file}, or say --insecure."
+    "the page answers to {names} without users. Everybody whom a proxy of that name lets in sees the workspace's "
+    "images and can start jobs. Make users (aevis user add NAME) and serve with --users {file}, or say --insecure."
 )
 NEEDS_USERS = (
     "--host {host} lets others reach the page, so say who may see it. Either make users (aevis user add NAME) and "

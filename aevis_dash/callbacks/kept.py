@@ -20,7 +20,7 @@ from flask import Flask, Response, g, request
 from flask_compress import Compress
 
 from aevis_dash import ids, logs
-from aevis_dash.callbacks import bodies
+from aevis_dash.callbacks import bodies, visitors
 from aevis_dash.domain import AevisError
 from aevis_dash.workbench import Workbench
 
@@ -175,7 +175,8 @@ def register(server: Flask, bench: Workbench, kept: Kept | None = None) -> None:
         if output is None or not draws(output) or not set(request.args) <= {_OF_JOBS}:
             return None
         now = moment.now()
-        return None if now is None else (hashlib.sha256(request.get_data()).digest(), coded, now)
+        of_all = visitors.may_change()  # what is computed for a reader is not stored, so others compute it again
+        return None if now is None else (hashlib.sha256(request.get_data()).digest(), coded, of_all, now)
 
     @server.before_request
     def _find() -> Response | None:

@@ -12,8 +12,10 @@ from flask import Flask, g
 from aevis_dash.callbacks import all_jobs
 from aevis_dash.callbacks.all_jobs import LEARNING
 from aevis_dash.callbacks.background import manners
-from aevis_dash.callbacks.processes import JobManager, who
+from aevis_dash.callbacks.processes import JobManager
 from aevis_dash.callbacks.queueing import Queue
+from aevis_dash.callbacks.visitors import name_of_current
+from aevis_dash.users import ANALYST, User
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -55,8 +57,8 @@ def ask(server, manager, name, example, page, user=""):
     key = f"{name}.{example}.{page}"
     with server.test_request_context("/"):
         if user:
-            g.user = user
-        assert who() == user
+            g.user = User(user, ANALYST)
+        assert name_of_current() == user
         manager.call_job_fn(key, None, [{"example": example}, page], {})
     return key
 
@@ -73,7 +75,7 @@ def until(condition):
 
 
 def test_everybody_sees_what_runs_and_waits_and_whose_it_is(server, manager):
-    assert who() == "", "nobody asks"
+    assert name_of_current() == "", "nobody asks"
     assert listed(server, "one") == []
     first = ask(server, manager, "extract_job", "a", "one", "Ada")
     until(lambda: first in manager.made)
