@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from aevis_dash import learning, make_workspace, naming
+from aevis_dash.callbacks import kept
 from aevis_dash.cli import main
 from aevis_dash.settings import write_settings
 from aevis_dash.workbench import open_workbench
@@ -25,6 +26,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 hypothesis.settings.register_profile("patient", deadline=None)  # a first call may load a library
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def changes_count_at_once() -> Iterator[None]:
+    """Whether images or examples have changed is looked at at each request, and not once a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept, "GLANCE", -1.0)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

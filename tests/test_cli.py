@@ -902,7 +902,7 @@ def test_world_makes_and_finishes(document, tmp_path, monkeypatch):
 
 
 def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
-    import aevis_dash.web
+    import aevis_dash.serving
     from aevis_dash.callbacks.request_log import RequestLog
 
     served = []
@@ -912,7 +912,8 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
         served.append((root, host, port, names, prefix, further))
         return ("doubtful",)
 
-    monkeypatch.setattr(aevis_dash.web, "serve", serve)
+    monkeypatch.delenv("AEVIS_BROKER_URL", raising=False)
+    monkeypatch.setattr(aevis_dash.serving, "serve", serve)
     assert aevis("serve")[:2] == (0, "serving\n")
     named = ("--allow-host", "lab.example", "--allow-host", "lab", "--prefix", "a/b", "--job-hours", 9)
     named += (
@@ -925,21 +926,24 @@ def test_serve_hands_over_its_options(monkeypatch, aevis, document, tmp_path):
         "--log-addresses",
         "--trust-proxy",
         "10.0.0.7",
+        "--quota",
+        "2G",
     )
     status, out, err = aevis("serve", tmp_path, "--port", 9000, *named, "--json")
     answered = {"served": "http://127.0.0.1:9000/a/b", "warnings": ["doubtful"]}
     assert (status, json.loads(out), err) == (0, answered, "serving\n")
     given = (tmp_path, "127.0.0.1", 9000, ["lab.example", "lab"], "/a/b/")
     assert [each[:5] for each in served] == [(None, "127.0.0.1", 8050, [], "/"), given]
-    plain = {"who": None, "insecure": False}
+    plain = {"who": None, "insecure": False, "metrics": None, "broker": ""}
     assert [each[5] for each in served] == [
-        {"hours": 4.0, "beside": None, "least_disk": 2**30, "log": RequestLog(), "form": "text"} | plain,
+        {"hours": 4.0, "beside": None, "least_disk": 2**30, "log": RequestLog(), "form": "text", "quota": None} | plain,
         {
             "hours": 9.0,
             "beside": tmp_path / "other",
             "least_disk": 5 * 2**29,
             "log": RequestLog(("10.0.0.7",), True),
             "form": "json",
+            "quota": 2 * 2**30,
         }
         | plain,
     ]
