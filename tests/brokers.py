@@ -1,5 +1,6 @@
 """A Redis server and workers of a test's own, and a server that hands jobs to them, without its pages."""
 
+import json
 import os
 import re
 import shutil
@@ -183,6 +184,33 @@ def results(root: Path) -> dict[str, bytes]:
             arrays["tree"] = re.sub(rb'"seconds": [0-9.e-]+', b"", arrays["tree"])
             found[f"{path.parent.name}/{path.name}"] = b"".join(name.encode() + arrays[name] for name in arrays)
     return found
+
+
+def alike(one: Path, other: Path) -> bool:
+    """Whether two stored results hold the same but for rounding, which differs between processes, and the seconds that
+    they took."""
+    with np.load(one, allow_pickle=False) as first, np.load(other, allow_pickle=False) as second:
+        if sorted(first.files) != sorted(second.files):
+            return False
+        arrays = set(first.files) - {"seal", "tree"}
+        if not all(
+            np.allclose(first[name], second[name], rtol=1e-4, atol=1e-6)
+            if first[name].dtype.kind == "f"
+            else np.array_equal(first[name], second[name])
+            for name in arrays
+        ):
+            return False
+        return _alike(*(json.loads(file["tree"].tobytes()) for file in (first, second)))
+
+
+def _alike(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[k], other[k]) for k in one if k != "seconds")
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return bool(np.isclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True))
+    return one == other
 
 
 def new_examples(bench: Workbench) -> list[str]:
