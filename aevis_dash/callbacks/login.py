@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import threading
 from html import escape
 from typing import Any
 
@@ -21,6 +22,10 @@ address, and of one name from all addresses."""
 WRONG = "The name or the password is wrong."
 STALE = "This form is too old, or your browser keeps no cookies. Please try again."
 TOO_OFTEN = "There were too many tries. Wait some minutes, and try again."
+CHECKED_AT_ONCE = 2
+"""The number of passwords that are checked at the same time. Each takes a core for a fifth of a second or so, and no
+other visitor shall wait for those who try many."""
+BUSY = "Others are logging in at this moment. Please try again."
 _STYLE = """
 :root { color-scheme: light dark; --line: #d5dae0; --quiet: #5c6670; --back: #f3f5f7; --paper: #fff; --ink: #1f2730;
   --wrong: #b04600; --button: #0b5ed7; }
@@ -75,6 +80,7 @@ def register(server: Flask, access: Access, rates: Rates) -> None:
         return redirect(ADDRESS[1:], 303)  # type: ignore[return-value]
 
     if access.way == "password":
+        checking = threading.BoundedSemaphore(CHECKED_AT_ONCE)
 
         @server.post(ADDRESS)
         @open_to_all
@@ -83,12 +89,16 @@ def register(server: Flask, access: Access, rates: Rates) -> None:
             name, query = given["name"], given["query"]
             if not is_ours(given["token"]):
                 return shown(access, STALE, 400, query, name)
-            if not _may_try(rates, name, proxies.address_of(request.environ, access.proxies)):
-                return shown(access, TOO_OFTEN, 429, query, name)
+            if not checking.acquire(blocking=False):
+                return _later(shown(access, BUSY, 503, query, name), 2)
             try:
+                if wait := _to_wait(rates, name, proxies.address_of(request.environ, access.proxies)):
+                    return _later(shown(access, TOO_OFTEN, 429, query, name), wait)
                 account = None if access.users is None else access.users.let_in(name, given["password"])
             except AevisError:
                 return shown(access, UNREADABLE, 503, query, name)
+            finally:
+                checking.release()
             if account is None:
                 return shown(access, WRONG, 401, query, name)
             begin(name, account, secret_of(server))
@@ -124,10 +134,7 @@ def shown(access: Access, wrong: str = "", status: int = 200, query: str = "", n
         f'<form method="post" action="{_up()}{action}">{fields if by_password else ""}{hidden}'
         f'<button type="submit">{word}</button></form></main></body></html>'
     )
-    answer = Response(page, status, mimetype="text/html")
-    if status == 429:
-        answer.headers["Retry-After"] = "300"
-    return answer
+    return Response(page, status, mimetype="text/html")
 
 
 def form() -> dict[str, str]:
@@ -159,6 +166,15 @@ def _up() -> str:
     return "../" * (request.path.count("/") - 1)
 
 
-def _may_try(rates: Rates, name: str, address: str) -> bool:
+def _later(answer: Response, seconds: int) -> Response:
+    answer.headers["Retry-After"] = str(seconds)
+    return answer
+
+
+def _to_wait(rates: Rates, name: str, address: str) -> int:
+    """The seconds until a password may be tried again; 0 where it may be tried now, which is counted."""
     whose = (f"{name[:100]!r} from {address}", f"from {address}", f"{name[:100]!r}")
-    return all(rates.allows(f"login {one}", *limit) for one, limit in zip(whose, TRIES, strict=True))
+    for one, (most, seconds) in zip(whose, TRIES, strict=True):
+        if not rates.allows(f"login {one}", most, seconds):
+            return rates.rest(seconds)
+    return 0

@@ -51,6 +51,11 @@ class Rates:
         """
         return self._counted(what, int(time.time() // seconds), seconds) <= most
 
+    @staticmethod
+    def rest(seconds: int) -> int:
+        """The seconds until the window ends."""
+        return seconds - int(time.time() % seconds)
+
     def _counted(self, what: str, window: int, seconds: int) -> int:
         if self._redis is not None:
             try:
