@@ -6,6 +6,7 @@ as Plotly figures, which notebooks show.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from aevis_dash.callbacks.neuron.activations import firing_of, firings
 from aevis_dash.callbacks.view.address import check, from_search
 from aevis_dash.callbacks.view.opening import comparable, settle
 from aevis_dash.callbacks.view.state import View, from_data, wanted_of, without_own
+from aevis_dash.classes import in_order
 from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.core.loading import Model
-from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec
+from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec, Preprocessing
 from aevis_dash.figures.beside import profiles_figure
 from aevis_dash.figures.neuron import Room, activation_figure
 from aevis_dash.figures.theme import LIGHT
@@ -97,8 +99,12 @@ def init_workspace(
     Raises:
         AevisError: the model, an image or a label cannot be used, or there is a workspace already.
     """
-    given, root = dict(preprocessing), Path(folder)
+    given, root = _fields(preprocessing), Path(folder)
     spec, in_memory = _model_of(model, weights, leaf)
+    if not isinstance(images, str | Path):
+        images = np.asarray(images)  # a tensor, or a list of images
+    if labels is not None and not isinstance(labels, str | Path):
+        labels = list(labels) if isinstance(labels, Sequence) else np.asarray(labels).tolist()
     if in_memory is not None and isinstance(images, np.ndarray) and images.ndim == 4:
         given.setdefault("input_size", images.shape[1:3] if images.shape[3] <= images.shape[1] else images.shape[2:])
     chosen, _ = choose_preprocessing(spec, given)
@@ -107,7 +113,7 @@ def init_workspace(
         spec,
         images if isinstance(images, np.ndarray) else Path(images),
         Path(labels) if isinstance(labels, str) else labels,
-        Path(classes) if isinstance(classes, str) else classes,
+        _names(classes),
         chosen,
         reading=ArrayReading(layout=layout, span=span),
         given=in_memory,
@@ -144,8 +150,12 @@ def init_like(
         AevisError: the model cannot be used or has other classes, or there is a workspace already.
     """
     spec, in_memory = _model_of(model, weights, leaf)
-    names = Path(classes) if isinstance(classes, str) else classes
-    new_like.init_like(Path(folder), like.workspace, spec, names, preprocessing, in_memory)
+    if not isinstance(like, Workbench):
+        raise AevisError(
+            f"like is a {type(like).__name__}, and no workbench. Open it: aevis_dash.open_workspace(FOLDER)"
+        )
+    given = _fields(preprocessing)
+    new_like.init_like(Path(folder), like.workspace, spec, _names(classes), given, in_memory)
     return open_workspace(folder, in_memory)
 
 
@@ -245,8 +255,41 @@ def activations(bench: Workbench, example: str | None = None, link: str = "", **
     return go.Figure(activation_figure(firings(bench, firing), look, firing.area, LIGHT, Room(WIDTH, ROW)))
 
 
+def _names(classes: Any) -> Path | tuple[str, ...] | None:
+    """The class names, or the file that holds them."""
+    if classes is None or isinstance(classes, str | Path):
+        return None if classes is None else Path(classes)
+    return in_order(classes)
+
+
+def _fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocessing that was given, with tuples where arrays or single numbers were given.
+
+    Raises:
+        AevisError: there is no such field, or it holds no numbers.
+    """
+    known = [field.name for field in fields(Preprocessing)]
+    if unknown := [name for name in given if name not in known]:
+        raise AevisError(f"There is no {unknown[0]!r} in a preprocessing. It has: {', '.join(known)}.")
+    found = dict(given)
+    for name in ("input_size", "resize_size", "mean", "std", "value_range"):
+        value = found.get(name)
+        if value is None:
+            continue
+        try:
+            numbers = np.asarray(value, float).reshape(-1).tolist()
+        except (TypeError, ValueError) as error:
+            raise AevisError(f"{name} is {value!r}, and no numbers. Give a tuple of numbers.") from error
+        if name in ("input_size", "resize_size"):
+            numbers = [int(number) for number in numbers] * (2 if len(numbers) == 1 else 1)
+        found[name] = tuple(numbers)
+    return found
+
+
 def _model_of(model: Model | str, weights: str, leaf: Sequence[str]) -> tuple[ModelSpec, Model | None]:
     """Where a model comes from, and the model itself where it is in memory."""
+    if model is None:
+        raise AevisError("There is no model. Hand over a torch.nn.Module, or name one, such as torchvision:resnet50.")
     source, in_memory = (model, None) if isinstance(model, str) else (IN_MEMORY + type(model).__name__, model)
     return ModelSpec(source, weights, leaf=" ".join(leaf)), in_memory
 

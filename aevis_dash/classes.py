@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -265,3 +265,32 @@ def _synonyms(name: str) -> tuple[str, ...]:
 
 def _loose(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def in_order(classes: Any) -> tuple[str, ...]:
+    """The class names, in the order of the model's outputs, that Python code gives.
+
+    Args:
+        classes: a sequence of names; or a mapping of each name to its number, or of each number to its name, such as
+            `class_to_idx` of torchvision's data sets.
+
+    Raises:
+        AevisError: they have no order, or are no names.
+    """
+    if isinstance(classes, Mapping):
+        numbers = {number: name for name, number in classes.items()}
+        if all(isinstance(one, int) for one in classes):
+            numbers = dict(classes)
+        if sorted(numbers, key=str) != sorted(range(len(classes)), key=str):
+            raise AevisError(
+                f"classes is a mapping whose numbers are not 0 to {len(classes) - 1}, each once. Give the names in the "
+                "order of the model's outputs."
+            )
+        classes = [numbers[number] for number in range(len(numbers))]
+    if isinstance(classes, Set):
+        raise AevisError("classes is a set, which has no order. Give the names in the order of the model's outputs.")
+    names = tuple(classes)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise AevisError(f"classes holds {wrong[0]!r}, which is no text. Give the names of the classes.")
+    return tuple(map(str, names))

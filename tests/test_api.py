@@ -1,6 +1,7 @@
 """Python code and notebooks: a model in memory and arrays become a workspace whose answers are those of plain torch."""
 
 import base64
+import copy
 import re
 import subprocess
 import sys
@@ -50,13 +51,69 @@ def fooled(bench):
 
 
 def test_a_model_in_memory_and_an_array_need_one_call(bench, model, images):
-    assert not model.training, "it was put into eval mode"
+    assert model.training, "the model itself is left as it was"
     files = [entry.file for entry in bench.workspace.images]
     assert [entry.label for entry in bench.workspace.images] == [i % 3 for i in range(12)]
     assert np.array_equal(bench.workspace.read(files), images)
     with torch.no_grad():
-        wanted = model(normalised(images)).softmax(1).numpy()
+        wanted = copy.deepcopy(model).eval()(normalised(images)).softmax(1).numpy()
     np.testing.assert_allclose([p.probabilities for p in bench.judging.predict(files)], wanted, atol=1e-6)
+
+
+def test_what_becomes_of_a_model_later_changes_no_answer(model, images, tmp_path):
+    """Neither those that are given nor those that are stored under the fingerprint of its weights."""
+    own = copy.deepcopy(model)
+    bench = aevis_dash.init_workspace(tmp_path / "lab", own, images, classes=NAMES, **HOW)
+    files = [entry.file for entry in bench.workspace.images]
+    with torch.no_grad():
+        wanted = copy.deepcopy(model).eval()(normalised(images)).argmax(1).tolist()
+        own[-1].weight.copy_(own[-1].weight.roll(1, 0))
+        own[-1].bias.copy_(own[-1].bias.roll(1, 0))
+        changed = copy.deepcopy(own).eval()(normalised(images)).argmax(1).tolist()
+    assert changed != wanted
+    assert [found.label for found in bench.judging.predict(files)] == wanted
+    other = aevis_dash.open_workspace(tmp_path / "lab", model=own)
+    assert [found.label for found in other.judging.predict(files)] == changed
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [{name: i for i, name in enumerate(NAMES)}, dict(reversed(list(enumerate(NAMES)))), iter(NAMES)],
+)
+def test_class_names_may_be_a_mapping(model, images, tmp_path, classes):
+    labels = torch.tensor([i % 3 for i in range(12)])
+    bench = aevis_dash.init_workspace(
+        tmp_path, model, torch.from_numpy(images), labels, classes=classes, input_size=32, **HOW
+    )
+    assert bench.class_names == tuple(NAMES)
+    assert [entry.label for entry in bench.workspace.images] == labels.tolist()
+    assert bench.workspace.settings.preprocessing.input_size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": set(NAMES)}, "classes is a set, which has no order"),
+        ({"classes": {"a": 0, "b": 1, "c": 3}}, "whose numbers are not 0 to 2, each once"),
+        ({"classes": {"a": 0, "b": 1, "c": 1}}, "whose numbers are not 0 to 2, each once"),
+        ({"classes": [0, 1, 2]}, "classes holds 0, which is no text"),
+        ({"normalise": True}, "There is no 'normalise' in a preprocessing. It has: input_size, mean"),
+        ({"mean": "half"}, "mean is 'half', and no numbers"),
+        ({"model": None}, "There is no model"),
+        ({"model": torch.nn.Linear}, "The model is the class Linear, and no torch.nn.Module"),
+        ({"model": lambda x: x}, "The model is a function, and no torch.nn.Module"),
+    ],
+)
+def test_what_python_code_cannot_mean_is_refused(model, images, tmp_path, change, words):
+    given = {"model": model, "classes": NAMES, **HOW} | change
+    with pytest.raises(AevisError, match=words):
+        aevis_dash.init_workspace(tmp_path / "lab", given.pop("model"), images, **given)
+    assert not (tmp_path / "lab" / "workspace.toml").exists()
+
+
+def test_init_like_needs_a_workbench(model, tmp_path):
+    with pytest.raises(AevisError, match="like is a str, and no workbench"):
+        aevis_dash.init_like(tmp_path, "lab", model)
 
 
 def numbers(sent):

@@ -297,3 +297,87 @@ def test_a_network_as_nobody_here_would_write_it_works_as_it_is(place, aevis):
         wanted = model(torch.from_numpy(bench.workspace.read(names)).permute(0, 3, 1, 2) / 255).logits.softmax(1)
     found = [each.probabilities for each in bench.judging.predict(names)]
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+
+
+BLOCKS = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+    def forward(self, x):
+        return self.last(self.act(self.first(x)).mean((2, 3))){end}
+"""
+
+
+@pytest.fixture
+def versions(place):
+    """Two versions of one project, and a third one in the current folder; `net.pt` has weights for all."""
+    for name, end in (("pa", ""), ("pb", " * -1"), (".", " * 0 + self.last.bias")):
+        (place / name).mkdir(exist_ok=True)
+        (place / name / "blocks.py").write_text(BLOCKS.format(end=end))
+        (place / name / "net.py").write_text(
+            "def make():\n    print('making')\n    from blocks import Net\n    return Net()\n"
+        )
+        (place / name / "top.py").write_text("from blocks import Net\n")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        spec = {"first": torch.nn.Conv2d(3, 4, 3), "last": torch.nn.Linear(4, 3)}
+        state = {f"{name}.{k}": v for name, module in spec.items() for k, v in module.state_dict().items()}
+    torch.save(state, place / "net.pt")
+    return place
+
+
+@pytest.mark.parametrize("factory", ["net.py:make", "top.py:Net"])
+def test_versions_of_a_project_do_not_use_one_anothers_modules(aevis, versions, factory):
+    """Neither beside one another in one process, nor where the current folder has such a module too."""
+    logits = []
+    for name in ("pa", "pb", "pa"):
+        root = versions / f"lab-{len(logits)}"
+        told(
+            aevis,
+            *init(root, "--model", versions / name / factory, "--weights", "net.pt", "--classes", "names.txt"),
+        )
+        model = open_workbench(root).classifier.network
+        with torch.no_grad():
+            logits.append(model.logits(torch.full((1, 3, 32, 32), 0.3)))
+    assert torch.equal(logits[0], -logits[1])
+    assert torch.equal(logits[0], logits[2])
+    assert not torch.equal(logits[0], logits[1])
+
+
+KEEPING = """
+import torch
+from torch import nn
+class Random(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+        {own}
+    def forward(self, x):
+        {before}
+        return self.last(self.act(self.first(x * self.extra)).mean((2, 3)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "before", "words"),
+    [
+        ("self.register_buffer('extra', torch.rand(3, 1, 1), persistent=False)", "pass", "makes other weights"),
+        ("self.extra = torch.rand(3, 1, 1)", "pass", "makes other weights"),
+        (
+            "self.extra = None",
+            "self.extra = x.mean().detach() if self.extra is None else self.extra",
+            "Random.extra keeps",
+        ),
+        ("self.extra, self.seen = 1, {}", "self.seen['first'] = x.mean()", "Random.seen keeps"),
+    ],
+)
+def test_what_would_be_other_the_next_time_is_refused(aevis, versions, own, before, words):
+    """Also where a file of weights is named, which does not hold it."""
+    (versions / "odd.py").write_text(KEEPING.format(own=own, before=before))
+    options = ("--model", "odd.py:Random", "--weights", "net.pt", "--classes", "names.txt")
+    status, document = aevis(*init(versions / "lab", *options))
+    assert status == 2
+    assert words in document["error"]
+    assert not (versions / "lab").exists()

@@ -192,6 +192,7 @@ def pure_graph(
         AevisError: torch.fx cannot trace the model; the message names the line.
     """
     tracer, graph = _trace(model, leaves_in(model, leaves), shape)
+    _refuse_keeping(model)
     modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
     root: dict[str, Any] = dict(modules)
     kept: dict[str, None] = {}
@@ -226,6 +227,21 @@ def _trace(model: nn.Module, leaves: frozenset[str], shape: tuple[int, int, int]
             if not more:
                 raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
             leaves |= more
+
+
+def _refuse_keeping(model: nn.Module) -> None:
+    """Refuse a model that keeps what it has computed of an image, since later images would depend on the first one."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if isinstance(value, fx.Proxy) or (
+                isinstance(value, dict | list | tuple)
+                and any(isinstance(one, fx.Proxy) for one in (value.values() if isinstance(value, dict) else value))
+            ):
+                place = f"{type(model).__name__}{f'.{name}' if name else ''}.{key}"
+                raise AevisError(
+                    f"{place} keeps what the forward computes of an image, so what is said of one image would depend "
+                    "on those before it. Compute it anew at each call, or make it a buffer of the weights."
+                )
 
 
 def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -> frozenset[str]:

@@ -22,6 +22,7 @@ from aevis_dash.core.loading.devices import device, device_name
 from aevis_dash.core.loading.factories import (
     AUXILIARY,
     LIBRARIES,
+    copy_of,
     is_file_name,
     is_instance,
     make,
@@ -115,12 +116,18 @@ def load_model(spec: ModelSpec) -> Loaded:
 
 
 def given_model(spec: ModelSpec, model: nn.Module) -> Loaded:
-    """Take a model that Python code hands over; it is put into eval mode and float32.
+    """Take a copy of a model that Python code hands over, in eval mode and float32. So what becomes of the model later,
+    such as by further training, changes no answer about it.
 
     Raises:
-        AevisError: the model stays in training mode.
+        AevisError: what is handed over is no model or cannot be copied, or the model stays in training mode.
     """
-    inner, notes = unwrapped(model)
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise AevisError(
+            f"The model is {what}, and no torch.nn.Module. Hand over the model itself, or name it by a text."
+        )
+    inner, notes = unwrapped(copy_of(model, f"The model ({type(model).__name__})"))
     return _finished(spec, Loaded(inner, _of_wrappers(notes)))
 
 
@@ -194,16 +201,21 @@ def refuse_random(spec: ModelSpec, model: nn.Module) -> None:
         model: the model that was loaded from there.
 
     Raises:
-        AevisError: no weights are named, and loading the model again gives other weights.
+        AevisError: loading the model again gives other numbers. Of the models of libraries this is asked only where no
+            weights are named.
     """
-    if spec.weights:
+    if spec.weights and source_and_name(spec)[0] in LIBRARIES:
         return
     again = _digests_elsewhere(spec) if is_instance(spec) else digests_of(spec)
     for name, digest in _digests(model).items():
         if again.get(name, digest) != digest:
             raise AevisError(
                 f"{spec.source} makes other weights at every call (first {name!r}), so nothing that is found would "
-                "hold the next time. Give a file of weights, or let the function load them."
+                + (
+                    "hold the next time. The file of weights does not hold them: let the model draw them by a seed."
+                    if spec.weights
+                    else "hold the next time. Give a file of weights, or let the function load them."
+                )
             )
 
 
@@ -213,10 +225,17 @@ def digests_of(spec: ModelSpec) -> dict[str, str]:
 
 
 def _digests(model: nn.Module) -> dict[str, str]:
+    """A digest of each tensor of a model by its name: of its state, and what else its modules hold."""
+    beside = {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in model.named_modules()
+        for key, value in (*vars(module).items(), *module._buffers.items())
+        if isinstance(value, torch.Tensor)
+    }
     return {
-        name: hashlib.sha256(tensor.detach().cpu().numpy().tobytes()).hexdigest()
-        for name, tensor in model.state_dict().items()
-        if isinstance(tensor, torch.Tensor) and not tensor.is_meta
+        name: hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+        for name, tensor in {**beside, **model.state_dict()}.items()
+        if isinstance(tensor, torch.Tensor) and not tensor.is_meta and tensor.layout == torch.strided and tensor.dim()
     }
 
 

@@ -58,7 +58,10 @@ def limit_memory(device: torch.device, text: str) -> None:
     except ValueError:
         most = math.nan
     if not (math.isfinite(most) and most > 0):
-        raise AevisError(f"{MEMORY_VARIABLE} says {shorten(text)!r}, which is no number of GiB. Give one, such as 6.")
+        raise AevisError(
+            f"The most memory is {shorten(text)!r}, which is no number of GiB. Give one, such as --max-memory 6, or "
+            f"{MEMORY_VARIABLE}=6 in the environment."
+        )
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, most / total), device)

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from aevis_dash.core.loading.user_code import Wanted, imported, named_object, parse_arguments, shown_signature
+from aevis_dash.core.loading.user_code import Wanted, at_home, imported, named_object, parse_arguments, shown_signature
 from aevis_dash.core.loading.weight_files import SUFFIXES
 from aevis_dash.domain import AevisError, ModelSpec, reason_of
 
@@ -184,7 +184,8 @@ def _from_code(spec: ModelSpec, source: str, name: str, arguments: Mapping[str, 
         raise AevisError(f"{shown} is a {type(factory).__name__}, which makes no model. {_WANTED}")
     _refuse_other_calls(shown, factory, arguments)
     try:
-        model = factory(**arguments)
+        with at_home(Path(source).parent if spec.file else None):
+            model = factory(**arguments)
     except (Exception, SystemExit) as error:  # The user's own code may raise anything.
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         mend = "Mend the function, or --model-args." if arguments else "Mend the function."
@@ -198,6 +199,19 @@ def _copied(model: nn.Module, shown: str, arguments: Mapping[str, Any]) -> nn.Mo
     """A copy of a model that a module holds, which keeps its own as it is."""
     if arguments:
         raise AevisError(f"{shown} is a model already, so it takes no --model-args. Name a function that makes it.")
+    return copy_of(model, shown)
+
+
+def copy_of(model: nn.Module, shown: str) -> nn.Module:
+    """A copy of a model, on which later changes of the model have no effect.
+
+    Args:
+        model: the model.
+        shown: what messages call it.
+
+    Raises:
+        AevisError: the model cannot be copied.
+    """
     try:
         return copy.deepcopy(model)
     except Exception as error:  # A module of the user's may hold anything.

@@ -7,14 +7,20 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import shlex
 import sys
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from aevis_dash.domain import AevisError
+
+_modules_of: dict[str, dict[str, ModuleType]] = {}
+"""By the folder of a file of the user's, the modules of its own that other folders have too (see `at_home`)."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,9 @@ def module_of_file(path: Path, wanted: Wanted) -> ModuleType:
     if found is None or found.loader is None:
         raise AevisError(f"The file {path} of {wanted.option} is no Python file. Name a file that ends in .py.")
     module = sys.modules[name] = importlib.util.module_from_spec(found)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
     try:
-        found.loader.exec_module(module)
+        with at_home(path.parent):
+            found.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # The user's own code may raise anything.
         del sys.modules[name]
         raise AevisError(
@@ -135,6 +140,59 @@ def module_of_file(path: Path, wanted: Wanted) -> ModuleType:
             f"package is named as a module, package.module:{wanted.form}."
         ) from error
     return module
+
+
+@contextmanager
+def at_home(folder: Path | None = None) -> Iterator[None]:
+    """Run code of the user's as Python runs a file of that folder: its imports are looked for there first. What the
+    code prints goes to standard error.
+
+    Modules of the same name that files of other folders have brought along are put aside meanwhile, so that two
+    versions of one project do not use one another's modules.
+
+    Args:
+        folder: the folder of the file; None for code of an installed module.
+    """
+    if folder is None:
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    home = str(folder.resolve())
+    others = {*_modules_of, os.getcwd()} - {home}
+    names = {name.partition(".")[0] for name in sys.modules}
+    shared = {name for name in names if _origin(name) in others and _is_in(name, folder)}
+    aside = _take_out(shared)
+    sys.modules.update(_modules_of.setdefault(home, {}))
+    sys.path.insert(0, home)
+    importlib.invalidate_caches()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.path.remove(home)
+        if home not in sys.path:
+            sys.path.append(home)  # for imports within functions that are called later
+        _modules_of[home] |= _take_out(shared)
+        sys.modules.update(aside)
+
+
+def _origin(name: str) -> str:
+    """The folder in which a module that is imported was found; "" where none is known."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if not file:
+        return ""
+    place = Path(file)
+    return str((place.parent.parent if place.name == "__init__.py" else place.parent).resolve())
+
+
+def _is_in(name: str, folder: Path) -> bool:
+    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+
+
+def _take_out(names: Set[str]) -> dict[str, ModuleType]:
+    """Take modules and their submodules out of those that are imported."""
+    found = [name for name in sys.modules if name.partition(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in found}
 
 
 def shown_signature(signature: inspect.Signature) -> str:
@@ -147,6 +205,7 @@ def shown_signature(signature: inspect.Signature) -> str:
 def imported(name: str, otherwise: str) -> Any:
     """Import a module; raises AevisError, which begins with `otherwise`, where that fails."""
     try:
-        return importlib.import_module(name)
+        with at_home():
+            return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # A module of the user's may raise anything.
         raise AevisError(f"{otherwise} ({type(error).__name__}: {error}).") from error
