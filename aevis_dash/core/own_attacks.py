@@ -67,11 +67,7 @@ def attack_arguments(text: str) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     parts = re.fullmatch(_FRACTION, value) if isinstance(value, str) else None
-    if parts is None:
-        return value
-    if not float(parts[2]):
-        raise AevisError(f"--attack-args says {value}, which is no number. Mend it, such as 8/255.")
-    return float(parts[1]) / float(parts[2])
+    return float(parts[1]) / float(parts[2]) if parts is not None and float(parts[2]) else value
 
 
 def _refuse_other_calls(shown: str, function: Callable[..., Any], given: dict[str, Any], targeted: bool) -> None:

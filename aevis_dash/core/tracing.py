@@ -233,15 +233,27 @@ def _refuse_keeping(model: nn.Module) -> None:
     """Refuse a model that keeps what it has computed of an image, since later images would depend on the first one."""
     for name, module in model.named_modules():
         for key, value in vars(module).items():
-            if isinstance(value, fx.Proxy) or (
-                isinstance(value, dict | list | tuple)
-                and any(isinstance(one, fx.Proxy) for one in (value.values() if isinstance(value, dict) else value))
-            ):
+            inside = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            )
+            if any(isinstance(one, fx.Proxy) and _is_of_image(one.node) for one in inside):
                 place = f"{type(model).__name__}{f'.{name}' if name else ''}.{key}"
                 raise AevisError(
                     f"{place} keeps what the forward computes of an image, so what is said of one image would depend "
                     "on those before it. Compute it anew at each call, or make it a buffer of the weights."
                 )
+
+
+def _is_of_image(node: fx.Node) -> bool:
+    """Whether a value is computed of the image, and not of parameters alone."""
+    seen, todo = {node}, [node]
+    while todo:
+        one = todo.pop()
+        if one.op == "placeholder":
+            return True
+        todo += [before for before in one.all_input_nodes if before not in seen]
+        seen.update(one.all_input_nodes)
+    return False
 
 
 def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -> frozenset[str]:
