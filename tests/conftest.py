@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,17 @@ def shrink(workspace: Workspace, candidates: int = 2, null_targets: int = 1, met
     settings = workspace.settings
     few = dataclasses.replace(settings.extraction, candidates=candidates, null_targets=null_targets, method=method)
     write_settings(workspace.root, dataclasses.replace(settings, extraction=few))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a disk of 200 MB of its own; only the superuser may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "none", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)

@@ -141,20 +141,12 @@ def test_a_clock_that_leaps_changes_no_answer(whole, copied, monkeypatch, leap):
 
 
 @pytest.fixture
-def small_disk(whole, tmp_path):
+def small_disk(whole, disk):
     """A workspace without its datapaths and learned features on a disk that has room for some of them only."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "none", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        root = Path(shutil.copytree(whole[0], place / "world"))
-        for kind in ("datapath", "learned", "maps", "maxima", "turning"):
-            shutil.rmtree(root / "cache" / kind, ignore_errors=True)
-        yield root
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)
+    root = Path(shutil.copytree(whole[0], disk / "world"))
+    for kind in ("datapath", "learned", "maps", "maxima", "turning"):
+        shutil.rmtree(root / "cache" / kind, ignore_errors=True)
+    return root
 
 
 def test_on_a_full_disk_what_is_finished_is_kept_and_the_rest_follows(small_disk, whole, capsys):
