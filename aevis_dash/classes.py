@@ -278,10 +278,9 @@ def in_order(classes: Any) -> tuple[str, ...]:
         AevisError: they have no order, or are no names.
     """
     if isinstance(classes, Mapping):
-        numbers = {number: name for name, number in classes.items()}
-        if all(isinstance(one, int) for one in classes):
-            numbers = dict(classes)
-        if sorted(numbers, key=str) != sorted(range(len(classes)), key=str):
+        by_number = all(isinstance(one, int) for one in classes)
+        numbers = dict(classes) if by_number else {number: name for name, number in classes.items()}
+        if set(numbers) != set(range(len(classes))):
             raise AevisError(
                 f"classes is a mapping whose numbers are not 0 to {len(classes) - 1}, each once. Give the names in the "
                 "order of the model's outputs."
@@ -293,4 +292,4 @@ def in_order(classes: Any) -> tuple[str, ...]:
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         raise AevisError(f"classes holds {wrong[0]!r}, which is no text. Give the names of the classes.")
-    return tuple(map(str, names))
+    return names

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from aevis_dash import logs
+from aevis_dash.broker import VARIABLE as BROKER_VARIABLE
 from aevis_dash.domain import AevisError
 
-BROKER_VARIABLE = "AEVIS_BROKER_URL"
 MOST_KEPT = 10_000
 """The number of counts in memory at most. The oldest windows go first."""
 _logger = logging.getLogger(__name__)
