@@ -16,7 +16,8 @@ from torch import Tensor, fx
 
 from aevis_dash.core.gated_run import GatedRun, apply_gate
 from aevis_dash.core.halving import by_halves
-from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
+from aevis_dash.core.layer_graph import TracedModel
+from aevis_dash.core.tracing import ancestors, descendants
 
 
 def use_threads(count: int) -> None:

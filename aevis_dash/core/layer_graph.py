@@ -19,7 +19,7 @@ from aevis_dash.core.bending import find_bends
 from aevis_dash.core.heads import Head, cut
 from aevis_dash.core.outputs import take_logits
 from aevis_dash.core.tokens import TokenGrid, token_grid
-from aevis_dash.core.tracing import pure_graph, refuse_wrapped
+from aevis_dash.core.tracing import ancestors, pure_graph, refuse_wrapped
 from aevis_dash.domain import AevisError, Layer, LayerGraph, reason_of
 
 SUMS = frozenset({operator.add, torch.add})
@@ -339,23 +339,3 @@ def _sites_before(node: fx.Node, index: dict[fx.Node, int]) -> set[fx.Node]:
         else:
             queue.extend(earlier.all_input_nodes)
     return found
-
-
-def ancestors(node: fx.Node) -> set[fx.Node]:
-    """Find every node that `node` depends on, itself included."""
-    return _closure(node, lambda n: n.all_input_nodes)
-
-
-def descendants(node: fx.Node) -> set[fx.Node]:
-    """Find every node that depends on `node`, itself included."""
-    return _closure(node, lambda n: list(n.users))
-
-
-def _closure(node: fx.Node, step: Callable[[fx.Node], list[fx.Node]]) -> set[fx.Node]:
-    seen, queue = {node}, [node]
-    while queue:
-        for other in step(queue.pop()):
-            if other not in seen:
-                seen.add(other)
-                queue.append(other)
-    return seen

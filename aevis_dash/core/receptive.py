@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from aevis_dash.core import activations
-from aevis_dash.core.layer_graph import TracedModel, ancestors, descendants
+from aevis_dash.core.layer_graph import TracedModel
+from aevis_dash.core.tracing import ancestors, descendants
 from aevis_dash.domain import AreaOfInterest
 
 Bound = int | np.ndarray

@@ -236,24 +236,13 @@ def _refuse_keeping(model: nn.Module) -> None:
             inside = (
                 value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
             )
-            if any(isinstance(one, fx.Proxy) and _is_of_image(one.node) for one in inside):
+            kept = [one.node for one in inside if isinstance(one, fx.Proxy)]
+            if any(node.op == "placeholder" for one in kept for node in ancestors(one)):
                 place = f"{type(model).__name__}{f'.{name}' if name else ''}.{key}"
                 raise AevisError(
                     f"{place} keeps what the forward computes of an image, so what is said of one image would depend "
                     "on those before it. Compute it anew at each call, or make it a buffer of the weights."
                 )
-
-
-def _is_of_image(node: fx.Node) -> bool:
-    """Whether a value is computed of the image, and not of parameters alone."""
-    seen, todo = {node}, [node]
-    while todo:
-        one = todo.pop()
-        if one.op == "placeholder":
-            return True
-        todo += [before for before in one.all_input_nodes if before not in seen]
-        seen.update(one.all_input_nodes)
-    return False
 
 
 def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -> frozenset[str]:
@@ -342,3 +331,23 @@ def _frame_in_user_code(trace: TracebackType | None) -> str:
         return ""
     last = frames[-1]
     return f" at {last.filename}, line {last.lineno} ({last.line})"
+
+
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """Find every node that `node` depends on, itself included."""
+    return _closure(node, lambda n: n.all_input_nodes)
+
+
+def descendants(node: fx.Node) -> set[fx.Node]:
+    """Find every node that depends on `node`, itself included."""
+    return _closure(node, lambda n: list(n.users))
+
+
+def _closure(node: fx.Node, step: Callable[[fx.Node], list[fx.Node]]) -> set[fx.Node]:
+    seen, queue = {node}, [node]
+    while queue:
+        for other in step(queue.pop()):
+            if other not in seen:
+                seen.add(other)
+                queue.append(other)
+    return seen
