@@ -141,8 +141,10 @@ def test_messages_are_json_and_hold_an_id_alone(redis, lab, tmp_path):
         server.manager.terminate_job(ticket)
         assert server.why(ticket) == CANCELLED
         until(lambda: not server.queue.known().runs, "nobody wants it any more")
+        assert list(server.ledger.there("server").values()) == [server.ledger.serves]
     finally:
         server.close()
+    assert server.ledger.there("server") == {}, "a server that has ended refuses the workers of no other one"
 
 
 def test_a_worker_gives_what_a_server_without_a_broker_gives_byte_for_byte(server, workers, lab, alone):

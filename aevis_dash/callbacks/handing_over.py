@@ -196,13 +196,18 @@ class BrokerQueue(Queue):
                 run.over = True  # so that it is not given up when its page is told
             self._runs = []
         self._wake.set()
+        if not self._away:
+            try:
+                self._ledger.disappear("server", self._name)
+            except BrokerAway as error:
+                _logger.warning("The broker at %s does not answer (%s).", shown(self._ledger.url), error)
 
     @staticmethod
     def _was_left(job: Job | None, left: dict[str, bool]) -> bool:
         return job is not None and left.get(job.key, False)
 
     def _appear(self) -> None:
-        if time.monotonic() - self._present > PRESENT:
+        if not self._closed and time.monotonic() - self._present > PRESENT:
             self._ledger.appear("server", self._name)
             self._present = time.monotonic()
 
