@@ -17,6 +17,7 @@ from torch.jit import ScriptModule
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import NodePathTracer
 
+from aevis_dash.core.inputs import refuse_other_inputs
 from aevis_dash.core.shape_questions import AskedProxy, ShapeQuestions
 from aevis_dash.domain import AevisError, reason_of
 
@@ -213,7 +214,9 @@ def _trace(model: nn.Module, leaves: frozenset[str], shape: tuple[int, int, int]
     """Trace a model; what timm says cannot be traced is kept whole only where tracing fails, as much of it can be."""
     tracer = _Tracer(leaves, ShapeQuestions(model, shape))
     try:
-        return tracer, tracer.trace(model)
+        return tracer, _traced(tracer, model)
+    except AevisError:
+        raise
     except (Exception, SystemExit) as error:
         classes, functions = _never_traced()
         if not (classes or functions):
@@ -221,12 +224,23 @@ def _trace(model: nn.Module, leaves: frozenset[str], shape: tuple[int, int, int]
     while True:
         tracer = _Tracer(leaves, ShapeQuestions(model, shape), functions)
         try:
-            return tracer, tracer.trace(model)
+            return tracer, _traced(tracer, model)
+        except AevisError:
+            raise
         except (Exception, SystemExit) as error:
             more = _around(model, tracer.failed_in, classes) - leaves
             if not more:
                 raise AevisError(_untraceable(model, error, tracer.failed_in)) from error
             leaves |= more
+
+
+def _traced(tracer: _Tracer, model: nn.Module) -> fx.Graph:
+    """Trace a model that takes images alone."""
+    try:
+        return tracer.trace(model)
+    finally:
+        if isinstance(graph := getattr(tracer, "graph", None), fx.Graph):
+            refuse_other_inputs(model, graph)
 
 
 def _refuse_keeping(model: nn.Module) -> None:
