@@ -49,7 +49,7 @@ class Busy:
         """Let all pairs be compared, from their dialog."""
         self.walker.press("divergences-switch")
         self.walker.press("compare-pairs")
-        self.walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+        self.walker.keys(Keys.ESCAPE)
         self.walker.until(
             lambda: not self.walker.driver.find_elements("css selector", ".modal"), "the dialog is closed"
         )
@@ -89,17 +89,16 @@ def test_the_chip_says_what_runs_and_opens_the_list(busy):
     busy.lock.release()
     busy.chip_says(rf"1 job · {words} \d+(–\d+)? of \d+( · .* left)?")
     walker.driver.execute_script("document.getElementById('jobs-chip').focus()")
-    active = walker.driver.switch_to
-    active.active_element.send_keys(Keys.ENTER)
+    walker.keys(Keys.ENTER)
     walker.until(lambda: walker.driver.execute_script(OPEN), "Enter opens the list")
     assert walker.text("extraction-subject") == words
     subject = walker.driver.find_element("id", "extraction-subject")
     assert subject.get_attribute("title") == f"{example.adversarial}, made from {example.source}"
     assert re.match(r"datapaths? \d+( to \d+)? of \d+: ", walker.text("extraction-text"))
-    active.active_element.send_keys(Keys.ESCAPE)
+    walker.keys(Keys.ESCAPE)
     walker.until(lambda: not walker.driver.execute_script(OPEN), "Escape closes it")
-    assert active.active_element.get_attribute("id") == "jobs-chip", "where the keys were"
-    active.active_element.send_keys(Keys.ENTER)
+    assert walker.driver.switch_to.active_element.get_attribute("id") == "jobs-chip", "where the keys were"
+    walker.keys(Keys.ENTER)
     walker.press("extraction-cancel")
     walker.says("river-note", "The extraction was cancelled. What was finished is kept.")
     walker.until(lambda: walker.text("jobs") == "", "no job, no chip")
@@ -152,23 +151,21 @@ def test_a_page_sees_the_jobs_of_others_and_cannot_cancel_them(busy):
     driver = walker.driver
     busy.choose(first)
     walker.job_says("extraction", jobs.WAITS)
-    here, address = driver.current_window_handle, driver.current_url.split("?")[0]
-    driver.switch_to.new_window("window")
-    driver.get(address)
-    walker.drawn("activations")
-    busy.chip_says("1 job of other pages")
-    walker.press("jobs-chip")
-    rows = lambda: [row.text.split("\n") for row in driver.find_elements("css selector", ".job.other")]  # noqa: E731
-    walker.until(lambda: any(busy.classes(first) in row[0] for row in rows()), "the list names the other page's job")
-    row = next(row for row in rows() if busy.classes(first) in row[0])
-    assert row[0] == f"Extraction {busy.classes(first)}"
-    assert row[1:] == ["another page", jobs.WAITS]
-    assert driver.find_elements("css selector", ".job.other button") == []
-    busy.choose(second)
-    walker.job_says("extraction", "waits behind 1 other")
-    busy.chip_says(f"1 job · {busy.classes(second)}")
-    driver.close()
-    driver.switch_to.window(here)
+    address = driver.current_url.split("?")[0]
+    with walker.second_window():
+        driver.get(address)
+        walker.drawn("activations")
+        busy.chip_says("1 job of other pages")
+        walker.press("jobs-chip")
+        rows = lambda: [row.text.split("\n") for row in driver.find_elements("css selector", ".job.other")]  # noqa: E731
+        walker.until(lambda: any(busy.classes(first) in row[0] for row in rows()), "the list names the other job")
+        row = next(row for row in rows() if busy.classes(first) in row[0])
+        assert row[0] == f"Extraction {busy.classes(first)}"
+        assert row[1:] == ["another page", jobs.WAITS]
+        assert driver.find_elements("css selector", ".job.other button") == []
+        busy.choose(second)
+        walker.job_says("extraction", "waits behind 1 other")
+        busy.chip_says(f"1 job · {busy.classes(second)}")
     busy.lock.release()
     walker.until(lambda: busy.has(first), "the first page's job ends")
     walker.until(lambda: walker.text("jobs") == "", "all is done")

@@ -218,7 +218,7 @@ def test_the_newer_of_two_choices_stays(walker):
     assert f"map={channel}" in walker.driver.current_url
 
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
-    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.keys(Keys.ARROW_LEFT)
     walker.click_bar("river", "layers", 16)
     address(walker, "layer=layer3.1.relu_1")
     walker.idle("all follows", after=2000)
@@ -272,7 +272,7 @@ def test_going_back_is_not_undone_by_an_answer_to_what_came_before(walker):
     address(walker, f"map={channel}")
     then = walker.driver.current_url
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
-    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.keys(Keys.ARROW_LEFT)
     walker.driver.back()
     walker.idle("all follows", after=3500)
     assert walker.driver.current_url == shown
@@ -305,10 +305,10 @@ def test_keys_beyond_the_end_of_the_network_need_not_be_taken_back(walker):
     end = walker.until(lambda: walker.text("layer-title") != title and walker.text("layer-title"), "the last layer")
     walker.idle("all follows")
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
-    walker.driver.switch_to.active_element.send_keys(*[Keys.ARROW_RIGHT] * 3)
+    walker.keys(*[Keys.ARROW_RIGHT] * 3)
     walker.idle("there is no further layer", after=500)
     assert walker.text("layer-title") == end
-    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    walker.keys(Keys.ARROW_LEFT)
     walker.says("layer-title", title)
     assert walker.complaints() == []
 
@@ -326,7 +326,7 @@ def test_the_table_opens_sorts_and_shows_maps_by_keyboard(walker):
     walker.until(lambda: numbers() == sorted(numbers()), "sorted by channel")
     last = numbers()[-1]
     walker.driver.execute_script(FOCUS_LAST)
-    walker.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    walker.keys(Keys.ENTER)
     walker.says("neuron-title", f"map {last} of")
     assert walker.driver.switch_to.active_element.text == str(last), "the keyboard stays where it was"
     assert walker.driver.execute_script(CHOSEN) == [str(last)]

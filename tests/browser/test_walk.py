@@ -239,7 +239,7 @@ def test_neurons_are_typed_pointed_at_and_looked_at_closely(walker):
     walker.says("large-hovered-neuron", "row 3, column 3 sees")
     walker.click_cell("large-activations", 0, 2, 1)
     walker.says("area-text", "3 neurons in rows 1 to 6")
-    walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    walker.keys(Keys.ESCAPE)
     walker.until(lambda: not walker.driver.find_elements("css selector", ".modal"), "Esc closes it")
     assert walker.complaints() == []
 
@@ -300,11 +300,11 @@ def test_a_map_is_found_by_what_it_is_named_after_with_the_keys_alone(walker):
     assert len({name.split(" of ")[-1] for name in names()}) > 1
     walker.idle("what is offered for all that was typed", after=500)
     channel, layer = names()[0].split(" · map ")[1].split(" of ")
-    walker.driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
+    walker.keys(Keys.ARROW_DOWN)
     walker.until(
         lambda: walker.driver.switch_to.active_element.get_attribute("value") == f"{layer}:{channel}", "first", 30
     )
-    walker.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    walker.keys(Keys.ENTER)
     walker.says("neuron-title", f"map {channel} of {layer} · ")
     assert "speaks for panda" in walker.says("learned-note", "speaks for")
     assert f"layer={layer}&map={channel}" in walker.driver.current_url
@@ -633,13 +633,12 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
     walker.choose("find-layer", "layer2.1.relu")
     walker.says("layer-title", "layer2.1.relu ")
     assert "layer2" in closed(), "what was closed by hand stays closed"
-    keys = walker.driver.switch_to
     walker.driver.execute_script("document.getElementById('river-keys').focus()")
-    keys.active_element.send_keys(Keys.ENTER)
+    walker.keys(Keys.ENTER)
     walker.until(lambda: "layer2" not in closed(), "Enter opens it")
-    keys.active_element.send_keys(Keys.ARROW_RIGHT)
+    walker.keys(Keys.ARROW_RIGHT)
     walker.says("layer-title", "layer2.1.relu_1 ")
-    keys.active_element.send_keys(Keys.ENTER)
+    walker.keys(Keys.ENTER)
     walker.until(lambda: "layer2.1" in closed(), "Enter closes the block")
 
     walker.driver.find_elements("css selector", "#plot input")[1].click()
@@ -659,7 +658,7 @@ def test_the_network_opens_closes_is_walked_by_keys_and_searched(walker):
     for title in ("Choose an example", "part and meet", "differ", "evidence", "to the test"):
         walker.click_any("[data-tour=next]")
         walker.says("tour", title)
-    walker.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    walker.keys(Keys.ESCAPE)
     walker.until(lambda: not walker.driver.find_element("id", "tour").is_displayed(), "Escape ends the tour")
     assert walker.complaints() == []
 

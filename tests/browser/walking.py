@@ -201,6 +201,21 @@ class Walker:
 
         self.until(pressed, f"{element} shown and enabled")
 
+    def keys(self, *keys: str) -> None:
+        """Press keys, wherever the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    @contextmanager
+    def second_window(self) -> Iterator[None]:
+        """A second window, which is left and closed at the end, whatever happened in it."""
+        first = self.driver.current_window_handle
+        self.driver.switch_to.new_window("window")
+        try:
+            yield
+        finally:
+            self.driver.close()
+            self.driver.switch_to.window(first)
+
     def search(self, dropdown: str, text: str) -> None:
         """Open a dropdown, and type into its field for searching once that has the focus."""
         self.press(dropdown)
