@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cache
@@ -22,9 +23,10 @@ most that may stand at the place of another."""
 class Classes:
     """The classes of a classifier, and the texts that name them.
 
-    A text names a class by its whole name. Where no class has that name, the text may differ in case, or have
-    underscores or hyphens for spaces. Next, it may be one of the synonyms that a name lists with commas. Where the
-    names are ImageNet's, it may last be the class's synset, such as n02510455, or the name that torchvision gives it.
+    A text names a class by its whole name. Where no class has that name, the text may differ in case, have underscores
+    or hyphens for spaces, or accents as characters of their own. Next, it may be one of the synonyms that a name lists
+    with commas. Where the names are ImageNet's, it may last be the class's synset, such as n02510455, or the name that
+    torchvision gives it.
 
     Args:
         names: the names of the classes, in the order of the model's outputs.
@@ -264,7 +266,8 @@ def _synonyms(name: str) -> tuple[str, ...]:
 
 
 def _loose(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    composed = unicodedata.normalize("NFC", name)  # macOS writes an accent in a file's name as a character of its own
+    return re.sub(r"[\s_-]+", " ", composed).strip().casefold()
 
 
 def in_order(classes: Any) -> tuple[str, ...]:

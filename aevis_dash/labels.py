@@ -2,6 +2,7 @@
 in."""
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -322,7 +323,7 @@ class Places:
 
     def __init__(self, names: Sequence[str], folder: str):
         self._folder = folder
-        self._ways = [way for fold in (str, str.casefold) for way in _ways(names, fold)]
+        self._ways = [way for fold in (str, _in_any_case) for way in _ways(names, fold)]
 
     def find(self, text: str) -> tuple[str, ...]:
         """The files that the text may mean, by the most literal reading that finds any."""
@@ -337,6 +338,11 @@ class Places:
 
 
 _Fold = Callable[[str], str]
+
+
+def _in_any_case(name: str) -> str:
+    """A name without its case, and with each accent as a part of its letter; macOS writes them apart."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _ways(names: Sequence[str], fold: _Fold) -> Iterator[tuple[_Fold, Mapping[str, list[str]], bool]]:

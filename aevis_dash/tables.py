@@ -61,6 +61,11 @@ def read_table(path: Path, columns: Sequence[str], known: Sequence[str] = ()) ->
         header, lines = _split(_SEPARATOR.sub("", text, count=1), (*columns, *known), comments=not columns)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise unreadable_table(path, error) from error
+    if not columns and text.lstrip()[:1] in ("{", "["):
+        raise AevisError(
+            f"{path} is JSON and no table. Save it as a table of comma-separated values with a header line, as pandas "
+            "does: DataFrame.to_csv(file, index=False)."
+        )
     wanted = {_plain(name): name for name in (*known, *columns)}
     names = [wanted.get(_plain(name), name) for name in header]
     missing = [c for c in columns if c not in names]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import unicodedata
 
 import pytest
 
@@ -40,6 +41,18 @@ def labels(folder, rows=None, classes=NAMES):
 
 
 # From folders
+
+
+@pytest.mark.parametrize(("written", "read"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_that_another_system_writes_as_characters_of_their_own_are_the_same(tmp_path, written, read):
+    """macOS takes them apart in the names of files and folders, and tables and lists of classes mostly do not."""
+    in_files, in_texts = (lambda text, form=form: unicodedata.normalize(form, text) for form in (written, read))
+    classes = Classes((in_texts("Äpfel"), in_texts("Öl")))
+    touch(tmp_path / "folders", in_files("Äpfel/1.png"), in_files("öl/2.png"))
+    assert labels(tmp_path / "folders", classes=classes) == {in_files("Äpfel/1.png"): 0, in_files("öl/2.png"): 1}
+    touch(tmp_path / "flat", in_files("größe.png"), in_files("café.png"))
+    rows = [(in_texts("größe.png"), in_files("Öl")), (in_texts("café"), in_files("Äpfel"))]
+    assert labels(tmp_path / "flat", rows, classes) == {in_files("größe.png"): 1, in_files("café.png"): 0}
 
 
 def test_labels_come_from_sub_folders(folder):

@@ -92,6 +92,14 @@ def test_what_cannot_be_read_is_refused_by_its_line(tmp_path, data, words):
         read_table(path, ("file", "label"))
 
 
+@pytest.mark.parametrize("text", ['{"one.png": "cat"}', '[{"file": "one.png", "label": 1}]', '{"file": "a"}\n{"file": "b"}'])
+def test_json_is_no_table_of_somebody_elses(tmp_path, text):
+    path = tmp_path / "labels.json"
+    path.write_text(text)
+    with pytest.raises(AevisError, match=r"labels.json is JSON and no table. Save it as a table of comma-separated"):
+        read_table(path, (), ("file", "label"))
+
+
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "fifo.csv")
     for path in (tmp_path / "fifo.csv", tmp_path):

@@ -51,7 +51,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             found = {name: _as_numpy(tensor) for name, tensor in load_file(path).items()}
         elif head.startswith((b"PK", b"\x80\x02\x8a")):
             tree = torch.load(path, "cpu", weights_only=True)
-            found = {".".join(names): _as_numpy(tensor) for names, tensor in _tensors(tree)}
+            found = {".".join(names): _as_numpy(tensor) for names, tensor in _tensors(_stacked(tree))}
         else:
             raise AevisError(
                 f"{path} is no file of arrays: it begins neither as a .npy or .npz of numpy nor as a file of torch.save"
@@ -79,6 +79,19 @@ def _is_npz(path: Path) -> bool:
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
     plain = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
     return (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()
+
+
+def _stacked(tree: Any) -> Any:
+    """What torch.save saved, with a list of images, each (C, H, W), (H, W, C) or (H, W) and all of one shape, as one
+    batch. Two arrays are more often the images and their adversarials, and are left alone."""
+    if isinstance(tree, Mapping):
+        return {key: _stacked(value) for key, value in tree.items()}
+    if not isinstance(tree, list | tuple) or len(tree) <= 2 or not all(isinstance(one, torch.Tensor) for one in tree):
+        return tree
+    shape = tree[0].shape
+    an_image = len(shape) == 2 or (len(shape) == 3 and min(shape[0], shape[2]) <= 4)
+    alike = len({(one.shape, one.dtype) for one in tree}) == 1
+    return torch.stack([*tree]) if an_image and alike else tree
 
 
 def _tensors(tree: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], torch.Tensor]]:
@@ -135,7 +148,9 @@ def choose_array(path: Path, arrays: Mapping[str, np.ndarray], what: str, key: s
     )
     if not chosen:
         raise AevisError(f"{path} holds no {what}: an array of {axes_in_words} is needed. It holds {_listed(arrays)}.")
-    raise AevisError(f"{path} holds several arrays that may be the {what}: {_listed(arrays)}. {_CHOOSE[what]}")
+    single = len(chosen) > 2 and all(arrays[name].ndim == 3 for name in chosen)
+    remedy = "Where each is one image, save them as one array: torch.stack(images)." if single else _CHOOSE[what]
+    raise AevisError(f"{path} holds several arrays that may be the {what}: {_listed(arrays)}. {remedy}")
 
 
 def _axes(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...]:

@@ -141,6 +141,27 @@ def test_a_tensor_alone_and_half_precision_are_read(tmp_path):
     assert labels_of_batch(tmp_path / "c.pt", tmp_path / "c.pt", 4, CLASSES)[0] == [0, 1, 2, 0]
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8, 3), (1, 8, 8), (8, 8)])
+def test_a_list_of_images_is_a_batch(tmp_path, shape):
+    images = torch.randint(0, 256, (5, *shape), dtype=torch.uint8)
+    for saved in (list(images), tuple(images), {"x": list(images), "y": torch.arange(5)}):
+        torch.save(saved, tmp_path / "list.pt")
+        torch.save({"x": images} if isinstance(saved, dict) else images, tmp_path / "whole.pt")
+        found, expected = (read_batch(tmp_path / f"{name}.pt", SOURCES, PLAIN) for name in ("list", "whole"))
+        assert np.array_equal(found.images(0, 5), expected.images(0, 5))
+
+
+def test_a_list_of_other_things_is_no_batch(tmp_path):
+    """Two equal batches of grey images are the images and their adversarials, and images with labels are to be saved
+    apart."""
+    torch.save([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)], tmp_path / "two.pt")
+    with pytest.raises(AevisError, match=r"several arrays that may be the sources: 0 .*, 1 .*Name one with"):
+        read_batch(tmp_path / "two.pt", SOURCES, PLAIN)
+    torch.save([(torch.zeros(3, 8, 8), torch.tensor(i)) for i in range(5)], tmp_path / "pairs.pt")
+    with pytest.raises(AevisError, match=r"Where each is one image, save them as one array: torch.stack\(images\)"):
+        read_batch(tmp_path / "pairs.pt", SOURCES, PLAIN)
+
+
 def test_the_names_of_arrays_say_what_they_are(tmp_path):
     path = written(tmp_path / "b.npz", x=UNIT, x_adv=1 - UNIT, y=np.array([0, 1, 2, 1]), preds=np.zeros(4))
     assert read_batch(path, ADVERSARIALS, PLAIN).name == "x_adv of b.npz"
