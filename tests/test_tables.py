@@ -92,7 +92,7 @@ def test_what_cannot_be_read_is_refused_by_its_line(tmp_path, data, words):
         read_table(path, ("file", "label"))
 
 
-@pytest.mark.parametrize("text", ['{"one.png": "cat"}', '[{"file": "one.png", "label": 1}]', '{"file": "a"}\n{"file": "b"}'])
+@pytest.mark.parametrize("text", ['{"one.png": "cat"}', '[{"file": "a", "label": 1}]', '{"file": 1}\n{"file": 2}'])
 def test_json_is_no_table_of_somebody_elses(tmp_path, text):
     path = tmp_path / "labels.json"
     path.write_text(text)
