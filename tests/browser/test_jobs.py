@@ -157,11 +157,8 @@ def test_a_page_sees_the_jobs_of_others_and_cannot_cancel_them(busy):
         walker.drawn("activations")
         busy.chip_says("1 job of other pages")
         walker.press("jobs-chip")
-        rows = lambda: [row.text.split("\n") for row in driver.find_elements("css selector", ".job.other")]  # noqa: E731
-        walker.until(lambda: any(busy.classes(first) in row[0] for row in rows()), "the list names the other job")
-        row = next(row for row in rows() if busy.classes(first) in row[0])
-        assert row[0] == f"Extraction {busy.classes(first)}"
-        assert row[1:] == ["another page", jobs.WAITS]
+        row = "\n".join((f"Extraction {busy.classes(first)}", "another page", jobs.WAITS))
+        walker.until(lambda: row in walker.texts(".job.other"), "the list names the other page's job")
         assert driver.find_elements("css selector", ".job.other button") == []
         busy.choose(second)
         walker.job_says("extraction", "waits behind 1 other")

@@ -279,7 +279,7 @@ def test_back_and_forward_lead_through_all_that_was_clicked(walker):
 def test_the_map_that_detects_an_ear_is_found_by_its_part(walker):
     walker.drawn("activations")
     walker.search("find-layer", "ear")
-    names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS)]  # noqa: E731
+    names = lambda: walker.texts(OPTIONS)  # noqa: E731
     walker.until(lambda: names() and all(name.startswith("detects ear (0.") for name in names()), "ears alone")
     place = walker.click_any(OPTIONS).split(" · map ")[1]
     channel, layer = place.split(" of ")
@@ -295,7 +295,7 @@ def test_a_map_is_found_by_what_it_is_named_after_with_the_keys_alone(walker):
     walker.idle("the page is there")
     walker.driver.execute_script(SLOW)
     walker.search("find-layer", "that speak for panda")
-    names = lambda: [o.text for o in walker.driver.find_elements("css selector", OPTIONS) if " · map " in o.text]  # noqa: E731
+    names = lambda: [text for text in walker.texts(OPTIONS) if " · map " in text]  # noqa: E731
     walker.until(lambda: names() and all("speaks for panda (" in name for name in names()), "maps of all layers", 30)
     assert len({name.split(" of ")[-1] for name in names()}) > 1
     walker.idle("what is offered for all that was typed", after=500)

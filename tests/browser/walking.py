@@ -45,6 +45,7 @@ return graph._fullData.filter((t) => t.type === "bar").map((t) => [t.name, t.cus
 """
 MARK = "document.querySelector('#' + arguments[0] + ' .js-plotly-plot').calcdata.marked = true;"
 MARKED = "return Boolean(document.querySelector('#' + arguments[0] + ' .js-plotly-plot').calcdata.marked);"
+TEXTS = "return [...document.querySelectorAll(arguments[0])].map((element) => element.innerText)"
 OPTIONS = ".dash-dropdown-content .dash-options-list-option"
 PANEL = """
 const box = document.querySelectorAll('#' + arguments[0] + ' .nsewdrag')[arguments[1]].getBoundingClientRect();
@@ -99,6 +100,10 @@ class Walker:
             return found[0].text if found else ""
         except StaleElementReferenceException:
             return self.text(element)
+
+    def texts(self, selector: str) -> list[str]:
+        """What the elements of a CSS selector show, all at one moment, as the page may draw them again at any time."""
+        return self.driver.execute_script(TEXTS, selector)
 
     def says(self, element: str, part: str) -> str:
         """Wait until an element's text holds `part`; the text."""
