@@ -31,6 +31,11 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     return _read(path, most or MOST_BYTES)[0]
 
 
+def digest_of(data: bytes) -> str:
+    """The digest of the bytes of a file: 32 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 class Digests:
     """Digests of the bytes of files. A file is read again unless its state says that it has not changed."""
 
@@ -45,7 +50,7 @@ class Digests:
     def read(self, path: Path) -> tuple[bytes, str]:
         """The bytes of a file and their digest. Raises OSError as `read_bytes`."""
         data, found = _read(path, MOST_BYTES)
-        digest = hashlib.sha256(data).hexdigest()[:32]
+        digest = digest_of(data)
         if time.time() - max(found.st_mtime, found.st_ctime) > SETTLED:
             self._known[path] = (state_of(found), digest)
         else:

@@ -45,6 +45,13 @@ def given(world):
     return sources, bench.workspace.read(sources), bench.workspace.read(adversarials)
 
 
+def others(images):
+    """Images that the workspace does not have, as one number of each differs by one."""
+    changed = images.copy()
+    changed[:, 0, 0, 0] ^= 1
+    return changed
+
+
 def everything(root):
     """Every file of a workspace but its results, with its bytes."""
     return {
@@ -218,7 +225,7 @@ def test_floats_that_are_no_image_are_refused(world, given, array, words):
 
 
 def test_sources_of_their_own_become_normal_images(world, given, tmp_path, run):
-    _, sources, adversarials = given
+    sources, adversarials = others(given[1]), given[2]
     torch.save(
         {"clean_inputs": torch.from_numpy(sources), "adv_inputs": torch.from_numpy(adversarials)}, tmp_path / "b.pt"
     )
@@ -244,7 +251,7 @@ def test_sources_of_their_own_become_normal_images(world, given, tmp_path, run):
 
 
 def test_sources_may_lie_in_another_file(world, given, tmp_path, run):
-    _, sources, adversarials = given
+    sources, adversarials = others(given[1]), given[2]
     np.save(tmp_path / "adv.npy", np.moveaxis(adversarials, -1, 1).astype(np.float32))
     np.savez(tmp_path / "clean.npz", images=sources / 255, labels=np.arange(5))
     status, document = run("import", world, "--adversarials", tmp_path / "adv.npy", "--sources", tmp_path / "clean.npz")
@@ -252,6 +259,49 @@ def test_sources_may_lie_in_another_file(world, given, tmp_path, run):
     assert document["labels_from"] == "labels of clean.npz"
     assert [e.label for e in Workspace(world).images[-5:]] == [0, 1, 2, 3, 4]
     assert np.array_equal(Workspace(world).read(e.adversarial for e in Workspace(world).examples()[-5:]), adversarials)
+
+
+@pytest.mark.parametrize("form", ["arrays", "folder"])
+def test_a_source_that_is_there_already_is_no_second_image(world, given, tmp_path, run, form):
+    """Nor is one that is given twice, with two attacks; else its own copy would be its nearest neighbour."""
+    names, sources, adversarials = given
+    given_sources = np.concatenate([sources[:2], others(sources[2:3])[[0, 0]]])
+    attacked = np.concatenate([adversarials[:3], 255 - adversarials[2:3]])
+    labels = [next(e.label for e in Workspace(world).images if e.file == name) for name in names]
+    labels = [*labels[:3], labels[2]]
+    before = Workspace(world).images
+    if form == "arrays":
+        np.savez(tmp_path / "b.npz", x=given_sources, x_adv=attacked, y=labels)
+        argv = ["import", world, "--adversarials", tmp_path / "b.npz"]
+    else:
+        for i, (source, adversarial) in enumerate(zip(given_sources, attacked, strict=True)):
+            write_image(tmp_path / "clean" / f"{i}.png", source)
+            write_image(tmp_path / "made" / f"{i}.png", adversarial)
+        (tmp_path / "y.csv").write_text("file,label\n" + "".join(f"{i},{y}\n" for i, y in enumerate(labels)))
+        argv = ["import", world, "--adversarials", tmp_path / "made", "--sources", tmp_path / "clean"]
+        argv += ["--labels", tmp_path / "y.csv"]
+    status, document = run(*argv)
+    assert status == 0, document
+    assert (document["imported"], document["sources_added"]) == (4, 1)
+    after = Workspace(world)
+    assert after.images[:-1] == before
+    new = after.images[-1].file
+    assert [example.source for example in after.examples()[-4:]] == [*names[:2], new, new]
+    assert np.array_equal(after.read([new])[0], given_sources[2])
+    once = everything(world)
+    assert run(*argv)[1]["sources_added"] == 0
+    assert everything(world) == once
+
+
+def test_a_source_that_is_there_under_another_label_is_refused(world, given, tmp_path, run):
+    names, sources, adversarials = given
+    label = next(e.label for e in Workspace(world).images if e.file == names[0])
+    np.savez(tmp_path / "b.npz", x=sources[:1], x_adv=adversarials[:1], y=[(label + 1) % 4])
+    before = everything(world)
+    status, document = run("import", world, "--adversarials", tmp_path / "b.npz")
+    assert status == 2
+    assert f"is the image {names[0]!r}, which has another label or none" in document["error"]
+    assert everything(world) == before
 
 
 def test_sources_in_another_order_are_warned_of(world, given, tmp_path, run):
@@ -289,7 +339,7 @@ def test_a_folder_is_paired_by_stem(world, given, tmp_path, run):
 @pytest.mark.parametrize("by", ["a table", "folders"])
 def test_a_folder_of_new_sources_is_added(world, given, tmp_path, run, by):
     """Only the sources of which there is an adversarial, as the files that they are, also where they are larger."""
-    _, sources, adversarials = given
+    sources, adversarials = others(given[1]), given[2]
     names = Workspace(world).class_names
     labels = logits(world, sources / 255).argmax(1)
     for i, (source, adversarial) in enumerate(zip(sources, adversarials, strict=True)):

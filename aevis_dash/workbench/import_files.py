@@ -8,8 +8,10 @@ from pathlib import Path
 
 from aevis_dash.classes import Classes
 from aevis_dash.domain import AevisError, Preprocessing
+from aevis_dash.image_list import ImageList
 from aevis_dash.images import Files, image_bytes
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of, find_images
+from aevis_dash.reading import digest_of
 from aevis_dash.tables import is_unprintable, read_table, read_text, why_unread
 
 TABLES = (".csv", ".tsv")
@@ -84,6 +86,31 @@ def new_sources(folder: Path, labels: Path | None, classes: Classes, wanted: Pre
         name = f"{short_name(folder.resolve().name)}/{path.stem}-{digest}{path.suffix}"
         sources[entry.file] = Source(ImageEntry(name, entry.label), path)
     return sources
+
+
+def known_or_new(listed: ImageList, new: ImageEntry, data: bytes, made: dict[str, ImageEntry]) -> ImageEntry:
+    """The image of the workspace that has the same bytes as a source, or that source as a new image.
+
+    An image that stood twice in a workspace would be its own nearest neighbour, and its classes would count it twice.
+
+    Args:
+        listed: the images of the workspace.
+        new: the source, as it would be called and labelled.
+        data: the bytes of its file.
+        made: the new images so far, by their digests; this one is added where it is new.
+
+    Raises:
+        AevisError: the source is given another label than the image has.
+    """
+    digest = digest_of(data)
+    there = listed.places_of_content.get(digest)
+    known = made.setdefault(digest, new) if there is None else listed.entries[there[0]]
+    if new.label not in (None, known.label):
+        raise AevisError(
+            f"The source {new.file!r} is the image {known.file!r}, which has another label or none. Give it the same "
+            "label in images.csv and here."
+        )
+    return known
 
 
 def the_one(places: Places, text: str, where: str, names: Sequence[str]) -> str:

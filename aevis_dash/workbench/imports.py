@@ -12,11 +12,11 @@ from aevis_dash.core.image_batch import ImageBatch
 from aevis_dash.domain import AevisError, Example
 from aevis_dash.example_table import declared_epsilon
 from aevis_dash.float_images import SUFFIX, decode_floats, float_bytes
-from aevis_dash.images import decode_image, files_in, image_bytes, image_suffix, read_image
+from aevis_dash.images import decode_image, encode_image, files_in, image_bytes, image_suffix, read_image
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
 from aevis_dash.tables import read_table
 from aevis_dash.workbench.base import Base, Part
-from aevis_dash.workbench.import_files import Source, names_in, new_sources, pair, short_name, the_one
+from aevis_dash.workbench.import_files import Source, known_or_new, names_in, new_sources, pair, short_name, the_one
 from aevis_dash.workbench.judging import BATCH, Judging
 
 
@@ -93,7 +93,8 @@ class Imports(Part):
         origin: Origin,
         progress: Progress = silent,
     ) -> Imported:
-        """Import adversarials together with their sources, which become normal images of the workspace.
+        """Import adversarials together with their sources, which become normal images of the workspace where it does
+        not have them yet.
 
         Args:
             adversarials: the images, as large as the model's input.
@@ -110,7 +111,7 @@ class Imports(Part):
         if sources.span == adversarials.span and np.array_equal(sources.array, adversarials.array):
             raise AevisError(f"{adversarials.name} and {sources.name} are the same images. Give the attacked ones.")
         self.workspace.examples()  # tables that cannot be rewritten are refused before an image is written
-        known = {entry.file for entry in self.workspace.images}
+        listed = self.workspace.image_list()
         digest, predicted, changed = hashlib.sha256(), [], 0
         for first in range(0, len(sources), BATCH):
             progress(0.3 * first / len(sources), f"classifying source {first + 1} of {len(sources)}")
@@ -122,18 +123,26 @@ class Imports(Part):
             changed += int((given != stored).sum())
         folder = f"{short_name(sources.name)}-{digest.hexdigest()[:6]}"
         suffix = image_suffix(sources.array.shape[3])
-        entries = [ImageEntry(f"{folder}/{i:04d}{suffix}", label) for i, label in enumerate(labels)]
+        entries, made_new = list[ImageEntry](), dict[str, ImageEntry]()
+        for i, label in enumerate(labels):
+            data = encode_image(sources.images(i, i + 1)[0])
+            new = ImageEntry(f"{folder}/{i:04d}{suffix}", label)
+            entries.append(known_or_new(listed, new, data, made_new))
+        added = dict[str, int]()
+        for i, entry in enumerate(entries):
+            if entry.file not in listed.places:
+                added.setdefault(entry.file, i)
 
         def write_sources() -> None:
-            for first in range(0, len(entries), BATCH):
-                chunk = entries[first : first + BATCH]
-                self.workspace.add_images(list(zip(chunk, sources.images(first, first + BATCH), strict=True)))
+            rows = [(entries[i], i) for i in added.values()]
+            for first in range(0, len(rows), BATCH):
+                chunk = rows[first : first + BATCH]
+                self.workspace.add_images([(entry, sources.images(i, i + 1)[0]) for entry, i in chunk])
 
         made = self._keep(
             adversarials, entries, np.concatenate(predicted), origin, part_of(progress, 0.3, 0.7), write_sources
         )
-        added = tuple(entry.file for entry in entries if entry.file not in known)
-        return Imported(made.examples, added, {**made.facts, "sources_relabelled_by_rounding": changed})
+        return Imported(made.examples, tuple(added), {**made.facts, "sources_relabelled_by_rounding": changed})
 
     def folder(
         self,
@@ -170,8 +179,13 @@ class Imports(Part):
             known = new_sources(sources, labels, self.workspace.classes, wanted)
             whole = sources.resolve().name
         paired, lost = pair(folder, found, known, whole)
-        new = {} if sources is None else {source.entry.file: source for _, source in paired}
-        before = {entry.file for entry in self.workspace.images}
+        listed, made_new, new = self.workspace.image_list(), dict[str, ImageEntry](), dict[str, Source]()
+        if sources is not None:
+            for i, (name, source) in enumerate(paired):
+                entry = known_or_new(listed, source.entry, image_bytes(source.path), made_new)
+                paired[i] = name, Source(entry, source.path)
+                if entry.file not in listed.places:
+                    new.setdefault(entry.file, paired[i][1])
         for source in new.values():
             read_image(source.path, wanted)
 
@@ -182,7 +196,7 @@ class Imports(Part):
         made = self._keep_files(
             files, folder.resolve().name, {"files_without_source": lost}, progress, write_sources if new else None
         )
-        return replace(made, sources_added=tuple(name for name in new if name not in before))
+        return replace(made, sources_added=tuple(new))
 
     def table(self, path: Path, origin: Origin, progress: Progress = silent) -> Imported:
         """Import the image files that a CSV table names, each with its source, which is an image of the workspace.
