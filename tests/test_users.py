@@ -217,6 +217,8 @@ def test_serve_takes_users_a_header_or_a_provider(file, tmp_path, monkeypatch):
     assert access_of("--insecure", "--host", "0.0.0.0") is None
     by_password = access_of("--users", str(file), "--session-hours", "3")
     assert (by_password.users.path, by_password.hours, by_password.way) == (file, 3.0, "password")
+    broker = ("--broker", "redis://127.0.0.1:6379/0")
+    assert (by_password.broker, access_of("--users", str(file), *broker).broker) == ("", broker[1])
     by_header = access_of("--user-header", "X-Remote-User", "--trust-proxy", "10.0.0.7", "--default-role", "reader")
     assert by_header == Access(None, "X-Remote-User", None, READER, 12.0, ("10.0.0.7",))
     provider = ("--oidc", "https://login.example", "--oidc-client", "aevis", "--default-role", "analyst")

@@ -71,7 +71,7 @@ def register(
     """
     if access is None:
         return lambda manager: manager
-    rates = Rates()
+    rates = Rates(access.broker)
     visitors.register(app.server, access, prefix)
     login.register(app.server, access, rates)
     oidc.register(app.server, access, asked, prefix)

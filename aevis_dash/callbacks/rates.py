@@ -1,18 +1,15 @@
 """How often something may be done within a time: logins, and the jobs of a user.
 
-The counts lie in memory. Where $AEVIS_BROKER_URL names a Redis, they lie there, so that several web processes count
-together.
+The counts lie in memory. Where there is a broker, they lie in its Redis, so that several web processes count together.
 """
 
 import logging
-import os
 import threading
 import time
 from typing import Any
 
 from aevis_dash import logs
-from aevis_dash.broker import VARIABLE as BROKER_VARIABLE
-from aevis_dash.domain import AevisError
+from aevis_dash.broker import package
 
 MOST_KEPT = 10_000
 """The number of counts in memory at most. The oldest windows go first."""
@@ -23,21 +20,16 @@ class Rates:
     """Counts what is done in windows of time.
 
     Args:
-        broker: the address of a Redis; "" to count in memory, and None for what the environment says.
+        broker: the address of a Redis; "" to count in memory.
 
     Raises:
-        AevisError: a Redis is named, and the package redis is not installed.
+        AevisError: a Redis is named, and the packages of the broker are not installed.
     """
 
-    def __init__(self, broker: str | None = None):
-        broker = os.environ.get(BROKER_VARIABLE, "") if broker is None else broker
+    def __init__(self, broker: str = ""):
         self._redis: Any = None
-        if broker.startswith(("redis://", "rediss://")):
-            try:
-                from redis import Redis  # type: ignore[import-not-found]  # it comes with what the broker is for
-            except ImportError as error:
-                raise AevisError(f"{BROKER_VARIABLE} names a Redis. Install what asks it: pip install redis") from error
-            self._redis = Redis.from_url(broker, socket_timeout=2, socket_connect_timeout=2)
+        if broker:
+            self._redis = package("redis").Redis.from_url(broker, socket_timeout=2, socket_connect_timeout=2)
         self._counts: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
 

@@ -71,6 +71,8 @@ class Access:
         hours: the hours after which a session ends.
         proxies: the addresses of trusted proxies.
         jobs: the number of jobs that a user may ask for within ten minutes.
+        broker: the address of the Redis in which several web processes count logins and jobs together; "" where this
+            one counts alone.
     """
 
     users: Users | None = None
@@ -80,6 +82,7 @@ class Access:
     hours: float = HOURS
     proxies: Sequence[str] = ()
     jobs: int = 120
+    broker: str = ""
 
     @property
     def way(self) -> str:

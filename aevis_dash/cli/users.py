@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from aevis_dash.broker import url_of
 from aevis_dash.callbacks.visitors import Access, Provider
 from aevis_dash.cli.output import Answer, table
 from aevis_dash.config import Progress
@@ -67,6 +68,7 @@ def access_of(args: argparse.Namespace) -> Access | None:
         args.default_role,
         args.session_hours,
         tuple(args.trust_proxy),
+        broker=url_of(args.broker),
     )
 
 

@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from aevis_dash.callbacks import rates
-from aevis_dash.callbacks.rates import BROKER_VARIABLE, MOST_KEPT, Rates
+from aevis_dash.callbacks.rates import MOST_KEPT, Rates
 from aevis_dash.domain import AevisError
 
 
@@ -71,8 +71,7 @@ def test_where_a_broker_is_named_all_processes_count_together(clock, monkeypatch
     module = ModuleType("redis")
     module.Redis = Redis
     monkeypatch.setitem(sys.modules, "redis", module)
-    monkeypatch.setenv(BROKER_VARIABLE, "redis://127.0.0.1:6379/1")
-    first, second = Rates(), Rates()
+    first, second = Rates("redis://127.0.0.1:6379/1"), Rates("redis://127.0.0.1:6379/1")
     assert [one.allows("a", 2, 60) for one in (first, second, first, second)] == [True, True, False, False]
     assert asked == ["redis://127.0.0.1:6379/1"] * 2
     assert set(shared.expires.values()) == {60}
@@ -82,6 +81,5 @@ def test_where_a_broker_is_named_all_processes_count_together(clock, monkeypatch
 
 def test_a_redis_that_nothing_can_ask_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(AevisError, match="pip install redis"):
+    with pytest.raises(AevisError, match=r"needs the packages celery and redis: pip install"):
         Rates("redis://127.0.0.1:6379/1")
-    assert Rates("amqp://127.0.0.1").allows("a", 1, 60)
