@@ -71,6 +71,22 @@ def shown_to(client) -> bool:
     return client.get("/_dash-layout").status_code == 200
 
 
+def test_a_login_at_one_of_several_servers_counts_at_all_of_them(bench, tmp_path):
+    """Where they have the same file of users, and nowhere else."""
+    users = two_users(tmp_path)
+    one, other = (create_app(bench, who=Access(each)) for each in (users, Users(users.path)))
+    (tmp_path / "others").mkdir()
+    foreign = create_app(bench, who=Access(two_users(tmp_path / "others")))
+    name = one.server.config["SESSION_COOKIE_NAME"]
+    cookie = logged_in(one, "ada").get_cookie(name).value
+    for app, lets_in in ((other, True), (foreign, False)):
+        client = app.server.test_client()
+        assert not shown_to(client)
+        client.set_cookie(app.server.config["SESSION_COOKIE_NAME"], cookie)
+        client.set_cookie(name, cookie)
+        assert shown_to(client) == lets_in
+
+
 def test_nobody_is_shown_anything_without_a_session(app, client, bench):
     """Every route, by every method, and addresses that are none."""
     picture = "/" + pictures.image(bench, bench.workspace.images[0].file)
