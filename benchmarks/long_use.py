@@ -5,6 +5,7 @@
 A few simulated visitors click almost without pauses (see visitors.py), each on a fresh page every minute, while jobs
 run one after the other: datapaths of examples that have none yet, by another size of the hard set each time all have.
 The server is looked at every ten seconds. What it holds after the first fifth of the time is compared with the end.
+What the visitors waited for, beside the jobs, is told too.
 
 It writes into the workspace's store, so give it a copy.
 """
@@ -26,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from visitors import Recording, crowd, record, taken
+from visitors import Measured, Recording, crowd, lines_as_text, record, summary, taken
 
 from aevis_dash.domain import AevisError
 from aevis_dash.pagespeed.chromium import memory, serve
@@ -121,7 +122,7 @@ def measure(bench: Workbench, recording: Recording, address: str, server: int, m
         server: the number of its process.
         minutes: how long.
     """
-    begun, samples, answered, failures = time.monotonic(), [], 0, 0
+    begun, samples, seen = time.monotonic(), [], Measured()
     jobs = Jobs(address, bench)
     jobs.start()
     ending = Event()
@@ -137,7 +138,10 @@ def measure(bench: Workbench, recording: Recording, address: str, server: int, m
         if left <= 1:
             break
         found = asyncio.run(crowd(address, recording, VISITORS, min(TURN, left), turn, PAUSE))
-        answered, failures = answered + found.requests, failures + sum(found.failures.values())
+        seen.requests += found.requests
+        seen.failures += found.failures
+        for what, times in found.waited.items():
+            seen.waited[what] += times
     jobs.ending.set()
     ending.set()
     jobs.join()
@@ -146,8 +150,9 @@ def measure(bench: Workbench, recording: Recording, address: str, server: int, m
     first = samples[len(samples) // 5]
     return {
         "minutes": minutes,
-        "requests": answered,
-        "errors": failures,
+        "requests": seen.requests,
+        "errors": sum(seen.failures.values()),
+        "lines": summary(seen),
         "jobs": jobs.outcomes,
         "samples": samples,
         "first": first,
@@ -190,7 +195,7 @@ def _as_text(found: dict[str, Any]) -> str:
         f"{name}: {found['first'][name]} after {found['first']['seconds']} s, {found['last'][name]} at the end"
         for name in COLUMNS
     ]
-    return "\n".join([head, "", *rows, "", *grown])
+    return "\n".join([head, "", *lines_as_text(found["lines"]), "", *rows, "", *grown])
 
 
 if __name__ == "__main__":

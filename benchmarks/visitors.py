@@ -393,9 +393,13 @@ def _spent(server: int) -> float:
 
 def _as_text(told: dict[str, Any]) -> str:
     facts = [f"{name:<19} {value}" for name, value in told.items() if name != "lines"]
+    return "\n".join([*facts, "", *lines_as_text(told["lines"])])
+
+
+def lines_as_text(lines: list[dict[str, Any]]) -> list[str]:
+    """The lines of a summary below a header."""
     rows = [f"{'what':<12} {'n':>6} {'p50':>6} {'p95':>6} {'most':>6}  ms"]
-    rows += [f"{r['what']:<12} {r['n']:>6} {r['p50']:>6} {r['p95']:>6} {r['most']:>6}" for r in told["lines"]]
-    return "\n".join([*facts, "", *rows])
+    return rows + [f"{r['what']:<12} {r['n']:>6} {r['p50']:>6} {r['p95']:>6} {r['most']:>6}" for r in lines]
 
 
 if __name__ == "__main__":
