@@ -18,6 +18,7 @@ from aevis_dash.core.attack_steps import momentum_step, pgd_step, random_start, 
 from aevis_dash.core.attacked import Attacked, judged, logits_of
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.halving import by_halves
+from aevis_dash.core.inputs import channels_first
 from aevis_dash.core.rounding import rounded
 from aevis_dash.domain import AevisError
 
@@ -157,10 +158,10 @@ def _begin(
     current = x
     if parameters.attack == PGD:
         noise = np.stack([random_start(image, parameters, run) for image in images])
-        moved = (x + torch.from_numpy(noise).movedim(-1, 1).to(x)).clamp(0, 1)
+        moved = (x + channels_first(torch.from_numpy(noise)).to(x)).clamp(0, 1)
         current = torch.where(free, moved, x)
     drawn = np.stack([thresholds(image, parameters) for image in images])
-    levels = torch.from_numpy(drawn).movedim(-1, 1).to(x)
+    levels = channels_first(torch.from_numpy(drawn)).to(x)
     return _Batch(torch.arange(len(x), device=x.device), x, current, torch.zeros_like(x), label, free, levels)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from aevis_dash.core import heads
 from aevis_dash.core.execution import Network
 from aevis_dash.core.heads import Head
+from aevis_dash.core.inputs import channels_first
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError, LayerGraph, Prediction, Preprocessing, reason_of
@@ -102,9 +103,9 @@ class Classifier:
         images that are kept as floats, whose grey levels need not be whole."""
         if images.dtype.kind == "f":
             pixels = torch.from_numpy((images.astype(np.float64) / 255).astype(np.float32))
-            return pixels.to(self.device).movedim(-1, 1)
+            return channels_first(pixels.to(self.device))
         tensor = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
-        return tensor.movedim(-1, 1).to(torch.float32) / 255
+        return channels_first(tensor).to(torch.float32) / 255
 
     def inputs(self, images: np.ndarray) -> Tensor:
         """Turn 8-bit images (B, H, W, C) into the model's input, float32 (B, C, H, W) on its device."""
@@ -130,7 +131,7 @@ class Classifier:
     def predict_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """The predicted class, int (B,), of each image whose pixels are float32 (B, H, W, C) from 0 to 1, not rounded
         to 8 bits."""
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).movedim(-1, 1)
+        tensor = channels_first(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device))
         with torch.no_grad():
             return self.network.logits(self.normalise(tensor)).argmax(1).cpu().numpy()
 

@@ -30,6 +30,7 @@ from aevis_dash.config import (
 from aevis_dash.core.attack import perturb
 from aevis_dash.core.attacked import Attacked, judged, logits_of
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.inputs import channels_first
 from aevis_dash.domain import AevisError
 from aevis_dash.images import as_picture
 
@@ -101,8 +102,8 @@ def corrupt(classifier: Classifier, images: np.ndarray, parameters: AttackParame
     """
     x = classifier.pixels(images)
     found = np.stack([corrupted(image, parameters) for image in images])
-    pixels = torch.from_numpy(found).movedim(-1, 1).to(x)
-    stored = torch.from_numpy(np.round(found * 255).astype(np.uint8)).movedim(-1, 1).to(x.device)
+    pixels = channels_first(torch.from_numpy(found)).to(x)
+    stored = channels_first(torch.from_numpy(np.round(found * 255).astype(np.uint8))).to(x.device)
     return judged(classifier, stored, pixels, logits_of(classifier, x).argmax(1), False, 0)
 
 

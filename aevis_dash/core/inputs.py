@@ -4,9 +4,18 @@ import inspect
 import operator
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from aevis_dash.domain import AevisError
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Images (B, H, W, C) as (B, C, H, W), which lie in memory in that order too.
+
+    A mere view of the axes in another order would make convolutions answer with channels last in memory, of which many
+    networks then cannot take a view, as in x.view(x.size(0), -1).
+    """
+    return images.movedim(-1, 1).clone(memory_format=torch.contiguous_format)
 
 
 def refuse_other_inputs(model: nn.Module, graph: fx.Graph) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from aevis_dash.core.inputs import channels_first
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.domain import AevisError
 
@@ -74,6 +75,17 @@ def test_a_forward_that_wants_more_than_images_is_told_what_to_hand_over(model, 
         trace_model(model().eval(), (8, 8))
     assert said in str(refusal.value)
     assert str(refusal.value).endswith(remedy)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_lie_in_memory_as_the_model_expects_them(channels):
+    """Else a convolution answers with channels last, and x.view(x.size(0), -1) fails. One channel is a case of its own,
+    as its strides fit both orders."""
+    images = torch.rand(2, 6, 6, channels)
+    found = channels_first(images)
+    assert torch.equal(found, images.permute(0, 3, 1, 2))
+    assert found.stride() == torch.zeros(2, channels, 6, 6).stride()
+    nn.Conv2d(channels, 4, 3)(found).view(2, -1)
 
 
 def test_a_forward_that_may_take_more_is_called_with_images_alone():
