@@ -21,6 +21,7 @@ from aevis_dash.callbacks.view.address import check, from_search
 from aevis_dash.callbacks.view.opening import comparable, settle
 from aevis_dash.callbacks.view.state import View, from_data, wanted_of, without_own
 from aevis_dash.classes import in_order
+from aevis_dash.core.array_files import array_of
 from aevis_dash.core.image_batch import ArrayReading
 from aevis_dash.core.loading import Model
 from aevis_dash.domain import IN_MEMORY, AevisError, ModelSpec, Preprocessing
@@ -102,9 +103,9 @@ def init_workspace(
     given, root = _fields(preprocessing), Path(folder)
     spec, in_memory = _model_of(model, weights, leaf)
     if not isinstance(images, str | Path):
-        images = np.asarray(images)  # a tensor, or a list of images
+        images = array_of(images)
     if labels is not None and not isinstance(labels, str | Path):
-        labels = list(labels) if isinstance(labels, Sequence) else np.asarray(labels).tolist()
+        labels = np.asarray(labels).tolist() if hasattr(labels, "__array__") else list(labels)
     if in_memory is not None and isinstance(images, np.ndarray) and images.ndim == 4:
         given.setdefault("input_size", images.shape[1:3] if images.shape[3] <= images.shape[1] else images.shape[2:])
     chosen, _ = choose_preprocessing(spec, given)

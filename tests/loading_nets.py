@@ -189,3 +189,16 @@ partly = functools.partial(Net, width=6)
 deeper = functools.partial(partly, classes=7)
 net = seeded()
 random_net = Net()
+
+
+def spectral():
+    """Its weight is computed of the state at each call, and is something else before the first one."""
+    torch.manual_seed(3)
+    model = Net()
+    nn.utils.spectral_norm(model.fc)
+    return model
+
+
+def lazy():
+    """The sizes of its weights are not known before the first call."""
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))

@@ -90,6 +90,21 @@ def test_class_names_may_be_a_mapping(model, images, tmp_path, classes):
     assert bench.workspace.settings.preprocessing.input_size == (32, 32)
 
 
+@pytest.mark.parametrize("how", ["with a gradient", "bfloat16", "a list", "labels from a generator"])
+def test_images_and_labels_may_be_as_code_has_them(model, images, tmp_path, how):
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    given, labels = (
+        {"with a gradient": batch.clone().requires_grad_(), "bfloat16": torch.from_numpy(images).bfloat16()},
+        [0, 1, 2] * 4,
+    )
+    taken = {**given, "a list": list(batch.clone().requires_grad_())}.get(how, batch)
+    said = (label for label in labels) if how == "labels from a generator" else labels
+    size = {} if how != "a list" else {"input_size": images.shape[1:3]}
+    bench = aevis_dash.init_workspace(tmp_path, model, taken, said, classes=NAMES, **size, **HOW)
+    assert [entry.label for entry in bench.workspace.images] == labels
+    assert np.array_equal(bench.workspace.read(entry.file for entry in bench.workspace.images), images)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

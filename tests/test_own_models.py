@@ -370,7 +370,11 @@ class Random(nn.Module):
             "self.extra = x.mean().detach() if self.extra is None else self.extra",
             "Random.extra keeps",
         ),
-        ("self.extra, self.seen = 1, {}", "self.seen['first'] = x.mean()", "Random.seen keeps"),
+        (
+            "self.extra, self.seen = 1, {}",
+            "self.extra = self.seen.setdefault('first', x.mean().detach())",
+            "Random.extra keeps",
+        ),
     ],
 )
 def test_what_would_be_other_the_next_time_is_refused(aevis, versions, own, before, words):

@@ -76,8 +76,18 @@ def _is_npz(path: Path) -> bool:
         return bool(archive.namelist()) and all(name.endswith(".npy") for name in archive.namelist())
 
 
+def array_of(images: Any) -> np.ndarray:
+    """The numbers of an array, a tensor, or a list of them, of any shape. Tensors may be on any device, of half
+    precision and with a gradient."""
+    if isinstance(images, torch.Tensor):
+        return _as_numpy(images)
+    if isinstance(images, list | tuple):
+        return np.asarray([array_of(one) for one in images])
+    return np.asarray(images)
+
+
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    plain = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
+    plain = (tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()).cpu()
     return (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()
 
 

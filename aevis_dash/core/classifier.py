@@ -239,7 +239,8 @@ def _fingerprint(classifier: Classifier, made_with: str) -> str:
                 "as it was before it was quantized."
             )
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+        dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+        digest.update(np.ascontiguousarray(dense.cpu().numpy()).tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -116,12 +116,13 @@ def run_foreign(
 
 @contextlib.contextmanager
 def _undisturbed(seed: int, images: np.ndarray, device: torch.device) -> Iterator[None]:
-    """Let code draw by a seed of its own, and set back what it switched or drew; what it prints goes to stderr."""
+    """Let code draw by a seed of its own, and set back what it switched or drew, the current folder included; what it
+    prints goes to stderr."""
     own = zlib.crc32(np.ascontiguousarray(images).tobytes(), seed)
     of_numpy, of_python, dtype = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices), contextlib.redirect_stdout(sys.stderr):
+        with torch.random.fork_rng(devices), contextlib.redirect_stdout(sys.stderr), contextlib.chdir("."):
             torch.manual_seed(own)
             np.random.seed(own)  # noqa: NPY002 - the code of others draws by it
             random.seed(own)
@@ -185,6 +186,9 @@ def _pixels(foreign: ForeignAttack, found: Any, x: Tensor) -> Tensor:
             f"The attack {foreign.name} gave a tensor of shape {tuple(found.shape)} for images of shape "
             f"{tuple(x.shape)}. {wanted}"
         )
+    if found.is_meta or found.layout != torch.strided:
+        kind = "on the device 'meta', which holds no numbers" if found.is_meta else f"of the layout {found.layout}"
+        raise AevisError(f"The attack {foreign.name} gave a tensor {kind}. {wanted}")
     pixels = found.detach().to(x)
     bad = ~torch.isfinite(pixels).flatten(1).all(1)
     if bad.any():

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from aevis_dash.core.classifier import Classifier
-from aevis_dash.core.heads import GIVES
+from aevis_dash.core.heads import GIVES, Head
 from aevis_dash.core.layer_graph import TracedModel
 from aevis_dash.core.outputs import logits_in
 from aevis_dash.core.probes import probe_images
 from aevis_dash.domain import AevisError, reason_of
 
-VERSION = 3
+VERSION = 4
 """The number of this version of the test; raising it lets models that passed an earlier version be tested again."""
 _TOLERANCE = {"cpu": 1e-3}
 """The largest difference of two outputs that counts as rounding, as a share of the outputs' range, by kind of
@@ -40,6 +40,17 @@ _FLAT = (
     "No pixel of a few made-up pictures changes any output of {} by its gradient. Attacks and most explanations follow "
     "it and would find nothing: check that the weights are trained, and that no step rounds or is a constant."
 )
+
+
+_OTHER_BACKWARD = (
+    "{} has another gradient by its own code than by the graph that was traced of it, which every attack and every "
+    "explanation follows. A backward of its own (torch.autograd.Function) and torch.no_grad() are not traced. If the "
+    "own one is meant, keep the module whole that has it: --leaf MODULE."
+)
+_BY_GRADIENT = 1e-2
+"""The share of the range of a gradient by which two may differ from rounding alone."""
+_SATURATED = 1e-6
+"""The largest slope of probabilities that are too close to 0 and 1 for their gradients to be compared."""
 
 
 MANY, FEW = 32, 8
@@ -105,7 +116,11 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
             if scale.differ(one[None], logits_alone[alone : alone + 1]):
                 where = _first(traced, (many, x[alone : alone + 1]), _numbers_differ(scale), row)
                 raise AevisError(_mixing(name, len(many), where))
-    doubts = {_DRAWING: numbers_drawn, _FLAT: _is_flat(classifier, x, name)}
+    doubts = {
+        _DRAWING: numbers_drawn,
+        _FLAT: _is_flat(classifier, x, name),
+        _OTHER_BACKWARD: _has_other_gradient(model, classifier, x),
+    }
     return SelfTest(tuple(doubt.format(name) for doubt, holds in doubts.items() if holds))
 
 
@@ -153,6 +168,30 @@ def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
             )
         weights = torch.arange(1, logits.shape[1] + 1, device=x.device)
         return not bool(torch.autograd.grad((logits * weights).sum(), x)[0].any())
+
+
+def _has_other_gradient(model: nn.Module, classifier: Classifier, x: Tensor) -> bool:
+    """Tell whether the model as its author wrote it has another gradient than its traced graph. A model that cannot be
+    run backwards as it was written, as where it writes over its own values, has none to compare."""
+    traced, gives = classifier.network.traced, GIVES[classifier.head]
+
+    def gradient(outputs: Callable[[Tensor], Tensor]) -> Tensor:
+        at = x.clone().requires_grad_()
+        found = outputs(at)
+        if not found.requires_grad:
+            return torch.zeros_like(x)
+        weights = torch.arange(1, found.shape[1] + 1, device=x.device)
+        (slope,) = torch.autograd.grad((found * weights).sum(), at, allow_unused=True)
+        return torch.zeros_like(x) if slope is None else slope
+
+    with torch.enable_grad(), _draws_taken_back(x.device):
+        try:
+            own = gradient(lambda at: _outputs(model, at, traced.output))
+        except (AevisError, RuntimeError):
+            return False
+        other = gradient(lambda at: gives(classifier.network.logits(at)))
+        is_saturated = classifier.head is not Head.LOGITS and float(torch.maximum(own, other).abs().max()) < _SATURATED
+        return not is_saturated and _Scale(_BY_GRADIENT).differ(own, other)
 
 
 def _outputs(model: nn.Module, x: Tensor, name: str) -> Tensor:

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.feature_extraction import NodePathTracer
 
 from aevis_dash.core.inputs import refuse_other_inputs
+from aevis_dash.core.keeping import held, refuse_keeping
 from aevis_dash.core.shape_questions import AskedProxy, ShapeQuestions
 from aevis_dash.domain import AevisError, reason_of
 
@@ -66,6 +67,10 @@ def refuse_wrapped(model: nn.Module) -> None:
                     f"{type(model).__name__} cannot be traced: {where}, of the class {type(module).__name__}, "
                     f"{what}, so its layers cannot be found. {remedy}."
                 )
+
+
+_LOOKS = frozenset({"clone", "cpu", "detach", "item", "numpy", "tolist"})
+"""The methods by which a tensor is looked at or stored elsewhere."""
 
 
 class _Tracer(NodePathTracer):
@@ -192,8 +197,10 @@ def pure_graph(
     Raises:
         AevisError: torch.fx cannot trace the model; the message names the line.
     """
+    before = held(model)
     tracer, graph = _trace(model, leaves_in(model, leaves), shape)
-    _refuse_keeping(model)
+    refuse_keeping(model, before, shape)
+    _forget_looks(graph)
     modules = {name: _without_inplace(module) for name, module in model.named_modules() if name}
     root: dict[str, Any] = dict(modules)
     kept: dict[str, None] = {}
@@ -243,22 +250,6 @@ def _traced(tracer: _Tracer, model: nn.Module) -> fx.Graph:
             refuse_other_inputs(model, graph)
 
 
-def _refuse_keeping(model: nn.Module) -> None:
-    """Refuse a model that keeps what it has computed of an image, since later images would depend on the first one."""
-    for name, module in model.named_modules():
-        for key, value in vars(module).items():
-            inside = (
-                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
-            )
-            kept = [one.node for one in inside if isinstance(one, fx.Proxy)]
-            if any(node.op == "placeholder" for one in kept for node in ancestors(one)):
-                place = f"{type(model).__name__}{f'.{name}' if name else ''}.{key}"
-                raise AevisError(
-                    f"{place} keeps what the forward computes of an image, so what is said of one image would depend "
-                    "on those before it. Compute it anew at each call, or make it a buffer of the weights."
-                )
-
-
 def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -> frozenset[str]:
     """The modules of the nearest of some classes that a module is, or stands in."""
     words = name.split(".") if name else []
@@ -267,6 +258,13 @@ def _around(model: nn.Module, name: str, classes: tuple[type[nn.Module], ...]) -
         if isinstance(module, classes):
             return frozenset(other for other, each in model.named_modules() if type(each) is type(module))
     return frozenset()
+
+
+def _forget_looks(graph: fx.Graph) -> None:
+    """Take out what the author's code only looks at or stores elsewhere, as a hook does, and gives nothing on."""
+    for node in reversed(graph.nodes):
+        if node.op == "call_method" and node.target in _LOOKS and not node.users:
+            graph.erase_node(node)
 
 
 def _give_copies(node: fx.Node) -> None:

@@ -3,6 +3,7 @@
 import random
 import sys
 import textwrap
+from pathlib import Path
 
 import hand_wired
 import numpy as np
@@ -163,6 +164,12 @@ def test_the_models_weights_and_their_gradients_stay_as_they_are(code, classifie
     assert all(p.grad is None for p in module.parameters())
 
 
+def test_an_attack_that_changes_the_folder_changes_it_for_nobody_else(code, classifier, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(classifier, of_body(code, "import os\nos.chdir('/')\nreturn x"))
+    assert Path.cwd() == tmp_path.resolve()
+
+
 def test_rounding_that_undoes_an_attack_is_told(code):
     model = hand_wired.route(0, 0, 0)
     with torch.no_grad():
@@ -182,6 +189,8 @@ def test_rounding_that_undoes_an_attack_is_told(code):
         ("return None", "gave a NoneType, not a torch.Tensor. Let it return the attacked pixels as a float tensor"),
         ("return x.numpy()", "gave a ndarray, not a torch.Tensor"),
         ("return (x * 255).to(torch.uint8)", "gave numbers of type torch.uint8"),
+        ("return x.to('meta')", "gave a tensor on the device 'meta', which holds no numbers. Let it return"),
+        ("return x.to_sparse()", "gave a tensor of the layout torch.sparse_coo. Let it return"),
         ("return x[:1]", r"gave a tensor of shape \(1, 3, 8, 8\) for images of shape \(4, 3, 8, 8\)"),
         ("return x.movedim(1, 3)", r"gave a tensor of shape \(4, 8, 8, 3\)"),
         ("x[1:3, 0, 0, 0] = float('nan')\nreturn x", "gave NaN or infinite pixels in 2 of 4 images"),

@@ -159,6 +159,49 @@ def test_a_net_that_writes_in_place_everywhere_passes():
     assert selftest.examine(model, hand_wired.classifier(model)).warnings == ()
 
 
+class Sign(torch.autograd.Function):
+    """The sign, with the slope of the identity, as networks of binary activations are trained with."""
+
+    @staticmethod
+    def forward(_context, x):
+        return x.sign() + x.relu()
+
+    @staticmethod
+    def backward(_context, slope):
+        return slope
+
+
+def with_a_backward_of_its_own(_net, x):
+    return Sign.apply(x - 0.1)
+
+
+def without_gradient(_net, x):
+    with torch.no_grad():
+        y = torch.tanh(x)
+    return x + y
+
+
+@pytest.mark.parametrize("between", [with_a_backward_of_its_own, without_gradient])
+def test_a_gradient_that_is_not_the_graphs_is_doubtful(between):
+    """Attacks and explanations follow the graph's gradient, and the author's may be another one."""
+    (doubt,) = examined(between).warnings
+    assert doubt.startswith("Net has another gradient by its own code than by the graph that was traced of it")
+
+
+class Kept(nn.Module):
+    """A module of the author's that is kept whole, so that its own backward counts."""
+
+    def forward(self, x):
+        return Sign.apply(x - 0.1)
+
+
+def test_a_backward_of_its_own_counts_where_the_module_is_kept_whole():
+    model = Net(lambda net, x: net.whole(x)).eval()
+    model.whole = Kept()
+    classifier = Classifier(model.eval(), Preprocessing((16, 16)), hand_wired.CLASSES, leaves=("whole",))
+    assert selftest.examine(model, classifier).warnings == ()
+
+
 def test_draws_that_change_nothing_are_doubtful():
     (said,) = examined(lambda n, x: x if random.random() < 2 else -x).warnings
     assert "draws random numbers" in said

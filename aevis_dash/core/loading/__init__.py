@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from aevis_dash.core.loading.choosing import Misfit, Weights, put_into
 from aevis_dash.core.loading.devices import device, device_name
@@ -145,6 +146,12 @@ def _finished(spec: ModelSpec, loaded: Loaded) -> Loaded:
     loaded.model.float()
     loaded.model.eval()
     _refuse_forced_training(loaded.model, spec.source)
+    unmade = [name for name, one in loaded.model.named_parameters() if is_lazy(one)]
+    if unmade:
+        raise AevisError(
+            f"{spec.source} has lazy modules whose sizes are not known yet (first {unmade[0]!r}). Let the function "
+            "that makes it call it once, as in model(torch.zeros(1, 3, 224, 224)), or give a file of its weights."
+        )
     return loaded
 
 
@@ -225,7 +232,14 @@ def digests_of(spec: ModelSpec) -> dict[str, str]:
 
 
 def _digests(model: nn.Module) -> dict[str, str]:
-    """A digest of each tensor of a model by its name: of its state, and what else its modules hold."""
+    """A digest of each tensor of a model by its name: of its state, and what else its modules hold, but for what hooks
+    of torch.nn.utils, such as its spectral norm, compute of the state at each call."""
+    computed = {
+        f"{name}.{getattr(hook, 'name', '')}".lstrip(".")
+        for name, module in model.named_modules()
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+    }
     beside = {
         f"{name}.{key}".lstrip("."): value
         for name, module in model.named_modules()
@@ -235,7 +249,11 @@ def _digests(model: nn.Module) -> dict[str, str]:
     return {
         name: hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
         for name, tensor in {**beside, **model.state_dict()}.items()
-        if isinstance(tensor, torch.Tensor) and not tensor.is_meta and tensor.layout == torch.strided and tensor.dim()
+        if isinstance(tensor, torch.Tensor)
+        and not tensor.is_meta
+        and tensor.layout == torch.strided
+        and tensor.dim()
+        and name not in computed
     }
 
 

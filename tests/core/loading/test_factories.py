@@ -120,6 +120,17 @@ def test_an_instance_with_weights_of_a_file_has_these(tmp_path):
     check_same(load("loading_nets:random_net", tmp_path / "w.pt"), model)
 
 
+def test_what_a_spectral_norm_computes_of_the_state_is_no_random_weight():
+    model = load("loading_nets:spectral").model
+    with torch.no_grad():
+        model(torch.rand(1, 3, 16, 16))
+    loading.refuse_random(ModelSpec("loading_nets:spectral"), model)
+
+
+def test_lazy_modules_whose_sizes_are_not_known_are_refused():
+    assert "has lazy modules whose sizes are not known yet (first '0.weight')" in refusal("loading_nets:lazy")
+
+
 def test_a_random_instance_is_refused_though_it_is_the_same_in_this_process():
     spec = ModelSpec("loading_nets:random_net")
     with pytest.raises(AevisError, match="loading_nets:random_net makes other weights at every call"):
