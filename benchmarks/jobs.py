@@ -155,11 +155,12 @@ def questions_of(bench: Workbench, count: int) -> list[Question]:
     return found
 
 
-def expected(world: Path, folder: Path, asked: Sequence[Question]) -> list[dict[str, bytes]]:
-    """What an undisturbed run stores for each question."""
-    root = Path(shutil.copytree(world, folder / "undisturbed"))
+def expected(world: Path, folder: Path, asked: Sequence[Question], workers: int) -> list[dict[str, bytes]]:
+    """What an undisturbed run on the same back end stores for each question. (A worker computes with one thread, and
+    another number of threads adds up in another order.)"""
+    root = Path(shutil.copytree(world, folder / f"undisturbed-{workers}"))
     found = []
-    with back_end(root, 0, folder) as (server, _, _):
+    with back_end(root, workers, folder) as (server, _, _):
         for job, wanted in asked:
             before = results(root)
             answer = server.result(server.ask(job, wanted), 300)
@@ -213,14 +214,14 @@ def disturbed(server: Server, question: Question, kill: Callable[[], bool], paus
     raise SystemExit("A job did not end within 300 seconds.")
 
 
-def kills(world: Path, folder: Path, count: int) -> bool:
+def kills(world: Path, folder: Path, count: int, back_ends: Sequence[int] = (0, 2)) -> bool:
     """Kill so often on each back end; print what became of it. Whether every result was right."""
     asked = questions_of(open_workbench(world), 4)
-    right = expected(world, folder, asked)
     print(f"\nkill -9 in the middle of {len(asked)} questions by turns; a result is right where every byte is")
     print("back end            kills  asked again  right  wrong or lost  seconds")
     well = True
-    for workers in (0, 2):
+    for workers in back_ends:
+        right = expected(world, folder, asked, min(workers, 1))
         root, draw, begun = (
             Path(shutil.copytree(world, folder / f"killed-{workers}")),
             random.Random(1),
