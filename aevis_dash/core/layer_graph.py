@@ -6,6 +6,7 @@ three times gives three layers; hooks on modules would see only one.
 """
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -191,17 +192,26 @@ def _shapes_or_refusal(
     except (Exception, SystemExit) as error:  # The model's own operations may raise anything.
         channels, height, width = shape
         image = "an RGB image" if channels == 3 else f"an image of {channels} channel{'s' if channels > 1 else ''}"
-        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-        remedy = (
+        raise AevisError(
+            f"{type(model).__name__} cannot take {image} of {height} x {width} pixels: {reason_of(error)}. "
+            f"{_remedy(error, model, channels)}"
+        ) from error
+
+
+def _remedy(error: BaseException, model: nn.Module, channels: int) -> str:
+    """What to do about an error that the images of that many channels met in a model."""
+    if re.search(r"dtype|scalar type|Half|Double|BFloat16", str(error)):
+        return "Its forward changes the type of the numbers: let it compute in torch.float32, as its weights are."
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels != channels:
+        return (
             f"Its first convolution takes {first.in_channels}: say --channels {first.in_channels}, or give --mean and "
             f"--std with {first.in_channels} number{'s' if first.in_channels > 1 else ''} each."
-            if first is not None and first.in_channels != channels
-            else "Mend the input size (--input-size, or workspace.toml), or the number of channels (--channels, or "
-            "as many numbers in mean and std of workspace.toml)."
         )
-        raise AevisError(
-            f"{type(model).__name__} cannot take {image} of {height} x {width} pixels: {reason_of(error)}. {remedy}"
-        ) from error
+    return (
+        "Mend the input size (--input-size, or workspace.toml), or the number of channels (--channels, or as many "
+        "numbers in mean and std of workspace.toml)."
+    )
 
 
 def _shapes(module: fx.GraphModule, shape: tuple[int, int, int]) -> dict[fx.Node, torch.Size]:

@@ -103,8 +103,10 @@ def examine(model: nn.Module, classifier: Classifier) -> SelfTest:
         if scale.differ(own[0], gives(logits[0])):
             raise AevisError(
                 f"{name} gives other outputs than its traced graph, by up to {_largest(own[0], gives(logits[0])):.3g}. "
-                "While it is traced its forward fixes something that changes between calls, such as a random number, a "
-                "counter or the size of the batch. Let the outputs depend on the image and the weights alone."
+                "Either its forward fixes something while it is traced that changes between calls, such as a random "
+                "number, a counter or the size of the batch; or it does what a graph does not hold: torch.autocast, a "
+                "hook or another forward put on the whole model, or writing into a part of a tensor. Let the outputs "
+                "depend on the image and the weights alone, and wrap a model with hooks in a module of its own."
             )
         own_alone = torch.cat([_outputs(model, image[None], traced.output) for image in x])
         logits_alone = torch.cat([classifier.network.logits(image[None]) for image in x])

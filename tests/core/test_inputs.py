@@ -88,6 +88,16 @@ def test_images_lie_in_memory_as_the_model_expects_them(channels):
     nn.Conv2d(channels, 4, 3)(found).view(2, -1)
 
 
+class Halves(Net):
+    def forward(self, x):
+        return self.logits(x.half())
+
+
+def test_other_types_of_numbers_are_told_from_other_sizes():
+    with pytest.raises(AevisError, match=r"changes the type of the numbers: let it compute in torch.float32"):
+        trace_model(Halves().eval(), (8, 8))
+
+
 def test_a_forward_that_may_take_more_is_called_with_images_alone():
     torch.manual_seed(0)
     model, images = TakesMore().eval(), torch.rand(2, 3, 8, 8)

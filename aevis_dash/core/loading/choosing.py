@@ -1,5 +1,6 @@
 """Putting the weights of a file into a model: all of them or none, and in words what was taken, or why nothing fits."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from aevis_dash.core.loading.state_dicts import (
     shape,
     states_in,
 )
-from aevis_dash.core.loading.weight_files import FileContents
+from aevis_dash.core.loading.weight_files import JOIN_PARTS, FileContents
 from aevis_dash.domain import AevisError, reason_of, so_many
 
 _NAMED = 6
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.")
 """How many places of a file a message names at most."""
 
 
@@ -248,10 +250,17 @@ def _no_states(weights: Weights) -> str:
 def _misfit(
     weights: Weights, states: Sequence[State], asked: Sequence[Fit], found: Sequence[Fit], needs: Needs
 ) -> Misfit:
+    if part := _PART.search(weights.path.name):
+        return Misfit(f"{weights.path} is part {int(part[1])} of {int(part[2])} of a model's weights. {JOIN_PARTS}")
     begins = f"The weights in {weights.path} do not fit {weights.source}: "
     if not asked:
         chosen = next((state for state in states if ".".join(state.path) == weights.key.strip(".")), states[0])
         largest = chosen if weights.key else max(states, key=lambda state: len(state.tensors))
+        if any("_flat_param" in name for name in largest.tensors):
+            return Misfit(
+                f"{begins}they are parts as FSDP splits a model. Save its whole state dict "
+                "(StateDictType.FULL_STATE_DICT)."
+            )
         return Misfit(
             f"{begins}they share no name. The file's names begin with {next(iter(largest.tensors))!r}, the model's "
             f"with {next(iter(needs.tensors), '')!r}. Give the weights of this architecture, or the architecture "
@@ -310,10 +319,24 @@ def _head(fit: Fit) -> tuple[str, int, int] | None:
     return wrong[-1].rpartition(".")[0] or "of the model", int(theirs[0]), int(ours[0])
 
 
+_MADE_OTHERWISE = {
+    r"(^|\.)lora_": "The file holds the additions of LoRA. Merge them into the weights, as merge_and_unload() of peft "
+    "does, and save those.",
+    r"\.weight_(orig|mask)$": "The file is of a pruned model. Call torch.nn.utils.prune.remove for each pruned module, "
+    "and save it again.",
+    r"\.weight_[guv]$|\.parametrizations\.": "The file is of a model whose weights are parametrised, as by a weight "
+    "norm. Give a function that makes the model so, or remove that from the model and save it again.",
+}
+"""What names in a file say of how its model was made, and what to do about it."""
+
+
 def _cause(near: Fit, missing: Sequence[str], misshapen: Sequence[str], more: Sequence[str]) -> str:
     """Guess why nothing fits, and say what to do."""
     if any(key.rpartition(".")[2] in ("zero_point", "_packed_params", "scale") for key in near.state.tensors):
         return "The file seems to be quantised. Give the weights of the model before it was quantised."
+    for mark, cause in _MADE_OTHERWISE.items():
+        if any(re.search(mark, key) for key in more):
+            return cause
     last = {name.rpartition(".")[0] for name in missing}
     if len(last) == 1 and (layer := next(iter(last))) and any(f"{layer}." in key for key in more):
         return f"The layer {layer} is made of other parts in the file. Give a function that makes the model so."

@@ -32,6 +32,11 @@ _PLAIN = re.compile(
 _NO_DICTS = ("numpy", "functools")
 """The modules whose things are no dicts; their state is no dict either."""
 _AGAIN = "Download or copy it again."
+JOIN_PARTS = (
+    "Put all parts into one file: load the model from its folder with the library that saved it, and save "
+    "model.state_dict()."
+)
+"""What to do with weights that lie in several files."""
 _UNPACK = "Unpack it, and give the file of weights that is inside."
 _KINDS = (
     (
@@ -134,6 +139,8 @@ def _other_kind(path: Path, head: bytes) -> str:
             return (
                 f"is a web page and not the weights, so a download went wrong. {_AGAIN} The site may ask for a login."
             )
+        if path.name.endswith(".index.json"):
+            return f"lists the parts of weights that lie in several files. {JOIN_PARTS}"
         return f"is a text, which begins {text.strip()[:40]!r}, and not a file of weights. {_AGAIN}"
     if path.suffix == ".safetensors" or head.startswith(_TORCH_PICKLE):
         return ""

@@ -400,6 +400,13 @@ def with_head(model):
     return {name.replace("fc.", "fc.1."): tensor for name, tensor in state.items()}
 
 
+def renamed(model, name, *others):
+    """The state of a model with other tensors in place of one."""
+    state = dict(model.state_dict())
+    value = state.pop(name)
+    return state | {other: value.clone() for other in others}
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [
@@ -426,6 +433,26 @@ def with_head(model):
             lambda: {"fc.scale": torch.ones(()), "fc.zero_point": torch.ones(()), "fc.bias": torch.ones(5)},
             "7 of the model's 8 tensors are not in the file, such as conv.weight (4, 3, 3, 3); 2 of the file's are not "
             "in the model, such as fc.scale (). The file seems to be quantised.",
+        ),
+        (
+            lambda: trained().state_dict() | {"fc.lora_A.default.weight": torch.ones(2, 4)},
+            "The file holds the additions of LoRA. Merge them into the weights, as merge_and_unload() of peft does",
+        ),
+        (
+            lambda: renamed(trained(), "conv.weight", "conv.weight_orig", "conv.weight_mask"),
+            "The file is of a pruned model. Call torch.nn.utils.prune.remove for each pruned module",
+        ),
+        (
+            lambda: renamed(trained(), "conv.weight", "conv.weight_g", "conv.weight_v"),
+            "The file is of a model whose weights are parametrised, as by a weight norm.",
+        ),
+        (
+            lambda: renamed(trained(), "conv.weight", "conv.parametrizations.weight.original0"),
+            "The file is of a model whose weights are parametrised, as by a weight norm.",
+        ),
+        (
+            lambda: {"_flat_param": torch.ones(300)},
+            "they are parts as FSDP splits a model. Save its whole state dict",
         ),
         (
             lambda: {k: v.to(torch.int8) for k, v in trained().state_dict().items()},
@@ -469,3 +496,14 @@ def test_weights_are_put_in_as_float32_whatever_the_file_and_the_model_hold(save
     check_same(loaded, model)
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
     check_same(load(saved(trained().state_dict()), "loading_nets:halved"), trained())
+
+
+def test_one_of_several_files_of_weights_is_told(tmp_path):
+    state = trained().state_dict()
+    part = {name: state[name] for name in ("conv.weight", "conv.bias")}
+    save_file(part, tmp_path / "model-00001-of-00003.safetensors")
+    said = refusal(tmp_path / "model-00001-of-00003.safetensors")
+    assert "is part 1 of 3 of a model's weights. Put all parts into one file" in said
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"conv.weight": "model-00001-of-00003"}}')
+    said = refusal(tmp_path / "model.safetensors.index.json")
+    assert "lists the parts of weights that lie in several files. Put all parts into one file" in said
