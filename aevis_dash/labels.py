@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aevis_dash.classes import Classes
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, so_many
 from aevis_dash.images import files_in
 from aevis_dash.tables import is_unprintable, read_table
 
@@ -232,7 +232,8 @@ def _by_table(
     table = read_table(path, (), (*FILE_COLUMNS, *LABEL_COLUMNS, *TARGET_COLUMNS))
     key, value = (column_of(wanted, table.columns, path) for wanted in (FILE_COLUMNS, LABEL_COLUMNS))
     first, counted = first_number(table.columns, classes, count_from)
-    places, lost, said = Places(images, folder.resolve().name), [], {}
+    others_too = [name for name in LABEL_COLUMNS if name in table.columns and name != value]
+    places, lost, said, otherwise = Places(images, folder.resolve().name), [], {}, Counter[str]()
     for line, row in table.rows:
         where = f"{path}, line {line}"
         found = places.find(row[key])
@@ -245,7 +246,9 @@ def _by_table(
             )
         if not found:
             lost.append(row[key])
-        elif said.setdefault(found[0], (label, line))[0] != label:
+            continue
+        otherwise.update(name for name in others_too if _names_another(classes, row[name], label, first))
+        if said.setdefault(found[0], (label, line))[0] != label:
             raise AevisError(
                 f"{where}: the image {found[0]!r} has another label in line {said[found[0]][1]}. Take out one of them."
             )
@@ -260,11 +263,24 @@ def _by_table(
     entries = tuple(ImageEntry(name, said[name][0]) for name in images if name in said)
     return Labelled(
         entries,
-        f"{path.name}: {key}, {value}{counted}",
+        f"{path.name}: {key}, {value}{counted}{_told(otherwise)}",
         tuple(name for name in images if name not in said),
         tuple(sorted(lost, key=lambda row: not elsewhere.find(row))),
         _unlabelled_folders(entries),
         tuple(dict.fromkeys((*unread, *others))),
+    )
+
+
+def _names_another(classes: Classes, text: str, label: int | None, first: int) -> bool:
+    """Whether a text names one class, and that is not the label."""
+    named = set(classes.indices_of(text.strip())) or {classes.index(text.strip(), first)} - {None}
+    return len(named) == 1 and label not in (None, *named)
+
+
+def _told(otherwise: Counter[str]) -> str:
+    """In words, which columns that may hold labels too contradict those that were taken; "" for none."""
+    return "".join(
+        f"; the column {name!r} names another class in {so_many(rows, 'row')}" for name, rows in otherwise.items()
     )
 
 

@@ -252,6 +252,14 @@ def test_columns_are_known_by_their_common_names(folder, head):
     assert find_images(folder, labels_file(folder, [("one", "1.0")], head), NAMES).images[0].label == 1
 
 
+def test_a_second_column_of_labels_that_says_otherwise_is_told(folder):
+    """Where it says the same, or holds something else such as kinds of classes, there is nothing to say."""
+    rows = [("one", "cat", "0", "pet"), ("two", "dog", "cat", "pet"), ("three", "grey fox", "1", "wild")]
+    found = find_images(folder, labels_file(folder, rows, ("image", "label", "class", "synset")), NAMES)
+    assert [entry.label for entry in found.images] == [0, 1, 2]
+    assert found.read_from == "labels.csv: image, label; the column 'class' names another class in 2 rows"
+
+
 def test_a_name_in_several_folders_is_refused_unless_its_path_stands_there(tmp_path):
     folder = tmp_path / "photos"
     touch(folder, "cat/001.png", "dog/001.png")
