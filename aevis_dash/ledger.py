@@ -33,7 +33,7 @@ def connect(url: str) -> Any:
     """A client of the Redis server at that address.
 
     Raises:
-        AevisError: where the packages are missing, or nothing answers at the address.
+        AevisError: where the packages are missing, or nothing answers at the address, or what answers refuses.
     """
     redis = package("redis")
     retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 0)
@@ -42,6 +42,11 @@ def connect(url: str) -> Any:
             url, decode_responses=True, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=retry
         )
         client.ping()
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        raise AevisError(
+            f"The Redis server at {shown(url)} refuses to serve: {str(error).partition('. ')[0].rstrip('.')}. Write "
+            "its password into the address (redis://:PASSWORD@HOST:6379/0), or change its settings."
+        ) from error
     except (redis.RedisError, OSError, ValueError) as error:
         raise AevisError(
             f"No Redis server answers at {shown(url)} ({error}). Start one, such as by `redis-server`, or mend the "

@@ -5,8 +5,10 @@ import base64
 import dataclasses
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +116,34 @@ def test_without_the_packages_or_the_broker_people_are_told_what_to_do(redis, la
             with pytest.raises(AevisError, match=r'packages celery and redis: pip install "aevis-dash\[celery\]"'):
                 Ledger(redis.url, served(open_workbench(lab)))
     assert shown("redis://user:word@host:1/2") == "redis://host:1/2"
+
+
+def test_a_redis_that_refuses_is_told_from_one_that_does_not_answer(lab, capsys):
+    """Redis's own text for its protected mode has seven sentences; the first one is told."""
+    refusals = {
+        "DENIED Redis is running in protected mode. Solutions: 1) Just disable it.": "DENIED Redis is running in "
+        "protected mode. Write its password into the address",
+        "WRONGPASS invalid username-password pair or user is disabled.": "invalid username-password pair or user is "
+        "disabled. Write its password into the address",
+    }
+    for reply, told in refusals.items():
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            address = f"127.0.0.1:{listening.getsockname()[1]}/0"
+            threading.Thread(target=_refuse, args=(listening, f"-{reply}\r\n".encode()), daemon=True).start()
+            assert main(["worker", str(lab), "--broker", f"redis://:secret@{address}"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"aevis: The Redis server at redis://{address} refuses to serve: {told}")
+        assert "secret" not in said
+        assert "Solutions" not in said
+
+
+def _refuse(listening: socket.socket, reply: bytes) -> None:
+    """Answer one connection's first command with that reply."""
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(reply)
+        connection.recv(1000)
 
 
 def test_the_package_does_not_import_what_only_a_broker_needs():
