@@ -77,7 +77,7 @@ def _is_npz(path: Path) -> bool:
 
 
 def array_of(images: Any) -> np.ndarray:
-    """The numbers of an array, a tensor, or a list of them, of any shape. Tensors may be on any device, of half
+    """The numbers of an array, a tensor, or a list of them, of any shape (...). Tensors may be on any device, of half
     precision and with a gradient."""
     if isinstance(images, torch.Tensor):
         return _as_numpy(images)
