@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from aevis_dash.core import heads
 from aevis_dash.core.execution import Network
 from aevis_dash.core.heads import Head
+from aevis_dash.core.hidden_code import hidden_code, is_users, without_place
 from aevis_dash.core.inputs import channels_first
 from aevis_dash.core.layer_graph import trace_model
 from aevis_dash.core.probes import probe_images
@@ -149,6 +150,11 @@ class Classifier:
             taken.append(time.perf_counter() - begun)
         return min(taken[1:])
 
+    def _run_once(self) -> None:
+        """Run the network on one grey image."""
+        with torch.no_grad():
+            self.network.logits(self.inputs(self._grey()))
+
     def _grey(self) -> np.ndarray:
         """A plain grey image, uint8 (1, H, W, C)."""
         return np.full((1, *self.preprocessing.input_size, self.preprocessing.channels), 128, np.uint8)
@@ -221,10 +227,11 @@ def _refuse_training_mode(model: nn.Module) -> None:
 def _fingerprint(classifier: Classifier, made_with: str) -> str:
     digest = hashlib.sha256(made_with.encode())
     module = classifier.network.traced.module
-    digest.update(module.code.encode())
+    digest.update(without_place(module.code).encode())
     digest.update("".join(repr(m) for m in module.children()).encode())
     for name in classifier.network.traced.kept:
         digest.update(_inside(name, module.get_submodule(name)).encode())
+    digest.update(hidden_code(module, classifier._run_once).encode())
     if any(axis != 1 for axis in classifier.network.traced.axes):  # how channels and places are found may change
         places = [(layer.channels, layer.height, layer.width, layer.special) for layer in classifier.layers.layers]
         digest.update(json.dumps(places).encode())
@@ -245,10 +252,13 @@ def _fingerprint(classifier: Classifier, made_with: str) -> str:
 
 
 def _inside(name: str, kept: nn.Module) -> str:
-    """Describe a module that is kept whole by what its results depend on beside its weights."""
+    """Describe a module that is kept whole by what its results depend on beside its weights; of those of the user's
+    own class, which `hidden_code` tells, the names alone."""
     plain = (bool, int, float, str, tuple, list)
     parts = [
-        (own, type(part).__module__, type(part).__qualname__, repr(sorted(_plain_attributes(part, plain).items())))
+        (own,)
+        if is_users(type(part))
+        else (own, type(part).__module__, type(part).__qualname__, repr(sorted(_plain_attributes(part, plain).items())))
         for own, part in kept.named_modules()
     ]
     return json.dumps([name, parts])
