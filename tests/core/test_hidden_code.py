@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,10 @@ class Net(nn.Module):
 
 def make():
     torch.manual_seed(0)
-    return Net().eval()
+    net = Net()
+    part = net.part
+    {after}
+    return net.eval()
 """
 
 LEAF = """
@@ -123,9 +127,7 @@ KINDS = {
     "module of another file": wrapped(
         "import helper\ndef scaled(x):\n    return helper.times(x)", "def times(x):\n    return x * VALUE"
     ),
-    "import within a function": wrapped(
-        "def scaled(x):\n    import helper_ID\n    return x * helper_ID.K", "K = VALUE"
-    ),
+    "import within a function": wrapped("def scaled(x):\n    import helper\n    return x * helper.K", "K = VALUE"),
     "class of another file": wrapped(
         "from helper import Times\ndef scaled(x):\n    return Times()(x)",
         "class Times:\n    def __call__(self, x):\n        return x * VALUE",
@@ -159,14 +161,15 @@ def print_of(folder, kind, value):
     part, helper = KINDS[kind]
     folder.mkdir(parents=True)
     name = {0.5: "sqrt", 2.0: "square"}[value]
-    unique = hashlib.sha256(str(value).encode()).hexdigest()[:6]  # a name for what is imported while the model runs
+    found = re.search(r"(?<=        )self\.(.*)(?=\n    def forward)", part)  # no hidden code may hold the value
+    after = found[0].replace("self.", "part.") if found else "pass"
+    part = part.replace(found[0], "pass") if found else part
 
     def filled(text):
-        return text.replace("VALUE", str(value)).replace("NAME", name).replace("helper_ID", f"helper_{unique}")
+        return text.replace("VALUE", str(value)).replace("NAME", name)
 
-    (folder / "net.py").write_text(filled(NET.replace("{part}", part)))
-    for file in ("helper.py", f"helper_{unique}.py"):
-        (folder / file).write_text(filled(helper))
+    (folder / "net.py").write_text(filled(NET.replace("{part}", part).replace("{after}", after)))
+    (folder / "helper.py").write_text(filled(helper))
     make = module_of_file(folder / "net.py", Wanted("--model", "factory", "model")).make
     with at_home(folder):
         leaves = ["Part"] if "1e9" in part else []
