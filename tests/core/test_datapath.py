@@ -332,7 +332,7 @@ def test_a_gpu_takes_all_images_at_once_unless_they_do_not_fit(monkeypatch):
 
 
 def test_foils_are_the_images_own_whatever_the_batch():
-    model, images = hand_wired.random_net(6), hand_wired.images(6, 4)
+    model, images = hand_wired.random_net(7), hand_wired.images(7, 4)  # none of whose maps lies on the edge of a set
     foils = [Foil((i + 1) % 3, hand_wired.images(50 + i, 1)[0]) for i in range(4)]
     for batch in (1, 3):
         for i, path in enumerate(found(model, images, foils=foils, batch=batch)):
