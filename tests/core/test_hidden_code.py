@@ -309,5 +309,16 @@ def test_what_is_the_users():
     assert is_users(Branched)
     assert is_users(print_of)
     assert is_users(sys.modules[print_of.__module__])
-    for value in (nn.ReLU, json.dumps, torch, torch.ops, sys, int, Classifier, under_test, np.mean.__class__, Path):
+    for value in (
+        nn.ReLU,
+        json.dumps,
+        torch,
+        torch.ops,
+        sys,
+        int,
+        Classifier,
+        sys.modules[Classifier.__module__],
+        np.mean.__class__,
+        Path,
+    ):
         assert not is_users(value), value
