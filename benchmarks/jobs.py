@@ -156,8 +156,8 @@ def questions_of(bench: Workbench, count: int) -> list[Question]:
 
 
 def expected(world: Path, folder: Path, asked: Sequence[Question], workers: int) -> list[dict[str, bytes]]:
-    """What an undisturbed run on the same back end stores for each question. (A worker computes with one thread, and
-    another number of threads adds up in another order.)"""
+    """What an undisturbed run on the same back end stores for each question. Between the back ends, which run in other
+    processes, single numbers differ in the last bit."""
     root = Path(shutil.copytree(world, folder / f"undisturbed-{workers}"))
     found = []
     with back_end(root, workers, folder) as (server, _, _):

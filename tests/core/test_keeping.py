@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.layer_graph import trace_model
-from aevis_dash.domain import AevisError
+from aevis_dash.domain import AevisError, Preprocessing
 
 
 class Net(nn.Module):
@@ -77,6 +78,27 @@ def test_what_is_kept_and_not_of_another_image_does_no_harm(kind):
 def test_what_is_read_again_is_refused(kind):
     with pytest.raises(AevisError, match=f"{kind.__name__}.* keeps what the forward computes of an image"):
         trace_model(kind().eval(), (8, 8))
+
+
+class Sparse(Net):
+    """Weights that are mostly zero, kept so."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(2).to_sparse())
+
+    def forward(self, x):
+        return torch.sparse.mm(self.mix, self.logits(self.features(x)).T).T
+
+
+def test_sparse_weights_count_in_the_fingerprint():
+    prints = []
+    for scale in (1, 1, 2):
+        torch.manual_seed(0)
+        model = Sparse().eval()
+        model.mix = nn.Parameter(torch.eye(2).mul(scale).to_sparse())
+        prints.append(Classifier(model, Preprocessing((8, 8)), ("a", "b")).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
 
 
 def test_a_hook_that_stores_arrays_is_no_part_of_the_graph():
