@@ -161,37 +161,37 @@ def _largest(first: Tensor, second: Tensor) -> float:
 def _is_flat(classifier: Classifier, x: Tensor, name: str) -> bool:
     """Tell whether the gradient of the logits is 0 everywhere; raise AevisError where there is no gradient."""
     with torch.enable_grad():
-        x = x.clone().requires_grad_()
-        logits = classifier.network.logits(x)
-        if not logits.requires_grad:
+        slope = _slope(classifier.network.logits, x)
+        if slope is None:
             raise AevisError(
                 f"{name} gives logits without a gradient, which attacks and explanations follow. Leave detach(), "
                 "argmax and the like out of its forward."
             )
-        weights = torch.arange(1, logits.shape[1] + 1, device=x.device)
-        return not bool(torch.autograd.grad((logits * weights).sum(), x)[0].any())
+        return not bool(slope.any())
+
+
+def _slope(outputs: Callable[[Tensor], Tensor], x: Tensor) -> Tensor | None:
+    """The gradient of all outputs (B, K), each in another weight, by the images x; None where there is none."""
+    at = x.clone().requires_grad_()
+    found = outputs(at)
+    if not found.requires_grad:
+        return None
+    weights = torch.arange(1, found.shape[1] + 1, device=x.device)
+    (slope,) = torch.autograd.grad((found * weights).sum(), at, allow_unused=True)
+    return torch.zeros_like(x) if slope is None else slope
 
 
 def _has_other_gradient(model: nn.Module, classifier: Classifier, x: Tensor) -> bool:
     """Tell whether the model as its author wrote it has another gradient than its traced graph. A model that cannot be
     run backwards as it was written, as where it writes over its own values, has none to compare."""
-    traced, gives = classifier.network.traced, GIVES[classifier.head]
-
-    def gradient(outputs: Callable[[Tensor], Tensor]) -> Tensor:
-        at = x.clone().requires_grad_()
-        found = outputs(at)
-        if not found.requires_grad:
-            return torch.zeros_like(x)
-        weights = torch.arange(1, found.shape[1] + 1, device=x.device)
-        (slope,) = torch.autograd.grad((found * weights).sum(), at, allow_unused=True)
-        return torch.zeros_like(x) if slope is None else slope
-
+    name, gives = classifier.network.traced.output, GIVES[classifier.head]
     with torch.enable_grad(), _draws_taken_back(x.device):
         try:
-            own = gradient(lambda at: _outputs(model, at, traced.output))
+            own = _slope(lambda at: _outputs(model, at, name), x)
         except (AevisError, RuntimeError):
             return False
-        other = gradient(lambda at: gives(classifier.network.logits(at)))
+        other = _slope(lambda at: gives(classifier.network.logits(at)), x)
+        own, other = (torch.zeros_like(x) if slope is None else slope for slope in (own, other))
         is_saturated = classifier.head is not Head.LOGITS and float(torch.maximum(own, other).abs().max()) < _SATURATED
         return not is_saturated and _Scale(_BY_GRADIENT).differ(own, other)
 

@@ -1,6 +1,5 @@
 """Which images the files and lists of an import name: the sources of adversarials, of the workspace or new ones."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ TABLES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class Source:
-    """An image of which a file may be an adversarial: its row in images.csv, and where it lies now."""
+    """An image of which a file may be an adversarial: its row in images.csv, where it lies now, and, of one that the
+    workspace may not have yet, the digest of its file."""
 
     entry: ImageEntry
     path: Path
+    digest: str = ""
 
 
 def pair(
@@ -82,13 +83,13 @@ def new_sources(folder: Path, labels: Path | None, classes: Classes, wanted: Pre
     sources = {}
     for entry in find_images(folder, labels, classes, channels=wanted.channels).images:
         path = folder / entry.file
-        digest = hashlib.sha256(image_bytes(path)).hexdigest()[:6]
-        name = f"{short_name(folder.resolve().name)}/{path.stem}-{digest}{path.suffix}"
-        sources[entry.file] = Source(ImageEntry(name, entry.label), path)
+        digest = digest_of(image_bytes(path))
+        name = f"{short_name(folder.resolve().name)}/{path.stem}-{digest[:6]}{path.suffix}"
+        sources[entry.file] = Source(ImageEntry(name, entry.label), path, digest)
     return sources
 
 
-def known_or_new(listed: ImageList, new: ImageEntry, data: bytes, made: dict[str, ImageEntry]) -> ImageEntry:
+def known_or_new(listed: ImageList, new: ImageEntry, digest: str, made: dict[str, ImageEntry]) -> ImageEntry:
     """The image of the workspace that has the same bytes as a source, or that source as a new image.
 
     An image that stood twice in a workspace would be its own nearest neighbour, and its classes would count it twice.
@@ -96,13 +97,12 @@ def known_or_new(listed: ImageList, new: ImageEntry, data: bytes, made: dict[str
     Args:
         listed: the images of the workspace.
         new: the source, as it would be called and labelled.
-        data: the bytes of its file.
+        digest: the digest of its file.
         made: the new images so far, by their digests; this one is added where it is new.
 
     Raises:
         AevisError: the source is given another label than the image has.
     """
-    digest = digest_of(data)
     there = listed.places_of_content.get(digest)
     known = made.setdefault(digest, new) if there is None else listed.entries[there[0]]
     if new.label not in (None, known.label):

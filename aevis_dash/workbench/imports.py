@@ -14,6 +14,7 @@ from aevis_dash.example_table import declared_epsilon
 from aevis_dash.float_images import SUFFIX, decode_floats, float_bytes
 from aevis_dash.images import decode_image, encode_image, files_in, image_bytes, image_suffix, read_image
 from aevis_dash.labels import FILE_COLUMNS, ImageEntry, Places, column_of
+from aevis_dash.reading import digest_of
 from aevis_dash.tables import read_table
 from aevis_dash.workbench.base import Base, Part
 from aevis_dash.workbench.import_files import Source, known_or_new, names_in, new_sources, pair, short_name, the_one
@@ -125,9 +126,9 @@ class Imports(Part):
         suffix = image_suffix(sources.array.shape[3])
         entries, made_new = list[ImageEntry](), dict[str, ImageEntry]()
         for i, label in enumerate(labels):
-            data = encode_image(sources.images(i, i + 1)[0])
             new = ImageEntry(f"{folder}/{i:04d}{suffix}", label)
-            entries.append(known_or_new(listed, new, data, made_new))
+            stored = digest_of(encode_image(sources.images(i, i + 1)[0]))
+            entries.append(known_or_new(listed, new, stored, made_new))
         added = dict[str, int]()
         for i, entry in enumerate(entries):
             if entry.file not in listed.places:
@@ -182,7 +183,7 @@ class Imports(Part):
         listed, made_new, new = self.workspace.image_list(), dict[str, ImageEntry](), dict[str, Source]()
         if sources is not None:
             for i, (name, source) in enumerate(paired):
-                entry = known_or_new(listed, source.entry, image_bytes(source.path), made_new)
+                entry = known_or_new(listed, source.entry, source.digest, made_new)
                 paired[i] = name, Source(entry, source.path)
                 if entry.file not in listed.places:
                     new.setdefault(entry.file, paired[i][1])
