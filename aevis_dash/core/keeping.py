@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from aevis_dash.core.outputs import entries_of
 from aevis_dash.domain import AevisError
 
 Held = Mapping[str, Mapping[str, tuple[Any, Any]]]
@@ -92,8 +93,5 @@ def _reads_what_it_kept(model: nn.Module, shape: tuple[int, int, int]) -> bool:
 def _tensors(answer: Any) -> Iterator[Tensor]:
     if isinstance(answer, Tensor):
         yield answer
-    elif isinstance(answer, dict | list | tuple):
-        for each in answer.values() if isinstance(answer, dict) else answer:
-            yield from _tensors(each)
-    elif hasattr(answer, "__dict__"):
-        yield from _tensors(vars(answer))
+    for each in entries_of(answer).values():
+        yield from _tensors(each)
