@@ -264,7 +264,7 @@ class ContributionParameters:
     iterations: int = _parameter(
         40, "solver steps at most, from each of two starts, one pass of the part each", at_least=1, at_most=10_000
     )
-    learning_rate: float = _parameter(0.15, "longest step of the solver, in units of a gate", at_most=10)
+    learning_rate: float = _parameter(1.0, "by how much the solver's first step may change a gate", at_most=10)
 
 
 @dataclass(frozen=True)

@@ -122,10 +122,10 @@ def descents_of(problem: Problem, marks: tuple[int, ...] = MARKS, long: int = LO
     """
     wanted, order = problem.parameters, foil_ranking(problem, silent)
     parts, start = eq5(problem, mean_gate, Problem.coherence), start_of(problem, order)
-    radius, price = wanted.learning_rate, wanted.sparsity
+    radius = wanted.learning_rate
     trails = Trail(parts), Trail(parts)
     descend(trails[0].parts, start, long, radius)
-    settle(trails[1].objective, [start], long, radius, price)
+    settle(trails[1].objective, start, long, radius)
     left = [float(descend(parts, start, mark - 1, radius).promised) for mark in marks]
     least = min(trail.losses[-1] for trail in trails)
 

@@ -639,12 +639,8 @@ class JudgedExample:
 
 
 LEFT = 1e-3
-"""The share of its loss by which one more step may still be expected to lower it, for a solver of Eq. 5 that counts as
-having come to its end. docs/results.md says what that means for the loss and for the hard sets."""
-
-
-FALLING = 0.02
-"""The share of a loss by which it may still fall in the last steps of a solver that counts as having ended."""
+"""The share of its loss by which one more step may still be expected to lower it, for a solver of Eq. 5, 7 and 8 that
+counts as having come to its end. docs/results.md says what that means for the loss and for the hard sets."""
 
 
 def unsolved_note(what: str, equation: str) -> str:
@@ -917,9 +913,8 @@ class Contribution:
             spent on each image, on average; a forward pass alone counts a third.
         seconds: the wall-clock time spent, in seconds.
         loss: what "solved" left of the loss of Eq. 7 and 8, per image; NaN by the other methods.
-        slack: how far the gates of "solved" are from a stationary point, (m,), by `core.optimize.slack_of`; NaN by the
-            others. It is no measure of the loss: f has kinks, beside which the gradient stays large.
-        falling: the share of its loss by which "solved" still fell in its last ten steps; NaN by the others.
+        left: the share of that loss by which one more step of the solver was still expected to lower it
+            (`core.modelled`); NaN by the other methods.
         foil: what maps were moved towards, one of FOILS or the file name of a normal image.
     """
 
@@ -934,9 +929,8 @@ class Contribution:
     passes: float
     seconds: float
     loss: float
-    slack: np.ndarray
     change: np.ndarray
-    falling: float = float("nan")
+    left: float = float("nan")
     foil: str = "zero"
 
     @property
@@ -951,8 +945,8 @@ class Contribution:
 
     @property
     def unsolved(self) -> bool:
-        """Whether the solver was ended while its loss still fell, so that this does not solve Eq. 7 and 8."""
-        return self.falling > FALLING
+        """Whether the solver was ended while it could still lower the loss, so that this does not solve Eq. 7 and 8."""
+        return self.left > LEFT
 
     def strength(self, row: int) -> np.ndarray:
         """Give the strength of each map's contribution on one image: its gate times its share.

@@ -595,44 +595,50 @@ def modelled_step(z, far, far_slope, rest_slope, bend, radius):
 
 
 def modelled(look, start, steps, radius):
-    """Gates, their loss, and what the model promises of the next step; look(z) is D, R, accepted, D' and R'.
+    """Gates, their loss, and what the model promises of the next step; look(z) is D, R, accepted, D' and R'."""
+    gates, loss, promised = modelled_together(lambda rows: [look(rows[0])], [start], steps, radius, 1e-4)
+    return gates[0], loss, promised
+
+
+def modelled_together(look, starts, steps, radius, settled):
+    """The same of rows that are one problem, whose losses count together; look gives a tuple for each of the rows.
 
     The model of each step is that of `modelled_step`, or that of `secant_step` where the latter would have foretold D
     better in the run before; the curvature of R is that along the step before, or 0. A step
     that does not lower the loss, or is not accepted, is taken back and makes the radius three tenths; one that brings
     half of what was promised makes it half as long again, and one that brings less than a tenth three tenths. A promise
-    of a ten-thousandth of the loss is the end.
+    of `settled` of the loss is the end.
     """
-    z, bend, change, along, secant = np.array(start, float), 0.0, np.zeros(len(start)), 1.0, False
-    far, rest, _, far_slope, rest_slope = look(z)
+    rows, here = [np.array(start, float) for start in starts], look(starts)
+    bends, turns = [0.0] * len(rows), [(np.zeros(len(z)), 1.0, False) for z in rows]
     for step in range(steps + 1):
-        if secant:
-            d = np.array(secant_step(z, far_slope + rest_slope, change, along, bend, radius))
-        else:
-            d = np.array(modelled_step(z, far, far_slope, rest_slope, bend, radius))
-        grows = far * math.expm1(far_slope @ d / far), far_slope @ d + (change @ d) ** 2 / (2 * along)
-        promised = -(rest_slope @ d) - bend / 2 * (d @ d) - grows[int(secant)]
-        if step == steps or promised <= 1e-4 * (far + rest):
-            return z, far + rest, promised / (far + rest)
-        there = look(z + d)
-        gain = far + rest - there[0] - there[1]
-        better = there[2] and gain > 0
-        bend = max(0.0, d @ (there[4] - rest_slope) / (d @ d))
-        misses = [abs(there[0] - far - each) for each in grows]
-        change, along = there[3] - far_slope, d @ (there[3] - far_slope)
-        secant = along > 1e-12 and misses[1] < misses[0]
-        change, along = (change, along) if along > 1e-12 else (np.zeros(len(z)), 1.0)
+        moves, foretold, promised = [], [], 0.0
+        for z, (far, _, _, far_slope, rest_slope), bend, (change, along, secant) in zip(
+            rows, here, bends, turns, strict=True
+        ):
+            if secant:
+                d = np.array(secant_step(z, far_slope + rest_slope, change, along, bend, radius))
+            else:
+                d = np.array(modelled_step(z, far, far_slope, rest_slope, bend, radius))
+            grows = far * math.expm1(far_slope @ d / far), far_slope @ d + (change @ d) ** 2 / (2 * along)
+            promised += -(rest_slope @ d) - bend / 2 * (d @ d) - grows[int(secant)]
+            moves, foretold = [*moves, d], [*foretold, grows]
+        loss = sum(each[0] + each[1] for each in here)
+        if step == steps or promised <= settled * loss:
+            return rows, loss, promised / loss
+        there = look([z + d for z, d in zip(rows, moves, strict=True)])
+        gain = loss - sum(each[0] + each[1] for each in there)
+        better = all(each[2] for each in there) and gain > 0
+        for i, (d, old, new) in enumerate(zip(moves, here, there, strict=True)):
+            bends[i] = max(0.0, d @ (new[4] - old[4]) / (d @ d)) if d.any() else 0.0
+            misses = [abs(new[0] - old[0] - each) for each in foretold[i]]
+            change, along = new[3] - old[3], d @ (new[3] - old[3])
+            turns[i] = (change, along, misses[1] < misses[0]) if along > 1e-12 else (np.zeros(len(d)), 1.0, False)
         radius = min(1.0, radius * (1.5 if better and gain >= promised / 2 else 1))
         radius *= 0.3 if not better or gain < promised / 10 else 1
         if better:
-            z, (far, rest, _, far_slope, rest_slope) = z + d, there
+            rows, here = [z + d for z, d in zip(rows, moves, strict=True)], there
     raise AssertionError("the last step returns")
-
-
-def slack(z, slope, price):
-    """||P(z - n / price g) - z|| over the largest of ||z||, ||P(z - n / price g)|| and 1."""
-    moved = [min(max(v - len(z) / price * g, 0.0), 1.0) for v, g in zip(z, slope, strict=True)]
-    return norm([a - b for a, b in zip(moved, z, strict=True)]) / max(norm(z), norm(moved), 1.0)
 
 
 def eliminated(start, rounds, look, drop=0.35):

@@ -281,7 +281,7 @@ def contribution(
         "passes": found.passes,
         "seconds": found.seconds,
         "loss": found.loss,
-        "falling": found.falling,
+        "left": found.left,
         "unsolved": found.unsolved,
         "roles": [_row(bench, triplet.plan.example.id, found, i, role) for i, role in enumerate(Role)],
     }
@@ -294,7 +294,6 @@ def _row(bench: Workbench, example: str, found: Contribution, i: int, role: Role
         "effect": found.effect[i],
         "change": found.change[i],
         "residual": found.residual[i],
-        "slack": found.slack[i],
         "maps": [
             {"map": m, "contribution": strength[m], "gate": found.values[i, m], "share": found.share[i, m]}
             | facts_of(bench, FeatureMap(found.layer, m), example)
@@ -303,10 +302,6 @@ def _row(bench: Workbench, example: str, found: Contribution, i: int, role: Role
     }
 
 
-_STILL_FALLING = (
-    "The solver was ended while its loss still fell, so this does not solve Eq. 7 and 8: raise iterations in the "
-    "[contribution] table of workspace.toml."
-)
 _NOTHING = ("the area stays as it is with the foil's maps", "the area does not fire")
 _FOIL_TEXTS = {
     "source": "against the other image of the pair",
@@ -340,7 +335,7 @@ def contribution_text(document: Mapping[str, Any]) -> str:
             table(head, ranks),
             *told_names(document["from"], [ranked for role in roles for ranked in role["maps"]]),
             *notes,
-            *([_STILL_FALLING] if document["unsolved"] else []),
+            *([unsolved_note("these contributions", "Eq. 7 and 8")] if document["unsolved"] else []),
         ]
     )
 

@@ -28,14 +28,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aevis_dash.config import ContributionParameters, Progress, counted, silent
+from aevis_dash.config import ContributionParameters, Progress, silent
 from aevis_dash.core import quadratic
 from aevis_dash.core.classifier import Classifier
 from aevis_dash.core.execution import NetworkPart
-from aevis_dash.core.optimize import root_mean_square, settle
+from aevis_dash.core.modelled import descend
+from aevis_dash.core.optimize import root_mean_square
 from aevis_dash.core.problem import FORWARD
 from aevis_dash.core.receptive import neurons_that_feed
-from aevis_dash.domain import PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
+from aevis_dash.domain import LEFT, PREDICTION, AevisError, AreaOfInterest, Contribution, FeatureMap
 
 NOTHING = 1e-5
 """The change of an effect, as a share of its size, up to which there is nothing to explain: rounding makes as much."""
@@ -90,12 +91,11 @@ def contribute(
         residual=_plain(answer.unexplained),
         effect=_plain(problem.effect),
         change=_plain(problem.change),
-        falling=answer.falling,
+        left=answer.left,
         foil="zero" if foil is None else foil.name,
         passes=problem.passes,
         seconds=time.perf_counter() - begun,
         loss=answer.loss,
-        slack=_plain(torch.full_like(problem.effect, torch.nan) if answer.slack is None else answer.slack),
     )
 
 
@@ -187,19 +187,22 @@ class ContributionProblem:
             self.mask = neurons.reshape(self._state.start.shape[2:]).to(classifier.device)
         moved = self._state.start if foil is None else self._state.start - foil.activation
         self._moved = moved if self.mask is None else moved * self.mask.to(moved.dtype)
-        ones = moved.new_ones(moved.shape[:2])
-        with torch.no_grad():
+        ones = moved.new_ones(moved.shape[:2]).requires_grad_()
+        with torch.enable_grad():
             whole = self._run(ones)
-            labels = whole.flatten(1).argmax(1)
-            self._read = _neurons(target.channel, area.inside(classifier.layers.layers[target.layer]))
-            if target == PREDICTION:
-                self._read = _logit(labels, labels if foil is None else foil.labels)
+        labels = whole.detach().flatten(1).argmax(1)
+        self._read = _neurons(target.channel, area.inside(classifier.layers.layers[target.layer]))
+        if target == PREDICTION:
+            self._read = _logit(labels, labels if foil is None else foil.labels)
+        with torch.no_grad():
             self._wanted = self._read(whole)
             self._sought = self._wanted if foil is None else self._wanted - self._read(self._run(0 * ones))
         self.effect, self.change = (torch.linalg.vector_norm(f, dim=1) for f in (self._wanted, self._sought))
         scale = self.change.square()[:, None].clamp_min(1e-30)
         places = ((1.0, 1.0),) if foil is None else PLACES
-        slopes = torch.stack([weight * self._slopes(place * ones) for place, weight in places]).sum(0)
+        slopes = places[0][1] * self._slope_of(whole, ones)
+        for place, weight in places[1:]:
+            slopes = slopes + weight * self._slopes(torch.full_like(slopes, place))
         self.share = torch.where(self.alive[:, None], slopes / scale, 0.0)
 
     @torch.no_grad()
@@ -229,21 +232,21 @@ class ContributionProblem:
         wanted = torch.minimum(self.share.clamp_min(0).sum(1, keepdim=True), self.share.new_ones(1))
         return torch.zeros_like(self.share).scatter(1, order, (before < 0.999 * wanted).to(self.share.dtype))
 
-    def objective(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the loss of Eq. 7 and 8, in the form that `optimize.settle` asks for.
+    def parts(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the two parts of the loss of Eq. 7 and 8, in the form that `modelled.descend` asks for.
 
         Args:
             z: the gates, (m, n_prev).
 
         Returns:
-            The total loss over the number of images, the same number for each row, (m,), differentiable; and bool (m,),
-            always true, since every row is acceptable.
+            For each image what the gates leave unexplained, (m,), and the price of open gates with the distances to the
+            other images' gates, (m,); both are differentiable, and their sum over all images is the loss. And bool
+            (m,), always true, since every row is acceptable.
         """
-        own = self._unexplained(z) + self.parameters.sparsity * z.abs().mean(1)
-        total = (self.alive.to(z.dtype) * own).sum()
-        for i, j in self._pairs:
-            total = total + self.parameters.coherence * root_mean_square((z[j] - z[i])[None])[0]
-        return total.expand(len(z)) / len(z), torch.ones(len(z), dtype=torch.bool, device=z.device)
+        alive = self.alive
+        apart = torch.stack([root_mean_square(z - other) for other in z])
+        rest = self.parameters.sparsity * z.abs().mean(1) + self.parameters.coherence * (alive[:, None] * apart).sum(0)
+        return self._unexplained(z), torch.where(alive, rest, torch.zeros_like(rest)), torch.ones_like(alive)
 
     @property
     def alive(self) -> Tensor:
@@ -273,11 +276,6 @@ class ContributionProblem:
         lost = self._wanted[row] - self._read(self._run_rows(z, rows), rows)
         return (lost * self._sought[row]).sum(1) / self.change[row].square()
 
-    @property
-    def _pairs(self) -> list[tuple[int, int]]:
-        alive = torch.nonzero(self.alive).flatten().tolist()
-        return [(i, j) for i in alive for j in alive if i != j]
-
     def _unexplained(self, z: Tensor) -> Tensor:
         scale = self.change.square().clamp_min(torch.finfo(z.dtype).tiny)
         left = (self._wanted - self._read(self._run(z))).square().sum(1) / scale
@@ -287,8 +285,12 @@ class ContributionProblem:
         """Give <sought, df/dz> at gates z, (m, n_prev)."""
         gates = z.clone().requires_grad_()
         with torch.enable_grad():
-            found = (self._read(self._run(gates)) * self._sought).sum()
-            return torch.autograd.grad(found, gates)[0]
+            return self._slope_of(self._run(gates), gates)
+
+    def _slope_of(self, value: Tensor, gates: Tensor) -> Tensor:
+        """Give <sought, df/dz> at the gates (m, n_prev) of a run that gave `value` at the end of the part."""
+        with torch.enable_grad():
+            return torch.autograd.grad((self._read(value) * self._sought).sum(), gates)[0]
 
     def _run(self, z: Tensor) -> Tensor:
         self.passes += 1 if torch.is_grad_enabled() else FORWARD
@@ -303,16 +305,15 @@ class ContributionProblem:
 
 @dataclass(frozen=True)
 class _Answer:
-    """A method's answer: gates and shares (m, n_prev), the unexplained part (m,), and a solver's loss, slack (m,) and
-    how much the loss still fell at its end.
+    """A method's answer: gates and shares (m, n_prev), the unexplained part (m,), and a solver's loss and the share of
+    it that the solver's model would take off in one more step.
     """
 
     gates: Tensor
     share: Tensor
     unexplained: Tensor
     loss: float = float("nan")
-    slack: Tensor | None = None
-    falling: float = float("nan")
+    left: float = float("nan")
 
 
 def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
@@ -320,11 +321,19 @@ def _solve(problem: ContributionProblem, progress: Progress) -> _Answer:
     p, best = problem.parameters, problem.start()
     starts = [best, torch.ones_like(best)]
     steps = p.iterations * len(starts)
-    told = lambda step: progress(step / steps, f"solving Eq. 7, {counted('step', step + 1, step + 1, steps)}")  # noqa: E731
-    found = settle(problem.objective, starts, p.iterations, p.learning_rate, p.sparsity, told, climbs=True)
-    slack = torch.where(problem.alive, found.slack, torch.zeros_like(found.slack))
-    answer = replace(_make_answer(problem, found.gates), loss=float(found.loss[0]), slack=slack)
-    return replace(answer, falling=float(found.falling[0]) if problem.alive.any() else 0.0)
+
+    def told_from(done: int) -> Callable[[int], None]:
+        return lambda step: progress((done + step) / steps, f"solving Eq. 7, step {done + step + 1} of {steps}")
+
+    ends = [
+        descend(
+            problem.parts, z, p.iterations, p.learning_rate, told_from(i * p.iterations), together=True, settled=LEFT
+        )
+        for i, z in enumerate(starts)
+    ]
+    found = min(ends, key=lambda end: float(end.loss.sum()))
+    left = float(found.promised[0]) if problem.alive.any() else 0.0
+    return replace(_make_answer(problem, found.gates), loss=float(found.loss.mean()), left=left)
 
 
 def _quadratic(problem: ContributionProblem, _progress: Progress) -> _Answer:

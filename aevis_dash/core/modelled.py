@@ -1,4 +1,4 @@
-"""The descent of datapath extraction (Eq. 5): each step solves a convex model of the loss exactly, within a box.
+"""The descent on Eq. 5, 7 and 8: each step solves a convex model of the loss exactly, within a box.
 
 A row's loss has two parts. One is how far the gated prediction is from the full one, D = ||p - p(z)||^2. The other, R,
 holds the price of open gates and the distance to other datapaths. Near an answer D is about (1 - p)^2 and p is nearly
@@ -23,7 +23,9 @@ closes gates, answers lie in corners of the box: almost every gate is 0 or 1. A 
 slowly; a step of the model ends there. The loss is not convex, so the end is the bottom of one valley, and another
 start may end in another.
 
-Nothing in it is random, and each row is a problem of its own. R is the number of rows and n that of the gates.
+Nothing in it is random. Each row is a problem of its own, or all rows are one problem, as in Eq. 7 and 8, where the
+distance between the rows is a part of R. Then each row still has models of its own, but a step is judged by the sum of
+the rows' losses. R is also the number of rows, and n is that of the gates.
 """
 
 from collections.abc import Callable
@@ -50,8 +52,9 @@ class Modelled:
     Attributes:
         gates: the best acceptable gates, (R, n); the start where none were acceptable.
         loss: their loss, (R,); infinite where none were acceptable.
-        promised: the share of the loss by which the model would still lower it in one more step, (R,): at most SETTLED
-            where the descent had come to its end; NaN where no gates were acceptable.
+        promised: the share of the loss by which the model would still lower it in one more step, (R,): at most
+            `settled` where the descent had come to its end; NaN where no gates were acceptable. Of rows that are one
+            problem it is the share of all their losses.
         steps: the number of steps that were tried until the row had come to its end, int (R,).
     """
 
@@ -92,7 +95,13 @@ class _Secant:
 
 
 def descend(
-    parts: Parts, start: Tensor, iterations: int, radius: float, on_step: Callable[[int], None] = lambda step: None
+    parts: Parts,
+    start: Tensor,
+    iterations: int,
+    radius: float,
+    on_step: Callable[[int], None] = lambda step: None,
+    together: bool = False,
+    settled: float = SETTLED,
 ) -> Modelled:
     """Minimise a loss over the box [0, 1]^n; it takes one run with its gradient for the start and for each step.
 
@@ -102,27 +111,29 @@ def descend(
         iterations: the most steps.
         radius: by how much a gate may change in the first step.
         on_step: is told the number of each step; it may raise to cancel.
+        together: whether the rows are one problem. A step is then taken where it lowers the sum of their losses and
+            every row is acceptable.
+        settled: the share of its loss that the model has to promise of the next step, or the row ends.
     """
     on_step(0)
+    every = _of_all if together else _of_each
     here, accepted = _look(parts, start.detach().clone())
-    good = accepted & here.loss.isfinite()
+    good = every(accepted & here.loss.isfinite())
     here.far, here.rest = torch.where(good, here.far, torch.inf), torch.where(good, here.rest, 0.0)
     bend = start.new_zeros(len(start), 1)
-    reach, steps = (
-        start.new_full((len(start), 1), radius),
-        torch.zeros(len(start), dtype=torch.long, device=start.device),
-    )
+    reach = start.new_full((len(start), 1), radius)
+    steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
     none = torch.zeros_like(steps, dtype=torch.bool)
     seen = _Secant(torch.zeros_like(start), torch.ones_like(here.far), none)
     trial, gain, grows = _next(here, reach, bend, seen)
     for step in range(1, iterations + 1):
-        going = ~_ended(here, gain)
+        going = ~_ended(every(here.loss), every(gain), settled)
         if not going.any():
             break
         on_step(step)
         there, accepted = _look(parts, torch.where(going[:, None], trial, here.gates))
-        better = accepted & (there.loss < here.loss) & going
-        share = (here.loss - there.loss) / gain.clamp_min(_LEAST)
+        better = every(accepted) & (every(there.loss) < every(here.loss)) & going
+        share = every(here.loss - there.loss) / every(gain).clamp_min(_LEAST)
         factor = torch.where(share >= 0.5, GROWS, torch.where(share < 0.1, SHRINKS, 1.0))
         factor = torch.where(better, factor, SHRINKS)[:, None]
         reach = torch.where(going[:, None], (reach * factor).clamp_max(1), reach)
@@ -141,7 +152,18 @@ def descend(
         )
         here = there.where(better, here)
         trial, gain, grows = _next(here, reach, bend, seen)
-    return Modelled(here.gates, here.loss, torch.where(here.loss.isfinite(), gain / here.loss, torch.nan), steps)
+    loss = every(here.loss)
+    return Modelled(here.gates, here.loss, torch.where(loss.isfinite(), every(gain) / loss, torch.nan), steps)
+
+
+def _of_each(values: Tensor) -> Tensor:
+    """The values of the rows, (R,), as each row is a problem of its own."""
+    return values
+
+
+def _of_all(values: Tensor) -> Tensor:
+    """The sum of the rows' values, or whether all are true, for each row, (R,), as the rows are one problem."""
+    return (values.all() if values.dtype == torch.bool else values.sum()).expand(len(values))
 
 
 def _look(parts: Parts, gates: Tensor) -> tuple[_Point, Tensor]:
@@ -153,9 +175,9 @@ def _look(parts: Parts, gates: Tensor) -> tuple[_Point, Tensor]:
     return _Point(gates, far.detach(), rest.detach(), far_slope, rest_slope), accepted
 
 
-def _ended(here: _Point, gain: Tensor) -> Tensor:
+def _ended(loss: Tensor, gain: Tensor, settled: float) -> Tensor:
     """Whether rows have come to their end; a row whose start is not acceptable goes on."""
-    return here.loss.isfinite() & ~(gain > SETTLED * here.loss)
+    return loss.isfinite() & ~(gain > settled * loss)
 
 
 def _next(here: _Point, reach: Tensor, bend: Tensor, seen: _Secant) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:

@@ -1,11 +1,10 @@
 """The solver loops along the gradient: gates from 0 to 1 that make an objective as small as possible.
 
-`settle` is the careful descent of Eq. 3 and of contribution analysis (Eq. 7, 8), whose rows are coupled; Eq. 5 is
-solved by `core.modelled`. `solve` is the plain one by which the published variants are defined. There are B rows of n
-gates each.
+`settle` is the careful descent of Eq. 3, whose rows are coupled; Eq. 5, 7 and 8 are solved by `core.modelled`. `solve`
+is the plain one by which the published variants are defined. There are B rows of n gates each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -85,27 +84,24 @@ class Settled:
     Attributes:
         gates: the best acceptable gates, (B, n); the start where none were acceptable.
         loss: their loss, (B,); infinite where none were acceptable.
-        slack: how far they are from a stationary point by `slack_of`, (B,); NaN where none were acceptable.
         falling: the share of the loss by which it fell in the last PATIENCE steps, (B,): near 0 where the descent had
             come to its end, infinite where there were not so many steps before; NaN where none were acceptable.
     """
 
     gates: Tensor
     loss: Tensor
-    slack: Tensor
     falling: Tensor
 
 
 def settle(
     objective: Objective,
-    starts: Sequence[Tensor],
+    start: Tensor,
     iterations: int,
     learning_rate: float,
-    price: float,
     on_step: Callable[[int], None] = lambda step: None,
     climbs: bool = False,
 ) -> Settled:
-    """Minimise the objective over the box [0, 1]^n from several starts, and keep the better answer of each row.
+    """Minimise the objective over the box [0, 1]^n.
 
     The steps have Adam's length (betas 0.9 and 0.99) and never climb. A step that raises a row's loss, or that the
     objective does not accept, is taken back, and the row goes on along its gradient with half the length. A step that
@@ -115,44 +111,14 @@ def settle(
 
     Args:
         objective: what is minimised.
-        starts: the gates to begin with, each (B, n).
-        iterations: the most steps from each start.
+        start: the gates to begin with, (B, n).
+        iterations: the most steps.
         learning_rate: the longest step, in units of a gate.
-        price: the weight of the mean gate in the objective, which is the unit of `slack_of`.
-        on_step: is told the number of the step, counted over all starts together; it may raise to cancel.
+        on_step: is told the number of the step; it may raise to cancel.
         climbs: whether a step that raises the loss is kept; the length then falls linearly to a tenth. This is for rows
             that are coupled by a distance: where two of them agree it has a kink, at which every single step may climb.
     """
-    found = []
-    for i, start in enumerate(starts):
-        told = lambda step, done=i * iterations: on_step(done + step)  # noqa: E731
-        found.append(_Careful(objective, start, iterations, learning_rate, told, climbs).settle(price))
-    best = found[0]
-    for other in found[1:]:
-        better = other.loss < best.loss
-        gates = torch.where(better[:, None], other.gates, best.gates)
-        pairs = ((best.loss, other.loss), (best.slack, other.slack), (best.falling, other.falling))
-        best = Settled(gates, *(torch.where(better, b, a) for a, b in pairs))
-    return best
-
-
-def slack_of(z: Tensor, gradient: Tensor, price: float) -> Tensor:
-    """Tell how far gates are from a stationary point: the norm of the projected gradient relative to the gates.
-
-    It is ||P(z - s g) - z||_2 / max(||z||_2, ||P(z - s g)||_2, 1), where g is the gradient, P clips to [0, 1] and s = n
-    / price. This is a step so long that the price of an open gate, price / n, alone would close it.
-
-    Args:
-        z: the gates, (B, n).
-        gradient: the gradient of the loss at z, (B, n).
-        price: the weight of the mean gate in the loss; 0 counts as 1.
-
-    Returns:
-        The slack, (B,): 0 at a stationary point, near 1 where such a step would leave little of the gates.
-    """
-    moved = (z - gradient * z.shape[1] / (price if price > 0 else 1.0)).clamp(0, 1)
-    size = torch.maximum(*(torch.linalg.vector_norm(gates, dim=1) for gates in (z, moved)))
-    return torch.linalg.vector_norm(moved - z, dim=1) / size.clamp_min(1)
+    return _Careful(objective, start, iterations, learning_rate, on_step, climbs).settle()
 
 
 class _Careful:
@@ -170,7 +136,7 @@ class _Careful:
         self._objective, self._climbs = objective, climbs
         self._gates = self._at = trial = start.detach().clone()
         self._loss = start.new_full((len(start),), torch.inf)
-        self._gradient, self._slope, self._mean, self._square = (torch.zeros_like(trial) for _ in range(4))
+        self._slope, self._mean, self._square = (torch.zeros_like(trial) for _ in range(3))
         self._taken, self._length = start.new_zeros(len(start), 1), start.new_ones(len(start), 1)
         self._ended = torch.zeros(len(start), dtype=torch.bool, device=start.device)
         self._losses = losses = [torch.full_like(self._loss, torch.inf)]
@@ -185,15 +151,13 @@ class _Careful:
             length = learning_rate * (1 - 0.9 * (step + 1) / iterations if climbs else 1.0) * self._length
             trial = (self._at - length * self._direction(kept)).clamp(0, 1)
 
-    def settle(self, price: float) -> Settled:
-        """Give the gates, their loss, slack and how it falls. Where nothing was acceptable these are the start,
-        infinity, NaN and NaN.
+    def settle(self) -> Settled:
+        """Give the gates, their loss and how it falls. Where nothing was acceptable these are the start, infinity and
+        NaN.
         """
         before = self._losses[max(0, len(self._losses) - 1 - PATIENCE)]
         falling = (before - self._loss) / self._loss.clamp_min(torch.finfo(self._loss.dtype).tiny)
-        told = (slack_of(self._gates, self._gradient, price), falling)
-        slack, falling = (torch.where(self._loss.isfinite(), value, torch.nan) for value in told)
-        return Settled(self._gates, self._loss, slack, falling)
+        return Settled(self._gates, self._loss, torch.where(self._loss.isfinite(), falling, torch.nan))
 
     def _try(self, trial: Tensor) -> Tensor:
         """Try gates; tell whether each row goes on from there, (B, 1), or from where it was. The best gates are
@@ -208,7 +172,6 @@ class _Careful:
         first = self._taken == 0
         self._loss = torch.where(better, loss.detach(), self._loss)
         self._gates = torch.where(better[:, None], trial, self._gates)
-        self._gradient = torch.where(better[:, None], gradient, self._gradient)
         self._at = torch.where(kept, trial, self._at)
         self._slope = torch.where(kept | first, gradient, self._slope)
         self._mean = torch.where(kept, 0.9 * self._mean + 0.1 * gradient, self._mean)

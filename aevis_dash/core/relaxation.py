@@ -8,8 +8,8 @@ The size term is divided by n and distances by sqrt(n), so that lambda and gamma
 The start is ours, where the paper says nothing. ||p - p(z)||^2 has no gradient at z = 1, and a descent from there lets
 all gates sink together. So the solver starts where there is a gradient: from the smallest complete set of the gradient
 x activation ranking (for `needed`: of the ranking against the foil) that keeps the label and `hold` of its probability.
-`core.modelled` descends from there. Eq. 3 alone is solved by `optimize.settle`: its rows are coupled, so that a model
-of one row does not hold while the others move.
+`core.modelled` descends from there. Eq. 3 alone, whose rows are coupled, is solved by `optimize.settle`, by steps that
+may climb.
 
 R is the number of rows, which are the datapaths to find.
 """
@@ -85,9 +85,7 @@ def joint(problem: Problem, progress: Progress) -> Found:
         return far + rest, kept
 
     wanted, start = problem.parameters, start_of(problem, order)
-    found = settle(
-        objective, [start], wanted.iterations, wanted.learning_rate, wanted.sparsity, _told(problem, progress), True
-    )
+    found = settle(objective, start, wanted.iterations, wanted.learning_rate, _told(problem, progress), climbs=True)
     return Found(break_ties(found.gates, order), soft=found.gates, loss=found.loss, left=found.falling / PATIENCE)
 
 

@@ -18,7 +18,7 @@ from aevis_dash.workspace import Workspace
 
 VERSIONS = {
     "attack": 4,
-    "contribution": 5,
+    "contribution": 6,
     "datapath": 6,
     "edges": 3,
     "effects": 4,

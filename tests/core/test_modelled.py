@@ -105,21 +105,21 @@ def test_it_equals_the_twin_step_by_step(small, steps):
 
 
 def test_the_loss_is_not_above_that_of_the_descent_by_gradients_with_as_many_passes():
-    """`settle` solved Eq. 5 before; it still solves Eq. 3 and Eq. 7. A single row of so few gates may end in another
+    """`settle` solved Eq. 5 before; it still solves Eq. 3. A single row of so few gates may end in another
     valley, from which neither descends further, so the middle one of all rows counts. `test_relaxation.py` asks it of
     single datapaths of a trained network.
     """
     for passes in (5, 10, 20):
         more = []
         for seed, skip in SMALL:
-            problem, parts, start = small_problem(seed, skip)
+            _, parts, start = small_problem(seed, skip)
 
             def objective(z, parts=parts):
                 far, rest, accepted = parts(z)
                 return far + rest, accepted
 
             found = descend(parts, start, passes, P.learning_rate)
-            before = settle(objective, [start], passes, P.learning_rate, problem.parameters.sparsity)
+            before = settle(objective, start, passes, P.learning_rate)
             more += (found.loss / before.loss).log().tolist()
         assert np.median(more) < 0.002, passes
 
@@ -133,6 +133,73 @@ def test_a_row_does_not_hear_of_the_others():
         alone = descend(one, start[row : row + 1], 7, 0.1)
         torch.testing.assert_close(alone.gates[0], together.gates[row], atol=1e-5, rtol=0)
         assert int(alone.steps) == int(together.steps[row])
+
+
+def coupled(seed, price=0.4):
+    """Three rows of squares that hear of one another by the distance between their gates, as in Eq. 7 and 8."""
+    random = np.random.default_rng(seed)
+    a = torch.tensor(random.normal(0.5, 1, (3, 5, 8)), dtype=torch.float32)
+
+    def parts(z):
+        far = (torch.einsum("rqn,rn->rq", a, 1 - z).relu() + 0.1).square().sum(1)
+        apart = torch.stack([(z - other + 1e-3).square().mean(1).sqrt() for other in z]).sum(0)
+        return far, 0.5 * z.mean(1) + price * apart, torch.ones(len(z), dtype=torch.bool)
+
+    return parts
+
+
+def look_at_all(parts):
+    """The parts of all rows' losses, and the slopes of their sums, as the twin asks for them."""
+
+    def look(rows):
+        gates = torch.tensor(np.stack(rows), dtype=torch.float32, requires_grad=True)
+        far, rest, accepted = parts(gates)
+        slopes = [torch.autograd.grad(part.sum(), gates, retain_graph=True)[0].double().numpy() for part in (far, rest)]
+        return [
+            (far[i].item(), rest[i].item(), bool(accepted[i]), slopes[0][i], slopes[1][i]) for i in range(len(rows))
+        ]
+
+    return look
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_are_one_problem_equal_the_twin_step_by_step(seed, steps):
+    parts = coupled(seed)
+    start = torch.tensor(np.random.default_rng(seed).uniform(size=(3, 8)), dtype=torch.float32)
+    found = descend(parts, start, steps, 0.4, together=True, settled=1e-3)
+    rows, loss, promised = reference.modelled_together(look_at_all(parts), start.double().numpy(), steps, 0.4, 1e-3)
+    assert float(found.loss.sum()) == pytest.approx(loss, rel=2e-3)
+    np.testing.assert_allclose(found.promised, [promised] * 3, rtol=0.1, atol=1e-3)
+    if steps < 4:
+        np.testing.assert_allclose(found.gates, rows, atol=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_are_one_problem_never_climb_together(seed):
+    parts, losses = coupled(seed), []
+
+    def look(z):
+        far, rest, accepted = parts(z)
+        losses.append(float((far + rest).detach().sum()))
+        return far, rest, accepted
+
+    start = torch.tensor(np.random.default_rng(seed).uniform(size=(3, 8)), dtype=torch.float32)
+    found = descend(look, start, 40, 1.0, together=True, settled=1e-3)
+    far, rest, _ = parts(found.gates)
+    torch.testing.assert_close(found.loss, far + rest)
+    assert float(found.loss.sum()) == pytest.approx(min(losses), rel=1e-5)
+    assert (found.promised <= 1e-3).all()
+    assert len(set(found.steps.tolist())) == 1
+
+
+def test_where_rows_are_one_problem_a_step_that_one_of_them_refuses_is_taken_back_in_all():
+    def parts(z):
+        return 0.5 * (-z.sum(1)).exp(), z.sum(1), torch.stack([z.detach()[0, 0] > 0.45, z.detach()[0, 0] > -1])
+
+    apart, one = (descend(parts, torch.full((2, 2), 0.5), 3, 0.3, together=together) for together in (False, True))
+    assert float(apart.gates[1].max()) < 0.21
+    assert float(one.gates.min()) > 0.4
 
 
 def test_a_step_that_loses_the_label_is_taken_back():

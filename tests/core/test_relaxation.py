@@ -39,13 +39,11 @@ def asked(monkeypatch):
             seen.extend(arguments[:3])
             return arguments[1] if answer is None else answer
 
-        def settle(objective, starts, iterations, learning_rate, price, _told, climbs):
+        def settle(objective, start, iterations, learning_rate, _told, climbs):
             assert climbs
-            assert len(starts) == 1
-            assert price == problem.parameters.sparsity
-            seen.extend((objective, starts[0], Descent(iterations, learning_rate)))
-            nothing = torch.zeros(len(starts[0]))
-            return Settled(starts[0] if answer is None else answer, nothing, nothing, nothing)
+            seen.extend((objective, start, Descent(iterations, learning_rate)))
+            nothing = torch.zeros(len(start))
+            return Settled(start if answer is None else answer, nothing, nothing)
 
         def descend(parts, start, iterations, radius, _told):
             def objective(z):
@@ -380,7 +378,7 @@ def test_the_loss_is_below_that_of_as_many_steps_along_the_gradient(solved, monk
             far, rest, accepted = parts(z)
             return far + rest, accepted
 
-        found = settle(objective, [start], iterations, radius, P.sparsity, told)
+        found = settle(objective, start, iterations, radius, told)
         return Modelled(found.gates, found.loss, found.falling / 10, found.falling)
 
     monkeypatch.setattr(relaxation, "descend", along_the_gradient)

@@ -249,5 +249,5 @@ def _how(traced: Contribution, row: int, coming: str | None) -> list[Sentence]:
         by = "exchanging each map alone"
     said = [Sentence(f"Found by {by}{left}.")]
     if traced.unsolved:
-        said.append(Sentence("The solver was ended before its loss had settled, so trust the values little."))
+        said.append(Sentence("The solver was ended while it could still lower its loss, so trust the values little."))
     return [*said, Sentence(f"The {coming} ones are being found.")] if coming else said
