@@ -35,7 +35,7 @@ def score(bench: Workbench, args: argparse.Namespace, progress: Progress) -> Ans
     document = {"examples": listed, "score_by": by, "auroc": auroc, "no_auroc": why, "by_epsilon": by_epsilon}
     said = f"{decimals(auroc)} ({why})" if why else decimals(auroc)
     text += f"\n\nAUROC of the score by {by}, misclassified against their sources: {said}"
-    return Answer(document, text if why else f"{text}\n\n{_epsilons_text(by_epsilon)}")
+    return Answer(document, text if why else f"{text}\n\n{_epsilons_text(by_epsilon, by)}")
 
 
 def _choose(bench: Workbench, judged: list[JudgedExample], ids: Sequence[str] | None) -> list[JudgedExample]:
@@ -80,7 +80,7 @@ def _by_epsilon(bench: Workbench, judged: Sequence[JudgedExample], kept: Mapping
     ]
 
 
-def _epsilons_text(found: Sequence[dict[str, Any]]) -> str:
+def _epsilons_text(found: Sequence[dict[str, Any]], score_by: str) -> str:
     with_noise = any(each["kept_under_noise"] for each in found)
     rows = [
         [
@@ -88,11 +88,12 @@ def _epsilons_text(found: Sequence[dict[str, Any]]) -> str:
             each["misclassified"],
             decimals(each["margin"], 2),
             *(_interval(each[by]) for by in SCORES_BY),
+            decimals(each[score_by]["among"]),
             *([_stability(each["kept_under_noise"])] if with_noise else []),
         ]
         for each in found
     ]
-    head = ["epsilon", "misclassified", "median margin", *(f"AUROC by {by}" for by in SCORES_BY)]
+    head = ["epsilon", "misclassified", "median margin", *(f"AUROC by {by}" for by in SCORES_BY), "among sources"]
     return table([*head, *(["kept under noise"] if with_noise else [])], rows)
 
 

@@ -123,16 +123,20 @@ class Separation:
         low: the lower end of its 95 % bootstrap interval.
         high: the upper end.
         n: the number of adversarials that have a score.
+        among: the share of these whose score is at most that of 95 % of the sources: those that do not stand out.
     """
 
     auroc: float
     low: float
     high: float
     n: int
+    among: float
 
 
 DRAWS = 2000
 """The number of bootstrap samples of an AUROC."""
+ORDINARY = 0.95
+"""The share of sources, those of lowest score, among which an adversarial does not stand out."""
 
 
 def separation(
@@ -156,7 +160,7 @@ def separation(
     a, b = np.asarray(normal, float), np.asarray(adversarial, float)
     known_a, known_b = np.isfinite(a), np.isfinite(b)
     if not np.isfinite(value):
-        return Separation(value, value, value, int(known_b.sum()))
+        return Separation(value, value, value, int(known_b.sum()), value)
     level_a, level_b = np.split(np.unique(np.concatenate([a, b]), return_inverse=True)[1], [len(a)])
     of, rng, found = np.asarray(source, int), np.random.default_rng(seed), []
     for _ in range(DRAWS):
@@ -167,7 +171,8 @@ def separation(
         if pairs:
             found.append(at_b @ (np.cumsum(at_a) - at_a / 2) / pairs)
     low, high = np.quantile(found, [0.025, 0.975])
-    return Separation(value, float(low), float(high), int(known_b.sum()))
+    among = float(np.mean(b[known_b] <= np.quantile(a[known_a], ORDINARY)))
+    return Separation(value, float(low), float(high), int(known_b.sum()), among)
 
 
 def auroc(normal: Sequence[float], adversarial: Sequence[float]) -> float:

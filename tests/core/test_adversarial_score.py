@@ -135,6 +135,14 @@ def test_the_interval_of_an_auroc_is_that_of_resampled_sources(seed, monkeypatch
     assert found.auroc == pytest.approx(auroc(normal, adversarial))
     np.testing.assert_allclose([found.low, found.high], np.quantile(resampled, [0.025, 0.975]), rtol=1e-12)
     assert found.n == 11
+    limit = sorted(normal[1:])[-1] * 0.75 + sorted(normal[1:])[-2] * 0.25  # 0.95 of the way over six scores
+    finite = [value for value in adversarial if np.isfinite(value)]
+    assert found.among == pytest.approx(sum(value <= limit for value in finite) / 11)
+
+
+def test_adversarials_among_the_sources_do_not_stand_out():
+    found = separation(list(map(float, range(101))), [0.0, 94.0, 95.0, 95.5, 200.0], [0, 1, 2, 3, 4])
+    assert found.among == pytest.approx(3 / 5)
 
 
 def test_an_interval_narrows_with_more_sources_and_is_none_without_scores():
