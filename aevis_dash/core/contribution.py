@@ -21,8 +21,9 @@ Notation: m compared images, n_prev maps of the earlier layer (the n of the form
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -159,8 +160,6 @@ class ContributionProblem:
         effect: the size ||f(x)|| of the effect on each image, (m,).
         change: the size ||d|| of what is explained on each image, (m,): of d = f(x) without a foil, and of
             d = f(x) - f(x; 0) with one.
-        share: the part of that which each map has to first order, <d, df/dz_k> / ||d||^2, (m, n_prev): at z = 1 without
-            a foil, and as the weighted mean over PLACES with one.
 
     Raises:
         AevisError: `layer` does not feed the target's layer.
@@ -197,10 +196,7 @@ class ContributionProblem:
             self._wanted = self._read(whole)
             self._sought = self._wanted if foil is None else self._wanted - self._read(self._run(0 * ones))
         self.effect, self.change = (torch.linalg.vector_norm(f, dim=1) for f in (self._wanted, self._sought))
-        scale = self.change.square()[:, None].clamp_min(1e-30)
-        places = ((1.0, 1.0),) if foil is None else PLACES
-        slopes = torch.stack([weight * self._slopes(place * ones) for place, weight in places]).sum(0)
-        self.share = torch.where(self.alive[:, None], slopes / scale, 0.0)
+        self._places = ((1.0, 1.0),) if foil is None else PLACES
 
     @torch.no_grad()
     def start(self) -> Tensor:
@@ -282,6 +278,22 @@ class ContributionProblem:
         scale = self.change.square().clamp_min(torch.finfo(z.dtype).tiny)
         left = (self._wanted - self._read(self._run(z))).square().sum(1) / scale
         return torch.where(self.alive, left, torch.zeros_like(left))
+
+    @cached_property
+    def share(self) -> Tensor:
+        """The part of what is explained that each map has to first order, (m, n_prev), as `shares_at` gives it: at
+        z = 1 without a foil, and over PLACES with one."""
+        return self.shares_at(self._places)
+
+    def shares_at(self, places: Sequence[tuple[float, float]]) -> Tensor:
+        """Give the weighted sum of <d, df/dz_k> / ||d||^2 over places, (m, n_prev); 0 where nothing is explained.
+
+        Args:
+            places: the gates of all maps at which slopes are taken, each beside its weight.
+        """
+        ones, scale = self._moved.new_ones(self._moved.shape[:2]), self.change.square()[:, None].clamp_min(1e-30)
+        slopes = torch.stack([weight * self._slopes(place * ones) for place, weight in places]).sum(0)
+        return torch.where(self.alive[:, None], slopes / scale, 0.0)
 
     def _slopes(self, z: Tensor) -> Tensor:
         """Give <sought, df/dz> at gates z, (m, n_prev)."""
