@@ -2,19 +2,22 @@
 
 The truth is the exact effect: each map of an earlier layer alone is exchanged for src's in adv's run, in the receptive
 field of an area that the attack raised, and the area's change is measured. Every way of finding contributions is
-compared with that, and so are two orders that know of no gradient: how much a map's activations differ, and chance.
+compared with that. So are the slopes that shares are made of, taken at other places (attribution patching), and two
+orders that know of no gradient: how much a map's activations differ, and chance.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from aevis_dash.config import Progress, silent
-from aevis_dash.core.contribution import FoilRun, contribute
+from aevis_dash.core.contribution import ContributionProblem, FoilRun, contribute
 from aevis_dash.core.evaluation import Estimate, bootstrap
+from aevis_dash.core.intervention import STEPS
 from aevis_dash.core.measures import rank_correlation
 from aevis_dash.domain import AreaOfInterest, Contribution, Example, FeatureMap, Way
 from aevis_dash.workbench import Workbench
@@ -24,6 +27,14 @@ TRUTH, DIFFERENCE, CHANCE = "exact, source", "largest difference", "chance"
 """The exact effects themselves, and the orders that know of no gradient."""
 WAYS = tuple(Way(method, foil) for foil in ("source", "zero") for method in ("solved", "quadratic"))
 """The ways of finding contributions that are compared."""
+PATCHING = MappingProxyType(
+    {
+        "attribution patching": ((1.0, 1.0),),
+        "integrated attribution patching": tuple(((i + 0.5) / STEPS, 1 / STEPS) for i in range(STEPS)),
+    }
+)
+"""Orders by slopes alone. Of each the gates of all maps at which slopes are taken, and the weight of each: adv itself,
+or the middles of equal steps from src's activations to adv's, as the control of a flip-back has them."""
 _SRC, _ADV = 0, 1
 _REACH = 1
 """The neurons on each side of the one that the attack raised most that belong to its area too."""
@@ -61,10 +72,10 @@ def compare_ways(
         progress: is told the share of the work that is done.
 
     Returns:
-        By the name of the way ("solved, source" and so on), DIFFERENCE, CHANCE or TRUTH, the LINES with their 95 %
-        bootstrap intervals over examples: how often the first map is the one of largest exact effect; Spearman's and
-        Pearson's correlation of the shares with the exact effects over all maps; the exact part of the change that goes
-        with the first map; and the seconds that were taken, for src and adv together.
+        By the name of the way ("solved, source" and so on), of PATCHING, DIFFERENCE, CHANCE or TRUTH, the LINES with
+        their 95 % bootstrap intervals over examples: how often the first map is the one of largest exact effect;
+        Spearman's and Pearson's correlation of the shares with the exact effects over all maps; the exact part of the
+        change that goes with the first map; and the seconds that were taken, for src and adv together.
     """
     random = np.random.default_rng(seed)
     found: dict[str, list[list[float]]] = {}
@@ -79,6 +90,9 @@ def compare_ways(
         for way in WAYS:
             traced, seconds = _trace(bench, asked, way)
             rows[f"{way.method}, {way.foil}"] = [*judge(traced.strength(_ADV), traced.share[_ADV], truth), seconds]
+        for name, places in PATCHING.items():
+            shares, seconds = patch(bench, asked, places)
+            rows[name] = [*judge(shares, shares, truth), seconds]
         for name, values in ((DIFFERENCE, _difference(bench, asked)), (CHANCE, random.permutation(len(truth)))):
             rows[name] = [*judge(values, values, truth), 0.0]
         for name, row in rows.items():
@@ -122,18 +136,41 @@ def judge(strength: np.ndarray, share: np.ndarray, truth: np.ndarray) -> list[fl
     return [float(truth[first] == truth.max()), rank_correlation(share, truth), linear, float(truth[first])]
 
 
+def patch(bench: Workbench, asked: TracedArea, places: Sequence[tuple[float, float]]) -> tuple[np.ndarray, float]:
+    """Estimate by slopes what each map, exchanged for src's in adv's run, does to an area.
+
+    Args:
+        bench: the workbench of the workspace.
+        asked: the area.
+        places: as one of PATCHING.
+
+    Returns:
+        The estimates as parts of what exchanging all maps changes, (n,); and the seconds that were taken.
+    """
+    begun, parameters = time.perf_counter(), bench.workspace.settings.contribution
+    foil = _source_run(bench, asked)
+    problem = ContributionProblem(
+        bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, foil
+    )
+    return problem.shares_at(places)[_ADV].cpu().numpy(), time.perf_counter() - begun
+
+
 def _trace(bench: Workbench, asked: TracedArea, way: Way) -> tuple[Contribution, float]:
-    begun, foil = time.perf_counter(), None
-    if way.foil == "source":
-        with torch.no_grad():
-            inputs = bench.classifier.inputs(asked.images)
-            activation = bench.classifier.network.activation(inputs, asked.layer)
-        foil = FoilRun("source", activation.flip(0), torch.zeros(2, dtype=torch.long, device=inputs.device))
+    begun = time.perf_counter()
+    foil = _source_run(bench, asked) if way.foil == "source" else None
     parameters = bench.workspace.settings.contribution
     found = contribute(
         bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, silent, way.method, foil
     )
     return found, time.perf_counter() - begun
+
+
+def _source_run(bench: Workbench, asked: TracedArea) -> FoilRun:
+    """Each image of the pair as the other's foil."""
+    with torch.no_grad():
+        inputs = bench.classifier.inputs(asked.images)
+        activation = bench.classifier.network.activation(inputs, asked.layer)
+    return FoilRun("source", activation.flip(0), torch.zeros(2, dtype=torch.long, device=inputs.device))
 
 
 def _difference(bench: Workbench, asked: TracedArea) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from aevis_dash import contribution_truth
 from aevis_dash.cli import main
-from aevis_dash.contribution_truth import CHANCE, DIFFERENCE, LINES, TRUTH, ask, compare_ways, judge
+from aevis_dash.contribution_truth import CHANCE, DIFFERENCE, LINES, PATCHING, TRUTH, ask, compare_ways, judge, patch
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import AevisError
 from aevis_dash.sample import Sample, choose
@@ -34,40 +34,67 @@ def test_what_is_traced_is_what_the_attack_raised_most(bench):
     assert asked.area.left <= column < asked.area.right <= asked.area.left + 3
 
 
-def test_the_truth_is_that_of_patching_by_hand(bench, monkeypatch):
+@pytest.fixture(scope="module")
+def asked(bench):
+    return ask(bench, choose(bench, Sample(1))[0], np.random.default_rng(3))
+
+
+@pytest.fixture(scope="module")
+def by_hand(bench, asked):
+    """The area on adv, by plain runs with hooks, with every map moved towards src's: f(gates)."""
+    network, x = bench.classifier.network, bench.classifier.inputs(asked.images)
+    inside = neurons_that_feed(network.traced, asked.area, asked.layer)
+    theirs = network.activation(x[:1], asked.layer).detach()
+
+    def f(gates):
+        """The area with each map k at gates[k] of the way from src's to its own, inside the receptive field."""
+        seen = {}
+
+        def put(index, value):
+            if index == asked.layer:
+                gate = gates[:, None, None]
+                value = torch.where(inside, gate * value + (1 - gate) * theirs, value)
+            if index == asked.effect.layer:
+                seen["f"] = value[0, asked.effect.channel]
+            return value
+
+        network.run_watched(x[1:], put)
+        area = asked.area
+        return seen["f"][area.top : area.bottom, area.left : area.right].flatten()
+
+    return f
+
+
+def test_the_truth_is_that_of_patching_by_hand(bench, by_hand, monkeypatch):
     example = choose(bench, Sample(1))[0]
     judged = []
     monkeypatch.setattr(contribution_truth, "judge", lambda *given: judged.append(given) or judge(*given))
     compare_ways(bench, [example], seed=3)
     truth = judged[0][2]
-    asked = ask(bench, example, np.random.default_rng(3))
-    network, x = bench.classifier.network, bench.classifier.inputs(asked.images)
-    inside = neurons_that_feed(network.traced, asked.area, asked.layer)
-    theirs = network.activation(x[:1], asked.layer).detach()
-
-    def f(channels):
-        """The area on adv with src's maps `channels` inside the receptive field."""
-        seen = {}
-
-        def put(index, value):
-            if index == asked.layer:
-                value = value.clone()
-                for k in channels:
-                    value[:, k][:, inside] = theirs[:, k][:, inside]
-            if index == asked.effect.layer:
-                seen["f"] = value[0, asked.effect.channel]
-            return value
-
-        with torch.no_grad():
-            network.run_watched(x[1:], put)
-        area = asked.area
-        return seen["f"][area.top : area.bottom, area.left : area.right].numpy().ravel()
-
-    whole, n = f([]), len(truth)
-    change = whole - f(range(n))
-    wanted = [((whole - f([k])) * change).sum() / (change**2).sum() for k in range(n)]
+    n = len(truth)
+    with torch.no_grad():
+        whole, *others = [by_hand(gates) for gates in (torch.ones(n), torch.zeros(n), *(1 - torch.eye(n)))]
+    change = whole - others[0]
+    wanted = [float(((whole - each) * change).sum() / (change**2).sum()) for each in others[1:]]
     np.testing.assert_allclose(truth, wanted, atol=1e-4)
     assert max(wanted) > 0.02
+
+
+def test_patching_estimates_by_slopes_at_adv_and_between_src_and_adv(bench, asked, by_hand):
+    n = bench.layers.layers[asked.layer].channels
+    change = (by_hand(torch.ones(n)) - by_hand(torch.zeros(n))).detach()
+
+    def slopes(place):
+        gates = torch.full((n,), place, requires_grad=True)
+        part = by_hand(gates) @ change / change.square().sum()
+        return torch.autograd.grad(part, gates)[0].numpy()
+
+    at_adv, _ = patch(bench, asked, PATCHING["attribution patching"])
+    np.testing.assert_allclose(at_adv, slopes(1.0), atol=1e-4)
+    between, _ = patch(bench, asked, PATCHING["integrated attribution patching"])
+    np.testing.assert_allclose(between, np.mean([slopes(k / 16) for k in range(1, 16, 2)], axis=0), atol=1e-4)
+    assert between.sum() == pytest.approx(1, abs=0.05), "together they make the whole change"
+    assert np.abs(at_adv - between).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -86,6 +113,7 @@ def test_the_difference_is_told_better_than_by_the_controls(bench, filling_world
     found = compare_ways(bench, choose(bench, Sample(6)), seed=0)
     assert list(found["quadratic, source"]) == list(LINES)
     assert [found[TRUTH][line].mean for line in LINES[:3]] == [1.0, 1.0, pytest.approx(1.0)]
+    assert list(found["attribution patching"]) == list(LINES)
     for control in (DIFFERENCE, CHANCE, "quadratic, zero"):
         assert found["quadratic, source"]["correlation"].low > found[control]["correlation"].mean
     assert found["solved, source"]["carried by the first"].mean <= found[TRUTH]["carried by the first"].mean

@@ -21,8 +21,9 @@ Notation: m compared images, n_prev maps of the earlier layer (the n of the form
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -159,8 +160,6 @@ class ContributionProblem:
         effect: the size ||f(x)|| of the effect on each image, (m,).
         change: the size ||d|| of what is explained on each image, (m,): of d = f(x) without a foil, and of
             d = f(x) - f(x; 0) with one.
-        share: the part of that which each map has to first order, <d, df/dz_k> / ||d||^2, (m, n_prev): at z = 1 without
-            a foil, and as the weighted mean over PLACES with one.
 
     Raises:
         AevisError: `layer` does not feed the target's layer.
@@ -198,12 +197,8 @@ class ContributionProblem:
             self._wanted = self._read(whole)
             self._sought = self._wanted if foil is None else self._wanted - self._read(self._run(0 * ones))
         self.effect, self.change = (torch.linalg.vector_norm(f, dim=1) for f in (self._wanted, self._sought))
-        scale = self.change.square()[:, None].clamp_min(1e-30)
-        places = ((1.0, 1.0),) if foil is None else PLACES
-        slopes = places[0][1] * self._slope_of(whole, ones)
-        for place, weight in places[1:]:
-            slopes = slopes + weight * self._slopes(torch.full_like(slopes, place))
-        self.share = torch.where(self.alive[:, None], slopes / scale, 0.0)
+        self._first_order = self._slope_of(whole, ones)
+        self._places = ((1.0, 1.0),) if foil is None else PLACES
 
     @torch.no_grad()
     def start(self) -> Tensor:
@@ -281,9 +276,27 @@ class ContributionProblem:
         left = (self._wanted - self._read(self._run(z))).square().sum(1) / scale
         return torch.where(self.alive, left, torch.zeros_like(left))
 
-    def _slopes(self, z: Tensor) -> Tensor:
-        """Give <sought, df/dz> at gates z, (m, n_prev)."""
-        gates = z.clone().requires_grad_()
+    @cached_property
+    def share(self) -> Tensor:
+        """The part of what is explained that each map has to first order, (m, n_prev), as `shares_at` gives it: at
+        z = 1 without a foil, and over PLACES with one."""
+        return self.shares_at(self._places)
+
+    def shares_at(self, places: Sequence[tuple[float, float]]) -> Tensor:
+        """Give the weighted sum of <d, df/dz_k> / ||d||^2 over places, (m, n_prev); 0 where nothing is explained.
+
+        Args:
+            places: the gates of all maps at which slopes are taken, each beside its weight.
+        """
+        scale = self.change.square()[:, None].clamp_min(1e-30)
+        slopes = torch.stack([weight * self._slopes(place) for place, weight in places]).sum(0)
+        return torch.where(self.alive[:, None], slopes / scale, 0.0)
+
+    def _slopes(self, place: float) -> Tensor:
+        """Give <sought, df/dz> with all gates at one place, (m, n_prev)."""
+        if place == 1:
+            return self._first_order
+        gates = torch.full_like(self._first_order, place).requires_grad_()
         with torch.enable_grad():
             return self._slope_of(self._run(gates), gates)
 
