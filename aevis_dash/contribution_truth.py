@@ -19,10 +19,12 @@ from aevis_dash.core.contribution import ContributionProblem, FoilRun, contribut
 from aevis_dash.core.evaluation import Estimate, bootstrap
 from aevis_dash.core.intervention import STEPS
 from aevis_dash.core.measures import rank_correlation
+from aevis_dash.core.modelled import descend
+from aevis_dash.core.optimize import Descent, solve
 from aevis_dash.domain import AreaOfInterest, Contribution, Example, FeatureMap, Way
 from aevis_dash.workbench import Workbench
 
-LINES = ("first right", "rank correlation", "correlation", "carried by the first", "seconds")
+LINES = ("first right", "rank correlation", "correlation", "carried by the first", "seconds", "passes", "loss")
 TRUTH, DIFFERENCE, CHANCE = "exact, source", "largest difference", "chance"
 """The exact effects themselves, and the orders that know of no gradient."""
 WAYS = tuple(Way(method, foil) for foil in ("source", "zero") for method in ("solved", "quadratic"))
@@ -35,6 +37,9 @@ PATCHING = MappingProxyType(
 )
 """Orders by slopes alone. Of each the gates of all maps at which slopes are taken, and the weight of each: adv itself,
 or the middles of equal steps from src's activations to adv's, as the control of a flip-back has them."""
+LONG, LENGTH, NEARLY_NOTHING = 200, 0.1, 1e-6
+"""Of the long runs that the solver is held against: the most steps, the length of Adam's steps, and the share of the
+loss that the models have to promise or a run by them ends."""
 _SRC, _ADV = 0, 1
 _REACH = 1
 """The neurons on each side of the one that the attack raised most that belong to its area too."""
@@ -75,7 +80,9 @@ def compare_ways(
         By the name of the way ("solved, source" and so on), of PATCHING, DIFFERENCE, CHANCE or TRUTH, the LINES with
         their 95 % bootstrap intervals over examples: how often the first map is the one of largest exact effect;
         Spearman's and Pearson's correlation of the shares with the exact effects over all maps; the exact part of the
-        change that goes with the first map; and the seconds that were taken, for src and adv together.
+        change that goes with the first map; the seconds that were taken, for src and adv together; the passes of the
+        part between the two layers, for each of the two; and, where Eq. 7 and 8 were solved, the loss over the least
+        loss that is known, that of `least_loss` or the solver's own.
     """
     random = np.random.default_rng(seed)
     found: dict[str, list[list[float]]] = {}
@@ -86,15 +93,17 @@ def compare_ways(
         if not exact.change[_ADV]:
             continue
         truth = exact.share[_ADV]
-        rows = {TRUTH: [*judge(truth, truth, truth), seconds]}
+        rows = {TRUTH: [*judge(truth, truth, truth), seconds, exact.passes, np.nan]}
         for way in WAYS:
             traced, seconds = _trace(bench, asked, way)
-            rows[f"{way.method}, {way.foil}"] = [*judge(traced.strength(_ADV), traced.share[_ADV], truth), seconds]
+            least = min(least_loss(bench, asked, way.foil), traced.loss) if way.method == "solved" else np.nan
+            told = [seconds, traced.passes, traced.loss / least if least else 1.0]
+            rows[f"{way.method}, {way.foil}"] = [*judge(traced.strength(_ADV), traced.share[_ADV], truth), *told]
         for name, places in PATCHING.items():
-            shares, seconds = patch(bench, asked, places)
-            rows[name] = [*judge(shares, shares, truth), seconds]
+            shares, seconds, passes = patch(bench, asked, places)
+            rows[name] = [*judge(shares, shares, truth), seconds, passes, np.nan]
         for name, values in ((DIFFERENCE, _difference(bench, asked)), (CHANCE, random.permutation(len(truth)))):
-            rows[name] = [*judge(values, values, truth), 0.0]
+            rows[name] = [*judge(values, values, truth), 0.0, 0.0, np.nan]
         for name, row in rows.items():
             found.setdefault(name, []).append(row)
     return {
@@ -136,7 +145,9 @@ def judge(strength: np.ndarray, share: np.ndarray, truth: np.ndarray) -> list[fl
     return [float(truth[first] == truth.max()), rank_correlation(share, truth), linear, float(truth[first])]
 
 
-def patch(bench: Workbench, asked: TracedArea, places: Sequence[tuple[float, float]]) -> tuple[np.ndarray, float]:
+def patch(
+    bench: Workbench, asked: TracedArea, places: Sequence[tuple[float, float]]
+) -> tuple[np.ndarray, float, float]:
     """Estimate by slopes what each map, exchanged for src's in adv's run, does to an area.
 
     Args:
@@ -145,14 +156,45 @@ def patch(bench: Workbench, asked: TracedArea, places: Sequence[tuple[float, flo
         places: as one of PATCHING.
 
     Returns:
-        The estimates as parts of what exchanging all maps changes, (n,); and the seconds that were taken.
+        The estimates as parts of what exchanging all maps changes, (n,); the seconds and the passes that were taken.
     """
-    begun, parameters = time.perf_counter(), bench.workspace.settings.contribution
-    foil = _source_run(bench, asked)
-    problem = ContributionProblem(
-        bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, foil
-    )
-    return problem.shares_at(places)[_ADV].cpu().numpy(), time.perf_counter() - begun
+    begun = time.perf_counter()
+    problem = _problem(bench, asked, "source")
+    shares = problem.shares_at(places)[_ADV].cpu().numpy()
+    return shares, time.perf_counter() - begun, problem.passes
+
+
+def least_loss(bench: Workbench, asked: TracedArea, foil: str) -> float:
+    """Give the least loss of Eq. 7 and 8, per image, that four long runs come to.
+
+    Two start where the solver starts, at either of its starts, and descend as it does. The other two descend from there
+    by projected steps of Adam.
+
+    Args:
+        bench: the workbench of the workspace.
+        asked: the area.
+        foil: "source" or "zero".
+    """
+    problem, parameters = _problem(bench, asked, foil), bench.workspace.settings.contribution
+    ends = []
+    for start in (problem.start(), torch.ones_like(problem.share)):
+        by_models = descend(problem.parts, start, LONG, parameters.learning_rate, together=True, settled=NEARLY_NOTHING)
+        by_adam = solve(lambda z: _of_all(problem, z), start, Descent(LONG, LENGTH))
+        with torch.no_grad():
+            ends += [float(by_models.loss.mean()), float(_of_all(problem, by_adam)[0].mean())]
+    return min(ends)
+
+
+def _of_all(problem: ContributionProblem, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss per image, the same for each row, and whether the rows are accepted."""
+    far, rest, accepted = problem.parts(z)
+    return (far + rest).mean().expand(len(z)), accepted
+
+
+def _problem(bench: Workbench, asked: TracedArea, foil: str) -> ContributionProblem:
+    parameters = bench.workspace.settings.contribution
+    other = _source_run(bench, asked) if foil == "source" else None
+    return ContributionProblem(bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, other)
 
 
 def _trace(bench: Workbench, asked: TracedArea, way: Way) -> tuple[Contribution, float]:

@@ -8,7 +8,20 @@ import torch
 
 from aevis_dash import contribution_truth
 from aevis_dash.cli import main
-from aevis_dash.contribution_truth import CHANCE, DIFFERENCE, LINES, PATCHING, TRUTH, ask, compare_ways, judge, patch
+from aevis_dash.contribution_truth import (
+    CHANCE,
+    DIFFERENCE,
+    LINES,
+    PATCHING,
+    TRUTH,
+    ask,
+    compare_ways,
+    judge,
+    least_loss,
+    patch,
+)
+from aevis_dash.core.contribution import ContributionProblem, FoilRun
+from aevis_dash.core.optimize import Descent, solve
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import AevisError
 from aevis_dash.sample import Sample, choose
@@ -89,12 +102,36 @@ def test_patching_estimates_by_slopes_at_adv_and_between_src_and_adv(bench, aske
         part = by_hand(gates) @ change / change.square().sum()
         return torch.autograd.grad(part, gates)[0].numpy()
 
-    at_adv, _ = patch(bench, asked, PATCHING["attribution patching"])
+    at_adv, _, passes = patch(bench, asked, PATCHING["attribution patching"])
     np.testing.assert_allclose(at_adv, slopes(1.0), atol=1e-4)
-    between, _ = patch(bench, asked, PATCHING["integrated attribution patching"])
+    assert passes == pytest.approx(4 / 3), "a run of adv itself, and one without a gradient of all maps exchanged"
+    between, *_ = patch(bench, asked, PATCHING["integrated attribution patching"])
     np.testing.assert_allclose(between, np.mean([slopes(k / 16) for k in range(1, 16, 2)], axis=0), atol=1e-4)
     assert between.sum() == pytest.approx(1, abs=0.05), "together they make the whole change"
     assert np.abs(at_adv - between).max() > 0.01
+
+
+@pytest.mark.parametrize("foil", ["source", "zero"])
+def test_descents_from_random_gates_end_no_lower_than_the_least_loss(bench, asked, foil):
+    parameters = bench.workspace.settings.contribution
+    other = None
+    if foil == "source":
+        theirs = bench.classifier.network.activation(bench.classifier.inputs(asked.images[::-1]), asked.layer)
+        other = FoilRun("source", theirs.detach(), torch.zeros(2, dtype=torch.long))
+    problem = ContributionProblem(
+        bench.classifier, asked.images, asked.effect, asked.area, asked.layer, parameters, other
+    )
+
+    def objective(z):
+        far, rest, accepted = problem.parts(z)
+        return (far + rest).sum().expand(2), accepted
+
+    least, generator = least_loss(bench, asked, foil), torch.Generator().manual_seed(0)
+    for _ in range(4):
+        start = torch.rand(problem.share.shape, generator=generator)
+        gates = solve(objective, start, Descent(60, 0.1))
+        with torch.no_grad():
+            assert float(objective(gates)[0][0]) / 2 >= least * 0.99
 
 
 @pytest.mark.parametrize(
@@ -117,6 +154,10 @@ def test_the_difference_is_told_better_than_by_the_controls(bench, filling_world
     for control in (DIFFERENCE, CHANCE, "quadratic, zero"):
         assert found["quadratic, source"]["correlation"].low > found[control]["correlation"].mean
     assert found["solved, source"]["carried by the first"].mean <= found[TRUTH]["carried by the first"].mean
+    assert found["quadratic, source"]["passes"].mean < 5 < found["solved, source"]["passes"].mean
+    for way in ("solved, source", "solved, zero"):
+        assert 1 <= found[way]["loss"].mean < 1.1
+    assert np.isnan(found["quadratic, source"]["loss"].mean)
     assert main(["benchmark", "tracing", str(filling_world), "--examples", "2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert {(line["method"], line["line"]) for line in document["lines"]} == {
