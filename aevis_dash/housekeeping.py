@@ -15,6 +15,7 @@ from pathlib import Path
 from aevis_dash import (
     descent_study,
     divergences,
+    hop_study,
     learning,
     lineup,
     method_comparison,
@@ -38,6 +39,7 @@ CURRENT: Mapping[str, int] = {
     "descents": descent_study.VERSION,
     "digests": DIGESTS_VERSION,
     "divergence": divergences.VERSION,
+    "hops": hop_study.VERSION,
     "kinship": same_maps.VERSION,
     "learned": learning.VERSION,
     "lineup": lineup.VERSION,
