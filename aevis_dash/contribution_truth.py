@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from aevis_dash.config import Progress, silent
-from aevis_dash.core.contribution import ContributionProblem, FoilRun, contribute
+from aevis_dash.core.contribution import contribute
+from aevis_dash.core.contribution_problem import ContributionProblem, FoilRun
 from aevis_dash.core.evaluation import Estimate, bootstrap
 from aevis_dash.core.intervention import STEPS
 from aevis_dash.core.measures import rank_correlation

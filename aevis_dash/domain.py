@@ -902,9 +902,8 @@ class Contribution:
             expansion, "exact" closes every map alone.
         values: the gates, (m, n_prev), from 0 to 1, one row for each image in the order in which the images were given.
         share: the part of the effect that each map alone has, (m, n_prev): <d, df/dz_k> / ||d||^2 at z = 1, or
-            with a foil on average over `core.contribution.PLACES`. It holds to first order; d is what is explained (see
-            `change`). By "exact" it is <d, f - f without map k> / ||d||^2,
-            with all other gates at 1.
+            with a foil on average over `core.contribution_problem.PLACES`. It holds to first order; d is what is
+            explained (see `change`). By "exact" it is <d, f - f without map k> / ||d||^2, with all other gates at 1.
         residual: what is left unexplained, ||f(x) - f(x; z)||^2 / ||d||^2, (m,); NaN by "exact".
         effect: the size ||f(x)|| of the effect, (m,).
         change: the size of what is explained, (m,): of the effect itself by the foil "zero", and of its difference

@@ -6,7 +6,8 @@ import torch
 
 from aevis_dash import assistant
 from aevis_dash.assistant import FIRST_ORDER, Hop, best_line, changed_area, line_of, propose, whole_flips
-from aevis_dash.core.contribution import FoilRun, contribute
+from aevis_dash.core.contribution import contribute
+from aevis_dash.core.contribution_problem import FoilRun
 from aevis_dash.domain import PREDICTION, FeatureMap, Intervention, Role
 from aevis_dash.workbench import open_workbench
 from aevis_dash.workbench.flips import DONORS, Choice

@@ -20,7 +20,7 @@ from aevis_dash.contribution_truth import (
     least_loss,
     patch,
 )
-from aevis_dash.core.contribution import ContributionProblem, FoilRun
+from aevis_dash.core.contribution_problem import ContributionProblem, FoilRun
 from aevis_dash.core.optimize import Descent, solve
 from aevis_dash.core.receptive import neurons_that_feed
 from aevis_dash.domain import AevisError

@@ -11,7 +11,7 @@ import torch
 
 from aevis_dash.config import Progress, silent
 from aevis_dash.core import contribution, flipback, receptive
-from aevis_dash.core.contribution import FoilRun
+from aevis_dash.core.contribution_problem import FoilRun, part_before
 from aevis_dash.domain import (
     CONTRIBUTIONS,
     FOILS,
@@ -110,7 +110,7 @@ class Contributions(Part):
             AevisError: where there is no such method or foil, or the layer does not feed the target's layer.
         """
         self._check_way(way)
-        contribution.part_before(self.classifier, layer, target)
+        part_before(self.classifier, layer, target)
 
     def find_stored(
         self, triplet: Triplet, target: FeatureMap, area: AreaOfInterest, layer: int, way: Way

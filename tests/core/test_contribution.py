@@ -9,7 +9,8 @@ from torch import nn
 
 from aevis_dash.config import ContributionParameters
 from aevis_dash.core import contribution, quadratic
-from aevis_dash.core.contribution import ContributionProblem, FoilRun, contribute
+from aevis_dash.core.contribution import contribute
+from aevis_dash.core.contribution_problem import ContributionProblem, FoilRun
 from aevis_dash.domain import (
     CONTRIBUTIONS,
     LEFT,
