@@ -85,13 +85,18 @@ def test_a_mask_says_what_a_run_says_whose_other_maps_are_set_to_0(skip):
 def test_a_map_fires_where_it_is_not_0_everywhere():
     net = hand_wired.route(1, 2, 0)
     classifier, image = hand_wired.classifier(net), hand_wired.images(3, 1)
+    image[:, :, :4] = 0
     fires = firing(classifier, image)
     assert fires.shape == (12,)
-    assert fires.all()
+    assert fires.all(), "one half of the image is enough"
     assert not firing(classifier, np.zeros_like(image)).any()
     with torch.no_grad():
         net.convs[1].weight[2] = 0
     assert np.flatnonzero(~firing(hand_wired.classifier(net), image)).tolist() == [4 + 2, 8 + 0]
+    net.relu = torch.nn.Tanh()
+    with torch.no_grad():
+        net.convs[0].weight *= -1
+    assert firing(hand_wired.classifier(net), image).sum() == 10, "below 0 as well"
 
 
 def test_a_mask_without_the_route_is_constant():
