@@ -122,16 +122,16 @@ def test_a_mask_without_the_route_is_constant():
 
 def test_the_lines_are_means_over_masks():
     whole = np.array([7, 1, 2, 3, 1])
-    labels = np.array([[7, 7, 7, 7, 7], [7, 1, 2, 2, 2], [5, 7, 2, 3, 1]])
+    labels = np.array([[7, 7, 7, 7, 7], [7, 1, 2, 2, 2], [5, 1, 2, 3, 1]])
     found = lines_of(labels, whole)
     assert found == pytest.approx(
         {
             "keeps": 2 / 3,
-            "others": 5 / 12,
-            "constant": (1 + 3 / 4 + 1 / 4) / 3,
+            "others": 4 / 12,
+            "constant": (1 + 3 / 4 + 2 / 4) / 3,
             "one label": 1 / 3,
-            "labels": (1 + 2 + 4) / 3,
-            "agree": (0 + 2 / 4 + 3 / 4) / 3,
+            "labels": (1 + 2 + 3) / 3,
+            "agree": (0 + 2 / 4 + 1) / 3,
         }
     )
     assert list(found) == list(LINES)
