@@ -12,6 +12,7 @@ from aevis_dash.benchmark import benchmark as measure
 from aevis_dash.benchmark import benchmark_contributions, benchmark_learned
 from aevis_dash.cli import name_studies
 from aevis_dash.cli.hops import hops
+from aevis_dash.cli.mask_study import masks
 from aevis_dash.cli.opening import on_workspace, with_warnings
 from aevis_dash.cli.output import Answer, check_writable, decimals, pairs, table
 from aevis_dash.cli.recurring import confusions_document, confusions_text, recurring_document, recurring_text
@@ -259,6 +260,7 @@ BENCHES: Mapping[str, Callable[[Workbench, argparse.Namespace, Progress], Answer
         "contributions": contributions,
         "learned": learned_features,
         "datapaths": datapaths,
+        "masks": masks,
         "solver": solver,
         "truth": truth,
         "tracing": tracing,

@@ -13,9 +13,10 @@ def benchmark(verb: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="WHAT",
         help="costs (default), contributions: costs of an explanation, learned: memory that learned features take; "
-        "datapaths or truth: the methods judged; solver: how fast Eq. 5 is solved; tracing: contributions beside exact "
-        "effects; edges: what a few edges carry; hops: trails beside their controls; outlook: detection and repair "
-        "tried; names: how far the names of maps hold; page: how fast the page answers in a browser",
+        "datapaths or truth: the methods judged; masks: what random masks say beside hard sets; solver: how fast Eq. 5 "
+        "is solved; tracing: contributions beside exact effects; edges: what a few edges carry; hops: trails beside "
+        "their controls; outlook: detection and repair tried; names: how far the names of maps hold; page: how fast "
+        "the page answers in a browser",
     )
     verb.add_argument("workspace", nargs="?", type=Path, help="default: the drawn world that ships with the project")
     _study(verb)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from aevis_dash.core.classifier import Classifier
+from aevis_dash.core.random_sets import set_of_sizes
 from aevis_dash.domain import Datapath
 
 WAYS = ("closed", "source")
@@ -69,10 +70,12 @@ def necessity(
     random = np.random.default_rng([*seed])
     layer_of = np.repeat(np.arange(len(runs.widths)), runs.widths)
     size = np.bincount(layer_of[path.critical], minlength=len(runs.widths))
-    drawn = np.stack([_drawn(random, runs.fires, layer_of, size) for _ in range(DRAWS)])
+    drawn = np.stack([set_of_sizes(random, runs.fires, layer_of, size) for _ in range(DRAWS)])
     inside = np.flatnonzero(path.critical)
     first = inside[np.argsort(-path.hard_order[inside], kind="stable")][:FIRST]
-    one_each = [_drawn(random, runs.fires, layer_of, np.bincount([layer_of[k]], minlength=len(size))) for k in first]
+    one_each = [
+        set_of_sizes(random, runs.fires, layer_of, np.bincount([layer_of[k]], minlength=len(size))) for k in first
+    ]
     every = np.concatenate([path.critical[None], drawn, np.eye(len(layer_of), dtype=bool)[first], np.stack(one_each)])
     cuts = np.cumsum([1, DRAWS, len(first)])
     lost, turned = (np.split(values, cuts, axis=1) for values in runs.without(every))
@@ -133,11 +136,3 @@ class RunsWithout:
 
     def _margins(self, logits: Tensor) -> Tensor:
         return logits[:, self._path.label] - logits[:, self._path.rival]
-
-
-def _drawn(random: np.random.Generator, fires: np.ndarray, layer_of: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Draw as many maps of each layer as `size` (layers,) says, those that fire before all others: bool (n,)."""
-    order = np.lexsort((random.random(len(fires)), ~fires, layer_of))
-    place = np.empty(len(order), int)
-    place[order] = np.arange(len(order)) - np.searchsorted(layer_of, layer_of)
-    return place < size[layer_of]

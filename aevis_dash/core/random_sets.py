@@ -1,4 +1,4 @@
-"""Random sets of a layer's maps, which stand beside a set that was found: what chance gives."""
+"""Random sets of maps, of one layer or of all, which stand beside a set that was found: what chance gives."""
 
 import math
 from collections.abc import Sequence
@@ -39,6 +39,24 @@ def random_sets(differ: np.ndarray, order: np.ndarray, count: int, seed: int) ->
         each = tuple(sorted(random.permutation(among)[:size].tolist()))
         drawn |= {each: None} if each != own else {}
     return _as_sets(list(drawn), len(differ))
+
+
+def set_of_sizes(random: np.random.Generator, first: np.ndarray, layer_of: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Draw as many maps of each layer as are asked for.
+
+    Args:
+        random: the generator of the drawing.
+        first: the maps that are drawn before all others, such as those that fire, bool (n,).
+        layer_of: the index of the layer of each map, rising, (n,).
+        size: how many maps of each layer are drawn, (L,).
+
+    Returns:
+        The set, bool (n,).
+    """
+    order = np.lexsort((random.random(len(first)), ~first, layer_of))
+    place = np.empty(len(order), int)
+    place[order] = np.arange(len(order)) - np.searchsorted(layer_of, layer_of)
+    return place < size[layer_of]
 
 
 def _as_sets(channels: Sequence[tuple[int, ...]], n_maps: int) -> np.ndarray:
