@@ -28,7 +28,8 @@ GLOSSARY: dict[str, str] = {
     "datapath": "What an extraction method finds for one image: a gate for every feature map of the network.",
     "hard set": (
         "A yes-or-no reading of a datapath: its maps run at gate 1 and all others at gate 0. By default it is as "
-        "few maps as keep the label with 90 % of its probability, with the same share of maps in every layer."
+        "few maps as keep the label with 90 % of its probability, with the same share of maps in every layer. Alone "
+        "such a set says the same label of other images too, so it does not recognise the image."
     ),
     "critical map": (
         "A map of the hard set. The page says that the prediction needs the map, though another set may keep the "
