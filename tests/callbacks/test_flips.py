@@ -211,3 +211,11 @@ def test_maps_that_were_drawn_are_not_taken_for_all_others(maps, sets, said):
 def test_maps_that_are_ablated_take_the_class_away():
     text = changed(replacement="zero", wanted=-1)
     assert "2 of 64 maps, set to zero in adv, take monkey away (margin -3.00 to 0.50)." in text
+
+
+def test_in_one_line_a_layer_that_does_not_turn_it_says_what_all_of_it_does():
+    none = {"maps": np.zeros(0, int), "margins": np.array([-5.33]), "turned": False, "whole_turned": False}
+    said = verdict(Verification(**(vars(FOUND) | none | {"whole": -2.44})))
+    assert said == "no set turns it, not even all 64 maps of the layer (margin -5.33 → -2.44)"
+    whole = verdict(Verification(**(vars(FOUND) | none | {"whole": 1.0, "whole_turned": True})))
+    assert whole == "only the whole layer turns it"

@@ -265,11 +265,16 @@ def test_what_the_adversarial_never_does_is_said_with_chance_beside_it(bench):
         (
             {"activations": 0.84, "gates": 0.45, "sets": 0.55},
             "activations",
-            "by critical sets 55%: the measures disagree",
+            "by critical sets 55%: the measures disagree on which of the two adv ends nearer to.",
         ),
         ({"activations": 0.84, "gates": 0.45, "sets": 0.55}, "gates-raw", "Measured by activations 84%, by critical"),
         ({"activations": 0.3, "gates": 0.2}, "gates", "Measured by activations 30%, on the same side of the middle."),
-        ({"activations": 0.3, "gates": 0.5}, "activations", "Measured by gates 50%."),
+        (
+            {"activations": 0.69, "gates": 0.48, "sets": 0.66},
+            "activations",
+            "by critical sets 66%: the measures disagree, by some of them adv ends near the middle.",
+        ),
+        ({"activations": 0.51, "gates": 0.5}, "activations", "Measured by gates 50%."),
         ({"activations": 0.3}, "activations", ""),
         ({"gates": 0.3, "sets": 0.9}, "activations", ""),
     ],

@@ -231,3 +231,15 @@ def test_each_layer_has_its_lost_map_or_else_the_one_raised_most(bench, found, m
     assert telling_maps(bench, found, LOST) == raised, "where no map turns adv back"
     monkeypatch.setattr(bench.flips, "stored_turning", lambda *_: None)
     assert telling_maps(bench, found, LOST) == raised, "where nothing is known"
+
+
+@pytest.mark.parametrize("answer", [why_lost, why_became])
+def test_both_answers_tell_where_the_measures_disagree_and_only_there(bench, found, view, monkeypatch, answer):
+    for ends, wanted in (
+        ({"activations": 0.69, "gates": 0.48, "sets": 0.66}, 1),
+        ({"activations": 0.69, "gates": 0.32, "sets": 0.66}, 1),
+        ({"activations": 0.69, "gates": 0.58, "sets": 0.66}, 0),
+    ):
+        monkeypatch.setattr("aevis_dash.callbacks.story.telling.ends_by_measure", lambda *_, ends=ends: ends)
+        texts = [telling.told.text for telling in answer(bench, found, view)]
+        assert sum("the measures disagree" in text for text in texts) == wanted

@@ -123,18 +123,25 @@ def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sente
     listed = ", ".join(f"by {MEASURES[name]} {value:.0%}" for name, value in others.items())
     said = f"Measured {listed}"
     if disagree(shares):
-        return [Sentence(f"{said}: the measures disagree on which of the two adv ends nearer to.", _ABOUT_MEASURES)]
+        sides = {share > 0.5 for share in shares.values() if _is_clear(share)}
+        how = (
+            " on which of the two adv ends nearer to"
+            if len(sides) > 1
+            else ", by some of them adv ends near the middle"
+        )
+        return [Sentence(f"{said}: the measures disagree{how}.", _ABOUT_MEASURES)]
     agree = ", on the same side of the middle" if all(map(_is_clear, shares.values())) else ""
     return [Sentence(f"{said}{agree}.", _ABOUT_MEASURES)]
 
 
 def disagree(shares: Mapping[str, float]) -> bool:
-    """Whether the measures put adv's end clearly on both sides of the middle between src and tar.
+    """Whether the measures do not tell one end: some put it clearly on one side of the middle between src and tar, and
+    others on the other side or near the middle.
 
     Args:
         shares: the part of the way from src to tar that adv is, by measure.
     """
-    return len({share > 0.5 for share in shares.values() if _is_clear(share)}) == 2
+    return len({share > 0.5 if _is_clear(share) else None for share in shares.values()}) > 1
 
 
 def _is_clear(share: float) -> bool:

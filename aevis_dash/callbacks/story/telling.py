@@ -15,7 +15,7 @@ from aevis_dash.callbacks.view.datapaths import stored_triplet
 from aevis_dash.callbacks.view.opening import at_layer, lost_map, most_raised, parting_layer
 from aevis_dash.callbacks.view.state import LOST, View, changes
 from aevis_dash.core.names import NameKind
-from aevis_dash.domain import AevisError, Intervention, Role
+from aevis_dash.domain import AevisError, DatapathDistance, Intervention, Role
 from aevis_dash.geometry.river import stretches
 from aevis_dash.layouts.story import QUESTIONS, Telling, questions, story
 from aevis_dash.workbench import Triplet, Workbench
@@ -78,6 +78,7 @@ def why_lost(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling]:
     lost = bench.class_names[found.source.label]
     distance = bench.datapaths.distances(found, view.distance)
     yield words.leaving(bench.layers, stretches(distance), distance, lost, found.pending)
+    yield from _other_measures(bench, found, view, distance)
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
     yield from _tested(bench, found, view, index, "source", lost)
@@ -101,11 +102,7 @@ def why_became(bench: Workbench, found: Triplet, view: View) -> Iterator[Telling
     lost, became = (bench.class_names[found.path(role).label] for role in (Role.SOURCE, Role.TARGET))
     distance = bench.datapaths.distances(found, view.distance)
     yield words.joining(bench.layers, distance, lost, became, found.pending)
-    known = np.flatnonzero(np.isfinite(distance.share))
-    if known.size:
-        ends = ends_by_measure(bench, found, int(known[-1]))
-        if disagree(ends):
-            yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
+    yield from _other_measures(bench, found, view, distance)
     index = parting_layer(bench, found)
     layer = bench.layers.layers[index].name
     yield from _tested(bench, found, view, index, "adversarial", became)
@@ -129,6 +126,15 @@ def _name(bench: Workbench, found: Triplet, index: int, channel: int, label: str
     asked = [name for name in names if name.kind is NameKind.FOR and name.name == label]
     seen = [name for name in names if name.kind in (NameKind.IMAGES, NameKind.PART)]
     return next(map(str, asked + seen), "")
+
+
+def _other_measures(bench: Workbench, found: Triplet, view: View, distance: DatapathDistance) -> Iterator[Telling]:
+    """A sentence where the measures of distance disagree on where adv ends."""
+    known = np.flatnonzero(np.isfinite(distance.share))
+    if known.size:
+        ends = ends_by_measure(bench, found, int(known[-1]))
+        if disagree(ends):
+            yield from (Telling(sentence) for sentence in beside_other_measures(ends, view.distance))
 
 
 def _doubt(found: Triplet) -> Iterator[Telling]:

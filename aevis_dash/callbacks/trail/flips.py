@@ -76,6 +76,9 @@ def in_words(found: Verification, class_names: Sequence[str], at_end: bool = Fal
 def verdict(found: Verification) -> str:
     """What a flip-back found, in one line."""
     count = len(found.maps)
+    if found.verdict is Verdict.NO_SET:
+        whole = f"margin {found.margins[0]:.2f} → {found.whole:.2f}"
+        return f"{found.verdict}, not even all {found.width} maps of the layer ({whole})"
     if not count:
         return found.verdict
     change = f"margin {found.margins[0]:.2f} → {found.margins[-1]:.2f}"
