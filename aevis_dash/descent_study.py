@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from aevis_dash import tasks
 from aevis_dash.config import Progress, silent
 from aevis_dash.core import measures
 from aevis_dash.core.evaluation import Estimate, bootstrap
@@ -22,7 +21,7 @@ from aevis_dash.core.ranking import break_ties
 from aevis_dash.core.relaxation import eq5, foil_ranking, mean_gate, start_of
 from aevis_dash.domain import LEFT
 from aevis_dash.image_pair import ImagePair
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample, choose, do_each
 from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
@@ -77,8 +76,7 @@ def compare_descents(
         but for "warned", which is a mean.
     """
     examples = tuple(example.id for example in choose(bench, sample))
-    root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
-    found = tasks.in_order(tasks.run(descents, root, examples, workers, address, progress))
+    found = do_each(bench, descents, examples, sample, progress)
     return examples, {name: summary(found, i, sample.seed) for i, name in enumerate(SOLVERS)}
 
 

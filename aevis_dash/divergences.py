@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash import method_comparison, tasks
+from aevis_dash import method_comparison
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import datapath, divergence, features
 from aevis_dash.core.divergence import Divergence
 from aevis_dash.domain import Example
 from aevis_dash.image_pair import ImagePair
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample, choose, do_each
 from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
@@ -111,8 +111,7 @@ def divergences(
     examples = choose(bench, sample)
     wanted = method_comparison.method_of(bench, method) if method else None
     pairs = [Pair(e.id, wanted) for e in examples]
-    run = tasks.run(diverge, bench.workspace.root, pairs, sample.processes, sample.scheduler, progress)
-    return Divergences(tuple(examples), tuple(tasks.in_order(run)))
+    return Divergences(tuple(examples), tuple(do_each(bench, diverge, pairs, sample, progress)))
 
 
 @one_sight()

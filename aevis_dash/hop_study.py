@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aevis_dash import assistant, tasks
+from aevis_dash import assistant
 from aevis_dash.assistant import Hop, best_line, line_of, propose
 from aevis_dash.config import Progress, silent
 from aevis_dash.core.evaluation import Estimate, bootstrap
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample, choose, do_each
 from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
@@ -80,8 +80,7 @@ def compare_hops(
         AevisError: where no example is misclassified, and as `assistant.propose`.
     """
     examples = tuple(example.id for example in choose(bench, sample))
-    root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
-    found = tasks.in_order(tasks.run(judged_hops, root, examples, workers, address, progress))
+    found = do_each(bench, judged_hops, examples, sample, progress)
     names = [bench.layers.layers[layer].name for layer in bench.flips.depths()[::-1]]
     return examples, summary(found, names, sample.seed)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aevis_dash import tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import datapath
 from aevis_dash.core.evaluation import Estimate, bootstrap
@@ -19,7 +18,7 @@ from aevis_dash.core.masked import firing, labels_of
 from aevis_dash.core.random_sets import set_of_sizes
 from aevis_dash.domain import AevisError
 from aevis_dash.image_pair import ImagePair
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample, choose, do_each
 from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench
@@ -101,8 +100,7 @@ def compare_masks(
     own = bench.workspace.settings.extraction
     wanted = tuple(replace(own, method=name, share=0.0) for name in methods)
     trials = [MaskTrial(example, wanted, sample.seed) for example in examples]
-    root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
-    found = tasks.in_order(tasks.run(answers, root, trials, workers, address, progress))
+    found = do_each(bench, answers, trials, sample, progress)
     rows = {WHOLE: [lines_of(each.whole[None], each.whole) | {"size": 1.0} for each in found]}
     for i, name in enumerate(methods):
         for j, mask in enumerate(MASKS):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from aevis_dash import tasks
 from aevis_dash.config import ExtractionParameters, Progress, silent
 from aevis_dash.core import datapath, evaluation, measures
 from aevis_dash.core.necessity import necessity
@@ -20,7 +19,7 @@ from aevis_dash.domain import CONTROLS, Datapath
 from aevis_dash.image_pair import ImagePair, Yardstick, sampled_layers
 from aevis_dash.memory import in_fresh_process, peak_of
 from aevis_dash.method_lines import SHARES, CausalControls, Measures, controls, summary
-from aevis_dash.sample import Sample, choose
+from aevis_dash.sample import Sample, choose, do_each
 from aevis_dash.sight import one_sight
 from aevis_dash.store import key_of
 from aevis_dash.workbench import Workbench, open_workbench
@@ -87,8 +86,7 @@ def compare(
     examples = [e.id for e in choose(bench, sample)]
     wanted = {m: method_of(bench, m) for m in methods}
     trials = [tuple(Trial(e, wanted[m], k < repeated) for m in methods) for k, e in enumerate(examples)]
-    root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
-    done = tasks.in_order(tasks.run(judge, root, trials, workers, address, progress))
+    done = do_each(bench, judge, trials, sample, progress)
     rods, blind = [each.rod for each in done], [each.blind for each in done]
     lines = {}
     for i, m in enumerate(methods):

@@ -1,12 +1,18 @@
-"""The examples of a workspace that a study looks at."""
+"""The examples of a workspace that a study looks at, and its task for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from aevis_dash import tasks
+from aevis_dash.config import Progress
 from aevis_dash.domain import AevisError, Example, JudgedExample
 from aevis_dash.workbench import Workbench
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,18 @@ def choose(bench: Workbench, sample: Sample) -> list[Example]:
         raise AevisError(f"No example in {bench.workspace.root} is misclassified. Make some with `aevis attack`.")
     order = np.random.default_rng(sample.seed).permutation(len(fooled))[: sample.count]
     return [fooled[i].example for i in order]
+
+
+def do_each(
+    bench: Workbench, task: Callable[[Workbench, I], R], items: Sequence[I], sample: Sample, progress: Progress
+) -> list[R]:
+    """Do a study's task for every item where the sample says, and give the results in the order of the items.
+
+    Raises:
+        AevisError: as `tasks.run`, and where a task raised it.
+    """
+    root, workers, address = bench.workspace.root, sample.processes, sample.scheduler
+    return tasks.in_order(tasks.run(task, root, items, workers, address, progress))
 
 
 def _weakest(fooled: Sequence[JudgedExample]) -> list[JudgedExample]:
