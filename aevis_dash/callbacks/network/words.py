@@ -123,14 +123,10 @@ def beside_other_measures(shares: Mapping[str, float], shown: str) -> list[Sente
     listed = ", ".join(f"by {MEASURES[name]} {value:.0%}" for name, value in others.items())
     said = f"Measured {listed}"
     if disagree(shares):
-        sides = {share > 0.5 for share in shares.values() if _is_clear(share)}
-        how = (
-            " on which of the two adv ends nearer to"
-            if len(sides) > 1
-            else ", by some of them adv ends near the middle"
-        )
+        both = {True, False} <= _sides(shares)
+        how = " on which of the two adv ends nearer to" if both else ", by some of them adv ends near the middle"
         return [Sentence(f"{said}: the measures disagree{how}.", _ABOUT_MEASURES)]
-    agree = ", on the same side of the middle" if all(map(_is_clear, shares.values())) else ""
+    agree = "" if None in _sides(shares) else ", on the same side of the middle"
     return [Sentence(f"{said}{agree}.", _ABOUT_MEASURES)]
 
 
@@ -141,7 +137,12 @@ def disagree(shares: Mapping[str, float]) -> bool:
     Args:
         shares: the part of the way from src to tar that adv is, by measure.
     """
-    return len({share > 0.5 if _is_clear(share) else None for share in shares.values()}) > 1
+    return len(_sides(shares)) > 1
+
+
+def _sides(shares: Mapping[str, float]) -> set[bool | None]:
+    """On which sides of the middle measures put adv's end: whether beyond it; None for near it."""
+    return {share > 0.5 if _is_clear(share) else None for share in shares.values()}
 
 
 def _is_clear(share: float) -> bool:
